@@ -1,0 +1,21 @@
+# `make demo`: the whole loop on this machine. `make test`: lint, types, tests.
+PYTHON ?= python3
+.DEFAULT_GOAL := demo
+
+demo: .venv/local
+	@.venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)')
+
+test: .venv/dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/pytest
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/%: pyproject.toml | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+.PHONY: demo test
