@@ -1,0 +1,190 @@
+"""AWS on a free loopback port of this process: moto's server, with the EC2 of `ec2.py` and the Config of `config.py`.
+
+with serving() as cloud:
+    cloud.session().client("ec2").describe_security_groups()
+    subprocess.run(["custodian", "run", ...], env=cloud.environment())
+    print(cloud.calls)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
+from unittest import mock
+from urllib.parse import parse_qs
+
+import boto3
+from botocore.exceptions import UnknownServiceError
+from moto.core.request import Request
+from moto.core.routing import NotFound, get_service_router
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sts.models import sts_backends
+from werkzeug.serving import make_server
+
+from mode.local import config, ec2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+
+class Call(NamedTuple):
+    """One API call: what was asked of which service where, and the error code that came back, if one did."""
+
+    service: str
+    action: str
+    region: str
+    error: str | None
+
+
+@dataclass
+class Cloud:
+    """The embedded AWS. `calls` holds every API call since the start, or since somebody cleared it, in order."""
+
+    endpoint: str
+    calls: list[Call] = field(default_factory=list)
+    ec2: ec2.Behaviour = field(default_factory=lambda: ec2.behaviour)
+
+    def environment(self, region: str = REGION, account: str = ACCOUNT) -> dict[str, str]:
+        """Give the environment for a child process whose AWS calls all end here.
+
+        Nothing of the caller's own AWS settings is left in it: no credentials, profile or configuration file.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return kept | {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **credentials(account),
+        }
+
+    def session(self, region: str = REGION, account: str = ACCOUNT) -> boto3.Session:
+        """Give a session whose clients talk to this AWS, as an administrator of the account."""
+        access = {name.lower(): value for name, value in credentials(account).items()}
+        return boto3.Session(region_name=region, **access)
+
+    def reset(self) -> None:
+        """Empty AWS again, and let EC2 behave as it does by default."""
+        moto_api_backend.reset()
+        self.ec2.reset()
+        self.calls.clear()
+
+
+@contextmanager
+def serving() -> Iterator[Cloud]:
+    """Serve AWS on a free loopback port until the block ends.
+
+    For as long, this process's own environment points there as well. moto's backends and whatever else makes a client
+    in this process then cannot reach a real account, nor stumble over an `AWS_PROFILE` of the caller's.
+    """
+    ec2.install()
+    config.install()
+    calls: list[Call] = []
+    app = Recorder(DomainDispatcherApplication(create_backend_app), calls)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
+    cloud = Cloud(f"http://127.0.0.1:{server.port}", calls)
+    thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
+    with mock.patch.dict(os.environ, cloud.environment(), clear=True):
+        cloud.reset()
+        thread.start()
+        try:
+            yield cloud
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def credentials(account: str) -> dict[str, str]:
+    """Give credentials of an account, as environment variables.
+
+    moto tells accounts apart by the access key, and knows the keys that its STS gave for a role of that account.
+    """
+    if account == ACCOUNT:
+        return {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "testing"}
+    role = sts_backends[account]["aws"].assume_role(
+        REGION,
+        role_arn=f"arn:aws:iam::{account}:role/administrator",
+        role_session_name="local",
+        policy=None,
+        duration=3600,
+        external_id=None,
+    )
+    return {
+        "AWS_ACCESS_KEY_ID": role.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": role.secret_access_key,
+        "AWS_SESSION_TOKEN": role.session_token,
+    }
+
+
+class QuietHandler(MotoRequestHandler):
+    """Serve without a line on standard error for each request."""
+
+    def log_request(self, *_args: object) -> None:
+        """Leave the log to the recorder."""
+
+
+class Recorder:
+    """WSGI middleware that notes each API call, with the error code of its answer, when the answer is ready."""
+
+    def __init__(self, app, calls: list[Call]) -> None:
+        """Stand before `app`, and append to `calls`: appending to a list is atomic, and needs no lock."""
+        self.app = app
+        self.calls = calls
+
+    def __call__(self, environ, start_response):
+        """Answer as `app` does. What has no AWS signature is no API call, and is not noted."""
+        service, region = signed_for(environ)
+        action = service and asked_action(environ, service)
+        status = 0
+
+        def start(line, headers, exc_info=None):
+            nonlocal status
+            status = int(line.split(" ", 1)[0])
+            return start_response(line, headers, exc_info)
+
+        body = self.app(environ, start)
+        if service and status >= 400:  # noqa: PLR2004 - HTTP's errors
+            body = [b"".join(body)]
+            self.calls.append(Call(service, action, region, error_code(body[0]) or str(status)))
+        elif service:
+            self.calls.append(Call(service, action, region, None))
+        return body
+
+
+def signed_for(environ) -> tuple[str, str]:
+    """Give service and region that a request is signed for: `Credential=KEY/20260131/us-east-1/ec2/aws4_request`."""
+    scope = re.search(r"Credential=[^/]*/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    return (scope[2], scope[1]) if scope else ("", "")
+
+
+def asked_action(environ, service: str) -> str:
+    """Give the action's name: from the header (JSON services), the form (query services) or the path (REST)."""
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return target.rpartition(".")[2]
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        form = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        environ["wsgi.input"] = BytesIO(form)
+        return parse_qs(form.decode())["Action"][0]
+    try:
+        operation, _ = get_service_router(service).match(Request(environ, populate_request=False))
+    except (NotFound, UnknownServiceError):
+        return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    return operation.name
+
+
+def error_code(body: bytes) -> str | None:
+    """Give the code in an error's body: `<Code>` in XML, `__type` in JSON, where a namespace may stand before a `#`."""
+    code = re.search(rb'<Code>([^<]+)</Code>|"__type": ?"(?:[^"#]*#)?([^"]+)"', body)
+    return (code[1] or code[2]).decode() if code else None
