@@ -1,0 +1,141 @@
+"""Carry out a plan on one group: EC2's mutating calls and EC2's answers.
+
+At most one call of each kind, first those that add, last those that take away. What was done is given out as soon as
+EC2 has said so, so that nobody has to guess what a run that broke off has done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from c7n.exceptions import ClientError
+
+from c7n_ingress.plan import Match, Network, Plan, Replacement, Rule, Source
+from c7n_ingress.rules import permission, rule_from, rule_request
+
+GROUP_GONE = "InvalidGroup.NotFound"
+NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
+CHANGED_MEANWHILE = frozenset(
+    {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
+)
+"""Error codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+
+class Change(NamedTuple):
+    """Something that EC2 has done: ``was`` and ``now`` are sources, None where there is none."""
+
+    how: str
+    rule_id: str | None
+    rule: Rule
+    """The open rule that gave the reason, as it stood before."""
+    was: Source | None
+    now: Network | None
+
+
+class NoRoom(NamedTuple):
+    """An authorized network for which the group has no room left."""
+
+    replacement: Replacement
+
+
+class Applier:
+    """Carries out plans with one client.
+
+    :param client: a boto3 client of EC2.
+    :param retry: calls a client's method with arguments and tries again when EC2 throttles; c7n's own.
+    """
+
+    def __init__(self, client: Any, retry: Callable[..., Any]) -> None:
+        self.client = client
+        self.retry = retry
+
+    def apply(self, group_id: str, plan: Plan) -> Iterator[Change | NoRoom]:
+        """Carry out the plan, and give each change once it is made.
+
+        :raises ClientError: EC2 said no; what has been given out by then has been done.
+        """
+        crowded: list[Replacement] = []
+        if plan.authorize:
+            try:
+                yield from self._authorize(group_id, plan.authorize)
+            except ClientError as error:
+                if error_code(error) != NO_ROOM:
+                    raise
+                crowded = yield from self._authorize_singly(group_id, plan.authorize)
+        yield from self._modify(group_id, plan.modify)
+        yield from self._revoke(group_id, plan.revoke)
+        if plan.revoke:  # has made room
+            crowded = yield from self._authorize_singly(group_id, crowded)
+        yield from map(NoRoom, crowded)
+
+    def _authorize(self, group_id: str, additions: Sequence[Replacement]) -> Iterator[Change]:
+        permissions = [permission(*addition) for addition in additions]
+        answer = self.retry(self.client.authorize_security_group_ingress, GroupId=group_id, IpPermissions=permissions)
+        ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
+        for rule, network in additions:
+            yield Change("authorized", ids[Match(rule.traffic, network)], rule, None, network)
+
+    def _authorize_singly(
+        self, group_id: str, additions: Iterable[Replacement]
+    ) -> Generator[Change, None, list[Replacement]]:
+        """Add what finds room, in order, and return what does not. EC2 counts the rules of each family apart."""
+        crowded: list[Replacement] = []
+        for addition in additions:
+            if addition.network.version in {other.network.version for other in crowded}:
+                crowded.append(addition)
+                continue
+            try:
+                yield from self._authorize(group_id, [addition])
+            except ClientError as error:
+                if error_code(error) != NO_ROOM:
+                    raise
+                crowded.append(addition)
+        return crowded
+
+    def _modify(self, group_id: str, replacements: Sequence[Replacement]) -> Iterator[Change]:
+        requests = [rule_request(*replacement) for replacement in replacements]
+        if requests:
+            self.retry(self.client.modify_security_group_rules, GroupId=group_id, SecurityGroupRules=requests)
+        for rule, network in replacements:
+            yield Change("modified", rule.id, rule, rule.source, network)
+
+    def _revoke(self, group_id: str, rules: Sequence[Rule]) -> Iterator[Change]:
+        ids = [rule.id for rule in rules]
+        if ids:
+            self.retry(self.client.revoke_security_group_ingress, GroupId=group_id, SecurityGroupRuleIds=ids)
+        for rule in rules:
+            yield Change("revoked", rule.id, rule, rule.source, None)
+
+
+def in_doubt(error: Exception) -> bool:
+    """Tell whether the call that ended in this error may have taken effect all the same.
+
+    So it is when an answer was lost on the way: the connection broke, or a retry of botocore's met what the first
+    attempt had done, or EC2 failed on its own side.
+    """
+    if not isinstance(error, ClientError):
+        return True
+    answer = error.response["ResponseMetadata"]
+    return bool(answer["RetryAttempts"] or answer["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def took_effect(plan: Plan, rules: Iterable[Rule]) -> Iterator[Change]:
+    """Give the plan's changes that have come true, judged by the rules as they stand now."""
+    by_id = {rule.id: rule for rule in rules}
+    by_match = {rule.match: rule for rule in by_id.values()}
+    for rule, network in plan.authorize:
+        if stands := by_match.get(Match(rule.traffic, network)):
+            yield Change("authorized", stands.id, rule, None, network)
+    for rule, network in plan.modify:
+        if rule.id in by_id and by_id[rule.id].source == network:
+            yield Change("modified", rule.id, rule, rule.source, network)
+    for rule in plan.revoke:
+        if rule.id not in by_id:
+            yield Change("revoked", rule.id, rule, rule.source, None)
+
+
+def error_code(error: ClientError) -> str:
+    """Give EC2's code for what went wrong."""
+    return str(error.response["Error"]["Code"])

@@ -1,0 +1,81 @@
+"""The authorized networks: read them, refuse what would lock people out or let the internet in. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+from c7n_ingress.plan import Network
+
+WIDEST_PREFIX = {4: 8, 6: 16}
+"""The shortest prefix, by IP version, that does not count as open to the internet."""
+
+DOCUMENTATION = tuple(
+    ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
+)
+"""Networks that nobody has: RFC 5737, RFC 3849, RFC 9637."""
+
+PLACEHOLDER = re.compile(r"\{\w+\}")
+
+
+def parse_list(values: object) -> list[Network]:
+    """Read a list of CIDRs into networks, each once, in the order given, empty lines passed over.
+
+    :raises ValueError: it is no list, or is empty, or has a value that cannot be used; the message names the value and
+        what to write instead.
+    """
+    if not isinstance(values, list | set):
+        raise ValueError(f"{values!r:.80} is not a list of CIDRs")  # noqa: TRY004 - bad input, one kind of error
+    networks = list(dict.fromkeys(_network(value) for value in values if value != ""))
+    if not networks:
+        raise ValueError("no network is authorized: name at least one CIDR, such as the one of your office or VPN")
+    return networks
+
+
+def refuse_documentation(networks: Iterable[Network]) -> None:
+    """Refuse examples that have not been replaced by one's own networks.
+
+    :raises ValueError: names the first one.
+    """
+    if examples := documentation(networks):
+        raise ValueError(f"{examples[0]} is an example from the documentation, nobody's network: authorize your own")
+
+
+def _network(text: object) -> Network:
+    shown = f"{text!r:.80}"
+    if not isinstance(text, str):
+        raise ValueError(f"{shown} is not a CIDR: write text such as '10.0.0.0/8'")  # noqa: TRY004 - bad input, one kind of error
+    if PLACEHOLDER.fullmatch(text):
+        raise ValueError(f"{shown} was not filled: c7n-org fills it from a list in the account's vars")
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise ValueError(f"{shown} is not a CIDR: {_mend(text)}") from None
+    if "/" not in text:
+        raise ValueError(f"{shown} is an address: write '{network}' for this one address")
+    if text.rpartition("/")[2] != str(network.prefixlen):
+        raise ValueError(f"{shown} has no prefix length: write '{network}'")
+    widest = WIDEST_PREFIX[network.version]
+    if network.prefixlen < widest:
+        raise ValueError(
+            f"{shown} is itself open to the internet: IPv{network.version} networks may be /{widest} at most"
+        )
+    return network
+
+
+def _mend(text: str) -> str:
+    try:
+        return f"write '{ip_network(text, strict=False)}', without host bits"
+    except ValueError:
+        return "write an address, a slash and a prefix length, such as '10.0.0.0/8' or 'fd00::/8'"
+
+
+def documentation(networks: Iterable[Network]) -> list[Network]:
+    """Give those that overlap a documentation range."""
+    return [network for network in networks if any(network.overlaps(example) for example in DOCUMENTATION)]
+
+
+def missing_versions(networks: Iterable[Network]) -> list[int]:
+    """Give the IP versions of which no network is authorized."""
+    return sorted({4, 6} - {network.version for network in networks})

@@ -1,0 +1,76 @@
+"""Read security groups as they are now, past every cache."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from c7n.query import RetryPageIterator
+
+from c7n_ingress.plan import Match, Rule
+from c7n_ingress.rules import matches_from, rule_from
+
+GROUPS_A_CALL = 200
+"""How many values EC2 takes in one filter of a describe call.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
+"""
+
+PAGE_SIZE = 1000
+"""The most items that EC2 gives in one answer (``MaxResults`` of both describe calls)."""
+
+MATCHED = "MatchedIpPermissions"
+"""Where c7n's ``ingress`` filters leave what they matched."""
+
+
+class Reading(NamedTuple):
+    """A group that the policy's filters match, what they matched in it, and all of its ingress rules."""
+
+    group: Mapping[str, Any]
+    matches: set[Match]
+    rules: Sequence[Rule]
+
+
+class LiveGroups:
+    """Security groups as EC2 tells of them at this moment.
+
+    An event's item can be minutes old, and what c7n has listed is cached for a quarter of an hour.
+
+    :param manager: c7n's resource manager of the policy, for its filters.
+    :param client: a boto3 client of EC2.
+    """
+
+    def __init__(self, manager: Any, client: Any) -> None:
+        self.manager = manager
+        self.client = client
+
+    def matching(self, group_ids: Iterable[str], event: dict[str, Any] | None) -> list[Reading]:
+        """Read those of the groups (200 at most) that exist and still match the policy's filters."""
+        # By filter: the parameter GroupIds fails whole if one of the groups has been deleted.
+        group_ids = list(group_ids)
+        groups = list(self._describe("describe_security_groups", "SecurityGroups", group_ids))
+        groups = self.manager.filter_resources(groups, event)
+        groups.sort(key=lambda group: group_ids.index(group["GroupId"]))  # c7n's "or" gives them in no order
+        rules = self.rules(group["GroupId"] for group in groups)
+        return [Reading(group, matches_from(group.get(MATCHED, [])), rules[group["GroupId"]]) for group in groups]
+
+    def rules(self, group_ids: Iterable[str]) -> Mapping[str, list[Rule]]:
+        """Read the ingress rules of the groups (200 at most), by group id."""
+        rules = defaultdict(list)
+        for shape in self._describe("describe_security_group_rules", "SecurityGroupRules", group_ids):
+            if not shape["IsEgress"]:
+                rules[shape["GroupId"]].append(rule_from(shape))
+        return rules
+
+    def _describe(self, operation: str, key: str, group_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+        values = list(group_ids)
+        if not values:
+            return
+        paginator = self.client.get_paginator(operation)
+        paginator.PAGE_ITERATOR_CLS = RetryPageIterator
+        pages = paginator.paginate(
+            Filters=[{"Name": "group-id", "Values": values}], PaginationConfig={"PageSize": PAGE_SIZE}
+        )
+        for page in pages:
+            yield from page[key]

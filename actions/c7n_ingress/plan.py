@@ -1,0 +1,94 @@
+"""Decide what becomes of a group's open rules. Pure: no AWS, no Cloud Custodian.
+
+The promise that every plan keeps, applied in the order ``authorize``, ``modify``, ``revoke``: at no moment has the
+group fewer authorized sources than before, or more open ones; and planning again afterwards gives an empty plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple, TypeAlias
+
+Network: TypeAlias = IPv4Network | IPv6Network
+Source: TypeAlias = Network | str  # text: the id of a prefix list or of another group
+
+
+class Traffic(NamedTuple):
+    """What a rule lets in: the protocol's name or number, and the ports (for ICMP the type and code), -1 for all."""
+
+    protocol: str
+    from_port: int
+    to_port: int
+
+
+class Match(NamedTuple):
+    """What a policy's filter found: traffic, and a source that it is open to. EC2 has one such rule a group at most."""
+
+    traffic: Traffic
+    source: Source
+
+
+class Rule(NamedTuple):
+    """An ingress rule as it stands in EC2."""
+
+    id: str
+    traffic: Traffic
+    source: Source
+    description: str | None
+
+    @property
+    def match(self) -> Match:
+        """What makes the rule the only one of its kind in its group."""
+        return Match(self.traffic, self.source)
+
+
+class Replacement(NamedTuple):
+    """An open rule, and an authorized network that takes its place or comes to stand beside it."""
+
+    rule: Rule
+    network: Network
+
+
+class Plan(NamedTuple):
+    """What is to be done to one group, each part in one call."""
+
+    authorize: Sequence[Replacement] = ()
+    """Networks that need a rule of their own."""
+    modify: Sequence[Replacement] = ()
+    """Open rules that become a rule for an authorized network."""
+    revoke: Sequence[Rule] = ()
+    """Open rules for which nothing is left to become."""
+    references: Sequence[Rule] = ()
+    """Matched rules that name no network but a prefix list or a group: no network can be said to take their place."""
+    missing: Sequence[Match] = ()
+    """Matches that no rule answers to: either the group has just changed, or the comparison is at fault."""
+
+
+def plan(rules: Iterable[Rule], matches: Collection[Match], authorized: Sequence[Network]) -> Plan:
+    """Plan the replacement of the rules that the filter matched, and of no others.
+
+    :param rules: all ingress rules that stand in the group now.
+    :param matches: what the policy's filter matched in that group.
+    :param authorized: the authorized networks of both families, in order of preference.
+    """
+    rules = list(rules)
+    found = {rule.match for rule in rules}
+    # A rule for an authorized network is as it should be, even if a broad filter matches it.
+    matched = [rule for rule in rules if rule.match in matches and rule.source not in authorized]
+    references = [rule for rule in matched if isinstance(rule.source, str)]
+    missing = [match for match in matches if match not in found]
+
+    authorize, modify, revoke = [], [], []
+    for rule in matched:
+        if isinstance(rule.source, str):
+            continue
+        version = rule.source.version
+        left = [n for n in authorized if n.version == version and Match(rule.traffic, n) not in found]
+        found.update(Match(rule.traffic, network) for network in left)
+        if left:
+            modify.append(Replacement(rule, left[0]))
+            authorize += [Replacement(rule, network) for network in left[1:]]
+        else:
+            revoke.append(rule)
+    return Plan(authorize, modify, revoke, references, missing)

@@ -1,0 +1,100 @@
+"""EC2's shapes of an ingress rule, made comparable with each other. Pure.
+
+EC2 tells of the same rule in two shapes. ``DescribeSecurityGroups`` gives permissions, on which Cloud Custodian's
+filters work; ``DescribeSecurityGroupRules`` gives rules, which have ids. They differ in how they write "all ports".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, ip_network
+from typing import Any
+
+from c7n_ingress.plan import Match, Network, Rule, Source, Traffic
+
+PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
+WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
+
+
+def rule_from(shape: Mapping[str, Any]) -> Rule:
+    """Read an item of ``DescribeSecurityGroupRules``.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
+    """
+    cidr = shape.get("CidrIpv4") or shape.get("CidrIpv6")
+    source = ip_network(cidr, strict=False) if cidr else shape.get("PrefixListId")
+    source = source or shape["ReferencedGroupInfo"]["GroupId"]
+    return Rule(shape["SecurityGroupRuleId"], traffic(shape), source, shape.get("Description"))
+
+
+def matches_from(permissions: list[Mapping[str, Any]]) -> set[Match]:
+    """Read the permissions that Cloud Custodian's ``ingress`` filters annotated.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
+    """
+    return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
+
+
+def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:
+    for v4 in permission.get("IpRanges") or ():
+        yield ip_network(v4["CidrIp"], strict=False)
+    for v6 in permission.get("Ipv6Ranges") or ():
+        yield ip_network(v6["CidrIpv6"], strict=False)
+    for prefix_list in permission.get("PrefixListIds") or ():
+        yield prefix_list["PrefixListId"]
+    for pair in permission.get("UserIdGroupPairs") or ():
+        yield pair["GroupId"]
+
+
+def traffic(shape: Mapping[str, Any]) -> Traffic:
+    """Read protocol and ports of either shape.
+
+    EC2 names four protocols and gives the others as numbers; a protocol other than these four, and ``-1``, is open on
+    all ports whatever the rule says of ports (``IpPermission.IpProtocol`` in the API reference).
+    """
+    protocol = str(shape["IpProtocol"]).lower()
+    protocol = PROTOCOL_NAMES.get(protocol, protocol)
+    if protocol not in WITH_PORTS:
+        return Traffic(protocol, -1, -1)
+    from_port, to_port = shape.get("FromPort"), shape.get("ToPort")
+    return Traffic(protocol, -1 if from_port is None else from_port, -1 if to_port is None else to_port)
+
+
+def traffic_arguments(of: Traffic) -> dict[str, Any]:
+    """Give protocol and ports as EC2's mutating calls take them."""
+    if of.protocol not in WITH_PORTS:
+        return {"IpProtocol": of.protocol}
+    return {"IpProtocol": of.protocol, "FromPort": of.from_port, "ToPort": of.to_port}
+
+
+def description_argument(rule: Rule) -> dict[str, str]:
+    """Give the description as EC2's mutating calls take it: left out where there is none."""
+    return {"Description": rule.description} if rule.description else {}
+
+
+def rule_request(rule: Rule, network: Network) -> dict[str, Any]:
+    """Give the argument of ``ModifySecurityGroupRules`` that turns the rule into one for the network.
+
+    EC2 clears a description that the request leaves out, so the rule's own is sent along.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleRequest.html
+    """
+    cidr = "CidrIpv4" if isinstance(network, IPv4Network) else "CidrIpv6"
+    request = {**traffic_arguments(rule.traffic), cidr: str(network), **description_argument(rule)}
+    return {"SecurityGroupRuleId": rule.id, "SecurityGroupRule": request}
+
+
+def permission(rule: Rule, network: Network) -> dict[str, Any]:
+    """Give the argument of ``AuthorizeSecurityGroupIngress`` for the network, described as the rule beside it."""
+    ranges, cidr = ("IpRanges", "CidrIp") if isinstance(network, IPv4Network) else ("Ipv6Ranges", "CidrIpv6")
+    return {**traffic_arguments(rule.traffic), ranges: [{cidr: str(network), **description_argument(rule)}]}
+
+
+def ports_text(of: Traffic) -> str:
+    """Say the ports as people do: ``22``, ``8000-8010``, ``all``; for ICMP ``type 3 code 4``."""
+    if of.from_port == -1:
+        return "all"
+    if of.protocol in ("icmp", "icmpv6"):
+        return f"type {of.from_port}" if of.to_port == -1 else f"type {of.from_port} code {of.to_port}"
+    if (of.from_port, of.to_port) == (0, 65535):
+        return "all"
+    return str(of.from_port) if of.from_port == of.to_port else f"{of.from_port}-{of.to_port}"
