@@ -75,7 +75,7 @@ class Applier:
         answer = self.retry(self.client.authorize_security_group_ingress, GroupId=group_id, IpPermissions=permissions)
         ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
         for rule, network in additions:
-            yield Change("authorized", ids[Match(rule.traffic, network)], rule, None, network)
+            yield Change("authorized", ids.get(Match(rule.traffic, network)), rule, None, network)
 
     def _authorize_singly(
         self, group_id: str, additions: Iterable[Replacement]

@@ -48,20 +48,18 @@ def subject(outcomes: Iterable[Outcome], account: str, region: str, *, preview: 
     SNS takes fewer than 100 printable ASCII characters (``Publish``, parameter ``Subject``).
     """
     outcomes = list(outcomes)
-    changed = [outcome for outcome in outcomes if outcome.records]
+    closed = [n for outcome in outcomes if (n := sum(record["was"] is not None for record in outcome.records))]
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     skipped = sum(bool(outcome.skipped) for outcome in outcomes)
-    closed = sum(record["was"] is not None for outcome in changed for record in outcome.records)
     parts = []
-    if changed:
-        parts.append(
-            f"{_count(closed, 'rule')} {'would be ' if preview else ''}replaced in {_count(len(changed), 'group')}"
-        )
+    if closed:
+        would_be = "would be " if preview else ""
+        parts.append(f"{_count(sum(closed), 'rule')} {would_be}replaced in {_count(len(closed), 'group')}")
     if failed:
         parts.append(f"{_count(failed, 'group')} failed")
     if skipped:
         parts.append(f"{_count(skipped, 'group')} skipped")
-    return f"Open ingress: {', '.join(parts)} ({account} {region})"
+    return f"Open ingress: {', '.join(parts) or 'networks added'} ({account} {region})"
 
 
 def _count(number: int, noun: str) -> str:
