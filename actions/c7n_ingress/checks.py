@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from c7n.filters.core import BooleanGroupFilter, Not, Or
@@ -42,11 +42,14 @@ def _parents(filters: Iterable[Any], finders: frozenset[str], above: tuple[Any, 
             yield above
 
 
-def check_subject(subject: str) -> None:
-    """Refuse a subject that SNS would not take, or that c7n-mailer would run as a template.
+def check_notify(notify: Mapping[str, Any]) -> None:
+    """Refuse a notification that reaches nobody, or whose subject SNS or c7n-mailer would trip over.
 
     :raises ValueError: names what is wrong with it.
     """
+    if not (notify.get("to") or notify.get("to_from")):
+        raise ValueError("notify: nobody would be told; name somebody under 'to' or 'to_from'")
+    subject = notify.get("subject", "")
     if "{{" in subject or "{%" in subject:
         raise ValueError(f"subject {subject!r}: c7n-mailer would run it as a template; the action makes one of its own")
     if len(subject) > MAX_SUBJECT or not subject.isascii() or not subject.isprintable():

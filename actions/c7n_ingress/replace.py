@@ -17,7 +17,7 @@ from c7n.utils import chunks, local_session, type_schema
 
 from c7n_ingress.apply import CHANGED_MEANWHILE, GROUP_GONE, Applier, Change, NoRoom, error_code, in_doubt, took_effect
 from c7n_ingress.authorized import PLACEHOLDER, documentation, missing_versions, parse_list, refuse_documentation
-from c7n_ingress.checks import check_filters, check_subject
+from c7n_ingress.checks import check_filters, check_notify
 from c7n_ingress.live import GROUPS_A_CALL, LiveGroups, Reading
 from c7n_ingress.outcome import REPLACED, Outcome, Record, subject
 from c7n_ingress.plan import Match, Network, Plan, plan
@@ -72,19 +72,13 @@ class ReplaceIngress(EventAction):
     schema = type_schema(
         "replace-ingress",
         **{
-            "authorized": {
-                "oneOf": [
-                    {"type": "array", "items": {"type": "string"}},
-                    {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"},
-                ]
-            },
+            "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
             "authorized-from": ValuesFrom.schema,
             "preview": {"type": "boolean"},
             "notify": {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["transport"],
-                "anyOf": [{"required": ["to"]}, {"required": ["to_from"]}],
                 "properties": NOTIFY_PROPERTIES,
             },
         },
@@ -117,7 +111,7 @@ class ReplaceIngress(EventAction):
             self.validate_authorized()
             check_filters(self.manager.filters, FINDERS)
             if "notify" in self.data:
-                check_subject(self.data["notify"].get("subject", ""))
+                check_notify(self.data["notify"])
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
         if "notify" in self.data:

@@ -1,0 +1,145 @@
+"""What tests do on the embedded AWS as people do on theirs: put groups in, edit a policy, run the command, look."""
+
+import base64
+import json
+import subprocess
+import sys
+import zlib
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import yaml
+
+from mode.local.ec2 import load_groups
+
+ROOT = Path(__file__).parent.parent
+POLICIES = sorted((ROOT / "policies").glob("*.yml"))
+CUSTODIAN = Path(sys.executable).with_name("custodian")
+ACCOUNT = "123456789012"
+VPC = "vpc-0f00000000000001"
+MUTATING = {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"}
+
+
+def cases(name):
+    """Read tests/cases/<name>.yml."""
+    return yaml.safe_load((ROOT / "tests" / "cases" / f"{name}.yml").read_text())
+
+
+def group_of(case, number):
+    """Give a case's group as `aws ec2 describe-security-groups` would print it."""
+    return {
+        "GroupId": f"sg-{number:017x}",
+        "GroupName": case["name"],
+        "Description": "a case",
+        "OwnerId": ACCOUNT,
+        "VpcId": VPC,
+        "Tags": [{"Key": key, "Value": day(value)} for key, value in case.get("tags", {}).items()],
+        "IpPermissions": [permission(rule) for rule in case["ingress"]],
+        "IpPermissionsEgress": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
+    }
+
+
+def day(text):
+    """Give the date for "+30": the day in thirty days, UTC. Any other text stays as it is."""
+    if not text.startswith("+"):
+        return text
+    return (datetime.now(timezone.utc).date() + timedelta(days=int(text))).isoformat()
+
+
+def permission(rule):
+    """Give a case's rule as an IpPermission."""
+    source = rule["source"]
+    listing, key = {"sg-": ("UserIdGroupPairs", "GroupId"), "pl-": ("PrefixListIds", "PrefixListId")}.get(
+        source[:3], ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
+    )
+    described = {"Description": rule["description"]} if "description" in rule else {}
+    return {"IpProtocol": rule["protocol"], **ports(rule), listing: [{key: source, **described}]}
+
+
+def ports(rule):
+    """Give a case's ports, "22" or "80-443" or "8--1", as FromPort and ToPort; for ICMP all where none are named."""
+    if "ports" not in rule:
+        return {"FromPort": -1, "ToPort": -1} if rule["protocol"].startswith(("icmp", "58")) else {}
+    first, _, last = str(rule["ports"]).partition("-")
+    return {"FromPort": int(first), "ToPort": int(last or first)}
+
+
+def load(groups, region="us-east-1"):
+    """Put groups into EC2 as they are."""
+    load_groups(groups, region)
+
+
+def rules_of(cloud, group_id):
+    """Give the group's ingress rules as they stand, by id."""
+    pages = cloud.session().client("ec2").get_paginator("describe_security_group_rules")
+    found = pages.paginate(Filters=[{"Name": "group-id", "Values": [group_id]}]).build_full_result()
+    return {rule["SecurityGroupRuleId"]: rule for rule in found["SecurityGroupRules"] if not rule["IsEgress"]}
+
+
+def source_of(rule):
+    """Give a rule's source as text."""
+    return (
+        rule.get("CidrIpv4")
+        or rule.get("CidrIpv6")
+        or rule.get("PrefixListId")
+        or rule["ReferencedGroupInfo"]["GroupId"]
+    )
+
+
+def edited(policy, folder, authorized, public_ports=()):
+    """Edit a copy of a shipped policy as the README tells to: one's own networks and public ports."""
+    text = (ROOT / "policies" / f"{policy}.yml").read_text()
+    examples = "    - 203.0.113.0/24\n    - 2001:db8:10::/48\n"
+    nothing = "&public-ports []"
+    assert examples in text
+    assert nothing in text
+    text = text.replace(examples, "".join(f"    - {network}\n" for network in authorized))
+    text = text.replace(nothing, f"&public-ports {list(public_ports)}")
+    path = Path(folder) / f"{policy}.yml"
+    path.write_text(text)
+    return path
+
+
+def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
+    """Run the stock command against the embedded AWS."""
+    return subprocess.run(
+        [CUSTODIAN, *map(str, arguments)],
+        env=cloud.environment(region, account),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run(cloud, policy, folder, *arguments):
+    """Run a policy file on everything, past c7n's cache."""
+    return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, policy, *arguments)
+
+
+def records(log):
+    """Give the records among a run's log lines."""
+    lines = (line.partition("custodian.actions:INFO ")[2] for line in log.splitlines())
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def make_queue(cloud):
+    """Make the queue on which c7n-mailer waits, and give its URL."""
+    return cloud.session().client("sqs").create_queue(QueueName="custodian-mailer")["QueueUrl"]
+
+
+def messages(cloud):
+    """Take all messages for c7n-mailer from the queue, unpacked."""
+    sqs = cloud.session().client("sqs")
+    url = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
+    found = []
+    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for message in batch]
+        for message in batch:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return found
+
+
+def made_changes(cloud):
+    """Give the names of the calls that changed rules, in order."""
+    return [call.action for call in cloud.calls if call.action in MUTATING]
