@@ -188,7 +188,7 @@ def test_plain_text_as_people_read_it():
         "",
         "----------------------------------------",
         "IF THIS WAS WRONG",
-        "1. Tag the group open-ingress-until = YYYY-MM-DD, at most 90 days ahead. Without it the group is closed again.",
+        "1. Tag the group open-ingress-until = YYYY-MM-DD, at most 90 days ahead. Without that it is closed again.",
         "2. Put the old source back: the rule kept its id and its description; a removed rule must be added again.",
         "3. For good: add the port to public-ports, or the network to authorized, in the policy.",
         "",
