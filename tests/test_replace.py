@@ -1,0 +1,393 @@
+import logging
+
+import pytest
+from botocore.exceptions import ClientError
+from c7n.config import Config
+from c7n.exceptions import PolicyExecutionError
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.utils import reset_session_cache
+from embedded import ACCOUNT, MUTATING, group_of, load, made_changes, make_queue, messages, rules_of, source_of
+
+AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
+OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
+NOTIFY = {
+    "to": ["arn:aws:sns:us-east-1:123456789012:open-ingress"],
+    "template": "open-ingress",
+    "transport": {"type": "sqs", "queue": "custodian-mailer"},
+}
+TWIN = {**SSH, "source": "198.18.7.0/24", "description": "twin"}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Look at a group again at once."""
+    monkeypatch.setattr("c7n_ingress.replace.time.sleep", lambda _seconds: None)
+
+
+@pytest.fixture
+def group(cloud):
+    """Put a group with given rules into EC2, and give its id."""
+
+    def put(*ingress, number=1, **more):
+        shape = {**group_of({"name": f"group {number}", "ingress": ingress}, number), **more}
+        load([shape])
+        return shape["GroupId"]
+
+    make_queue(cloud)
+    return put
+
+
+@pytest.fixture
+def replace(cloud, tmp_path):
+    """Run a policy's filters and its action in this process, and give the records.
+
+    Just before EC2 is called, `before` has something happen: {operation: function}; just after, so does `after`.
+    """
+
+    def run(before=None, after=None, filters=None, **action):
+        session = cloud.session()
+        for moment, functions in (("before-call", before or {}), ("after-call", after or {})):
+            for operation, happens in functions.items():
+                session.events.register(f"{moment}.ec2.{operation}", happens)
+        reset_session_cache()
+        policy = {"name": "a-policy", "resource": "aws.security-group", "filters": filters or OPEN}
+        policy["actions"] = [{"type": "replace-ingress", "authorized": AUTHORIZED, "notify": NOTIFY, **action}]
+        load_resources(("aws.security-group",))
+        options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(tmp_path))
+        (policy,) = PolicyCollection.from_data({"policies": [policy]}, options, lambda **_: session)
+        policy.validate()
+        (action,) = policy.resource_manager.actions
+        with policy.ctx:
+            return action.process(policy.resource_manager.resources())
+
+    return run
+
+
+class Once:
+    """Do something the first time only."""
+
+    def __init__(self, happens):
+        self.happens = happens
+        self.times = 0
+
+    def __call__(self, **_):
+        """Count, and do it if it is the first time."""
+        self.times += 1
+        if self.times == 1:
+            self.happens()
+
+
+def sources(cloud, group_id):
+    """Give the sources of the group's ingress rules, sorted."""
+    return sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+
+
+def told(cloud):
+    """Give what the one message that was sent says of each group."""
+    (message,) = messages(cloud)
+    return {resource["GroupId"]: resource for resource in message["resources"]}
+
+
+# -- what is told
+
+
+def test_a_record_says_all(cloud, group, replace):
+    """A change is recorded with where, what, before, after, how, by which policy and when."""
+    group_id = group(SSH)
+    (rule_id,) = rules_of(cloud, group_id)
+    record = replace(authorized=["198.18.7.0/24"])[0]
+    assert record.pop("time").endswith("Z")
+    assert record == {
+        "account": ACCOUNT,
+        "region": "us-east-1",
+        "vpc": "vpc-0f00000000000001",
+        "group": group_id,
+        "group_name": "group 1",
+        "rule": rule_id,
+        "protocol": "tcp",
+        "ports": "22",
+        "was": "0.0.0.0/0",
+        "now": "198.18.7.0/24",
+        "description": "ssh",
+        "how": "modified",
+        "policy": "a-policy",
+    }
+
+
+def test_a_message_says_what_changed(cloud, group, replace):
+    """The message has the groups with names, tags and records, and a subject with nothing that anybody typed."""
+    group_id = group(SSH, GroupName="<b>web</b>", Tags=[{"Key": "owner", "Value": "web"}])
+    records = replace()
+    (message,) = messages(cloud)
+    assert message["resources"] == [
+        {
+            "GroupId": group_id,
+            "GroupName": "<b>web</b>",
+            "VpcId": "vpc-0f00000000000001",
+            "OwnerId": ACCOUNT,
+            "Tags": [{"Key": "owner", "Value": "web"}],
+            "c7n:replaced-ingress": records,
+        }
+    ]
+    assert message["action"]["subject"] == "Open ingress: 1 rule replaced in 1 group (123456789012 us-east-1)"
+
+
+def test_nothing_is_told_of_nothing(cloud, group, replace):
+    """Where nothing matches, nothing is said."""
+    group(TWIN)
+    assert replace() == []
+    assert messages(cloud) == []
+
+
+def test_hundreds_of_groups_fit_into_one_message(cloud, group, replace):
+    """Three hundred groups are told of in one message."""
+    for number in range(1, 301):
+        group(SSH, number=number)
+    replace(authorized=["198.18.7.0/24"])
+    assert len(told(cloud)) == 300
+
+
+def test_a_message_that_cannot_be_sent(cloud, group, replace, caplog):
+    """If the message cannot be sent, the group is closed all the same, the log has the records, and the run fails."""
+    group_id = group(SSH)
+    cloud.session().client("sqs").delete_queue(QueueUrl=make_queue(cloud))
+    caplog.set_level(logging.INFO, "custodian.actions")
+    with pytest.raises(PolicyExecutionError, match="the notification could not be sent"):
+        replace(authorized=["198.18.7.0/24"])
+    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    assert '"was": "0.0.0.0/0", "now": "198.18.7.0/24"' in caplog.text
+
+
+def test_preview(cloud, group, replace):
+    """A preview tells what would change, changes nothing, and takes examples from the documentation."""
+    group_id = group(SSH)
+    records = replace(preview=True, authorized=["203.0.113.0/24", "198.18.7.0/24"])
+    assert [(r["how"], r["was"], r["now"]) for r in records] == [
+        ("preview", None, "198.18.7.0/24"),
+        ("preview", "0.0.0.0/0", "203.0.113.0/24"),
+    ]
+    assert sources(cloud, group_id) == ["0.0.0.0/0"]
+    (message,) = messages(cloud)
+    assert message["action"]["subject"] == "Open ingress: 1 rule would be replaced in 1 group (123456789012 us-east-1)"
+
+
+# -- calls
+
+
+def test_one_call_closes_any_number_of_rules(cloud, group, replace):
+    """With one network a family, a group with many open rules costs one call that changes something."""
+    group(
+        *({**SSH, "ports": port} for port in range(1, 21)), *({**SSH, "ports": p, "source": "::/0"} for p in range(20))
+    )
+    replace(authorized=["198.18.7.0/24", "2001:2:0:7::/64"])
+    assert made_changes(cloud) == ["ModifySecurityGroupRules"]
+
+
+def test_authorize_comes_first_and_revoke_last(cloud, group, replace):
+    """Where all three kinds of calls are needed, each is made once, and what takes away comes last."""
+    rdp = {**SSH, "ports": 3389}
+    group(SSH, rdp, {**rdp, "source": "198.18.7.0/24"}, {**rdp, "source": "198.18.8.0/24"})
+    replace()
+    assert made_changes(cloud) == [
+        "AuthorizeSecurityGroupIngress",
+        "ModifySecurityGroupRules",
+        "RevokeSecurityGroupIngress",
+    ]
+
+
+def test_groups_are_read_two_hundred_at_a_time(cloud, group, replace):
+    """Beyond c7n's own listing, two hundred groups cost one describe of groups and one of rules."""
+    for number in range(1, 202):
+        group(SSH, number=number)
+    replace(authorized=["198.18.7.0/24"])
+    actions = [call.action for call in cloud.calls]
+    assert actions.count("DescribeSecurityGroups") == 1 + 2
+    assert actions.count("DescribeSecurityGroupRules") == 2
+
+
+# -- what is true now
+
+
+class SecondTime(Once):
+    """Do something the second time only."""
+
+    def __call__(self, **_):
+        """Count, and do it if it is the second time."""
+        self.times += 1
+        if self.times == 2:
+            self.happens()
+
+
+@pytest.mark.parametrize("fate", ["exempted", "closed", "deleted"])
+def test_a_group_that_no_longer_matches_is_left_alone(cloud, group, replace, fate):
+    """A group that was exempted, closed or deleted after it was listed is left alone, without a word."""
+    group_id = group(SSH)
+    ec2 = cloud.session().client("ec2")
+    happens = {
+        "exempted": lambda: ec2.create_tags(Resources=[group_id], Tags=[{"Key": "exempt", "Value": "yes"}]),
+        "closed": lambda: ec2.revoke_security_group_ingress(
+            GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id))
+        ),
+        "deleted": lambda: ec2.delete_security_group(GroupId=group_id),
+    }[fate]
+    second = SecondTime(happens)
+    assert replace({"DescribeSecurityGroups": second}, filters=[{"tag:exempt": "absent"}, *OPEN]) == []
+    assert second.times == 2
+    assert messages(cloud) == []
+    assert "ModifySecurityGroupRules" not in made_changes(cloud)
+
+
+# -- when EC2 says no
+
+
+def test_a_twin_that_comes_meanwhile(cloud, group, replace):
+    """If somebody authorizes the same network between read and write, it is read again and closed all the same."""
+    group_id = group(SSH)
+    authorize = cloud.session().client("ec2").authorize_security_group_ingress
+    twin = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.7.0/24"}]}
+    comes = Once(lambda: authorize(GroupId=group_id, IpPermissions=[twin]))
+    records = replace({"ModifySecurityGroupRules": comes}, authorized=["198.18.7.0/24"])
+    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    assert [(r["how"], r["was"], r["now"]) for r in records] == [("revoked", "0.0.0.0/0", None)]
+
+
+def test_a_rule_that_goes_meanwhile(cloud, group, replace):
+    """If somebody revokes the open rule between read and write, there is nothing to do, to record or to fail."""
+    group_id = group(SSH)
+    revoke = cloud.session().client("ec2").revoke_security_group_ingress
+    goes = Once(lambda: revoke(GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id))))
+    assert replace({"ModifySecurityGroupRules": goes}, authorized=["198.18.7.0/24"]) == []
+    assert sources(cloud, group_id) == []
+
+
+def test_a_group_that_goes_meanwhile(cloud, group, replace):
+    """If somebody deletes the group between read and write, that is no failure."""
+    group_id = group(SSH)
+    goes = Once(lambda: cloud.session().client("ec2").delete_security_group(GroupId=group_id))
+    assert replace({"ModifySecurityGroupRules": goes}, authorized=["198.18.7.0/24"]) == []
+
+
+def test_a_group_that_never_stands_still(cloud, group, replace):
+    """If somebody changes the group each time, the third time is the last, and it fails aloud."""
+    group_id = group(SSH, {**SSH, "ports": 23})
+    ec2 = cloud.session().client("ec2")
+
+    def swap(**_):
+        for rule_id, rule in rules_of(cloud, group_id).items():
+            ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
+            again = {"IpProtocol": "tcp", "FromPort": rule["FromPort"], "ToPort": rule["ToPort"]}
+            again["IpRanges"] = [{"CidrIp": "0.0.0.0/0"}]
+            ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[again])
+
+    with pytest.raises(PolicyExecutionError, match="was changed by somebody else 3 times while it was being replaced"):
+        replace({"ModifySecurityGroupRules": swap}, authorized=["198.18.7.0/24"])
+    assert told(cloud)[group_id]["c7n:failed-ingress"]
+
+
+def test_a_group_without_room(cloud, group, replace):
+    """If the quota refuses networks, those that find room are added, the open rule goes, and the rest is told."""
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
+    group_id = group(SSH, *many)
+    networks = ["198.18.7.0/24", "198.18.8.0/24", "198.18.9.0/24", "198.18.10.0/24"]
+    with pytest.raises(PolicyExecutionError, match=r"198.18.9.0/24 found no room on tcp 22 from 0.0.0.0/0"):
+        replace(authorized=networks)
+    assert set(sources(cloud, group_id)) == {"10.0.0.0/8", "198.18.7.0/24", "198.18.8.0/24"}
+    group_told = told(cloud)[group_id]
+    assert [r["now"] for r in group_told["c7n:replaced-ingress"]] == ["198.18.8.0/24", "198.18.7.0/24"]
+    assert [text.split()[0] for text in group_told["c7n:failed-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
+
+
+def test_room_that_a_revoke_makes_is_used(cloud, group, replace):
+    """If the quota refuses a network, but a rule is revoked after that, the network finds its room."""
+    rdp = {**SSH, "ports": 3389}
+    twins = [{**rdp, "source": source} for source in ("198.18.7.0/24", "198.18.8.0/24")]
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1056)]
+    group_id = group(SSH, rdp, *twins, *many)
+    replace()
+    assert sources(cloud, group_id).count("198.18.8.0/24") == 2
+    assert "0.0.0.0/0" not in sources(cloud, group_id)
+
+
+def test_one_group_without_permission(cloud, group, replace):
+    """If one group may not be changed, the others are; both are told, and the run fails with the group's name."""
+    good, bad = group(SSH, number=1), group(SSH, number=2)
+
+    def deny(params, **_):
+        if bad in params["body"].values():
+            error = {"Error": {"Code": "UnauthorizedOperation", "Message": "You are not authorized."}}
+            raise ClientError({**error, "ResponseMetadata": {"RetryAttempts": 0, "HTTPStatusCode": 403}}, "Modify")
+
+    with pytest.raises(PolicyExecutionError, match=rf"{bad}: .*UnauthorizedOperation"):
+        replace({"ModifySecurityGroupRules": deny}, authorized=["198.18.7.0/24"])
+    assert sources(cloud, good) == ["198.18.7.0/24"]
+    assert sources(cloud, bad) == ["0.0.0.0/0"]
+    assert set(told(cloud)) == {good, bad}
+
+
+def test_a_match_that_no_rule_answers_to(cloud, group, replace):
+    """If a match has no rule after three readings, what can be closed is closed, and the rest fails aloud."""
+    group_id = group(SSH, {**SSH, "ports": 23, "description": "hidden"})
+
+    def hide(parsed, **_):
+        rules = parsed["SecurityGroupRules"]
+        parsed["SecurityGroupRules"] = [rule for rule in rules if rule.get("Description") != "hidden"]
+
+    with pytest.raises(PolicyExecutionError, match=r"tcp 23 from 0.0.0.0/0 matched, but EC2 lists no such rule"):
+        replace(after={"DescribeSecurityGroupRules": hide}, authorized=["198.18.7.0/24"])
+    assert sources(cloud, group_id) == ["0.0.0.0/0", "198.18.7.0/24"]
+
+
+# -- groups and rules that are not ours to replace
+
+
+def test_a_group_of_another_account(cloud, group, replace):
+    """A group of an account that shares its VPC is skipped, and told."""
+    group(SSH, number=1)
+    foreign = group(SSH, number=2)
+    cloud.calls.clear()
+
+    def belongs_elsewhere(parsed, **_):
+        for each in parsed["SecurityGroups"]:
+            if each["GroupId"] == foreign:
+                each["OwnerId"] = "999999999999"
+
+    replace(after={"DescribeSecurityGroups": belongs_elsewhere}, authorized=["198.18.7.0/24"])
+    assert sources(cloud, foreign) == ["0.0.0.0/0"]
+    assert "belongs to account 999999999999" in told(cloud)[foreign]["c7n:skipped-ingress"]
+
+
+def test_references_are_not_replaced(cloud, group, replace):
+    """A rule whose source is a group or a prefix list, matched by a broad filter, stays, and fails aloud."""
+    group_id = group(SSH, {**SSH, "source": "sg-0f0000000000000aa"})
+    with pytest.raises(PolicyExecutionError, match="no network can take the place of a reference"):
+        replace(filters=[{"type": "ingress", "Ports": [22]}], authorized=["198.18.7.0/24"])
+    assert sources(cloud, group_id) == ["198.18.7.0/24", "sg-0f0000000000000aa"]
+
+
+def test_a_broad_filter_spares_the_authorized(cloud, group, replace):
+    """A rule for an authorized network that a broad filter matches is neither replaced nor revoked."""
+    group_id = group(TWIN)
+    assert replace(filters=[{"type": "ingress", "Ports": [22]}], authorized=["198.18.7.0/24"]) == []
+    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+
+
+# -- bad networks, found out only when it runs
+
+
+@pytest.mark.parametrize("network", ["203.0.113.0/24", "2001:db8:10::/48", "192.0.2.128/25", "198.51.100.7/32"])
+def test_examples_are_refused(cloud, group, replace, network):
+    """A network from the documentation is refused before anything is changed."""
+    group(SSH)
+    with pytest.raises(PolicyExecutionError, match=r"changed nothing: .* is an example from the documentation"):
+        replace(authorized=["198.18.7.0/24", network])
+    assert not MUTATING & {call.action for call in cloud.calls}
+
+
+def test_a_placeholder_that_nobody_filled(cloud, group, replace):
+    """A `"{name}"` that c7n-org did not fill is refused before anything is changed."""
+    group(SSH)
+    with pytest.raises(PolicyExecutionError, match=r"changed nothing: '\{networks\}' is not a list of CIDRs"):
+        replace(authorized="{networks}")
+    assert not MUTATING & {call.action for call in cloud.calls}
