@@ -1,5 +1,246 @@
-"""AWS Config as it really answers, where moto does not."""
+"""AWS Config as it is, where moto's is not: what it sends to a rule's Lambda, and what it makes of the answer.
+
+    item = configuration_item(group)
+    function.invoke(event(item, "custodian-open-ingress"))
+    print(cloud.evaluations)
+
+Sources of the shapes:
+
+- events: https://docs.aws.amazon.com/config/latest/developerguide/evaluate-config_develop-rules_example-events.html;
+  one that a Lambda got, in github.com/guardian/security-hq, `com.gu.hq.lambda.fixtures.Events`
+- items of security groups, version 1.3, that AWS Config recorded: github.com/cloud-custodian/cloud-custodian,
+  `tests/test_utils.py`, test_camel_nested; github.com/awslabs/workload-discovery-on-aws; and, with the envelope,
+  github.com/gruntwork-io/module-security, `modules/aws-config/core-concepts.md`
+- the item of a deleted resource, with its nulls: events that are quoted in articles about custom rules
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from moto.config import urls
+from moto.config.exceptions import (
+    InvalidParameterValueException,
+    InvalidResultTokenException,
+    NoSuchConfigRuleException,
+    ValidationException,
+)
+from moto.config.models import ConfigBackend, config_backends
+from moto.config.responses import ConfigResponse
+
+MOST_BYTES = 256 * 1024
+
+
+class Evaluation(NamedTuple):
+    """What a rule's Lambda said of a resource, and when the item was captured that it judged."""
+
+    rule: str
+    resource: str
+    verdict: str
+    annotation: str
+    captured: float
+
+
+def configuration_item(
+    group: Mapping[str, Any],
+    region: str = "us-east-1",
+    *,
+    status: str = "OK",
+    captured: datetime | None = None,
+) -> dict[str, Any]:
+    """Give the item that AWS Config records of a security group, which has the shape of DescribeSecurityGroups.
+
+    `status` is OK, ResourceDiscovered or ResourceDeleted; an item of what is deleted has no configuration. `captured`
+    is when Config looked, now if it is not said.
+    """
+    captured = captured or datetime.now(timezone.utc)
+    deleted = status == "ResourceDeleted"
+    vpc = {"resourceId": group.get("VpcId"), "resourceName": None, "resourceType": "AWS::EC2::VPC"}
+    arn = f"arn:aws:ec2:{region}:{group['OwnerId']}:security-group/{group['GroupId']}"
+    return {
+        "relatedEvents": [],
+        "relationships": [] if deleted else [vpc | {"name": "Is contained in Vpc"}],
+        "configuration": None if deleted else configuration(group),
+        "supplementaryConfiguration": {},
+        "tags": {} if deleted else {tag["Key"]: tag["Value"] for tag in group.get("Tags") or ()},
+        "configurationItemVersion": "1.3",
+        "configurationItemCaptureTime": _iso(captured),
+        "configurationStateId": int(captured.timestamp() * 1000),
+        "awsAccountId": group["OwnerId"],
+        "configurationItemStatus": status,
+        "resourceType": "AWS::EC2::SecurityGroup",
+        "resourceId": group["GroupId"],
+        "resourceName": None if deleted else group.get("GroupName"),
+        "ARN": arn,
+        "awsRegion": region,
+        "availabilityZone": None if deleted else "Not Applicable",
+        "configurationStateMd5Hash": "",
+        "resourceCreationTime": None,
+    }
+
+
+def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a group as an item has it: in camel case, and with IPv4 ranges twice, as texts and as objects."""
+    shown = ("Description", "GroupName", "IpPermissions", "OwnerId", "GroupId", "IpPermissionsEgress", "Tags", "VpcId")
+    item = _camel({key: group.get(key) for key in shown})
+    for permission in [*item["ipPermissions"], *item["ipPermissionsEgress"]]:
+        permission["ipv4Ranges"] = permission["ipRanges"]
+        permission["ipRanges"] = [ipv4["cidrIp"] for ipv4 in permission["ipv4Ranges"]]
+    return item
+
+
+def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
+    """Give the event with which AWS Config invokes a rule's Lambda, about an item.
+
+    Its result token is good for PutEvaluations on behalf of this rule. Raises ValueError for an item that is too large:
+    Config tells of such a one by another kind of notification, for which Cloud Custodian's rules do not ask.
+    """
+    account, region = item["awsAccountId"], item["awsRegion"]
+    invoking = {
+        "configurationItemDiff": None,
+        "configurationItem": item,
+        "notificationCreationTime": _iso(datetime.now(timezone.utc)),
+        "messageType": "ConfigurationItemChangeNotification",
+        "recordVersion": "1.3",
+    }
+    invoking_event = json.dumps(invoking)
+    if len(invoking_event) > MOST_BYTES:
+        raise ValueError(f"{item['resourceId']}: an item of {len(invoking_event)} bytes is never sent to a rule")
+    return {
+        "version": "1.0",
+        "invokingEvent": invoking_event,
+        "ruleParameters": "{}",
+        "resultToken": _token(rule),
+        "eventLeftScope": False,
+        "executionRoleArn": f"arn:aws:iam::{account}:role/config-role",
+        "configRuleArn": f"arn:aws:config:{region}:{account}:config-rule/config-rule-abcdef",
+        "configRuleName": rule,
+        "configRuleId": "config-rule-abcdef",
+        "accountId": account,
+    }
 
 
 def install() -> None:
-    """Have moto serve this AWS Config."""
+    """Have moto serve this AWS Config, wherever it holds none yet."""
+    config_backends.backend = Backend
+
+
+def evaluations() -> list[Evaluation]:
+    """Give all evaluations that were put, region by region in their order."""
+    return [each for _, _, backend in config_backends.iter_backends() for each in backend.evaluations]
+
+
+class Response(ConfigResponse):
+    """Adds the call that reads evaluations."""
+
+    def get_compliance_details_by_config_rule(self) -> str:
+        """Tell what a rule says of each resource, in one page: moto's Config has no more."""
+        found = self.config_backend.compliance_details(
+            self._get_param("ConfigRuleName"), self._get_param("ComplianceTypes")
+        )
+        return json.dumps({"EvaluationResults": found})
+
+
+class Backend(ConfigBackend):
+    """moto's AWS Config, with evaluations."""
+
+    _url_module = SimpleNamespace(url_bases=urls.url_bases, url_paths={"{0}/$": Response.dispatch})
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.evaluations: list[Evaluation] = []
+
+    def describe_config_rules(self, config_rule_names: list[str] | None, next_token: str | None) -> dict[str, Any]:
+        """Tell of rules. A name that is not there is an error, also while there is no rule at all."""
+        for name in config_rule_names or ():
+            self._rule(name)
+        return super().describe_config_rules(config_rule_names, next_token)
+
+    def put_evaluations(
+        self,
+        evaluations: list[dict[str, Any]] | None = None,
+        result_token: str | None = None,
+        test_mode: bool | None = False,  # noqa: FBT001, FBT002 - moto's signature
+    ) -> dict[str, Any]:
+        """Take evaluations on behalf of the rule that the token was made for.
+
+        Limits and errors are those of
+        https://docs.aws.amazon.com/config/latest/APIReference/API_PutEvaluations.html and API_Evaluation.html there.
+        """
+        if not evaluations:
+            raise InvalidParameterValueException("The Evaluations object in your request cannot be null.")
+        if len(evaluations) > 100 or any(len(each.get("Annotation", "")) > 256 for each in evaluations):  # noqa: PLR2004
+            raise ValidationException("100 evaluations at most, with annotations of 256 characters at most")
+        rule = _rule_of(result_token)
+        self._rule(rule)
+        if not test_mode:
+            self.evaluations.extend(
+                Evaluation(
+                    rule,
+                    each["ComplianceResourceId"],
+                    each["ComplianceType"],
+                    each.get("Annotation", ""),
+                    each["OrderingTimestamp"],
+                )
+                for each in evaluations
+            )
+        return {"FailedEvaluations": []}
+
+    def compliance_details(self, rule: str, verdicts: list[str] | None) -> list[dict[str, Any]]:
+        """Give the last word of a rule on each resource: that on the item which was captured last."""
+        self._rule(rule)
+        last: dict[str, Evaluation] = {}
+        for each in sorted((each for each in self.evaluations if each.rule == rule), key=lambda each: each.captured):
+            last[each.resource] = each
+        return [
+            {
+                "EvaluationResultIdentifier": {
+                    "EvaluationResultQualifier": {
+                        "ConfigRuleName": rule,
+                        "ResourceType": "AWS::EC2::SecurityGroup",
+                        "ResourceId": each.resource,
+                    },
+                    "OrderingTimestamp": each.captured,
+                },
+                "ComplianceType": each.verdict,
+                "Annotation": each.annotation,
+            }
+            for each in last.values()
+            if each.verdict in (verdicts or [each.verdict]) and each.verdict != "NOT_APPLICABLE"
+        ]
+
+    def _rule(self, name: str) -> None:
+        if name not in self.config_rules:
+            raise NoSuchConfigRuleException(name)
+
+
+def _token(rule: str) -> str:
+    """Make a result token, which means nothing to those who get it."""
+    return urlsafe_b64encode(f"{uuid.uuid4()} {rule}".encode()).decode()
+
+
+def _rule_of(token: str | None) -> str:
+    """Give the rule that a token was made for, or raise InvalidResultTokenException."""
+    try:
+        _, rule = urlsafe_b64decode(token or "").decode().split(" ")
+    except ValueError:
+        raise InvalidResultTokenException from None
+    return rule
+
+
+def _camel(shape: Any) -> Any:
+    """Give a shape with keys in camel case, and without what is None."""
+    if isinstance(shape, Mapping):
+        return {key[0].lower() + key[1:]: _camel(value) for key, value in shape.items() if value is not None}
+    return [_camel(each) for each in shape] if isinstance(shape, list) else shape
+
+
+def _iso(moment: datetime) -> str:
+    """Say a moment as AWS Config does: 2026-01-31T12:00:00.000Z."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

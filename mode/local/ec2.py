@@ -1,29 +1,15 @@
-"""Security groups that behave as EC2's do, where moto's do not: what this project knows of EC2, as a program.
+"""Security groups that behave as EC2's do, where moto's do not.
 
-A group holds rules. A rule is one source on one protocol and port range in one direction, and has an id of its own;
-`DescribeSecurityGroups` shows the rules bundled into permissions, `DescribeSecurityGroupRules` one by one. A call that
-changes rules works out the new rules first and puts them in place last, so that it changes all or nothing.
-
-Where a fact comes from is said beside it:
-
-- [API]: EC2's API reference, which botocore carries as `data/ec2/2016-11-15/service-2.json.gz`
-- [errors]: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-- [quotas]: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html and, for prefix lists,
-  https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html
-- [alchemy]: live tests in github.com/alchemy-run/alchemy, `DefaultSecurityGroup.test.ts`, and the errors that they met,
-  https://github.com/alchemy-run/distilled/pull/608
-- [terraform]: issues of github.com/hashicorp/terraform-provider-aws, by number
-- [moto]: moto's own answers, which were taken from EC2
+What rules are and may become stands in `rules.py`, with its sources; here moto's EC2 gets groups that hold such rules,
+answers the calls about them, counts the quota, and can lag behind and throttle as EC2 does. Everything else, VPCs and
+managed prefix lists for instance, is moto's.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Network
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from threading import RLock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -44,14 +30,25 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.security_groups import SecurityGroup
 from moto.ec2.responses import EC2Response
-from moto.ec2.utils import random_security_group_rule_id
+
+from mode.local.rules import (
+    NETWORKS,
+    Rule,
+    Rules,
+    permissions_of,
+    rules_from,
+    told,
+    with_added,
+    with_described,
+    with_modified,
+    without,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from mode.local.throttling import Throttling
 
-Json = dict[str, Any]
+MOST_FILTER_VALUES = 200
+PAGE_SIZES = range(5, 1001)
 
 
 @dataclass
@@ -59,16 +56,16 @@ class Behaviour:
     """What EC2 leaves to the account, or to chance."""
 
     rules_per_group: int = 60
-    """The quota [quotas]: rules a direction, IPv4 and IPv6 counted apart."""
+    """The quota of rules a direction and family: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
 
     lag: int = 0
-    """How many describes of a group, after a change, still show it as it was: EC2 is eventually consistent."""
+    """How many describes of a group, after a change, show it as it was: EC2 is eventually consistent."""
 
     throttling: Throttling | None = None
-    """The token buckets that calls are taken from, if they are to run dry."""
+    """The token buckets that calls draw on; none, and no call is refused."""
 
     def reset(self) -> None:
-        """Behave as EC2 does by default."""
+        """Behave as an account does by default."""
         self.__init__()
 
 
@@ -76,15 +73,15 @@ behaviour = Behaviour()
 
 
 def install() -> None:
-    """Have moto serve these security groups from now on. moto must hold no EC2 yet."""
+    """Have moto serve this EC2, wherever it holds none yet."""
     ec2_backends.backend = Backend
 
 
 def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012") -> None:
     """Put groups into EC2 as they are, in the shape that `aws ec2 describe-security-groups` prints.
 
-    Ids stay, quotas are not asked, and what a rule refers to need not be there. A group goes to the account that its
-    `OwnerId` names, else to the given one, and takes the place of one with the same id; lists may be absent or null.
+    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. A group
+    goes to the account that its `OwnerId` names, else to `account`. Lists may be absent or null.
     """
     for group in groups:
         backend = ec2_backends[group.get("OwnerId") or account][region]
@@ -103,163 +100,350 @@ def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", 
         backend.groups[loaded.vpc_id][loaded.id] = loaded
 
 
-# ---- What a rule is
+class Group(SecurityGroup):
+    """A security group: moto's, but for its rules."""
 
-
-PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
-WITH_PORTS = {"tcp", "udp", "icmp", "icmpv6"}
-
-# A permission's lists: the field that names the source there, and the name of the source's kind elsewhere.
-SOURCES = {
-    "IpRanges": ("CidrIp", "CidrIpv4"),
-    "Ipv6Ranges": ("CidrIpv6", "CidrIpv6"),
-    "PrefixListIds": ("PrefixListId", "PrefixListId"),
-    "UserIdGroupPairs": ("GroupId", "ReferencedGroupId"),
-}
-KINDS = [kind for _, kind in SOURCES.values()]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One source on one protocol and port range in one direction. -1 means all ports, or all ICMP types or codes."""
-
-    egress: bool
-    protocol: str
-    from_port: int
-    to_port: int
-    kind: str
-    source: str
-    description: str | None = None
-    peer: Mapping[str, str] = field(default_factory=dict)  # what is told of a referenced group besides its id
-    id: str = field(default_factory=random_security_group_rule_id)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.ingress_rules, self.egress_rules
+        self._rules: Rules = ()
+        self._outdated: list[Rules] = []
 
     @property
-    def identity(self) -> tuple:
-        """What no other rule of the group has: all but id, description and tags."""
-        return self.egress, self.protocol, self.from_port, self.to_port, self.kind, self.source
+    def rules(self) -> Rules:
+        """The rules as they are now; when they change, describes may lag behind."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        seen = self._outdated[0] if self._outdated else self._rules
+        self._outdated = [seen] * behaviour.lag
+        self._rules = rules
+
+    def seen_rules(self) -> Rules:
+        """Give the rules as a describe sees them."""
+        return self._outdated.pop() if self._outdated else self._rules
+
+    def get_tags(self) -> list[dict[str, str]]:
+        """Give the group's tags. moto's way to them goes through all tags of the region, for every group."""
+        return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
+
+    def told(self) -> dict[str, Any]:
+        """Give the group as [API] SecurityGroup."""
+        rules = self.seen_rules()
+        return {
+            "GroupId": self.id,
+            "GroupName": self.name,
+            "Description": self.description,
+            "OwnerId": self.owner_id,
+            "VpcId": self.vpc_id,
+            "SecurityGroupArn": self.arn,
+            "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in self.get_tags()],
+            "IpPermissions": permissions_of(rule for rule in rules if not rule.egress),
+            "IpPermissionsEgress": permissions_of(rule for rule in rules if rule.egress),
+        }
+
+    def told_rules(self) -> list[dict[str, Any]]:
+        """Give the rules as [API] SecurityGroupRule."""
+        return [self.told_rule(rule) for rule in self.seen_rules()]
+
+    def told_rule(self, rule: Rule) -> dict[str, Any]:
+        """Give one rule as [API] SecurityGroupRule."""
+        backend = self.ec2_backend
+        shape = told(rule) | {
+            "GroupId": self.id,
+            "GroupOwnerId": self.owner_id,
+            "Tags": [{"Key": key, "Value": value} for key, value in backend.tags.get(rule.id, {}).items()],
+            "SecurityGroupRuleArn": self.arn.replace(f"group/{self.id}", f"group-rule/{rule.id}"),
+        }
+        if group_id := shape.pop("ReferencedGroupId", None):
+            shape["ReferencedGroupInfo"] = {"GroupId": group_id, **rule.peer}
+        return shape
+
+    def matches_filter(self, key: str, filter_value: list[str]) -> bool:
+        """Match a filter of DescribeSecurityGroups: those on rules here, the others as moto does."""
+        side, is_on_rules, name = key.rpartition("ip-permission.")
+        if is_on_rules and name in ON_RULES:
+            texts = [ON_RULES[name](rule) for rule in self.rules if rule.egress == bool(side)]
+            return any(aws_api_matches(value, text) for value in filter_value for text in texts if text)
+        if not key.startswith("tag") and (is_on_rules or key not in self.filters):
+            raise InvalidParameterValue(f"The filter '{key}' is invalid")
+        return super().matches_filter(key, filter_value)
 
 
-def rules_from(permissions: Iterable[Mapping[str, Any]], *, egress: bool) -> Iterator[Rule]:
-    """Read permissions, in the shape of [API] IpPermission. Raises what EC2 says to a malformed one."""
-    for permission in permissions:
-        traffic = traffic_from(permission)
-        for listing, (name, kind) in SOURCES.items():
-            for source in permission.get(listing) or ():
-                peer = {key: value for key, value in source.items() if value and key not in (name, "Description")}
-                description = source.get("Description") or None
-                yield Rule(egress, *traffic, kind, canonical(kind, source[name]), description, peer)
+def _source_of(kind: str) -> Callable[[Rule], str | None]:
+    return lambda rule: rule.source if rule.kind == kind else None
 
 
-def traffic_from(request: Mapping[str, Any]) -> tuple[str, int, int]:
-    """Read protocol and ports of an [API] IpPermission or SecurityGroupRuleRequest.
-
-    [API]: protocols have a name (tcp, udp, icmp, icmpv6) or a number; EC2 tells of 6 as tcp and of 58 as icmpv6
-    [alchemy]. For any other than these four, and for -1, ports that are given do not count; icmpv6 may leave them out.
-    """
-    if not request.get("IpProtocol"):
-        raise InvalidParameterValue(  # [moto]
-            "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly."
-        )
-    protocol = str(request["IpProtocol"]).lower()
-    protocol = PROTOCOLS.get(protocol, protocol)
-    if protocol not in WITH_PORTS:
-        if not re.fullmatch(r"-1|\d{1,3}", protocol):
-            raise InvalidParameterValue(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
-        return protocol, -1, -1
-    ports = request.get("FromPort"), request.get("ToPort")
-    if None in ports:
-        if protocol == "icmpv6":
-            return protocol, -1, -1
-        raise InvalidParameterValue(  # [moto]
-            "Invalid value for portRange. Must specify both from and to ports with TCP/UDP."
-        )
-    return protocol, *map(int, ports)
+ON_RULES = {
+    "cidr": _source_of("CidrIpv4"),
+    "ipv6-cidr": _source_of("CidrIpv6"),
+    "prefix-list-id": _source_of("PrefixListId"),
+    "group-id": _source_of("ReferencedGroupId"),
+    "user-id": lambda rule: rule.peer.get("UserId"),
+    "protocol": lambda rule: rule.protocol,
+    "from-port": lambda rule: str(rule.from_port),
+    "to-port": lambda rule: str(rule.to_port),
+}
 
 
-def canonical(kind: str, source: str) -> str:
-    """Give a CIDR without host bits, IPv6 in its short form: EC2 stores 100.68.0.18/18 as 100.68.0.0/18 [API] IpRange."""
-    family = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}.get(kind)
-    if not family:
-        return source
-    try:
-        if not re.search(r"/\d+$", source):
-            raise ValueError(source)  # noqa: TRY301 - Python reads an address without a prefix length as a network, EC2 does not
-        return str(family(source, strict=False))
-    except ValueError:
-        raise InvalidParameterValue(f"CIDR block {source} is malformed") from None
+class Response(EC2Response):
+    """Reads requests about security groups, and answers them."""
 
+    def call_action(self) -> Any:
+        """Do what is asked, unless the account has no token left for it."""
+        throttling = behaviour.throttling
+        if throttling and not throttling.admits(self.current_account, self.region, self._get_action()):
+            error = EC2ClientError("RequestLimitExceeded", "Request limit exceeded.")
+            _, headers, body = self.serialized(ActionResult(error))
+            return 503, headers, body
+        return super().call_action()
 
-# ---- What may become of a group's rules. Each takes the rules as they are and gives them as they will be, or raises
+    def describe_security_groups(self) -> ActionResult:
+        """Tell of groups by ids or names, which must all be there, and by filters."""
+        self.error_on_dryrun()
+        named = [*self._get_param("GroupIds", []), *self._get_param("GroupNames", [])]
+        if named and self._get_param("MaxResults"):
+            raise InvalidParameterCombination("The parameter groupIds cannot be used with the parameter maxResults")
+        filters = self._filters()
+        groups = map(self.ec2_backend.group, named) if named else self.ec2_backend.candidates(filters)
+        page, token = self._page([group for group in groups if group.matches_filters(filters)])
+        return ActionResult({"SecurityGroups": [group.told() for group in page], "NextToken": token})
 
-
-Rules = tuple[Rule, ...]
-
-
-def with_added(rules: Rules, added: Rules) -> Rules:
-    """Add rules: all of them or, if one is there already, none.
-
-    [API] IpRange: a CIDR that is there in canonical form is a duplicate. A description makes no difference [errors].
-    """
-    refuse_repetition(added)  # [terraform] 2587
-    there = {rule.identity for rule in rules}
-    for rule in added:
-        if rule.identity in there:
-            raise duplicate(rule)
-    return rules + added
-
-
-def with_modified(rules: Rules, updates: Iterable[Mapping[str, Any]]) -> Rules:
-    """Turn rules into what [API] ModifySecurityGroupRules asks for: all of them or none. Ids stay, and tags with them."""
-    by_id = {rule.id: rule for rule in rules}
-    turned: dict[str, Rule] = {}
-    for update in updates:
-        rule_id = update["SecurityGroupRuleId"]
-        if rule_id in turned:
-            raise InvalidParameterValue(f"Duplicated security group rule ID '{rule_id}'.")
-        # An id that is gone [alchemy], or another group's, or none.
-        if rule_id not in by_id:
+    def describe_security_group_rules(self) -> ActionResult:
+        """Tell of rules by ids, which must all be there, and by filters."""
+        self.error_on_dryrun()
+        filters, ids = self._filters(), self._get_param("SecurityGroupRuleIds", [])
+        rules = [rule for group in self.ec2_backend.candidates(filters) for rule in group.told_rules()]
+        for rule_id in set(ids) - {rule["SecurityGroupRuleId"] for rule in rules}:
             raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
-        turned[rule_id] = modified(by_id[rule_id], update.get("SecurityGroupRule") or {})
-    refuse_repetition(turned.values())
-    untouched = {rule.identity for rule in rules if rule.id not in turned}
-    for rule in turned.values():
-        if rule.identity in untouched:
-            raise duplicate(rule)
-    return tuple(turned.get(rule.id, rule) for rule in rules)
+        page, token = self._page(
+            [
+                rule
+                for rule in rules
+                if (not ids or rule["SecurityGroupRuleId"] in ids)
+                and all(rule_matches(rule, key, values) for key, values in filters.items())
+            ]
+        )
+        return ActionResult({"SecurityGroupRules": page, "NextToken": token})
+
+    def authorize_security_group_ingress(self) -> ActionResult:
+        """Add inbound rules."""
+        return self._authorize(egress=False)
+
+    def authorize_security_group_egress(self) -> ActionResult:
+        """Add outbound rules."""
+        return self._authorize(egress=True)
+
+    def revoke_security_group_ingress(self) -> ActionResult:
+        """Remove inbound rules."""
+        return self._revoke(egress=False)
+
+    def revoke_security_group_egress(self) -> ActionResult:
+        """Remove outbound rules."""
+        return self._revoke(egress=True)
+
+    def update_security_group_rule_descriptions_ingress(self) -> ActionResult:
+        """Describe inbound rules anew."""
+        return self._describe_anew(egress=False)
+
+    def update_security_group_rule_descriptions_egress(self) -> ActionResult:
+        """Describe outbound rules anew."""
+        return self._describe_anew(egress=True)
+
+    def modify_security_group_rules(self) -> ActionResult:
+        """Change rules in place."""
+        self.error_on_dryrun()
+        updates = self._get_param("SecurityGroupRules", [])
+        if not updates:
+            raise MissingParameter("The request must contain the parameter securityGroupRules")
+        self.ec2_backend.change(self._group(), lambda rules: with_modified(rules, updates))
+        return ActionResult({"Return": True})
+
+    def _authorize(self, *, egress: bool) -> ActionResult:
+        """Add rules; the request's tags go to each of them, for there is no way to tag them apart ([API])."""
+        self.error_on_dryrun()
+        added, tags = self._rules(egress=egress), self._parse_tag_specification().get("security-group-rule", {})
+        if not added:
+            raise MissingParameter("The request must contain the parameter ipPermissions")
+        group = self._group()
+        self.ec2_backend.change(group, lambda rules: with_added(rules, added))
+        self.ec2_backend.create_tags([rule.id for rule in added], tags)
+        return ActionResult({"Return": True, "SecurityGroupRules": [group.told_rule(rule) for rule in added]})
+
+    def _revoke(self, *, egress: bool) -> ActionResult:
+        """Remove rules by their ids, or by what they say but for the description.
+
+        [API] RevokeSecurityGroupIngress: what is not there, a group of the default VPC tells of and returns true; any
+        other group answers `InvalidPermission.NotFound`, and nothing is revoked.
+        """
+        self.error_on_dryrun()
+        group, ids, said = self._group(), self._get_param("SecurityGroupRuleIds", []), self._rules(egress=egress)
+        if not ids and not said:
+            raise MissingParameter("Either 'ipPermissions' or 'securityGroupRuleIds' should be provided.")
+        unknown: list[Rule] = []
+
+        def revoked(rules: Rules) -> Rules:
+            there = {rule.identity: rule.id for rule in rules}
+            unknown.extend(rule for rule in said if rule.identity not in there)
+            if unknown and group.vpc_id != self.ec2_backend.default_vpc.id:
+                raise InvalidPermissionNotFoundError
+            return without(
+                rules, [*ids, *(there[rule.identity] for rule in said if rule not in unknown)], egress=egress
+            )
+
+        gone = self.ec2_backend.change(group, revoked)
+        answer = {"Return": True, "RevokedSecurityGroupRules": [told(rule) | {"GroupId": group.id} for rule in gone]}
+        return ActionResult(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
+
+    def _describe_anew(self, *, egress: bool) -> ActionResult:
+        self.error_on_dryrun()
+        said = self._rules(egress=egress)
+        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said))
+        return ActionResult({"Return": True})
+
+    def _group(self) -> Group:
+        return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
+
+    def _rules(self, *, egress: bool) -> Rules:
+        """Read the permissions, or the single one that stands at the request's top."""
+        permissions = self._get_param("IpPermissions", [])
+        if cidr := self._get_param("CidrIp"):
+            permissions = [{**self.params, "IpRanges": [{"CidrIp": cidr}]}]
+        for permission in permissions:
+            for pair in permission.get("UserIdGroupPairs", ()):
+                pair.setdefault("UserId", self.current_account)
+                if name := pair.pop("GroupName", None):
+                    pair.setdefault("GroupId", self.ec2_backend.group(name).id)
+        return tuple(rules_from(permissions, egress=egress))
+
+    def _filters(self) -> dict[str, list[str]]:
+        filters = self._filters_from_querystring()
+        if sum(map(len, filters.values())) > MOST_FILTER_VALUES:
+            raise EC2ClientError(
+                "FilterLimitExceeded",
+                f"The maximum number of filter values specified on a single call is {MOST_FILTER_VALUES}",
+            )
+        return filters
+
+    def _page(self, items: list) -> tuple[list, str | None]:
+        """Cut out the page that is asked for, with the token of the next. Without `MaxResults` it is all ([API])."""
+        token, size = self._get_param("NextToken"), self._get_param("MaxResults")
+        if size is not None and size not in PAGE_SIZES:
+            bound = "greater than 5" if size < min(PAGE_SIZES) else "less than or equal to 1000"
+            raise InvalidParameterValue(
+                f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value {bound}."
+            )
+        start = int(urlsafe_b64decode(token)) if token else 0
+        end = start + (size or len(items))
+        return items[start:end], urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
 
 
-def modified(rule: Rule, request: Mapping[str, Any]) -> Rule:
-    """Give the rule as a request, [API] SecurityGroupRuleRequest, has it.
+def rule_matches(rule: Mapping[str, Any], key: str, values: list[str]) -> bool:
+    """Match a filter of DescribeSecurityGroupRules ([API] names these three)."""
+    if key.startswith("tag:"):
+        texts = [tag["Value"] for tag in rule["Tags"] if f"tag:{tag['Key']}" == key]
+    elif key in ("group-id", "security-group-rule-id"):
+        texts = [rule["GroupId" if key == "group-id" else "SecurityGroupRuleId"]]
+    else:
+        raise InvalidParameterValue(f"The filter '{key}' is invalid")
+    return any(aws_api_matches(value, text) for value in values for text in texts)
 
-    The request replaces all that it can say: a description that it leaves out is cleared [alchemy]. It cannot change the
-    type of the source. CIDRs with host bits are refused: the reference says that they are canonicalized, which holds for
-    authorizing, but EC2 was seen to refuse them here [alchemy].
-    """
-    kinds = [kind for kind in KINDS if request.get(kind)]
-    if len(kinds) > 1:
-        raise InvalidParameterCombination(  # [moto]
-            "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified"
-        )
-    if not kinds:
-        raise MissingParameter(  # [moto]
-            "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
-        )
-    (kind,) = kinds
-    if kind != rule.kind:
-        raise InvalidParameterValue(  # [moto]; [API]: "you cannot change the rule type"
-            f"Invalid rule type for security group rule '{rule.id}'. "
-            f"You may not specify {kind} for an existing {rule.kind} rule."
-        )
-    traffic = traffic_from(request)
-    refuse_ports_without_meaning(traffic[0], request)
-    source = canonical(kind, request[kind])
-    if source != canonical(kind, request[kind].lower()) or network_part(request[kind]) != network_part(source):
-        raise InvalidParameterValue(f"CIDR block {request[kind]} is not canonical")
-    peer = rule.peer if source == rule.source else {}
-    return replace(
-        rule,
-        **dict(zip(("protocol", "from_port", "to_port"), traffic, strict=True)),
-        source=source,
-        peer=peer,
-        description=request.get("Description") or None,
-    )
+
+class Backend(EC2Backend):
+    """moto's EC2 with these groups."""
+
+    _url_module = SimpleNamespace(url_bases=urls.url_bases, url_paths={"{0}/": Response.dispatch})
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._changing = RLock()
+        super().__init__(region_name, account_id)
+
+    def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:
+        """Make a group as moto does, with the rules that a new one has.
+
+        Everything may go out; what may come in is, for a VPC's default group, what comes from its own members:
+        https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
+        """
+        made = super().create_security_group(name, description, *args, **kwargs)
+        cidrs = [rule.ip_range for rule in made.egress_rules]
+        out = {
+            "IpProtocol": "-1",
+            "IpRanges": [cidr for cidr in cidrs if "CidrIp" in cidr],
+            "Ipv6Ranges": [cidr for cidr in cidrs if "CidrIpv6" in cidr],
+        }
+        own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made.id, "UserId": self.account_id}]}
+        group = Group(self, made.id, name, description, made.vpc_id, is_default=made.is_default)
+        group.rules = (*rules_from([out], egress=True), *rules_from([own] if made.is_default else [], egress=False))
+        self.groups[group.vpc_id][group.id] = group
+        return group
+
+    def group(self, id_or_name: str) -> Group:
+        """Give the group, or raise InvalidGroup.NotFound."""
+        group = self.get_security_group_by_name_or_id(id_or_name)
+        if group is None:
+            raise InvalidSecurityGroupNotFoundError(id_or_name)
+        return group
+
+    def get_security_group_from_id(self, group_id: str) -> Group | None:
+        """Give the group with an id, by looking it up: moto goes through all groups."""
+        return next((groups[group_id] for groups in list(self.groups.values()) if group_id in groups), None)
+
+    def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
+        """Give the groups that the filters can match: those with the ids that they name, else all."""
+        ids = filters.get("group-id", ["*"])
+        if any("*" in each or "?" in each for each in ids):
+            return [group for groups in list(self.groups.values()) for group in list(groups.values())]
+        found = map(self.get_security_group_from_id, dict.fromkeys(ids))
+        return [group for group in found if group]
+
+    def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
+        """Put changed rules in the place of a group's rules, one change after another, and give those that are gone.
+
+        Raises what the change raises, or what EC2 says to an unknown source or too many rules; then nothing changed.
+        """
+        with self._changing:
+            before = group.rules
+            after = changed(before)
+            known = {(rule.kind, rule.source) for rule in before}
+            self._refuse_unknown_sources(rule for rule in after if (rule.kind, rule.source) not in known)
+            self._refuse_too_many(before, after)
+            group.rules = after
+        left = {rule.id for rule in after}
+        return [rule for rule in before if rule.id not in left]
+
+    def _refuse_unknown_sources(self, rules: Iterable[Rule]) -> None:
+        """Refuse references to what is not there; of other accounts' groups nothing is known here."""
+        for rule in rules:
+            if rule.kind == "PrefixListId" and rule.source not in self.managed_prefix_lists:
+                raise EC2ClientError(
+                    "InvalidPrefixListID.NotFound", f"The prefix list ID '{rule.source}' does not exist"
+                )
+            if rule.kind == "ReferencedGroupId" and rule.peer.get("UserId", self.account_id) == self.account_id:
+                self.group(rule.source)
+
+    def _refuse_too_many(self, before: Rules, after: Rules) -> None:
+        """Refuse a change that adds to a direction and family what the quota does not allow."""
+        for egress in (False, True):
+            for family in NETWORKS:
+                had, has = (
+                    sum(self._weight(rule, family) for rule in rules if rule.egress == egress)
+                    for rules in (before, after)
+                )
+                if had < has > behaviour.rules_per_group:
+                    raise RulesPerSecurityGroupLimitExceededError
+
+    def _weight(self, rule: Rule, family: str) -> int:
+        """Count a rule as the quota of a family, `CidrIpv4` or `CidrIpv6`, does.
+
+        A reference to a group, or to a prefix list of AWS's, counts once in both families
+        (https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html). One to a customer's prefix list
+        counts the most entries that the list may have, in the one family that it has
+        (https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html).
+        """
+        if rule.kind in NETWORKS:
+            return int(rule.kind == family)
+        prefix_list = self.managed_prefix_lists.get(rule.source)
+        if rule.kind == "ReferencedGroupId" or prefix_list is None or prefix_list.owner_id == "AWS":
+            return 1
+        return int(prefix_list.max_entries) if prefix_list.address_family.lower() in family.lower() else 0

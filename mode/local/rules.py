@@ -1,0 +1,276 @@
+"""Security group rules as EC2 has them: what a rule is, what may become of a group's rules, how they are told of.
+
+A rule is one source on one protocol and port range in one direction, and has an id of its own. A change takes the rules
+as they are and gives them as they will be, or raises what EC2 answers: so it happens wholly or not at all.
+
+Where a fact comes from is said beside it:
+
+- [API]: EC2's API reference, which botocore carries as `data/ec2/2016-11-15/service-2.json.gz`
+- [errors]: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+- [alchemy]: live tests in github.com/alchemy-run/alchemy, `DefaultSecurityGroup.test.ts`, and the errors that they met,
+  https://github.com/alchemy-run/distilled/pull/608
+- [terraform]: an issue of github.com/hashicorp/terraform-provider-aws, by number
+- [moto]: moto's answer, with EC2's own words
+- [logs]: seen in many public logs
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from moto.ec2.exceptions import (
+    EC2ClientError,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    InvalidPermissionNotFoundError,
+    InvalidSecurityGroupRuleIdNotFoundError,
+    MissingParameter,
+)
+from moto.ec2.utils import random_security_group_rule_id
+
+Shape = Mapping[str, Any]
+
+PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
+WITH_PORTS = frozenset({"tcp", "udp", "icmp", "icmpv6"})
+ALL = -1  # all ports, or all ICMP types, or all codes of a type
+
+# The lists of a permission: the field that names the source there, and what a source of this kind is called elsewhere.
+SOURCES = {
+    "IpRanges": ("CidrIp", "CidrIpv4"),
+    "Ipv6Ranges": ("CidrIpv6", "CidrIpv6"),
+    "PrefixListIds": ("PrefixListId", "PrefixListId"),
+    "UserIdGroupPairs": ("GroupId", "ReferencedGroupId"),
+}
+NETWORKS = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`kind` is what SecurityGroupRuleRequest calls its source; `peer` is what is told of a group, not its id."""
+
+    egress: bool
+    protocol: str
+    from_port: int
+    to_port: int
+    kind: str
+    source: str
+    description: str | None = None
+    peer: Shape = field(default_factory=dict)
+    id: str = field(default_factory=random_security_group_rule_id)
+
+    @property
+    def identity(self) -> tuple:
+        """What no other rule of the group has: all but id and description."""
+        return self.egress, self.protocol, self.from_port, self.to_port, self.kind, self.source
+
+
+Rules = tuple[Rule, ...]
+
+
+# What may become of a group's rules
+
+
+def with_added(rules: Rules, added: Rules) -> Rules:
+    """Add rules: all of them or, if one is there already, none [errors].
+
+    A CIDR that is there in its canonical form is there ([API] IpRange), and a description makes no difference.
+    """
+    _refuse_repetition(added)
+    _refuse_duplicates(added, rules)
+    return rules + added
+
+
+def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
+    """Turn rules into what [API] ModifySecurityGroupRules asks for: all of them or none.
+
+    Ids stay, and with them tags. An id that is gone [alchemy], or another group's, is not found.
+    """
+    requests = {update["SecurityGroupRuleId"]: update.get("SecurityGroupRule", {}) for update in updates}
+    _refuse_unknown(requests, rules)
+    turned = {rule.id: _modified(rule, requests[rule.id]) for rule in rules if rule.id in requests}
+    _refuse_repetition(turned.values())
+    _refuse_duplicates(turned.values(), (rule for rule in rules if rule.id not in turned))
+    return tuple(turned.get(rule.id, rule) for rule in rules)
+
+
+def with_described(rules: Rules, said: Rules) -> Rules:
+    """Give rules the descriptions of those that say the same; one without a description clears it [API]."""
+    descriptions = {rule.identity: rule.description for rule in said}
+    if descriptions.keys() - {rule.identity for rule in rules}:
+        raise InvalidPermissionNotFoundError
+    return tuple(replace(rule, description=descriptions.get(rule.identity, rule.description)) for rule in rules)
+
+
+def without(rules: Rules, ids: Iterable[str], *, egress: bool) -> Rules:
+    """Take rules of one direction away: all of them or, if one is not there [alchemy], none."""
+    gone = set(ids)
+    _refuse_unknown(gone, (rule for rule in rules if rule.egress == egress))
+    return tuple(rule for rule in rules if rule.id not in gone)
+
+
+def _modified(rule: Rule, request: Shape) -> Rule:
+    """Give the rule as [API] SecurityGroupRuleRequest has it: a description that it leaves out is cleared [alchemy].
+
+    A source cannot become one of another kind [API]. Host bits are refused: the reference says that CIDRs are
+    canonicalized, as when they are authorized, but EC2 was seen to refuse them here [alchemy].
+    """
+    kinds = [kind for _, kind in SOURCES.values() if request.get(kind)]
+    if not kinds:
+        raise MissingParameter(  # [moto]
+            "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
+        )
+    if len(kinds) > 1:
+        raise InvalidParameterCombination(  # [moto]
+            "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified"
+        )
+    if kinds != [rule.kind]:
+        raise InvalidParameterValue(  # [moto]
+            f"Invalid rule type for security group rule '{rule.id}'. "
+            f"You may not specify {kinds[0]} for an existing {rule.kind} rule."
+        )
+    protocol, from_port, to_port = _traffic(request)
+    _refuse_ports_without_meaning(protocol, request)
+    source = canonical(rule.kind, request[rule.kind], strict=True)
+    return replace(
+        rule,
+        protocol=protocol,
+        from_port=from_port,
+        to_port=to_port,
+        source=source,
+        description=request.get("Description") or None,
+        peer=rule.peer if source == rule.source else {},
+    )
+
+
+def _refuse_unknown(ids: Iterable[str], rules: Iterable[Rule]) -> None:
+    for rule_id in set(ids) - {rule.id for rule in rules}:
+        raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
+
+
+def _refuse_repetition(rules: Iterable[Rule]) -> None:
+    """Refuse a request that says the same rule twice [terraform] 2587."""
+    identities = [rule.identity for rule in rules]
+    if len(set(identities)) < len(identities):
+        raise InvalidParameterValue("The same permission must not appear multiple times")
+
+
+def _refuse_duplicates(arriving: Iterable[Rule], there: Iterable[Rule]) -> None:
+    """Refuse a rule that is there already, in EC2's words [logs]."""
+    identities = {rule.identity for rule in there}
+    for rule in arriving:
+        if rule.identity in identities:
+            ports = "" if rule.from_port == ALL else f"from port: {rule.from_port}, to port: {rule.to_port}, "
+            protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
+            raise EC2ClientError(
+                "InvalidPermission.Duplicate",
+                f'the specified rule "peer: {rule.source}, {protocol}, {ports}ALLOW" already exists',
+            )
+
+
+def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
+    """Refuse ports that a protocol does not have. Authorizing forgives them, modifying does not.
+
+    For -1 that is what this very call says [logs]; for numbers, what UpdateSecurityGroupRuleDescriptions says
+    [terraform] 14756.
+    """
+    ports = request.get("FromPort", ALL), request.get("ToPort", ALL)
+    if protocol == "-1" and ports != (ALL, ALL):
+        raise InvalidParameterValue(
+            "You may not specify all protocols and specific ports. Please specify each protocol and port range "
+            "combination individually, or all protocols and no port range."
+        )
+    if protocol not in {*WITH_PORTS, "-1"} and "FromPort" in request:
+        raise InvalidParameterValue(f"When protocol is {protocol}, you cannot specify from-port.")
+
+
+# How rules are said in requests
+
+
+def rules_from(permissions: Iterable[Shape], *, egress: bool) -> Iterator[Rule]:
+    """Read rules out of permissions, [API] IpPermission; lists may be absent or null."""
+    for permission in permissions:
+        traffic = _traffic(permission)
+        for listing, (name, kind) in SOURCES.items():
+            for source in permission.get(listing) or ():
+                peer = {key: value for key, value in source.items() if value and key not in (name, "Description")}
+                description = source.get("Description") or None
+                yield Rule(egress, *traffic, kind, canonical(kind, source[name]), description, peer)
+
+
+def canonical(kind: str, source: str, *, strict: bool = False) -> str:
+    """Give a CIDR as EC2 stores it: 100.68.0.18/18 becomes 100.68.0.0/18 ([API] IpRange), IPv6 gets its short form.
+
+    `strict` refuses host bits. A source of another kind is given back as it is.
+    """
+    if kind not in NETWORKS:
+        return source
+    try:
+        address, prefix = source.split("/")
+        return str(NETWORKS[kind]((address, int(prefix)), strict=strict))
+    except ValueError:
+        raise InvalidParameterValue(f"CIDR block {source} is malformed") from None
+
+
+def _traffic(request: Shape) -> tuple[str, int, int]:
+    """Read protocol and ports.
+
+    EC2 has names for four protocols, whose numbers it takes too, and numbers for the others [alchemy]. These others,
+    and -1, are open on all ports whatever the request says; icmpv6 may leave ports out, which means all ([API]
+    IpPermission).
+    """
+    if not request.get("IpProtocol"):
+        raise InvalidParameterValue(  # [moto]
+            "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly."
+        )
+    protocol = str(request["IpProtocol"]).lower()
+    protocol = PROTOCOLS.get(protocol, protocol)
+    if not re.fullmatch(r"-1|\d{1,3}|[a-z]\w+", protocol) or (protocol[0].isalpha() and protocol not in WITH_PORTS):
+        raise InvalidParameterValue(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
+    ports = request.get("FromPort"), request.get("ToPort")
+    if protocol not in WITH_PORTS or (protocol == "icmpv6" and None in ports):
+        return protocol, ALL, ALL
+    if None in ports:
+        raise InvalidParameterValue(  # [moto]
+            "Invalid value for portRange. Must specify both from and to ports with TCP/UDP."
+        )
+    return protocol, *ports
+
+
+# How rules are told of
+
+
+def permissions_of(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    """Give rules as [API] IpPermission, bundled by protocol and ports.
+
+    There, -1 and protocols known by number have no ports: so in the answers that github.com/ansible/ansible and
+    github.com/cloudquery/cloudquery recorded.
+    """
+    permissions: dict[tuple, dict[str, Any]] = {}
+    for rule in rules:
+        ports = {"FromPort": rule.from_port, "ToPort": rule.to_port} if rule.protocol in WITH_PORTS else {}
+        empty = {"IpProtocol": rule.protocol, **ports, **{listing: [] for listing in SOURCES}}
+        permission = permissions.setdefault((rule.protocol, rule.from_port, rule.to_port), empty)
+        listing, name = next((listing, name) for listing, (name, kind) in SOURCES.items() if kind == rule.kind)
+        permission[listing].append({name: rule.source, **rule.peer, **_described(rule)})
+    return list(permissions.values())
+
+
+def told(rule: Rule) -> dict[str, Any]:
+    """Give what [API] SecurityGroupRule and RevokedSecurityGroupRule share. Here all ports are -1 [alchemy]."""
+    return {
+        "SecurityGroupRuleId": rule.id,
+        "IsEgress": rule.egress,
+        "IpProtocol": rule.protocol,
+        "FromPort": rule.from_port,
+        "ToPort": rule.to_port,
+        rule.kind: rule.source,
+        **_described(rule),
+    }
+
+
+def _described(rule: Rule) -> dict[str, str]:
+    return {"Description": rule.description} if rule.description else {}
