@@ -9,6 +9,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import yaml
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.utils import reset_session_cache
 
 from mode.local.ec2 import load_groups
 
@@ -18,6 +22,13 @@ CUSTODIAN = Path(sys.executable).with_name("custodian")
 ACCOUNT = "123456789012"
 VPC = "vpc-0f00000000000001"
 MUTATING = {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"}
+
+OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
+NOTIFY = {
+    "to": ["arn:aws:sns:us-east-1:123456789012:open-ingress"],
+    "template": "open-ingress",
+    "transport": {"type": "sqs", "queue": "custodian-mailer"},
+}
 
 
 def cases(name):
@@ -115,6 +126,27 @@ def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
 def run(cloud, policy, folder, *arguments):
     """Run a policy file on everything, past c7n's cache."""
     return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, policy, *arguments)
+
+
+def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
+    """Run a policy's filters and its action in this process, and give the records.
+
+    Just before EC2 is called, `before` has something happen: {operation: function}; just after, so does `after`.
+    """
+    session = cloud.session()
+    for moment, functions in (("before-call", before or {}), ("after-call", after or {})):
+        for operation, happens in functions.items():
+            session.events.register(f"{moment}.ec2.{operation}", happens)
+    reset_session_cache()
+    load_resources(("aws.security-group",))
+    data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}
+    data["actions"] = [{"type": "replace-ingress", **action}]
+    options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(folder))
+    (policy,) = PolicyCollection.from_data({"policies": [data]}, options, lambda **_: session)
+    policy.validate()
+    (action,) = policy.resource_manager.actions
+    with policy.ctx:
+        return action.process(policy.resource_manager.resources())
 
 
 def records(log):

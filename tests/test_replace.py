@@ -2,21 +2,24 @@ import logging
 
 import pytest
 from botocore.exceptions import ClientError
-from c7n.config import Config
 from c7n.exceptions import PolicyExecutionError
-from c7n.policy import PolicyCollection
-from c7n.resources import load_resources
-from c7n.utils import reset_session_cache
-from embedded import ACCOUNT, MUTATING, group_of, load, made_changes, make_queue, messages, rules_of, source_of
+from embedded import (
+    ACCOUNT,
+    MUTATING,
+    NOTIFY,
+    OPEN,
+    act,
+    group_of,
+    load,
+    made_changes,
+    make_queue,
+    messages,
+    rules_of,
+    source_of,
+)
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
-OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
-NOTIFY = {
-    "to": ["arn:aws:sns:us-east-1:123456789012:open-ingress"],
-    "template": "open-ingress",
-    "transport": {"type": "sqs", "queue": "custodian-mailer"},
-}
 TWIN = {**SSH, "source": "198.18.7.0/24", "description": "twin"}
 
 
@@ -41,26 +44,10 @@ def group(cloud):
 
 @pytest.fixture
 def replace(cloud, tmp_path):
-    """Run a policy's filters and its action in this process, and give the records.
+    """Run a policy's filters and its action in this process, and give the records."""
 
-    Just before EC2 is called, `before` has something happen: {operation: function}; just after, so does `after`.
-    """
-
-    def run(before=None, after=None, filters=None, **action):
-        session = cloud.session()
-        for moment, functions in (("before-call", before or {}), ("after-call", after or {})):
-            for operation, happens in functions.items():
-                session.events.register(f"{moment}.ec2.{operation}", happens)
-        reset_session_cache()
-        policy = {"name": "a-policy", "resource": "aws.security-group", "filters": filters or OPEN}
-        policy["actions"] = [{"type": "replace-ingress", "authorized": AUTHORIZED, "notify": NOTIFY, **action}]
-        load_resources(("aws.security-group",))
-        options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(tmp_path))
-        (policy,) = PolicyCollection.from_data({"policies": [policy]}, options, lambda **_: session)
-        policy.validate()
-        (action,) = policy.resource_manager.actions
-        with policy.ctx:
-            return action.process(policy.resource_manager.resources())
+    def run(before=None, after=None, **policy):
+        return act(cloud, tmp_path, before, after, **{"notify": NOTIFY, "authorized": AUTHORIZED, **policy})
 
     return run
 
