@@ -15,6 +15,7 @@ from pathlib import Path
 import boto3
 import jsonschema
 import yaml
+from botocore.exceptions import BotoCoreError, ClientError
 from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
 from c7n_mailer.cli import CONFIG_SCHEMA
 from c7n_mailer.utils import setup_defaults
@@ -40,9 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
         config = read_config(options.config, options.region)
     except (OSError, yaml.YAMLError, ValueError) as error:
         parser.error(f"{options.config}: {error}")
-    session = boto3.Session(region_name=config["region"], profile_name=config.get("profile"))
-    arn = deploy(config, session)
-    print(f"{arn} delivers what is sent to the queue {queue_name(config)}")  # noqa: T201  the command's result
+    where = f"queue {queue_name(config)} in {config['region']}"
+    try:
+        arn = deploy(config, boto3.Session(region_name=config["region"], profile_name=config.get("profile")))
+    except (BotoCoreError, ClientError) as error:
+        raise SystemExit(f"{parser.prog}: {where}: {error}") from error
+    print(f"{arn} delivers what is sent to the {where}")  # noqa: T201  the command's result
 
 
 def read_config(path: Path, region: str | None = None) -> dict:

@@ -1,0 +1,473 @@
+import asyncio
+import base64
+import email
+import json
+import subprocess
+import sys
+import zlib
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+
+import pytest
+import yaml
+from aiosmtpd.smtp import SMTP
+from c7n.mu import generate_requirements
+from moto.ses.models import ses_backends
+
+from mode.local.runtime import deployed
+from mode.mailer import deploy
+
+ROOT = Path(__file__).parents[1]
+MAILER = ROOT / "mode" / "mailer"
+SAMPLE = yaml.safe_load((MAILER / "sample.yml").read_text(encoding="utf-8"))
+ACCOUNT, OTHER_ACCOUNT = "123456789012", "111122223333"
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
+ON_CALL = "on-call@example.com"
+READS = ("Get", "List", "Describe")
+TRIES = 3
+
+
+class Post:
+    """What mode/stack.yml makes, as far as the mailer goes, and what people do and see there."""
+
+    def __init__(self, cloud, folder):
+        self.cloud = cloud
+        self.folder = folder
+        self.sqs = cloud.session().client("sqs")
+        self.dead_letters = self.sqs.create_queue(QueueName="custodian-mailer-failed")["QueueUrl"]
+        redrive = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:custodian-mailer-failed"}
+        redrive["maxReceiveCount"] = TRIES
+        attributes = {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "0"}
+        self.queue = self.sqs.create_queue(QueueName="custodian-mailer", Attributes=attributes)["QueueUrl"]
+        cloud.session().client("iam").create_role(RoleName="custodian-mailer", AssumeRolePolicyDocument="{}")
+        cloud.session().client("ses").verify_email_identity(EmailAddress="custodian@example.com")
+
+    def config(self, **changes):
+        """Write a copy of the shipped configuration with changes."""
+        path = self.folder / "mailer.yml"
+        shipped = yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        path.write_text(yaml.safe_dump(shipped | changes), encoding="utf-8")
+        return path
+
+    @contextmanager
+    def mailer(self, **changes):
+        """Deploy the mailer, and give the function; the event source is off, `work` does its part."""
+        deploy.main(["-c", str(self.config(**changes))])
+        client = self.cloud.session().client("lambda")
+        (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+        client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        with deployed(self.cloud, "custodian-mailer", folder=self.folder) as function:
+            yield function
+
+    def send(self, message):
+        """Send a message as c7n does, and give its id; text is sent as it is."""
+        body = message if isinstance(message, str) else pack(message)
+        attributes = {"mtype": {"DataType": "String", "StringValue": "maidmsg/1.0"}}
+        sent = self.sqs.send_message(QueueUrl=self.queue, MessageBody=body, MessageAttributes=attributes)
+        return sent["MessageId"]
+
+    def work(self, function):
+        """Do what an event source mapping does: take a batch, call the function, delete what it did not report.
+
+        Gives the ids of the messages that stay.
+        """
+        batch = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
+        if not batch:
+            return set()
+        answer = function.invoke(
+            {"Records": [event_record(message["MessageId"], message["Body"]) for message in batch]}
+        )
+        kept = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        for message in batch:
+            if message["MessageId"] not in kept:
+                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return kept
+
+    def subscribe(self, arn=TOPIC):
+        """Make a topic and an inbox that it is delivered to, and give the inbox."""
+        _, _, _, region, account, name = arn.split(":")
+        session = self.cloud.session(region=region, account=account)
+        sqs, sns = session.client("sqs"), session.client("sns")
+        inbox = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+        inbox_arn = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        assert sns.create_topic(Name=name)["TopicArn"] == arn
+        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=inbox_arn)
+        return Inbox(sqs, inbox)
+
+    def mails(self):
+        """Give the e-mails that SES was given."""
+        return [email.message_from_string(sent.raw_data) for sent in ses_backends[ACCOUNT]["us-east-1"].sent_messages]
+
+
+class Inbox:
+    """A queue that is subscribed to a topic."""
+
+    def __init__(self, sqs, url):
+        self.sqs = sqs
+        self.url = url
+
+    def read(self, seconds=0):
+        """Take what was delivered, waiting at most so long for it: subjects and texts."""
+        batch = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=seconds)
+        notices = [json.loads(message["Body"]) for message in batch.get("Messages", [])]
+        return [(notice["Subject"], notice["Message"]) for notice in notices]
+
+
+def pack(message):
+    """Pack a message as c7n does for SQS."""
+    return base64.b64encode(zlib.compress(json.dumps(message).encode())).decode()
+
+
+def message_to(*targets, **action):
+    """Give the sample message, for other people or by another template."""
+    return SAMPLE | {"action": SAMPLE["action"] | {"to": list(targets)} | action}
+
+
+def event_record(message_id, body):
+    """Give a message as Lambda's event has it, as far as the mailer looks."""
+    return {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": "1790000000000"}}
+
+
+@pytest.fixture
+def post(cloud, tmp_path):
+    """Give the queues, the role and the sender of e-mail."""
+    return Post(cloud, tmp_path)
+
+
+# -- deploying it
+
+
+def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
+    """With c7n, c7n-mailer and what they require alone, the command makes the function and its event source."""
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    for line in generate_requirements(["c7n", "c7n-mailer"], include_self=True).splitlines():
+        distribution = metadata.distribution(line.partition("==")[0])
+        for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (installed / top).exists():
+                (installed / top).symlink_to(distribution.locate_file(top))
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "mode.mailer.deploy", "-c", post.config()],
+        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{installed}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    arn = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:custodian-mailer"
+    assert (done.stdout, done.stderr) == (
+        f"{arn} delivers what is sent to the queue custodian-mailer in us-east-1\n",
+        "",
+    )
+    client = post.cloud.session().client("lambda")
+    function = client.get_function_configuration(FunctionName="custodian-mailer")
+    assert function["Role"] == f"arn:aws:iam::{ACCOUNT}:role/custodian-mailer"
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    assert mapping["EventSourceArn"] == f"arn:aws:sqs:us-east-1:{ACCOUNT}:custodian-mailer"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] == 1
+
+
+def test_a_second_deployment_changes_nothing(post):
+    """Where everything is as it should be, the command only looks."""
+    deploy.main(["-c", str(post.config())])
+    post.cloud.calls.clear()
+    deploy.main(["-c", str(post.config())])
+    assert [call for call in post.cloud.calls if not call.action.startswith(READS)] == []
+
+
+def test_a_deployment_sets_right_what_is_not_as_it_should_be(post):
+    """A changed configuration, and an event source that somebody turned off, are put right."""
+    deploy.main(["-c", str(post.config())])
+    client = post.cloud.session().client("lambda")
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False, BatchSize=10)
+    deploy.main(["-c", str(post.config(memory=512))])
+    assert client.get_function_configuration(FunctionName="custodian-mailer")["MemorySize"] == 512
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    assert mapping["State"] == "Enabled"
+    assert mapping["BatchSize"] == 1
+
+
+def test_one_configuration_serves_every_region(post):
+    """`--region` deploys into another region, next to its queue and under the partition's role."""
+    session = post.cloud.session(region="cn-north-1")
+    session.client("sqs").create_queue(QueueName="custodian-mailer")
+    session.client("iam").create_role(RoleName="custodian-mailer", AssumeRolePolicyDocument="{}")
+    deploy.main(["-c", str(post.config()), "--region", "cn-north-1"])
+    client = session.client("lambda")
+    function = client.get_function_configuration(FunctionName="custodian-mailer")
+    assert function["Role"] == f"arn:aws-cn:iam::{ACCOUNT}:role/custodian-mailer"
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    assert mapping["EventSourceArn"] == f"arn:aws-cn:sqs:cn-north-1:{ACCOUNT}:custodian-mailer"
+
+
+def test_the_same_files_make_the_same_archive(post):
+    """The archive depends on nothing but what is in it, holds no compiled module, and is far from Lambda's limit."""
+    config = deploy.read_config(post.config())
+    first, second = deploy.build_archive(config), deploy.build_archive(config)
+    assert first.get_checksum() == second.get_checksum()
+    assert not [name for name in first.get_filenames() if name.endswith((".so", ".pyd", ".pyc"))]
+    assert first.size < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"queue_uri": "x"}, "'queue_uri' was unexpected"),
+        ({"memory": "much"}, "'much' is not of type 'integer'"),
+        ({"sendgrid_api_key": "x"}, "sendgrid_api_key: the Lambda delivers to SNS, and e-mail by SES or SMTP"),
+        ({"slack_token": "x"}, "slack_token: the Lambda delivers to SNS, and e-mail by SES or SMTP"),
+    ],
+)
+def test_a_configuration_that_would_not_deliver_is_refused(post, capsys, changes, complaint):
+    """The command names what is wrong, and makes nothing."""
+    post.cloud.calls.clear()
+    with pytest.raises(SystemExit):
+        deploy.main(["-c", str(post.config(**changes))])
+    assert complaint in capsys.readouterr().err
+    assert post.cloud.calls == []
+
+
+def test_a_missing_queue_is_named(post):
+    """Without the stack's queue the command says which queue it looked for, and where."""
+    with pytest.raises(SystemExit, match=r"queue custodian-mailer in eu-west-3: .*does not exist"):
+        deploy.main(["-c", str(post.config()), "--region", "eu-west-3"])
+
+
+# -- delivering
+
+
+def test_a_message_reaches_topic_and_mailbox(post):
+    """The deployed function gives the topic plain text, and the mailbox the same text with HTML beside it."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC, ON_CALL))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    ((subject, text),) = inbox.read()
+    assert subject == SAMPLE["action"]["subject"]
+    assert 'FAILED: sg-08d2b6e4f0a1c3957 "orders-db"' in text
+    (mail,) = post.mails()
+    assert (mail["To"], mail["From"], mail["Subject"]) == (ON_CALL, "custodian@example.com", subject)
+    assert mail.get_content_type() == "multipart/alternative"
+    plain, html = mail.get_payload()
+    assert plain.get_payload(decode=True).decode() == text
+    assert html.get_content_type() == "text/html"
+    assert "<h2>orders-db</h2>" in html.get_payload(decode=True).decode()
+
+
+def test_a_template_that_is_html_makes_html_alone(post):
+    """Whoever asks for a template by the name of its HTML gets that and nothing beside it."""
+    post.send(message_to(ON_CALL, template="open-ingress.html"))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    (mail,) = post.mails()
+    assert mail.get_content_type() == "text/html"
+
+
+NO_TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:missing"
+BAD = {
+    "not packed": ("{}", "KeyError: 'Message'"),
+    "not base64": ("x", "Invalid base64-encoded string"),
+    "no action": (SAMPLE | {"action": {}}, "there is nobody to tell"),
+    "no such template": (message_to(TOPIC, template="closed-ingress"), "'closed-ingress.j2' not found"),
+    "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "'default.j2' not found"),
+    "no such topic": (message_to(NO_TOPIC), "(NotFound) when calling the Publish operation"),
+    "nobody": (message_to(), "there is nobody to tell"),
+    "no owner": (message_to("resource-owner"), "there is nobody to tell"),
+    "not a target": (message_to("open-ingress"), "open-ingress is neither a topic nor an e-mail address"),
+    "not delivered here": (message_to("slack://#ops"), "slack://#ops is neither a topic nor an e-mail address"),
+    "a template as its subject": (
+        message_to(TOPIC, subject="{{ ''.__class__ }}"),
+        "a subject must not hold template syntax",
+    ),
+}
+
+
+def test_a_bad_message_stays_and_blocks_no_good_one(post):
+    """Of a batch, each message that cannot be delivered is reported and logged; those around them are delivered."""
+    inbox = post.subscribe()
+    bodies = {f"bad: {name}": body if isinstance(body, str) else pack(body) for name, (body, _) in BAD.items()}
+    bodies = {"good": pack(message_to(TOPIC)), **bodies, "also good": pack(message_to(TOPIC))}
+    with post.mailer() as function:
+        answer = function.invoke({"Records": [event_record(*item) for item in bodies.items()]})
+        log = function.logs[0].read_text()
+    assert answer == {"batchItemFailures": [{"itemIdentifier": f"bad: {name}"} for name in BAD]}
+    assert [reason for _, reason in BAD.values() if reason not in log] == []
+    assert len(inbox.read()) == 2
+
+
+def test_nothing_is_lost_when_sns_fails_twice(post):
+    """A message whose topic refuses two deliveries stays in the queue, and is delivered once with the third."""
+    sent = post.send(message_to(TOPIC))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+        inbox = post.subscribe()
+        assert post.work(function) == set()
+        assert post.work(function) == set()
+    assert len(inbox.read()) == 1
+
+
+def test_what_fails_again_and_again_ends_in_the_dead_letter_queue(post):
+    """After its tries a message lies in the dead-letter queue as it was sent; the good one beside it came once."""
+    inbox = post.subscribe()
+    post.send(message_to(NO_TOPIC))
+    post.send(message_to(TOPIC))
+    with post.mailer() as function:
+        for _ in range(TRIES + 1):
+            post.work(function)
+    assert len(inbox.read()) == 1
+    (dead,) = post.sqs.receive_message(QueueUrl=post.dead_letters)["Messages"]
+    assert dead["Body"] == pack(message_to(NO_TOPIC))
+
+
+def test_a_target_that_fails_keeps_nothing_from_the_others(post):
+    """Topic and mailbox are told even if another target of the same message fails, with each try again."""
+    inbox = post.subscribe()
+    sent = post.send(message_to(NO_TOPIC, "nobody", TOPIC, ON_CALL))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+    assert len(inbox.read()) == len(post.mails()) == 2
+
+
+def test_a_message_that_cannot_be_rendered_reaches_nobody(post):
+    """Everything is rendered before anything is sent, so that no target hears of a broken message again and again."""
+    inbox = post.subscribe()
+    broken = message_to(TOPIC, ON_CALL) | {"resources": [{"GroupId": "sg-1", "Tags": [{"Key": 5}]}]}
+    sent = post.send(broken)
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+    assert inbox.read() == post.mails() == []
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        f"arn:aws:sns:eu-central-1:{ACCOUNT}:open-ingress",
+        f"arn:aws-cn:sns:cn-north-1:{ACCOUNT}:open-ingress",
+        f"arn:aws-us-gov:sns:us-gov-west-1:{ACCOUNT}:open-ingress",
+    ],
+)
+def test_topics_in_every_partition_and_region(post, topic):
+    """A topic is published to where it is, whatever the mailer's own region."""
+    inbox = post.subscribe(topic)
+    post.send(message_to(topic))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    assert len(inbox.read()) == 1
+
+
+def test_a_topic_of_another_account_is_reached_by_its_role(post):
+    """With a role in `cross_accounts`, the topic of another account is published to under that role."""
+    topic = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
+    inbox = post.subscribe(topic)
+    post.send(message_to(topic))
+    post.cloud.calls.clear()
+    with post.mailer(cross_accounts={OTHER_ACCOUNT: f"arn:aws:iam::{OTHER_ACCOUNT}:role/tell"}) as function:
+        assert post.work(function) == set()
+    assert "AssumeRole" in [call.action for call in post.cloud.calls]
+    assert len(inbox.read()) == 1
+
+
+def test_a_mail_that_ses_refuses_fails(post):
+    """A sender that SES has not verified makes the message fail."""
+    sent = post.send(message_to(ON_CALL))
+    with post.mailer(from_address="stranger@example.org") as function:
+        assert post.work(function) == {sent}
+        assert "MessageRejected" in function.logs[0].read_text()
+
+
+# -- SMTP
+
+
+class Mailbox:
+    """What an SMTP server does with mail: keeps it, but takes none for strangers."""
+
+    def __init__(self):
+        self.mails = []
+
+    async def handle_RCPT(self, _server, _session, envelope, address, _options):  # noqa: N802  aiosmtpd's name
+        """Take or refuse an address."""
+        if address.startswith("stranger@"):
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server, _session, envelope):  # noqa: N802  aiosmtpd's name
+        """Keep a mail."""
+        self.mails.append((envelope.rcpt_tos, email.message_from_bytes(envelope.content)))
+        return "250 OK"
+
+
+@pytest.fixture
+def smtp():
+    """Serve SMTP on a free port; gives the mailer's configuration for it, and the mailbox."""
+    mailbox, loop = Mailbox(), asyncio.new_event_loop()
+    server = loop.run_until_complete(loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0))
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    port = server.sockets[0].getsockname()[1]
+    yield {"smtp_server": "127.0.0.1", "smtp_port": port, "smtp_ssl": False}, mailbox
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    server.close()
+    loop.close()
+
+
+def test_mail_by_smtp(post, smtp):
+    """With a mail server in the configuration, mail goes there and not to SES."""
+    config, mailbox = smtp
+    post.send(message_to(ON_CALL))
+    with post.mailer(**config) as function:
+        assert post.work(function) == set()
+    ((addresses, mail),) = mailbox.mails
+    assert addresses == [ON_CALL]
+    assert mail.get_content_type() == "multipart/alternative"
+    assert post.mails() == []
+
+
+def test_a_mail_that_the_server_takes_for_some_only_fails(post, smtp):
+    """If the mail server refuses one of several addresses, the message fails and the log names the address."""
+    config, mailbox = smtp
+    sent = post.send(message_to(ON_CALL, "stranger@example.com"))
+    with post.mailer(**config) as function:
+        assert post.work(function) == {sent}
+        assert "stranger@example.com" in function.logs[0].read_text()
+    assert [addresses for addresses, _ in mailbox.mails] == [[ON_CALL]]
+
+
+def test_a_mail_server_that_is_down_fails(post):
+    """A mail server that does not answer makes the message fail, and does not stop the topic's delivery."""
+    inbox = post.subscribe()
+    sent = post.send(message_to(TOPIC, ON_CALL))
+    with post.mailer(smtp_server="127.0.0.1", smtp_port=1, smtp_ssl=False) as function:
+        assert post.work(function) == {sent}
+        assert "Connection refused" in function.logs[0].read_text()
+    assert len(inbox.read()) == 1
+
+
+# -- without the Lambda
+
+
+def test_the_stock_command_reads_the_same_files(post, tmp_path):
+    """`c7n-mailer --run` delivers with the shipped configuration and templates, to the topic as the Lambda does."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC))
+    command = [Path(sys.executable).with_name("c7n-mailer"), "--run", "-c", MAILER / "mailer.yml", "-t"]
+    with (tmp_path / "log").open("w") as log:
+        mailer = subprocess.Popen(
+            [*command, MAILER / "templates"], env=post.cloud.environment(), cwd=tmp_path, stdout=log, stderr=log
+        )
+        told, end = [], monotonic() + 60
+        while not told and mailer.poll() is None and monotonic() < end:
+            told = inbox.read(seconds=1)
+        mailer.terminate()  # it would wait ten seconds more for a further message
+        mailer.wait()
+    ((subject, text),) = told
+    assert subject == SAMPLE["action"]["subject"]
+    assert 'FAILED: sg-08d2b6e4f0a1c3957 "orders-db"' in text
