@@ -75,6 +75,45 @@ def ports(rule):
     return {"FromPort": int(first), "ToPort": int(last or first)}
 
 
+def shape(rule):
+    """Give what a rule lets in, and how it is described, without its id."""
+    ports = (rule.get("FromPort", -1), rule.get("ToPort", -1))
+    return rule["IpProtocol"], *ports, source_of(rule), rule.get("Description")
+
+
+def wanted_shape(rule):
+    """Give the same of a case's rule, as EC2 tells of it."""
+    written = permission(rule)
+    protocol = {"58": "icmpv6"}.get(written["IpProtocol"], written["IpProtocol"])
+    ports = (written.get("FromPort", -1), written.get("ToPort", -1))
+    return protocol, *ports, rule["source"], rule.get("description")
+
+
+def check(case, before, after):
+    """Compare a group's rules, by id, with what its case says of them."""
+    wanted, gone = case.get("afterwards"), case.get("gone", [])
+    if wanted is None:
+        assert after == before
+        return
+    assert {rule["was"] for rule in wanted if "was" in rule} <= {source_of(rule) for rule in before.values()}
+    of_same_traffic = lambda rule, other: (rule["IpProtocol"], rule["FromPort"]) == (other[0], other[1])  # noqa: E731 - shorter so
+    for rule_id, rule in before.items():
+        source = source_of(rule)
+        if source in gone:
+            assert rule_id not in after
+            continue
+        replaced = [
+            r for r in map(wanted_shape, (w for w in wanted if w.get("was") == source)) if of_same_traffic(rule, r)
+        ]
+        if replaced:
+            assert shape(after[rule_id]) == replaced[0], "the rule was to live on as another"
+            assert after[rule_id]["Tags"] == rule["Tags"]
+        else:
+            assert after[rule_id] == rule, "the rule was to stay as it is"
+    new = sorted(shape(rule) for rule_id, rule in after.items() if rule_id not in before)
+    assert new == sorted(wanted_shape(rule) for rule in wanted if "was" not in rule)
+
+
 def load(groups, region="us-east-1"):
     """Put groups into EC2 as they are."""
     load_groups(groups, region)
@@ -175,3 +214,9 @@ def messages(cloud):
 def made_changes(cloud):
     """Give the names of the calls that changed rules, in order."""
     return [call.action for call in cloud.calls if call.action in MUTATING]
+
+
+CASES_OF_OPEN_INGRESS = [
+    (case, group_of(case, number)) for number, case in enumerate(cases("open-ingress")["groups"], 1)
+]
+"""The cases of the open-ingress policies, each with its group."""

@@ -1,0 +1,149 @@
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from embedded import (
+    CASES_OF_OPEN_INGRESS,
+    MUTATING,
+    check,
+    edited,
+    load,
+    made_changes,
+    make_queue,
+    messages,
+    rules_of,
+    run,
+    source_of,
+)
+
+from mode.local.config import configuration_item, event
+from mode.local.runtime import FunctionError, deployed
+
+RULE = "custodian-open-ingress"
+"""The name of the Lambda, and of Config's rule."""
+
+OPEN, *_ = CASES_OF_OPEN_INGRESS
+
+
+def deploy(cloud, folder, public_ports=(), authorized=("198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64")):
+    """Have the stock command deploy open-ingress, with what it needs in an account."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    make_queue(cloud)
+    result = run(cloud, edited("open-ingress", folder, authorized, public_ports), folder)
+    assert result.returncode == 0, result.stderr
+    return deployed(cloud, RULE)
+
+
+@pytest.fixture
+def function(cloud, tmp_path):
+    """Deploy open-ingress, and give its Lambda."""
+    with deploy(cloud, tmp_path) as function:
+        yield function
+
+
+def live(cloud, group_id):
+    """Give a group as EC2 tells of it."""
+    found = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])
+    return found["SecurityGroups"][0]
+
+
+def sources(cloud, group_id):
+    """Give the sources of the group's ingress rules, sorted."""
+    return sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+
+
+def verdicts(cloud, group_id):
+    """Give what Config was told of a group, in order."""
+    return [each.verdict for each in cloud.evaluations if each.resource == group_id]
+
+
+@pytest.mark.parametrize("public_ports", [(), (80, 443)], ids=["closed", "a public website"])
+def test_items(cloud, tmp_path, public_ports):
+    """Config's item of each case gets the case's verdict, its open rules are replaced, the next item is COMPLIANT."""
+    chosen = [(case, group) for case, group in CASES_OF_OPEN_INGRESS if case.get("public-ports", []) == [*public_ports]]
+    load(group for _, group in chosen)
+    with deploy(cloud, tmp_path, public_ports) as function:
+        for case, group in chosen:
+            group_id = group["GroupId"]
+            before = rules_of(cloud, group_id)
+            function.invoke(event(configuration_item(live(cloud, group_id)), RULE))
+            assert verdicts(cloud, group_id) == [case["verdict"]], case["name"]
+            check(case, before, rules_of(cloud, group_id))
+
+            cloud.calls.clear()
+            function.invoke(event(configuration_item(live(cloud, group_id)), RULE))
+            assert verdicts(cloud, group_id)[-1] == "COMPLIANT", case["name"]
+            assert made_changes(cloud) == []
+
+
+def test_what_a_warm_event_costs(cloud, tmp_path):
+    """A warm event that closes a group makes one call that changes something, however many rules are open."""
+    ports = range(2000, 2020)
+    rules = [{"IpProtocol": "tcp", "FromPort": p, "ToPort": p, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]} for p in ports]
+    group = {**OPEN[1], "IpPermissions": rules}
+    load([group])
+    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"]) as function:
+        function.invoke(event(configuration_item({**group, "IpPermissions": []}), RULE))
+        cloud.calls.clear()
+        function.invoke(event(configuration_item(group), RULE))
+    assert made_changes(cloud) == ["ModifySecurityGroupRules"]
+
+
+def test_a_repeated_item(cloud, function):
+    """An item that Config delivers twice changes the group once, and is told once."""
+    load([OPEN[1]])
+    item = event(configuration_item(OPEN[1]), RULE)
+    function.invoke(item)
+    function.invoke(item)
+    assert sum(action == "ModifySecurityGroupRules" for action in made_changes(cloud)) == 1
+    assert len(messages(cloud)) == 1
+
+
+def test_a_stale_item(cloud, function):
+    """A group that was closed since Config looked is left as it is now."""
+    group_id = OPEN[1]["GroupId"]
+    load([OPEN[1]])
+    stale = event(configuration_item(OPEN[1]), RULE)
+    cloud.session().client("ec2").revoke_security_group_ingress(
+        GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id))
+    )
+    function.invoke(stale)
+    assert sources(cloud, group_id) == []
+    assert messages(cloud) == []
+
+
+def test_an_exemption_given_meanwhile(cloud, function):
+    """A group that was exempted since Config looked is left open."""
+    group_id = OPEN[1]["GroupId"]
+    load([OPEN[1]])
+    tomorrow = (datetime.now(timezone.utc).date() + timedelta(days=1)).isoformat()
+    cloud.session().client("ec2").create_tags(
+        Resources=[group_id], Tags=[{"Key": "open-ingress-until", "Value": tomorrow}]
+    )
+    function.invoke(event(configuration_item(OPEN[1]), RULE))
+    assert sources(cloud, group_id) == ["0.0.0.0/0"]
+
+
+def test_a_group_that_is_gone(cloud, function):
+    """An item of a group that has been deleted since is no failure."""
+    function.invoke(event(configuration_item(OPEN[1]), RULE))
+    assert not MUTATING & {call.action for call in cloud.calls}
+
+
+def test_a_deletion(cloud, function):
+    """The item of a deleted group, which has no configuration, is evaluated as not applicable."""
+    function.invoke(event(configuration_item(OPEN[1], status="ResourceDeleted"), RULE))
+    assert verdicts(cloud, OPEN[1]["GroupId"]) == ["NOT_APPLICABLE"]
+
+
+def test_examples_are_not_put_into_a_rule(cloud, tmp_path):
+    """The policy deployed as shipped fails aloud on an open group, and changes nothing."""
+    load([OPEN[1]])
+    with (
+        deploy(cloud, tmp_path, authorized=["203.0.113.0/24"]) as function,
+        pytest.raises(FunctionError, match=r"203\.0\.113\.0/24 is an example from the documentation"),
+    ):
+        function.invoke(event(configuration_item(OPEN[1]), RULE))
+    assert made_changes(cloud) == []
