@@ -18,11 +18,11 @@ from c7n.mu import generate_requirements
 from moto.ses.models import ses_backends
 
 from mode.local.runtime import deployed
-from mode.mailer import deploy
+from mode.mailer import deploy, preview
 
 ROOT = Path(__file__).parents[1]
 MAILER = ROOT / "mode" / "mailer"
-SAMPLE = yaml.safe_load((MAILER / "sample.yml").read_text(encoding="utf-8"))
+SAMPLE = preview.sample()
 ACCOUNT, OTHER_ACCOUNT = "123456789012", "111122223333"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
 ON_CALL = "on-call@example.com"

@@ -1,14 +1,14 @@
 import copy
-import logging
+import os
+import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
-import yaml
-from c7n_mailer.utils import get_rendered_jinja
 
-MAILER = Path(__file__).parents[1] / "mode" / "mailer"
-SAMPLE = yaml.safe_load((MAILER / "sample.yml").read_text(encoding="utf-8"))
+from mode.mailer import preview
+
+SAMPLE = preview.sample()
+CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
 TEXT, HTML = "open-ingress", "open-ingress.html"
 
 HOSTILE = {
@@ -31,18 +31,8 @@ HOSTILE = {
 
 
 def rendered(template, **changes):
-    """Render the sample message, with changes, as c7n-mailer does."""
-    message = SAMPLE | changes
-    message["action"] = SAMPLE["action"] | {"template": template}
-    return get_rendered_jinja(
-        "someone@example.com",
-        message,
-        message["resources"],
-        logging.getLogger(),
-        "template",
-        "default",
-        [MAILER / "templates"],
-    )
+    """Have c7n-mailer render the sample message, with changes."""
+    return preview.render(SAMPLE | changes, template)
 
 
 def group(number=1, **changes):
@@ -316,3 +306,28 @@ def test_no_run_makes_a_message_that_sns_refuses():
         },
     )
     assert len(rendered(TEXT, resources=[worst] * 500).encode()) < 262_144
+
+
+# -- looking at them
+
+
+def test_the_sample_message_is_shown(capsys):
+    """Without a picture to take, the command prints the plain text."""
+    preview.main([])
+    assert capsys.readouterr().out == rendered(TEXT) + "\n"
+
+
+def test_no_picture_without_a_browser(monkeypatch, tmp_path):
+    """Where there is no Chromium, the command says so and what to do."""
+    monkeypatch.setenv("CHROMIUM", "no-such-browser")
+    with pytest.raises(SystemExit, match="no Chromium found: install it, or name it: CHROMIUM="):
+        preview.main([str(tmp_path / "mail.png")])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="the README's picture is taken by Chromium, which is not installed")
+def test_the_picture_for_the_readme(tmp_path):
+    """The command takes a picture that is small enough for a README."""
+    preview.main([str(tmp_path / "mail.png")])
+    picture = (tmp_path / "mail.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert 50_000 < len(picture) < 400_000

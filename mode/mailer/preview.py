@@ -35,11 +35,16 @@ def main(arguments: list[str]) -> None:
 
     :raises SystemExit: Chromium is missing, or took no picture.
     """
-    message = yaml.safe_load((HERE / "sample.yml").read_text(encoding="utf-8"))
+    message = sample()
     if not arguments:
         print(render(message, "open-ingress"))  # noqa: T201  printing is what the command is for
         return
     photograph(PAGE.format(mail=html.escape(render(message, "open-ingress.html"))), Path(arguments[0]))
+
+
+def sample() -> dict:
+    """Give the sample message, as a policy's action would send it."""
+    return yaml.safe_load((HERE / "sample.yml").read_text(encoding="utf-8"))
 
 
 def render(message: dict, template: str) -> str:
