@@ -1,0 +1,312 @@
+"""The whole loop on one machine: deploy, deliver what AWS Config records, mail what came of it, and check all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from mode.local import config, ec2
+from mode.local.groups import account, region
+from mode.local.runtime import FunctionError, deployed
+from mode.local.server import ACCOUNT, REGION, Cloud, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import boto3
+
+    from mode.local.groups import Group
+    from mode.local.runtime import Function
+    from mode.local.show import Progress
+
+PROJECT = Path(__file__).parents[2]
+POLICY = PROJECT / "policies" / "open-ingress.yml"
+MAILER = PROJECT / "mode" / "mailer"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+FUNCTION = "custodian-open-ingress"
+QUEUE = "custodian-mailer"
+DEAD_LETTERS = "custodian-open-ingress-failed"
+TOPIC = "open-ingress"
+INBOX = "inbox"
+PROCESSES = 2
+MANY = 50  # messages; c7n-mailer takes a second to start, and a tenth of one for each
+
+# The networks in the policy as it is shipped are examples, which its user replaces. Here, those that are set aside for
+# benchmarks (RFC 2544, RFC 5180) stand for a user's own.
+NETWORKS = {"203.0.113.0/24": "198.18.7.0/24", "2001:db8:10::/48": "2001:2:0:7::/64"}
+
+
+class LoopError(Exception):
+    """A step could not be done, so that there is nothing to show."""
+
+
+class Rule(NamedTuple):
+    """A live ingress rule: its group and its source."""
+
+    group: str
+    source: str
+
+
+@dataclass
+class Result:
+    """What came of the loop."""
+
+    groups: list[Group]
+    account: str
+    region: str
+    folder: Path
+    before: dict[str, str] = field(default_factory=dict)
+    """The first verdict on each group, in Config's words, by the group's id."""
+    after: dict[str, str] = field(default_factory=dict)
+    """The last verdict."""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """What the action says that it changed."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """How often the function called which action of AWS."""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    """What a subscriber of the SNS topic gets."""
+    failures: list[str] = field(default_factory=list)
+    """What is not as the pack promises."""
+
+
+def run(groups: list[Group], folder: Path, progress: Progress) -> Result:
+    """Take the groups once round the loop.
+
+    Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
+    emptied first. Returns what came of it. Raises LoopError if a command fails.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    result = Result(groups, account(groups) or ACCOUNT, region(groups) or REGION, folder.absolute())
+    with serving() as cloud:
+        Loop(cloud, result, progress).run()
+    return result
+
+
+class Loop:
+    """One round. Each step is a method; they are in the order in which they are run."""
+
+    def __init__(self, cloud: Cloud, result: Result, progress: Progress) -> None:
+        self.cloud = cloud
+        self.result = result
+        self.folder = result.folder
+        self.progress = progress
+        self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
+        self.environment = cloud.environment(region=result.region, account=result.account)
+
+    def run(self) -> None:
+        """Take every step."""
+        self.prepare()
+        self.deploy()
+        with self.function() as function:
+            before = self._rules()
+            self.deliver(function)
+            after = self._rules()
+            self.deliver_changes(function, before, after)
+        self.check(before, after)
+        self.mail()
+
+    def prepare(self) -> None:
+        """Make the account: its groups, and what a deployed policy needs there."""
+        with self.progress.step(f"loaded {len(self.result.groups)} security groups into an embedded AWS"):
+            ec2.load_groups(self.result.groups, self.result.region)
+            trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+            self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
+            sqs, sns = self.session.client("sqs"), self.session.client("sns")
+            self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
+            inbox = f"arn:aws:sqs:{self.result.region}:{self.result.account}:{INBOX}"
+            sns.subscribe(TopicArn=sns.create_topic(Name=TOPIC)["TopicArn"], Protocol="sqs", Endpoint=inbox)
+
+    def deploy(self) -> None:
+        """Deploy the policy as anyone does: put one's own networks in, and `custodian run`."""
+        policy = self.folder / POLICY.name
+        text = POLICY.read_text(encoding="utf-8")
+        for example, network in NETWORKS.items():
+            text = text.replace(example, network)
+        policy.write_text(text, encoding="utf-8")
+        with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
+            self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
+
+    @contextmanager
+    def function(self) -> Iterator[Function]:
+        """Give the function that was deployed; afterwards, read the records in its log."""
+        with deployed(self.cloud, FUNCTION, session=self.session, processes=PROCESSES, folder=self.folder) as function:
+            yield function
+        self.result.records = sorted(
+            (record for log in function.logs if log.exists() for record in _records(log)),
+            key=lambda record: record["time"],
+        )
+        _write_lines(self.folder / "records.jsonl", self.result.records)
+
+    def deliver(self, function: Function) -> None:
+        """Deliver the item of each group."""
+        items = self._items()
+        _write_lines(self.folder / "items.jsonl", items)
+        self._deliver(function, items, "AWS Config's items went to the zip that was deployed")
+        self.result.before = self._verdicts()
+
+    def deliver_changes(self, function: Function, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+        """Deliver the items that the changes cause."""
+        changed = {rule.group for _, rule in before.items() ^ after.items()}
+        items = [item for item in self._items() if item["resourceId"] in changed]
+        _write_lines(self.folder / "items-of-changes.jsonl", items)
+        self._deliver(function, items, "the items that the changes caused went there, too")
+        self.result.after = self._verdicts()
+
+    def check(self, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+        """Hold the records against EC2's rules, and see that every group is COMPLIANT."""
+        expected = dict(before)
+        for record in self.result.records:
+            if record["now"] is None:
+                expected.pop(record["rule"], None)
+            else:
+                expected[record["rule"]] = Rule(record["group"], record["now"])
+        for rule_id, rule in sorted(expected.items() ^ after.items()):
+            told = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
+            self.result.failures.append(f"the records {told} that {rule.group} has {rule.source} ({rule_id})")
+        for group in self.result.groups:
+            verdict = self.result.after.get(group["GroupId"], "not evaluated")
+            if verdict != "COMPLIANT":
+                self.result.failures.append(f"{group['GroupId']} ({group['GroupName']}) is {verdict}")
+
+    def mail(self) -> None:
+        """Run c7n-mailer until the inbox has as many messages as the function sent."""
+        sent = self.result.calls["SendMessage"]
+        if not sent:
+            return
+        step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
+        with self.progress.step(step, sent) as advance, self._mailers(PROCESSES if sent > MANY else 1) as mailers:
+            for message in self._received(mailers):
+                self.result.messages.append(message)
+                advance()
+                if len(self.result.messages) == sent:
+                    break
+        _write_lines(self.folder / "messages.jsonl", self.result.messages)
+        if missing := sent - len(self.result.messages):
+            log = self.folder / "c7n-mailer.log"
+            self.result.failures.append(f"{_count(missing, 'message')} did not arrive, see {log}")
+
+    def _custodian(self, *arguments: str) -> None:
+        log = self.folder / "custodian.log"
+        with log.open("wb") as output:
+            command = [str(SCRIPTS / "custodian"), *arguments]
+            done = subprocess.run(command, env=self.environment, stdout=output, stderr=output, check=False)
+        if done.returncode:
+            raise LoopError(f"custodian run failed: {_complaint(log)} (see {log})")
+
+    @contextmanager
+    def _mailers(self, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+        """Run c7n-mailer; end it afterwards, as it would wait ten seconds more for a further message."""
+        settings = yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
+        (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        command = [SCRIPTS / "c7n-mailer", "--config", "mailer.yml", "--templates", MAILER / "templates", "--run"]
+        with (self.folder / "c7n-mailer.log").open("ab") as log:
+            mailers = [
+                subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+                for _ in range(number)
+            ]
+        try:
+            yield mailers
+        finally:
+            for mailer in mailers:
+                mailer.terminate()
+                mailer.wait()
+
+    def _received(self, mailers: list[subprocess.Popen[bytes]]) -> Iterator[dict[str, Any]]:
+        """Yield the messages in the inbox, until each c7n-mailer has ended and none is left."""
+        sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
+        while True:
+            ended = all(mailer.poll() is not None for mailer in mailers)
+            received = sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0 if ended else 1)
+            for message in received.get("Messages", []):
+                sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
+                yield json.loads(message["Body"])
+            if ended and "Messages" not in received:
+                return
+
+    def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
+        start = len(self.cloud.calls)
+        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(PROCESSES) as pool:
+            for item, failure in zip(items, pool.map(lambda item: self._invoke(function, item), items), strict=True):
+                if failure:
+                    self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
+                advance()
+        self.result.calls.update(call.action for call in self.cloud.calls[start:])
+
+    def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
+        """Deliver an item; return why the function failed, if it did."""
+        try:
+            function.invoke(config.event(item, FUNCTION))
+        except FunctionError as error:
+            return str(error)
+        return None
+
+    def _items(self) -> list[dict[str, Any]]:
+        """Return the configuration item of each group as it is now."""
+        pages = self.session.client("ec2").get_paginator("describe_security_groups").paginate()
+        wanted = {group["GroupId"] for group in self.result.groups}
+        return [
+            config.configuration_item(group, region=self.result.region)
+            for page in pages
+            for group in page["SecurityGroups"]
+            if group["GroupId"] in wanted
+        ]
+
+    def _rules(self) -> dict[str, Rule]:
+        """Return the live ingress rules by their ids."""
+        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate()
+        return {
+            rule["SecurityGroupRuleId"]: Rule(rule["GroupId"], _source(rule))
+            for page in pages
+            for rule in page["SecurityGroupRules"]
+            if not rule["IsEgress"]
+        }
+
+    def _verdicts(self) -> dict[str, str]:
+        """Return Config's verdict on each group."""
+        client = self.session.client("config")
+        found = client.get_compliance_details_by_config_rule(ConfigRuleName=FUNCTION)["EvaluationResults"]
+        return {
+            each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
+            for each in found
+        }
+
+
+def _source(rule: dict[str, Any]) -> str:
+    reference = rule.get("ReferencedGroupInfo", {}).get("GroupId")
+    return rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId") or reference
+
+
+def _records(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the action's records from a function's log, where each stands at the end of its line as JSON."""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, _, message = line.rpartition("\t")
+        if message.startswith('{"account"'):
+            yield json.loads(message)
+
+
+def _write_lines(path: Path, objects: Iterable[Any]) -> None:
+    path.write_text("".join(json.dumps(each, default=str) + "\n" for each in objects), encoding="utf-8")
+
+
+def _complaint(log: Path) -> str:
+    """Return the line of a log that says what was wrong: the exception's, if there is one."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
