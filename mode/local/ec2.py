@@ -31,6 +31,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.security_groups import SecurityGroup
 from moto.ec2.responses import EC2Response
 
+from mode.local.answers import Answer
 from mode.local.rules import (
     NETWORKS,
     Rule,
@@ -199,7 +200,7 @@ class Response(EC2Response):
             return 503, headers, body
         return super().call_action()
 
-    def describe_security_groups(self) -> ActionResult:
+    def describe_security_groups(self) -> Answer:
         """Tell of groups by ids or names, which must all be there, and by filters."""
         self.error_on_dryrun()
         named = [*self._get_param("GroupIds", []), *self._get_param("GroupNames", [])]
@@ -208,9 +209,9 @@ class Response(EC2Response):
         filters = self._filters()
         groups = map(self.ec2_backend.group, named) if named else self.ec2_backend.candidates(filters)
         page, token = self._page([group for group in groups if group.matches_filters(filters)])
-        return ActionResult({"SecurityGroups": [group.told() for group in page], "NextToken": token})
+        return Answer({"SecurityGroups": [group.told() for group in page], "NextToken": token})
 
-    def describe_security_group_rules(self) -> ActionResult:
+    def describe_security_group_rules(self) -> Answer:
         """Tell of rules by ids, which must all be there, and by filters."""
         self.error_on_dryrun()
         filters, ids = self._filters(), self._get_param("SecurityGroupRuleIds", [])
@@ -225,42 +226,42 @@ class Response(EC2Response):
                 and all(rule_matches(rule, key, values) for key, values in filters.items())
             ]
         )
-        return ActionResult({"SecurityGroupRules": page, "NextToken": token})
+        return Answer({"SecurityGroupRules": page, "NextToken": token})
 
-    def authorize_security_group_ingress(self) -> ActionResult:
+    def authorize_security_group_ingress(self) -> Answer:
         """Add inbound rules."""
         return self._authorize(egress=False)
 
-    def authorize_security_group_egress(self) -> ActionResult:
+    def authorize_security_group_egress(self) -> Answer:
         """Add outbound rules."""
         return self._authorize(egress=True)
 
-    def revoke_security_group_ingress(self) -> ActionResult:
+    def revoke_security_group_ingress(self) -> Answer:
         """Remove inbound rules."""
         return self._revoke(egress=False)
 
-    def revoke_security_group_egress(self) -> ActionResult:
+    def revoke_security_group_egress(self) -> Answer:
         """Remove outbound rules."""
         return self._revoke(egress=True)
 
-    def update_security_group_rule_descriptions_ingress(self) -> ActionResult:
+    def update_security_group_rule_descriptions_ingress(self) -> Answer:
         """Describe inbound rules anew."""
         return self._describe_anew(egress=False)
 
-    def update_security_group_rule_descriptions_egress(self) -> ActionResult:
+    def update_security_group_rule_descriptions_egress(self) -> Answer:
         """Describe outbound rules anew."""
         return self._describe_anew(egress=True)
 
-    def modify_security_group_rules(self) -> ActionResult:
+    def modify_security_group_rules(self) -> Answer:
         """Change rules in place."""
         self.error_on_dryrun()
         updates = self._get_param("SecurityGroupRules", [])
         if not updates:
             raise MissingParameter("The request must contain the parameter securityGroupRules")
         self.ec2_backend.change(self._group(), lambda rules: with_modified(rules, updates))
-        return ActionResult({"Return": True})
+        return Answer({"Return": True})
 
-    def _authorize(self, *, egress: bool) -> ActionResult:
+    def _authorize(self, *, egress: bool) -> Answer:
         """Add rules; the request's tags go to each of them, for there is no way to tag them apart ([API])."""
         self.error_on_dryrun()
         added, tags = self._rules(egress=egress), self._parse_tag_specification().get("security-group-rule", {})
@@ -269,9 +270,9 @@ class Response(EC2Response):
         group = self._group()
         self.ec2_backend.change(group, lambda rules: with_added(rules, added))
         self.ec2_backend.create_tags([rule.id for rule in added], tags)
-        return ActionResult({"Return": True, "SecurityGroupRules": [group.told_rule(rule) for rule in added]})
+        return Answer({"Return": True, "SecurityGroupRules": [group.told_rule(rule) for rule in added]})
 
-    def _revoke(self, *, egress: bool) -> ActionResult:
+    def _revoke(self, *, egress: bool) -> Answer:
         """Remove rules by their ids, or by what they say but for the description.
 
         [API] RevokeSecurityGroupIngress: what is not there, a group of the default VPC tells of and returns true; any
@@ -294,13 +295,13 @@ class Response(EC2Response):
 
         gone = self.ec2_backend.change(group, revoked)
         answer = {"Return": True, "RevokedSecurityGroupRules": [told(rule) | {"GroupId": group.id} for rule in gone]}
-        return ActionResult(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
+        return Answer(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
 
-    def _describe_anew(self, *, egress: bool) -> ActionResult:
+    def _describe_anew(self, *, egress: bool) -> Answer:
         self.error_on_dryrun()
         said = self._rules(egress=egress)
         self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said))
-        return ActionResult({"Return": True})
+        return Answer({"Return": True})
 
     def _group(self) -> Group:
         return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from threading import Thread
 from typing import NamedTuple
@@ -104,8 +104,9 @@ def serving() -> Iterator[Cloud]:
     ec2.install()
     config.install()
     calls: list[Call] = []
-    app = Recorder(DomainDispatcherApplication(create_backend_app), calls)
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
+    moto = DomainDispatcherApplication(create_backend_app)
+    moto.get_backend_for_host = cache(moto.get_backend_for_host)  # moto looks through its own folders at every call
+    server = make_server("127.0.0.1", 0, Recorder(moto, calls), threaded=True, request_handler=QuietHandler)
     cloud = Cloud(f"http://127.0.0.1:{server.port}", calls)
     thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
     # An account starts in 5 ms without moto's 1301 AMIs, in 110 with them.
