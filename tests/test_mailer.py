@@ -272,12 +272,12 @@ NO_TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:missing"
 BAD = {
     "not packed": ("{}", "KeyError: 'Message'"),
     "not base64": ("x", "Invalid base64-encoded string"),
-    "no action": (SAMPLE | {"action": {}}, "there is nobody to tell"),
+    "no action": ({key: value for key, value in SAMPLE.items() if key != "action"}, "KeyError: 'action'"),
     "no such template": (message_to(TOPIC, template="closed-ingress"), "'closed-ingress.j2' not found"),
     "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "'default.j2' not found"),
     "no such topic": (message_to(NO_TOPIC), "(NotFound) when calling the Publish operation"),
-    "nobody": (message_to(), "there is nobody to tell"),
-    "no owner": (message_to("resource-owner"), "there is nobody to tell"),
+    "nobody": (message_to(), "there is nobody to tell of sg-0c1f7a9e24b8d6035; there is"),
+    "no owner": (message_to("resource-owner"), "there is nobody to tell of sg-08d2b6e4f0a1c3957"),
     "not a target": (message_to("open-ingress"), "open-ingress is neither a topic nor an e-mail address"),
     "not delivered here": (message_to("slack://#ops"), "slack://#ops is neither a topic nor an e-mail address"),
     "a template as its subject": (
@@ -333,6 +333,16 @@ def test_a_target_that_fails_keeps_nothing_from_the_others(post):
         assert post.work(function) == {sent}
         assert post.work(function) == {sent}
     assert len(inbox.read()) == len(post.mails()) == 2
+
+
+def test_a_group_without_an_owner_is_not_dropped(post):
+    """Where owners alone are told, a group whose tags name none makes the message fail; the other owner is told."""
+    sent = post.send(message_to("resource-owner"))
+    with post.mailer(contact_tags=["owner"]) as function:
+        assert post.work(function) == {sent}
+        assert "there is nobody to tell of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
+    (mail,) = post.mails()
+    assert mail["To"] == "jane.doe@example.com"
 
 
 def test_a_message_that_cannot_be_rendered_reaches_nobody(post):

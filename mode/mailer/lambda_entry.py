@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
 
+    Delivery = tuple[str, Callable[[], Any]]  # to whom, and what to call for it
+
 log = logging.getLogger("custodian.mailer")
 log.setLevel(logging.INFO)
 
@@ -84,28 +86,21 @@ class Mailer(MailerSqsQueueProcessor):
 
         Everything is rendered before anything is sent: a message that cannot be rendered reaches nobody twice.
 
-        :raises UndeliverableError: it has nobody to go to, or did not reach somebody.
+        :raises UndeliverableError: somebody was not reached, or there is nobody to tell of a group.
         :raises jinja2.TemplateError: a template is missing or broken.
         """
         refuse_template_syntax(message["action"].get("subject", ""))
         get_jinja_env(self.config["templates_folders"]).get_template(f"{template_of(message)}.j2")
-        deliveries = [*self.deliveries(message)]
+        topics = Topics(self.config, self.session, self.logger)
+        mail = Mail(self.config, self.session, self.logger)
+        deliveries = [*topics.deliveries(message), *mail.deliveries(message)]
         failures = [f"{target} is neither a topic nor an e-mail address" for target in unknown_targets(message)]
-        if not deliveries and not failures:
-            raise UndeliverableError(f"there is nobody to tell: {message['action'].get('to')}")
+        told = [*topics.get_sns_addrs_to_resources_map(message).values()]
+        told += mail.get_emails_to_resources_map(message).values()
+        failures += [f"there is nobody to tell of {group}" for group in left_out(message["resources"], told)]
         failures += [failure for target, deliver in deliveries if (failure := attempt(target, deliver))]
         if failures:
             raise UndeliverableError("; ".join(failures))
-
-    def deliveries(self, message: dict) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """Give each target, and what delivers the rendered message to it."""
-        topics = Topics(self.config, self.session, self.logger)
-        for package in topics.get_sns_message_packages(message):
-            topic, subject, body = package["topic"], package["subject"], package["sns_message"]
-            yield topic, partial(topics.deliver_sns_message, topic, subject, body, message)
-        mail = Mail(self.config, self.session, self.logger)
-        for addresses, mimetext in mail.get_emails_to_mimetext_map(message).items():
-            yield ", ".join(addresses), partial(mail.send, addresses, mimetext)
 
 
 def attempt(target: str, deliver: Callable[[], Any]) -> str | None:
@@ -145,12 +140,24 @@ def unknown_targets(message: dict) -> list[str]:
     ]
 
 
+def left_out(resources: list[dict], told: list[list[dict]]) -> list[str]:
+    """Give the groups that are in no message: their owner is unknown, say. c7n-mailer drops them without a word."""
+    seen = {id(resource) for resources_told in told for resource in resources_told}
+    return [resource["GroupId"] for resource in resources if id(resource) not in seen]
+
+
 class Topics(SnsDelivery):
     """SNS topics, in every partition, region and account."""
 
     def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger) -> None:
         super().__init__(config, session, logger)
         self.session = session
+
+    def deliveries(self, message: dict) -> Iterator[Delivery]:
+        """Give each topic, and what publishes the rendered message to it."""
+        for package in self.get_sns_message_packages(message):
+            topic, subject, body = package["topic"], package["subject"], package["sns_message"]
+            yield topic, partial(self.deliver_sns_message, topic, subject, body, message)
 
     def target_is_sns(self, target: str) -> bool:
         """Say whether a target is a topic; c7n-mailer's own knows the partition `aws` alone."""
@@ -181,6 +188,11 @@ class Topics(SnsDelivery):
 
 class Mail(EmailDelivery):
     """E-mail through SES or SMTP: plain text, with HTML beside it if the template has a twin `<name>.html`."""
+
+    def deliveries(self, message: dict) -> Iterator[Delivery]:
+        """Give each set of addresses, and what sends the rendered mail to it."""
+        for addresses, mimetext in self.get_emails_to_mimetext_map(message).items():
+            yield ", ".join(addresses), partial(self.send, addresses, mimetext)
 
     def get_emails_to_mimetext_map(self, sqs_message: dict) -> dict[tuple[str, ...], Message]:
         """Give the mail for each set of addresses."""
