@@ -1,0 +1,170 @@
+"""mode/stack.yml, created: by moto's CloudFormation, and where that knows a type of resource not, by the API itself."""
+
+import json
+import warnings
+from pathlib import Path
+
+from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.parsing import clean_json, get_model_map
+from moto.utilities.utils import get_partition
+
+TEMPLATE = Path(__file__).parent.parent / "mode" / "stack.yml"
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+
+def create(cloud, region=REGION, account=ACCOUNT, **parameters):
+    """Create the stack.
+
+    Gives what CloudFormation makes by the template and these parameters: logical id -> {"Type", "Properties"}, with
+    every function worked out and nothing that a condition leaves out.
+    """
+    session = cloud.session(region, account)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # moto's, about each type that it does not know
+        stack_id = session.client("cloudformation").create_stack(
+            StackName="open-ingress",
+            TemplateBody=TEMPLATE.read_text(),
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )["StackId"]
+        resource_map = cloudformation_backends[account][region].stacks[stack_id].resource_map
+        resource_map._parsed_resources |= pseudo_parameters(region)  # noqa: SLF001 - moto has those of aws everywhere
+        resources = made(resource_map)
+    for resource in resources.values():
+        if make := MAKE.get(resource["Type"]):
+            make(session, resource["Properties"])
+        else:
+            assert resource["Type"] in get_model_map()
+    return resources
+
+
+def pseudo_parameters(region):
+    """Give the pseudo parameters that are a partition's own."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return {"AWS::Partition": get_partition(region), "AWS::URLSuffix": suffix}
+
+
+def made(resource_map):
+    """Give the resources of moto's parsed template whose condition holds."""
+    return {
+        name: present(clean_json(resource, resource_map))
+        for name, resource in resource_map._resource_json_map.items()  # noqa: SLF001 - moto shows them nowhere else
+        if "Condition" not in resource or resource_map.lazy_condition_map[resource["Condition"]]
+    }
+
+
+def present(value):
+    """Leave out what is AWS::NoValue, which is None to moto."""
+    if isinstance(value, dict):
+        return {key: present(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [present(each) for each in value if each is not None]
+    return value
+
+
+def set_topic_policies(session, properties):
+    """Make an AWS::SNS::TopicPolicy."""
+    for topic in properties["Topics"]:
+        session.client("sns").set_topic_attributes(
+            TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(properties["PolicyDocument"])
+        )
+
+
+def set_queue_policies(session, properties):
+    """Make an AWS::SQS::QueuePolicy."""
+    for queue in properties["Queues"]:
+        policy = {"Policy": json.dumps(properties["PolicyDocument"])}
+        session.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes=policy)
+
+
+def put_inline_policies(session, properties):
+    """Put the policies of an AWS::IAM::Role as JSON: moto's CloudFormation has put Python's notation there."""
+    if "RoleName" not in properties:
+        return
+    for policy in properties["Policies"]:
+        session.client("iam").put_role_policy(
+            RoleName=properties["RoleName"],
+            PolicyName=policy["PolicyName"],
+            PolicyDocument=json.dumps(policy["PolicyDocument"]),
+        )
+
+
+def put_recorder(session, properties):
+    """Make an AWS::Config::ConfigurationRecorder."""
+    group = {key[0].lower() + key[1:]: value for key, value in properties["RecordingGroup"].items()}
+    session.client("config").put_configuration_recorder(
+        ConfigurationRecorder={"name": "default", "roleARN": properties["RoleARN"], "recordingGroup": group}
+    )
+
+
+def put_channel(session, properties):
+    """Make an AWS::Config::DeliveryChannel, upon which CloudFormation starts the recorder."""
+    config = session.client("config")
+    config.put_delivery_channel(DeliveryChannel={"name": "default", "s3BucketName": properties["S3BucketName"]})
+    config.start_configuration_recorder(ConfigurationRecorderName="default")
+
+
+MAKE = {
+    "AWS::CloudWatch::Alarm": lambda session, properties: session.client("cloudwatch").put_metric_alarm(**properties),
+    "AWS::Config::ConfigurationRecorder": put_recorder,
+    "AWS::Config::DeliveryChannel": put_channel,
+    "AWS::IAM::Role": put_inline_policies,
+    "AWS::SNS::Subscription": lambda session, properties: session.client("sns").subscribe(**properties),
+    "AWS::SNS::TopicPolicy": set_topic_policies,
+    "AWS::SQS::QueuePolicy": set_queue_policies,
+}
+
+
+def of_type(resources, kind):
+    """Give the properties of all resources of a type, by logical id."""
+    return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
+
+
+def inbox(cloud, region=REGION, account=ACCOUNT):
+    """Subscribe a queue to the topic, and give a function that takes from it what has arrived."""
+    session = cloud.session(region, account)
+    sqs = session.client("sqs")
+    url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+    session.client("sns").subscribe(
+        TopicArn=f"arn:{get_partition(region)}:sns:{region}:{account}:open-ingress",
+        Protocol="sqs",
+        Endpoint=f"arn:{get_partition(region)}:sqs:{region}:{account}:inbox",
+    )
+
+    def take():
+        received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in received:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [json.loads(message["Body"]) for message in received]
+
+    return take
+
+
+def stop_polling(cloud, region=REGION, account=ACCOUNT):
+    """Have moto leave the mailer's queue alone: it would run the function in a container; `poll` does its part."""
+    client = cloud.session(region, account).client("lambda")
+    for mapping in client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]:
+        client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+
+
+def poll(session, function):
+    """Do what Lambda does for an event source, with the function's own permissions, once; give how many were taken.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
+    """
+    sqs = session.client("sqs")
+    url = f"https://sqs.{session.region_name}.amazonaws.com/{ACCOUNT}/custodian-mailer"
+    sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    batch = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    records = [
+        {"messageId": message["MessageId"], "body": message["Body"], "attributes": {"SentTimestamp": "0"}}
+        for message in batch
+    ]
+    if not records:
+        return 0
+    failed = {each["itemIdentifier"] for each in function.invoke({"Records": records})["batchItemFailures"]}
+    for message in batch:
+        if message["MessageId"] not in failed:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return len(batch)
