@@ -170,6 +170,15 @@ class TestAuthorize:
         described = ANYWHERE | {"IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "office"}]}
         assert refusal(authorize, ec2, group, described) == "InvalidPermission.Duplicate"
 
+    @pytest.mark.parametrize("description", ["caf\u00e9", "it's", "a" * 256])
+    def test_descriptions(self, ec2, group, description):
+        """A description has 255 characters at most, from a small set that lacks the apostrophe."""
+        described = tcp(22) | {"IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": description}]}
+        assert refusal(authorize, ec2, group, described) == "InvalidParameterValue"
+        (rule,) = authorize(ec2, group, ANYWHERE)
+        request = SSH | OFFICE | {"Description": description}
+        assert refusal(modify, ec2, group, rule, **request) == "InvalidParameterValue"
+
     def test_tags(self, ec2, group):
         """The request's tags go to every rule that it makes."""
         tags = [{"Key": "Team", "Value": "net"}]
@@ -553,6 +562,17 @@ class TestGroups:
         (rule,) = (rule for rule in rules(ec2, GROUP) if rule.get("CidrIpv4"))
         modify(ec2, GROUP, rule["id"], **SSH, **OFFICE)
 
+    def test_groups_of_another_owner(self, ec2):
+        """A group that another account shares is seen, with its owner, and cannot be changed."""
+        load_groups(
+            [{"GroupId": GROUP, "OwnerId": "210987654321", "IpPermissions": [ANYWHERE]}], account="123456789012"
+        )
+        (group,) = ec2.describe_security_groups(GroupIds=[GROUP])["SecurityGroups"]
+        assert group["OwnerId"] == "210987654321"
+        assert group["SecurityGroupArn"].split(":")[4] == "210987654321"
+        (rule,) = rules(ec2, GROUP)
+        assert refusal(modify, ec2, GROUP, rule["id"], **SSH, **OFFICE) == "UnauthorizedOperation"
+
     def test_loaded_groups_may_lack_what_is_empty(self, ec2):
         """Absent or null lists, owners and names are no obstacle."""
         load_groups([{"GroupId": GROUP, "Tags": None, "IpPermissions": [SSH | {"IpRanges": None}]}])
@@ -561,8 +581,10 @@ class TestGroups:
 
     def test_descriptions_anew(self, ec2, group):
         """Descriptions can be set and cleared for rules that are there."""
-        authorize(ec2, group, ANYWHERE)
+        (rule,) = authorize(ec2, group, ANYWHERE)
         anew = ec2.update_security_group_rule_descriptions_ingress
+        anew(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule, "Description": "by id"}])
+        assert [rule["Description"] for rule in rules(ec2, group)] == ["by id"]
         for description in ({"Description": "all of it"}, {}):
             said = [ANYWHERE | {"IpRanges": [{"CidrIp": "0.0.0.0/0", **description}]}]
             anew(GroupId=group, IpPermissions=said)

@@ -78,14 +78,16 @@ def install() -> None:
     ec2_backends.backend = Backend
 
 
-def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012") -> None:
+def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
     """Put groups into EC2 as they are, in the shape that `aws ec2 describe-security-groups` prints.
 
-    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. A group
-    goes to the account that its `OwnerId` names, else to `account`. Lists may be absent or null.
+    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. Lists
+    may be absent or null. A group goes to the account that its `OwnerId` names, else to 123456789012; or to `account`,
+    which sees a group of another owner as one that is shared with it, and cannot change it.
     """
     for group in groups:
-        backend = ec2_backends[group.get("OwnerId") or account][region]
+        owner = group.get("OwnerId") or account or "123456789012"
+        backend = ec2_backends[account or owner][region]
         loaded = Group(
             backend,
             group["GroupId"],
@@ -94,6 +96,8 @@ def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", 
             group.get("VpcId"),
             {tag["Key"]: tag["Value"] for tag in group.get("Tags") or ()},
         )
+        loaded.owner_id = owner
+        loaded.arn = loaded.arn.replace(f":{backend.account_id}:", f":{owner}:")
         loaded.rules = (
             *rules_from(group.get("IpPermissions") or (), egress=False),
             *rules_from(group.get("IpPermissionsEgress") or (), egress=True),
@@ -299,8 +303,9 @@ class Response(EC2Response):
 
     def _describe_anew(self, *, egress: bool) -> Answer:
         self.error_on_dryrun()
-        said = self._rules(egress=egress)
-        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said))
+        said, listed = self._rules(egress=egress), self._get_param("SecurityGroupRuleDescriptions", [])
+        by_id = {each["SecurityGroupRuleId"]: each.get("Description") for each in listed}
+        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said, by_id))
         return Answer({"Return": True})
 
     def _group(self) -> Group:
@@ -401,8 +406,11 @@ class Backend(EC2Backend):
     def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
         """Put changed rules in the place of a group's rules, one change after another, and give those that are gone.
 
-        Raises what the change raises, or what EC2 says to an unknown source or too many rules; then nothing changed.
+        Raises what the change raises, or what EC2 says to an unknown source, too many rules or a group of another
+        account; then nothing changed.
         """
+        if group.owner_id != self.account_id:
+            raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
         with self._changing:
             before = group.rules
             after = changed(before)

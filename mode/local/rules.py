@@ -79,6 +79,7 @@ def with_added(rules: Rules, added: Rules) -> Rules:
 
     A CIDR that is there in its canonical form is there ([API] IpRange), and a description makes no difference.
     """
+    _refuse_descriptions(added)
     _refuse_repetition(added)
     _refuse_duplicates(added, rules)
     return rules + added
@@ -92,17 +93,22 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
     requests = {update["SecurityGroupRuleId"]: update.get("SecurityGroupRule", {}) for update in updates}
     _refuse_unknown(requests, rules)
     turned = {rule.id: _modified(rule, requests[rule.id]) for rule in rules if rule.id in requests}
+    _refuse_descriptions(turned.values())
     _refuse_repetition(turned.values())
     _refuse_duplicates(turned.values(), (rule for rule in rules if rule.id not in turned))
     return tuple(turned.get(rule.id, rule) for rule in rules)
 
 
-def with_described(rules: Rules, said: Rules) -> Rules:
-    """Give rules the descriptions of those that say the same; one without a description clears it [API]."""
+def with_described(rules: Rules, said: Rules, by_id: Mapping[str, str | None]) -> Rules:
+    """Give rules the descriptions of those that say the same, or that stand by their ids; none clears one [API]."""
+    _refuse_unknown(by_id, rules)
     descriptions = {rule.identity: rule.description for rule in said}
     if descriptions.keys() - {rule.identity for rule in rules}:
         raise InvalidPermissionNotFoundError
-    return tuple(replace(rule, description=descriptions.get(rule.identity, rule.description)) for rule in rules)
+    descriptions |= {rule.identity: by_id[rule.id] for rule in rules if rule.id in by_id}
+    described = tuple(replace(rule, description=descriptions.get(rule.identity, rule.description)) for rule in rules)
+    _refuse_descriptions(rule for rule in described if rule.identity in descriptions)
+    return described
 
 
 def without(rules: Rules, ids: Iterable[str], *, egress: bool) -> Rules:
@@ -144,6 +150,16 @@ def _modified(rule: Rule, request: Shape) -> Rule:
         description=request.get("Description") or None,
         peer=rule.peer if source == rule.source else {},
     )
+
+
+def _refuse_descriptions(rules: Iterable[Rule]) -> None:
+    """Refuse what no description may be: more than 255 characters, or others than EC2's error tells [logs]."""
+    for rule in rules:
+        if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", rule.description or ""):
+            raise InvalidParameterValue(
+                "Invalid rule description. Valid descriptions are strings less than 256 characters from the following "
+                "set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
+            )
 
 
 def _refuse_unknown(ids: Iterable[str], rules: Iterable[Rule]) -> None:
