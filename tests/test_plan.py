@@ -20,20 +20,21 @@ AUTHORIZED = [
     ip_network(text)
     for text in ("198.18.7.0/24", "198.18.8.0/24", "198.19.0.0/16", "10.0.0.0/8", "2001:2:0:7::/64", "2001:2:0:8::/64")
 ]
-REFERENCES = ["pl-0123", "sg-0123"]
+PREFIX_LISTS = {"pl-0004": 4, "pl-0006": 6, "pl-hidden": None}
+REFERENCES = [*PREFIX_LISTS, "pl-other", "sg-0123"]
 
 matches = st.builds(Match, st.sampled_from(TRAFFIC), st.sampled_from([*OPEN, *AUTHORIZED, *REFERENCES]))
 
 
 @st.composite
 def groups(draw):
-    """Give rules as EC2 allows them (no two alike), what a filter matched of them, and authorized networks."""
+    """Give rules as EC2 allows them (no two alike), what a filter matched, authorized networks and open lists."""
     found = draw(st.lists(matches, unique=True, max_size=40))
     texts = draw(st.lists(st.none() | st.sampled_from(["ssh", "web"]), min_size=len(found), max_size=len(found)))
     rules = [Rule(f"sgr-{n}", m.traffic, m.source, text) for n, (m, text) in enumerate(zip(found, texts, strict=True))]
     matched = {rule.match for rule in rules if draw(st.booleans())}
     authorized = draw(st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
-    return rules, matched, authorized
+    return rules, matched, authorized, PREFIX_LISTS
 
 
 def stages(rules, todo):
@@ -53,7 +54,12 @@ def stages(rules, todo):
 
 def opened(rules, matched, authorized):
     """Give the matched rules that are to be replaced."""
-    return [r for r in rules if r.match in matched and not isinstance(r.source, str) and r.source not in authorized]
+    return [r for r in rules if r.match in matched and version_of(r) and r.source not in authorized]
+
+
+def version_of(rule):
+    """Give the IP version of what a rule is open to, None for a reference to what nobody knows."""
+    return PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
 
 
 many = settings(max_examples=1000)
@@ -63,7 +69,7 @@ many = settings(max_examples=1000)
 @given(groups())
 def test_nothing_matched_stays_open(case):
     """After the plan, no network that the filter matched is let in, but for those that are authorized."""
-    rules, matched, authorized = case
+    rules, matched, authorized, _ = case
     *_, after = stages(rules, plan(*case))
     assert opened(after, matched, authorized) == []
 
@@ -72,7 +78,7 @@ def test_nothing_matched_stays_open(case):
 @given(groups())
 def test_the_unmatched_is_untouched(case):
     """A rule that the filter did not match stays as it is: id, traffic, source and description."""
-    rules, matched, _ = case
+    rules, matched, *_ = case
     *_, after = stages(rules, plan(*case))
     assert [rule for rule in rules if rule.match not in matched and rule not in after] == []
 
@@ -81,35 +87,36 @@ def test_the_unmatched_is_untouched(case):
 @given(groups())
 def test_everybody_authorized_gets_in(case):
     """Where an open rule was, every authorized network of its family is let in on the same traffic."""
-    rules, matched, authorized = case
+    rules, matched, authorized, _ = case
     *_, after = stages(rules, plan(*case))
     standing = {rule.match for rule in after}
     for rule in opened(rules, matched, authorized):
         for network in authorized:
-            assert network.version != rule.source.version or Match(rule.traffic, network) in standing
+            assert network.version != version_of(rule) or Match(rule.traffic, network) in standing
 
 
 @many
 @given(groups())
 def test_a_rule_lives_on(case):
-    """An open rule is revoked only where each authorized network of its family has a rule of its own without it."""
-    rules, matched, authorized = case
+    """A rule is revoked only where each authorized network of its family has a rule of its own; a reference always."""
+    rules, matched, authorized, _ = case
     todo = plan(*case)
     planned = {Match(r.traffic, network) for r, network in [*todo.modify, *todo.authorize]}
     standing = {rule.match for rule in rules} | planned
     for rule in todo.revoke:
-        family = [network for network in authorized if network.version == rule.source.version]
+        family = [network for network in authorized if network.version == version_of(rule)]
         assert all(Match(rule.traffic, network) in standing for network in family)
     assert {rule.id for rule in todo.revoke} | {rule.id for rule, _ in todo.modify} == {
         rule.id for rule in opened(rules, matched, authorized)
     }
+    assert not any(isinstance(rule.source, str) for rule, _ in todo.modify), "EC2 makes no network of a prefix list"
 
 
 @many
 @given(groups())
 def test_no_moment_locks_out_or_opens_up(case):
     """Between any two calls, no authorized source has gone, none has come that is neither old nor authorized."""
-    rules, _, authorized = case
+    rules, _, authorized, _ = case
     before = {rule.match for rule in rules}
     held = set()
     for stage in stages(rules, plan(*case)):
@@ -124,29 +131,31 @@ def test_no_moment_locks_out_or_opens_up(case):
 @given(groups())
 def test_a_second_run_changes_nothing(case):
     """Planned again, the group as it is afterwards needs no change."""
-    rules, matched, authorized = case
+    rules, matched, authorized, _ = case
     *_, after = stages(rules, plan(*case))
     still = {rule.match for rule in after} & matched
-    again = plan(after, still, authorized)
+    again = plan(after, still, authorized, PREFIX_LISTS)
     assert (again.authorize, again.modify, again.revoke) == ([], [], [])
 
 
 @many
 @given(groups())
 def test_what_is_not_there_is_reported(case):
-    """A match that no rule answers to is missing, and a matched reference is given back: neither is passed over."""
-    rules, matched, authorized = case
+    """A match that no rule answers to, a list that cannot be read and any other reference are given back."""
+    rules, matched, authorized, _ = case
     absent = Match(Traffic("tcp", 9, 9), OPEN[0])
-    todo = plan(rules, matched | {absent}, authorized)
+    todo = plan(rules, matched | {absent}, authorized, PREFIX_LISTS)
     assert todo.missing == [absent]
-    assert todo.references == [rule for rule in rules if rule.match in matched and isinstance(rule.source, str)]
+    unknown = [rule for rule in rules if rule.match in matched and version_of(rule) is None]
+    assert todo.unreadable == [rule for rule in unknown if rule.source == "pl-hidden"]
+    assert todo.references == [rule for rule in unknown if rule.source != "pl-hidden"]
 
 
 def test_one_network_a_family_takes_one_call():
     """With one network a family, no twins and no two open rules alike, each open rule is modified and that is all."""
     rules = [Rule("sgr-1", TRAFFIC[0], OPEN[0], "ssh"), Rule("sgr-2", TRAFFIC[0], OPEN[3], "ssh")]
     todo = plan(rules, {rule.match for rule in rules}, [AUTHORIZED[0], AUTHORIZED[4]])
-    assert todo == Plan([], [(rules[0], AUTHORIZED[0]), (rules[1], AUTHORIZED[4])], [], [], [])
+    assert todo == Plan([], [(rules[0], AUTHORIZED[0]), (rules[1], AUTHORIZED[4])], [], [], [], [])
 
 
 def test_preference_decides_what_a_rule_becomes():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from c7n.query import RetryPageIterator
 
 from c7n_ingress.plan import Match, Rule
-from c7n_ingress.rules import matches_from, rule_from
+from c7n_ingress.rules import matches_from, prefix_lists_from, rule_from
 
 GROUPS_A_CALL = 200
 """How many values EC2 takes in one filter of a describe call.
@@ -30,6 +30,8 @@ class Reading(NamedTuple):
     group: Mapping[str, Any]
     matches: set[Match]
     rules: Sequence[Rule]
+    prefix_lists: Mapping[str, int | None]
+    """The IP version of each prefix list that was found open, by id; None for one that cannot be read."""
 
 
 class LiveGroups:
@@ -53,7 +55,7 @@ class LiveGroups:
         groups = self.manager.filter_resources(groups, event)
         groups.sort(key=lambda group: group_ids.index(group["GroupId"]))  # c7n's "or" gives them in no order
         rules = self.rules(group["GroupId"] for group in groups)
-        return [Reading(group, matches_from(group.get(MATCHED, [])), rules[group["GroupId"]]) for group in groups]
+        return [_reading(group, rules[group["GroupId"]]) for group in groups]
 
     def rules(self, group_ids: Iterable[str]) -> Mapping[str, list[Rule]]:
         """Read the ingress rules of the groups (200 at most), by group id."""
@@ -65,12 +67,18 @@ class LiveGroups:
 
     def _describe(self, operation: str, key: str, group_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
         values = list(group_ids)
-        if not values:
-            return
-        paginator = self.client.get_paginator(operation)
-        paginator.PAGE_ITERATOR_CLS = RetryPageIterator
-        pages = paginator.paginate(
-            Filters=[{"Name": "group-id", "Values": values}], PaginationConfig={"PageSize": PAGE_SIZE}
-        )
-        for page in pages:
-            yield from page[key]
+        if values:
+            yield from pages(self.client, operation, key, PAGE_SIZE, Filters=[{"Name": "group-id", "Values": values}])
+
+
+def _reading(group: Mapping[str, Any], rules: Sequence[Rule]) -> Reading:
+    matched = group.get(MATCHED, [])
+    return Reading(group, matches_from(matched), rules, prefix_lists_from(matched))
+
+
+def pages(client: Any, operation: str, key: str, size: int, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Give the items of all pages, each page tried again when EC2 throttles."""
+    paginator = client.get_paginator(operation)
+    paginator.PAGE_ITERATOR_CLS = RetryPageIterator
+    for page in paginator.paginate(**arguments, PaginationConfig={"PageSize": size}):
+        yield from page[key]

@@ -6,8 +6,9 @@ group fewer authorized sources than before, or more open ones; and planning agai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -61,34 +62,46 @@ class Plan(NamedTuple):
     """Open rules for which nothing is left to become."""
     references: Sequence[Rule] = ()
     """Matched rules that name no network but a prefix list or a group: no network can be said to take their place."""
+    unreadable: Sequence[Rule] = ()
+    """Matched rules for a prefix list that cannot be read: nobody knows here whether it is open."""
     missing: Sequence[Match] = ()
     """Matches that no rule answers to: either the group has just changed, or the comparison is at fault."""
 
 
-def plan(rules: Iterable[Rule], matches: Collection[Match], authorized: Sequence[Network]) -> Plan:
+def plan(
+    rules: Iterable[Rule],
+    matches: Collection[Match],
+    authorized: Sequence[Network],
+    prefix_lists: Mapping[str, int | None] = MappingProxyType({}),
+) -> Plan:
     """Plan the replacement of the rules that the filter matched, and of no others.
 
     :param rules: all ingress rules that stand in the group now.
     :param matches: what the policy's filter matched in that group.
     :param authorized: the authorized networks of both families, in order of preference.
+    :param prefix_lists: the IP version of each prefix list that is open, by id; None for one that cannot be read.
     """
     rules = list(rules)
     found = {rule.match for rule in rules}
     # A rule for an authorized network is as it should be, even if a broad filter matches it.
     matched = [rule for rule in rules if rule.match in matches and rule.source not in authorized]
-    references = [rule for rule in matched if isinstance(rule.source, str)]
+    matched.sort(key=lambda rule: isinstance(rule.source, str))  # what can become another first
     missing = [match for match in matches if match not in found]
 
     authorize, modify, revoke = [], [], []
+    references: list[Rule] = []
+    unreadable: list[Rule] = []
     for rule in matched:
-        if isinstance(rule.source, str):
+        version = prefix_lists.get(rule.source) if isinstance(rule.source, str) else rule.source.version
+        if version is None:
+            (unreadable if rule.source in prefix_lists else references).append(rule)
             continue
-        version = rule.source.version
         left = [n for n in authorized if n.version == version and Match(rule.traffic, n) not in found]
         found.update(Match(rule.traffic, network) for network in left)
-        if left:
-            modify.append(Replacement(rule, left[0]))
-            authorize += [Replacement(rule, network) for network in left[1:]]
+        replacements = [Replacement(rule, network) for network in left]
+        if replacements and not isinstance(rule.source, str):  # EC2 makes no network of a prefix list
+            modify.append(replacements.pop(0))
         else:
             revoke.append(rule)
-    return Plan(authorize, modify, revoke, references, missing)
+        authorize += replacements
+    return Plan(authorize, modify, revoke, references, unreadable, missing)

@@ -26,7 +26,7 @@ from c7n_ingress.rules import ports_text
 LOOKS = 3
 """How often a group is read and planned anew while somebody else changes it."""
 
-FINDERS = frozenset({"ingress"})
+FINDERS = frozenset({"ingress", "open-prefix-list"})
 """The filters that annotate the rules that they match."""
 
 NOTIFY_PROPERTIES = {name: schema for name, schema in Notify.schema["properties"].items() if name != "type"}
@@ -221,7 +221,7 @@ class ReplaceIngress(EventAction):
         """Plan and apply until the group is as it should be, or has changed under our hands too often."""
         group_id = reading.group["GroupId"]
         for look in range(1, LOOKS + 1):
-            todo = plan(reading.rules, reading.matches, self.authorized)
+            todo = plan(reading.rules, reading.matches, self.authorized, reading.prefix_lists)
             settled = self.apply(todo, outcome)
             if (settled and not todo.missing) or look == LOOKS or self.preview:
                 break
@@ -339,6 +339,11 @@ def left_undone(todo: Plan, *, settled: bool) -> list[str]:
     failures += [
         f"{text_of(rule.match)}: no network can take the place of a reference; narrow the filter by Cidr or CidrV6"
         for rule in todo.references
+    ]
+    failures += [
+        f"{text_of(rule.match)}: that prefix list cannot be read, so nobody knows whether it is open: have its owner "
+        "share it with this account again, or revoke the rule"
+        for rule in todo.unreadable
     ]
     if not settled:
         failures.append(f"was changed by somebody else {LOOKS} times while it was being replaced")

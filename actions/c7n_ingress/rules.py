@@ -15,6 +15,10 @@ from c7n_ingress.plan import Match, Network, Rule, Source, Traffic
 PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
 
+FAMILY = "AddressFamily"
+"""EC2's name for a prefix list's IP version; the filter ``open-prefix-list`` notes it on the references it matches."""
+VERSIONS = {"IPv4": 4, "IPv6": 6, None: None}
+
 
 def rule_from(shape: Mapping[str, Any]) -> Rule:
     """Read an item of ``DescribeSecurityGroupRules``.
@@ -33,6 +37,12 @@ def matches_from(permissions: list[Mapping[str, Any]]) -> set[Match]:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
     """
     return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
+
+
+def prefix_lists_from(permissions: list[Mapping[str, Any]]) -> dict[str, int | None]:
+    """Read what ``open-prefix-list`` noted: the IP version of each list by its id, None for one it could not read."""
+    references = [reference for shape in permissions for reference in shape.get("PrefixListIds") or ()]
+    return {each["PrefixListId"]: VERSIONS[each[FAMILY]] for each in references if FAMILY in each}
 
 
 def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:
