@@ -120,17 +120,17 @@ def test_event_is_valid_whatever_names_hold(cloud, tmp_path):
         "\\u0022' && `[]`",
         "n" * 255,
     ]
-    load(
-        group_of({"name": name, "ingress": [{**SSH, "description": name}], "tags": {"owner": name}}, number)
-        for number, name in enumerate(names)
-    )
+    rule = {**SSH, "description": "{{ 7 * 7 }} {account_id} [];&!$"}  # EC2 takes few signs more
+    load(group_of({"name": name, "ingress": [rule], "tags": {"owner": name}}, n) for n, name in enumerate(names))
     with pagerduty() as (url, incidents, refused):
         done = run(cloud, sweep(tmp_path, url), tmp_path / "out")
         assert done.returncode == 0, done.stderr
     assert refused == []
     details = [event["payload"]["custom_details"] for (event,) in incidents.values()]
     assert sorted(detail["tags"][0]["Value"] for detail in details) == sorted(names)
-    assert sorted(detail["changes"][0]["description"] for detail in details) == sorted(names)
+    assert {detail["changes"][0]["description"] for detail in details} == {rule["description"]}
+    summaries = " ".join(event["payload"]["summary"] for (event,) in incidents.values())
+    assert [name for name in names if name not in summaries] == []
 
 
 def test_sixty_rules_fit_into_an_event(cloud, tmp_path):
