@@ -1,8 +1,8 @@
 """Security groups that behave as EC2's do, where moto's do not.
 
-What rules are and may become stands in `rules.py`, with its sources; here moto's EC2 gets groups that hold such rules,
-answers the calls about them, counts the quota, and can lag behind and throttle as EC2 does. Everything else, VPCs and
-managed prefix lists for instance, is moto's.
+What rules are and may become stands in `rules.py`, with its sources ([API] is EC2's API reference there and here). Here
+moto's EC2 gets groups that hold such rules, answers the calls about them, counts the quota, and can lag behind and
+throttle as EC2 does. Everything else, VPCs and managed prefix lists for instance, is moto's.
 """
 
 from __future__ import annotations
