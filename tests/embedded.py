@@ -6,8 +6,10 @@ import subprocess
 import sys
 import zlib
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 
+import boto3
 import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection
@@ -119,9 +121,15 @@ def load(groups, region="us-east-1"):
     load_groups(groups, region)
 
 
+@cache
+def ec2_client(endpoint):
+    """Give one client for all the looks that tests take; a client takes longer to make than to call."""
+    return boto3.client("ec2", endpoint_url=endpoint)
+
+
 def rules_of(cloud, group_id):
     """Give the group's ingress rules as they stand, by id."""
-    pages = cloud.session().client("ec2").get_paginator("describe_security_group_rules")
+    pages = ec2_client(cloud.endpoint).get_paginator("describe_security_group_rules")
     found = pages.paginate(Filters=[{"Name": "group-id", "Values": [group_id]}]).build_full_result()
     return {rule["SecurityGroupRuleId"]: rule for rule in found["SecurityGroupRules"] if not rule["IsEgress"]}
 

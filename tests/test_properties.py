@@ -1,0 +1,230 @@
+from collections import Counter
+from ipaddress import ip_network
+
+import pytest
+import yaml
+from c7n.exceptions import PolicyExecutionError
+from embedded import MUTATING, NOTIFY, ROOT, VPC, act, load, make_queue, messages, rules_of, source_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+GROUP = "sg-00000000000000001"
+OPEN = ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "2000::/3"]
+AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "198.19.0.0/16", "10.0.0.0/8", "2001:2:0:7::/64", "2001:2:0:8::/64"]
+OTHERS = ["192.168.0.0/16", "10.0.0.0/9", "fd00::/8", "pl-0a000000000000001", "sg-0f0000000000000aa"]
+TRAFFIC = [
+    {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22},
+    {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535},
+    {"IpProtocol": "tcp", "FromPort": 8000, "ToPort": 8010},
+    {"IpProtocol": "udp", "FromPort": 53, "ToPort": 53},
+    {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1},
+    {"IpProtocol": "icmp", "FromPort": 3, "ToPort": 4},
+    {"IpProtocol": "icmpv6", "FromPort": -1, "ToPort": -1},
+    {"IpProtocol": "-1"},
+    {"IpProtocol": "50"},
+    *({"IpProtocol": "tcp", "FromPort": port, "ToPort": port} for port in range(1000, 1020)),
+]
+(POLICY,) = yaml.safe_load((ROOT / "policies" / "open-ingress.yml").read_text())["policies"]
+FILTERS = [{"or": [branch for branch in POLICY["filters"][0]["or"] if branch["type"] == "ingress"]}]
+QUOTA = 60
+"""Rules a group may have of each family; a reference to a group or a prefix list counts in both."""
+
+LISTINGS = {"sg-": ("UserIdGroupPairs", "GroupId"), "pl-": ("PrefixListIds", "PrefixListId")}
+
+
+def families(source):
+    """Give the families, 4 and 6, in whose quota a source counts."""
+    return (4, 6) if source[:3] in LISTINGS else (ip_network(source).version,)
+
+
+@st.composite
+def groups(draw):
+    """Give the permissions of a group that EC2 would allow, one source each."""
+    sources = st.sampled_from([*OPEN, *AUTHORIZED, *OTHERS])
+    pairs = draw(st.lists(st.tuples(st.integers(0, len(TRAFFIC) - 1), sources), unique=True, max_size=70))
+    descriptions = st.none() | st.text("abc XYZ 019 ._-:/()#,@[]+=&;{}!$*", min_size=1, max_size=40).map(str.strip)
+    crowd = draw(st.sampled_from([0, 0, 0, 54, 57, 59]))
+    permissions = [
+        {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, listing: [{key: source}]}
+        for port in range(3000, 3000 + crowd)
+        for listing, key, source in (("IpRanges", "CidrIp", "10.0.0.0/9"), ("Ipv6Ranges", "CidrIpv6", "fd00::/8"))
+    ]
+    counted = Counter({4: crowd, 6: crowd})
+    for number, source in pairs:
+        if any(counted[family] == QUOTA for family in families(source)):
+            continue
+        counted.update(families(source))
+        default = ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
+        listing, key = LISTINGS.get(source[:3], default)
+        description = draw(descriptions)
+        described = {"Description": description} if description else {}
+        permissions.append({**TRAFFIC[number], listing: [{key: source, **described}]})
+    return permissions
+
+
+@pytest.fixture
+def replace(cloud, tmp_path, monkeypatch):
+    """Put a group into EC2, run the action on it, and give all that can be said of the run."""
+    monkeypatch.setattr("c7n_ingress.replace.time.sleep", lambda _seconds: None)
+
+    def run(permissions, authorized):
+        cloud.reset()
+        make_queue(cloud)
+        load(
+            [
+                {
+                    "GroupId": GROUP,
+                    "GroupName": "g",
+                    "OwnerId": "123456789012",
+                    "VpcId": VPC,
+                    "IpPermissions": permissions,
+                }
+            ]
+        )
+        tagged = list(rules_of(cloud, GROUP))[::2]
+        if tagged:
+            cloud.session().client("ec2").create_tags(Resources=tagged, Tags=[{"Key": "owner", "Value": "web"}])
+        return Run(cloud, tmp_path, authorized)
+
+    return run
+
+
+class Run:
+    """One run on one group: the rules at each moment between two calls, the records, the failures."""
+
+    def __init__(self, cloud, folder, authorized):
+        self.cloud, self.folder, self.authorized = cloud, folder, authorized
+        self.stages = [rules_of(cloud, GROUP)]
+        self.go()
+
+    def go(self):
+        """Run the action."""
+        self.cloud.calls.clear()
+        look = lambda **_: self.stages.append(rules_of(self.cloud, GROUP))  # noqa: E731 - shorter so
+        self.failure = None
+        try:
+            act(
+                self.cloud,
+                self.folder,
+                None,
+                dict.fromkeys(MUTATING, look),
+                FILTERS,
+                authorized=self.authorized,
+                notify=NOTIFY,
+            )
+        except PolicyExecutionError as error:
+            self.failure = error
+        self.changes = [call.action for call in self.cloud.calls if call.action in MUTATING]
+        self.refused = [call.error for call in self.cloud.calls if call.action in MUTATING and call.error]
+        told = [resource for message in messages(self.cloud) for resource in message["resources"]]
+        self.records = [record for resource in told for record in resource["c7n:replaced-ingress"]]
+        self.failures = [text for resource in told for text in resource.get("c7n:failed-ingress", [])]
+
+    @property
+    def before(self):
+        """The rules before the run, by id."""
+        return self.stages[0]
+
+    @property
+    def after(self):
+        """The rules after the run, by id."""
+        return rules_of(self.cloud, GROUP)
+
+    @property
+    def open(self):
+        """The rules that the filter matched, by id."""
+        return {rule_id: rule for rule_id, rule in self.before.items() if source_of(rule) in OPEN}
+
+    def family(self, source):
+        """Give the authorized networks of a source's family."""
+        return [network for network in self.authorized if (":" in network) == (":" in source)]
+
+
+def traffic(rule):
+    """Give what a rule lets in."""
+    return rule["IpProtocol"], rule["FromPort"], rule["ToPort"]
+
+
+def standing(rules):
+    """Give what rules let in from where."""
+    return {(*traffic(rule), source_of(rule)) for rule in rules.values()}
+
+
+def unchanged(rule):
+    """Give a rule without the trace that a change leaves on it."""
+    tags = [tag for tag in rule["Tags"] if not tag["Key"].startswith("c7n-ingress:")]
+    return {**rule, "Tags": tags}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
+def test_whatever_stands_in_a_group(replace, permissions, authorized):
+    """Whatever stands in a group and whoever is authorized, the run keeps each of the pack's promises."""
+    run = replace(permissions, authorized)
+    after = run.after
+
+    # Nothing matched is left, and nothing unmatched is touched.
+    assert not run.open.keys() & {rule_id for rule_id, rule in after.items() if source_of(rule) in OPEN}
+    assert [
+        rule for rule_id, rule in run.before.items() if rule_id not in run.open and after.get(rule_id) != rule
+    ] == []
+
+    # Everybody authorized gets in where it was open; who finds no room is told of.
+    missing = {
+        (*traffic(rule), network)
+        for rule in run.open.values()
+        for network in run.family(source_of(rule))
+        if (*traffic(rule), network) not in standing(after)
+    }
+    assert bool(missing) == bool(run.failures) == bool(run.failure)
+    assert all(any(network in text for text in run.failures) for *_, network in missing)
+    for family in {6 if ":" in network else 4 for *_, network in missing}:
+        assert sum(family in families(source_of(rule)) for rule in after.values()) == QUOTA
+
+    # What was modified keeps its id, its tags and its description; what came beside it is described as it is.
+    described = {record["description"] for record in run.records}
+    for rule_id in run.open.keys() & after.keys():
+        wanted, rule = run.before[rule_id], unchanged(after[rule_id])
+        assert (rule.get("Description"), rule["Tags"]) == (wanted.get("Description"), wanted["Tags"])
+        assert traffic(rule) == traffic(wanted)
+    assert {rule.get("Description") for rule_id, rule in after.items() if rule_id not in run.before} <= described
+
+    # At no moment is anybody locked out, or anybody new let in.
+    held = set()
+    for stage in [*run.stages, after]:
+        now = {each for each in standing(stage) if each[-1] in authorized}
+        assert held <= now
+        held = now
+        assert all(each in standing(run.before) or each[-1] in authorized for each in standing(stage))
+
+    # A call of each kind; more only where the quota refused the first.
+    if not run.refused:
+        assert all(times == 1 for times in Counter(run.changes).values())
+    assert set(run.refused) <= {"RulesPerSecurityGroupLimitExceeded"}
+
+    # The records, replayed backwards, give the group as it was.
+    rules = {rule_id: (*traffic(rule), source_of(rule)) for rule_id, rule in after.items()}
+    for record in reversed(run.records):
+        if record["was"] is None:
+            del rules[record["rule"]]
+        elif record["now"] is None:
+            rules[record["rule"]] = (*traffic(run.before[record["rule"]]), record["was"])
+        else:
+            assert rules[record["rule"]][-1] == record["now"]
+            rules[record["rule"]] = (*rules[record["rule"]][:-1], record["was"])
+    assert sorted(rules.values()) == sorted(standing(run.before))
+
+    # A second run changes nothing.
+    run.go()
+    assert run.changes == []
+    assert run.records == []
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(range(len(TRAFFIC))), unique=True, min_size=1), st.sampled_from(["0.0.0.0/0", "::/0"]))
+def test_one_call_in_all(replace, numbers, source):
+    """With one network a family and no twins, any number of open rules costs one call that changes something."""
+    listing, key = ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
+    permissions = [{**TRAFFIC[number], listing: [{key: source}]} for number in numbers]
+    run = replace(permissions, ["198.18.7.0/24", "2001:2:0:7::/64"])
+    assert run.changes == ["ModifySecurityGroupRules"]
