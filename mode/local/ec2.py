@@ -8,7 +8,7 @@ throttle as EC2 does. Everything else, VPCs and managed prefix lists for instanc
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from moto.ec2.exceptions import (
     RulesPerSecurityGroupLimitExceededError,
 )
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.managed_prefixes import ManagedPrefixList
 from moto.ec2.models.security_groups import SecurityGroup
 from moto.ec2.responses import EC2Response
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 MOST_FILTER_VALUES = 200
 PAGE_SIZES = range(5, 1001)
+PREFIX_LIST_PAGE_SIZES = range(1, 101)
 
 
 @dataclass
@@ -81,9 +83,10 @@ def install() -> None:
 def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
     """Put groups into EC2 as they are, in the shape that `aws ec2 describe-security-groups` prints.
 
-    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. Lists
-    may be absent or null. A group goes to the account that its `OwnerId` names, else to 123456789012; or to `account`,
-    which sees a group of another owner as one that is shared with it, and cannot change it.
+    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. A prefix
+    list that is not there is made, as one of AWS's: its id says nothing of what it holds. Lists may be absent or null.
+    A group goes to the account that its `OwnerId` names, else to 123456789012; or to `account`, which sees a group of
+    another owner as one that is shared with it, and cannot change it.
     """
     for group in groups:
         owner = group.get("OwnerId") or account or "123456789012"
@@ -103,6 +106,36 @@ def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", 
             *rules_from(group.get("IpPermissionsEgress") or (), egress=True),
         )
         backend.groups[loaded.vpc_id][loaded.id] = loaded
+        for rule in loaded.rules:
+            if rule.kind == "PrefixListId" and rule.source not in backend.managed_prefix_lists:
+                load_prefix_list(rule.source, [], owner="AWS", region=region, account=backend.account_id)
+
+
+def load_prefix_list(
+    list_id: str,
+    cidrs: Sequence[str],
+    *,
+    owner: str | None = None,
+    region: str = "us-east-1",
+    account: str = "123456789012",
+) -> None:
+    """Put a managed prefix list into EC2, with the id that it has elsewhere, where an account sees it.
+
+    It is the account's own; or it belongs to `owner`, another account that shares it, or AWS.
+    """
+    family = "IPv6" if any(":" in cidr for cidr in cidrs) else "IPv4"
+    loaded = ManagedPrefixList(
+        ec2_backends[account][region],
+        region,
+        family,
+        [{"Cidr": cidr} for cidr in cidrs],
+        str(len(cidrs)),
+        prefix_list_name=list_id,
+        owner_id=owner,
+    )
+    loaded.id = list_id
+    loaded.prefix_list_arn = loaded.arn(region, loaded.owner_id)
+    loaded.ec2_backend.managed_prefix_lists[list_id] = loaded
 
 
 class Group(SecurityGroup):
@@ -232,6 +265,15 @@ class Response(EC2Response):
         )
         return Answer({"SecurityGroupRules": page, "NextToken": token})
 
+    def get_managed_prefix_list_entries(self) -> Answer:
+        """Tell what a list holds, page by page; moto tells all at once, and nothing of a list that is not there."""
+        prefix_list = self.ec2_backend.managed_prefix_lists.get(self._get_param("PrefixListId"))
+        if prefix_list is None:
+            raise unknown_prefix_list(self._get_param("PrefixListId"))
+        entries = prefix_list.entries.get(int(self._get_param("TargetVersion") or prefix_list.version or 1), [])
+        page, token = self._page(entries, PREFIX_LIST_PAGE_SIZES)
+        return Answer({"Entries": page, "NextToken": token})
+
     def authorize_security_group_ingress(self) -> Answer:
         """Add inbound rules."""
         return self._authorize(egress=False)
@@ -332,17 +374,22 @@ class Response(EC2Response):
             )
         return filters
 
-    def _page(self, items: list) -> tuple[list, str | None]:
+    def _page(self, items: list, sizes: range = PAGE_SIZES) -> tuple[list, str | None]:
         """Cut out the page that is asked for, with the token of the next. Without `MaxResults` it is all ([API])."""
         token, size = self._get_param("NextToken"), self._get_param("MaxResults")
-        if size is not None and size not in PAGE_SIZES:
-            bound = "greater than 5" if size < min(PAGE_SIZES) else "less than or equal to 1000"
+        if size is not None and size not in sizes:
+            bound = f"greater than {min(sizes)}" if size < min(sizes) else f"less than or equal to {max(sizes)}"
             raise InvalidParameterValue(
                 f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value {bound}."
             )
         start = int(urlsafe_b64decode(token)) if token else 0
         end = start + (size or len(items))
         return items[start:end], urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
+
+
+def unknown_prefix_list(list_id: str) -> EC2ClientError:
+    """Give EC2's error for a managed prefix list that is not there, or not shared with the account."""
+    return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
 
 
 def rule_matches(rule: Mapping[str, Any], key: str, values: list[str]) -> bool:
@@ -425,9 +472,7 @@ class Backend(EC2Backend):
         """Refuse references to what is not there; of other accounts' groups nothing is known here."""
         for rule in rules:
             if rule.kind == "PrefixListId" and rule.source not in self.managed_prefix_lists:
-                raise EC2ClientError(
-                    "InvalidPrefixListID.NotFound", f"The prefix list ID '{rule.source}' does not exist"
-                )
+                raise unknown_prefix_list(rule.source)
             if rule.kind == "ReferencedGroupId" and rule.peer.get("UserId", self.account_id) == self.account_id:
                 self.group(rule.source)
 
