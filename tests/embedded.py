@@ -16,7 +16,7 @@ from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import reset_session_cache
 
-from mode.local.ec2 import load_groups
+from mode.local.ec2 import load_groups, load_prefix_list
 
 ROOT = Path(__file__).parent.parent
 POLICIES = sorted((ROOT / "policies").glob("*.yml"))
@@ -117,7 +117,9 @@ def check(case, before, after):
 
 
 def load(groups, region="us-east-1"):
-    """Put groups into EC2 as they are."""
+    """Put groups into EC2 as they are, with the prefix lists that the cases know."""
+    for list_id, entries in PREFIX_LISTS.items():
+        load_prefix_list(list_id, entries, region=region)
     load_groups(groups, region)
 
 
@@ -228,3 +230,6 @@ CASES_OF_OPEN_INGRESS = [
     (case, group_of(case, number)) for number, case in enumerate(cases("open-ingress")["groups"], 1)
 ]
 """The cases of the open-ingress policies, each with its group."""
+
+PREFIX_LISTS = cases("open-ingress")["prefix-lists"]
+"""What the prefix lists hold that the cases refer to."""
