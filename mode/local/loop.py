@@ -64,6 +64,9 @@ class Result:
     """What came of the loop."""
 
     groups: list[Group]
+    """The account's own groups."""
+    foreign: list[Group]
+    """Those of other accounts, which share a VPC: AWS Config records them there."""
     account: str
     region: str
     folder: Path
@@ -89,7 +92,10 @@ def run(groups: list[Group], folder: Path, progress: Progress) -> Result:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    result = Result(groups, account(groups) or ACCOUNT, region(groups) or REGION, folder.absolute())
+    owner = account(groups) or ACCOUNT
+    own = [group | {"OwnerId": owner} for group in groups if group["OwnerId"] in {"", owner}]
+    foreign = [group for group in groups if group["OwnerId"] not in {"", owner}]
+    result = Result(own, foreign, owner, region(groups) or REGION, folder)
     with serving() as cloud:
         Loop(cloud, result, progress).run()
     return result
@@ -101,7 +107,7 @@ class Loop:
     def __init__(self, cloud: Cloud, result: Result, progress: Progress) -> None:
         self.cloud = cloud
         self.result = result
-        self.folder = result.folder
+        self.folder = result.folder.absolute()
         self.progress = progress
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
         self.environment = cloud.environment(region=result.region, account=result.account)
@@ -193,10 +199,11 @@ class Loop:
                 advance()
                 if len(self.result.messages) == sent:
                     break
-        _write_lines(self.folder / "messages.jsonl", self.result.messages)
+        texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
+        (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):
-            log = self.folder / "c7n-mailer.log"
-            self.result.failures.append(f"{_count(missing, 'message')} did not arrive, see {log}")
+            log = self.result.folder / "c7n-mailer.log"
+            self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
 
     def _custodian(self, *arguments: str) -> None:
         log = self.folder / "custodian.log"
@@ -204,7 +211,7 @@ class Loop:
             command = [str(SCRIPTS / "custodian"), *arguments]
             done = subprocess.run(command, env=self.environment, stdout=output, stderr=output, check=False)
         if done.returncode:
-            raise LoopError(f"custodian run failed: {_complaint(log)} (see {log})")
+            raise LoopError(f"custodian run failed: {_complaint(log)} (see {self.result.folder / log.name})")
 
     @contextmanager
     def _mailers(self, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
@@ -247,10 +254,10 @@ class Loop:
         self.result.calls.update(call.action for call in self.cloud.calls[start:])
 
     def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
-        """Deliver an item; return why the function failed, if it did."""
+        """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
         try:
             function.invoke(config.event(item, FUNCTION))
-        except FunctionError as error:
+        except (FunctionError, ValueError) as error:
             return str(error)
         return None
 
@@ -259,7 +266,7 @@ class Loop:
         pages = self.session.client("ec2").get_paginator("describe_security_groups").paginate()
         wanted = {group["GroupId"] for group in self.result.groups}
         return [
-            config.configuration_item(group, region=self.result.region)
+            config.configuration_item(group, self.result.region)
             for page in pages
             for group in page["SecurityGroups"]
             if group["GroupId"] in wanted

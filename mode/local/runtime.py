@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import re
 import subprocess
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
 API = "/2018-06-01/runtime"
 PROVIDED = ("boto3", "awslambdaric")  # what Lambda's image has beside Python
+STAND_IN = Path(__file__).with_name("runtime_client.py")
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with nineteen others
 LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports itself
 
@@ -94,16 +94,19 @@ def deployed(
     """Give a deployed function, run from its own zip and configuration until the block ends.
 
     The session says in which account and region it is; without one, in the cloud's own. Up to `processes` events are
-    worked on at once, each by a process that starts with its first event. The zip's content (`task`) and a log for each
-    process stay in `folder`, if one is given. Raises botocore's ResourceNotFoundException if there is no such function.
+    worked on at once, each by a process that starts with its first event. The zip, its content (`task`) and a log for
+    each process stay in `folder`, if one is given. Raises botocore's ResourceNotFoundException if there is no such
+    function.
     """
     client = (session or cloud.session()).client("lambda")
     configuration = client.get_function_configuration(FunctionName=name)
     _, _, _, region, account, *_ = configuration["FunctionArn"].split(":")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = folder or Path(temporary)
+        folder = (folder or Path(temporary)).absolute()
         runtime = Path(temporary, "runtime")
-        _unpack(_code(configuration, account, region), folder / "task")
+        archive = folder / f"{name}.zip"
+        archive.write_bytes(_code(configuration, account, region))
+        _unpack(archive, folder / "task")
         _provide(runtime)
         environment = _environment(configuration, cloud.environment(region=region, account=account)) | {
             "LAMBDA_TASK_ROOT": str(folder / "task"),
@@ -291,8 +294,8 @@ def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
     return code
 
 
-def _unpack(code: bytes, task: Path) -> None:
-    with zipfile.ZipFile(io.BytesIO(code)) as archive:
+def _unpack(path: Path, task: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
         archive.extractall(task)
         # c7n writes below /tmp, which each of AWS's environments has to itself. Here all share it, and must not find at
         # the same moment that a folder is missing.
@@ -307,6 +310,8 @@ def _provide(runtime: Path) -> None:
     for distribution in _required(PROVIDED):
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
             (runtime / top).symlink_to(distribution.locate_file(top))
+    if not any(runtime.glob(f"{STAND_IN.stem}.*")):
+        (runtime / STAND_IN.name).symlink_to(STAND_IN)
 
 
 def _required(names: tuple[str, ...]) -> list[metadata.Distribution]:

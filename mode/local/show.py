@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -21,10 +20,14 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mode.local.groups import Group
     from mode.local.loop import Result
 
 PIPE_WIDTH = 120
 NOTHING = "-"
+EXEMPT = "open-ingress-until"
+STYLES = {"COMPLIANT": "green", "NON_COMPLIANT": "red"}
+FILES = "policy, zip, logs, items.jsonl, records.jsonl, changes.txt, messages.txt"
 SHOWN_ROWS = 40
 SHOWN_NAMES = 8
 SHOWN_FAILURES = 10
@@ -67,46 +70,39 @@ class Progress:
 
 
 def show(result: Result, console: Console) -> None:
-    """Print the whole result, and write the table into a file, too."""
-    full = table(result, rows=len(result.records))
-    wide = Console(file=io.StringIO(), width=PIPE_WIDTH)
-    wide.print(full)
-    (result.folder / "changes.txt").write_text(wide.file.getvalue(), encoding="utf-8")
-
-    console.print()
-    console.print(table(result, rows=SHOWN_ROWS))
-    more = len(result.records) - SHOWN_ROWS
-    if more > 0:
-        console.print(Text(f"… and {more} more: see {result.folder / 'changes.txt'}", "dim"))
-    console.print(left_alone(result))
-    console.print()
+    """Print the whole result, and write the whole table into a file."""
+    with (result.folder / "changes.txt").open("w", encoding="utf-8") as file:
+        Console(file=file, width=PIPE_WIDTH).print(table(result, len(result.records)))
+    console.print(table(result, SHOWN_ROWS))
+    if (more := len(result.records) - SHOWN_ROWS) > 0:
+        console.print(Text(f"… and {more} more: see {result.folder / 'changes.txt'}\n", "dim"))
     console.print(summary(result))
     if result.messages:
         console.print()
         console.print(message(result))
     for failure in result.failures[:SHOWN_FAILURES]:
         console.print(Text.assemble(("✗ ", "bold red"), printable(failure)))
-    if len(result.failures) > SHOWN_FAILURES:
-        console.print(Text(f"✗ and {len(result.failures) - SHOWN_FAILURES} more", "bold red"))
+    if (more := len(result.failures) - SHOWN_FAILURES) > 0:
+        console.print(Text(f"✗ and {more} more", "bold red"))
 
 
 def table(result: Result, rows: int) -> Table:
-    """Make the table of changes: one row a record, the records of a group together, in the order of the file."""
-    made = Table(
-        "security group", "rule", "before", "after", "how", box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False
-    )
+    """Make the table of changes, of so many records at most: those of a group together, in the order of the file."""
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for name, style in (("security group", ""), ("rule", ""), ("before", "red"), ("after", "green"), ("how", "dim")):
+        made.add_column(name, style=style, overflow="fold")
     order = {group["GroupId"]: position for position, group in enumerate(result.groups)}
     records = sorted(result.records, key=lambda record: order[record["group"]])[:rows]
-    for group, members in groupby(records, key=lambda record: (record["group"], record["group_name"])):
-        for position, record in enumerate(members):
-            made.add_row(
-                Text.assemble(printable(group[1]), "  ", (group[0], "dim")) if position == 0 else "",
-                traffic(record),
-                Text(record["was"] or NOTHING, "red"),
-                Text(record["now"] or NOTHING, "green"),
-                Text(record["how"], "dim"),
-            )
+    for (group_id, name), members in groupby(records, key=lambda record: (record["group"], record["group_name"])):
+        group = (Text(printable(name)), Text(group_id, "dim"))
+        for label, record in zip_longest(group, members):
+            made.add_row(label, *cells(record) if record else ())
     return made
+
+
+def cells(record: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Give what the table says of a record."""
+    return traffic(record), record["was"] or NOTHING, record["now"] or NOTHING, record["how"]
 
 
 def traffic(record: dict[str, Any]) -> str:
@@ -119,46 +115,42 @@ def traffic(record: dict[str, Any]) -> str:
     return f"{protocol} {ports}"
 
 
-def left_alone(result: Result) -> Text:
-    """Say which groups were not touched; a tag that asks for it is the reason that a person wants to see."""
-    touched = {record["group"] for record in result.records}
-    names = []
-    for group in result.groups:
-        if group["GroupId"] not in touched:
-            until = next((tag["Value"] for tag in group["Tags"] if tag["Key"] == "open-ingress-until"), None)
-            names.append(printable(group["GroupName"]) + (f" (open-ingress-until {printable(until)})" if until else ""))
-    if not names:
-        return Text("every group was touched", "dim")
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return Text(f"left alone: {', '.join(names[:SHOWN_NAMES])}{more}", "dim")
-
-
 def summary(result: Result) -> Table:
-    """Make the few figures: verdicts, calls, files."""
+    """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
+    touched = {record["group"] for record in result.records}
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
-    made.add_column(style="dim", no_wrap=True)
     made.add_column()
-    made.add_row("AWS Config's verdict", "before", verdicts(result.before))
-    made.add_row("", "after", verdicts(result.after))
-    made.add_row("API calls to EC2", "change", counts(result, CHANGES))
-    made.add_row("", "read", counts(result, READS))
-    made.add_row("files", "", Text(f"{result.folder}", "cyan"))
+    made.add_row("left alone", names([group for group in result.groups if group["GroupId"] not in touched]))
+    if result.foreign:
+        made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
+    made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
+    made.add_row("API calls to EC2", counts(result, CHANGES))
+    made.add_row("", counts(result, READS))
+    made.add_row("files", Text.assemble((f"{result.folder}/", "cyan"), (f"  {FILES}", "dim")))
     return made
+
+
+def names(groups: list[Group]) -> str:
+    """Name groups; with the tag that asks to leave one alone, as that is the reason that a person wants to see."""
+    said = []
+    for group in groups[:SHOWN_NAMES]:
+        until = next((tag["Value"] for tag in group["Tags"] if tag["Key"] == EXEMPT), None)
+        said.append(printable(group["GroupName"]) + (f" ({EXEMPT} {printable(until)})" if until else ""))
+    more = [f"{len(groups) - SHOWN_NAMES} more"] if len(groups) > SHOWN_NAMES else []
+    return ", ".join(said + more) or "none"
 
 
 def verdicts(by_group: dict[str, str]) -> Text:
     """Say how often each verdict was given."""
-    styles = {"COMPLIANT": "green", "NON_COMPLIANT": "red"}
     times = Counter(by_group.values())
-    return Text("  ").join(
-        Text(f"{times[verdict]} {verdict}", styles.get(verdict, "")) for verdict in sorted(times, reverse=True)
-    )
+    said = [Text(f"{times[verdict]} {verdict}", STYLES.get(verdict, "")) for verdict in sorted(times, reverse=True)]
+    return Text(", ").join(said)
 
 
 def counts(result: Result, actions: tuple[str, ...]) -> str:
-    """Say how often each of the actions was called."""
-    return ", ".join(f"{result.calls[action]} {action}" for action in actions)
+    """Say how often each of the actions was called, if it was."""
+    return ", ".join(f"{result.calls[action]} {action}" for action in actions if result.calls[action]) or "none"
 
 
 def message(result: Result) -> Panel:
@@ -166,10 +158,10 @@ def message(result: Result) -> Panel:
     most = Counter(record["group"] for record in result.records).most_common(1)
     about = most[0][0] if most else ""
     chosen = next((each for each in result.messages if about in each["Message"]), result.messages[0])
-    parts = Text(printable(chosen["Message"].strip()))
+    text = Text(printable(chosen["Message"].strip()))
     title = Text(f" {printable(chosen['Subject'])} ", "bold")
-    subtitle = Text(f" message 1 of {len(result.messages)}, as a subscriber of the topic gets it ", "dim")
-    return Panel(parts, title=title, subtitle=subtitle, title_align="left", subtitle_align="left", border_style="dim")
+    subtitle = Text(f" 1 of {len(result.messages)}, as a subscriber of the SNS topic gets it ", "dim")
+    return Panel(text, title=title, subtitle=subtitle, title_align="left", subtitle_align="left", border_style="dim")
 
 
 def printable(text: str) -> str:
