@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from c7n.query import RetryPageIterator
+from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.query import DescribeSource, RetryPageIterator, sources
+from c7n.utils import local_session
 
 from c7n_ingress.plan import Match, Rule
 from c7n_ingress.rules import matches_from, prefix_lists_from, rule_from
@@ -49,13 +51,16 @@ class LiveGroups:
 
     def matching(self, group_ids: Iterable[str], event: dict[str, Any] | None) -> list[Reading]:
         """Read those of the groups (200 at most) that exist and still match the policy's filters."""
-        # By filter: the parameter GroupIds fails whole if one of the groups has been deleted.
         group_ids = list(group_ids)
-        groups = list(self._describe("describe_security_groups", "SecurityGroups", group_ids))
-        groups = self.manager.filter_resources(groups, event)
+        groups = self.manager.filter_resources(self.groups(group_ids), event)
         groups.sort(key=lambda group: group_ids.index(group["GroupId"]))  # c7n's "or" gives them in no order
         rules = self.rules(group["GroupId"] for group in groups)
         return [_reading(group, rules[group["GroupId"]]) for group in groups]
+
+    def groups(self, group_ids: Iterable[str]) -> list[dict[str, Any]]:
+        """Read those of the groups (200 at most) that exist."""
+        # By filter: the parameter GroupIds fails whole if one of the groups has been deleted.
+        return list(self._describe("describe_security_groups", "SecurityGroups", group_ids))
 
     def rules(self, group_ids: Iterable[str]) -> Mapping[str, list[Rule]]:
         """Read the ingress rules of the groups (200 at most), by group id."""
@@ -69,6 +74,26 @@ class LiveGroups:
         values = list(group_ids)
         if values:
             yield from pages(self.client, operation, key, PAGE_SIZE, Filters=[{"Name": "group-id", "Values": values}])
+
+
+@sources.register("live")
+class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
+    """Where a policy with ``source: live`` gets the groups that an event names: from EC2, or not at all.
+
+    c7n takes whatever error EC2 answers with for "there is no such group": it warns, and the event is lost. Here a
+    group that has been deleted is no error, and any other error is one: the Lambda fails, and is tried again.
+    """
+
+    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002, FBT001, FBT002 - c7n's
+        """Read the groups of an event.
+
+        :raises PolicyExecutionError: EC2 did not tell.
+        """
+        client = local_session(self.manager.session_factory).client("ec2")
+        try:
+            return LiveGroups(self.manager, client).groups(ids)
+        except ClientError as error:
+            raise PolicyExecutionError(f"groups {', '.join(ids)} could not be read: {error}") from error
 
 
 def _reading(group: Mapping[str, Any], rules: Sequence[Rule]) -> Reading:

@@ -19,6 +19,7 @@ from c7n_ingress.apply import CHANGED_MEANWHILE, GROUP_GONE, Applier, Change, No
 from c7n_ingress.authorized import PLACEHOLDER, documentation, missing_versions, parse_list, refuse_documentation
 from c7n_ingress.checks import check_filters, check_notify
 from c7n_ingress.live import GROUPS_A_CALL, LiveGroups, Reading
+from c7n_ingress.opened import OPENED, call_in, opened_by, owner_event
 from c7n_ingress.outcome import REPLACED, Outcome, Record, subject
 from c7n_ingress.plan import Match, Network, Plan, plan
 from c7n_ingress.rules import ports_text
@@ -305,8 +306,10 @@ class ReplaceIngress(EventAction):
             return []
         config = self.manager.config
         text = subject(outcomes, config.account_id, config.region, preview=self.preview)
+        call = call_in(self.event)
+        told = [outcome.told() | ({OPENED: opened_by(call, outcome.records)} if call else {}) for outcome in outcomes]
         try:
-            self.notify_action(subject=text).process([outcome.told() for outcome in outcomes])
+            self.notify_action(subject=text).process(told, call and owner_event(call))
         except Exception as error:  # raised at the end, together with what else failed
             self.log.exception("replace-ingress: the notification could not be sent")
             return [f"the notification could not be sent: {error}"]

@@ -1,0 +1,110 @@
+"""Who opened a port, told from the event in which CloudTrail recorded it. Pure.
+
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from c7n.utils import jmespath_search
+
+OPENED = "c7n:opened-ingress"
+"""The annotation under which templates find the sentence."""
+
+OWNER_KEYS = ("type", "arn", "principalId", "userName")
+"""What c7n-mailer looks at to find the person for ``event-owner`` (``get_aws_username_from_event``)."""
+
+RULE_IDS = """[
+  responseElements.securityGroupRuleSet.items[].securityGroupRuleId,
+  requestParameters.[ModifySecurityGroupRulesRequest][].[SecurityGroupRule][][].SecurityGroupRuleId
+][]"""
+"""The rules that the call made or changed; CloudTrail writes one modified rule as an object, several as a list."""
+
+TOOLS = {
+    "terraform": "Terraform",
+    "pulumi": "Pulumi",
+    "ansible": "Ansible",
+    "crossplane": "Crossplane",
+    "cloudformation.amazonaws.com": "CloudFormation",
+    "c7n/": "Cloud Custodian",
+    "cloudshell": "the AWS CLI in CloudShell",
+    "aws-cli/": "the AWS CLI",
+    "console": "the AWS console",
+    "mozilla/": "the AWS console",
+    "boto3/": "boto3",
+}
+"""What tools write into the user agent, and how people call them. The first that fits: most write what they use too."""
+
+SDK = re.compile(r"\baws-sdk-([a-z0-9+-]+)", re.IGNORECASE)
+
+
+def call_in(event: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Give the call that CloudTrail recorded, if the event that a policy runs on is of one."""
+    detail = (event or {}).get("detail") or {}
+    return detail if "userIdentity" in detail else None
+
+
+def owner_event(call: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give as much of the event as c7n-mailer needs to find the person; None if it is nobody c7n-mailer could find."""
+    identity = call["userIdentity"]
+    if "principalId" not in identity:  # an AWS service, on which c7n-mailer raises KeyError
+        return None
+    return {"detail": {"userIdentity": {key: identity[key] for key in OWNER_KEYS if key in identity}}}
+
+
+def opened_by(call: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> str:
+    """Say in one sentence who called, when, from where and with what.
+
+    :param call: the call that CloudTrail recorded.
+    :param records: what was replaced in its group. If the call made or changed none of these rules, somebody else has
+        opened the group, and the sentence does not say that this caller did.
+    """
+    theirs = set(jmespath_search(RULE_IDS, call) or ())
+    verb = "Opened" if any(record["rule"] in theirs for record in records if record["was"]) else "Changed"
+    day, _, time = call["eventTime"].partition("T")
+    return f"{verb} by {_who(call['userIdentity'])} on {day} at {time[:5]} UTC{_where(call)}{_how(call)}."
+
+
+def _who(identity: Mapping[str, Any]) -> str:
+    kind, arn = identity.get("type"), identity.get("arn", "")
+    if kind == "Root":
+        return "the root user"
+    if kind == "AssumedRole":
+        role, _, session = arn.partition(":assumed-role/")[2].partition("/")
+        return f"{session} (role {role})"
+    name = identity.get("userName") or arn.rpartition("/")[2] or identity.get("principalId")
+    if name is None:
+        return f"the AWS service {_service(identity['invokedBy'])}" if "invokedBy" in identity else f"a {kind}"
+    return f"{name} (IAM user)" if kind == "IAMUser" else f"{name} ({kind})"
+
+
+def _where(call: Mapping[str, Any]) -> str:
+    """Say the address; AWS's services have a name there, which says no more than the tool."""
+    try:
+        return f" from {ip_address(call.get('sourceIPAddress', ''))}"
+    except ValueError:
+        return ""
+
+
+def _how(call: Mapping[str, Any]) -> str:
+    invoked_by = call["userIdentity"].get("invokedBy", "")
+    agent = f"{invoked_by} {call.get('userAgent', '')}".strip()
+    for mark, tool in TOOLS.items():
+        if mark in agent.lower():
+            return f" with {tool}"
+    if call.get("sessionCredentialFromConsole") == "true":
+        return " with the AWS console"
+    if sdk := SDK.search(agent):
+        return f" with the AWS SDK for {sdk[1]}"
+    if invoked_by:
+        return f" through the AWS service {_service(invoked_by)}"
+    return f" with {agent.split()[0]}" if agent else ""
+
+
+def _service(name: str) -> str:
+    return name.removesuffix(".amazonaws.com")
