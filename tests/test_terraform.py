@@ -15,6 +15,7 @@ FOLDER = ROOT / "policies" / "terraform"
 POLICIES = sorted(FOLDER.glob("*.yml"))
 COMMANDS = Path(sys.executable).parent
 CASES = cases("open-ingress")["groups"]
+PREFIX_LISTS = cases("open-ingress")["prefix-lists"]
 PORTS = {"closed": (), "a public website": (80, 443)}
 README = (FOLDER / "README.md").read_text()
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
@@ -96,9 +97,15 @@ def judged(folder, public_ports):
 
 
 def findings(case, name):
-    """Count what is to be found of a case: its group where that holds the rules, else each of its open rules."""
-    group = int(case["verdict"] == "NON_COMPLIANT")
-    rules = len(case.get("gone", [])) + sum("was" in rule for rule in case.get("afterwards", []))
+    """Count what is to be found of a case: its group where that holds the rules, else each of its open rules.
+
+    A rule that refers to an open prefix list is not: the list itself is.
+    """
+    became = [rule["was"] for rule in case.get("afterwards", []) if "was" in rule]
+    was_open = became + case.get("gone", [])
+    assert bool(was_open) == (case["verdict"] == "NON_COMPLIANT")
+    rules = sum(not text.startswith("pl-") for text in was_open)
+    group = min(rules, 1)
     return Counter(
         {
             f"aws_security_group.{name}_blocks": group,
@@ -159,6 +166,29 @@ def hcl(head, arguments, *blocks):
     """Write a block; HCL takes values as JSON has them."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in arguments.items()]
     return "\n".join([f"{head} {{", *lines, *blocks, "}"])
+
+
+def test_a_prefix_list_gets_the_verdict_of_the_groups_that_refer_to_it(tmp_path):
+    """A prefix list is found, however it is written, if the live policy replaces rules that refer to it."""
+    (tmp_path / "main.tf").write_text("\n".join(text for item in PREFIX_LISTS.items() for text in written_list(*item)))
+
+    found = {re.sub(r"_\d+$", "", address) for address in judged(tmp_path, public_ports=[])}
+
+    replaced = {text for case in CASES for text in case.get("gone", []) if text in PREFIX_LISTS}
+    assert found == {
+        f"aws_ec2_managed_prefix_list{address}"
+        for name in replaced
+        for address in (f".{name}_blocks", f".{name}_list", f"_entry.{name}")
+    }
+
+
+def written_list(name, networks):
+    """Write a prefix list in each of Terraform's ways."""
+    entries = [{"cidr": network, "description": "a case"} for network in networks]
+    yield resource("aws_ec2_managed_prefix_list", f"{name}_blocks", {}, *(hcl("entry", entry) for entry in entries))
+    yield resource("aws_ec2_managed_prefix_list", f"{name}_list", {"entry": entries})
+    for number, entry in enumerate(entries):
+        yield resource("aws_ec2_managed_prefix_list_entry", f"{name}_{number}", {"prefix_list_id": name, **entry})
 
 
 def test_a_public_port_as_terraform_writes_it(tmp_path):

@@ -52,6 +52,33 @@ resource "aws_vpc_security_group_ingress_rule" "another_group" {
   referenced_security_group_id = aws_security_group.no_rules.id
 }
 
+resource "aws_ec2_managed_prefix_list" "authorized" {
+  name           = "authorized"
+  address_family = "IPv4"
+  max_entries    = 3
+  entry {
+    cidr = "198.18.7.0/24"
+  }
+  entry {
+    cidr = "10.0.0.0/8"
+  }
+}
+
+resource "aws_ec2_managed_prefix_list" "no_entries" {
+  name           = "authorized"
+  address_family = "IPv6"
+  max_entries    = 1
+}
+
+resource "aws_security_group" "prefix_list" {
+  ingress {
+    protocol        = "tcp"
+    from_port       = 22
+    to_port         = 22
+    prefix_list_ids = [aws_ec2_managed_prefix_list.authorized.id]
+  }
+}
+
 module "closed_network" {
   source  = "./network"
   sources = ["198.18.7.0/24"]
@@ -117,6 +144,18 @@ resource "aws_security_group" "unknown_blocks" {
       cidr_blocks = ["0.0.0.0/0"]
     }
   }
+}
+
+resource "aws_ec2_managed_prefix_list" "unknown_entries" {
+  name           = var.no_value
+  address_family = "IPv4"
+  max_entries    = 9
+  entry          = var.no_value
+}
+
+resource "aws_ec2_managed_prefix_list_entry" "unknown_network" {
+  prefix_list_id = var.no_value
+  cidr           = data.aws_vpc.shared.cidr_block
 }
 
 resource "aws_vpc_security_group_ingress_rule" "unknown_source" {

@@ -98,6 +98,32 @@ resource "aws_vpc_security_group_ingress_rule" "ipv6" {
   cidr_ipv6         = "::/0"
 }
 
+resource "aws_ec2_managed_prefix_list" "one_entry" {
+  name           = "everybody"
+  address_family = "IPv4"
+  max_entries    = 1
+  entry {
+    cidr = "0.0.0.0/0"
+  }
+}
+
+resource "aws_ec2_managed_prefix_list" "several_entries" {
+  name           = "everybody"
+  address_family = "IPv6"
+  max_entries    = 2
+  entry {
+    cidr = "2001:2:0:7::/64"
+  }
+  entry {
+    cidr = "2000::/3"
+  }
+}
+
+resource "aws_ec2_managed_prefix_list_entry" "alone" {
+  prefix_list_id = aws_ec2_managed_prefix_list.authorized.id
+  cidr           = "128.0.0.0/1"
+}
+
 module "network" {
   source  = "./network"
   sources = ["0.0.0.0/0"]
@@ -133,6 +159,16 @@ resource "aws_vpc_security_group_ingress_rule" "exempt_by_its_own_tag" {
   ip_protocol       = "-1"
   cidr_ipv4         = "0.0.0.0/0"
   tags              = { open-ingress-until = formatdate("YYYY-MM-DD", timeadd(timestamp(), "720h")) }
+}
+
+resource "aws_ec2_managed_prefix_list" "of_an_exempt_group" {
+  name           = "everybody"
+  address_family = "IPv4"
+  max_entries    = 1
+  entry {
+    cidr = "0.0.0.0/0"
+  }
+  tags = { open-ingress-until = aws_security_group.exempt.tags.open-ingress-until }
 }
 
 resource "aws_security_group" "beside_an_exempt_group" {
