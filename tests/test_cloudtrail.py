@@ -1,0 +1,140 @@
+import json
+import logging
+
+import pytest
+from c7n_mailer.utils import get_aws_username_from_event
+from embedded import cases, custodian, edited, group_of, load, made_changes, make_queue, messages, rules_of, source_of
+from moto.ec2.exceptions import EC2ClientError
+
+from mode.local.ec2 import Response
+from mode.local.runtime import FunctionError, deployed
+
+NAME = "custodian-open-ingress-cloudtrail"
+EVENTS = cases("open-ingress-cloudtrail")["events"]
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+RECORD = {
+    "eventVersion": "1.09",
+    "eventTime": "2026-01-31T12:34:56Z",
+    "eventSource": "ec2.amazonaws.com",
+    "awsRegion": "us-east-1",
+    "requestID": "2b1b6e3f-5f3e-4f0f-9c3b-EXAMPLE11111",
+    "eventID": "2b1b6e3f-5f3e-4f0f-9c3b-EXAMPLE33333",
+    "readOnly": False,
+    "eventType": "AwsApiCall",
+    "managementEvent": True,
+    "recipientAccountId": "123456789012",
+    "eventCategory": "Management",
+}
+
+
+def event(case, group_id, rule_id):
+    """Give a case's call as EventBridge hands it to a Lambda."""
+    text = json.dumps(RECORD | case["detail"])
+    for word, there in (("GROUP", group_id), ("RULE", rule_id), ("OTHER", "sgr-0123456789abcdef0")):
+        text = text.replace(f'"{word}"', f'"{there}"')
+    return {
+        "version": "0",
+        "id": "7bf73129-1428-4cd3-a780-EXAMPLE44444",
+        "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.ec2",
+        "account": "123456789012",
+        "time": "2026-01-31T12:34:58Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": json.loads(text),
+    }
+
+
+def open_group(cloud, number):
+    """Put a group that lets SSH in from everywhere into EC2, and give its id and its rule's."""
+    group = group_of({"name": f"group {number}", "ingress": [SSH]}, number)
+    load([group])
+    (rule_id,) = rules_of(cloud, group["GroupId"])
+    return group["GroupId"], rule_id
+
+
+def deploy(cloud, folder):
+    """Deploy the policy with the stock command."""
+    make_queue(cloud)
+    role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
+    cloud.session().client("iam").create_role(**role)
+    policy = edited("open-ingress-cloudtrail", folder, ["198.18.7.0/24"])
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, policy)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def outcomes(embedded_aws, tmp_path_factory):
+    """Hand each case's event to the deployed policy, and give what came of it: sources, calls and messages."""
+    cloud = embedded_aws
+    cloud.reset()
+    deploy(cloud, tmp_path_factory.mktemp("policy"))
+    found = []
+    with deployed(cloud, NAME) as function:
+        for number, case in enumerate(EVENTS, 1):
+            group_id, rule_id = open_group(cloud, number)
+            cloud.calls.clear()
+            function.invoke(event(case, group_id, rule_id))
+            changes = made_changes(cloud)
+            sources = [source_of(rule) for rule in rules_of(cloud, group_id).values()]
+            found.append({"group": group_id, "sources": sources, "changes": changes, "messages": messages(cloud)})
+    return found
+
+
+cases_of = pytest.mark.parametrize("number", range(len(EVENTS)), ids=[case["name"] for case in EVENTS])
+
+
+@cases_of
+def test_a_call(outcomes, number):
+    """The group that a call opened is found and closed, and the message says who called; others are passed over."""
+    outcome, case = outcomes[number], EVENTS[number]
+    if "says" not in case:
+        assert outcome["sources"] == ["0.0.0.0/0"]
+        assert (outcome["changes"], outcome["messages"]) == ([], [])
+        return
+    assert outcome["sources"] == ["198.18.7.0/24"]
+    (message,) = outcome["messages"]
+    (resource,) = message["resources"]
+    assert (resource["GroupId"], resource["c7n:opened-ingress"]) == (outcome["group"], case["says"])
+
+
+@cases_of
+def test_the_owner(outcomes, number):
+    """c7n-mailer finds the person for `event-owner`, and the message has nothing of the event besides."""
+    for message in outcomes[number]["messages"]:
+        owner = get_aws_username_from_event(logging.getLogger(), message["event"])
+        assert owner == EVENTS[number].get("owner")
+        if message["event"]:
+            assert set(message["event"]) == {"detail"}
+            assert set(message["event"]["detail"]) == {"userIdentity"}
+            assert set(message["event"]["detail"]["userIdentity"]) <= {"type", "arn", "principalId", "userName"}
+
+
+def test_what_is_subscribed(cloud, tmp_path):
+    """EventBridge hands on the two calls that can open a group, and no others."""
+    deploy(cloud, tmp_path)
+    rule = cloud.session().client("events").describe_rule(Name=NAME)
+    assert json.loads(rule["EventPattern"]) == {
+        "detail-type": ["AWS API Call via CloudTrail"],
+        "detail": {
+            "eventSource": ["ec2.amazonaws.com"],
+            "eventName": ["AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules"],
+        },
+    }
+
+
+def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
+    """If EC2 does not tell of the group, the Lambda fails, so that the event is tried again and then kept."""
+    deploy(cloud, tmp_path)
+    group_id, rule_id = open_group(cloud, 1)
+
+    def refuse(_):
+        raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
+
+    with deployed(cloud, NAME) as function:
+        with monkeypatch.context() as patch:
+            patch.setattr(Response, "describe_security_groups", refuse)
+            with pytest.raises(FunctionError, match=rf"groups {group_id} could not be read: .*UnauthorizedOperation"):
+                function.invoke(event(EVENTS[0], group_id, rule_id))
+        function.invoke(event(EVENTS[0], group_id, rule_id))
+    assert [source_of(rule) for rule in rules_of(cloud, group_id).values()] == ["198.18.7.0/24"]
