@@ -21,6 +21,8 @@ SOURCES = {
     "PrefixListIds": ("PrefixListId", None),
     "UserIdGroupPairs": ("GroupId", None),
 }
+SOURCE_FIELDS = ("Description", "UserId", "GroupName", "VpcId", "VpcPeeringConnectionId", "PeeringStatus")
+UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML, so in EC2's answers
 PORT_PROTOCOLS = {"tcp", "udp", "6", "17"}
 
 
@@ -151,9 +153,10 @@ def _sources(entry: dict[str, Any], name: str) -> list[dict[str, Any]]:
     sources: dict[tuple[str, str], dict[str, Any]] = {}
     for source in _objects(entry, name):
         value = _text(source, field)
-        kept = {key: text for key, text in source.items() if text is not None}
         if network:
-            kept[field] = value = _canonical(value, field, network)
+            value = _canonical(value, field, network)
+        texts = {key: _text(source, key) for key in SOURCE_FIELDS}
+        kept = {field: value, **{key: text for key, text in texts.items() if text}}
         sources.setdefault((value, _text(source, "UserId")), kept)
     return list(sources.values())
 
@@ -183,6 +186,8 @@ def _text(item: dict[str, Any], name: str) -> str:
     value = item.get(name)
     if value is not None and not isinstance(value, str):
         raise _WrongError(f"the {name} {_show(value)}, which is no text")
+    if value and UNSPEAKABLE.search(value):
+        raise _WrongError(f"the {name} {_show(value)}, with a character that EC2 cannot have answered")
     return value or ""
 
 
@@ -196,5 +201,5 @@ def _kind(value: Any) -> str:
 
 def _show(value: Any) -> str:
     """Return a value as JSON, cut to a length that fits into one line."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004 - what fits

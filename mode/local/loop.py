@@ -76,8 +76,8 @@ class Result:
     """The last verdict."""
     records: list[dict[str, Any]] = field(default_factory=list)
     """What the action says that it changed."""
-    calls: Counter[str] = field(default_factory=Counter)
-    """How often the function called which action of AWS."""
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often the function called which action of which service."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     """What a subscriber of the SNS topic gets."""
     failures: list[str] = field(default_factory=list)
@@ -108,6 +108,7 @@ class Loop:
         self.cloud = cloud
         self.result = result
         self.folder = result.folder.absolute()
+        self.failed: set[str] = set()
         self.progress = progress
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
         self.environment = cloud.environment(region=result.region, account=result.account)
@@ -172,7 +173,7 @@ class Loop:
         self.result.after = self._verdicts()
 
     def check(self, before: dict[str, Rule], after: dict[str, Rule]) -> None:
-        """Hold the records against EC2's rules, and see that every group is COMPLIANT."""
+        """Hold the records against EC2's rules, and see that every group whose function did not fail is COMPLIANT."""
         expected = dict(before)
         for record in self.result.records:
             if record["now"] is None:
@@ -184,12 +185,12 @@ class Loop:
             self.result.failures.append(f"the records {told} that {rule.group} has {rule.source} ({rule_id})")
         for group in self.result.groups:
             verdict = self.result.after.get(group["GroupId"], "not evaluated")
-            if verdict != "COMPLIANT":
+            if verdict != "COMPLIANT" and group["GroupId"] not in self.failed:
                 self.result.failures.append(f"{group['GroupId']} ({group['GroupName']}) is {verdict}")
 
     def mail(self) -> None:
         """Run c7n-mailer until the inbox has as many messages as the function sent."""
-        sent = self.result.calls["SendMessage"]
+        sent = self.result.calls["sqs", "SendMessage"]
         if not sent:
             return
         step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
@@ -249,16 +250,17 @@ class Loop:
         with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(PROCESSES) as pool:
             for item, failure in zip(items, pool.map(lambda item: self._invoke(function, item), items), strict=True):
                 if failure:
+                    self.failed.add(item["resourceId"])
                     self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
                 advance()
-        self.result.calls.update(call.action for call in self.cloud.calls[start:])
+        self.result.calls.update((call.service, call.action) for call in self.cloud.calls[start:])
 
     def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
         """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
         try:
             function.invoke(config.event(item, FUNCTION))
         except (FunctionError, ValueError) as error:
-            return str(error)
+            return str(error).removeprefix(f"{item['resourceId']}: ")
         return None
 
     def _items(self) -> list[dict[str, Any]]:

@@ -31,8 +31,6 @@ FILES = "policy, zip, logs, items.jsonl, records.jsonl, changes.txt, messages.tx
 SHOWN_ROWS = 40
 SHOWN_NAMES = 8
 SHOWN_FAILURES = 10
-READS = ("DescribeSecurityGroups", "DescribeSecurityGroupRules")
-CHANGES = ("AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress")
 
 
 def console() -> Console:
@@ -118,15 +116,18 @@ def traffic(record: dict[str, Any]) -> str:
 def summary(result: Result) -> Table:
     """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
     touched = {record["group"] for record in result.records}
+    compliant = [group for group in result.groups if result.after.get(group["GroupId"]) == "COMPLIANT"]
+    calls = Counter({action: number for (service, action), number in result.calls.items() if service == "ec2"})
+    reads = Counter({action: number for action, number in calls.items() if action.startswith("Describe")})
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
-    made.add_row("left alone", names([group for group in result.groups if group["GroupId"] not in touched]))
+    made.add_row("left alone", Text(names([group for group in compliant if group["GroupId"] not in touched])))
     if result.foreign:
         made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
-    made.add_row("API calls to EC2", counts(result, CHANGES))
-    made.add_row("", counts(result, READS))
+    made.add_row("API calls to EC2", counts(calls - reads))
+    made.add_row("", counts(reads))
     made.add_row("files", Text.assemble((f"{result.folder}/", "cyan"), (f"  {FILES}", "dim")))
     return made
 
@@ -148,9 +149,9 @@ def verdicts(by_group: dict[str, str]) -> Text:
     return Text(", ").join(said)
 
 
-def counts(result: Result, actions: tuple[str, ...]) -> str:
-    """Say how often each of the actions was called, if it was."""
-    return ", ".join(f"{result.calls[action]} {action}" for action in actions if result.calls[action]) or "none"
+def counts(calls: Counter[str]) -> str:
+    """Say how often each action was called."""
+    return ", ".join(f"{number} {action}" for action, number in sorted(calls.items())) or "none"
 
 
 def message(result: Result) -> Panel:

@@ -1,0 +1,129 @@
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CASES = yaml.safe_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
+ACCOUNT = "210987654321"
+
+
+def demo(folder, *arguments):
+    """Run the command in a folder, its output not going to a terminal."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "mode.local", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """Run the sample once for the tests of this module; give the folder and what was printed."""
+    folder = tmp_path_factory.mktemp("sample")
+    return folder, demo(folder)
+
+
+def test_sample_is_closed(sample):
+    """The sample shows each change, who was left alone, both verdicts and what it cost, and succeeds."""
+    _, done = sample
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    ahead = (dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=30)).isoformat()
+    for line in CASES["sample"]["table"].splitlines():
+        assert f" {line}" in lines
+    for part in CASES["sample"]["lines"]:
+        assert part.replace("{in-30-days}", ahead) in done.stdout
+
+
+def test_sample_shows_a_message_as_it_arrives(sample):
+    """A message is shown whole, with the subject that its subscriber reads."""
+    folder, done = sample
+    shown = [line.strip("│ ") for line in done.stdout.splitlines() if line.startswith("│")]
+    messages = (folder / ".local" / "run" / "messages.txt").read_text(encoding="utf-8")
+    subject = "Open ingress: 3 rules replaced in 1 group (123456789012 us-east-1)"
+    assert f"─  {subject}  ─" in done.stdout
+    assert messages.count("Subject: ") == 9
+    body = next(text for text in messages.split("Subject: ") if 'sg-0c27d4f1e85b9a360 "shop-alb"' in text)
+    assert body.startswith(subject)
+    assert [line.strip() for line in body.splitlines()[2:]][: len(shown)] == shown
+
+
+def test_sample_leaves_its_files(sample):
+    """The policy, the zip, items, records and logs are there to be looked at, under a folder that git ignores."""
+    folder, _ = sample
+    run = folder / ".local" / "run"
+    assert [path.name for path in folder.iterdir()] == [".local"]
+    assert ".local/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (run / "custodian-open-ingress.zip").stat().st_size
+    assert "198.18.7.0/24" in (run / "open-ingress.yml").read_text(encoding="utf-8")
+    items = [json.loads(line) for line in (run / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (len(items), len(records)) == (14, 18)
+    assert "replace-ingress" in "".join(log.read_text(encoding="utf-8") for log in run.glob("lambda-*.log"))
+
+
+def test_output_is_plain_where_no_terminal_is(sample):
+    """What goes into a pipe has no control codes and fits into 120 columns."""
+    _, done = sample
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_hostile_groups(tmp_path):
+    """Of one's own groups, all that can be closed are; what cannot be is named, and the command fails."""
+    groups = [{"OwnerId": ACCOUNT, **group} for group in CASES["hostile"]["groups"]]
+    full = [cidr(443, "0.0.0.0/0"), *(cidr(port, f"10.0.{port}.0/24") for port in range(59))]
+    huge = [
+        cidr(443, "0.0.0.0/0"),
+        *(cidr(port, f"10.1.{port % 256}.{port // 256}/32", "x" * 250) for port in range(900)),
+    ]
+    groups.append({"GroupId": "sg-00000009", "GroupName": "full", "OwnerId": ACCOUNT, "IpPermissions": full})
+    groups.append({"GroupId": "sg-0000000a", "GroupName": "huge", "OwnerId": ACCOUNT, "IpPermissions": huge})
+    path = tmp_path / "groups.json"
+    path.write_bytes(json.dumps({"SecurityGroups": groups}).encode("utf-16"))
+
+    done = demo(tmp_path, str(path))
+
+    assert done.returncode == 1
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    for line in CASES["hostile"]["table"].splitlines():
+        assert f" {line}" in lines
+    for part in CASES["hostile"]["lines"]:
+        assert part in done.stdout
+    failures = " ".join(done.stdout[done.stdout.index("✗") :].split()).split("✗ ")[1:]
+    assert len(failures) == 2
+    assert failures[0].startswith("sg-00000008 (umlaut): PolicyExecutionError: replace-ingress: sg-00000008: ")
+    assert failures[1].startswith("sg-0000000a (huge): an item of ")
+    assert failures[1].endswith(" bytes is never sent to a rule")
+    assert "\u202e" not in done.stdout
+
+
+def cidr(port, source, description=""):
+    """Give a TCP rule for one source."""
+    ranges = [{"CidrIp": source, "Description": description}]
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": ranges}
+
+
+def test_nothing_open(tmp_path):
+    """An account with nothing open succeeds, without a message."""
+    path = tmp_path / "groups.json"
+    path.write_text('[{"GroupId": "sg-00000001", "GroupName": "web", "IpPermissions": []}]')
+    done = demo(tmp_path, str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "AWS Config says   1 COMPLIANT → 1 COMPLIANT" in done.stdout
+    assert "Subject" not in done.stdout
+
+
+def test_refuses_in_one_line(tmp_path):
+    """A file that is not what it should be is refused in one line on standard error, before anything is started."""
+    done = demo(tmp_path, "missing.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "missing.json: there is no such file. This prints the right thing: "
+        "aws ec2 describe-security-groups --output json > groups.json\n"
+    )
+    assert not list(tmp_path.iterdir())
