@@ -64,7 +64,7 @@ def typed_by_somebody(text):
     told = typed_everywhere([*SAMPLE["resources"], *(group(n) for n in range(12))], text)
     made = [{"Key": key, "Value": text} for key in ("aws:cloudformation:stack-name", "owner", "terraform")]
     return {
-        "resources": [*told, group(Tags=made), group(**{"c7n:skipped-ingress": text})],
+        "resources": [*told, group(Tags=made), group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text})],
         "account": text,
         "account_id": text,
         "region": text,
@@ -236,6 +236,30 @@ def test_preview_says_that_nothing_was_changed(template):
     assert "1 open rule would be replaced in 1 group" in told
     assert "If this was wrong" not in told
     assert "\nCLOSED: " not in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_who_opened_it(template):
+    """Where it is known who opened a group, the message says so; the links that a tool's name may hold are broken."""
+    said = "Opened by jane@example.com (role Admin) on 2026-09-21 at 14:12 UTC from 198.51.100.7 with evil.example/1.0."
+    told = rendered(template, resources=[group(**{"c7n:opened-ingress": said})])
+    assert said.replace("evil.example", "evil[.]example") in told
+    assert "Opened by" not in rendered(template)
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+@pytest.mark.parametrize(("until", "told"), [({"hours": 36}, "36 hours"), ({"days": 3}, "3 days")])
+def test_notice_says_how_long_there_is(template, until, told):
+    """A notice says when the groups will be closed, and what keeps one open; it cannot be taken for a change."""
+    noticed = group(**{"c7n:replaced-ingress": [record(how="preview")]})
+    policy = {
+        "name": "notice",
+        "actions": ["replace-ingress", {"type": "mark-for-op", "op": "replace-ingress", **until}],
+    }
+    message = rendered(template, resources=[noticed], policy=policy)
+    assert f"They will be closed in {told}, unless" in message
+    assert "open-ingress-until" in message
+    assert "If this was wrong" not in message
 
 
 @pytest.mark.parametrize(
