@@ -20,6 +20,12 @@ def demo(folder, *arguments):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
+def missing(table, output):
+    """Give the rows of a table that are not in the output, however wide its columns are."""
+    found = [" ".join(line.split()) for line in output.splitlines()]
+    return [row for row in (" ".join(line.split()) for line in table.splitlines()) if row not in found]
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """Run the sample once for the tests of this module; give the folder and what was printed."""
@@ -31,10 +37,8 @@ def test_sample_is_closed(sample):
     """The sample shows each change, who was left alone, both verdicts and what it cost, and succeeds."""
     _, done = sample
     assert (done.returncode, done.stderr) == (0, "")
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
     ahead = (dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=30)).isoformat()
-    for line in CASES["sample"]["table"].splitlines():
-        assert f" {line}" in lines
+    assert missing(CASES["sample"]["table"], done.stdout) == []
     for part in CASES["sample"]["lines"]:
         assert part.replace("{in-30-days}", ahead) in done.stdout
 
@@ -89,9 +93,7 @@ def test_hostile_groups(tmp_path):
     done = demo(tmp_path, str(path))
 
     assert done.returncode == 1
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
-    for line in CASES["hostile"]["table"].splitlines():
-        assert f" {line}" in lines
+    assert missing(CASES["hostile"]["table"], done.stdout) == []
     for part in CASES["hostile"]["lines"]:
         assert part in done.stdout
     failures = " ".join(done.stdout[done.stdout.index("✗") :].split()).split("✗ ")[1:]

@@ -71,7 +71,9 @@ def show(result: Result, console: Console) -> None:
     """Print the whole result, and write the whole table into a file."""
     with (result.folder / "changes.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=PIPE_WIDTH).print(table(result, len(result.records)))
+    console.print()
     console.print(table(result, SHOWN_ROWS))
+    console.print()
     if (more := len(result.records) - SHOWN_ROWS) > 0:
         console.print(Text(f"… and {more} more: see {result.folder / 'changes.txt'}\n", "dim"))
     console.print(summary(result))
@@ -86,7 +88,7 @@ def show(result: Result, console: Console) -> None:
 
 def table(result: Result, rows: int) -> Table:
     """Make the table of changes, of so many records at most: those of a group together, in the order of the file."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", collapse_padding=True, pad_edge=False, show_edge=False)
     for name, style in (("security group", ""), ("rule", ""), ("before", "red"), ("after", "green"), ("how", "dim")):
         made.add_column(name, style=style, overflow="fold")
     order = {group["GroupId"]: position for position, group in enumerate(result.groups)}
