@@ -26,7 +26,7 @@ TWIN = {**SSH, "source": "198.18.7.0/24", "description": "twin"}
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Look at a group again at once."""
-    monkeypatch.setattr("c7n_ingress.replace.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("c7n_ingress.action.time.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ class Rule(NamedTuple):
     traffic: Traffic
     source: Source
     description: str | None
+    tags: tuple[tuple[str, str], ...] = ()
+    """Keys and values."""
 
     @property
     def match(self) -> Match:
@@ -45,10 +47,10 @@ class Rule(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """An open rule, and an authorized network that takes its place or comes to stand beside it."""
+    """A rule, and a source that takes the place of its own, or gets a rule beside it: for an open rule, a network."""
 
     rule: Rule
-    network: Network
+    source: Source
 
 
 class Plan(NamedTuple):

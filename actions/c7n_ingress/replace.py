@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from typing import Any
-
-from c7n.actions import EventAction
-from c7n.actions.notify import Notify
-from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import chunks, local_session, type_schema
+from c7n.utils import type_schema
 
-from c7n_ingress.apply import CHANGED_MEANWHILE, GROUP_GONE, Applier, Change, NoRoom, error_code, in_doubt, took_effect
+from c7n_ingress.action import LOOKS, NOTIFY_SCHEMA, IngressAction
+from c7n_ingress.apply import NoRoom
 from c7n_ingress.authorized import PLACEHOLDER, documentation, missing_versions, parse_list, refuse_documentation
-from c7n_ingress.checks import check_filters, check_notify
-from c7n_ingress.live import GROUPS_A_CALL, LiveGroups, Reading
-from c7n_ingress.opened import OPENED, call_in, opened_by, owner_event
-from c7n_ingress.outcome import REPLACED, Outcome, Record, subject
-from c7n_ingress.plan import Match, Network, Plan, plan
-from c7n_ingress.rules import ports_text
-
-LOOKS = 3
-"""How often a group is read and planned anew while somebody else changes it."""
+from c7n_ingress.checks import check_filters
+from c7n_ingress.live import Reading
+from c7n_ingress.outcome import REPLACED, Outcome
+from c7n_ingress.plan import Network, Plan, Replacement, plan
+from c7n_ingress.rules import text_of
+from c7n_ingress.trace import Tags, revoked
 
 FINDERS = frozenset({"ingress", "open-prefix-list"})
 """The filters that annotate the rules that they match."""
 
-NOTIFY_PROPERTIES = {name: schema for name, schema in Notify.schema["properties"].items() if name != "type"}
-
 
 @SecurityGroup.action_registry.register("replace-ingress")
-class ReplaceIngress(EventAction):
+class ReplaceIngress(IngressAction):
     """Put authorized networks in the place of the ingress rules that the policy's ``ingress`` filter matched.
 
     An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: its id, its
@@ -49,6 +37,9 @@ class ReplaceIngress(EventAction):
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
     ``vars``. ``authorized-from`` takes the list from S3 or HTTP, as c7n's ``value_from`` does. ``preview: true`` tells
     what would change, and changes nothing.
+
+    What was changed bears its trace, tags that begin with ``c7n-ingress:``, from which ``restore-ingress`` can undo it:
+    on the rule, or on the group for a rule that was revoked. ``trace: false`` leaves none.
 
     :example:
 
@@ -76,49 +67,25 @@ class ReplaceIngress(EventAction):
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
             "authorized-from": ValuesFrom.schema,
             "preview": {"type": "boolean"},
-            "notify": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["transport"],
-                "properties": NOTIFY_PROPERTIES,
-            },
+            "trace": {"type": "boolean"},
+            "notify": NOTIFY_SCHEMA,
         },
     )
-    permissions = (
-        "ec2:DescribeSecurityGroups",
-        "ec2:DescribeSecurityGroupRules",
-        "ec2:AuthorizeSecurityGroupIngress",
-        "ec2:ModifySecurityGroupRules",
-        "ec2:RevokeSecurityGroupIngress",
-    )
-
-    def get_permissions(self) -> tuple[str, ...]:
-        """Give what the action needs, its notification included."""
-        return self.permissions + (self.notify_action().get_permissions() if "notify" in self.data else ())
+    deed = REPLACED
 
     @property
-    def preview(self) -> bool:
-        """Whether to tell what would change and to change nothing."""
-        return bool(self.data.get("preview"))
+    def trace(self) -> bool:
+        """Whether what is done to rules leaves its trace in tags."""
+        return bool(self.data.get("trace", True))
 
     # -- before anything runs
 
-    def validate(self) -> None:
-        """Refuse a policy that could lock people out, let the internet in, or touch rules it did not mean to.
+    def check(self) -> None:
+        """Refuse a policy that could lock people out, let the internet in, or touch rules it did not mean to."""
+        self.check_authorized()
+        check_filters(self.manager.filters, FINDERS)
 
-        :raises PolicyValidationError: names the value and the mend.
-        """
-        try:
-            self.validate_authorized()
-            check_filters(self.manager.filters, FINDERS)
-            if "notify" in self.data:
-                check_notify(self.data["notify"])
-        except ValueError as error:
-            raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
-        if "notify" in self.data:
-            self.notify_action().validate()
-
-    def validate_authorized(self) -> None:
+    def check_authorized(self) -> None:
         """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
         if ("authorized" in self.data) == ("authorized-from" in self.data):
             raise ValueError(
@@ -140,34 +107,9 @@ class ReplaceIngress(EventAction):
 
     # -- the run
 
-    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
-        """Replace the matched rules of the groups, and tell of it.
-
-        :param resources: groups, of which nothing but the id is trusted.
-        :returns: one record for each change.
-        :raises PolicyExecutionError: the authorized networks cannot be used (then nothing has changed), or a group
-            failed, or the notification could not be sent (then everything else has been done).
-        """
+    def prepare(self) -> None:
+        """Get the authorized networks, before anything is changed."""
         self.authorized = self.authorized_networks()
-        self.event = event
-        client = local_session(self.manager.session_factory).client("ec2")
-        self.live = LiveGroups(self.manager, client)
-        self.applier = Applier(client, self.manager.retry)
-
-        outcomes: list[Outcome] = []
-        for number, batch in enumerate(chunks(resources, GROUPS_A_CALL)):
-            outcomes += self.process_batch(batch)
-            looked_at = number * GROUPS_A_CALL + len(batch)
-            self.log.info("replace-ingress: looked at %d of %d groups", looked_at, len(resources))
-        annotate(resources, outcomes)
-        failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
-        failures += self.tell([outcome for outcome in outcomes if outcome.worth_telling])
-        for failure in failures:
-            self.log.error("replace-ingress: %s", failure)
-        if failures:
-            more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
-            raise PolicyExecutionError(f"replace-ingress: {failures[0]}{more}")
-        return [record for outcome in outcomes for record in outcome.records]
 
     def authorized_networks(self) -> list[Network]:
         """Give the authorized networks in order of preference, those from elsewhere by family and address.
@@ -195,145 +137,46 @@ class ReplaceIngress(EventAction):
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
         return sorted(networks, key=lambda network: (network.version, network))
 
-    def process_batch(self, batch: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-        """Read up to 200 groups at once, and replace the rules of those that still match."""
-        try:
-            readings = self.live.matching([group["GroupId"] for group in batch], self.event)
-        except Exception as error:  # the other batches must still be done; told and raised at the end
-            self.log.exception("replace-ingress: %d groups could not be read", len(batch))
-            return [Outcome(group, failures=[f"could not be read: {error}"]) for group in batch]
-        return [self.process_group(reading) for reading in readings]
-
-    def process_group(self, reading: Reading) -> Outcome:
+    def attempt(self, reading: Reading, outcome: Outcome) -> bool:
         """Replace the matched rules of one group."""
-        outcome = Outcome(reading.group)
-        owner = reading.group["OwnerId"]
-        if owner != self.manager.config.account_id:
-            outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
-            return outcome
-        try:
-            self.replace(reading, outcome)
-        except Exception as error:  # the other groups must still be done; told and raised at the end
-            self.log.exception("replace-ingress: %s failed", reading.group["GroupId"])
-            outcome.failures.append(str(error))
-        return outcome
+        todo = plan(reading.rules, reading.matches, self.authorized, reading.prefix_lists)
+        settled = self.apply(todo, outcome)
+        outcome.undone = left_undone(todo, settled=settled)
+        return settled and not todo.missing
 
-    def replace(self, reading: Reading, outcome: Outcome) -> None:
-        """Plan and apply until the group is as it should be, or has changed under our hands too often."""
-        group_id = reading.group["GroupId"]
-        for look in range(1, LOOKS + 1):
-            todo = plan(reading.rules, reading.matches, self.authorized, reading.prefix_lists)
-            settled = self.apply(todo, outcome)
-            if (settled and not todo.missing) or look == LOOKS or self.preview:
-                break
-            time.sleep(look)  # EC2's answers may lag behind a change
-            again = self.live.matching([group_id], self.event)
-            if not again:  # deleted, exempted or closed meanwhile
-                return
-            reading = again[0]
-        outcome.failures += left_undone(todo, settled=settled)
+    def no_room(self, result: NoRoom) -> str:
+        """Say which network is missing now, and what to do about it."""
+        rule, network = result.replacement
+        return (
+            f"{network} found no room on {text_of(rule.match)}: the group has as many rules as EC2 allows; "
+            "authorize fewer networks, or have the quota 'Inbound or outbound rules per security group' raised"
+        )
 
-    def apply(self, todo: Plan, outcome: Outcome) -> bool:
-        """Apply a plan, and record each change once it is made.
-
-        :returns: whether nothing is left to be done: False if somebody changed the group meanwhile.
-        """
-        if self.preview:
-            for change in previewed(todo):
-                self.record(change, outcome)
-            return True
-        done: list[Change] = []
-        try:
-            for result in self.applier.apply(outcome.group["GroupId"], todo):
-                if isinstance(result, NoRoom):
-                    outcome.failures.append(no_room(result))
-                else:
-                    done.append(result)
-                    self.record(result, outcome)
-        except Exception as error:
-            if isinstance(error, ClientError) and error_code(error) == GROUP_GONE:
-                return True
-            if in_doubt(error):
-                self.record_in_doubt(todo, done, outcome)
-            if isinstance(error, ClientError) and error_code(error) in CHANGED_MEANWHILE:
-                return False
-            raise
-        return True
-
-    def record_in_doubt(self, todo: Plan, done: Sequence[Change], outcome: Outcome) -> None:
-        """Record what a call has done whose answer did not arrive."""
-        group_id = outcome.group["GroupId"]
-        try:
-            rules = self.live.rules([group_id])[group_id]
-        except Exception as error:  # the first error is raised and told; this one must not take its place
-            self.log.exception("replace-ingress: %s could not be read again", group_id)
-            outcome.failures.append(f"whether EC2 made the last change could not be read: {error}")
+    def finish(self, outcome: Outcome) -> None:
+        """Leave the trace of what was changed; what was added bears its own since it was."""
+        author = self.applier.author
+        if not author or self.preview:
             return
-        for change in took_effect(todo, rules):
-            if change not in done:
-                self.record(change, outcome)
+        modified = [Replacement(c.rule, c.now) for c in outcome.changes if c.how == "modified" and c.now]
+        for ids, tags in author.replaced(modified):
+            self.tag(ids, tags, outcome)
+        present = [tag["Key"] for tag in outcome.group.get("Tags", [])]
+        tags, crowded = revoked((c.rule for c in outcome.changes if c.how == "revoked"), present)
+        if tags:
+            self.tag([outcome.group["GroupId"]], tags, outcome)
+        outcome.failures += [
+            f"{text_of(rule.match)} was revoked, but its trace found no room among the group's tags: restore-ingress "
+            f"cannot bring it back{f', description {rule.description!r}' if rule.description else ''}"
+            for rule in crowded
+        ]
 
-    def record(self, change: Change, outcome: Outcome) -> None:
-        """Log a change at once: a run that breaks off writes no other trace of it."""
-        group, config, rule = outcome.group, self.manager.config, change.rule
-        record = {
-            "account": config.account_id,
-            "region": config.region,
-            "vpc": group.get("VpcId"),
-            "group": group["GroupId"],
-            "group_name": group["GroupName"],
-            "rule": change.rule_id,
-            "protocol": rule.traffic.protocol,
-            "ports": ports_text(rule.traffic),
-            "was": change.was and str(change.was),
-            "now": change.now and str(change.now),
-            "description": rule.description,
-            "how": change.how,
-            "policy": self.manager.data["name"],
-            "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        self.log.info(json.dumps(record))
-        outcome.records.append(record)
-
-    # -- afterwards
-
-    def tell(self, outcomes: Sequence[Outcome]) -> list[str]:
-        """Send what changed and what failed to where ``notify`` says.
-
-        :returns: why it could not be sent, if so.
-        """
-        if "notify" not in self.data or not outcomes:
-            return []
-        config = self.manager.config
-        text = subject(outcomes, config.account_id, config.region, preview=self.preview)
-        call = call_in(self.event)
-        told = [outcome.told() | ({OPENED: opened_by(call, outcome.records)} if call else {}) for outcome in outcomes]
+    def tag(self, ids: list[str], tags: Tags, outcome: Outcome) -> None:
+        """Set tags. What cannot be marked has been closed all the same."""
         try:
-            self.notify_action(subject=text).process(told, call and owner_event(call))
-        except Exception as error:  # raised at the end, together with what else failed
-            self.log.exception("replace-ingress: the notification could not be sent")
-            return [f"the notification could not be sent: {error}"]
-        return []
-
-    def notify_action(self, **defaults: str) -> Notify:
-        """Give c7n's own action for what ``notify`` says."""
-        return Notify({"type": "notify", **defaults, **self.data["notify"]}, self.manager)
-
-
-def previewed(todo: Plan) -> list[Change]:
-    """Give the changes of a plan as what would happen."""
-    return [
-        *(Change("preview", None, rule, None, network) for rule, network in todo.authorize),
-        *(Change("preview", rule.id, rule, rule.source, network) for rule, network in todo.modify),
-        *(Change("preview", rule.id, rule, rule.source, None) for rule in todo.revoke),
-    ]
-
-
-def annotate(resources: Sequence[dict[str, Any]], outcomes: Sequence[Outcome]) -> None:
-    """Put the records on the resources, where later actions and their templates find them."""
-    records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
-    for resource in resources:
-        resource[REPLACED] = records.get(resource["GroupId"], [])
+            self.applier.tag(ids, tags)
+        except Exception as error:  # told and raised at the end, as any failure
+            self.log.exception("replace-ingress: the trace could not be left on %s", ", ".join(ids))
+            outcome.failures.append(f"was changed, but bears no trace of it for restore-ingress: {error}")
 
 
 def left_undone(todo: Plan, *, settled: bool) -> list[str]:
@@ -351,17 +194,3 @@ def left_undone(todo: Plan, *, settled: bool) -> list[str]:
     if not settled:
         failures.append(f"was changed by somebody else {LOOKS} times while it was being replaced")
     return failures
-
-
-def no_room(result: NoRoom) -> str:
-    """Say which network is missing now, and what to do about it."""
-    rule, network = result.replacement
-    return (
-        f"{network} found no room on {text_of(rule.match)}: the group has as many rules as EC2 allows; "
-        "authorize fewer networks, or have the quota 'Inbound or outbound rules per security group' raised"
-    )
-
-
-def text_of(match: Match) -> str:
-    """Say what a rule lets in, for people."""
-    return f"{match.traffic.protocol} {ports_text(match.traffic)} from {match.source}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
-from c7n_ingress.plan import Match, Network, Rule, Source, Traffic
+from c7n_ingress.plan import Match, Rule, Source, Traffic
 
 PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
@@ -28,7 +28,8 @@ def rule_from(shape: Mapping[str, Any]) -> Rule:
     cidr = shape.get("CidrIpv4") or shape.get("CidrIpv6")
     source = ip_network(cidr, strict=False) if cidr else shape.get("PrefixListId")
     source = source or shape["ReferencedGroupInfo"]["GroupId"]
-    return Rule(shape["SecurityGroupRuleId"], traffic(shape), source, shape.get("Description"))
+    tags = tuple((tag["Key"], tag["Value"]) for tag in shape.get("Tags") or ())
+    return Rule(shape["SecurityGroupRuleId"], traffic(shape), source, shape.get("Description"), tags)
 
 
 def matches_from(permissions: list[Mapping[str, Any]]) -> set[Match]:
@@ -82,21 +83,37 @@ def description_argument(rule: Rule) -> dict[str, str]:
     return {"Description": rule.description} if rule.description else {}
 
 
-def rule_request(rule: Rule, network: Network) -> dict[str, Any]:
-    """Give the argument of ``ModifySecurityGroupRules`` that turns the rule into one for the network.
+def rule_request(rule: Rule, source: Source) -> dict[str, Any]:
+    """Give the argument of ``ModifySecurityGroupRules`` that turns the rule into one for the source.
 
     EC2 clears a description that the request leaves out, so the rule's own is sent along.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleRequest.html
     """
-    cidr = "CidrIpv4" if isinstance(network, IPv4Network) else "CidrIpv6"
-    request = {**traffic_arguments(rule.traffic), cidr: str(network), **description_argument(rule)}
+    name = _kind(source).in_rules
+    request = {**traffic_arguments(rule.traffic), name: str(source), **description_argument(rule)}
     return {"SecurityGroupRuleId": rule.id, "SecurityGroupRule": request}
 
 
-def permission(rule: Rule, network: Network) -> dict[str, Any]:
-    """Give the argument of ``AuthorizeSecurityGroupIngress`` for the network, described as the rule beside it."""
-    ranges, cidr = ("IpRanges", "CidrIp") if isinstance(network, IPv4Network) else ("Ipv6Ranges", "CidrIpv6")
-    return {**traffic_arguments(rule.traffic), ranges: [{cidr: str(network), **description_argument(rule)}]}
+def permission(rule: Rule, source: Source) -> dict[str, Any]:
+    """Give the argument of ``AuthorizeSecurityGroupIngress`` for the source, described as the rule."""
+    kind = _kind(source)
+    return {**traffic_arguments(rule.traffic), kind.listing: [{kind.name: str(source), **description_argument(rule)}]}
+
+
+class _Kind(NamedTuple):
+    """How EC2's calls name a kind of source: the list in a permission, its name there, and its name in a rule."""
+
+    listing: str
+    name: str
+    in_rules: str
+
+
+def _kind(source: Source) -> _Kind:
+    if isinstance(source, str):
+        return _Kind("PrefixListIds", "PrefixListId", "PrefixListId")
+    if isinstance(source, IPv4Network):
+        return _Kind("IpRanges", "CidrIp", "CidrIpv4")
+    return _Kind("Ipv6Ranges", "CidrIpv6", "CidrIpv6")
 
 
 def ports_text(of: Traffic) -> str:
@@ -108,3 +125,8 @@ def ports_text(of: Traffic) -> str:
     if (of.from_port, of.to_port) == (0, 65535):
         return "all"
     return str(of.from_port) if of.from_port == of.to_port else f"{of.from_port}-{of.to_port}"
+
+
+def text_of(match: Match) -> str:
+    """Say what a rule lets in, for people."""
+    return f"{match.traffic.protocol} {ports_text(match.traffic)} from {match.source}"
