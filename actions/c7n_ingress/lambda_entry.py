@@ -18,7 +18,8 @@ from typing import Any
 from c7n.handler import dispatch_event
 
 import c7n_ingress.open_prefix_list
-import c7n_ingress.replace  # noqa: F401 - importing them registers filter and action
+import c7n_ingress.replace
+import c7n_ingress.restore  # noqa: F401 - importing them registers filter and actions
 
 
 def run(event: dict[str, Any], context: object) -> bool | None:
