@@ -1,0 +1,135 @@
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from embedded import (
+    ROOT,
+    cases,
+    custodian,
+    ec2_client,
+    edited,
+    group_of,
+    load,
+    make_queue,
+    messages,
+    rules_of,
+    source_of,
+)
+
+from mode.local.ec2 import load_groups
+from mode.local.runtime import deployed
+
+CASES = cases("open-ingress-notice")["groups"]
+AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
+SSH = [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]
+MARK = "open-ingress-notice"
+POLICIES = ["notice", "noticed", "mended"]
+SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+
+def mark(when):
+    """Give a case's mark as text: as c7n writes it, or as somebody wrote it."""
+    if isinstance(when, str):
+        return when
+    due = datetime.now(timezone.utc) + timedelta(hours=when["in"])
+    return f"Open to the internet: replace-ingress@{due:%Y/%m/%d %H%M} UTC"
+
+
+def group(case, number):
+    """Give a case's group, with its mark."""
+    tags = {**case.get("tags", {}), **({MARK: mark(case["mark"])} if "mark" in case else {})}
+    return group_of({"ingress": SSH, **case, "tags": tags}, number)
+
+
+GROUPS = [group(case, number) for number, case in enumerate(CASES, 1)]
+
+
+def deploy(cloud, folder):
+    """Deploy the three policies with the stock command."""
+    make_queue(cloud)
+    role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
+    cloud.session().client("iam").create_role(**role)
+    files = [edited(f"open-ingress-{name}", folder, AUTHORIZED) for name in POLICIES[:2]]
+    files.append(ROOT / "policies" / "open-ingress-mended.yml")
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *files)
+    assert done.returncode == 0, done.stderr
+
+
+def run(cloud, name):
+    """Have a deployed policy's hour come."""
+    with deployed(cloud, f"custodian-open-ingress-{name}") as function:
+        function.invoke(SCHEDULED)
+
+
+def state(cloud, group_id):
+    """Give a group's mark and the sources of its rules."""
+    (found,) = ec2_client(cloud.endpoint).describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+    return tags.get(MARK), sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+
+
+@pytest.fixture(scope="module")
+def outcomes(embedded_aws, tmp_path_factory):
+    """Run each policy on all of the cases, and give what became of each group, and who was told of it."""
+    cloud = embedded_aws
+    cloud.reset()
+    deploy(cloud, tmp_path_factory.mktemp("policies"))
+    found = {}
+    for name in POLICIES:
+        load(GROUPS)
+        before = {each["GroupId"]: state(cloud, each["GroupId"]) for each in GROUPS}
+        run(cloud, name)
+        told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
+        for group_id, was in before.items():
+            found[name, group_id] = was, state(cloud, group_id), group_id in told
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_acts(outcomes, name, number):
+    """Of the three policies the one acts that the case names, and each of the others leaves the group as it is."""
+    (was_mark, was_sources), (now_mark, now_sources), told = outcomes[name, GROUPS[number]["GroupId"]]
+    if CASES[number]["acts"] != name:
+        assert (now_mark, now_sources, told) == (was_mark, was_sources, False)
+    elif name == "notice":
+        due = datetime.strptime(f"{now_mark}+0000", "Open to the internet: replace-ingress@%Y/%m/%d %H%M UTC%z")
+        ahead = due - datetime.now(timezone.utc)
+        assert timedelta(hours=23) < ahead <= timedelta(hours=24)
+        assert (now_sources, told) == (was_sources, True)
+    elif name == "noticed":
+        assert (now_mark, now_sources, told) == (None, sorted(AUTHORIZED[:2]), True)
+    else:
+        assert (now_mark, now_sources, told) == (None, was_sources, False)
+
+
+def test_from_notice_to_the_end(cloud, tmp_path):
+    """A group is told of once and left open; when its time has come it is closed and its mark goes."""
+    deploy(cloud, tmp_path)
+    load([group_of({"name": "web", "ingress": SSH}, 1)])
+    group_id = "sg-00000000000000001"
+
+    run(cloud, "notice")
+    (message,) = messages(cloud)
+    assert message["action"]["subject"] == "Open ingress: groups will be closed (123456789012 us-east-1)"
+    assert message["resources"][0]["c7n:replaced-ingress"][0]["how"] == "preview"
+    for name in POLICIES:
+        run(cloud, name)
+    assert messages(cloud) == []
+    marked, sources = state(cloud, group_id)
+    assert (marked is None, sources) == (False, ["0.0.0.0/0"])
+
+    due = [{"Key": MARK, "Value": mark({"in": -1})}]
+    ec2_client(cloud.endpoint).create_tags(Resources=[group_id], Tags=due)
+    run(cloud, "noticed")
+    assert state(cloud, group_id) == (None, sorted(AUTHORIZED[:2]))
+    (message,) = messages(cloud)
+    assert message["action"]["subject"].startswith("Open ingress: 1 rule replaced in 1 group")
+
+
+def test_groups_of_other_accounts(cloud, tmp_path):
+    """A group that another account shares cannot be marked: nobody is told of it again every hour."""
+    deploy(cloud, tmp_path)
+    shared = {**group_of({"name": "shared", "ingress": SSH}, 1), "OwnerId": "999999999999"}
+    load_groups([shared], account="123456789012")
+    run(cloud, "notice")
+    assert messages(cloud) == []
