@@ -1,0 +1,223 @@
+import base64
+import json
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+from c7n_org.cli import CONFIG_SCHEMA
+from embedded import ROOT, group_of
+from moto.core.exceptions import AccessDeniedError
+from moto.iam.models import iam_backends
+from moto.sqs.models import sqs_backends
+from moto.sqs.responses import SQSResponse
+from moto.sts.responses import TokenResponse
+from stacked import create
+
+from mode.local.ec2 import load_groups
+
+C7N_ORG = Path(sys.executable).with_name("c7n-org")
+SAMPLE = ROOT / "mode" / "accounts.yml"
+SWEEP = "policies/open-ingress-sweep.yml"
+
+CENTRAL, FORGOTTEN, STRANGER = "123456789012", "200000000099", "300000000001"
+ACCOUNTS = {f"2000000000{number:02}": number for number in range(1, 21)}
+FIRST, SECOND, *_ = ACCOUNTS
+REGIONS = ["eu-central-1", "us-east-1"]
+ORGANIZATION = "o-abcdefghij"
+RUNNER = f"arn:aws:iam::{CENTRAL}:role/c7n-org"
+QUEUE = f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer"
+TOPIC = f"arn:aws:sns:us-east-1:{CENTRAL}:open-ingress"
+EVERYBODY = ["0.0.0.0/0", "::/0"]
+
+
+# ---- What AWS does between accounts, and moto does not
+
+
+def assume_role(response, original=TokenResponse.assume_role):
+    """Refuse a role that is not there, or does not trust who runs c7n-org. AWS gives both the same answer."""
+    arn = response._get_param("RoleArn")  # noqa: SLF001 - how moto's own methods read a parameter
+    roles = iam_backends[arn.split(":")[4]]["aws"].get_roles()
+    if not any(role.arn == arn and RUNNER in json.dumps(role.assume_role_policy_document) for role in roles):
+        raise AccessDeniedError(user_arn=RUNNER, action="sts:AssumeRole")
+    return original(response)
+
+
+def queue_of_url(response):
+    """Give the queues of the account in the queue's URL, if its policy lets this account in."""
+    url = response._get_param("QueueUrl") or ""  # noqa: SLF001 - how moto's own methods read a parameter
+    owner = url.split("/")[-2] if "/" in url else response.current_account
+    backend = sqs_backends[owner][response.region]
+    if owner == response.current_account:
+        return backend
+    policy = backend.get_queue(url.rpartition("/")[2]).policy or '{"Statement": []}'
+    within = {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}}
+    admitted = any(statement["Condition"] == within for statement in json.loads(policy)["Statement"])
+    if not admitted or response.current_account not in {*ACCOUNTS, FORGOTTEN}:
+        raise AccessDeniedError(user_arn=response.current_account, action="sqs:SendMessage")
+    return backend
+
+
+@pytest.fixture
+def organization(cloud, monkeypatch):
+    """Give an organization, with the stack in the central account."""
+    monkeypatch.setattr(TokenResponse, "assume_role", assume_role)
+    monkeypatch.setattr(SQSResponse, "sqs_backend", property(queue_of_url))
+    create(cloud, OrganizationId=ORGANIZATION)
+    return cloud
+
+
+def join(cloud, account):
+    """Create the stack in an account of the organization, in the region that makes the roles."""
+    create(cloud, "us-east-1", account, CentralQueueArn=QUEUE, RunnerArn=RUNNER)
+
+
+# ---- The accounts' own
+
+
+def networks(number):
+    """Give an account's own networks, in the order that text has."""
+    return [f"198.18.{number}.0/24", f"2001:2:0:{number:x}::/64"]
+
+
+def open_group(account):
+    """Give a group of an account that lets everybody in, by IPv4 and IPv6."""
+    ingress = [{"protocol": "tcp", "ports": 22, "source": source} for source in EVERYBODY]
+    return group_of({"name": "web", "ingress": ingress}, 1) | {"OwnerId": account}
+
+
+def sources(cloud, account, region):
+    """Give the sources of the account's open group, as they are now."""
+    ec2 = cloud.session(region, account).client("ec2")
+    groups = [open_group(account)["GroupId"]]
+    rules = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": groups}])["SecurityGroupRules"]
+    return sorted(rule.get("CidrIpv4") or rule["CidrIpv6"] for rule in rules if not rule["IsEgress"])
+
+
+def accounts_file(folder, accounts):
+    """Write a file as the sample has it, with these accounts."""
+    sample = yaml.safe_load(SAMPLE.read_text())
+    pattern = sample["accounts"][0]
+    sample["vars"] = {"topic": TOPIC, "queue": QUEUE}
+    sample["accounts"] = [
+        pattern | {"name": f"account-{account}", "account_id": account, "vars": own}
+        for account, own in accounts.items()
+    ]
+    path = folder / "accounts.yml"
+    path.write_text(yaml.safe_dump(sample))
+    return path
+
+
+def policy_file(folder):
+    """Edit a copy of the sweep as the sample tells to."""
+    text = (ROOT / SWEEP).read_text()
+    for shipped, edited in {
+        "&authorized\n    - 203.0.113.0/24\n    - 2001:db8:10::/48\n": '&authorized "{authorized}"\n',
+        "&tell\n    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n": '&tell ["{topic}"]\n',
+        "custodian-mailer": '"{queue}"',
+    }.items():
+        assert shipped in text
+        text = text.replace(shipped, edited)
+    path = folder / "sweep.yml"
+    path.write_text(text)
+    return path
+
+
+def c7n_org(cloud, folder, command, accounts, *options):
+    """Have the stock command do something with the sweep in accounts."""
+    command = [C7N_ORG, command, "-c", accounts_file(folder, accounts), "-u", policy_file(folder), *options]
+    return subprocess.run(command, env=cloud.environment(), capture_output=True, text=True, check=False)
+
+
+def run_everywhere(cloud, folder, accounts):
+    """Run the sweep over accounts."""
+    return c7n_org(cloud, folder, "run", accounts, "-s", folder / "out", "--cache-path", folder)
+
+
+def messages(cloud):
+    """Take all messages from the central queue, unpacked."""
+    sqs = cloud.session().client("sqs")
+    url = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
+    found = []
+    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for message in batch]
+    return found
+
+
+def test_sample():
+    """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
+    sample = yaml.safe_load(SAMPLE.read_text())
+    jsonschema.validate(sample, CONFIG_SCHEMA)
+    assert set(sample["vars"]) == {"topic", "queue"}
+    assert all(account["vars"]["authorized"] for account in sample["accounts"])
+
+
+def test_twenty_accounts(organization, tmp_path):
+    """Each account's groups get its own networks in each region, told once apiece; an account without role fails."""
+    for account in ACCOUNTS:
+        join(organization, account)
+    for account in [*ACCOUNTS, FORGOTTEN]:
+        for region in REGIONS:
+            load_groups([open_group(account)], region)
+    accounts = {account: {"authorized": networks(number)} for account, number in ACCOUNTS.items()}
+
+    done = run_everywhere(organization, tmp_path, {FORGOTTEN: {"authorized": networks(99)}, **accounts})
+
+    assert done.returncode == 1
+    refused = [line for line in done.stderr.splitlines() if "Access denied api:AssumeRole" in line]
+    assert len(refused) == len(REGIONS)
+    assert all(f"account:account-{FORGOTTEN}" in line for line in refused)
+    told = messages(organization)
+    assert {message["action"]["to"][0] for message in told} == {TOPIC}
+    assert sorted((message["account_id"], message["region"]) for message in told) == sorted(
+        (account, region) for account in ACCOUNTS for region in REGIONS
+    )
+    for account, own in accounts.items():
+        for region in REGIONS:
+            assert sources(organization, account, region) == own["authorized"]
+    assert sources(organization, FORGOTTEN, "us-east-1") == EVERYBODY
+
+
+def test_every_account_well(organization, tmp_path):
+    """When nothing fails, the command's exit code says so."""
+    join(organization, FIRST)
+    load_groups([open_group(FIRST)], "us-east-1")
+    assert run_everywhere(organization, tmp_path, {FIRST: {"authorized": networks(1)}}).returncode == 0
+    assert sources(organization, FIRST, "us-east-1") == networks(1)
+
+
+def test_an_account_without_networks(organization, tmp_path):
+    """An account whose vars lack the networks fails aloud and stays as it is, and the others are done."""
+    for account in (FIRST, SECOND):
+        join(organization, account)
+        load_groups([open_group(account)], "us-east-1")
+    done = run_everywhere(organization, tmp_path, {FIRST: {}, SECOND: {"authorized": networks(2)}})
+    assert done.returncode == 1
+    assert f"account:account-{FIRST}" in done.stderr
+    assert sources(organization, FIRST, "us-east-1") == EVERYBODY
+    assert sources(organization, SECOND, "us-east-1") == networks(2)
+
+
+@pytest.mark.parametrize(
+    ("own", "code"),
+    [({"authorized": networks(1)}, 0), ({"authorized": ["198.18.1.1/24"]}, 1), ({}, 1)],
+    ids=["well", "host bits", "missing"],
+)
+def test_validation(cloud, tmp_path, own, code):
+    """Networks that no run would take are found by `c7n-org validate --per-account`; `run` exits with 0 on some."""
+    done = c7n_org(cloud, tmp_path, "validate", {FIRST: own}, "--per-account")
+    assert done.returncode == code, done.stderr
+    assert (f"account-{FIRST}" in done.stderr) or not code
+
+
+def test_strangers(organization):
+    """The organization's accounts may send to the central queue, and no other account."""
+    url = f"https://sqs.us-east-1.amazonaws.com/{CENTRAL}/custodian-mailer"
+    member, stranger = (organization.session("us-east-1", each).client("sqs") for each in (FIRST, STRANGER))
+    member.send_message(QueueUrl=url, MessageBody="told")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stranger.send_message(QueueUrl=url, MessageBody="told")
