@@ -1,18 +1,24 @@
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
-from embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, custodian, edited, load, rules_of, source_of
+from embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, edited, load, rules_of, source_of
 from stacked import ACCOUNT, TEMPLATE, create, inbox, of_type, poll, stop_polling
 
 from mode.local.config import configuration_item, event
 from mode.local.runtime import deployed
 
+README = ROOT / "mode" / "README.md"
+POLICY = "policies/open-ingress.yml"
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
 FUNCTIONS = ["custodian-mailer", "custodian-open-ingress", "custodian-open-ingress-daily"]
@@ -54,14 +60,42 @@ def statements(document):
     return {each["Sid"]: each for each in document["Statement"]}
 
 
+def commands():
+    """Give the commands of the README, in order."""
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.replace("\\\n", "").splitlines()]
+
+
+def stacks():
+    """Give region and parameters of the stacks that the README makes."""
+    parser = ArgumentParser()
+    parser.add_argument("--region")
+    parser.add_argument("--stack-name")
+    parser.add_argument("--template-file", type=Path)
+    parser.add_argument("--capabilities")
+    parser.add_argument("--parameter-overrides", nargs="+")
+    made = [command[3:] for command in commands() if command[:3] == ["aws", "cloudformation", "deploy"]]
+    for options in map(parser.parse_args, made):
+        assert ROOT / options.template_file == TEMPLATE
+        assert options.capabilities == "CAPABILITY_NAMED_IAM"
+        yield options.region, dict(text.split("=") for text in options.parameter_overrides)
+
+
 def deploy(cloud, folder):
-    """Deploy everything with the commands that the README gives."""
-    networks = ["198.18.7.0/24", "2001:2:0:7::/64"]
-    policies = [edited(policy, folder, networks) for policy in ("open-ingress", "open-ingress-daily")]
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies)
-    assert done.returncode == 0, done.stderr
-    command = [sys.executable, "-m", "mode.mailer.deploy", "-c", "mode/mailer/mailer.yml", "--region", "us-east-1"]
-    subprocess.run(command, cwd=ROOT, env=cloud.environment(), check=True, capture_output=True)
+    """Follow the README's steps 2 to 4 word by word, in a copy of the repository, with networks put in."""
+    copy = folder / "copy"
+    shutil.copytree(ROOT / "mode", copy / "mode", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "policies").mkdir()
+    for policy in ("open-ingress", "open-ingress-daily"):
+        edited(policy, copy / "policies", ["198.18.7.0/24", "2001:2:0:7::/64"])
+    scripts = Path(sys.executable).parent
+    environment = cloud.environment() | {"PATH": f"{scripts}:/usr/bin:/bin"}
+    steps = [command for command in commands() if command[0] in ("custodian", "python")]
+    assert [step[:3] for step in steps[:2]] == [["custodian", "validate", POLICY], ["custodian", "run", "--region"]]
+    assert steps[2][:3] == ["python", "-m", "mode.mailer.deploy"]
+    for step in steps:
+        done = subprocess.run(step, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_lint():
@@ -94,8 +128,9 @@ def test_parameters_that_make_no_sense(name):
 
 
 def test_the_whole_loop(cloud, tmp_path):
-    """What the stack makes is what the shipped policies and the mailer need: from an item to the topic's subscriber."""
-    create(cloud, Email="team@example.com")
+    """Who follows the README word by word has all of it running, from AWS Config's item to the topic's subscriber."""
+    region, parameters = next(stacks())
+    create(cloud, region, **parameters)
     take = inbox(cloud)
     deploy(cloud, tmp_path)
     stop_polling(cloud)
@@ -223,6 +258,27 @@ def test_several_regions(cloud):
     assert only_there == {"PolicyRole", "MailerRole", "DeployerPolicy"}
     assert set(first) < set(second)
     assert attributes(cloud, "custodian-mailer", "eu-central-1")["QueueArn"].split(":")[3] == "eu-central-1"
+
+
+def test_several_regions_by_the_readme(cloud):
+    """The README's commands for several regions make each region's stack."""
+    for region, parameters in list(stacks())[1:]:
+        create(cloud, region, **parameters)
+        assert attributes(cloud, "custodian-mailer", region)["QueueArn"].split(":")[3] == region
+
+
+def test_the_readmes_other_commands():
+    """What else the README has people type is there, with the options that it names."""
+    assert shlex.split("c7n-org validate --per-account -c mode/accounts.yml") == commands()[-3][:5]
+    assert {command[0] for command in commands()} == {"aws", "python3", "custodian", "python", "c7n-org"}
+    *_, redrive = commands()
+    boto3.client("sqs").meta.service_model.operation_model("StartMessageMoveTask")
+    assert redrive[:4] == ["aws", "sqs", "start-message-move-task", "--source-arn"]
+    alarms_told = set(re.findall(r"`(custodian-[a-z-]+)`", README.read_text().rpartition("### When an alarm rings")[2]))
+    template = yaml.load(TEMPLATE.read_text(), Loader=yaml.BaseLoader)["Resources"].values()
+    assert alarms_told == {
+        each["Properties"]["AlarmName"] for each in template if each["Type"] == "AWS::CloudWatch::Alarm"
+    }
 
 
 def test_roles_twice(cloud):
