@@ -26,6 +26,7 @@ from c7n_ingress.apply import (
 )
 from c7n_ingress.checks import check_notify
 from c7n_ingress.live import GROUPS_A_CALL, LiveGroups, Reading
+from c7n_ingress.opened import call_in, opened_by, owner_event
 from c7n_ingress.outcome import Deed, Outcome, Record, subject
 from c7n_ingress.plan import Plan
 from c7n_ingress.rules import ports_text
@@ -263,8 +264,10 @@ class IngressAction(EventAction):
             return []
         config = self.manager.config
         text = subject(outcomes, self.deed, config.account_id, config.region, preview=self.preview)
+        call = call_in(self.event)
+        told = [outcome.told(self.deed, opened_by(call, outcome.records) if call else None) for outcome in outcomes]
         try:
-            self.notify_action(subject=text).process([outcome.told(self.deed) for outcome in outcomes])
+            self.notify_action(subject=text).process(told, call and owner_event(call))
         except Exception as error:  # raised at the end, together with what else failed
             self.log.exception("%s: the notification could not be sent", self.type)
             return [f"the notification could not be sent: {error}"]

@@ -13,9 +13,6 @@ from typing import Any
 
 from c7n.utils import jmespath_search
 
-OPENED = "c7n:opened-ingress"
-"""The annotation under which templates find the sentence."""
-
 OWNER_KEYS = ("type", "arn", "principalId", "userName")
 """What c7n-mailer looks at to find the person for ``event-owner`` (``get_aws_username_from_event``)."""
 

@@ -14,6 +14,7 @@ FAILED = "c7n:failed-ingress"
 SKIPPED = "c7n:skipped-ingress"
 LEFT = "c7n:left-ingress"
 EXEMPT = "c7n:exempt-ingress"
+OPENED = "c7n:opened-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
 TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
@@ -55,7 +56,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     skipped: str | None = None
     left: Sequence[str] = ()
-    """What was left alone because somebody has changed it."""
+    """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
     until: str | None = None
     """The day until which the group was exempted."""
 
@@ -71,11 +72,11 @@ class Outcome:
         """Whether anything changed, failed, was left alone or was passed over."""
         return bool(self.records or self.failures or self.left or self.skipped)
 
-    def told(self, deed: Deed) -> dict[str, Any]:
-        """Give the group as a message's resource."""
+    def told(self, deed: Deed, opened_by: str | None = None) -> dict[str, Any]:
+        """Give the group as a message's resource, and who opened it if that is known."""
         resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
         resource[deed.annotation] = self.records
-        more = {FAILED: self.failures, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until}
+        more = {FAILED: self.failures, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until, OPENED: opened_by}
         return resource | {key: value for key, value in more.items() if value}
 
 

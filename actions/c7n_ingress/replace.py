@@ -142,6 +142,11 @@ class ReplaceIngress(IngressAction):
         todo = plan(reading.rules, reading.matches, self.authorized, reading.prefix_lists)
         settled = self.apply(todo, outcome)
         outcome.undone = left_undone(todo, settled=settled)
+        outcome.left = [
+            f"{text_of(rule.match)}: that prefix list cannot be read, so nobody knows whether it is open: have its "
+            "owner share it with this account again, or revoke the rule"
+            for rule in todo.unreadable
+        ]
         return settled and not todo.missing
 
     def no_room(self, result: NoRoom) -> str:
@@ -185,11 +190,6 @@ def left_undone(todo: Plan, *, settled: bool) -> list[str]:
     failures += [
         f"{text_of(rule.match)}: no network can take the place of a reference; narrow the filter by Cidr or CidrV6"
         for rule in todo.references
-    ]
-    failures += [
-        f"{text_of(rule.match)}: that prefix list cannot be read, so nobody knows whether it is open: have its owner "
-        "share it with this account again, or revoke the rule"
-        for rule in todo.unreadable
     ]
     if not settled:
         failures.append(f"was changed by somebody else {LOOKS} times while it was being replaced")
