@@ -148,6 +148,11 @@ def group_with(cloud, source):
     """Put a group with one rule into EC2, and give the event that AWS Config sends."""
     group = group_of({"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": source}]}, 1)
     load([group])
+    return group_event(cloud)
+
+
+def group_event(cloud):
+    """Give the event that AWS Config sends of the group as it is."""
     (live,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[GROUP_ID])["SecurityGroups"]
     return event(configuration_item(live), "custodian-open-ingress")
 
@@ -181,6 +186,16 @@ class PolicyPaths:
         """Revoke an open rule of a family of which no network is authorized."""
         assert self.invoke("open-ingress", group_with(self.cloud, "::/0")) == 1
         assert sources(self.cloud) == []
+
+    def restore(self):
+        """Undo a replacement; the exemption that comes with it must not outlive the path."""
+        self.replace()
+        try:
+            assert self.invoke("open-ingress-restore", group_event(self.cloud)) == 1
+            assert sources(self.cloud) == ["0.0.0.0/0"]
+        finally:
+            exemption = [{"Key": "open-ingress-until"}]
+            self.cloud.session().client("ec2").delete_tags(Resources=[GROUP_ID], Tags=exemption)
 
     def close_prefix_list(self):
         """Replace a rule for a prefix list that holds the internet."""
@@ -253,6 +268,12 @@ def variant(policy, name, **action):
     return {**policy, "name": name, "actions": [{**kept, **action}]}
 
 
+def restoring(policy):
+    """Give a policy that undoes what another did, where it tells of it."""
+    action = {"type": "restore-ingress", "days": 30, "notify": policy["actions"][0]["notify"]}
+    return {**policy, "name": "open-ingress-restore", "filters": [{"GroupId": GROUP_ID}], "actions": [action]}
+
+
 def own(name):
     """Give a shipped policy with networks of one's own, none of them IPv6."""
     text = (ROOT / "policies" / f"{name}.yml").read_text()
@@ -279,6 +300,7 @@ def test_every_action_of_the_policies_role_is_needed(cloud, lab, tmp_path):
     variants = [
         variant(policy, "open-ingress-preview", preview=True),
         variant(policy, "open-ingress-from", **{"authorized-from": source}),
+        restoring(policy),
     ]
     bucket, key = WHOLE["AuthorizedFrom"].split("/")
     s3 = cloud.session().client("s3")
@@ -291,7 +313,7 @@ def test_every_action_of_the_policies_role_is_needed(cloud, lab, tmp_path):
             for each in [policy, daily, *variants]
         }
         does = PolicyPaths(lab, functions)
-        paths = [does.replace, does.revoke, does.close_prefix_list, does.preview, does.evaluate]
+        paths = [does.replace, does.restore, does.revoke, does.close_prefix_list, does.preview, does.evaluate]
         paths += [does.daily, does.authorized_from, does.fail, does.log]
         assert lab.missed("PolicyRole", paths) == set(CASES["PolicyRole"])
 
