@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,8 +41,8 @@ QUEUE = "custodian-mailer"
 DEAD_LETTERS = "custodian-open-ingress-failed"
 TOPIC = "open-ingress"
 INBOX = "inbox"
-PROCESSES = 2
-MANY = 50  # messages; c7n-mailer takes a second to start, and a tenth of one for each
+JOBS_A_PROCESS = 50  # an item or a message takes a tenth of a second, a process takes one to start
+MOST_PROCESSES = 8
 
 # The networks in the policy as it is shipped are examples, which its user replaces. Here, those that are set aside for
 # benchmarks (RFC 2544, RFC 5180) stand for a user's own.
@@ -108,6 +109,7 @@ class Loop:
         self.cloud = cloud
         self.result = result
         self.folder = result.folder.absolute()
+        self.processes = _processes(len(result.groups))
         self.failed: set[str] = set()
         self.progress = progress
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
@@ -149,7 +151,9 @@ class Loop:
     @contextmanager
     def function(self) -> Iterator[Function]:
         """Give the function that was deployed; afterwards, read the records in its log."""
-        with deployed(self.cloud, FUNCTION, session=self.session, processes=PROCESSES, folder=self.folder) as function:
+        with deployed(
+            self.cloud, FUNCTION, session=self.session, processes=self.processes, folder=self.folder
+        ) as function:
             yield function
         self.result.records = sorted(
             (record for log in function.logs if log.exists() for record in _records(log)),
@@ -194,7 +198,7 @@ class Loop:
         if not sent:
             return
         step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
-        with self.progress.step(step, sent) as advance, self._mailers(PROCESSES if sent > MANY else 1) as mailers:
+        with self.progress.step(step, sent) as advance, self._mailers(_processes(sent)) as mailers:
             for message in self._received(mailers):
                 self.result.messages.append(message)
                 advance()
@@ -247,7 +251,7 @@ class Loop:
 
     def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
         start = len(self.cloud.calls)
-        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(PROCESSES) as pool:
+        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(self.processes) as pool:
             for item, failure in zip(items, pool.map(lambda item: self._invoke(function, item), items), strict=True):
                 if failure:
                     self.failed.add(item["resourceId"])
@@ -292,6 +296,11 @@ class Loop:
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
         }
+
+
+def _processes(jobs: int) -> int:
+    """Return how many processes are worth starting for so many items or messages."""
+    return max(1, min(jobs // JOBS_A_PROCESS, os.cpu_count() or 1, MOST_PROCESSES))
 
 
 def _source(rule: dict[str, Any]) -> str:
