@@ -3,6 +3,7 @@ import yaml
 from embedded import (
     CASES_OF_OPEN_INGRESS,
     POLICIES,
+    ROOT,
     cases,
     check,
     custodian,
@@ -15,9 +16,13 @@ from embedded import (
     run,
 )
 
+CLOSING = {"open-ingress", "open-ingress-cloudtrail", "open-ingress-daily", "open-ingress-sweep"}
 SEVERITIES = {"low", "medium", "high", "critical"}
 AUTHORIZED = cases("open-ingress")["authorized"]
 PORTS = {"closed": (), "a public website": (80, 443)}
+
+AT_ONCE = ["open-ingress", "open-ingress-cloudtrail", "open-ingress-daily", "open-ingress-sweep"]
+AFTER_NOTICE = ["open-ingress-notice", "open-ingress-noticed"]
 
 policies = pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
 
@@ -45,16 +50,42 @@ def test_a_policy_says_what_it_is_for(path):
 
 @policies
 def test_a_policy_is_valid_as_shipped(path, cloud):
-    """`custodian validate` takes the shipped file, and warns that its networks are examples."""
+    """`custodian validate` takes the shipped file, and warns that its networks, if it has any, are examples."""
     result = custodian(cloud, "validate", path)
     assert result.returncode == 0, result.stderr
-    assert "203.0.113.0/24 is an example from the documentation" in result.stderr
+    examples = "authorized: &authorized" in path.read_text()
+    assert ("203.0.113.0/24 is an example from the documentation" in result.stderr) is examples
 
 
-def test_the_policies_differ_in_mode_alone():
-    """What is wrong and what is done about it is the same in all of the open-ingress policies."""
-    alike = [{key: policy_in(path)[key] for key in ("resource", "filters", "actions", "metadata")} for path in POLICIES]
-    assert all(each == alike[0] for each in alike)
+def shipped(name, *keys):
+    """Give what a shipped policy says under some keys."""
+    policy = policy_in(ROOT / "policies" / f"{name}.yml")
+    return {key: policy[key] for key in keys}
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_the_policies_differ_in_mode_alone(name):
+    """What is wrong and what is done about it is the same in all of the policies that close at once."""
+    keys = ("resource", "filters", "actions", "metadata")
+    assert shipped(name, *keys) == shipped("open-ingress", *keys)
+
+
+def test_notice_is_given_of_the_same():
+    """What is wrong is the same where people get notice, and what is no longer wrong is just the opposite."""
+    wrong = shipped("open-ingress", "filters")["filters"]
+    for name in AFTER_NOTICE:
+        assert shipped(name, "filters")["filters"][-len(wrong) :] == wrong
+    assert shipped("open-ingress-mended", "filters")["filters"][-1] == {"not": wrong}
+
+
+def test_what_is_done_after_notice():
+    """Groups are closed as they are without notice, and told of before as they are by a preview."""
+    (close,) = shipped("open-ingress", "actions")["actions"]
+    notice, noticed = (shipped(name, "actions")["actions"] for name in AFTER_NOTICE)
+    assert noticed[0] == close
+    subject = notice[0]["notify"].pop("subject")
+    assert notice[0] == {**close, "preview": True}
+    assert "closed" in subject
 
 
 def test_both_verdicts_are_among_the_cases():
