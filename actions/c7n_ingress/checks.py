@@ -14,7 +14,7 @@ MAX_SUBJECT = 99
 def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     """See to it that what the policy's filters annotate is what they matched.
 
-    c7n annotates a group with the union of what all of its ``ingress`` filters matched, those whose group then failed
+    A group is annotated with the union of what all of these filters matched, those whose group then failed
     another filter and those under ``not`` too. Only one such filter, or branches of one ``or``, say what they seem to.
 
     :param filters: the policy's parsed filters.
@@ -22,14 +22,15 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     :raises ValueError: the policy has no such filter, one under ``not``, or several that are not branches of an ``or``.
     """
     found = list(_parents(filters, finders, ()))
+    kinds = " or ".join(map(repr, sorted(finders)))
     if not found:
-        raise ValueError("the policy has no 'ingress' filter: it says which rules are to be replaced")
+        raise ValueError(f"the policy has no {kinds} filter: it says which rules are to be replaced")
     if any(isinstance(parent, Not) for parents in found for parent in parents):
-        raise ValueError("an 'ingress' filter stands under 'not': it would have the rules replaced that it excludes")
+        raise ValueError(f"an {kinds} filter stands under 'not': it would have the rules replaced that it excludes")
     blocks = {id(parents[-1]) if parents else None for parents in found}
     if len(found) > 1 and (len(blocks) > 1 or not (found[0] and isinstance(found[0][-1], Or))):
         raise ValueError(
-            "several 'ingress' filters must be branches of one 'or': c7n would have the rules of each one replaced, "
+            f"several {kinds} filters must be branches of one 'or': c7n would have the rules of each one replaced, "
             "though not all of them match"
         )
 
