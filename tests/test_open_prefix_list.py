@@ -1,3 +1,5 @@
+import textwrap
+
 import pytest
 from botocore.exceptions import ClientError
 from embedded import (
@@ -205,3 +207,12 @@ def test_an_item_of_aws_config(cloud, tmp_path):
 def lists_in(case):
     """Give the prefix lists of a case whose entries are known."""
     return {rule["source"] for rule in case["ingress"]} & PREFIX_LISTS.keys()
+
+
+def test_the_example(cloud, tmp_path):
+    """The example that `custodian schema` shows is a whole policy, and valid."""
+    shown = custodian(cloud, "schema", "aws.security-group.filters.open-prefix-list").stdout
+    example = shown.partition(".. code-block:: yaml")[2].partition("Schema")[0]
+    (tmp_path / "policy.yml").write_text(textwrap.dedent(example))
+    result = custodian(cloud, "validate", tmp_path / "policy.yml")
+    assert (result.returncode, "Configuration valid" in result.stderr) == (0, True), result.stderr

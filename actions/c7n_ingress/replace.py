@@ -28,6 +28,8 @@ class ReplaceIngress(IngressAction):
     An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: its id, its
     tags and its description stay. Each further network gets a rule beside it. Where all of them stand already, or no
     network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they are.
+    A rule whose prefix list ``open-prefix-list`` matched cannot become one for a network: it is revoked once these have
+    rules of their own.
 
     The group is read and filtered again just before, so that what has been closed or exempted in the meantime is left
     alone. What changed and what failed is logged, one JSON record a line, and told by ``notify``, which takes the keys
