@@ -64,7 +64,11 @@ def typed_by_somebody(text):
     told = typed_everywhere([*SAMPLE["resources"], *(group(n) for n in range(12))], text)
     made = [{"Key": key, "Value": text} for key in ("aws:cloudformation:stack-name", "owner", "terraform")]
     return {
-        "resources": [*told, group(Tags=made), group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text})],
+        "resources": [
+            *told,
+            group(Tags=made),
+            group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text, "c7n:left-ingress": [text] * 9}),
+        ],
         "account": text,
         "account_id": text,
         "region": text,
@@ -236,6 +240,19 @@ def test_preview_says_that_nothing_was_changed(template):
     assert "1 open rule would be replaced in 1 group" in told
     assert "If this was wrong" not in told
     assert "\nCLOSED: " not in told
+
+
+@pytest.mark.parametrize(("template", "heading"), [(TEXT, "LEFT ALONE: "), (HTML, ">Left alone<")])
+def test_what_was_left_alone(template, heading):
+    """A rule that was left alone is told with the reason, and its group cannot be taken for a closed one."""
+    why = "tcp 22 from pl-1: that prefix list cannot be read"
+    told = rendered(template, resources=[group(**{"c7n:replaced-ingress": [], "c7n:left-ingress": [why] * 7})])
+    assert told.count(why) == 5
+    assert "and 2 more left alone" in told
+    assert heading in told
+    beside = rendered(template, resources=[group(**{"c7n:left-ingress": [why]})])
+    assert why in beside
+    assert heading not in beside
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
