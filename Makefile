@@ -16,6 +16,6 @@ test: .venv/dev
 
 .venv/%: pyproject.toml | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@
+	@touch $@ $(if $(filter dev,$*),.venv/local)  # dev has all that local has
 
 .PHONY: demo test

@@ -1,0 +1,155 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from c7n.config import Config
+from c7n.policy import PolicyCollection, load
+from embedded import ROOT, group_of
+from stacked import create
+
+from mode.local.ec2 import load_groups
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    line.partition("  #")[0].strip()
+    for language, text in BLOCKS
+    if language == "sh"
+    for line in text.replace("\\\n", " ").splitlines()
+    if not line.startswith("#")
+]
+GROUPS = [
+    {"name": "web", "ingress": [{"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0", "description": "site"}]},
+    {"name": "bastion", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}]},
+]
+
+ELSEWHERE = {
+    "make test": "runs this very test",
+    "pip install .": "tests/test_install.py runs it, in a fresh virtual environment",
+    "pip install '.[mailer]'": "tests/test_install.py installs the project; the extra adds packages alone",
+    "pip install 'c7n-left>=0.3.36,<0.4'": "tests/test_terraform.py holds the version, the extra `left` installs it",
+}
+"""Commands that are not run here, and why."""
+
+
+@pytest.fixture(scope="module")
+def reader(embedded_aws, tmp_path_factory):
+    """Make what a reader has: a clone, the commands on the path, an account with groups, and the stack."""
+    embedded_aws.reset()
+    clone = tmp_path_factory.mktemp("reader") / "c7n-ingress"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    environment = embedded_aws.environment()
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    return embedded_aws, clone, {**environment, "PATH": path}
+
+
+def run(reader, command):
+    """Run a command as the reader does, in the clone."""
+    _, clone, environment = reader
+    return subprocess.run(
+        ["bash", "-euc", command], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_demo_shows_what_the_readme_shows(reader):
+    """`make demo` prints the table that stands in the README, to the letter."""
+    result = run(reader, "make demo")
+    assert result.returncode == 0, result.stderr
+    (shown,) = [text for language, text in BLOCKS if language == "text"]
+    printed = [line.rstrip() for line in result.stdout.splitlines()]
+    assert [line for line in shown.splitlines() if line not in printed] == []
+
+
+def test_every_command_runs(reader):
+    """Each command of the README, in its order, does what its reader expects of it: it ends with success."""
+    cloud, clone, _ = reader
+    ec2 = cloud.session().client("ec2")
+    for command in COMMANDS:
+        if command in ELSEWHERE or command == "make demo":
+            continue
+        if command.startswith("aws ec2 describe-security-groups"):
+            groups = [group_of(case, number) for number, case in enumerate(GROUPS, 1)]
+            load_groups(groups)
+            (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
+            follow_the_yaml(clone)
+            continue
+        if command.startswith("aws cloudformation deploy"):
+            created = create(cloud, Email=re.search(r"Email=(\S+)", command)[1])
+            assert str(created)
+            continue
+        if command.startswith("c7n-left"):
+            module = clone / "path" / "to" / "root-module"
+            module.mkdir(parents=True)
+            (module / "main.tf").write_text('resource "aws_security_group" "web" {}')
+        if "restore-ingress" in command:
+            name_the_group(clone)
+        result = run(reader, command)
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    sources = {
+        rule["CidrIpv4"]
+        for rule in ec2.describe_security_group_rules()["SecurityGroupRules"]
+        if not rule["IsEgress"] and "CidrIpv4" in rule
+    }
+    assert sources >= {"0.0.0.0/0"}, "the site is public, and the bastion restored"
+
+
+def follow_the_yaml(clone):
+    """Put the networks and ports of the README's block into every policy, as it says."""
+    (wanted,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("vars:")]
+    authorized = wanted[wanted.index("  authorized:") : wanted.index("  public-ports:")]
+    (ports,) = re.findall(r"&public-ports \[.*\]", wanted)
+    for path in (clone / "policies").glob("*.yml"):
+        text = re.sub(r"  authorized: &authorized\n(    - .*\n)+", authorized, path.read_text())
+        path.write_text(text.replace("&public-ports []", ports))
+
+
+def name_the_group(clone):
+    """Name the group that the sweep has closed, where the policy says so."""
+    path = clone / "policies" / "restore-ingress.yml"
+    path.write_text(re.sub(r"&group \S+", f"&group {group_of(GROUPS[1], 2)['GroupId']}", path.read_text()))
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_what_is_not_run_here_stands_in_the_readme(command):
+    """A command that this test passes over is one that the README has."""
+    assert command in COMMANDS
+
+
+@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "yaml" and "policies:" in text])
+def test_a_whole_policy_loads(text, tmp_path):
+    """A block that is a policy is taken by c7n's own loader."""
+    path = tmp_path / "policy.yml"
+    path.write_text(text)
+    assert len(load(Config.empty(region="us-east-1", account_id="123456789012"), str(path))) == 1
+
+
+def test_the_action_alone_loads():
+    """The block that is an action alone is one, in a policy that says what its anchors stand for."""
+    (text,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("actions:")]
+    anchors = "vars:\n  authorized: &authorized [198.18.7.0/24]\n  tell: &tell [me@example.com]\n"
+    action = yaml.safe_load(anchors + text)["actions"]
+    policy = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
+    options = Config.empty(region="us-east-1", account_id="123456789012")
+    (loaded,) = PolicyCollection.from_data({"policies": [{**policy, "actions": action}]}, options)
+    loaded.validate()
+    assert loaded.resource_manager.actions[0].data["preview"] is True
+
+
+def test_links_lead_somewhere():
+    """Each link into the repository leads to a file, each link into the page to a heading."""
+    headings = {
+        re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-")
+        for h in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        if link.startswith("#"):
+            assert link[1:] in headings, link
+        elif not link.startswith("https://"):
+            assert (ROOT / link.partition("#")[0]).exists(), link
