@@ -1,4 +1,4 @@
-"""The deployed policies' Lambda entry: Cloud Custodian's own, with this package's actions loaded first.
+"""The deployed policies' Lambda entry: Cloud Custodian's own, with this package's actions, for short-lived processes.
 
 A Lambda has no site-packages, so nothing runs the line that loads the actions elsewhere. A policy names this entry:
 
@@ -9,19 +9,153 @@ A Lambda has no site-packages, so nothing runs the line that loads the actions e
       role: custodian-open-ingress
       handler: c7n_ingress.lambda_entry.run
       packages: [c7n_ingress]
+
+Security groups seldom change, so nearly every event meets a new process. What can be done before the event is done when
+this module is loaded, while Lambda lends a whole processor. What can be kept is kept for the life of the process:
+clients with their connections, and the account's alias. Policies are made anew for each event, for their filters
+remember what they have read.
 """
 
+# ruff: noqa: E402 - the collector and the variable have to be set before anything else is loaded
 from __future__ import annotations
 
+import gc
+import json
+import logging
+import os
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from c7n.handler import dispatch_event
+gc.disable()  # what is loaded now is no garbage; to look for some takes a tenth of a cold start
+os.environ.setdefault("C7N_DEBUG_EVENT", "no")  # c7n would log every event as a whole
+
+from c7n import handler
+from c7n.credentials import CustodianSession, SessionFactory
+from c7n.exceptions import PolicyValidationError
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.resources.aws import AWS
+from c7n.structure import StructureParser
+from c7n.utils import format_event
 
 import c7n_ingress.open_prefix_list
 import c7n_ingress.replace
 import c7n_ingress.restore  # noqa: F401 - importing them registers filter and actions
 
+log = logging.getLogger("custodian.lambda")
 
-def run(event: dict[str, Any], context: object) -> bool | None:
-    """Run the policies of ``config.json`` on an event, as :func:`c7n.handler.dispatch_event` does."""
-    return dispatch_event(event, context)  # type: ignore[no-any-return]
+LOST = "/tmp"  # noqa: S108 - c7n's choice
+"""Where c7n writes its output if no bucket is named for it: it would go with the process, so it is not written."""
+
+
+def run(event: dict[str, Any], context: Any) -> bool | None:
+    """Run the policies of ``config.json`` on an event.
+
+    Takes, skips, logs and raises what :func:`c7n.handler.dispatch_event` does, and heeds the same ``C7N_`` variables.
+
+    :param context: Lambda's; it says which account this is, so that STS need not be asked.
+    :returns: None for an event that tells of a failed call, False if there is no policy, else True.
+    """
+    if event.get("detail") == "{}":  # as EventBridge Scheduler has it
+        event["detail"] = {}
+    if handler.C7N_SKIP_EVTERR and (error := event.get("detail", {}).get("errorCode")):
+        log.debug("Skipping failed operation: %s", error)
+        return None
+    if handler.C7N_DEBUG_EVENT:
+        event["debug"] = True
+        log.info("Processing event\n %s", format_event(event))
+    policies = load_policies(context.invoked_function_arn.split(":")[4])
+    for policy in policies:
+        run_policy(policy, event, context)
+    return bool(policies)
+
+
+def run_policy(policy: Any, event: dict[str, Any], context: Any) -> None:
+    """Run one policy. What it raises fails the invocation, so that Lambda tries again and counts an error."""
+    try:
+        policy.validate()
+        policy.push(event, context)
+    except Exception:
+        log.exception("error during policy execution")
+        if not handler.C7N_CATCH_ERR:
+            raise
+
+
+def load_policies(account_id: str) -> list[Any]:
+    """Make the policies of ``config.json`` anew, without asking AWS for anything."""
+    data, options = configuration(), options_for(account_id)
+    try:
+        return list(PolicyCollection.from_data(data, options, KeptSessions.of(options)))
+    except PolicyValidationError:  # a filter or action that c7n adds to all resources: few policies need those loaded
+        load_resources(StructureParser().get_resource_types(data))
+        return list(PolicyCollection.from_data(data, options, KeptSessions.of(options)))
+
+
+@cache
+def configuration() -> dict[str, Any]:
+    """Read ``config.json``, as c7n wrote it into the zip, and load the resources that its policies are about."""
+    data: dict[str, Any] = json.loads(Path("config.json").read_text(encoding="utf-8"))
+    AWS.get_resource_types(StructureParser().get_resource_types(data))
+    return data
+
+
+@cache
+def options_for(account_id: str) -> Any:
+    """Give c7n's options, with what it would otherwise find out."""
+    found = {"account_id": account_id, "regions": [os.environ["AWS_REGION"]]}
+    data = configuration()
+    options = handler.init_config({**data, "execution-options": data.get("execution-options", {}) | found})
+    if options.output_dir == LOST:
+        options.output_dir = "null://"
+        options.log_group = options.log_group or "null://"
+    return options
+
+
+class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
+    """Gives one session a region for the life of the process, and with it one client a service.
+
+    c7n makes a session for each message that it sends, and a client for each call. Its own count of API calls, in
+    ``metadata.json`` and the metric ``ApiCalls``, is of new clients alone.
+    """
+
+    @classmethod
+    def of(cls, options: Any) -> KeptSessions:
+        """Give the factory that c7n's AWS provider would make."""
+        return cls(options.region, options.profile, options.assume_role, options.external_id, options.session_policy)
+
+    def __call__(self, assume: bool = True, region: str | None = None) -> Any:  # noqa: FBT001, FBT002 - c7n's signature
+        """Give a session; with another role or profile, a new one."""
+        if self.profile or (assume and self.assume_role):
+            return super().__call__(assume, region)
+        return self.update(kept_session(region or self.region))
+
+
+@cache
+def kept_session(region: str) -> Session:
+    """Give the region's session."""
+    return Session(region_name=region)
+
+
+class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
+    """A session that keeps its clients, and asks for the account's alias once."""
+
+    def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Give the service's client, which may have been used before."""
+        client = super().client(service_name, region_name, *args, **kwargs)
+        if service_name == "iam" and "list_account_aliases" not in vars(client):
+            client.list_account_aliases = cache(client.list_account_aliases)
+        return client
+
+
+def warm_up() -> None:
+    """Make the client that takes longest, and have the garbage collector pass over all that is there by now."""
+    sessions = KeptSessions(os.environ["AWS_REGION"])
+    sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
+    sessions().client("ec2")
+    gc.freeze()
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    warm_up()
+gc.enable()
