@@ -16,7 +16,6 @@ from embedded import (
     run,
 )
 
-CLOSING = {"open-ingress", "open-ingress-cloudtrail", "open-ingress-daily", "open-ingress-sweep"}
 SEVERITIES = {"low", "medium", "high", "critical"}
 AUTHORIZED = cases("open-ingress")["authorized"]
 PORTS = {"closed": (), "a public website": (80, 443)}

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 import pytest
 import yaml
 from c7n.exceptions import PolicyExecutionError
-from embedded import MUTATING, NOTIFY, ROOT, VPC, act, load, make_queue, messages, rules_of, source_of
-from hypothesis import HealthCheck, given, settings
+from embedded import MUTATING, NOTIFY, ROOT, VPC, act, load, make_queue, messages, rules_of, shape, source_of
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 GROUP = "sg-00000000000000001"
@@ -218,6 +218,48 @@ def test_whatever_stands_in_a_group(replace, permissions, authorized):
     run.go()
     assert run.changes == []
     assert run.records == []
+
+
+def tags_of(cloud):
+    """Give the group's tags."""
+    (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[GROUP])["SecurityGroups"]
+    return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
+def test_whatever_was_replaced_comes_back(replace, permissions, authorized):
+    """Whatever stood in a group and whoever was authorized: replaced and restored, the group is as it was."""
+    run = replace(permissions, authorized)
+    replaced = run.after
+    remembered = sum(key.startswith("c7n-ingress:was/") for key in tags_of(run.cloud))
+    assume(remembered == len(run.open.keys() - replaced.keys()))  # else the group's tags had no room for all
+    stages = []
+    look = lambda **_: stages.append(run.after)  # noqa: E731 - shorter so
+    restore = {"filters": [{"GroupId": GROUP}], "type": "restore-ingress", "days": 30}
+    act(run.cloud, run.folder, None, dict.fromkeys(MUTATING, look), **restore)
+    after = run.after
+
+    # What kept its id is as it was: source, description and tags. What was revoked is back, but for id and tags.
+    assert {rule_id: rule for rule_id, rule in after.items() if rule_id in replaced and rule_id in run.before} == {
+        rule_id: rule for rule_id, rule in run.before.items() if rule_id in replaced
+    }
+    assert sorted(map(shape, after.values()), key=str) == sorted(map(shape, run.before.values()), key=str)
+
+    # The group is exempt if anything came back, and nothing of the trace is left.
+    assert set(tags_of(run.cloud)) == ({"open-ingress-until"} if run.records else set())
+    assert [rule for rule in after.values() if unchanged(rule) != rule] == []
+
+    # Nothing that was added goes before everything is back for which it stood in.
+    for stage in stages:
+        gone = {traffic(rule) for rule_id, rule in replaced.items() if rule_id not in stage}
+        turned = {rule_id: rule for rule_id, rule in stage.items() if rule_id in run.open}
+        assert all(source_of(rule) in OPEN for rule in turned.values() if traffic(rule) in gone)
+
+    # Restoring again changes nothing.
+    run.cloud.calls.clear()
+    assert act(run.cloud, run.folder, **restore) == []
+    assert not {"CreateTags", "DeleteTags", *MUTATING} & {call.action for call in run.cloud.calls}
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
