@@ -16,13 +16,13 @@ from c7n.utils import chunks, local_session
 from c7n_ingress.apply import (
     CHANGED_MEANWHILE,
     GROUP_GONE,
+    NO_ROOM,
     Applier,
     Change,
     NoRoom,
     Untraced,
+    as_they_stand,
     error_code,
-    in_doubt,
-    took_effect,
 )
 from c7n_ingress.checks import check_notify
 from c7n_ingress.live import GROUPS_A_CALL, LiveGroups, Reading
@@ -190,7 +190,6 @@ class IngressAction(EventAction):
             for change in previewed(todo):
                 self.record(change, outcome)
             return True
-        done: list[Change] = []
         try:
             for result in self.applier.apply(outcome.group["GroupId"], todo):
                 if isinstance(result, NoRoom):
@@ -199,30 +198,33 @@ class IngressAction(EventAction):
                 elif isinstance(result, Untraced):
                     outcome.failures.append(f"what was added bears no trace for restore-ingress: {result.error}")
                 else:
-                    done.append(result)
                     self.record(result, outcome)
         except Exception as error:
-            if isinstance(error, ClientError) and error_code(error) == GROUP_GONE:
+            code = error_code(error) if isinstance(error, ClientError) else None
+            if code == GROUP_GONE:
                 return True
-            if in_doubt(error):
-                self.record_in_doubt(todo, done, outcome)
-            if isinstance(error, ClientError) and error_code(error) in CHANGED_MEANWHILE:
+            if self.applier.in_doubt:
+                self.record_in_doubt(outcome)
+            if code in CHANGED_MEANWHILE or code == NO_ROOM:
                 return False
             raise
         return True
 
-    def record_in_doubt(self, todo: Plan, done: Sequence[Change], outcome: Outcome) -> None:
+    def record_in_doubt(self, outcome: Outcome) -> None:
         """Record what a call has done whose answer did not arrive."""
         group_id = outcome.group["GroupId"]
         try:
-            rules = self.live.rules([group_id])[group_id]
+            for look in range(1, LOOKS + 1):
+                changes = list(as_they_stand(self.applier.in_doubt, self.live.rules([group_id])[group_id]))
+                if changes or look == LOOKS:
+                    break
+                time.sleep(look)  # EC2's answers may lag behind a change
         except Exception as error:  # the first error is raised and told; this one must not take its place
             self.log.exception("%s: %s could not be read again", self.type, group_id)
             outcome.failures.append(f"whether EC2 made the last change could not be read: {error}")
             return
-        for change in took_effect(todo, rules):
-            if change not in done:
-                self.record(change, outcome)
+        for change in changes:
+            self.record(change, outcome)
 
     def record(self, change: Change, outcome: Outcome) -> None:
         """Log a change at once: a run that breaks off writes no other trace of it."""

@@ -22,7 +22,11 @@ CHANGED_MEANWHILE = frozenset(
     {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
 )
 EXPECTED = CHANGED_MEANWHILE | {GROUP_GONE, NO_ROOM}
+THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException"})
 """Error codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+ATTEMPT = "response-received.ec2"
+"""botocore's event after each attempt at a call, whatever came of it (``Endpoint._get_response``)."""
 
 
 class Change(NamedTuple):
@@ -60,12 +64,15 @@ class Applier:
         self.client = client
         self.retry = retry
         self.author = author
+        self.in_doubt: Sequence[Change] = ()
+        """What the last call may have changed though it ended in an error: an answer of EC2's was lost."""
 
     def apply(self, group_id: str, plan: Plan) -> Iterator[Change | NoRoom | Untraced]:
         """Carry out the plan, and give each change once it is made.
 
-        :raises ClientError: EC2 said no; what has been given out by then has been done.
+        :raises ClientError: EC2 said no; what has been given out by then has been done, and perhaps what is `in_doubt`.
         """
+        self.in_doubt = ()
         crowded: list[Replacement] = []
         # EC2 tags all rules of a request alike.
         for batch in batches(plan.authorize) if self.author else filter(None, [plan.authorize]):
@@ -83,7 +90,7 @@ class Applier:
         try:
             yield from self._authorize(group_id, additions)
         except ClientError as error:
-            if error_code(error) != NO_ROOM:
+            if error_code(error) != NO_ROOM or self.in_doubt:
                 raise
             return (yield from self._authorize_singly(group_id, additions))
         return []
@@ -100,26 +107,26 @@ class Applier:
             try:
                 yield from self._authorize(group_id, [addition])
             except ClientError as error:
-                if error_code(error) != NO_ROOM:
+                if error_code(error) != NO_ROOM or self.in_doubt:
                     raise
                 crowded.append(addition)
         return crowded
 
     def _authorize(self, group_id: str, additions: Sequence[Replacement]) -> Iterator[Change | Untraced]:
+        call = self.client.authorize_security_group_ingress
+        changes = [Change("authorized", None, rule, None, source) for rule, source in additions]
         request = {"GroupId": group_id, "IpPermissions": [permission(*addition) for addition in additions]}
         try:
-            answer = self.retry(
-                self.client.authorize_security_group_ingress, **request, **self._specification(additions)
-            )
+            answer = self._call(call, changes, **request, **self._specification(additions))
         except ClientError as error:
-            if not self.author or error_code(error) in EXPECTED or in_doubt(error):
+            if not self.author or error_code(error) in EXPECTED or self.in_doubt:
                 raise
             # It may be the tags that EC2 refuses, and letting people in must not wait for them.
-            answer = self.retry(self.client.authorize_security_group_ingress, **request)
+            answer = self._call(call, changes, **request)
             yield Untraced(error)
         ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
-        for rule, source in additions:
-            yield Change("authorized", ids.get(Match(rule.traffic, source)), rule, None, source)
+        for change, (rule, source) in zip(changes, additions, strict=True):
+            yield change._replace(rule_id=ids.get(Match(rule.traffic, source)))
 
     def _specification(self, additions: Sequence[Replacement]) -> dict[str, Any]:
         if not self.author:
@@ -128,18 +135,43 @@ class Applier:
         return {"TagSpecifications": [{"ResourceType": "security-group-rule", "Tags": tags}]}
 
     def _modify(self, group_id: str, replacements: Sequence[Replacement]) -> Iterator[Change]:
+        changes = [Change("modified", rule.id, rule, rule.source, source) for rule, source in replacements]
         requests = [rule_request(*replacement) for replacement in replacements]
         if requests:
-            self.retry(self.client.modify_security_group_rules, GroupId=group_id, SecurityGroupRules=requests)
-        for rule, source in replacements:
-            yield Change("modified", rule.id, rule, rule.source, source)
+            call = self.client.modify_security_group_rules
+            self._call(call, changes, GroupId=group_id, SecurityGroupRules=requests)
+        yield from changes
 
     def _revoke(self, group_id: str, rules: Sequence[Rule]) -> Iterator[Change]:
+        changes = [Change("revoked", rule.id, rule, rule.source, None) for rule in rules]
         ids = [rule.id for rule in rules]
         if ids:
-            self.retry(self.client.revoke_security_group_ingress, GroupId=group_id, SecurityGroupRuleIds=ids)
-        for rule in rules:
-            yield Change("revoked", rule.id, rule, rule.source, None)
+            self._call(self.client.revoke_security_group_ingress, changes, GroupId=group_id, SecurityGroupRuleIds=ids)
+        yield from changes
+
+    def _call(self, call: Callable[..., Any], changes: Sequence[Change], **request: Any) -> Any:
+        """Call EC2, and note what is in doubt if the answer to an attempt is lost and no later attempt succeeds.
+
+        botocore tries again by itself, and so does c7n, so the error of the last attempt does not say what befell the
+        others: it may well be that a rule is there already, because the first attempt has made it.
+        """
+        lost = []
+
+        def note(exception: Exception | None, parsed_response: Mapping[str, Any] | None, **_: Any) -> None:
+            if exception or (parsed_response and is_lost(parsed_response)):
+                lost.append(exception)
+
+        self.in_doubt = ()
+        events = self.client.meta.events
+        events.register(ATTEMPT, note)
+        try:
+            return self.retry(call, **request)
+        except Exception as error:
+            if lost or not isinstance(error, ClientError):
+                self.in_doubt = changes
+            raise
+        finally:
+            events.unregister(ATTEMPT, note)
 
     # -- tags
 
@@ -172,31 +204,25 @@ def _shape(tags: Tags) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def in_doubt(error: Exception) -> bool:
-    """Tell whether the call that ended in this error may have taken effect all the same.
-
-    So it is when an answer was lost on the way: the connection broke, or a retry of botocore's met what the first
-    attempt had done, or EC2 failed on its own side.
-    """
-    if not isinstance(error, ClientError):
-        return True
-    answer = error.response["ResponseMetadata"]
-    return bool(answer["RetryAttempts"] or answer["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR)
+def is_lost(answer: Mapping[str, Any]) -> bool:
+    """Tell whether an answer leaves open what came of the call: EC2 failed on its own side, and did not just refuse."""
+    failed = answer["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return failed and answer.get("Error", {}).get("Code") not in THROTTLED
 
 
-def took_effect(plan: Plan, rules: Iterable[Rule]) -> Iterator[Change]:
-    """Give the plan's changes that have come true, judged by the rules as they stand now."""
+def as_they_stand(changes: Iterable[Change], rules: Iterable[Rule]) -> Iterator[Change]:
+    """Give those of the changes that have come true, judged by the rules as they stand now; one added has its id."""
     by_id = {rule.id: rule for rule in rules}
     by_match = {rule.match: rule for rule in by_id.values()}
-    for rule, source in plan.authorize:
-        if stands := by_match.get(Match(rule.traffic, source)):
-            yield Change("authorized", stands.id, rule, None, source)
-    for rule, source in plan.modify:
-        if rule.id in by_id and by_id[rule.id].source == source:
-            yield Change("modified", rule.id, rule, rule.source, source)
-    for rule in plan.revoke:
-        if rule.id not in by_id:
-            yield Change("revoked", rule.id, rule, rule.source, None)
+    for change in changes:
+        if change.now is None:
+            if change.rule_id not in by_id:
+                yield change
+            continue
+        match = Match(change.rule.traffic, change.now)
+        stands = by_id.get(change.rule_id) if change.rule_id else by_match.get(match)
+        if stands and stands.match == match:
+            yield change._replace(rule_id=stands.id)
 
 
 def error_code(error: ClientError) -> str:
