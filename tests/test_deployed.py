@@ -17,6 +17,7 @@ from embedded import (
 )
 
 from mode.local.config import configuration_item, event
+from mode.local.ec2 import load_prefix_list
 from mode.local.runtime import FunctionError, deployed
 
 RULE = "custodian-open-ingress"
@@ -79,16 +80,51 @@ def test_items(cloud, tmp_path, public_ports):
 
 
 def test_what_a_warm_event_costs(cloud, tmp_path):
-    """A warm event that closes a group makes one call that changes something, however many rules are open."""
+    """A warm event that closes a group asks for nothing twice, and makes one change, however many rules are open."""
     ports = range(2000, 2020)
     rules = [{"IpProtocol": "tcp", "FromPort": p, "ToPort": p, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]} for p in ports]
     group = {**OPEN[1], "IpPermissions": rules}
-    load([group])
+    item = event(configuration_item(group), RULE)
     with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"]) as function:
-        function.invoke(event(configuration_item({**group, "IpPermissions": []}), RULE))
+        load([group])
+        function.invoke(item)
+        load([group])
         cloud.calls.clear()
-        function.invoke(event(configuration_item(group), RULE))
-    assert made_changes(cloud) == ["ModifySecurityGroupRules"]
+        function.invoke(item)
+    assert [call.action for call in cloud.calls] == [
+        "DescribeSecurityGroups",
+        "DescribeSecurityGroupRules",
+        "ModifySecurityGroupRules",
+        "CreateTags",
+        "SendMessage",
+        "PutEvaluations",
+    ]
+
+
+def test_what_a_cold_event_costs(cloud, function):
+    """The first event of a process on a compliant group makes one call: that which says so."""
+    cloud.calls.clear()
+    function.invoke(event(configuration_item({**OPEN[1], "IpPermissions": []}), RULE))
+    assert [call.action for call in cloud.calls] == ["PutEvaluations"]
+
+
+def test_an_event_of_a_failed_call(cloud, function):
+    """An event that tells of a call that failed is passed over, as c7n does."""
+    cloud.calls.clear()
+    assert function.invoke({"detail": {"errorCode": "Client.UnauthorizedOperation"}}) is None
+    assert cloud.calls == []
+
+
+def test_prefix_lists_are_read_anew(cloud, function):
+    """A warm process that has found a prefix list harmless finds out when the list is opened."""
+    list_id, group_id = "pl-0a000000000000009", OPEN[1]["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "PrefixListIds": [{"PrefixListId": list_id}]}
+    group = {**OPEN[1], "IpPermissions": [rule]}
+    for entries, verdict in ((["10.0.0.0/8"], "COMPLIANT"), (["0.0.0.0/0"], "NON_COMPLIANT")):
+        load_prefix_list(list_id, entries)
+        load([group])
+        function.invoke(event(configuration_item(live(cloud, group_id)), RULE))
+        assert verdicts(cloud, group_id)[-1] == verdict
 
 
 def test_a_repeated_item(cloud, function):
