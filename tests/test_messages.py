@@ -182,8 +182,8 @@ def test_plain_text_as_people_read_it():
         "",
         "----------------------------------------",
         "IF THIS WAS WRONG",
-        "1. Tag the group open-ingress-until = YYYY-MM-DD, at most 90 days ahead. Without that it is closed again.",
-        "2. Put the old source back: the rule kept its id and its description; a removed rule must be added again.",
+        "1. Undo it: run the policy restore-ingress with the group's id. It exempts the group for a while, too.",
+        "2. By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back.",
         "3. For good: add the port to public-ports, or the network to authorized, in the policy.",
         "",
         "Each change is one JSON line in the policy's log.",
@@ -240,6 +240,79 @@ def test_preview_says_that_nothing_was_changed(template):
     assert "1 open rule would be replaced in 1 group" in told
     assert "If this was wrong" not in told
     assert "\nCLOSED: " not in told
+
+
+TURNED_BACK = {"was": "198.18.7.0/24", "now": "0.0.0.0/0"}
+CAME_BACK = {"was": None, "now": "::/0"}
+WENT = {"was": "198.18.8.0/24", "now": None}
+
+
+def restored(*records, **changes):
+    """Give a group whose rules were restored."""
+    plain = {key: value for key, value in group(**changes).items() if key != "c7n:replaced-ingress"}
+    return plain | {"c7n:restored-ingress": list(records)}
+
+
+def test_what_was_restored():
+    """A message of what was restored says what is open again, until when, and cannot be taken for one of closing."""
+    trace = [{"Key": "c7n-ingress:was/tcp/22/::/0", "Value": "ssh"}, {"Key": "tool", "Value": "terraform"}]
+    records = [
+        record(**TURNED_BACK, how="restored"),
+        record(**CAME_BACK, how="restored"),
+        record(**WENT, how="removed"),
+    ]
+    resources = [restored(*records, **{"Tags": trace, "c7n:exempt-ingress": "2026-12-24"})]
+    told = rendered(TEXT, resources=resources)
+    described = '"SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)'
+    assert told.splitlines() == [
+        "What was replaced is undone: these security groups let in again what they let in before.",
+        "",
+        "2 open rules restored in 1 group",
+        "",
+        "Account: shop-production (123456789012)",
+        "Region: eu-central-1",
+        "Policy: open-ingress",
+        "Time: 2026-09-21 14:13 UTC",
+        "",
+        "----------------------------------------",
+        'RESTORED: sg-00000000000000001 "group-1"',
+        "",
+        f"* TCP 22 (SSH): 198.18.7.0/24 became 0.0.0.0/0, {described}",
+        f"* TCP 22 (SSH): ::/0 was added, {described}",
+        f"* TCP 22 (SSH): 198.18.8.0/24 was removed, {described}",
+        "Left alone until 2026-12-24, 00:00 UTC, and closed again then.",
+        "Owner: no tag says",
+        "VPC: vpc-04be19d7c3a2f6810",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-00000000000000001",
+        "",
+        "----------------------------------------",
+        "WHAT COMES NEXT",
+        "1. To close a group before its day, remove its tag open-ingress-until.",
+        "2. To keep a port open for good, add it to public-ports, or the network to authorized, in the policy.",
+        "",
+        "Each change is one JSON line in the policy's log.",
+    ]
+    page = Outline(rendered(HTML, resources=resources)).text
+    for fact in (
+        "2 open rules restored in 1 group",
+        "Restored, open again",
+        "0.0.0.0/0",
+        "2026-12-24",
+        "What comes next",
+    ):
+        assert fact in page
+    assert "c7n-ingress" not in page
+    assert "If this was wrong" not in page
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_a_preview_of_what_would_be_restored(template):
+    """A preview of restoring says that nothing was changed, and what would be."""
+    previewed = restored(record(**TURNED_BACK, how="preview"), record(**WENT, how="preview"))
+    told = rendered(template, resources=[previewed])
+    assert "nothing was changed" in told
+    assert "1 open rule would be restored in 1 group" in told
+    assert "would be removed" in told
 
 
 @pytest.mark.parametrize(("template", "heading"), [(TEXT, "LEFT ALONE: "), (HTML, ">Left alone<")])
