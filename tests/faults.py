@@ -1,0 +1,138 @@
+"""AWS that fails: microburst, which speaks AWS's errors in each service's own way, in front of the embedded AWS."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Thread
+from urllib.parse import parse_qs
+
+from aiohttp import web
+from botocore.config import Config
+from embedded import act
+from microburst.app import make_app
+from microburst.core.pipeline import Microburst
+from microburst.forward import Upstream
+
+from mode.local.server import Cloud
+
+SILENT = logging.getLogger("proxy")
+"""Takes the proxy's own tracebacks: a client that has hung up is what is wanted here."""
+SILENT.setLevel(logging.CRITICAL)
+
+
+@dataclass
+class Failing(Cloud):
+    """The embedded AWS as it looks from behind the proxy."""
+
+    proxy: "Proxy" = None
+    attempts: int = 3
+    """How often botocore calls before it gives up."""
+    patience: float = 60
+    """How many seconds a client of this process waits for an answer."""
+
+    def environment(self, *args, **kwargs):
+        """Give the environment for a child process whose AWS calls go through the proxy."""
+        return super().environment(*args, **kwargs) | {"AWS_MAX_ATTEMPTS": str(self.attempts)}
+
+    def session(self, *args, **kwargs):
+        """Give a session whose clients call through the proxy."""
+        session = super().session(*args, **kwargs)
+        settings = Config(retries={"total_max_attempts": self.attempts}, read_timeout=self.patience)
+        client = session.client
+        session.client = lambda *names, **more: client(
+            *names, **{"endpoint_url": self.endpoint, "config": settings} | more
+        )
+        return session
+
+
+class Proxy(Microburst):
+    """microburst, and a way to have something happen when a call passes."""
+
+    def __init__(self, upstream):
+        super().__init__(upstream)
+        self.upstream = Gate(upstream, stats=self.stats)
+
+    def breaks(self, *rules):
+        """Fail as these rules say, and no others."""
+        self.engine.set_rules(list(rules))
+
+    def passing(self, happens):
+        """Have something happen, given the call's name, before each call that is forwarded."""
+        self.upstream.happens = happens
+
+    def heal(self):
+        """Fail no more."""
+        self.breaks()
+        self.passing(nothing)
+        self.fired.clear()
+
+
+class Gate(Upstream):
+    """The way from the proxy to the embedded AWS."""
+
+    async def relay(self, request, body, *args, **kwargs):
+        """Let something happen, then forward the call."""
+        await self.happens(called(request.headers, body))
+        return await super().relay(request, body, *args, **kwargs)
+
+
+async def nothing(_call):
+    """Let a call pass."""
+
+
+async def name_as_sqs_does(_request, response):
+    """Take off the prefix that microburst gives all errors of SQS: throttling has none (botocore's _retry.json)."""
+    if "RequestThrottled" in response.headers.get("x-amzn-query-error", ""):
+        response.headers["x-amzn-query-error"] = "RequestThrottled;Sender"
+
+
+def called(headers, body):
+    """Give a call's name, as services that speak JSON or forms have it; None for the others."""
+    if target := headers.get("X-Amz-Target"):
+        return target.rpartition(".")[2]
+    return parse_qs((body or b"").decode()).get("Action", [None])[0]
+
+
+@contextmanager
+def failing(cloud):
+    """Serve the proxy on a free loopback port until the block ends, and give the AWS behind it."""
+    proxy = Proxy(cloud.endpoint)
+    proxy.heal()
+    runner = web.AppRunner(make_app(proxy), access_log=None, logger=SILENT, handler_cancellation=True)
+
+    async def serve():
+        runner.app.on_response_prepare.append(name_as_sqs_does)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(serve(), loop).result()
+    _, port = runner.addresses[0]
+    try:
+        yield Failing(f"http://127.0.0.1:{port}", cloud.calls, cloud.ec2, proxy)
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def act_in_a_process(endpoint, folder, log, action):
+    """Run the action: the target of a process that can be killed. Its log goes to a file."""
+    os.environ.update(Cloud(endpoint).environment())
+    logging.basicConfig(filename=log, level=logging.INFO, format="%(name)s:%(levelname)s %(message)s")
+    act(Cloud(endpoint), folder, **action)
+
+
+def process(aws, folder, **action):
+    """Start a process that runs the action, and give it; its log is `folder/log`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["faults", "c7n.resources.vpc"])
+    started = context.Process(target=act_in_a_process, args=(aws.endpoint, folder, folder / "log", action))
+    started.start()
+    return started
