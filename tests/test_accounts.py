@@ -118,7 +118,7 @@ def policy_file(folder):
     for shipped, edited in {
         "&authorized\n    - 203.0.113.0/24\n    - 2001:db8:10::/48\n": '&authorized "{authorized}"\n',
         "&tell\n    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n": '&tell ["{topic}"]\n',
-        "custodian-mailer": '"{queue}"',
+        "&queue custodian-mailer\n": '&queue "{queue}"\n',
     }.items():
         assert shipped in text
         text = text.replace(shipped, edited)
