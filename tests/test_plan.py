@@ -114,6 +114,16 @@ def test_a_rule_lives_on(case):
 
 @many
 @given(groups())
+def test_families_stay_apart(case):
+    """An IPv4 network takes the place of what is open to IPv4, and an IPv6 network that of IPv6."""
+    todo = plan(*case)
+    assert [
+        (rule, network) for rule, network in [*todo.modify, *todo.authorize] if network.version != version_of(rule)
+    ] == []
+
+
+@many
+@given(groups())
 def test_no_moment_locks_out_or_opens_up(case):
     """Between any two calls, no authorized source has gone, none has come that is neither old nor authorized."""
     rules, _, authorized, _ = case
