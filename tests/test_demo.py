@@ -56,6 +56,15 @@ def test_sample_shows_a_message_as_it_arrives(sample):
     assert [line.strip() for line in body.splitlines()[2:]][: len(shown)] == shown
 
 
+def test_sample_shows_an_undo(sample):
+    """One group, of which rules were both turned and revoked, is given back what was replaced."""
+    folder, done = sample
+    assert "custodian run undid it for sg-0e91b5c3a7d402f68: policies/restore-ingress.yml" in done.stdout
+    log = (folder / ".local" / "run" / "custodian.log").read_text(encoding="utf-8")
+    records = [json.loads(line[line.index("{") :]) for line in log.splitlines() if '"how": "restored"' in line]
+    assert [(record["was"], record["now"]) for record in records] == [("2001:2:0:7::/64", "::/0"), (None, "0.0.0.0/0")]
+
+
 def test_sample_leaves_its_files(sample):
     """The policy, the zip, items, records and logs are there to be looked at, under a folder that git ignores."""
     folder, _ = sample

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 POLICY = PROJECT / "policies" / "open-ingress.yml"
+UNDO = PROJECT / "policies" / "restore-ingress.yml"
+UNDO_EXAMPLE = "sg-0123456789abcdef0"
 MAILER = PROJECT / "mode" / "mailer"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -126,6 +128,7 @@ class Loop:
             self.deliver_changes(function, before, after)
         self.check(before, after)
         self.mail()
+        self.undo(before)
 
     def prepare(self) -> None:
         """Make the account: its groups, and what a deployed policy needs there."""
@@ -210,9 +213,31 @@ class Loop:
             log = self.result.folder / "c7n-mailer.log"
             self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
 
+    def undo(self, before: dict[str, Rule]) -> None:
+        """Give one group back what was replaced, the one that was changed in most ways; see that it is as it was."""
+        ways: dict[str, set[str]] = {}
+        for record in self.result.records:
+            ways.setdefault(record["group"], set()).add(record["how"])
+        if not ways:
+            return
+        group = max(ways, key=lambda each: len(ways[each]))
+        policy = self.folder / UNDO.name
+        policy.write_text(UNDO.read_text(encoding="utf-8").replace(UNDO_EXAMPLE, group), encoding="utf-8")
+        try:
+            with self.progress.step(f"custodian run undid it for {group}: policies/{UNDO.name}"):
+                self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
+        except LoopError as error:  # all that came before is still worth showing
+            self.result.failures.append(str(error))
+            return
+        was, now = (
+            sorted(rule.source for rule in rules.values() if rule.group == group) for rules in (before, self._rules())
+        )
+        if was != now:
+            self.result.failures.append(f"{group} was open to {', '.join(was)}, and was restored to {', '.join(now)}")
+
     def _custodian(self, *arguments: str) -> None:
         log = self.folder / "custodian.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             command = [str(SCRIPTS / "custodian"), *arguments]
             done = subprocess.run(command, env=self.environment, stdout=output, stderr=output, check=False)
         if done.returncode:
