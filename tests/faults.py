@@ -11,12 +11,15 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 from botocore.config import Config
-from embedded import act
+from embedded import act, cases
 from microburst.app import make_app
 from microburst.core.pipeline import Microburst
 from microburst.forward import Upstream
 
 from mode.local.server import Cloud
+
+CASES = cases("faults")
+"""What can go wrong with which calls."""
 
 SILENT = logging.getLogger("proxy")
 """Takes the proxy's own tracebacks: a client that has hung up is what is wanted here."""
@@ -68,6 +71,16 @@ class Proxy(Microburst):
         self.breaks()
         self.passing(nothing)
         self.fired.clear()
+
+
+def rules(call, faults, **times):
+    """Give microburst's rules that break a call."""
+    errors = CASES["services"][call["service"]]
+    for fault in faults:
+        rule = {key: value for key, value in {**call, **times, **fault}.items() if key != "name"}
+        yield (
+            {**rule, "error": errors.get(rule["error"], rule["error"])} if isinstance(rule.get("error"), str) else rule
+        )
 
 
 class Gate(Upstream):

@@ -7,10 +7,9 @@ from contextlib import suppress
 
 import pytest
 from aiohttp import web
-from embedded import NOTIFY, act, cases, group_of, load, make_queue, messages, records, rules_of, shape, source_of
-from faults import failing, nothing, process
+from embedded import NOTIFY, act, group_of, load, make_queue, messages, records, rules_of, shape, source_of
+from faults import CASES, failing, nothing, process, rules
 
-CASES = cases("faults")
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 TIMES = {"once": {"times": 1}, "twice": {"times": 2}, "for good": {}}
 PATIENCE = 0.5
@@ -91,16 +90,6 @@ def made(before, after):
 def change(record):
     """Give what a record says that changed."""
     return record["rule"], record["was"] or "", record["now"] or ""
-
-
-def rules(call, faults, **times):
-    """Give microburst's rules that break a call."""
-    errors = CASES["services"][call["service"]]
-    for fault in faults:
-        rule = {key: value for key, value in {**call, **times, **fault}.items() if key != "name"}
-        yield (
-            {**rule, "error": errors.get(rule["error"], rule["error"])} if isinstance(rule.get("error"), str) else rule
-        )
 
 
 def broken():
