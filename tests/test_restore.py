@@ -222,6 +222,30 @@ def test_one_call_marks_all_rules_of_a_kind(cloud, group, replace):
     assert calls(cloud) == ["ModifySecurityGroupRules", "CreateTags"]
 
 
+def test_one_call_marks_the_rules_of_all_groups(cloud, group, replace):
+    """Groups whose rules were changed alike are marked by one call."""
+    for number in range(1, 6):
+        group(SSH, number=number)
+    cloud.calls.clear()
+    replace(authorized=["198.18.7.0/24"])
+    assert calls(cloud) == ["ModifySecurityGroupRules"] * 5 + ["CreateTags"]
+
+
+def test_a_rule_that_is_gone_costs_no_other_its_trace(cloud, group, replace):
+    """If one of the groups' rules goes before it is marked, all others are marked."""
+    ids = [group(SSH, number=number) for number in range(1, 6)]
+    gone = []
+
+    def goes(**_):
+        if not gone:
+            gone.extend(rules_of(cloud, ids[2]))
+            cloud.session().client("ec2").revoke_security_group_ingress(GroupId=ids[2], SecurityGroupRuleIds=gone)
+
+    replace({"CreateTags": goes}, authorized=["198.18.7.0/24"])
+    traces = [trace_of(rule) for group_id in ids for rule in rules_of(cloud, group_id).values()]
+    assert [set(trace) for trace in traces] == [TRACE] * 4
+
+
 def test_added_rules_are_marked_by_the_call_that_adds_them(cloud, group, replace):
     """The trace of added rules takes no call."""
     group(SSH, {**SSH, "ports": 23})

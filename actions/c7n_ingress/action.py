@@ -91,9 +91,6 @@ class IngressAction(EventAction):
         """
         raise NotImplementedError
 
-    def finish(self, outcome: Outcome) -> None:
-        """Do what comes after the changes to a group, be they all that were to be made or not."""
-
     def no_room(self, result: NoRoom) -> str:
         """Say which source is missing now, and what to do about it."""
         raise NotImplementedError
@@ -166,7 +163,6 @@ class IngressAction(EventAction):
         except Exception as error:  # the other groups must still be done; told and raised at the end
             self.log.exception("%s: %s failed", self.type, reading.group["GroupId"])
             outcome.failures.append(str(error))
-        self.finish(outcome)
         return outcome
 
     def settle(self, reading: Reading, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from c7n.exceptions import ClientError
+from c7n.utils import chunks
 
 from c7n_ingress.plan import Match, Plan, Replacement, Rule, Source
 from c7n_ingress.rules import permission, rule_from, rule_request
@@ -24,6 +25,9 @@ CHANGED_MEANWHILE = frozenset(
 EXPECTED = CHANGED_MEANWHILE | {GROUP_GONE, NO_ROOM}
 THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException"})
 """Error codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+TAGGED_A_CALL = 1000
+"""https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html, ``ResourceId``"""
 
 ATTEMPT = "response-received.ec2"
 """botocore's event after each attempt at a call, whatever came of it (``Endpoint._get_response``)."""
@@ -180,7 +184,8 @@ class Applier:
 
         :raises ClientError: EC2 said no.
         """
-        self._on_those_there(self.client.create_tags, ids, _shape(tags))
+        for batch in chunks(ids, TAGGED_A_CALL):
+            self._on_those_there(self.client.create_tags, batch, _shape(tags))
 
     def untag(self, ids: Sequence[str], keys: Iterable[str]) -> None:
         """Remove tags from resources, but for those that are gone.
@@ -190,14 +195,15 @@ class Applier:
         self._on_those_there(self.client.delete_tags, ids, [{"Key": key} for key in keys])
 
     def _on_those_there(self, call: Callable[..., Any], ids: Sequence[str], tags: Sequence[Mapping[str, str]]) -> None:
-        """Tag all at once or, as EC2 refuses all if one of them is gone, one by one."""
+        """Tag all at once or, as EC2 refuses all if one of them is gone, in halves."""
         try:
             self.retry(call, Resources=ids, Tags=tags)
         except ClientError as error:
             if not error_code(error).endswith(".NotFound"):
                 raise
-            for each in ids if len(ids) > 1 else ():
-                self._on_those_there(call, [each], tags)
+            half = len(ids) // 2
+            for part in (ids[:half], ids[half:]) if half else ():
+                self._on_those_there(call, part, tags)
 
 
 def _shape(tags: Tags) -> list[dict[str, str]]:
