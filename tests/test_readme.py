@@ -134,7 +134,7 @@ def test_a_whole_policy_loads(text, tmp_path):
 def test_the_action_alone_loads():
     """The block that is an action alone is one, in a policy that says what its anchors stand for."""
     (text,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("actions:")]
-    anchors = "vars:\n  authorized: &authorized [198.18.7.0/24]\n  tell: &tell [me@example.com]\n  queue: &queue custodian-mailer\n"
+    anchors = "vars: [&authorized [198.18.7.0/24], &tell [me@example.com], &queue custodian-mailer]\n"
     action = yaml.safe_load(anchors + text)["actions"]
     policy = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
     options = Config.empty(region="us-east-1", account_id="123456789012")
