@@ -1,4 +1,4 @@
-# `make demo`: the whole loop on this machine. `make test`: lint, types, tests.
+# `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make bench`: what it costs.
 PYTHON ?= python3
 .DEFAULT_GOAL := demo
 
@@ -11,6 +11,9 @@ test: .venv/dev
 	.venv/bin/mypy
 	.venv/bin/pytest
 
+bench: .venv/dev
+	@.venv/bin/python -m tests.bench $(PARTS)
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -18,4 +21,4 @@ test: .venv/dev
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@ $(if $(filter dev,$*),.venv/local)  # dev has all that local has
 
-.PHONY: demo test
+.PHONY: demo test bench

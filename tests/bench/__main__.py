@@ -1,0 +1,13 @@
+"""Print what the pack costs, as ratios of one run: `make bench`, or `python -m tests.bench functions`."""
+
+import sys
+
+from mode.local.server import serving
+from tests.bench import accounts, functions, sweep, throttles
+from tests.bench.table import show
+
+PARTS = {part.__name__.rpartition(".")[2]: part for part in (functions, sweep, throttles, accounts)}
+
+for name in sys.argv[1:] or PARTS:
+    with serving() as cloud:
+        show(name, PARTS[name].measure(cloud))

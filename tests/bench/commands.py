@@ -1,0 +1,72 @@
+"""The stock commands, timed, with the most memory that they took."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from mode.local.server import Cloud
+from tests.embedded import CUSTODIAN, ROOT, edited
+
+AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
+
+
+@dataclass
+class Finished:
+    """A command that has ended."""
+
+    returncode: int
+    seconds: float
+    mebibytes: float
+    log: str
+
+
+def timed(cloud: Cloud, *arguments: object, log: Path, **environment: str) -> Finished:
+    """Run a command against the embedded AWS until it ends."""
+    cloud.calls.clear()
+    start = time.perf_counter()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            env=cloud.environment() | environment,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Finished(process.returncode, seconds, usage.ru_maxrss / 1024, log.read_text())
+
+
+def custodian_run(cloud: Cloud, policy: Path, **environment: str) -> Finished:
+    """Have `custodian run` work through a policy, past its cache."""
+    arguments = ("run", "--region", "us-east-1", "--cache-period", "0", "-s", policy.parent, policy)
+    return timed(cloud, CUSTODIAN, *arguments, log=policy.with_suffix(".log"), **environment)
+
+
+def sweep_policy(folder: Path) -> Path:
+    """Edit a copy of open-ingress-sweep as its user does, who has looked and raises `max-resources`."""
+    path = edited("open-ingress-sweep", folder, AUTHORIZED)
+    path.write_text(path.read_text().replace("max-resources: 50", "max-resources: 100000"))
+    return path
+
+
+def stock_policy(path: Path) -> Path:
+    """Write the same policy as c7n alone can run it: the same filters but the pack's own, and a stock action."""
+    data = yaml.safe_load(path.read_text())
+    (policy,) = data["policies"]
+    policy["name"] = "stock"
+    for key in ("packages", "handler"):
+        policy.get("mode", {}).pop(key, None)
+    either = policy["filters"][0]["or"]
+    either[:] = [each for each in either if each["type"] == "ingress"]
+    policy["actions"] = [{"type": "remove-permissions", "ingress": "matched"}]
+    stock = path.with_name("stock.yml")
+    stock.write_text(yaml.safe_dump({"policies": [policy]}))
+    return stock

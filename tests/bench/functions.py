@@ -1,0 +1,177 @@
+"""Cold starts, warm events and zips: the deployed function against the recipe's, and against c7n's stock handler."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+
+from mode.local.config import configuration_item, event
+from mode.local.runtime import Function, deployed
+from mode.local.server import Cloud
+from tests.bench import recipe
+from tests.bench.commands import AUTHORIZED, stock_policy
+from tests.bench.groups import group
+from tests.bench.table import Row, count, ratio
+from tests.embedded import MUTATING, edited, load, make_queue, messages, run
+
+OURS = "custodian-open-ingress"
+STOCK = "custodian-stock"
+RECIPE = "recipe"
+GROUP = group(0, 0)["GroupId"]
+COLD, WARM = 15, 80
+
+
+def measure(cloud: Cloud) -> list[Row]:
+    """Measure all three functions in turns, so that whatever else the machine does meets them alike."""
+    with tempfile.TemporaryDirectory() as temporary, functions(cloud, Path(temporary)) as (ours, stock, other):
+        return [
+            *cold(cloud, ours, other),
+            *warm(cloud, ours, stock, other),
+            *calls(cloud, ours),
+            zips(Path(temporary)),
+        ]
+
+
+@contextmanager
+def functions(cloud: Cloud, folder: Path) -> Iterator[tuple[Function, Function, Function]]:
+    """Deploy the policy, a stock one and the recipe, and give them in this order."""
+    deploy(cloud, folder)
+    with ExitStack() as stack:
+        yield tuple(
+            stack.enter_context(deployed(cloud, name, folder=made(folder / name))) for name in (OURS, STOCK, RECIPE)
+        )
+
+
+def deploy(cloud: Cloud, folder: Path) -> None:
+    """Deploy the policy and a stock one with `custodian run`, and the recipe."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    cloud.session().client("iam").create_role(RoleName=OURS, AssumeRolePolicyDocument=trust)
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    make_queue(cloud)
+    policy = edited("open-ingress", folder, AUTHORIZED)
+    for path in (policy, stock_policy(policy)):
+        result = run(cloud, path, folder)
+        assert result.returncode == 0, result.stderr
+    deploy_recipe(cloud)
+
+
+def deploy_recipe(cloud: Cloud) -> None:
+    """Deploy the recipe's function."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.write(recipe.__file__, "recipe.py")
+    role = cloud.session().client("iam").get_role(RoleName=OURS)["Role"]["Arn"]
+    cloud.session().client("lambda").create_function(
+        FunctionName=RECIPE,
+        Runtime="python3.13",
+        Role=role,
+        Handler="recipe.handler",
+        Code={"ZipFile": code.getvalue()},
+        Timeout=60,
+        MemorySize=512,
+    )
+
+
+def made(folder: Path) -> Path:
+    """Make a folder, and give it."""
+    folder.mkdir()
+    return folder
+
+
+def cold(cloud: Cloud, ours: Function, other: Function) -> list[Row]:
+    """Time new processes to the call that fixes the group."""
+    times = in_turns(
+        COLD,
+        lambda: to_call(cloud, "ModifySecurityGroupRules", anew(ours), opened(cloud, 1)),
+        lambda: (opened(cloud, 1), to_call(cloud, "RevokeSecurityGroupIngress", anew(other), recipe.event(GROUP)))[1],
+    )
+    return [ratio("cold start, to the group's fix", "recipe", 1.5, *times)]
+
+
+def anew(function: Function) -> Function:
+    """End the function's process. AWS's code folder is read-only, so that no bytecode stays in it."""
+    function.close()
+    for folder in Path(function.logs[0].parent, "task").rglob("__pycache__"):
+        shutil.rmtree(folder)
+    return function
+
+
+def opened(cloud: Cloud, rules: int) -> dict:
+    """Open so many rules of the group, forget the calls, and give Config's event."""
+    shape = group(0, rules, closed=0)
+    load([shape])
+    cloud.calls.clear()
+    return event(configuration_item(shape), OURS)
+
+
+def to_call(cloud: Cloud, action: str, function: Function, item: dict) -> float:
+    """Give the seconds from the invocation to the answer of a call."""
+    seen, over = [], Event()
+
+    def watch() -> None:
+        while not over.wait(0.0005):
+            if not seen and any(call.action == action for call in cloud.calls):
+                seen.append(time.perf_counter())
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    function.invoke(item)
+    over.set()
+    watcher.join()
+    return (seen or [time.perf_counter()])[0] - start
+
+
+def warm(cloud: Cloud, ours: Function, stock: Function, other: Function) -> list[Row]:
+    """Time events of processes that have had one."""
+    rows = []
+    for rules, target in ((1, 1.0), (10, 0.4)):
+        times = in_turns(
+            WARM,
+            lambda rules=rules: timed(ours, opened(cloud, rules)),
+            lambda rules=rules: (opened(cloud, rules), timed(other, recipe.event(GROUP)))[1],
+        )
+        what = f"warm event, {rules} open rule{'s' * (rules > 1)}, notify and evaluation included"
+        rows.append(ratio(what, "recipe, neither", target, *times))
+    times = in_turns(WARM, lambda: timed(ours, opened(cloud, 0)), lambda: timed(stock, opened(cloud, 0)))
+    rows.append(ratio("warm event, compliant group", "c7n's stock handler", 0.8, *times))
+    return rows
+
+
+def in_turns(times: int, *measures: Callable[[], float]) -> list[float]:
+    """Take each measure in turn, so many times, and give the median of each; the first round warms up."""
+    rounds = [[each() for each in measures] for _ in range(times)]
+    return [median(column) for column in zip(*rounds[1:], strict=True)]
+
+
+def timed(function: Function, item: dict) -> float:
+    """Give the seconds that an event takes."""
+    start = time.perf_counter()
+    function.invoke(item)
+    return time.perf_counter() - start
+
+
+def calls(cloud: Cloud, ours: Function) -> list[Row]:
+    """Count the calls of warm events."""
+    ours.invoke(opened(cloud, 10))
+    names = [call.action for call in cloud.calls]
+    messages(cloud)
+    return [
+        count("API calls of a warm event, all services, with trace tags", 6, len(names), ", ".join(names)),
+        count("mutating calls a group, 10 open rules", 1, sum(name in MUTATING for name in names)),
+    ]
+
+
+def zips(folder: Path) -> Row:
+    """Weigh the zips that were deployed."""
+    ours, stock = ((folder / name / f"{name}.zip").stat().st_size for name in (OURS, STOCK))
+    return Row("zip", "the stock policy's", 1.05, ours / stock, f"{ours / 1024:.0f} KiB : {stock / 1024:.0f} KiB")
