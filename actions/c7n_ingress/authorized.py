@@ -16,6 +16,12 @@ DOCUMENTATION = tuple(
 )
 """Networks that nobody has: RFC 5737, RFC 3849, RFC 9637."""
 
+MOST_NETWORKS = 1000
+"""The most rules that EC2 allows a security group, however high its quota is raised.
+
+https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
+"""
+
 PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
@@ -28,6 +34,8 @@ def parse_list(values: object) -> list[Network]:
     if not isinstance(values, list | set):
         raise ValueError(f"{values!r:.80} is not a list of CIDRs")  # noqa: TRY004 - bad input, one kind of error
     networks = list(dict.fromkeys(_network(value) for value in values if value != ""))
+    if len(networks) > MOST_NETWORKS:
+        raise ValueError(f"{len(networks)} networks, more than a security group can hold rules: {MOST_NETWORKS}")
     if not networks:
         raise ValueError("no network is authorized: name at least one CIDR, such as the one of your office or VPN")
     return networks

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -24,6 +26,9 @@ from c7n_ingress.trace import Author, Tags, revoked
 
 FINDERS = frozenset({"ingress", "open-prefix-list"})
 """The filters that annotate the rules that they match."""
+
+FETCH_TIMEOUT = 30
+"""How many seconds a server may keep the list of authorized networks to itself."""
 
 
 @SecurityGroup.action_registry.register("replace-ingress")
@@ -99,9 +104,7 @@ class ReplaceIngress(IngressAction):
                 "give the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
             )
         if "authorized-from" in self.data:
-            url = self.data["authorized-from"]["url"]
-            if url.startswith("file:") and "mode" in self.manager.data:
-                raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
+            self.validate_source(self.data["authorized-from"])
             return
         authorized = self.data["authorized"]
         if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
@@ -111,6 +114,16 @@ class ReplaceIngress(IngressAction):
             self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
         for version in missing_versions(networks):
             self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
+
+    def validate_source(self, source: Mapping[str, Any]) -> None:
+        """Check what can be told of `authorized-from` before it is read."""
+        url = source["url"]
+        if url.startswith("file:") and "mode" in self.manager.data:
+            raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
+        if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
+            raise ValueError(
+                f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json"
+            )
 
     # -- the run
 
@@ -135,7 +148,8 @@ class ReplaceIngress(IngressAction):
         """Read ``authorized-from``. c7n gives most formats as a set, so the networks are put in an order."""
         source = self.data["authorized-from"]
         try:
-            values = ValuesFrom(source, self.manager).get_values()
+            with socket_timeout(FETCH_TIMEOUT):
+                values = ValuesFrom(source, self.manager).get_values()
         except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
             raise ValueError(f"authorized-from {source['url']} cannot be read: {error}") from error
         try:
@@ -206,6 +220,17 @@ class ReplaceIngress(IngressAction):
             self.log.exception("replace-ingress: the trace could not be left on %s", ", ".join(ids))
             for outcome in outcomes:
                 outcome.failures.append(f"was changed, but bears no trace of it for restore-ingress: {error}")
+
+
+@contextmanager
+def socket_timeout(seconds: float) -> Iterator[None]:
+    """Have sockets made in the block give up after a while: c7n's request would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def left_undone(todo: Plan, *, settled: bool) -> list[str]:
