@@ -263,13 +263,21 @@ class IngressAction(EventAction):
         config = self.manager.config
         text = subject(outcomes, self.deed, config.account_id, config.region, preview=self.preview)
         call = call_in(self.event)
-        told = [outcome.told(self.deed, opened_by(call, outcome.records) if call else None) for outcome in outcomes]
+        told = [outcome.told(self.deed, self.opened_by(call, outcome)) for outcome in outcomes]
         try:
             self.notify_action(subject=text).process(told, call and owner_event(call))
         except Exception as error:  # raised at the end, together with what else failed
             self.log.exception("%s: the notification could not be sent", self.type)
             return [f"the notification could not be sent: {error}"]
         return []
+
+    def opened_by(self, call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
+        """Say who opened the group, if the event is of a call that can be understood."""
+        try:
+            return opened_by(call, outcome.records) if call else None
+        except Exception:  # what was changed must be told, whatever the call is like
+            self.log.exception("%s: who called cannot be told", self.type)
+            return None
 
     def notify_action(self, **defaults: str) -> Notify:
         """Give c7n's own action for what ``notify`` says."""

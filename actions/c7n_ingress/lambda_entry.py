@@ -42,6 +42,7 @@ from c7n.utils import format_event
 import c7n_ingress.open_prefix_list
 import c7n_ingress.replace
 import c7n_ingress.restore  # noqa: F401 - importing them registers filter and actions
+from c7n_ingress.events import check_config_event
 
 log = logging.getLogger("custodian.lambda")
 
@@ -56,10 +57,14 @@ def run(event: dict[str, Any], context: Any) -> bool | None:
 
     :param context: Lambda's; it says which account this is, so that STS need not be asked.
     :returns: None for an event that tells of a failed call, False if there is no policy, else True.
+    :raises TypeError, ValueError: this is no event that the policies are for; nothing has been changed.
     """
-    if event.get("detail") == "{}":  # as EventBridge Scheduler has it
+    if not isinstance(event, dict):
+        raise TypeError(f"{event!r:.80} is no event: it must be an object")
+    detail = event.get("detail")
+    if detail == "{}":  # as EventBridge Scheduler has it
         event["detail"] = {}
-    if handler.C7N_SKIP_EVTERR and (error := event.get("detail", {}).get("errorCode")):
+    if handler.C7N_SKIP_EVTERR and isinstance(detail, dict) and (error := detail.get("errorCode")):
         log.debug("Skipping failed operation: %s", error)
         return None
     if handler.C7N_DEBUG_EVENT:
@@ -75,6 +80,8 @@ def run_policy(policy: Any, event: dict[str, Any], context: Any) -> None:
     """Run one policy. What it raises fails the invocation, so that Lambda tries again and counts an error."""
     try:
         policy.validate()
+        if policy.execution_mode == "config-rule":
+            check_config_event(event)
         policy.push(event, context)
     except Exception:
         log.exception("error during policy execution")

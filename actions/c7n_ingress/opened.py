@@ -42,8 +42,8 @@ SDK = re.compile(r"\baws-sdk-([a-z0-9+-]+)", re.IGNORECASE)
 
 def call_in(event: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Give the call that CloudTrail recorded, if the event that a policy runs on is of one."""
-    detail = (event or {}).get("detail") or {}
-    return detail if "userIdentity" in detail else None
+    detail = (event or {}).get("detail")
+    return detail if isinstance(detail, dict) and isinstance(detail.get("userIdentity"), dict) else None
 
 
 def owner_event(call: Mapping[str, Any]) -> dict[str, Any] | None:
