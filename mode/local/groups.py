@@ -94,6 +94,8 @@ def _document(content: bytes) -> Any:
         ) from error
     except json.JSONDecodeError as error:
         raise _WrongError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+        raise _WrongError(f"no JSON that can be read ({error})") from error
 
 
 def _groups(document: Any) -> list[Group]:

@@ -54,15 +54,21 @@ class UndeliverableError(Exception):
 
 
 def handle(event: dict, _context: object) -> dict:
-    """Deliver the messages of a batch, and give the ids of those that SQS must keep."""
-    failed = [record["messageId"] for record in event["Records"] if not delivered(record)]
+    """Deliver the messages of a batch, and give the ids of those that SQS must keep.
+
+    :raises UndeliverableError: this is no event of SQS.
+    """
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or not all(isinstance(each, dict) and "messageId" in each for each in records):
+        raise UndeliverableError(f"{event!r:.80} is no event of SQS: send a message to the queue, and it makes one")
+    failed = [record["messageId"] for record in records if not delivered(record)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 def delivered(record: dict) -> bool:
     """Deliver one message, and say whether that worked. What went wrong stands in the log."""
-    message = {"MessageId": record["messageId"], "Body": record["body"], "Attributes": record["attributes"]}
     try:
+        message = {"MessageId": record["messageId"], "Body": record["body"], "Attributes": record["attributes"]}
         mailer().process_sqs_message(message)
     except Exception:  # whatever is wrong with this message must not keep the others from being delivered
         log.exception("message %s was not delivered", record["messageId"])
