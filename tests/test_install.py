@@ -29,7 +29,7 @@ def command(cloud, bin_folder, tmp_path):
     def run(name, *arguments):
         return subprocess.run(
             [bin_folder / name, *map(str, arguments)],
-            env=cloud.environment(),
+            env={**cloud.environment(), "HOME": str(tmp_path)},  # where c7n caches what it has listed
             cwd=tmp_path,
             capture_output=True,
             text=True,

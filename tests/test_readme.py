@@ -48,7 +48,8 @@ def reader(embedded_aws, tmp_path_factory):
     os.utime(clone / "pyproject.toml", (0, 0))  # older than the environment, so that make does not install the clone
     environment = embedded_aws.environment()
     path = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
-    return embedded_aws, clone, {**environment, "PATH": path}
+    home = str(clone.parent)  # where c7n caches what it has listed
+    return embedded_aws, clone, {**environment, "PATH": path, "HOME": home}
 
 
 def run(reader, command):
