@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.query import DescribeSource, RetryPageIterator, sources
+from c7n.query import DescribeSource, QueryResourceManager, sources
 from c7n.utils import local_session
 
 from c7n_ingress.plan import Match, Rule
@@ -102,8 +102,14 @@ def _reading(group: Mapping[str, Any], rules: Sequence[Rule]) -> Reading:
 
 
 def pages(client: Any, operation: str, key: str, size: int, **arguments: Any) -> Iterator[dict[str, Any]]:
-    """Give the items of all pages, each page tried again when EC2 throttles."""
-    paginator = client.get_paginator(operation)
-    paginator.PAGE_ITERATOR_CLS = RetryPageIterator
-    for page in paginator.paginate(**arguments, PaginationConfig={"PageSize": size}):
+    """Give the items of all pages, each page tried again when EC2 throttles.
+
+    A paginator of botocore's would read EC2's pagination model first, which takes as long as an answer.
+    """
+    call, arguments = getattr(client, operation), {**arguments, "MaxResults": size}
+    while True:
+        page = QueryResourceManager.retry(call, **arguments)
         yield from page[key]
+        if not page.get("NextToken"):
+            return
+        arguments["NextToken"] = page["NextToken"]
