@@ -10,7 +10,7 @@ import pytest
 import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection, load
-from embedded import ROOT, group_of
+from embedded import CASES_OF_OPEN_INGRESS, ROOT, cases, group_of
 from stacked import create
 
 from mode.local.ec2 import load_groups
@@ -142,6 +142,14 @@ def test_the_action_alone_loads():
     (loaded,) = PolicyCollection.from_data({"policies": [{**policy, "actions": action}]}, options)
     loaded.validate()
     assert loaded.resource_manager.actions[0].data["preview"] is True
+
+
+def test_the_counts_are_real():
+    """What the README counts is as many as it says."""
+    assert f"{len(CASES_OF_OPEN_INGRESS)} groups as data" in README
+    faults = cases("faults")
+    ways = 3 * len(faults["faults"]) + len(faults["sequences"])
+    assert f"{len(faults['calls'])} calls, each in {ways} ways" in README
 
 
 def test_links_lead_somewhere():
