@@ -169,11 +169,24 @@ def test_a_failed_reading_is_no_verdict(cloud, group, replace):
     group_id = group(SSH)
 
     def deny(**_):
-        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "You are not authorized."}}, "Get")
+        raise ClientError({"Error": {"Code": "InternalError", "Message": "An internal error has occurred."}}, "Get")
 
-    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+    with pytest.raises(ClientError, match="InternalError"):
         replace(before={READS[1]: deny})
     assert sources(cloud, group_id) == [OPEN_LIST]
+
+
+def test_a_list_that_nobody_may_read_stops_nothing_else(cloud, group, replace):
+    """If EC2 denies one list, it is left alone and told; the group's other open rules are closed."""
+    group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
+
+    def deny(**_):
+        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "You are not authorized."}}, "Get")
+
+    replace(before={READS[1]: deny}, filters=[{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, FINDER]}])
+    assert sources(cloud, group_id) == [*AUTHORIZED[:2], OPEN_LIST]
+    (message,) = messages(cloud)
+    assert OPEN_LIST in message["resources"][0]["c7n:left-ingress"][0]
 
 
 def test_both_finders_match_the_same_rule(cloud, group, replace):

@@ -222,13 +222,23 @@ def test_one_call_marks_all_rules_of_a_kind(cloud, group, replace):
     assert calls(cloud) == ["ModifySecurityGroupRules", "CreateTags"]
 
 
-def test_one_call_marks_the_rules_of_all_groups(cloud, group, replace):
-    """Groups whose rules were changed alike are marked by one call."""
-    for number in range(1, 6):
-        group(SSH, number=number)
-    cloud.calls.clear()
-    replace(authorized=["198.18.7.0/24"])
-    assert calls(cloud) == ["ModifySecurityGroupRules"] * 5 + ["CreateTags"]
+def test_a_run_that_is_stopped_tells_and_can_be_undone(cloud, group, replace):
+    """If somebody stops the run, each group that was changed by then bears its trace, and is told of."""
+    ids = [group(SSH, number=number) for number in range(1, 6)]
+    stopped = []
+
+    def stop(**_):
+        stopped.append(1)
+        if len(stopped) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace({"ModifySecurityGroupRules": stop}, authorized=["198.18.7.0/24"])
+    traces = [trace_of(rule) for group_id in ids for rule in rules_of(cloud, group_id).values()]
+    traced = {group_id for group_id, trace in zip(ids, traces, strict=True) if trace}
+    assert len(traced) == 3
+    (message,) = messages(cloud)
+    assert {resource["GroupId"] for resource in message["resources"]} == traced
 
 
 def test_a_rule_that_is_gone_costs_no_other_its_trace(cloud, group, replace):
@@ -331,8 +341,8 @@ def test_records(cloud, group, replace, restore):
     replace()
     records = restore()
     assert [(r["how"], r["ports"], r["was"], r["now"], r["description"]) for r in records] == [
-        ("restored", "22", "198.18.7.0/24", "0.0.0.0/0", "ssh"),
         ("restored", "443", None, "::/0", "web"),
+        ("restored", "22", "198.18.7.0/24", "0.0.0.0/0", "ssh"),
         ("removed", "22", "198.18.8.0/24", None, "ssh"),
     ]
     assert {record["account"] for record in records} == {ACCOUNT}
@@ -383,8 +393,8 @@ def test_order(cloud, group, replace, restore):
     restore()
     assert calls(cloud) == [
         "CreateTags",
-        "ModifySecurityGroupRules",
         "AuthorizeSecurityGroupIngress",
+        "ModifySecurityGroupRules",
         "RevokeSecurityGroupIngress",
         "DeleteTags",
     ]

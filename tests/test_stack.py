@@ -274,9 +274,12 @@ def test_several_regions_by_the_readme(cloud):
 
 def test_the_readmes_other_commands():
     """What else the README has people type is there, with the options that it names."""
-    assert shlex.split("c7n-org validate --per-account -c mode/accounts.yml") == commands()[-3][:5]
+    assert shlex.split("c7n-org validate --per-account -c mode/accounts.yml") == commands()[-5][:5]
     assert {command[0] for command in commands()} == {"aws", "python3", "custodian", "python", "c7n-org"}
-    *_, redrive = commands()
+    *_, delete_rule, delete_function, redrive = commands()
+    assert delete_rule[:3] == ["aws", "configservice", "delete-config-rule"]
+    assert delete_function[:3] == ["aws", "lambda", "delete-function"]
+    assert delete_rule[-1] == delete_function[-1] == "custodian-open-ingress"
     boto3.client("sqs").meta.service_model.operation_model("StartMessageMoveTask")
     assert redrive[:4] == ["aws", "sqs", "start-message-move-task", "--source-arn"]
     alarms_told = set(re.findall(r"`(custodian-[a-z-]+)`", README.read_text().rpartition("### When an alarm rings")[2]))

@@ -91,6 +91,9 @@ class IngressAction(EventAction):
         """
         raise NotImplementedError
 
+    def finish(self, outcome: Outcome) -> None:
+        """Do what comes after the changes to a group, be they all that were to be made or not."""
+
     def no_room(self, result: NoRoom) -> str:
         """Say which source is missing now, and what to do about it."""
         raise NotImplementedError
@@ -128,10 +131,14 @@ class IngressAction(EventAction):
         )
 
         outcomes: list[Outcome] = []
-        for number, batch in enumerate(chunks(resources, GROUPS_A_CALL)):
-            outcomes += self.process_batch(batch)
-            looked_at = number * GROUPS_A_CALL + len(batch)
-            self.log.info("%s: looked at %d of %d groups", self.type, looked_at, len(resources))
+        try:
+            for number, batch in enumerate(chunks(resources, GROUPS_A_CALL)):
+                self.process_batch(batch, outcomes)
+                looked_at = number * GROUPS_A_CALL + len(batch)
+                self.log.info("%s: looked at %d of %d groups", self.type, looked_at, len(resources))
+        except BaseException:  # somebody stops the run: what it has done by then is told all the same
+            self.tell([outcome for outcome in outcomes if outcome.worth_telling])
+            raise
         self.annotate(resources, outcomes)
         failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
         failures += self.tell([outcome for outcome in outcomes if outcome.worth_telling])
@@ -142,28 +149,31 @@ class IngressAction(EventAction):
             raise PolicyExecutionError(f"{self.type}: {failures[0]}{more}")
         return [record for outcome in outcomes for record in outcome.records]
 
-    def process_batch(self, batch: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    def process_batch(self, batch: Sequence[Mapping[str, Any]], outcomes: list[Outcome]) -> None:
         """Read up to 200 groups at once, and change the rules of those that still match."""
         try:
             readings = self.live.matching([group["GroupId"] for group in batch], self.event)
         except Exception as error:  # the other batches must still be done; told and raised at the end
             self.log.exception("%s: %d groups could not be read", self.type, len(batch))
-            return [Outcome(group, failures=[f"could not be read: {error}"]) for group in batch]
-        return [self.process_group(reading) for reading in readings]
+            outcomes += [Outcome(group, failures=[f"could not be read: {error}"]) for group in batch]
+            return
+        for reading in readings:
+            outcomes.append(Outcome(reading.group))
+            self.process_group(reading, outcomes[-1])
 
-    def process_group(self, reading: Reading) -> Outcome:
+    def process_group(self, reading: Reading, outcome: Outcome) -> None:
         """Change the rules of one group."""
-        outcome = Outcome(reading.group)
         owner = reading.group["OwnerId"]
         if owner != self.manager.config.account_id:
             outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
-            return outcome
+            return
         try:
             self.settle(reading, outcome)
         except Exception as error:  # the other groups must still be done; told and raised at the end
             self.log.exception("%s: %s failed", self.type, reading.group["GroupId"])
             outcome.failures.append(str(error))
-        return outcome
+        finally:
+            self.finish(outcome)
 
     def settle(self, reading: Reading, outcome: Outcome) -> None:
         """Plan and apply until the group is as it should be, or has changed under our hands too often."""

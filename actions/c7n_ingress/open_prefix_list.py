@@ -27,7 +27,8 @@ PAGE_SIZE = 100
 AWS = "AWS"
 """The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
 
-NOT_THERE = "InvalidPrefixListID.NotFound"
+UNREADABLE = frozenset({"InvalidPrefixListID.NotFound", "UnauthorizedOperation"})
+"""What EC2 says of a list that nobody here can read, be it for now or for good: that one list is told of."""
 
 PRIVATE_V6 = IPv6Network("fc00::/7")
 
@@ -128,7 +129,7 @@ def _family_if_open(client: Any, shape: Mapping[str, Any]) -> dict[str, str | No
     try:
         entries = list(pages(client, "get_managed_prefix_list_entries", "Entries", PAGE_SIZE, PrefixListId=list_id))
     except ClientError as error:
-        if error.response["Error"]["Code"] != NOT_THERE:
+        if error.response["Error"]["Code"] not in UNREADABLE:
             raise
         return {list_id: None}
     return {list_id: shape["AddressFamily"]} if are_open([entry["Cidr"] for entry in entries]) else {}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from c7n.exceptions import PolicyExecutionError
@@ -22,7 +20,7 @@ from c7n_ingress.live import Reading
 from c7n_ingress.outcome import REPLACED, Outcome
 from c7n_ingress.plan import Network, Plan, Replacement, plan
 from c7n_ingress.rules import text_of
-from c7n_ingress.trace import Author, Tags, revoked
+from c7n_ingress.trace import Tags, revoked
 
 FINDERS = frozenset({"ingress", "open-prefix-list"})
 """The filters that annotate the rules that they match."""
@@ -178,48 +176,35 @@ class ReplaceIngress(IngressAction):
             "authorize fewer networks, or have the quota 'Inbound or outbound rules per security group' raised"
         )
 
-    def process_batch(self, batch: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-        """Replace the rules of up to 200 groups, and leave the trace of it; what was added bears its own by then."""
-        outcomes = super().process_batch(batch)
+    def finish(self, outcome: Outcome) -> None:
+        """Leave the trace of what was changed, group by group; what was added bears its own since it was."""
         author = self.applier.author
-        if author and not self.preview:
-            self.trace_modified(author, outcomes)
-            for outcome in outcomes:
-                self.trace_revoked(outcome)
-        return outcomes
-
-    def trace_modified(self, author: Author, outcomes: Sequence[Outcome]) -> None:
-        """Mark the rules that became others, those of all groups together that get the same tags."""
-        author = author._replace(clock=cache(author.clock))  # one time for all
-        alike: dict[tuple[tuple[str, str], ...], list[tuple[Outcome, list[str]]]] = defaultdict(list)
-        for outcome in outcomes:
-            modified = [Replacement(c.rule, c.now) for c in outcome.changes if c.how == "modified" and c.now]
-            for ids, tags in author.replaced(modified):
-                alike[tuple(tags.items())].append((outcome, ids))
-        for shared, marked in alike.items():
-            ids = [rule_id for _, rule_ids in marked for rule_id in rule_ids]
-            self.tag(ids, dict(shared), [outcome for outcome, _ in marked])
+        if not author or self.preview:
+            return
+        modified = [Replacement(c.rule, c.now) for c in outcome.changes if c.how == "modified" and c.now]
+        for ids, tags in author.replaced(modified):
+            self.tag(ids, tags, outcome)
+        self.trace_revoked(outcome)
 
     def trace_revoked(self, outcome: Outcome) -> None:
         """Mark a group whose rules were revoked."""
         present = [tag["Key"] for tag in outcome.group.get("Tags", [])]
         tags, crowded = revoked((c.rule for c in outcome.changes if c.how == "revoked"), present)
         if tags:
-            self.tag([outcome.group["GroupId"]], tags, [outcome])
+            self.tag([outcome.group["GroupId"]], tags, outcome)
         outcome.failures += [
             f"{text_of(rule.match)} was revoked, but its trace found no room among the group's tags: restore-ingress "
             f"cannot bring it back{f', description {rule.description!r}' if rule.description else ''}"
             for rule in crowded
         ]
 
-    def tag(self, ids: list[str], tags: Tags, outcomes: Sequence[Outcome]) -> None:
+    def tag(self, ids: list[str], tags: Tags, outcome: Outcome) -> None:
         """Set tags. What cannot be marked has been closed all the same."""
         try:
             self.applier.tag(ids, tags)
         except Exception as error:  # told and raised at the end, as any failure
             self.log.exception("replace-ingress: the trace could not be left on %s", ", ".join(ids))
-            for outcome in outcomes:
-                outcome.failures.append(f"was changed, but bears no trace of it for restore-ingress: {error}")
+            outcome.failures.append(f"was changed, but bears no trace of it for restore-ingress: {error}")
 
 
 @contextmanager

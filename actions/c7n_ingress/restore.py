@@ -67,6 +67,8 @@ class RestoreIngress(IngressAction):
         todo = restoration(reading.rules, tags)
         outcome.left = todo.left
         if todo.is_empty:
+            if not outcome.records:
+                self.log.warning("restore-ingress: %s bears no trace of a change to undo", outcome.group["GroupId"])
             return True
         if not self.preview:
             self.exempt(outcome, tags.get(EXEMPTION))

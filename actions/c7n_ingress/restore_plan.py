@@ -18,9 +18,9 @@ class Restoration(NamedTuple):
     """What is to be done to one group, and what of its trace has served when that is done."""
 
     turn: Plan = Plan()
-    """Rules that become again what they were; first, so that nothing stands in the way of what else comes back."""
+    """What was revoked comes back, then rules become again what they were, so that nobody is locked out in between."""
     follow: Plan = Plan()
-    """What was revoked comes back, then what was added goes."""
+    """What was revoked comes back for which something stood in the way until then; then what was added goes."""
     rules: Sequence[Rule] = ()
     """Rules whose trace has served."""
     revoked: Sequence[Rule] = ()
@@ -57,7 +57,8 @@ class _Planner:
     """Takes one trace after another, and gathers what is to be done."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self.standing = {rule.match for rule in rules}
+        self.before = {rule.match for rule in rules}
+        self.standing = set(self.before)
         self.replaced: list[tuple[Rule, Trace]] = []
         self.added: list[tuple[Rule, Trace]] = []
         self.back: list[Match] = []
@@ -130,9 +131,11 @@ class _Planner:
 
     def restoration(self) -> Restoration:
         """Give what has been gathered."""
+        at_once = [each for each in self.authorize if each.rule.match not in self.before]
+        later = [each for each in self.authorize if each.rule.match in self.before]
         return Restoration(
-            Plan(modify=self.modify),
-            Plan(authorize=self.authorize, revoke=self.revoke),
+            Plan(authorize=at_once, modify=self.modify),
+            Plan(authorize=later, revoke=self.revoke),
             self.rules,
             self.revoked,
             self.left,
