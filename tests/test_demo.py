@@ -62,7 +62,7 @@ def test_sample_shows_an_undo(sample):
     assert "custodian run undid it for sg-0e91b5c3a7d402f68: policies/restore-ingress.yml" in done.stdout
     log = (folder / ".local" / "run" / "custodian.log").read_text(encoding="utf-8")
     records = [json.loads(line[line.index("{") :]) for line in log.splitlines() if '"how": "restored"' in line]
-    assert [(record["was"], record["now"]) for record in records] == [("2001:2:0:7::/64", "::/0"), (None, "0.0.0.0/0")]
+    assert [(record["was"], record["now"]) for record in records] == [(None, "0.0.0.0/0"), ("2001:2:0:7::/64", "::/0")]
 
 
 def test_sample_leaves_its_files(sample):
