@@ -1,7 +1,6 @@
 import base64
 import itertools
 import json
-import os
 import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,7 @@ from mode.mailer import preview
 RULE = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
-ITEMS = int(os.environ.get("C7N_INGRESS_ITEMS", "40"))
-"""How many items come in at once. The full test takes minutes: C7N_INGRESS_ITEMS=1000 pytest -k many_items."""
-PROCESSES = 20 if ITEMS >= 1000 else 4
+ITEMS, PROCESSES = 1000, 20
 
 
 @pytest.fixture(scope="module")
