@@ -11,7 +11,6 @@ from embedded import (
     custodian,
     ec2_client,
     edited,
-    group_of,
     load,
     made_changes,
     make_queue,
@@ -30,19 +29,6 @@ SSH = {"protocol": "tcp", "ports": 22, "source": OPEN_LIST, "description": "ssh"
 FINDER = {"type": "open-prefix-list"}
 READS = ["DescribeManagedPrefixLists", "GetManagedPrefixListEntries"]
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
-
-
-@pytest.fixture
-def group(cloud):
-    """Put a group with given rules into EC2, and give its id."""
-
-    def put(*ingress, number=1):
-        shape = group_of({"name": f"group {number}", "ingress": ingress}, number)
-        load([shape])
-        return shape["GroupId"]
-
-    make_queue(cloud)
-    return put
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from embedded import (
     NOTIFY,
     OPEN,
     act,
-    group_of,
-    load,
     made_changes,
     make_queue,
     messages,
@@ -27,19 +25,6 @@ TWIN = {**SSH, "source": "198.18.7.0/24", "description": "twin"}
 def no_waiting(monkeypatch):
     """Look at a group again at once."""
     monkeypatch.setattr("c7n_ingress.action.time.sleep", lambda _seconds: None)
-
-
-@pytest.fixture
-def group(cloud):
-    """Put a group with given rules into EC2, and give its id."""
-
-    def put(*ingress, number=1, **more):
-        shape = {**group_of({"name": f"group {number}", "ingress": ingress}, number), **more}
-        load([shape])
-        return shape["GroupId"]
-
-    make_queue(cloud)
-    return put
 
 
 @pytest.fixture

@@ -41,19 +41,6 @@ def no_waiting(monkeypatch):
 
 
 @pytest.fixture
-def group(cloud):
-    """Put a group with given rules into EC2, and give its id."""
-
-    def put(*ingress, number=1, **more):
-        shape = {**group_of({"name": f"group {number}", "ingress": ingress}, number), **more}
-        load([shape])
-        return shape["GroupId"]
-
-    make_queue(cloud)
-    return put
-
-
-@pytest.fixture
 def replace(cloud, tmp_path):
     """Close all groups, and give the records; what is told of it is not of interest."""
 
