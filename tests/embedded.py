@@ -200,7 +200,7 @@ def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
 
 def records(log):
     """Give the records among a run's log lines."""
-    lines = (line.partition("custodian.actions:INFO ")[2] for line in log.splitlines())
+    lines = (line.partition("custodian.journal:INFO ")[2] for line in log.splitlines())
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 

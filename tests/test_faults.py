@@ -47,7 +47,7 @@ def aws(cloud, failing_aws):
 def run(cloud, aws, tmp_path, caplog, monkeypatch):
     """Run the action in this process; neither botocore nor Cloud Custodian waits before it tries again."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    caplog.set_level(logging.INFO, "custodian.actions")
+    caplog.set_level(logging.INFO, "custodian.journal")
     return lambda: Run(cloud, aws, tmp_path, caplog)
 
 

@@ -1,4 +1,5 @@
 import logging
+import uuid
 
 import pytest
 from botocore.exceptions import ClientError
@@ -24,7 +25,7 @@ TWIN = {**SSH, "source": "198.18.7.0/24", "description": "twin"}
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Look at a group again at once."""
-    monkeypatch.setattr("c7n_ingress.action.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("c7n_ingress.aws.run.time.sleep", lambda _seconds: None)
 
 
 @pytest.fixture
@@ -71,7 +72,9 @@ def test_a_record_says_all(cloud, group, replace):
     (rule_id,) = rules_of(cloud, group_id)
     record = replace(authorized=["198.18.7.0/24"])[0]
     assert record.pop("time").endswith("Z")
+    assert uuid.UUID(record.pop("run"))
     assert record == {
+        "v": 1,
         "account": ACCOUNT,
         "region": "us-east-1",
         "vpc": "vpc-0f00000000000001",
@@ -80,6 +83,7 @@ def test_a_record_says_all(cloud, group, replace):
         "rule": rule_id,
         "protocol": "tcp",
         "ports": "22",
+        "traffic": {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22},
         "was": "0.0.0.0/0",
         "now": "198.18.7.0/24",
         "description": "ssh",
@@ -93,6 +97,9 @@ def test_a_message_says_what_changed(cloud, group, replace):
     group_id = group(SSH, GroupName="<b>web</b>", Tags=[{"Key": "owner", "Value": "web"}])
     records = replace()
     (message,) = messages(cloud)
+    look, do = message["resources"][0].pop("c7n:undo-ingress")
+    assert f'"run": "{records[0]["run"]}"' in look
+    assert (look.count('"preview": true'), do.count('"preview": false')) == (1, 1)
     assert message["resources"] == [
         {
             "GroupId": group_id,
@@ -113,19 +120,22 @@ def test_nothing_is_told_of_nothing(cloud, group, replace):
     assert messages(cloud) == []
 
 
-def test_hundreds_of_groups_fit_into_one_message(cloud, group, replace):
-    """Three hundred groups are told of in one message."""
+def test_many_groups_are_told_of_in_few_messages(cloud, group, replace):
+    """Three hundred groups are told of in three messages at most, each of them once."""
     for number in range(1, 301):
         group(SSH, number=number)
     replace(authorized=["198.18.7.0/24"])
-    assert len(told(cloud)) == 300
+    sent = messages(cloud)
+    assert len(sent) <= 3
+    assert len({resource["GroupId"] for message in sent for resource in message["resources"]}) == 300
+    assert sum(len(message["resources"]) for message in sent) == 300
 
 
 def test_a_message_that_cannot_be_sent(cloud, group, replace, caplog):
     """If the message cannot be sent, the group is closed all the same, the log has the records, and the run fails."""
     group_id = group(SSH)
     cloud.session().client("sqs").delete_queue(QueueUrl=make_queue(cloud))
-    caplog.set_level(logging.INFO, "custodian.actions")
+    caplog.set_level(logging.INFO, "custodian.journal")
     with pytest.raises(PolicyExecutionError, match="the notification could not be sent"):
         replace(authorized=["198.18.7.0/24"])
     assert sources(cloud, group_id) == ["198.18.7.0/24"]
@@ -169,14 +179,15 @@ def test_authorize_comes_first_and_revoke_last(cloud, group, replace):
     ]
 
 
-def test_groups_are_read_two_hundred_at_a_time(cloud, group, replace):
-    """Beyond c7n's own listing, two hundred groups cost one describe of groups and one of rules."""
+def test_groups_are_read_in_lots(cloud, group, replace, monkeypatch):
+    """However many groups there are, they are read many at a time: twenty, then twice as many, and so on to 200."""
+    monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", 60)
     for number in range(1, 202):
         group(SSH, number=number)
     replace(authorized=["198.18.7.0/24"])
     actions = [call.action for call in cloud.calls]
-    assert actions.count("DescribeSecurityGroups") == 1 + 2
-    assert actions.count("DescribeSecurityGroupRules") == 2
+    assert actions.count("DescribeSecurityGroups") == 1 + 4
+    assert actions.count("DescribeSecurityGroupRules") == 4
 
 
 # -- what is true now

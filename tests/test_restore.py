@@ -25,7 +25,7 @@ from embedded import (
     wanted_shape,
 )
 
-from c7n_ingress.restore_plan import exemption
+from c7n_ingress.decide.undo import exemption
 
 CASES = cases("restore-ingress")
 AUTHORIZED = CASES["authorized"]
@@ -37,7 +37,7 @@ TRACE = {"c7n-ingress:was", "c7n-ingress:now", "c7n-ingress:at", "c7n-ingress:by
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Look at a group again at once."""
-    monkeypatch.setattr("c7n_ingress.action.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("c7n_ingress.aws.run.time.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ class AfterVpc:
 
         def exec_and_register(module):  # type: ignore[no-untyped-def]
             exec_module(module)
-            import c7n_ingress.open_prefix_list  # noqa: PLC0415
+            import c7n_ingress.named  # noqa: PLC0415
+            import c7n_ingress.open_ingress  # noqa: PLC0415
             import c7n_ingress.replace  # noqa: PLC0415
             import c7n_ingress.restore  # noqa: F401, PLC0415
 

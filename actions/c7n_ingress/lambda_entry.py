@@ -23,6 +23,7 @@ import gc
 import json
 import logging
 import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,13 @@ from c7n.resources.aws import AWS
 from c7n.structure import StructureParser
 from c7n.utils import format_event
 
-import c7n_ingress.open_prefix_list
+import c7n_ingress.named
+import c7n_ingress.open_ingress
 import c7n_ingress.replace
-import c7n_ingress.restore  # noqa: F401 - importing them registers filter and actions
-from c7n_ingress.events import check_config_event
+import c7n_ingress.restore  # noqa: F401 - importing them registers filters and actions
+from c7n_ingress.aws import journal
+from c7n_ingress.aws.apply import ONCE
+from c7n_ingress.decide.events import check_config_event
 
 log = logging.getLogger("custodian.lambda")
 
@@ -149,20 +153,39 @@ class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
 
     def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """Give the service's client, which may have been used before."""
+        if kwargs == {"config": ONCE}:
+            return writer(self)
         client = super().client(service_name, region_name, *args, **kwargs)
         if service_name == "iam" and "list_account_aliases" not in vars(client):
             client.list_account_aliases = cache(client.list_account_aliases)
         return client
 
 
+@cache
+def writer(session: Session) -> Any:
+    """Give the client of EC2 that changes groups, which c7n would make anew for each event."""
+    return super(Session, session).client("ec2", config=ONCE)
+
+
+def write_records_alone() -> None:
+    """Have each record be a line of its own in the function's log: a filter pattern matches lines that are JSON."""
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    journal.log.addHandler(lines)
+    journal.log.propagate = False
+
+
 def warm_up() -> None:
     """Make the client that takes longest, and have the garbage collector pass over all that is there by now."""
     sessions = KeptSessions(os.environ["AWS_REGION"])
     sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
-    sessions().client("ec2")
+    session = sessions()
+    session.client("ec2")
+    session.client("ec2", config=ONCE)
     gc.freeze()
 
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    write_records_alone()
     warm_up()
 gc.enable()

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from c7n.exceptions import PolicyExecutionError
+from c7n.actions import EventAction
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.action import LOOKS, NOTIFY_SCHEMA, IngressAction
-from c7n_ingress.apply import NoRoom
-from c7n_ingress.authorized import PLACEHOLDER, documentation, missing_versions, parse_list, refuse_documentation
-from c7n_ingress.checks import check_filters
-from c7n_ingress.live import Reading
-from c7n_ingress.outcome import REPLACED, Outcome
-from c7n_ingress.plan import Network, Plan, Replacement, plan
-from c7n_ingress.rules import text_of
-from c7n_ingress.trace import Tags, revoked
+from c7n_ingress.aws import tell
+from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.run import Job, run
+from c7n_ingress.decide.authorized import (
+    PLACEHOLDER,
+    documentation,
+    missing_versions,
+    parse_list,
+    refuse_documentation,
+)
+from c7n_ingress.decide.checks import check_filters, check_notify
+from c7n_ingress.decide.message import REPLACED
+from c7n_ingress.decide.plan import Plan, replacement
+from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import Network, permission, text_of
 
-FINDERS = frozenset({"ingress", "open-prefix-list"})
+FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
 
 FETCH_TIMEOUT = 30
@@ -30,26 +39,24 @@ FETCH_TIMEOUT = 30
 
 
 @SecurityGroup.action_registry.register("replace-ingress")
-class ReplaceIngress(IngressAction):
+class ReplaceIngress(EventAction):
     """Put authorized networks in the place of the ingress rules that the policy's ``ingress`` filter matched.
 
     An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: its id, its
     tags and its description stay. Each further network gets a rule beside it. Where all of them stand already, or no
-    network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they are.
-    A rule whose prefix list ``open-prefix-list`` matched cannot become one for a network: it is revoked once these have
-    rules of their own.
+    network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they are,
+    and so does one that every authorized network is wider than: that is a failure, and told. A rule whose prefix list
+    ``open-ingress`` matched cannot become one for a network: it is revoked once these have rules of their own.
 
-    The group is read and filtered again just before, so that what has been closed or exempted in the meantime is left
-    alone. What changed and what failed is logged, one JSON record a line, and told by ``notify``, which takes the keys
-    of c7n's own ``notify`` action. If a group failed, the others are done all the same, and the action raises at the
-    end.
+    Each group is read and filtered again within a second before it is changed, so that what has been closed, changed or
+    exempted in the meantime is left alone. What changed and what failed is logged, one JSON record a line, and told by
+    ``notify``, which takes the keys of c7n's own ``notify`` action. If a group failed, the others are done all the
+    same, and the action raises at the end. The records are what ``restore-ingress`` undoes changes from.
 
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
-    ``vars``. ``authorized-from`` takes the list from S3 or HTTP, as c7n's ``value_from`` does. ``preview: true`` tells
+    ``vars``. ``authorized-from`` takes the list from S3 or HTTPS, as c7n's ``value_from`` does. ``at-most`` is how many
+    groups may be changed in one run; the worst are, the others are told of, and the run fails. ``preview: true`` tells
     what would change, and changes nothing.
-
-    What was changed bears its trace, tags that begin with ``c7n-ingress:``, from which ``restore-ingress`` can undo it:
-    on the rule, or on the group for a rule that was revoked. ``trace: false`` leaves none.
 
     :example:
 
@@ -76,24 +83,38 @@ class ReplaceIngress(IngressAction):
         **{
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
             "authorized-from": ValuesFrom.schema,
+            "at-most": {"type": "integer", "minimum": 1},
             "preview": {"type": "boolean"},
-            "trace": {"type": "boolean"},
-            "notify": NOTIFY_SCHEMA,
+            "notify": tell.SCHEMA,
         },
     )
-    deed = REPLACED
+    permissions = (
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSecurityGroupRules",
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:ModifySecurityGroupRules",
+        "ec2:RevokeSecurityGroupIngress",
+    )
 
-    @property
-    def trace(self) -> bool:
-        """Whether what is done to rules leaves its trace in tags."""
-        return bool(self.data.get("trace", True))
+    def get_permissions(self) -> tuple[str, ...]:
+        """Give what the action needs, its notification included."""
+        return self.permissions + (tell.notifier(self).get_permissions() if "notify" in self.data else ())
 
     # -- before anything runs
 
-    def check(self) -> None:
-        """Refuse a policy that could lock people out, let the internet in, or touch rules it did not mean to."""
-        self.check_authorized()
-        check_filters(self.manager.filters, FINDERS)
+    def validate(self) -> None:
+        """Refuse a policy that could lock people out, let the internet in, or touch rules it did not mean to.
+
+        :raises PolicyValidationError: names the value and the mend.
+        """
+        try:
+            self.check_authorized()
+            check_filters(self.manager.data.get("filters", []), FINDERS)
+            if "notify" in self.data:
+                check_notify(self.data["notify"])
+                tell.notifier(self).validate()
+        except ValueError as error:
+            raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
 
     def check_authorized(self) -> None:
         """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
@@ -102,7 +123,7 @@ class ReplaceIngress(IngressAction):
                 "give the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
             )
         if "authorized-from" in self.data:
-            self.validate_source(self.data["authorized-from"])
+            check_source(self.data["authorized-from"], in_lambda="mode" in self.manager.data)
             return
         authorized = self.data["authorized"]
         if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
@@ -113,21 +134,24 @@ class ReplaceIngress(IngressAction):
         for version in missing_versions(networks):
             self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
 
-    def validate_source(self, source: Mapping[str, Any]) -> None:
-        """Check what can be told of `authorized-from` before it is read."""
-        url = source["url"]
-        if url.startswith("file:") and "mode" in self.manager.data:
-            raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
-        if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
-            raise ValueError(
-                f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json"
-            )
-
     # -- the run
 
-    def prepare(self) -> None:
-        """Get the authorized networks, before anything is changed."""
-        self.authorized = self.authorized_networks()
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
+        """Replace the matched rules of each group, and tell what changed and what failed.
+
+        :returns: the records of all changes.
+        :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then.
+        """
+        try:
+            authorized = self.authorized_networks()
+        except PolicyExecutionError:
+            tell.tell_config(self.manager, event)
+            raise
+
+        def plan(reading: Reading) -> Plan:
+            return replacement(reading.rules, reading.matches, authorized, reading.prefix_lists)
+
+        return run(Job(self, REPLACED, plan, no_room, at_most=self.data.get("at-most")), resources, event)
 
     def authorized_networks(self) -> list[Network]:
         """Give the authorized networks in order of preference, those from elsewhere by family and address.
@@ -136,7 +160,7 @@ class ReplaceIngress(IngressAction):
         """
         try:
             networks = parse_list(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
-            if not self.preview:
+            if not self.data.get("preview"):
                 refuse_documentation(networks)
         except ValueError as error:
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
@@ -156,55 +180,19 @@ class ReplaceIngress(IngressAction):
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
         return sorted(networks, key=lambda network: (network.version, network))
 
-    def attempt(self, reading: Reading, outcome: Outcome) -> bool:
-        """Replace the matched rules of one group."""
-        todo = plan(reading.rules, reading.matches, self.authorized, reading.prefix_lists)
-        settled = self.apply(todo, outcome)
-        outcome.undone = left_undone(todo, settled=settled)
-        outcome.left = [
-            f"{text_of(rule.match)}: that prefix list cannot be read, so nobody knows whether it is open: have its "
-            "owner share it with this account again, or revoke the rule"
-            for rule in todo.unreadable
-        ]
-        return settled and not todo.missing
 
-    def no_room(self, result: NoRoom) -> str:
-        """Say which network is missing now, and what to do about it."""
-        rule, network = result.replacement
-        return (
-            f"{network} found no room on {text_of(rule.match)}: the group has as many rules as EC2 allows; "
-            "authorize fewer networks, or have the quota 'Inbound or outbound rules per security group' raised"
-        )
+def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:
+    """Check what can be told of ``authorized-from`` before it is read.
 
-    def finish(self, outcome: Outcome) -> None:
-        """Leave the trace of what was changed, group by group; what was added bears its own since it was."""
-        author = self.applier.author
-        if not author or self.preview:
-            return
-        modified = [Replacement(c.rule, c.now) for c in outcome.changes if c.how == "modified" and c.now]
-        for ids, tags in author.replaced(modified):
-            self.tag(ids, tags, outcome)
-        self.trace_revoked(outcome)
-
-    def trace_revoked(self, outcome: Outcome) -> None:
-        """Mark a group whose rules were revoked."""
-        present = [tag["Key"] for tag in outcome.group.get("Tags", [])]
-        tags, crowded = revoked((c.rule for c in outcome.changes if c.how == "revoked"), present)
-        if tags:
-            self.tag([outcome.group["GroupId"]], tags, outcome)
-        outcome.failures += [
-            f"{text_of(rule.match)} was revoked, but its trace found no room among the group's tags: restore-ingress "
-            f"cannot bring it back{f', description {rule.description!r}' if rule.description else ''}"
-            for rule in crowded
-        ]
-
-    def tag(self, ids: list[str], tags: Tags, outcome: Outcome) -> None:
-        """Set tags. What cannot be marked has been closed all the same."""
-        try:
-            self.applier.tag(ids, tags)
-        except Exception as error:  # told and raised at the end, as any failure
-            self.log.exception("replace-ingress: the trace could not be left on %s", ", ".join(ids))
-            outcome.failures.append(f"was changed, but bears no trace of it for restore-ingress: {error}")
+    :raises ValueError: names the value and the mend.
+    """
+    url = source["url"]
+    if url.startswith("file:") and in_lambda:
+        raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
+    if url.startswith("http:"):
+        raise ValueError(f"authorized-from {url!r}: whoever is on the way could write the list; use https or S3")
+    if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
+        raise ValueError(f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json")
 
 
 @contextmanager
@@ -218,13 +206,15 @@ def socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def left_undone(todo: Plan, *, settled: bool) -> list[str]:
-    """Say what of the last plan could not be done."""
-    failures = [f"{text_of(match)} matched, but EC2 lists no such rule" for match in todo.missing]
-    failures += [
-        f"{text_of(rule.match)}: no network can take the place of a reference; narrow the filter by Cidr or CidrV6"
-        for rule in todo.references
-    ]
-    if not settled:
-        failures.append(f"was changed by somebody else {LOOKS} times while it was being replaced")
-    return failures
+def no_room(result: NoRoom, group_id: str) -> str:
+    """Say which network is missing now, and the two steps that add it once there is room.
+
+    Once closed the group no longer matches, so that no later run adds the network.
+    """
+    rule, network = result.replacement
+    request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
+    return (
+        f"{network} found no room on {text_of(rule.match)}: the group has as many rules as EC2 allows. Have the quota "
+        "'Inbound or outbound rules per security group' (L-0EA8095F) raised, or remove rules; then: aws ec2 "
+        f"authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"
+    )

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from typing import Any
 
+from c7n.actions import EventAction
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import type_schema
+from c7n.utils import local_session, type_schema
 
-from c7n_ingress.action import LOOKS, NOTIFY_SCHEMA, IngressAction
-from c7n_ingress.apply import NoRoom
-from c7n_ingress.live import Reading
-from c7n_ingress.outcome import RESTORED, Outcome
-from c7n_ingress.restore_plan import MOST_DAYS, Restoration, exemption, restoration
-from c7n_ingress.rules import text_of
-from c7n_ingress.trace import EXEMPTION, KEYS, revoked_key
+from c7n_ingress.aws import journal, tell
+from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.run import Job, run
+from c7n_ingress.decide.authorized import PLACEHOLDER
+from c7n_ingress.decide.checks import check_notify
+from c7n_ingress.decide.message import RESTORED, Outcome
+from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import text_of
+from c7n_ingress.decide.undo import MOST_DAYS, exemption, fold, restoration
+from c7n_ingress.replace import ReplaceIngress
+
+EXEMPTION = "open-ingress-until"
+"""The tag by which the policies know a group that is to be left alone until a day."""
+
+FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
+"""A value that ``--vars-file`` fills."""
 
 
 @SecurityGroup.action_registry.register("restore-ingress")
-class RestoreIngress(IngressAction):
-    """Undo what ``replace-ingress`` did to the groups, as the trace tells that it left in their tags.
+class RestoreIngress(EventAction):
+    """Undo what ``replace-ingress`` did to the groups, as its records tell.
+
+    ``from`` names the journal: the log groups of deployed policies, or the log of a local run by its URL (``file:`` or
+    ``s3:``); ``since`` and ``until`` in it bound the time (ISO 8601), and ``run`` names one run. Only records of this
+    account and region count, and only rules that still stand as they were left are turned back; all else is left alone,
+    and told.
 
     First, the groups are exempted for so many ``days``, 90 at most: tagged ``open-ingress-until`` with that day, or
     left with a later one that they have. Then the rules that were replaced become what they were, in place; those that
-    were revoked come back, with their description, though under a new id and without their tags; the networks that were
-    added go; and the trace is cleared. At no moment is less let in than before and after.
+    were revoked come back with their description and tags, though under a new id; last, the networks that were added
+    beside them go. At no moment is less let in than before and after.
 
-    A rule that somebody has changed since is left alone, and told of. ``preview: true`` tells what would change, and
-    changes nothing; ``notify`` is as for ``replace-ingress``.
+    It tells what would change, and changes nothing, but with ``preview: false``. ``notify`` is as for
+    ``replace-ingress``.
 
     :example:
 
@@ -35,11 +55,14 @@ class RestoreIngress(IngressAction):
         policies:
           - name: restore-ingress
             resource: aws.security-group
+            source: live
             filters:
-              - GroupId: sg-0123456789abcdef0
+              - {type: named, groups: [sg-0123456789abcdef0]}
             actions:
               - type: restore-ingress
+                from: {log-groups: [/aws/lambda/custodian-open-ingress], since: "2026-11-24T09:00:00Z"}
                 days: 30
+                preview: false
                 notify:
                   to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
                   template: open-ingress
@@ -48,55 +71,101 @@ class RestoreIngress(IngressAction):
 
     schema = type_schema(
         "restore-ingress",
-        required=["days"],
-        days={"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
-        preview={"type": "boolean"},
-        notify=NOTIFY_SCHEMA,
+        required=["from", "days"],
+        **{
+            "from": journal.SCHEMA,
+            "run": {"type": "string"},
+            "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
+            "preview": {"oneOf": [{"type": "boolean"}, FILLED]},
+            "notify": tell.SCHEMA,
+        },
     )
-    permissions = (*IngressAction.permissions, "ec2:DeleteTags")
-    deed = RESTORED
+    permissions = (*ReplaceIngress.permissions, "ec2:CreateTags", "logs:FilterLogEvents", "logs:DescribeLogGroups")
+    get_permissions = ReplaceIngress.get_permissions
 
-    def check(self) -> None:
-        """Refuse a policy that would open every group of an account again."""
-        if not self.manager.filters:
-            raise ValueError("the policy has no filter: name the groups that are to be restored, such as by GroupId")
+    def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
+        super().__init__({"preview": True, **(data or {})}, manager, log_dir)
 
-    def attempt(self, reading: Reading, outcome: Outcome) -> bool:
-        """Restore one group."""
-        tags = {tag["Key"]: tag["Value"] for tag in reading.group.get("Tags", [])}
-        todo = restoration(reading.rules, tags)
-        outcome.left = todo.left
-        if todo.is_empty:
-            if not outcome.records:
-                self.log.warning("restore-ingress: %s bears no trace of a change to undo", outcome.group["GroupId"])
-            return True
-        if not self.preview:
-            self.exempt(outcome, tags.get(EXEMPTION))
-        settled = self.apply(todo.turn, outcome) and self.apply(todo.follow, outcome)
-        outcome.undone = [] if settled else [f"was changed by somebody else {LOOKS} times while it was being restored"]
-        if settled and not self.preview:
-            self.clear(todo, outcome)
-        return settled
+    # -- before anything runs
 
-    def exempt(self, outcome: Outcome, present: str | None) -> None:
+    def validate(self) -> None:
+        """Refuse a policy that would open every group of an account again, or is not filled.
+
+        :raises PolicyValidationError: names the value and the mend.
+        """
+        try:
+            check_selection(self.manager.filters, self.data["from"])
+            if "notify" in self.data:
+                check_notify(self.data["notify"])
+                tell.notifier(self).validate()
+        except ValueError as error:
+            raise PolicyValidationError(f"policy {self.manager.data['name']}: restore-ingress: {error}") from None
+
+    # -- the run
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
+        """Restore each group, and tell what changed and what failed.
+
+        :returns: the records of all changes.
+        :raises PolicyExecutionError: the journal tells of nothing, a group failed, or nobody could be told; the other
+            groups are done by then.
+        """
+        place, run_id = self.data["from"], self.data.get("run")
+        for key in ("from", "run", "preview"):
+            if isinstance(value := self.data.get(key), str) and PLACEHOLDER.fullmatch(value):
+                raise PolicyExecutionError(
+                    f"restore-ingress changed nothing: {key} {value!r} was not filled: run the line of the message, "
+                    "whose --vars-file fills it, or write the value into the policy"
+                )
+        groups = [group["GroupId"] for group in resources]
+        span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))
+        found = journal.read(self.manager, place, span)
+
+        def plan(reading: Reading) -> Plan:
+            todo = restoration(reading.rules, fold(found.of(reading.group["GroupId"])))
+            return todo._replace(left=[*todo.left, *found.unreadable])
+
+        return run(Job(self, RESTORED, plan, no_room, before=self.exempt), resources, event)
+
+    def exempt(self, outcome: Outcome) -> None:
         """Have the policies leave the group alone: before anything is opened, or they would close it at once."""
+        present = {tag["Key"]: tag["Value"] for tag in outcome.group.get("Tags", [])}.get(EXEMPTION)
         until = exemption(datetime.now(timezone.utc).date(), self.data["days"], present)
-        if until != present:
-            self.applier.tag([outcome.group["GroupId"]], {EXEMPTION: until})
+        if until not in (present, outcome.until):
+            client = local_session(self.manager.session_factory).client("ec2")
+            tags = [{"Key": EXEMPTION, "Value": until}]
+            self.manager.retry(client.create_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
         outcome.until = until
 
-    def clear(self, todo: Restoration, outcome: Outcome) -> None:
-        """Remove the trace that has served, with one call; what found no room keeps its own for the next time."""
-        crowded = {addition.rule.match for addition in outcome.crowded}
-        back = [revoked_key(rule.match) for rule in todo.revoked if rule.match not in crowded]
-        rules = [rule.id for rule in todo.rules]
-        ids = [*rules, *([outcome.group["GroupId"]] if back else [])]
-        if ids:
-            self.applier.untag(ids, [*(KEYS if rules else ()), *back])
 
-    def no_room(self, result: NoRoom) -> str:
-        """Say which rule does not come back, and what to do about it."""
-        return (
-            f"{text_of(result.replacement.rule.match)} found no room: the group has as many rules as EC2 allows; "
-            "remove some, and restore it again"
-        )
+def check_selection(filters: Sequence[Any], place: Any) -> None:
+    """Refuse to restore whatever there is, and times that are none.
+
+    :raises ValueError: names the value and the mend.
+    """
+    if not filters:
+        raise ValueError("the policy has no filter: name the groups that are to be restored")
+    for name in ("since", "until") if isinstance(place, dict) else ():
+        time_from(place, name)
+
+
+def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
+    """Read a time, in UTC where it names no zone.
+
+    :raises ValueError: it is none.
+    """
+    if name not in place:
+        return None
+    try:
+        time = datetime.fromisoformat(place[name].replace("Z", "+00:00"))
+    except ValueError:
+        raise ValueError(f"{name} {place[name]!r} is no time: write one such as 2026-11-24T09:00:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def no_room(result: NoRoom, _group_id: str) -> str:
+    """Say which rule does not come back, and what to do about it."""
+    return (
+        f"{text_of(result.replacement.rule.match)} found no room: the group has as many rules as EC2 allows; "
+        "remove some, and restore it again"
+    )

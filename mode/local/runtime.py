@@ -40,6 +40,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moto.awslambda.models import lambda_backends
 
+from mode.local import logs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -164,12 +166,26 @@ class Sandbox:
         The function's time-out starts when its code is loaded, as in Lambda.
         """
         start = self._log.stat().st_size if self._log.exists() else 0
-        if self._api is None:
-            self._start()
-            self._answer("ready", INIT_TIMEOUT, start)
-        timeout = self._configuration["Timeout"]
-        self._api.events.put(Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout))
-        return json.loads(self._answer("response", timeout, start))
+        try:
+            if self._api is None:
+                self._start()
+                self._answer("ready", INIT_TIMEOUT, start)
+            timeout = self._configuration["Timeout"]
+            self._api.events.put(Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout))
+            return json.loads(self._answer("response", timeout, start))
+        finally:
+            self._send_log(start)
+
+    def _send_log(self, start: int) -> None:
+        """Send what was logged since to CloudWatch Logs."""
+        _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
+        lines = self._log_since(start).splitlines()
+        logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
+
+    def _log_since(self, start: int) -> str:
+        with self._log.open("rb") as file:
+            file.seek(start)
+            return file.read().decode(errors="replace")
 
     def stop(self) -> None:
         """End the process, as AWS does: without asking. The next event starts another."""
@@ -204,9 +220,7 @@ class Sandbox:
             return answer.body
         if answer.kind != "error":
             self.stop()
-        with self._log.open("rb") as file:
-            file.seek(start)
-            log = file.read().decode(errors="replace")
+        log = self._log_since(start)
         if answer.kind in LAMBDA_ERRORS:
             raise FunctionError(LAMBDA_ERRORS[answer.kind], answer.body.decode(), log)
         error = json.loads(answer.body)

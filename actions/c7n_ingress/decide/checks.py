@@ -1,46 +1,60 @@
-"""What a policy must be like before its rules may be replaced. Pure."""
+"""What a policy must be like before its rules may be replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from c7n.filters.core import BooleanGroupFilter, Not, Or
-
 MAX_SUBJECT = 99
 """SNS takes subjects of fewer than 100 characters (``Publish``, parameter ``Subject``)."""
+
+BLOCKS = ("and", "or", "not")
 
 
 def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     """See to it that what the policy's filters annotate is what they matched.
 
-    A group is annotated with the union of what all of these filters matched, those whose group then failed
-    another filter and those under ``not`` too. Only one such filter, or branches of one ``or``, say what they seem to.
+    Each of these filters annotates whatever it finds: though a neighbour in its `and` under an `or` then fails, though
+    it stands under `not`, and what several find is put together. Only one such filter that every group has to pass, or
+    the direct branches of one `or`, say what they seem to.
 
-    :param filters: the policy's parsed filters.
+    :param filters: the policy's filters, as they are written.
     :param finders: the types of the filters that annotate rules.
-    :raises ValueError: the policy has no such filter, one under ``not``, or several that are not branches of an ``or``.
+    :raises ValueError: the policy has no such filter, or one in another place.
     """
-    found = list(_parents(filters, finders, ()))
+    found = list(_paths(filters, finders, ()))
     kinds = " or ".join(map(repr, sorted(finders)))
     if not found:
         raise ValueError(f"the policy has no {kinds} filter: it says which rules are to be replaced")
-    if any(isinstance(parent, Not) for parents in found for parent in parents):
+    if any("not" in _blocks(path) for path in found):
         raise ValueError(f"an {kinds} filter stands under 'not': it would have the rules replaced that it excludes")
-    blocks = {id(parents[-1]) if parents else None for parents in found}
-    if len(found) > 1 and (len(blocks) > 1 or not (found[0] and isinstance(found[0][-1], Or))):
+    if any("or" in _blocks(path)[:-1] for path in found):
+        raise ValueError(
+            f"an {kinds} filter stands deeper than directly in an 'or': its rules would be replaced though another "
+            "filter of its branch fails; put what every group must be before the 'or', or write two policies"
+        )
+    if len(found) > 1 and (len(set(found)) > 1 or _blocks(found[0])[-1:] != ["or"]):
         raise ValueError(
             f"several {kinds} filters must be branches of one 'or': c7n would have the rules of each one replaced, "
             "though not all of them match"
         )
 
 
-def _parents(filters: Iterable[Any], finders: frozenset[str], above: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    for each in filters:
-        if isinstance(each, BooleanGroupFilter):
-            yield from _parents(each.filters, finders, (*above, each))
-        elif each.type in finders:
+def _paths(filters: Iterable[Any], finders: frozenset[str], above: tuple[tuple[str, int], ...]) -> Iterator[Any]:
+    """Give the blocks in which each finder stands, the outermost first."""
+    for number, each in enumerate(filters):
+        if isinstance(each, str):
+            kind, inner = each, None
+        else:
+            kind, inner = next(((block, each[block]) for block in BLOCKS if block in each), (each.get("type"), None))
+        if inner is not None:
+            yield from _paths(inner, finders, (*above, (kind, number)))
+        elif kind in finders:
             yield above
+
+
+def _blocks(path: Iterable[tuple[str, int]]) -> list[str]:
+    return [block for block, _ in path]
 
 
 def check_notify(notify: Mapping[str, Any]) -> None:

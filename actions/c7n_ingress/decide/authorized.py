@@ -1,4 +1,4 @@
-"""The authorized networks: read them, refuse what would lock people out or let the internet in. Pure."""
+"""The authorized networks: read them, refuse what would lock people out or let the internet in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from c7n_ingress.plan import Network
-
-WIDEST_PREFIX = {4: 8, 6: 16}
-"""The shortest prefix, by IP version, that does not count as open to the internet."""
+from c7n_ingress.decide.openness import WIDEST_PREFIX, are_open, is_open
+from c7n_ingress.decide.rules import Network
 
 DOCUMENTATION = tuple(
     ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
@@ -36,6 +34,11 @@ def parse_list(values: object) -> list[Network]:
     networks = list(dict.fromkeys(_network(value) for value in values if value != ""))
     if len(networks) > MOST_NETWORKS:
         raise ValueError(f"{len(networks)} networks, more than a security group can hold rules: {MOST_NETWORKS}")
+    if are_open(networks):
+        raise ValueError(
+            f"{len(networks)} networks that are open to the internet together, such as {networks[0]}: authorize no "
+            "more public addresses than a /8 holds (IPv6: a /16)"
+        )
     if not networks:
         raise ValueError("no network is authorized: name at least one CIDR, such as the one of your office or VPN")
     return networks
@@ -64,8 +67,8 @@ def _network(text: object) -> Network:
         raise ValueError(f"{shown} is an address: write '{network}' for this one address")
     if text.rpartition("/")[2] != str(network.prefixlen):
         raise ValueError(f"{shown} has no prefix length: write '{network}'")
-    widest = WIDEST_PREFIX[network.version]
-    if network.prefixlen < widest:
+    if is_open(network):
+        widest = WIDEST_PREFIX[network.version]
         raise ValueError(
             f"{shown} is itself open to the internet: IPv{network.version} networks may be /{widest} at most"
         )

@@ -1,4 +1,4 @@
-"""EC2's shapes of an ingress rule, made comparable with each other. Pure.
+"""Ingress rules, and EC2's shapes of them made comparable with each other.
 
 EC2 tells of the same rule in two shapes. ``DescribeSecurityGroups`` gives permissions, on which Cloud Custodian's
 filters work; ``DescribeSecurityGroupRules`` gives rules, which have ids. They differ in how they write "all ports".
@@ -6,18 +6,55 @@ filters work; ``DescribeSecurityGroupRules`` gives rules, which have ids. They d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network, ip_network
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, NamedTuple, TypeAlias
 
-from c7n_ingress.plan import Match, Rule, Source, Traffic
+Network: TypeAlias = IPv4Network | IPv6Network
+Source: TypeAlias = Network | str  # text: the id of a prefix list or of another group
 
 PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
+ICMP = frozenset({"icmp", "icmpv6"})
 
 FAMILY = "AddressFamily"
-"""EC2's name for a prefix list's IP version; the filter ``open-prefix-list`` notes it on the references it matches."""
+"""EC2's name for a prefix list's IP version; the filter ``open-ingress`` notes it on the references it matches."""
 VERSIONS = {"IPv4": 4, "IPv6": 6, None: None}
+
+
+class Traffic(NamedTuple):
+    """What a rule lets in: the protocol's name or number, and the ports (for ICMP the type and code), -1 for all."""
+
+    protocol: str
+    from_port: int
+    to_port: int
+
+
+class Match(NamedTuple):
+    """What a policy's filter found: traffic, and a source that it is open to. EC2 has one such rule a group at most."""
+
+    traffic: Traffic
+    source: Source
+
+
+class Rule(NamedTuple):
+    """An ingress rule as it stands in EC2."""
+
+    id: str
+    traffic: Traffic
+    source: Source
+    description: str | None
+    tags: tuple[tuple[str, str], ...] = ()
+    """Keys and values."""
+
+    @property
+    def match(self) -> Match:
+        """What makes the rule the only one of its kind in its group."""
+        return Match(self.traffic, self.source)
+
+
+# -- reading EC2's shapes
 
 
 def rule_from(shape: Mapping[str, Any]) -> Rule:
@@ -26,35 +63,41 @@ def rule_from(shape: Mapping[str, Any]) -> Rule:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
     """
     cidr = shape.get("CidrIpv4") or shape.get("CidrIpv6")
-    source = ip_network(cidr, strict=False) if cidr else shape.get("PrefixListId")
+    source = network(cidr) if cidr else shape.get("PrefixListId")
     source = source or shape["ReferencedGroupInfo"]["GroupId"]
     tags = tuple((tag["Key"], tag["Value"]) for tag in shape.get("Tags") or ())
     return Rule(shape["SecurityGroupRuleId"], traffic(shape), source, shape.get("Description"), tags)
 
 
-def matches_from(permissions: list[Mapping[str, Any]]) -> set[Match]:
-    """Read the permissions that Cloud Custodian's ``ingress`` filters annotated.
+def matches_from(permissions: Iterable[Mapping[str, Any]]) -> set[Match]:
+    """Read permissions, such as those that Cloud Custodian's ``ingress`` filters annotated.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
     """
     return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
 
 
-def prefix_lists_from(permissions: list[Mapping[str, Any]]) -> dict[str, int | None]:
-    """Read what ``open-prefix-list`` noted: the IP version of each list by its id, None for one it could not read."""
+def prefix_lists_from(permissions: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
+    """Read what ``open-ingress`` noted: the IP version of each list by its id, None for one it could not read."""
     references = [reference for shape in permissions for reference in shape.get("PrefixListIds") or ()]
     return {each["PrefixListId"]: VERSIONS[each[FAMILY]] for each in references if FAMILY in each}
 
 
 def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:
     for v4 in permission.get("IpRanges") or ():
-        yield ip_network(v4["CidrIp"], strict=False)
+        yield network(v4["CidrIp"])
     for v6 in permission.get("Ipv6Ranges") or ():
-        yield ip_network(v6["CidrIpv6"], strict=False)
+        yield network(v6["CidrIpv6"])
     for prefix_list in permission.get("PrefixListIds") or ():
         yield prefix_list["PrefixListId"]
     for pair in permission.get("UserIdGroupPairs") or ():
         yield pair["GroupId"]
+
+
+@lru_cache(maxsize=4096)
+def network(cidr: str) -> Network:
+    """Read a CIDR as EC2 stores it: without host bits."""
+    return ip_network(cidr, strict=False)
 
 
 def traffic(shape: Mapping[str, Any]) -> Traffic:
@@ -71,16 +114,14 @@ def traffic(shape: Mapping[str, Any]) -> Traffic:
     return Traffic(protocol, -1 if from_port is None else from_port, -1 if to_port is None else to_port)
 
 
+# -- writing them
+
+
 def traffic_arguments(of: Traffic) -> dict[str, Any]:
     """Give protocol and ports as EC2's mutating calls take them."""
     if of.protocol not in WITH_PORTS:
         return {"IpProtocol": of.protocol}
     return {"IpProtocol": of.protocol, "FromPort": of.from_port, "ToPort": of.to_port}
-
-
-def description_argument(rule: Rule) -> dict[str, str]:
-    """Give the description as EC2's mutating calls take it: left out where there is none."""
-    return {"Description": rule.description} if rule.description else {}
 
 
 def rule_request(rule: Rule, source: Source) -> dict[str, Any]:
@@ -89,15 +130,18 @@ def rule_request(rule: Rule, source: Source) -> dict[str, Any]:
     EC2 clears a description that the request leaves out, so the rule's own is sent along.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleRequest.html
     """
-    name = _kind(source).in_rules
-    request = {**traffic_arguments(rule.traffic), name: str(source), **description_argument(rule)}
+    request = {**traffic_arguments(rule.traffic), _kind(source).in_rules: str(source), **_description(rule.description)}
     return {"SecurityGroupRuleId": rule.id, "SecurityGroupRule": request}
 
 
-def permission(rule: Rule, source: Source) -> dict[str, Any]:
-    """Give the argument of ``AuthorizeSecurityGroupIngress`` for the source, described as the rule."""
+def permission(of: Traffic, source: Source, description: str | None = None) -> dict[str, Any]:
+    """Give the permission by which ``AuthorizeSecurityGroupIngress`` and ``Revoke…`` name a rule."""
     kind = _kind(source)
-    return {**traffic_arguments(rule.traffic), kind.listing: [{kind.name: str(source), **description_argument(rule)}]}
+    return {**traffic_arguments(of), kind.listing: [{kind.name: str(source), **_description(description)}]}
+
+
+def _description(text: str | None) -> dict[str, str]:
+    return {"Description": text} if text else {}
 
 
 class _Kind(NamedTuple):
@@ -116,11 +160,14 @@ def _kind(source: Source) -> _Kind:
     return _Kind("Ipv6Ranges", "CidrIpv6", "CidrIpv6")
 
 
+# -- for people
+
+
 def ports_text(of: Traffic) -> str:
     """Say the ports as people do: ``22``, ``8000-8010``, ``all``; for ICMP ``type 3 code 4``."""
     if of.from_port == -1:
         return "all"
-    if of.protocol in ("icmp", "icmpv6"):
+    if of.protocol in ICMP:
         return f"type {of.from_port}" if of.to_port == -1 else f"type {of.from_port} code {of.to_port}"
     if (of.from_port, of.to_port) == (0, 65535):
         return "all"

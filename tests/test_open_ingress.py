@@ -1,4 +1,5 @@
 import textwrap
+from ipaddress import ip_network
 
 import pytest
 from botocore.exceptions import ClientError
@@ -19,14 +20,14 @@ from embedded import (
     source_of,
 )
 
-from c7n_ingress.open_prefix_list import are_open
+from c7n_ingress.decide.openness import are_open
 from mode.local.config import configuration_item, event
 from mode.local.ec2 import load_prefix_list
 from mode.local.runtime import deployed
 
 OPEN_LIST, CLOSED_LIST = "pl-0e000000000000001", "pl-0a000000000000002"
 SSH = {"protocol": "tcp", "ports": 22, "source": OPEN_LIST, "description": "ssh"}
-FINDER = {"type": "open-prefix-list"}
+FINDER = {"type": "open-ingress"}
 READS = ["DescribeManagedPrefixLists", "GetManagedPrefixListEntries"]
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 
@@ -59,7 +60,9 @@ def reads(cloud):
         (["12.0.0.0/7"], True),
         (["12.0.0.0/8"], False),
         (["12.0.0.0/8", "13.0.0.0/8"], True),
-        (["12.0.0.0/8", "14.0.0.0/8"], False),
+        (["12.0.0.0/8", "14.0.0.0/8"], True),
+        (["12.0.0.0/8", "10.0.0.0/8", "12.1.0.0/16"], False),
+        (["10.0.0.0/8", "11.0.0.0/8"], False),
         (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], False),
         ([f"{n}.0.0.0/8" for n in range(256)], True),
         (["2a02::/15"], True),
@@ -72,7 +75,7 @@ def reads(cloud):
 )
 def test_what_is_open(cidrs, verdict):
     """A list is open if an entry is, or if some of its entries together are as wide as that."""
-    assert are_open(cidrs) is verdict
+    assert are_open(map(ip_network, cidrs)) is verdict
 
 
 def test_the_networks_come_before_the_list_goes(cloud, group, replace):
@@ -210,7 +213,7 @@ def lists_in(case):
 
 def test_the_example(cloud, tmp_path):
     """The example that `custodian schema` shows is a whole policy, and valid."""
-    shown = custodian(cloud, "schema", "aws.security-group.filters.open-prefix-list").stdout
+    shown = custodian(cloud, "schema", "aws.security-group.filters.open-ingress").stdout
     example = shown.partition(".. code-block:: yaml")[2].partition("Schema")[0]
     (tmp_path / "policy.yml").write_text(textwrap.dedent(example))
     result = custodian(cloud, "validate", tmp_path / "policy.yml")

@@ -1,4 +1,4 @@
-"""Who opened a port, told from the event in which CloudTrail recorded it. Pure.
+"""Who opened a port, told from the event in which CloudTrail recorded it.
 
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-refe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -22,22 +21,8 @@ RULE_IDS = """[
 ][]"""
 """The rules that the call made or changed; CloudTrail writes one modified rule as an object, several as a list."""
 
-TOOLS = {
-    "terraform": "Terraform",
-    "pulumi": "Pulumi",
-    "ansible": "Ansible",
-    "crossplane": "Crossplane",
-    "cloudformation.amazonaws.com": "CloudFormation",
-    "c7n/": "Cloud Custodian",
-    "cloudshell": "the AWS CLI in CloudShell",
-    "aws-cli/": "the AWS CLI",
-    "console": "the AWS console",
-    "mozilla/": "the AWS console",
-    "boto3/": "boto3",
-}
-"""What tools write into the user agent, and how people call them. The first that fits: most write what they use too."""
-
-SDK = re.compile(r"\baws-sdk-([a-z0-9+-]+)", re.IGNORECASE)
+LONGEST = 80
+"""How many characters of the caller's own words are shown."""
 
 
 def call_in(event: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -73,10 +58,10 @@ def _who(identity: Mapping[str, Any]) -> str:
         return "the root user"
     if kind == "AssumedRole":
         role, _, session = arn.partition(":assumed-role/")[2].partition("/")
-        return f"{session} (role {role})"
+        return f"the role {role}, in a session called {quoted(session)}"
     name = identity.get("userName") or arn.rpartition("/")[2] or identity.get("principalId")
     if name is None:
-        return f"the AWS service {_service(identity['invokedBy'])}" if "invokedBy" in identity else f"a {kind}"
+        return f"the AWS service {identity['invokedBy']}" if "invokedBy" in identity else f"a {kind}"
     return f"{name} (IAM user)" if kind == "IAMUser" else f"{name} ({kind})"
 
 
@@ -89,19 +74,13 @@ def _where(call: Mapping[str, Any]) -> str:
 
 
 def _how(call: Mapping[str, Any]) -> str:
-    invoked_by = call["userIdentity"].get("invokedBy", "")
-    agent = f"{invoked_by} {call.get('userAgent', '')}".strip()
-    for mark, tool in TOOLS.items():
-        if mark in agent.lower():
-            return f" with {tool}"
-    if call.get("sessionCredentialFromConsole") == "true":
-        return " with the AWS console"
-    if sdk := SDK.search(agent):
-        return f" with the AWS SDK for {sdk[1]}"
-    if invoked_by:
-        return f" through the AWS service {_service(invoked_by)}"
-    return f" with {agent.split()[0]}" if agent else ""
+    if invoked_by := call["userIdentity"].get("invokedBy"):
+        return f" through {invoked_by}"
+    agent = call.get("userAgent")
+    return f", by a client that calls itself {quoted(agent)}" if agent else ""
 
 
-def _service(name: str) -> str:
-    return name.removesuffix(".amazonaws.com")
+def quoted(text: str) -> str:
+    """Show words that the caller chose: a session's name and a user agent can say anything."""
+    shown = "".join(letter if letter.isprintable() and letter not in '"<>' else "?" for letter in text)
+    return f'"{shown[: LONGEST - 1]}…"' if len(shown) > LONGEST else f'"{shown}"'

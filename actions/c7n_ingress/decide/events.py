@@ -1,4 +1,4 @@
-"""What an event of AWS Config must be like before a policy may run on it. Pure.
+"""What an event of AWS Config must be like before a policy may run on it.
 
 Cloud Custodian looks at some of its parts only when the policy's actions have been taken. An event of another kind,
 such as the one that Lambda's console sends to try a function, is refused before that.

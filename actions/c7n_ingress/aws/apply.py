@@ -1,0 +1,192 @@
+"""Carry out a plan on one group: EC2's mutating calls and EC2's answers.
+
+As a rule one call of each kind, first those that add, last those that take away. What was done is given out as soon as
+EC2 has said so, so that nobody has to guess what a run that broke off has done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+from c7n.exceptions import ClientError
+
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.decide.plan import Plan, Replacement
+from c7n_ingress.decide.records import Change
+from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, rule_from, rule_request
+
+GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
+NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
+CHANGED_MEANWHILE = frozenset(
+    {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
+)
+THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException"})
+"""Error codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
+"""How a client is made that changes groups: botocore must not call again on a reading that has grown old meanwhile."""
+
+
+class NoRoom(NamedTuple):
+    """A source for which the group has no room left."""
+
+    replacement: Replacement
+
+
+class StaleError(Exception):
+    """The reading has grown too old for the group to be changed on it."""
+
+
+class OutdatedError(Exception):
+    """Somebody has changed the group since it was read."""
+
+
+class ThrottledError(Exception):
+    """EC2 takes no more calls for the moment; nothing was changed by this one."""
+
+
+class LostError(Exception):
+    """EC2's answer was lost: what was called for may have been done."""
+
+    def __init__(self, changes: Sequence[Change], cause: Exception) -> None:
+        super().__init__(f"EC2's answer was lost: {cause}")
+        self.changes = changes
+
+
+def apply(client: Any, reading: Reading, plan: Plan) -> Iterator[Change | NoRoom]:
+    """Carry out the plan, and give each change once it is made.
+
+    What has been given out when an error is raised has been done.
+
+    :param client: a boto3 client of EC2 that calls once.
+    :raises StaleError, OutdatedError, ThrottledError, LostError: the group must be read and planned again.
+    :raises ClientError: EC2 said no.
+    """
+    call = _Caller(client, reading)
+    crowded: list[Replacement] = []
+    for tags, additions in _alike(plan.authorize):
+        crowded += yield from call.authorize_what_fits(additions, tags)
+    yield from call.modify(plan.modify)
+    yield from call.revoke(plan.revoke)
+    if plan.revoke:  # has made room
+        crowded = yield from call.authorize_what_fits(crowded, ())
+    yield from map(NoRoom, crowded)
+
+
+def _alike(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str, str], ...], list[Replacement]]]:
+    """Part additions by the tags that their rules are to bear: EC2 tags all rules of a request alike.
+
+    A rule that is added beside another bears none; one that comes back bears those that it had.
+    """
+    by_tags = defaultdict(list)
+    for addition in additions:
+        comes_back = addition.source == addition.rule.source
+        by_tags[addition.rule.tags if comes_back else ()].append(addition)
+    yield from by_tags.items()
+
+
+class _NoRoomError(Exception):
+    """The group has no room for what was to be added; nothing was added."""
+
+
+class _Caller:
+    """Calls EC2 for one group, on a fresh reading alone."""
+
+    def __init__(self, client: Any, reading: Reading) -> None:
+        self.client = client
+        self.reading = reading
+        self.group = {"GroupId": reading.group["GroupId"]}
+
+    def authorize_what_fits(
+        self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
+    ) -> Generator[Change, None, list[Replacement]]:
+        """Add all or, where there is no room for all, as many as fit, in order; return what found no room."""
+        try:
+            yield from self.authorize(additions, tags)
+        except _NoRoomError:
+            if len(additions) == 1:
+                return [*additions]
+            crowded: list[Replacement] = []
+            for addition in additions:
+                crowded += yield from self.authorize_what_fits([addition], tags)
+            return crowded
+        return []
+
+    def authorize(self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]) -> Iterator[Change]:
+        """Add rules."""
+        if not additions:
+            return
+        changes = [Change("authorized", None, rule, None, source) for rule, source in additions]
+        request: dict[str, Any] = {
+            "IpPermissions": [permission(rule.traffic, source, rule.description) for rule, source in additions]
+        }
+        if own := [{"Key": key, "Value": value} for key, value in tags if not key.startswith("aws:")]:
+            request["TagSpecifications"] = [{"ResourceType": "security-group-rule", "Tags": own}]
+        answer = self._call(self.client.authorize_security_group_ingress, changes, request)
+        ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
+        for change, (rule, source) in zip(changes, additions, strict=True):
+            yield change._replace(rule_id=ids.get(Match(rule.traffic, source)))
+
+    def modify(self, replacements: Sequence[Replacement]) -> Iterator[Change]:
+        """Change rules in place."""
+        if replacements:
+            changes = [Change("modified", rule.id, rule, rule.source, source) for rule, source in replacements]
+            request = {"SecurityGroupRules": [rule_request(*replacement) for replacement in replacements]}
+            self._call(self.client.modify_security_group_rules, changes, request)
+            yield from changes
+
+    def revoke(self, rules: Sequence[Rule]) -> Iterator[Change]:
+        """Remove rules, named by what they let in: EC2 compares and removes in one, which it does not by an id."""
+        if rules:
+            changes = [Change("revoked", rule.id, rule, rule.source, None) for rule in rules]
+            request = {"IpPermissions": [permission(*rule.match) for rule in rules]}
+            answer = self._call(self.client.revoke_security_group_ingress, changes, request)
+            # A group of the default VPC tells so of what is no longer there; any other answers with an error.
+            unknown = {rule.match for rule in rules} & matches_from(answer.get("UnknownIpPermissions", ()))
+            yield from (change for change in changes if change.rule.match not in unknown)
+            if unknown:
+                raise OutdatedError
+
+    def _call(self, call: Callable[..., Any], changes: Sequence[Change], request: dict[str, Any]) -> Any:
+        if not self.reading.is_fresh:
+            raise StaleError
+        try:
+            return call(**self.group, **request)
+        except ClientError as error:
+            code = error_code(error)
+            if code in CHANGED_MEANWHILE:
+                raise OutdatedError from error
+            if code in THROTTLED:
+                raise ThrottledError(str(error)) from error
+            if code == NO_ROOM:
+                raise _NoRoomError from error
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise LostError(changes, error) from error
+            raise
+        except BotoCoreError as error:
+            raise LostError(changes, error) from error
+
+
+def come_true(changes: Iterable[Change], rules: Iterable[Rule]) -> Iterator[Change]:
+    """Give those of the changes that have come true, judged by the rules as they stand now; one added has its id."""
+    by_id = {rule.id: rule for rule in rules}
+    by_match = {rule.match: rule for rule in by_id.values()}
+    for change in changes:
+        if change.now is None:
+            if change.rule_id not in by_id:
+                yield change
+            continue
+        match = Match(change.rule.traffic, change.now)
+        stands = by_id.get(change.rule_id) if change.rule_id else by_match.get(match)
+        if stands and stands.match == match:
+            yield change._replace(rule_id=stands.id)
+
+
+def error_code(error: ClientError) -> str:
+    """Give EC2's code for what went wrong."""
+    return str(error.response["Error"]["Code"])

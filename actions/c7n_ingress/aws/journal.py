@@ -1,0 +1,213 @@
+"""The account's journal: the records of changes, written as they are made, and read again to undo them.
+
+A deployed policy's function writes them to its log group, each a line of its own. CloudWatch Logs keeps them as long as
+the group's retention says, lets nobody change them, and takes them from nobody but the function's role.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from c7n.cache import NullCache
+from c7n.exceptions import PolicyExecutionError
+from c7n.resolver import URIResolver
+from c7n.utils import local_session
+
+from c7n_ingress.aws.read import pages
+from c7n_ingress.decide.message import Outcome
+from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
+
+log = logging.getLogger("custodian.journal")
+"""Where records are written: in Lambda a line alone (``lambda_entry``), elsewhere as c7n's other loggers do."""
+
+SCHEMA = {
+    "oneOf": [
+        {"type": "string", "pattern": r"^\{\w+\}$"},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["log-groups"],
+            "properties": {
+                "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                "since": {"type": "string"},
+                "until": {"type": "string"},
+            },
+        },
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["url"],
+            "properties": {"url": {"type": "string"}, "since": {"type": "string"}, "until": {"type": "string"}},
+        },
+    ]
+}
+
+MOST_GROUPS = 10
+"""Of how many groups at most a filter pattern names the ids: it may have 1,024 characters.
+
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
+"""
+
+
+# -- writing
+
+
+def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
+    """Record a change, before anything else is done: a run that breaks off leaves no other trace of it."""
+    record = record_of(
+        change,
+        how,
+        outcome.group,
+        run=manager.ctx.execution_id,
+        account=manager.config.account_id,
+        region=manager.config.region,
+        policy=manager.data["name"],
+        time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    )
+    log.info(json.dumps(record))
+    outcome.records.append(record)
+
+
+def undo_commands(manager: Any, group_id: str) -> list[str]:
+    """Give the two lines that show, and then do, what undoes this run's changes to a group."""
+    place = _place(manager)
+    if place is None:
+        return []
+    started = datetime.fromtimestamp(int(manager.ctx.start_time) - 60, timezone.utc)
+    written = {
+        "group": group_id,
+        "run": manager.ctx.execution_id,
+        "journal": place | {"since": started.strftime("%Y-%m-%dT%H:%M:%SZ")},
+    }
+    return [
+        f"echo {shlex.quote(json.dumps(written | {'preview': preview}))} > undo.json && custodian run "
+        f"--region {manager.config.region} -s out --vars-file undo.json policies/restore-ingress.yml"
+        for preview in (True, False)
+    ]
+
+
+def _place(manager: Any) -> dict[str, Any] | None:
+    """Say where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3."""
+    if log_group := os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"):
+        return {"log-groups": [log_group]}
+    output = manager.ctx.output
+    if output.type == "s3":
+        return {"url": f"s3://{'/'.join(filter(None, (output.bucket, output.key_prefix)))}/custodian-run.log.gz"}
+    return {"url": Path(output.root_dir, "custodian-run.log").absolute().as_uri()} if output.type == "file" else None
+
+
+# -- reading
+
+
+class Journal(NamedTuple):
+    """What was recorded of groups, by group id, and what of it cannot be used."""
+
+    entries: Mapping[str, Sequence[Entry]]
+    unreadable: Sequence[str]
+
+    def of(self, group_id: str) -> Sequence[Entry]:
+        """Give the records of a group."""
+        return self.entries.get(group_id, ())
+
+
+class Span(NamedTuple):
+    """The records that are asked for: of these groups, of this run if one is named, and of this time."""
+
+    groups: Sequence[str]
+    run: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+def read(manager: Any, place: Mapping[str, Any], span: Span) -> Journal:
+    """Read the journal.
+
+    :param place: what `SCHEMA` describes.
+    :raises PolicyExecutionError: it cannot be read, or has no record of what is asked for; the message has the mend.
+    """
+    account, region = manager.config.account_id, manager.config.region
+    try:
+        lines = _from_url(manager, place["url"]) if "url" in place else _from_logs(manager, place["log-groups"], span)
+    except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
+        name = place.get("url") or ", ".join(place["log-groups"])
+        raise PolicyExecutionError(
+            f"restore-ingress changed nothing: the journal {name} cannot be read: {error}. Is it the right region and "
+            "name, and may you call logs:FilterLogEvents there?"
+        ) from error
+    found: dict[str, list[Entry]] = {}
+    unreadable = []
+    for entry in entries(lines, account, region):
+        if isinstance(entry, Unreadable):
+            if entry.group is None or entry.group in span.groups:
+                unreadable.append(entry.why)
+        elif _is_asked_for(entry, span):
+            found.setdefault(entry.group, []).append(entry)
+    if not found:
+        raise PolicyExecutionError(f"restore-ingress changed nothing: {_nothing(manager, place, span, unreadable)}")
+    return Journal(found, sorted(set(unreadable)))
+
+
+def _is_asked_for(entry: Entry, span: Span) -> bool:
+    return (
+        entry.group in span.groups
+        and span.run in (None, entry.run)
+        and (span.since is None or span.since <= entry.time)
+        and (span.until is None or entry.time <= span.until)
+    )
+
+
+def _from_url(manager: Any, url: str) -> Iterable[str]:
+    text: str = URIResolver(manager.session_factory, NullCache(None)).resolve(url, {})
+    return text.splitlines()
+
+
+def _from_logs(manager: Any, log_groups: Iterable[str], span: Span) -> Iterable[str]:
+    client = local_session(manager.session_factory).client("logs")
+    times = {"startTime": span.since, "endTime": span.until}
+    arguments = {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
+    pattern = _pattern({"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups})
+    for name in log_groups:
+        for event in pages(
+            client, "filter_log_events", "events", logGroupName=name, filterPattern=pattern, **arguments
+        ):
+            yield event["message"]
+
+
+def _pattern(wanted: Mapping[str, Sequence[str]]) -> str:
+    """Give the filter pattern for records with these texts; it matches lines alone that are JSON as a whole.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    """
+    either = [
+        " || ".join(f'($.{key} = "{text}")' for text in texts)
+        for key, texts in wanted.items()
+        if len(texts) <= MOST_GROUPS
+    ]
+    return f"{{ {' && '.join(f'({each})' for each in either)} }}"
+
+
+def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Iterable[str]) -> str:
+    """Say that the journal tells of nothing that could be undone, and what that may come from."""
+    of = f"{', '.join(span.groups)}{f' in run {span.run}' if span.run else ''}"
+    if unreadable:
+        return f"the journal has of {of} only {', '.join(sorted(set(unreadable)))}"
+    if "url" in place:
+        return f"{place['url']} has no record of {of}: name the log of the run that closed it"
+    client = local_session(manager.session_factory).client("logs")
+    kept = {
+        group["logGroupName"]: group.get("retentionInDays")
+        for name in place["log-groups"]
+        for group in pages(client, "describe_log_groups", "logGroups", logGroupNamePrefix=name)
+    }
+    days = ", ".join(f"{name} {f'for {kept.get(name)} days' if kept.get(name) else 'for ever'}" for name in kept)
+    return (
+        f"the journal has no record of {of}. Records are kept in {days or 'no log group of that name'}: what is older "
+        "has expired, and has to be put back by hand; else look for the right log group, run and time"
+    )

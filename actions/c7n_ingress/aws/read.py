@@ -1,0 +1,186 @@
+"""Read security groups as they are now, past every cache."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.query import DescribeSource, QueryResourceManager, sources
+from c7n.utils import local_session
+
+from c7n_ingress.decide.rules import Match, Rule, matches_from, prefix_lists_from, rule_from
+
+GROUPS_A_CALL = 200
+"""How many values EC2 takes in one filter of a describe call.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
+"""
+
+PAGE_SIZE = 1000
+"""The most items that EC2 gives in one answer (``MaxResults`` of both describe calls)."""
+
+OLDEST = 1.0
+"""How many seconds old a reading may be when the group is changed.
+
+EC2 cannot be asked to change a rule only if it is still as it was read (``ModifySecurityGroupRules`` has no condition),
+so what somebody changes in this time, and on the way of the call, is overwritten.
+"""
+
+FIRST_LOT = 20
+"""How many groups are read at first; after that, twice as many as could be worked on in time, or as many."""
+
+MATCHED = "MatchedIpPermissions"
+"""Where c7n's ``ingress`` filters leave what they matched."""
+
+
+class Reading(NamedTuple):
+    """A group as it is at one moment: whether the policy's filters match it, what they matched, and all its rules."""
+
+    group: Mapping[str, Any]
+    selected: bool
+    matches: set[Match]
+    rules: Sequence[Rule]
+    prefix_lists: Mapping[str, int | None]
+    """The IP version of each prefix list that was found open, by id; None for one that cannot be read."""
+    since: float
+    """When it was read, by the monotonic clock."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the group may still be changed on this reading."""
+        return time.monotonic() - self.since <= OLDEST
+
+
+class Unread(NamedTuple):
+    """A group that could not be read, and why."""
+
+    group: Mapping[str, Any]
+    error: Exception
+
+
+class LiveGroups:
+    """Security groups as EC2 tells of them at this moment.
+
+    An event's item can be minutes old, and what c7n has listed is cached for a quarter of an hour.
+
+    :param manager: c7n's resource manager of the policy, for its filters.
+    :param client: a boto3 client of EC2.
+    """
+
+    def __init__(self, manager: Any, client: Any, event: dict[str, Any] | None = None) -> None:
+        self.manager = manager
+        self.client = client
+        self.event = event
+
+    def in_lots(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Reading | Unread]:
+        """Read the groups, each shortly before it is asked for; those that are gone are passed over.
+
+        Under EC2's throttle a change can take seconds, so a lot is as large as what was worked on in time before.
+        """
+        size, left = FIRST_LOT, list(groups)
+        while left:
+            lot, left = left[:size], left[size:]
+            try:
+                readings = self.read([group["GroupId"] for group in lot])
+            except Exception as error:  # noqa: BLE001 - the others must still be read; told and raised at the end
+                yield from (Unread(group, error) for group in lot)
+                continue
+            for number, reading in enumerate(readings):
+                if isinstance(reading, Reading) and number and not reading.is_fresh:
+                    again = {each.group["GroupId"] for each in readings[number:]}
+                    left = [group for group in lot if group["GroupId"] in again] + left
+                    size = number
+                    break
+                yield reading
+            else:
+                size = min(2 * size, GROUPS_A_CALL)
+
+    def read(self, group_ids: Sequence[str]) -> list[Reading | Unread]:
+        """Read those of the groups (200 at most) that exist, in the order given.
+
+        :raises ClientError, BotoCoreError: EC2 did not tell.
+        """
+        groups = self.groups(group_ids)
+        selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
+        shapes = self.rules(group_ids)
+        now = time.monotonic()
+        return [_reading(group, selected, shapes[group["GroupId"]], now) for group in groups]
+
+    def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Read those of the groups (200 at most) that exist, in the order given."""
+        # By filter: the parameter GroupIds fails whole if one of the groups has been deleted.
+        found = list(self._describe("describe_security_groups", "SecurityGroups", group_ids))
+        return sorted(found, key=lambda group: group_ids.index(group["GroupId"]))
+
+    def rules(self, group_ids: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
+        """Read the ingress rules of the groups (200 at most), by group id."""
+        rules = defaultdict(list)
+        for shape in self._describe("describe_security_group_rules", "SecurityGroupRules", group_ids):
+            if not shape["IsEgress"]:
+                rules[shape["GroupId"]].append(shape)
+        return rules
+
+    def _describe(self, operation: str, key: str, group_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        if group_ids:
+            filters = [{"Name": "group-id", "Values": list(group_ids)}]
+            yield from pages(self.client, operation, key, MaxResults=PAGE_SIZE, Filters=filters)
+
+
+def _reading(
+    group: Mapping[str, Any], selected: Mapping[str, Any], shapes: Iterable[Mapping[str, Any]], now: float
+) -> Reading | Unread:
+    matched = selected.get(group["GroupId"], {}).get(MATCHED, [])
+    try:
+        rules = [rule_from(shape) for shape in shapes]
+        matches = matches_from(matched)
+    except (KeyError, ValueError) as error:  # a shape that is not known must not stop the other groups
+        return Unread(group, error)
+    return Reading(group, group["GroupId"] in selected, matches, rules, prefix_lists_from(matched), now)
+
+
+@sources.register("live")
+class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
+    """Where a policy with ``source: live`` gets its groups from: from EC2, at this moment, or not at all.
+
+    c7n gives again what it listed up to a quarter of an hour ago, and takes whatever error EC2 answers with for "there
+    is no such group": it warns, and an event is lost. Here everything is read anew, a group that has been deleted is no
+    error, and any other error is one: the run fails, and an event is tried again.
+    """
+
+    def get_query_params(self, query_params: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ARG002 - c7n's
+        """Give what c7n makes the key of its cache from: nothing that was listed before."""
+        return {"listed-at": time.time_ns()}
+
+    def resources(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+        """List all groups."""
+        groups: list[dict[str, Any]] = self.query.filter(self.manager)
+        return groups
+
+    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002, FBT001, FBT002 - c7n's
+        """Read the groups of an event.
+
+        :raises PolicyExecutionError: EC2 did not tell.
+        """
+        client = local_session(self.manager.session_factory).client("ec2")
+        try:
+            return LiveGroups(self.manager, client).groups(ids)
+        except ClientError as error:
+            raise PolicyExecutionError(f"groups {', '.join(ids)} could not be read: {error}") from error
+
+
+def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+    """Give the items of all pages, each page tried again when AWS throttles.
+
+    A paginator of botocore's would read the service's pagination model first, which takes as long as an answer.
+    """
+    token = "nextToken" if "logs" in client.meta.service_model.service_name else "NextToken"
+    call = getattr(client, operation)
+    while True:
+        page = QueryResourceManager.retry(call, **arguments)
+        yield from page[key]
+        if not page.get(token):
+            return
+        arguments[token] = page[token]

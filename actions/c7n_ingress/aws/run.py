@@ -1,0 +1,248 @@
+"""The one way of all groups through an action: read, plan, apply, record, tell."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.utils import backoff_delays, local_session
+
+from c7n_ingress.aws import journal
+from c7n_ingress.aws.apply import (
+    GONE,
+    ONCE,
+    LostError,
+    NoRoom,
+    OutdatedError,
+    StaleError,
+    ThrottledError,
+    apply,
+    come_true,
+    error_code,
+)
+from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread
+from c7n_ingress.aws.tell import tell, tell_config
+from c7n_ingress.decide.message import Deed, Outcome
+from c7n_ingress.decide.plan import Plan, carried_out
+from c7n_ingress.decide.records import Change, Record
+from c7n_ingress.decide.rules import matches_from, text_of
+from c7n_ingress.decide.severity import worst
+
+log = logging.getLogger("custodian.actions")
+
+LOOKS = 3
+"""How often a group is read and planned anew while somebody else changes it, or EC2's answers are lost."""
+
+LONGEST_DELAY = 128
+"""How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an action wants done to each group."""
+
+    action: Any
+    deed: Deed
+    plan: Callable[[Reading], Plan]
+    no_room: Callable[[NoRoom, str], str]
+    """Says which source is missing in a group now, and what to do about it."""
+    before: Callable[[Outcome], None] | None = None
+    """What has to be done to a group before anything else is."""
+    at_most: int | None = None
+    """How many groups may be changed; the worst come first."""
+
+    @property
+    def preview(self) -> bool:
+        """Whether to tell what would change and to change nothing."""
+        return bool(self.action.data.get("preview"))
+
+
+def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
+    """Change the rules of each group that still matches, and tell what changed and what failed.
+
+    :returns: the records of all changes.
+    :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then.
+    """
+    manager = job.action.manager
+    session = local_session(manager.session_factory)
+    groups = LiveGroups(manager, session.client("ec2"), event)
+    writer = session.client("ec2", config=ONCE)
+    outcomes: list[Outcome] = []
+    waiting = 0
+    try:
+        worst_first = sorted(resources, key=lambda group: worst(matches_from(group.get(MATCHED, ()))))
+        for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
+            if job.at_most is not None and sum(bool(outcome.records) for outcome in outcomes) >= job.at_most:
+                waiting += _is_waiting(job, reading)
+                continue
+            outcomes.append(Outcome(reading.group))
+            _change(job, groups, writer, reading, outcomes[-1])  # plan, apply, record
+            if number % 100 == 0:
+                log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
+    except BaseException:  # somebody stops the run: what it has done by then is told all the same
+        tell(job.action, outcomes, job.deed, event, waiting)
+        raise
+    records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
+    for resource in resources:  # where later actions and their templates find them
+        resource[job.deed.annotation] = records.get(resource["GroupId"], [])
+    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
+    failures += tell(job.action, outcomes, job.deed, event, waiting)
+    if waiting:
+        failures.append(
+            f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at "
+            "them, then run the policy again, or raise at-most"
+        )
+    for failure in failures:
+        log.error("%s: %s", job.action.type, failure)
+    if failures:
+        tell_config(manager, event)
+        more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
+        raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
+    return [record for outcome in outcomes for record in outcome.records]
+
+
+def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread, outcome: Outcome) -> None:
+    """Change the rules of one group; whatever fails is told, and the others go on."""
+    group_id, owner = reading.group["GroupId"], reading.group["OwnerId"]
+    if isinstance(reading, Unread):
+        log.error("%s: %s could not be read", job.action.type, group_id, exc_info=reading.error)
+        outcome.failures.append(f"could not be read: {reading.error!r}")
+        return
+    try:
+        if owner != job.action.manager.config.account_id:
+            outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
+        elif job.preview:
+            _foresee(job, reading, outcome)
+        else:
+            _Settling(job, groups, writer, outcome).settle(reading)
+    except ClientError as error:
+        if error_code(error) not in GONE:
+            log.exception("%s: %s failed", job.action.type, group_id)
+            outcome.failures.append(str(error))
+    except Exception as error:  # told and raised at the end
+        log.exception("%s: %s failed", job.action.type, group_id)
+        outcome.failures.append(str(error))
+
+
+def _is_waiting(job: Job, reading: Reading | Unread) -> bool:
+    """Tell whether a group would be changed, were there not so many already."""
+    own = reading.group["OwnerId"] == job.action.manager.config.account_id
+    return own and isinstance(reading, Reading) and reading.selected and job.plan(reading).changes
+
+
+def _foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
+    """Record what would be done."""
+    for _ in range(LOOKS):
+        plan = job.plan(reading)
+        outcome.left = plan.left
+        for rule, source in plan.authorize:
+            _record(job, outcome, Change("preview", None, rule, None, source))
+        for rule, source in plan.modify:
+            _record(job, outcome, Change("preview", rule.id, rule, rule.source, source))
+        for rule in plan.revoke:
+            _record(job, outcome, Change("preview", rule.id, rule, rule.source, None))
+        if not plan.changes or not plan.look_again:
+            break
+        reading = reading._replace(rules=carried_out(reading.rules, plan))
+    outcome.failures += plan.refused
+
+
+def _record(job: Job, outcome: Outcome, change: Change) -> None:
+    journal.write(job.action.manager, outcome, change, job.deed.hows.get(change.how, change.how))
+
+
+class _Settling:
+    """Plans and applies until one group is as it should be, or has changed under our hands too often."""
+
+    def __init__(self, job: Job, groups: LiveGroups, writer: Any, outcome: Outcome) -> None:
+        self.job = job
+        self.groups = groups
+        self.writer = writer
+        self.outcome = outcome
+        self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
+        self.made: list[Change] = []
+        self.doubtful: list[Change] = []
+        """What EC2 may have done though its answer was lost."""
+
+    def settle(self, reading: Reading) -> None:
+        """Change the group."""
+        looks, why = 0, None
+        while True:
+            for change in come_true(self.doubtful, reading.rules):
+                self.record(change)
+            plan = self.job.plan(reading) if reading.selected else Plan()
+            if looks == LOOKS or not (plan.changes or plan.missing):
+                break
+            why = self.attempt(reading, plan)
+            if why is None:
+                return self.report(plan)
+            if why:
+                looks += 1
+                time.sleep(looks)  # EC2's answers may lag behind a change
+            found = self.groups.read([reading.group["GroupId"]])
+            if not found:  # deleted meanwhile
+                return None
+            (again,) = found
+            if isinstance(again, Unread):
+                raise again.error
+            reading = again
+        return self.report(plan, why)
+
+    def attempt(self, reading: Reading, plan: Plan) -> str | None:
+        """Apply a plan, and record each change once it is made.
+
+        :returns: why the group has to be looked at again; nothing if only the reading was old or EC2 throttled; None
+            if it has not.
+        """
+        try:
+            if plan.changes and self.job.before:
+                self.job.before(self.outcome)
+            crowded = self.apply(reading, plan)
+        except StaleError:
+            return ""
+        except ThrottledError as error:
+            if (delay := next(self.delays, None)) is None:
+                raise PolicyExecutionError(str(error)) from error
+            time.sleep(delay)
+            return ""
+        except OutdatedError:
+            return f"was changed by somebody else {LOOKS} times while it was being {self.job.deed.done}"
+        except LostError as error:
+            self.doubtful += error.changes
+            return str(error)
+        if plan.missing:
+            return f"{text_of(plan.missing[0])} matched, but EC2 lists no such rule"
+        return "does not show what was changed" if plan.look_again and not crowded else None
+
+    def apply(self, reading: Reading, plan: Plan) -> bool:
+        """Apply a plan once; say whether something found no room."""
+        crowded = False
+        for result in apply(self.writer, reading, plan):
+            if isinstance(result, NoRoom):
+                crowded = True
+                self.outcome.failures.append(self.job.no_room(result, reading.group["GroupId"]))
+            else:
+                self.record(result)
+        return crowded
+
+    def record(self, change: Change) -> None:
+        """Record a change, once."""
+        self.doubtful = [other for other in self.doubtful if not _is_same(other, change)]
+        if not any(_is_same(other, change) for other in self.made):
+            self.made.append(change)
+            _record(self.job, self.outcome, change)
+
+    def report(self, plan: Plan, why: str | None = None) -> None:
+        """Note what was left alone, and what could not be done."""
+        self.outcome.left = plan.left
+        self.outcome.failures += plan.refused
+        if why and (plan.changes or plan.missing):
+            self.outcome.failures.append(why)
+
+
+def _is_same(change: Change, other: Change) -> bool:
+    return (change.rule.id, change.rule.traffic, change.now) == (other.rule.id, other.rule.traffic, other.now)

@@ -1,0 +1,105 @@
+"""Tell people what came of a run, and AWS Config which group is still open."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from c7n.actions.notify import Notify
+from c7n.utils import local_session
+
+from c7n_ingress.aws.journal import undo_commands
+from c7n_ingress.decide.message import OPENED, REPLACED, UNDO, WAITING, Deed, Outcome, messages, subject
+from c7n_ingress.decide.opened import call_in, opened_by, owner_event
+
+log = logging.getLogger("custodian.actions")
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["transport"],
+    "properties": {name: schema for name, schema in Notify.schema["properties"].items() if name != "type"},
+}
+"""The keys of c7n's own ``notify`` action."""
+
+
+def notifier(action: Any, **defaults: str) -> Notify:
+    """Give c7n's own action for what an action's ``notify`` says."""
+    return Notify({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
+
+
+def tell(
+    action: Any, outcomes: Sequence[Outcome], deed: Deed, event: Mapping[str, Any] | None, waiting: int
+) -> list[str]:
+    """Send what changed and what failed to where the action's ``notify`` says.
+
+    :param waiting: how many groups more are open than were to be closed at once.
+    :returns: why it could not be sent, if so.
+    """
+    outcomes = [outcome for outcome in outcomes if outcome.worth_telling]
+    if "notify" not in action.data or not outcomes:
+        return []
+    config, preview = action.manager.config, bool(action.data.get("preview"))
+    text = subject(outcomes, deed, f"{config.account_id} {config.region}", preview=preview, waiting=waiting)
+    call = call_in(event)
+    resources = [
+        outcome.told(
+            deed,
+            **{
+                OPENED: _opened_by(call, outcome),
+                WAITING: waiting,
+                UNDO: _undo(action, outcome) if deed is REPLACED and not preview else None,
+            },
+        )
+        for outcome in outcomes
+    ]
+    notify = notifier(action, subject=text)
+    failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
+    return [failure for failure in failures if failure][:1]
+
+
+def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, Any] | None) -> str | None:
+    """Send a message, and give what failed, if so: it is raised at the end, together with what else failed."""
+    try:
+        notify.process(resources, event)
+    except Exception as error:  # whatever c7n and AWS raise
+        log.exception("the notification could not be sent")
+        return f"the notification could not be sent: {error}"
+    return None
+
+
+def _undo(action: Any, outcome: Outcome) -> list[str]:
+    return undo_commands(action.manager, outcome.group["GroupId"]) if outcome.records else []
+
+
+def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
+    """Say who opened the group, if the event is of a call that can be understood."""
+    try:
+        return opened_by(call, outcome.records) if call else None
+    except Exception:  # what was changed must be told, whatever the call is like
+        log.exception("who called cannot be told")
+        return None
+
+
+def tell_config(manager: Any, event: Mapping[str, Any] | None) -> None:
+    """Have AWS Config know that the group of its event was open, when the action has failed.
+
+    c7n evaluates after the actions alone, so that Config would keep the verdict that it has: COMPLIANT, perhaps.
+    """
+    if manager.data.get("mode", {}).get("type") != "config-rule" or not event or "resultToken" not in event:
+        return
+    item = json.loads(event["invokingEvent"])["configurationItem"]
+    local_session(manager.session_factory).client("config").put_evaluations(
+        Evaluations=[
+            {
+                "ComplianceResourceType": item["resourceType"],
+                "ComplianceResourceId": item["resourceId"],
+                "ComplianceType": "NON_COMPLIANT",
+                "Annotation": f"Not compliant with policy:{manager.data['name']}, whose action failed.",
+                "OrderingTimestamp": item["configurationItemCaptureTime"],
+            }
+        ],
+        ResultToken=event["resultToken"],
+    )

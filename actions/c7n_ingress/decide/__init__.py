@@ -1,0 +1,1 @@
+"""Decisions. Pure: no AWS, no Cloud Custodian."""

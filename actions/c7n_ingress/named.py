@@ -1,0 +1,57 @@
+"""The ``named`` filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.filters import Filter
+from c7n.resources.vpc import SecurityGroup
+from c7n.utils import type_schema
+
+from c7n_ingress.decide.authorized import PLACEHOLDER
+
+
+@SecurityGroup.filter_registry.register("named")
+class Named(Filter):  # type: ignore[misc]  # c7n ships no types
+    """Match security groups by their ids, all of which must be there.
+
+    With c7n's own filters, a policy that finds none of the groups that somebody named does nothing, and exits with 0.
+
+    :example:
+
+    .. code-block:: yaml
+
+        filters:
+          - {type: named, groups: [sg-0123456789abcdef0]}
+    """
+
+    schema = type_schema(
+        "named",
+        required=["groups"],
+        groups={"type": "array", "items": {"type": "string", "pattern": r"^(sg-[0-9a-f]+|\{\w+\})$"}, "minItems": 1},
+    )
+
+    def validate(self) -> None:
+        """Refuse ids of groups given twice."""
+        if len(set(self.data["groups"])) < len(self.data["groups"]):
+            raise PolicyValidationError(f"named: {self.data['groups']} has an id twice")
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+        """Give the groups that are named.
+
+        :raises PolicyExecutionError: one is not there, or has not been filled in.
+        """
+        for group_id in self.data["groups"]:
+            if PLACEHOLDER.fullmatch(group_id):
+                raise PolicyExecutionError(
+                    f"named: {group_id!r} was not filled: run the line of the message, whose --vars-file fills it, or "
+                    "write the group's id into the policy"
+                )
+        found = {resource["GroupId"]: resource for resource in resources}
+        if missing := [group_id for group_id in self.data["groups"] if group_id not in found]:
+            raise PolicyExecutionError(
+                f"named: {', '.join(missing)}: no such security group in account {self.manager.config.account_id}, "
+                f"region {self.manager.config.region}: is it the right one, and is the group still there?"
+            )
+        return [found[group_id] for group_id in self.data["groups"]]

@@ -1,0 +1,150 @@
+"""The ``open-ingress`` filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from c7n.exceptions import ClientError
+from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
+from c7n.utils import chunks, local_session, type_schema
+
+from c7n_ingress.aws.read import GROUPS_A_CALL, pages
+from c7n_ingress.decide.openness import open_sources
+from c7n_ingress.decide.rules import FAMILY, Network, network, traffic
+
+PAGE_SIZE = 100
+"""The most items that EC2 gives in one answer (``MaxResults`` of both calls)."""
+
+AWS = "AWS"
+"""The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
+
+UNREADABLE = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound", "UnauthorizedOperation"})
+"""What EC2 says of a list that nobody here can read, be it for now or for good: that one list is told of."""
+
+TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort", "Ports", "OnlyPorts")
+
+
+class PrefixList(NamedTuple):
+    """What a customer-managed prefix list holds; no family where it cannot be read."""
+
+    family: str | None
+    networks: Sequence[Network]
+
+
+@SecurityGroup.filter_registry.register("open-ingress")
+class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
+    """Match ingress rules that let the internet in: by themselves, together with others, or through a prefix list.
+
+    Open is a source wider than /8 (IPv6: wider than /16, outside of fc00::/7), so 0.0.0.0/1 and 128.0.0.0/1 are. The
+    sources that a group has for the same port are open together if they hold more public addresses than one /8 (/16):
+    then the widest match. A customer-managed prefix list counts as the sum of its entries. One that another account no
+    longer shares cannot be read, and matches: whether it is open is for somebody to find out, and ``replace-ingress``
+    says so. The rules are annotated as the ``ingress`` filter does it, so that ``replace-ingress`` works on them.
+
+    Which traffic the rule is for is said with the ``ingress`` filter's own keys; a rule for exactly one of
+    ``OnlyPorts`` is left out. EC2 is asked nothing where no rule refers to a prefix list, and for each list once a run.
+
+    :example:
+
+    .. code-block:: yaml
+
+        policies:
+          - name: open-ssh
+            resource: aws.security-group
+            filters:
+              - {type: open-ingress, Ports: [22]}
+            actions:
+              - type: replace-ingress
+                authorized: [198.18.7.0/24]
+    """
+
+    ip_permissions_key = "IpPermissions"
+    schema = type_schema("open-ingress", **{key: SGPermissionSchema[key] for key in TRAFFIC_KEYS})
+    permissions = ("ec2:DescribeManagedPrefixLists", "ec2:GetManagedPrefixListEntries")
+
+    def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
+        super().__init__(data, manager)
+        self.lists: dict[str, PrefixList | None] = {}
+        """The customer-managed lists that were read, by id; None for those of AWS."""
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Read the lists that the groups refer to, those that no earlier call has read, and match the groups."""
+        unread = referenced(resources) - self.lists.keys()
+        if unread:
+            client = local_session(self.manager.session_factory).client("ec2")
+            self.lists |= prefix_lists(client, unread)
+        return super().process(resources, event)  # type: ignore[no-any-return]
+
+    def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Give those permissions alone that are open, one for each source, a prefix list's with its family."""
+        rules = [rule for rule in super().expand_permissions(permissions) if not self._is_public(rule)]
+        networks = {number: found for number, rule in enumerate(rules) if (found := self._networks(rule))}
+        open_ones = open_sources({number: traffic(rules[number]) for number in networks}, networks)
+        for number, rule in enumerate(rules):
+            (reference,) = rule["PrefixListIds"] or [None]
+            prefix_list = reference and self.lists[reference["PrefixListId"]]
+            if prefix_list and (number in open_ones or prefix_list.family is None):
+                yield {**rule, "PrefixListIds": [{**reference, FAMILY: prefix_list.family}]}
+            elif number in open_ones:
+                yield rule
+
+    def _is_public(self, rule: Mapping[str, Any]) -> bool:
+        """Tell whether a rule is for exactly one of the ports that may be open."""
+        ports = {rule.get("FromPort"), rule.get("ToPort")}
+        return rule["IpProtocol"] in ("tcp", "udp", "6", "17") and len(ports) == 1 and ports <= set(self.only_ports)
+
+    def _networks(self, rule: Mapping[str, Any]) -> Sequence[Network]:
+        for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
+            if rule[ranges]:
+                return [network(rule[ranges][0][key])]
+        for reference in rule["PrefixListIds"]:
+            prefix_list = self.lists[reference["PrefixListId"]]
+            return prefix_list.networks if prefix_list else ()
+        return ()
+
+    def process_cidrs(self, _perm: Mapping[str, Any]) -> bool:
+        """Take the source as matched, as it is in all of the permissions that this filter looks at."""
+        return True
+
+
+def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Give the ids of the prefix lists that the groups' ingress rules refer to."""
+    return {
+        reference["PrefixListId"]
+        for group in groups
+        for permission in group.get("IpPermissions") or ()
+        for reference in permission.get("PrefixListIds") or ()
+    }
+
+
+def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
+    """Read prefix lists, by id; None for one of AWS's.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
+    its entries, and no longer when the sharing ends, though its rules go on to refer to it.
+
+    :raises ClientError: EC2 did not answer. That is not to be taken for "not open".
+    """
+    found: dict[str, PrefixList | None] = {}
+    for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
+        # By filter: the parameter PrefixListIds fails whole if one of the lists is not there.
+        filters = [{"Name": "prefix-list-id", "Values": batch}]
+        shapes = list(
+            pages(client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=PAGE_SIZE, Filters=filters)
+        )
+        found |= dict.fromkeys(batch, PrefixList(None, ()))
+        for shape in shapes:
+            found[shape["PrefixListId"]] = None if shape["OwnerId"] == AWS else _read(client, shape)
+    return found
+
+
+def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
+    arguments = {"MaxResults": PAGE_SIZE, "PrefixListId": shape["PrefixListId"]}
+    try:
+        entries = list(pages(client, "get_managed_prefix_list_entries", "Entries", **arguments))
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in UNREADABLE:
+            raise
+        return PrefixList(None, ())
+    return PrefixList(shape["AddressFamily"], [network(entry["Cidr"]) for entry in entries])
