@@ -1,4 +1,9 @@
+import itertools
+import json
 import logging
+import random
+import shlex
+import string
 import uuid
 
 import pytest
@@ -10,12 +15,15 @@ from embedded import (
     NOTIFY,
     OPEN,
     act,
+    group_of,
     made_changes,
     make_queue,
     messages,
     rules_of,
     source_of,
 )
+
+from mode.local.ec2 import load_groups
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
@@ -222,6 +230,126 @@ def test_a_group_that_no_longer_matches_is_left_alone(cloud, group, replace, fat
     assert "ModifySecurityGroupRules" not in made_changes(cloud)
 
 
+def test_what_somebody_narrows_while_ec2_throttles(cloud, group, replace, monkeypatch):
+    """However long EC2 throttles, a rule that somebody narrowed meanwhile, and a group that was exempted, stay so."""
+    ids = [group(SSH, number=number) for number in range(1, 13)]
+    ec2 = cloud.session().client("ec2")
+    clock = itertools.count(step=0.3)  # seconds go by between any two looks at the clock
+    monkeypatch.setattr("c7n_ingress.aws.read.time.monotonic", lambda: next(clock))
+
+    def narrow():
+        (rule_id,) = rules_of(cloud, ids[-1])
+        narrower = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIpv4": "10.1.0.0/16"}
+        ec2.modify_security_group_rules(
+            GroupId=ids[-1], SecurityGroupRules=[{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": narrower}]
+        )
+        ec2.create_tags(Resources=[ids[-2]], Tags=[{"Key": "exempt", "Value": "yes"}])
+
+    before = {"ModifySecurityGroupRules": Once(narrow)}
+    records = replace(before, authorized=["198.18.7.0/24"], filters=[{"tag:exempt": "absent"}, *OPEN])
+    assert sources(cloud, ids[-1]) == ["10.1.0.0/16"]
+    assert sources(cloud, ids[-2]) == ["0.0.0.0/0"]
+    assert {record["group"] for record in records} == set(ids[:-2])
+
+
+def test_a_throttled_call_is_not_made_again_on_the_old_reading(cloud, group, replace):
+    """After EC2 has throttled a change, the group is read again before it is changed."""
+    group_id = group(SSH)
+    ec2 = cloud.session().client("ec2")
+    error = {"Error": {"Code": "RequestLimitExceeded", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+
+    def throttle():
+        ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id)))
+        raise ClientError(error, "ModifySecurityGroupRules")
+
+    modify = Once(throttle)
+    assert replace({"ModifySecurityGroupRules": modify}, authorized=["198.18.7.0/24"]) == []
+    assert modify.times == 1
+    assert sources(cloud, group_id) == []
+
+
+def test_a_rule_is_revoked_only_as_it_was_read(cloud, group, replace):
+    """A rule that becomes another between read and revoke stays: EC2 is told what to revoke, not only its id."""
+    group_id = group(SSH, TWIN)
+    ec2 = cloud.session().client("ec2")
+    (rule_id,) = (i for i, rule in rules_of(cloud, group_id).items() if source_of(rule) == "0.0.0.0/0")
+    narrower = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIpv4": "10.1.0.0/16"}
+    request = [{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": narrower}]
+    comes = Once(lambda: ec2.modify_security_group_rules(GroupId=group_id, SecurityGroupRules=request))
+    assert replace({"RevokeSecurityGroupIngress": comes}, authorized=["198.18.7.0/24"]) == []
+    assert sources(cloud, group_id) == ["10.1.0.0/16", "198.18.7.0/24"]
+
+
+# -- which, and how many
+
+
+def test_the_worst_come_first(cloud, group, replace):
+    """Of more groups than may be changed at once, the worst are; the others are told of, and the run fails."""
+    web = group({**SSH, "ports": 8443}, number=1)
+    everything = group({"protocol": "-1", "source": "0.0.0.0/0"}, number=2)
+    database = group({**SSH, "ports": 5432}, number=3)
+    ssh = group(SSH, number=4)
+    with pytest.raises(PolicyExecutionError, match="2 more groups are open: at-most 2 are changed at once"):
+        replace(authorized=["198.18.7.0/24"], **{"at-most": 2})
+    assert [sources(cloud, each) for each in (everything, ssh)] == [["198.18.7.0/24"]] * 2
+    assert [sources(cloud, each) for each in (database, web)] == [["0.0.0.0/0"]] * 2
+    (message,) = messages(cloud)
+    assert message["action"]["subject"].startswith("Open ingress: 2 rules replaced in 2 groups, 2 still open")
+    assert [resource["c7n:waiting-ingress"] for resource in message["resources"]] == [2, 2]
+    assert {record["group"] for record in replace(authorized=["198.18.7.0/24"], **{"at-most": 2})} == {database, web}
+
+
+def test_what_cannot_be_changed_does_not_count(group, replace):
+    """Groups of another account, and such as match by an unreadable list alone, keep no other from being closed."""
+    for number in range(1, 31):
+        shape = {**group_of({"name": "shared", "ingress": [SSH]}, number), "OwnerId": "999999999999"}
+        load_groups([shape], account=ACCOUNT)
+        group({"protocol": "-1", "source": "pl-00000000000000077"}, number=number + 30)
+    own = group(SSH, number=99)
+    records = replace(authorized=["198.18.7.0/24"], **{"at-most": 1})
+    assert {record["group"] for record in records} == {own}
+
+
+def test_nothing_gets_wider(cloud, group, replace):
+    """A rule whose source is narrower than every authorized network stays as it is, is told of, and the run fails."""
+    one = {**SSH, "source": "198.51.100.7/32"}
+    group_id = group(one)
+    with pytest.raises(PolicyExecutionError, match=r"198\.18\.0\.0/16 is wider than what it would replace"):
+        replace(authorized=["198.18.0.0/16"], filters=[{"type": "ingress", "Ports": [22]}])
+    assert sources(cloud, group_id) == ["198.51.100.7/32"]
+    assert "198.51.100.7/32" in told(cloud)[group_id]["c7n:failed-ingress"][0]
+
+
+def test_a_shape_that_nobody_knows_stops_no_other_group(cloud, group, replace):
+    """A rule that cannot be understood fails its own group; the others are closed."""
+    strange, good = group(SSH, {**SSH, "ports": 23, "description": "strange"}, number=1), group(SSH, number=2)
+
+    def distort(parsed, **_):
+        for rule in parsed["SecurityGroupRules"]:
+            if rule.get("Description") == "strange":
+                del rule["CidrIpv4"]
+
+    with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
+        replace(after={"DescribeSecurityGroupRules": distort}, authorized=["198.18.7.0/24"])
+    assert sources(cloud, good) == ["198.18.7.0/24"]
+    assert set(told(cloud)) == {strange, good}
+
+
+def test_tags_never_keep_a_message_from_being_sent(cloud, group, replace):
+    """Twenty-five groups with 46 tags of 256 characters are closed, and told of, each once."""
+    noise = random.Random(1)
+    for number in range(1, 26):
+        tags = [
+            {"Key": f"key-{n}", "Value": "".join(noise.choices(string.ascii_letters + string.digits, k=256))}
+            for n in range(46)
+        ]
+        group(SSH, number=number, Tags=tags)
+    replace(authorized=["198.18.7.0/24"])
+    resources = [resource for message in messages(cloud) for resource in message["resources"]]
+    assert len({resource["GroupId"] for resource in resources}) == len(resources) == 25
+    assert all("tags did not fit" in resource["c7n:cut-ingress"] for resource in resources)
+
+
 # -- when EC2 says no
 
 
@@ -280,6 +408,15 @@ def test_a_group_without_room(cloud, group, replace):
     group_told = told(cloud)[group_id]
     assert [r["now"] for r in group_told["c7n:replaced-ingress"]] == ["198.18.8.0/24", "198.18.7.0/24"]
     assert [text.split()[0] for text in group_told["c7n:failed-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
+
+    cloud.ec2.rules_per_group = 100  # the message's first step
+    for text in group_told["c7n:failed-ingress"]:
+        *command, request = shlex.split(text.partition("; then: ")[2])
+        assert command == ["aws", "ec2", "authorize-security-group-ingress", "--cli-input-json"]
+        cloud.session().client("ec2").authorize_security_group_ingress(**json.loads(request))
+    added = [rule for rule in rules_of(cloud, group_id).values() if source_of(rule) in networks]
+    assert {source_of(rule) for rule in added} == set(networks)
+    assert {rule["FromPort"] for rule in added} == {22}
 
 
 def test_room_that_a_revoke_makes_is_used(cloud, group, replace):

@@ -151,7 +151,8 @@ class ReplaceIngress(EventAction):
         def plan(reading: Reading) -> Plan:
             return replacement(reading.rules, reading.matches, authorized, reading.prefix_lists)
 
-        return run(Job(self, REPLACED, plan, no_room, at_most=self.data.get("at-most")), resources, event)
+        at_most = None if self.data.get("preview") else self.data.get("at-most")
+        return run(Job(self, REPLACED, plan, no_room, at_most=at_most), resources, event)
 
     def authorized_networks(self) -> list[Network]:
         """Give the authorized networks in order of preference, those from elsewhere by family and address.

@@ -74,7 +74,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     outcomes: list[Outcome] = []
     waiting = 0
     try:
-        worst_first = sorted(resources, key=lambda group: worst(matches_from(group.get(MATCHED, ()))))
+        worst_first = sorted(resources, key=_urgency)
         for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
             if job.at_most is not None and sum(bool(outcome.records) for outcome in outcomes) >= job.at_most:
                 waiting += _is_waiting(job, reading)
@@ -103,6 +103,11 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
         raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
     return [record for outcome in outcomes for record in outcome.records]
+
+
+def _urgency(group: dict[str, Any]) -> tuple[Any, str]:
+    """Give by what the groups are put in an order, the worst first; c7n's ``or`` leaves them in none."""
+    return worst(matches_from(group.get(MATCHED, ()))), group["GroupId"]
 
 
 def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread, outcome: Outcome) -> None:
