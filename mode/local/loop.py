@@ -107,6 +107,8 @@ class Result:
     """What the action says that it changed."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often the function called which action of which service."""
+    undo: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often the undo of one group called them."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     """What a subscriber of the SNS topic gets."""
     failures: list[str] = field(default_factory=list)
@@ -262,12 +264,14 @@ class Loop:
         shipped.parent.mkdir()
         shutil.copy(UNDO, shipped)
         try:
-            with self.progress.step(f"the first line of its message showed what undoing {undo.group} would do"):
+            with self.progress.step(f"undo of {undo.group}: the first line in its message showed it"):
                 self._shell(undo.look)
             if self._rules() != after:
                 self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
-            with self.progress.step(f"the second line undid it, from the Lambda's log: policies/{UNDO.name}"):
+            start = len(self.cloud.calls)
+            with self.progress.step(f"undo of {undo.group}: the second did it, from CloudWatch Logs"):
                 self._shell(undo.do)
+            self.result.undo = self._calls_since(start)
         except LoopError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))
             return
@@ -343,7 +347,10 @@ class Loop:
                     self.failed.add(item["resourceId"])
                     self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
                 advance()
-        self.result.calls.update((call.service, call.action) for call in self.cloud.calls[start:])
+        self.result.calls += self._calls_since(start)
+
+    def _calls_since(self, start: int) -> Counter[tuple[str, str]]:
+        return Counter((call.service, call.action) for call in self.cloud.calls[start:])
 
     def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
         """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
