@@ -93,10 +93,10 @@ def test_sample_leaves_its_files(sample):
 
 
 def test_output_is_plain_where_no_terminal_is(sample):
-    """What goes into a pipe has no control codes and fits into 120 columns."""
+    """What goes into a pipe has no control codes and fits into 120 columns, but for commands: each stays one line."""
     _, done = sample
     assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 120
+    assert max(len(line) for line in done.stdout.splitlines() if " && custodian run " not in line) <= 120
 
 
 def test_hostile_groups(tmp_path):
