@@ -95,7 +95,6 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
         "DescribeSecurityGroups",
         "DescribeSecurityGroupRules",
         "ModifySecurityGroupRules",
-        "CreateTags",
         "SendMessage",
         "PutEvaluations",
     ]

@@ -21,6 +21,8 @@ count = 0
 def run(event, context):
     global count
     count += 1
+    if event.get("say"):
+        print(event["say"])
     if event.get("raise"):
         print("about to fail")
         raise LookupError(event["raise"])
@@ -174,6 +176,19 @@ def test_zip_and_logs_stay_in_the_folder(cloud, archive, tmp_path):
         function.invoke({"raise": "x"})
     assert (tmp_path / f"{NAME}.zip").read_bytes() == archive
     assert "about to fail" in (tmp_path / "lambda-1.log").read_text()
+
+
+def test_the_log_is_in_cloudwatch_logs(cloud, function):
+    """What the function writes stands line by line in its log group as soon as its event is done, failed or not."""
+    group, logs = f"/aws/lambda/{NAME}", cloud.session().client("logs")
+    function.invoke({"say": '{"v": 1, "group": "sg-1"}'})
+    with pytest.raises(FunctionError):
+        function.invoke({"raise": "x"})
+    written = [event["message"] for event in logs.filter_log_events(logGroupName=group)["events"]]
+    assert written == function.logs[0].read_text().splitlines()
+    assert {'{"v": 1, "group": "sg-1"}', "about to fail"} < set(written)
+    found = logs.filter_log_events(logGroupName=group, filterPattern='{ $.group = "sg-1" }')["events"]
+    assert [event["message"] for event in found] == ['{"v": 1, "group": "sg-1"}']
 
 
 def test_stands_in_for_the_native_client(monkeypatch):

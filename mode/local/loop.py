@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
 import sysconfig
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import yaml
 
@@ -23,18 +25,18 @@ from mode.local.runtime import FunctionError, deployed
 from mode.local.server import ACCOUNT, REGION, Cloud, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     import boto3
 
     from mode.local.groups import Group
     from mode.local.runtime import Function
-    from mode.local.show import Progress
 
 PROJECT = Path(__file__).parents[2]
 POLICY = PROJECT / "policies" / "open-ingress.yml"
 UNDO = PROJECT / "policies" / "restore-ingress.yml"
-UNDO_EXAMPLE = "sg-0123456789abcdef0"
+UNDO_LINES = "c7n:undo-ingress"
 MAILER = PROJECT / "mode" / "mailer"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -55,11 +57,35 @@ class LoopError(Exception):
     """A step could not be done, so that there is nothing to show."""
 
 
+class Progress(Protocol):
+    """Whoever is told what is being done."""
+
+    def step(self, text: str, total: int | None = None) -> AbstractContextManager[Callable[[], None]]:
+        """Tell of a step until the block ends; gives what is called as each of its parts is done."""
+
+
 class Rule(NamedTuple):
-    """A live ingress rule: its group and its source."""
+    """A live ingress rule."""
 
     group: str
     source: str
+    traffic: tuple[str, int, int]
+    """Protocol and ports as EC2 tells of them."""
+    description: str
+    tags: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """Say what it lets in, without its group."""
+        protocol, first, last = self.traffic
+        return f"{self.source} on {protocol} {first} to {last}, {self.description!r}, {dict(self.tags)}"
+
+
+class Undo(NamedTuple):
+    """The two lines in a group's message: what the first shows, the second does."""
+
+    group: str
+    look: str
+    do: str
 
 
 @dataclass
@@ -81,6 +107,8 @@ class Result:
     """What the action says that it changed."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often the function called which action of which service."""
+    undo: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often the undo of one group called them."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     """What a subscriber of the SNS topic gets."""
     failures: list[str] = field(default_factory=list)
@@ -127,8 +155,10 @@ class Loop:
             after = self._rules()
             self.deliver_changes(function, before, after)
         self.check(before, after)
+        undo = self.told()
         self.mail()
-        self.undo(before)
+        if undo:
+            self.undo(undo, before, after)
 
     def prepare(self) -> None:
         """Make the account: its groups, and what a deployed policy needs there."""
@@ -186,10 +216,10 @@ class Loop:
             if record["now"] is None:
                 expected.pop(record["rule"], None)
             else:
-                expected[record["rule"]] = Rule(record["group"], record["now"])
+                expected[record["rule"]] = _recorded(record, before.get(record["rule"]))
         for rule_id, rule in sorted(expected.items() ^ after.items()):
             told = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
-            self.result.failures.append(f"the records {told} that {rule.group} has {rule.source} ({rule_id})")
+            self.result.failures.append(f"the records {told} that {rule.group} has {rule} ({rule_id})")
         for group in self.result.groups:
             verdict = self.result.after.get(group["GroupId"], "not evaluated")
             if verdict != "COMPLIANT" and group["GroupId"] not in self.failed:
@@ -213,33 +243,58 @@ class Loop:
             log = self.result.folder / "c7n-mailer.log"
             self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
 
-    def undo(self, before: dict[str, Rule]) -> None:
-        """Give one group back what was replaced, the one that was changed in most ways; see that it is as it was."""
+    def told(self) -> Undo | None:
+        """Find, in the messages for c7n-mailer, how to undo what was done to one group: that changed in most ways."""
         ways: dict[str, set[str]] = {}
         for record in self.result.records:
             ways.setdefault(record["group"], set()).add(record["how"])
         if not ways:
-            return
+            return None
         group = max(ways, key=lambda each: len(ways[each]))
-        policy = self.folder / UNDO.name
-        policy.write_text(UNDO.read_text(encoding="utf-8").replace(UNDO_EXAMPLE, group), encoding="utf-8")
+        for message in self._waiting():
+            for resource in message["resources"]:
+                if resource["GroupId"] == group and UNDO_LINES in resource:
+                    return Undo(group, *resource[UNDO_LINES])
+        self.result.failures.append(f"no message says how to undo what was done to {group}")
+        return None
+
+    def undo(self, undo: Undo, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+        """Give one group back what was replaced, as whoever reads its message would; see that it is as it was."""
+        shipped = self.folder / "policies" / UNDO.name
+        shipped.parent.mkdir()
+        shutil.copy(UNDO, shipped)
         try:
-            with self.progress.step(f"custodian run undid it for {group}: policies/{UNDO.name}"):
-                self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
+            with self.progress.step(f"undo of {undo.group}: the first line in its message showed it"):
+                self._shell(undo.look)
+            if self._rules() != after:
+                self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
+            start = len(self.cloud.calls)
+            with self.progress.step(f"undo of {undo.group}: the second did it, from CloudWatch Logs"):
+                self._shell(undo.do)
+            self.result.undo = self._calls_since(start)
         except LoopError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))
             return
+        # A rule that was removed has come back under another id.
         was, now = (
-            sorted(rule.source for rule in rules.values() if rule.group == group) for rules in (before, self._rules())
+            sorted(str(rule) for rule in rules.values() if rule.group == undo.group)
+            for rules in (before, self._rules())
         )
         if was != now:
-            self.result.failures.append(f"{group} was open to {', '.join(was)}, and was restored to {', '.join(now)}")
+            self.result.failures.append(f"{undo.group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
     def _custodian(self, *arguments: str) -> None:
+        self._execute([str(SCRIPTS / "custodian"), *arguments], self.environment)
+
+    def _shell(self, line: str) -> None:
+        """Run a line as a person does who copies it; what c7n keeps in one's home goes into the folder."""
+        path = os.pathsep.join([str(SCRIPTS), self.environment.get("PATH", os.defpath)])
+        self._execute(["sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
+
+    def _execute(self, command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
         log = self.folder / "custodian.log"
         with log.open("ab") as output:
-            command = [str(SCRIPTS / "custodian"), *arguments]
-            done = subprocess.run(command, env=self.environment, stdout=output, stderr=output, check=False)
+            done = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False)
         if done.returncode:
             raise LoopError(f"custodian run failed: {_complaint(log)} (see {self.result.folder / log.name})")
 
@@ -274,6 +329,16 @@ class Loop:
             if ended and "Messages" not in received:
                 return
 
+    def _waiting(self) -> list[dict[str, Any]]:
+        """Read the messages that wait for c7n-mailer, and leave them to it."""
+        sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
+        received = []
+        while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            received += batch
+        for message in received:
+            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+        return [json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for message in received]
+
     def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
         start = len(self.cloud.calls)
         with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(self.processes) as pool:
@@ -282,7 +347,10 @@ class Loop:
                     self.failed.add(item["resourceId"])
                     self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
                 advance()
-        self.result.calls.update((call.service, call.action) for call in self.cloud.calls[start:])
+        self.result.calls += self._calls_since(start)
+
+    def _calls_since(self, start: int) -> Counter[tuple[str, str]]:
+        return Counter((call.service, call.action) for call in self.cloud.calls[start:])
 
     def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
         """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
@@ -307,7 +375,7 @@ class Loop:
         """Return the live ingress rules by their ids."""
         pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate()
         return {
-            rule["SecurityGroupRuleId"]: Rule(rule["GroupId"], _source(rule))
+            rule["SecurityGroupRuleId"]: _live(rule)
             for page in pages
             for rule in page["SecurityGroupRules"]
             if not rule["IsEgress"]
@@ -333,12 +401,26 @@ def _source(rule: dict[str, Any]) -> str:
     return rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId") or reference
 
 
+def _live(rule: dict[str, Any]) -> Rule:
+    tags = tuple(sorted((tag["Key"], tag["Value"]) for tag in rule.get("Tags", ())))
+    return Rule(rule["GroupId"], _source(rule), _traffic(rule), rule.get("Description") or "", tags)
+
+
+def _recorded(record: dict[str, Any], before: Rule | None) -> Rule:
+    """Give the rule that a record says there is now; what it says nothing of is as it was."""
+    tags = before.tags if before else ()
+    return Rule(record["group"], record["now"], _traffic(record["traffic"]), record["description"] or "", tags)
+
+
+def _traffic(shape: dict[str, Any]) -> tuple[str, int, int]:
+    return shape["IpProtocol"], shape.get("FromPort", -1), shape.get("ToPort", -1)
+
+
 def _records(log: Path) -> Iterator[dict[str, Any]]:
-    """Yield the action's records from a function's log, where each stands at the end of its line as JSON."""
+    """Yield the action's records from a function's log, where each is a line of JSON."""
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        _, _, message = line.rpartition("\t")
-        if message.startswith('{"account"'):
-            yield json.loads(message)
+        if line.startswith('{"v": '):
+            yield json.loads(line)
 
 
 def _write_lines(path: Path, objects: Iterable[Any]) -> None:

@@ -10,10 +10,11 @@ from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
-from rich.panel import Panel
+from rich.columns import Columns
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -79,7 +80,7 @@ def show(result: Result, console: Console) -> None:
     console.print(summary(result))
     if result.messages:
         console.print()
-        console.print(message(result))
+        console.print(message(result), crop=False)
     for failure in result.failures[:SHOWN_FAILURES]:
         console.print(Text.assemble(("✗ ", "bold red"), printable(failure)))
     if (more := len(result.failures) - SHOWN_FAILURES) > 0:
@@ -119,8 +120,7 @@ def summary(result: Result) -> Table:
     """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
     touched = {record["group"] for record in result.records}
     compliant = [group for group in result.groups if result.after.get(group["GroupId"]) == "COMPLIANT"]
-    calls = Counter({action: number for (service, action), number in result.calls.items() if service == "ec2"})
-    reads = Counter({action: number for action, number in calls.items() if action.startswith("Describe")})
+    changes, reads = of_ec2(result.calls)
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
@@ -128,10 +128,22 @@ def summary(result: Result) -> Table:
     if result.foreign:
         made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
-    made.add_row("API calls to EC2", counts(calls - reads))
+    made.add_row("API calls to EC2", counts(changes))
     made.add_row("", counts(reads))
+    if result.undo:
+        made.add_row("… for the undo", counts(of_ec2(result.undo)[0]))
     made.add_row("files", Text.assemble((f"{result.folder}/", "cyan"), (f"  {FILES}", "dim")))
     return made
+
+
+def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]:
+    """Give EC2's calls, by action: those that change something, and those that read."""
+    changes: Counter[str] = Counter()
+    reads: Counter[str] = Counter()
+    for (service, action), number in calls.items():
+        if service == "ec2":
+            (reads if action.startswith(("Describe", "Get")) else changes)[action] += number
+    return changes, reads
 
 
 def names(groups: list[Group]) -> str:
@@ -151,20 +163,30 @@ def verdicts(by_group: dict[str, str]) -> Text:
     return Text(", ").join(said)
 
 
-def counts(calls: Counter[str]) -> str:
-    """Say how often each action was called."""
-    return ", ".join(f"{number} {action}" for action, number in sorted(calls.items())) or "none"
+def counts(calls: Counter[str]) -> Columns:
+    """Say how often each action was called; a number is not parted from its action at the end of a line."""
+    said = [f"{number} {action}" for action, number in sorted(calls.items())]
+    return Columns(said or ["none"], padding=(0, 2))
 
 
-def message(result: Result) -> Panel:
-    """Show one message as a subscriber gets it: the one about the most changes."""
+def message(result: Result) -> Group:
+    """Show one message as a subscriber gets it: the one about the most changes.
+
+    What is there to be copied, an address or a command, stays one line, however long.
+    """
     most = Counter(record["group"] for record in result.records).most_common(1)
     about = most[0][0] if most else ""
     chosen = next((each for each in result.messages if about in each["Message"]), result.messages[0])
-    text = Text(printable(chosen["Message"].strip()))
-    title = Text(f" {printable(chosen['Subject'])} ", "bold")
-    subtitle = Text(f" 1 of {len(result.messages)}, as a subscriber of the SNS topic gets it ", "dim")
-    return Panel(text, title=title, subtitle=subtitle, title_align="left", subtitle_align="left", border_style="dim")
+    title = Text.assemble((printable(chosen["Subject"]), "bold"))
+    subtitle = Text(f"1 of {len(result.messages)}, as a subscriber of the SNS topic gets it", "dim")
+    lines = [line(text) for text in printable(chosen["Message"].strip()).split("\n")]
+    return Group(Rule(title, align="left", style="dim"), *lines, Rule(subtitle, align="left", style="dim"))
+
+
+def line(text: str) -> Text:
+    """Show a line of a message."""
+    copied = "://" in text or " && " in text
+    return Text(text, no_wrap=copied, overflow="ignore" if copied else "fold")
 
 
 def printable(text: str) -> str:
