@@ -1,0 +1,66 @@
+"""The same rows for a spreadsheet and for a program. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import Any
+
+from mode.report.rows import Report, Row
+from mode.report.text import visible
+
+VERSION = 1
+"""Of the JSON file: it changes when a key goes or means something else."""
+
+COLUMNS = (
+    "severity", "reason", "state", "account", "region", "vpc", "group", "name", "rule", "traffic", "before", "after",
+    "how", "description", "until", "failure", "exposure", "behind", "cut_off", "tags",
+)  # fmt: skip
+
+FORMULA = "=+-@＝＋－＠"  # noqa: RUF001 - spreadsheets take the wide ones, too
+
+
+def as_csv(report: Report) -> str:
+    """Write the rows as CSV, for `utf-8-sig`: Excel reads UTF-8 if it begins with a mark."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows([harmless(_text(_flat(row)[column])) for column in COLUMNS] for row in report.rows)
+    return file.getvalue()
+
+
+def as_json(report: Report) -> str:
+    """Write all of the report as JSON, in ASCII."""
+    rows = [_flat(row) for row in report.rows]
+    head = {
+        "v": VERSION,
+        "title": report.title,
+        "time": report.time,
+        "policies": report.policies,
+        "looked_at": report.looked_at,
+        "failures": report.failures,
+    }
+    return json.dumps(head | {"rows": rows}, indent=1) + "\n"
+
+
+def harmless(cell: str) -> str:
+    """Keep a spreadsheet from taking a cell for a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
+    return f"'{cell}" if cell.lstrip()[:1] in tuple(FORMULA) else cell
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    level, reason, _ = row.severity
+    return {"severity": level, "reason": reason, "traffic": row.traffic} | asdict(row)
+
+
+def _text(value: Any) -> str:
+    """Write what a cell has to hold in one line."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return "; ".join(f"{visible(key)}={visible(each)}" for key, each in value.items())
+    if isinstance(value, tuple | list):
+        return "; ".join(_text(each["source"]) if isinstance(each, dict) else _text(each) for each in value)
+    return visible(value)
