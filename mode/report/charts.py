@@ -16,11 +16,12 @@ from markupsafe import Markup
 from pygal.style import Style
 
 from mode.report.rows import EXPOSURES, Row
+from mode.report.severity import SEVERITIES
 
-MOST_BARS = 8
+MOST_BARS = 12
 WIDTH = 520
-BAR = 34
-AXIS = 46
+BAR = 32
+EDGE = 10
 STYLE = Style(label_font_size=13, major_label_font_size=13, value_font_size=13, font_family="sans-serif")
 BEHIND = {
     "internet": "reachable from the internet",
@@ -50,6 +51,7 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
     """Make the charts that say something: of rules that all are of one kind there is nothing to see."""
     chosen = [
         ("Open rules by what they let in", bars(rows, lambda row: row.traffic)),
+        ("Open rules by severity", bars(rows, lambda row: row.severity.level, SEVERITIES)),
         ("Open rules by what stands behind", bars(rows, _exposure, [BEHIND[each] for each in EXPOSURES])),
         ("Open rules by account", bars(rows, lambda row: row.account)),
     ]
@@ -57,7 +59,7 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
 
 
 def bars(rows: Sequence[Row], kind: Callable[[Row], str], order: Sequence[str] = ()) -> list[Bar]:
-    """Count open rules by kind, the most first or in the order given; kinds beyond the eighth are counted together."""
+    """Count open rules by kind, the most first or in the order given; kinds beyond the twelfth are counted together."""
     before = Counter(kind(row) for row in rows)
     after = Counter(kind(row) for row in rows if row.is_open)
     kinds = [each for each in order if each in before] or [each for each, _ in before.most_common()]
@@ -73,25 +75,27 @@ def chart(title: str, counted: Sequence[Bar]) -> Chart:
     """Draw bars, the first on top: what was open before, and what still is."""
     drawn = pygal.HorizontalBar(
         width=WIDTH,
-        height=AXIS + BAR * len(counted),
+        height=EDGE + BAR * len(counted),
         style=STYLE,
         js=[],
         classes=["chart"],
         disable_xml_declaration=True,
         show_legend=False,
+        show_y_labels=False,
         print_values=True,
+        print_values_position="top",
         margin=4,
         spacing=0,
         truncate_label=-1,
         max_scale=5,
         min_scale=1,
-        range=(0, max(bar.before for bar in counted)),
+        range=(0, 1.1 * max(bar.before for bar in counted)),  # room for the number at the end
         value_formatter=lambda value: f"{value:.0f}",
     )
+    # pygal draws upwards.
     drawn.x_labels = [bar.label for bar in reversed(counted)]
-    # pygal draws upwards: the second series comes on top of the first.
-    drawn.add("after", [bar.after for bar in reversed(counted)])
     drawn.add("before", [bar.before for bar in reversed(counted)])
+    drawn.add("after", [bar.after for bar in reversed(counted)])
     drawn.add_xml_filter(_bare)
     words = "; ".join(f"{bar.label}: {bar.before} before, {bar.after} after" for bar in counted)
     return Chart(title, words, Markup(drawn.render(is_unicode=True)))  # noqa: S704 - an element tree wrote it, escaped

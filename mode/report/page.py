@@ -17,8 +17,18 @@ from mode.report.severity import SEVERITIES
 from mode.report.text import visible
 
 HERE = Path(__file__).parent
+OUTCOMES = {
+    "closed": "closed",
+    "preview": "would be closed",
+    "open": "still open",
+    "failed": "failed",
+    "exempt": "exempt",
+    "skipped": "skipped",
+}
 MOST_CALLERS = 5
 """How many of those who would be cut off a row names; all of them are in the JSON file."""
+ROWS_A_PART = 50
+"""How many rows a browser lays out together; page.js knows the number, too."""
 
 
 def page(report: Report, files: str) -> str:
@@ -39,10 +49,10 @@ def page(report: Report, files: str) -> str:
             charts=charts(report.rows),
             choices=_choices(report),
             states=STATES,
-            exposures=BEHIND,
             behind=bool(report.columns & {"behind", "exposure"}),
             cut_off="cut_off" in report.columns,
             most_callers=MOST_CALLERS,
+            rows_a_part=ROWS_A_PART,
             # Ours, and never anybody's: a page may hold them as they are.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -72,12 +82,10 @@ def _lead(report: Report) -> str:
     """Say the outcome in one sentence."""
     if not report.rows:
         return "Nothing is open to the internet."
-    left = sum(row.is_open for row in report.rows)
     groups = len({(row.account, row.region, row.group) for row in report.rows})
-    rules = f"{_count(len(report.rows), 'rule')} in {_count(groups, 'group')} let the whole internet in"
-    if left == len(report.rows):
-        return f"{rules}, and still {'does' if left == 1 else 'do'}."
-    return f"{rules}; {f'{left:,} may still be open' if left else 'all are closed'}."
+    by_state = Counter(row.state for row in report.rows)
+    outcome = ", ".join(f"{by_state[state]:,} {words}" for state, words in OUTCOMES.items() if by_state[state])
+    return f"{_count(len(report.rows), 'rule')} in {_count(groups, 'group')} let the whole internet in: {outcome}."
 
 
 def _tiles(report: Report) -> list[tuple[int, str, str]]:

@@ -159,7 +159,14 @@ def rows(  # noqa: PLR0913 - what a run leaves
     for each in left:
         group = {"OwnerId": account} | by_id[each.group]
         all_rows.append(_left(each, group, region, _state(group, account, failures, today)))
-    return [_with_facts(replace(row, failure=failures.get(row.group)), facts) for row in all_rows]
+    not_closed = {row.group for row in all_rows if row.state == "failed"}
+    return [
+        replace(
+            _with_facts(row, facts),
+            failure=failures.get(row.group) if row.state == "failed" or row.group not in not_closed else None,
+        )
+        for row in all_rows
+    ]
 
 
 def worst_first(unsorted: Iterable[Row]) -> tuple[Row, ...]:
