@@ -81,7 +81,7 @@ def _hash(text: str) -> str:
 def _lead(report: Report) -> str:
     """Say the outcome in one sentence."""
     if not report.rows:
-        return "Nothing is open to the internet."
+        return "Not everything could be looked at." if report.failures else "Nothing is open to the internet."
     groups = len({(row.account, row.region, row.group) for row in report.rows})
     by_state = Counter(row.state for row in report.rows)
     outcome = ", ".join(f"{by_state[state]:,} {words}" for state, words in OUTCOMES.items() if by_state[state])

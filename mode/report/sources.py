@@ -6,9 +6,10 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from c7n_ingress.authorized import WIDEST_PREFIX
 from c7n_ingress.rules import ports_text, traffic
@@ -20,7 +21,10 @@ MATCHED = "MatchedIpPermissions"
 
 LINE = re.compile(r"[\d-]+ [\d:,]+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
+LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
+"""What c7n logs when the filters are done; it then writes resources.json anew, and not before."""
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
+ACTION = "replace-ingress"
 PRIVATE = ip_network("fc00::/7")
 SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}
 
@@ -29,18 +33,24 @@ class NoRunError(ValueError):
     """A folder is not what a run leaves: one line that names it and says which command makes one."""
 
 
-class Run(NamedTuple):
+@dataclass
+class Run:
     """What one run of a policy in one account and region left."""
 
     policy: str
     account: str
     region: str
     time: str
-    groups: list[Group]
-    records: list[Record]
-    failures: dict[str, str]
-    more_failures: list[str]
+    """When it ended."""
     changed_nothing: bool
+    """Whether it was a dry run."""
+    groups: list[Group] = field(default_factory=list)
+    """Those that its filters matched."""
+    records: list[Record] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a group failed, by its id."""
+    more_failures: list[str] = field(default_factory=list)
+    """What failed besides."""
 
 
 def of_runs(folders: Sequence[Path], facts: Mapping[str, Facts], now: dt.datetime) -> Report:
@@ -49,7 +59,7 @@ def of_runs(folders: Sequence[Path], facts: Mapping[str, Facts], now: dt.datetim
     So `out` will do, as will c7n-org's folder of many accounts. Raises NoRunError if there is none, or if what is there
     cannot be read.
     """
-    runs = [read_run(path.parent) for folder in folders for path in _below(folder)]
+    runs = [read_run(path) for folder in folders for path in _below(folder)]
     made = [row for run in runs for row in _rows_of(run, facts, now)]
     failures = [text for run in runs for text in _failures_of(run, made)]
     policies = tuple(dict.fromkeys(run.policy for run in runs))
@@ -107,29 +117,28 @@ def read_run(folder: Path) -> Run:
     """Read what a run of `custodian run` left in the policy's folder.
 
     c7n writes resources.json when the filters are done, and metadata.json at the end. It goes on in the log of earlier
-    runs, so that only what the log has since this run's start counts. Raises NoRunError.
+    runs, so that only what the log has since this run's start counts; and resources.json may be an earlier run's if
+    this one stopped before. Raises NoRunError.
     """
     metadata = _json(folder / METADATA)
     try:
-        policy, config, execution = metadata["policy"], metadata["config"], metadata["execution"]
-        name, account, region = policy["name"], config["account_id"] or "", config["region"] or ""
-        start = dt.datetime.fromtimestamp(execution["start"], dt.timezone.utc)
-        end = dt.datetime.fromtimestamp(execution["end_time"], dt.timezone.utc)
+        config, execution = metadata["config"], metadata["execution"]
+        start, end = (dt.datetime.fromtimestamp(execution[key], dt.timezone.utc) for key in ("start", "end_time"))
+        run = Run(
+            metadata["policy"]["name"],
+            config["account_id"] or "",
+            config["region"] or "",
+            _iso(end),
+            changed_nothing=config["dryrun"],
+        )
     except (KeyError, TypeError) as error:
         raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r})") from error
-    groups = _json(folder / RESOURCES) if (folder / RESOURCES).exists() else []
-    records, failures, more = _from_log(folder / LOG, start)
-    return Run(
-        policy=name,
-        account=account,
-        region=region,
-        time=_iso(end),
-        groups=groups,
-        records=records,
-        failures=failures,
-        more_failures=more,
-        changed_nothing=bool(config.get("dryrun")),
-    )
+    if _read_log(folder / LOG, start, run):
+        run.groups.extend(_json(folder / RESOURCES))
+    else:
+        why = run.more_failures[-1:] or [f"see {folder / LOG}"]
+        run.more_failures[-1:] = [f"the run stopped before it had looked at the groups: {why[0]}"]
+    return run
 
 
 def facts_from(path: Path | None) -> dict[str, Facts]:
@@ -142,25 +151,35 @@ def facts_from(path: Path | None) -> dict[str, Facts]:
     """
     if path is None:
         return {}
-    try:
-        return {group: _facts(known) for group, known in _json(path).items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NoRunError(f"{path}: not what is known of groups ({error})") from error
+    known = _json(path)
+    if not isinstance(known, dict):
+        raise NoRunError(f"{path}: not what is known of groups, by their ids, but a {type(known).__name__}")
+    return {group: _facts(of, f"{path}: not what is known of groups ({group}: ") for group, of in known.items()}
 
 
 def _below(folder: Path) -> list[Path]:
-    """Find the runs below a folder."""
-    found = sorted(path for path in folder.rglob(METADATA) if (path.parent / LOG).exists())
+    """Find the folders below one in which a policy has been run that closes groups."""
+    found = [path.parent for path in sorted(folder.rglob(METADATA)) if _is_sweep(path)]
     if not found:
         raise NoRunError(
-            f"{folder}: no run of Cloud Custodian is there. This makes one: "
+            f"{folder}: no run of a policy that closes groups is there. This makes one: "
             "custodian run --region us-east-1 -s out policies/open-ingress-sweep.yml"
         )
     return found
 
 
+def _is_sweep(metadata: Path) -> bool:
+    """Whether a run closed groups itself; one of a policy with a mode has deployed a function that does so later."""
+    written = _json(metadata)
+    try:
+        policy = written["policy"]
+        actions = [action if isinstance(action, str) else action["type"] for action in policy.get("actions") or ()]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise NoRunError(f"{metadata}: not what Cloud Custodian writes ({error!r})") from error
+    return ACTION in actions and "mode" not in policy and (metadata.parent / LOG).exists()
+
+
 def _rows_of(run: Run, facts: Mapping[str, Facts], now: dt.datetime) -> list[Row]:
-    known = {group["GroupId"] for group in run.groups}
     try:
         return rows(
             run.groups,
@@ -168,7 +187,7 @@ def _rows_of(run: Run, facts: Mapping[str, Facts], now: dt.datetime) -> list[Row
             [each for group in run.groups for each in _matched(group)],
             account=run.account,
             region=run.region,
-            failures={group: why for group, why in run.failures.items() if group in known},
+            failures=run.failures,
             facts=facts,
             today=now.date().isoformat(),
         )
@@ -184,23 +203,23 @@ def _failures_of(run: Run, made: Sequence[Row]) -> list[str]:
     return told + [where + why for why in run.more_failures]
 
 
-def _from_log(log: Path, start: dt.datetime) -> tuple[list[Record], dict[str, str], list[str]]:
-    """Read the records of a run, why each group failed, and what else went wrong."""
-    records: list[Record] = []
-    failures: dict[str, str] = {}
-    others: list[str] = []
-    first = start.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _read_log(log: Path, start: dt.datetime, run: Run) -> bool:
+    """Read into a run its records, why each group failed, and what else went wrong; say if it looked at the groups."""
+    first, looked = _iso(start), False
     for message, level in _messages(log, start):
+        looked = looked or bool(LOOKED.match(message))
         if level == "INFO" and message.startswith("{"):
             record = _record(message)
             if record and record["time"] >= first:
-                records.append(record)
+                run.records.append(record)
         elif level == "ERROR" and (said := FAILURE.fullmatch(message)):
             if group := said["group"]:
-                failures[group] = said["why"]
+                run.failures[group] = said["why"]
             elif not said["why"].endswith(" failed"):  # what comes with a trace is told again in one line
-                others.append(said["why"])
-    return records, failures, others
+                run.more_failures.append(said["why"])
+        elif level == "ERROR" and not looked:
+            run.more_failures.append(message)
+    return looked
 
 
 def _messages(log: Path, start: dt.datetime) -> Iterator[tuple[str, str]]:
@@ -264,21 +283,24 @@ def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tupl
     return of_groups, others
 
 
-def _facts(known: Mapping[str, Any]) -> Facts:
-    if known.keys() - {"exposure", "behind", "cut_off"}:
-        raise ValueError(f"{sorted(known)} where exposure, behind and cut_off belong")
-    exposure, behind, cut_off = known.get("exposure"), known.get("behind"), known.get("cut_off")
+def _facts(known: Any, wrong: str) -> Facts:
+    try:
+        unknown, exposure = known.keys() - {"exposure", "behind", "cut_off"}, known.get("exposure")
+        behind, cut_off = known.get("behind"), known.get("cut_off")
+        callers = None if cut_off is None else {of: tuple(map(_caller, those)) for of, those in cut_off.items()}
+    except KeyError as error:
+        raise NoRunError(f"{wrong}{error} is missing)") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise NoRunError(f"{wrong}{error})") from error
+    if unknown:
+        raise NoRunError(f"{wrong}{sorted(unknown)} where exposure, behind and cut_off belong)")
     if exposure not in {None, *EXPOSURES}:
-        raise ValueError(f"exposure {exposure!r:.80}: write one of {', '.join(EXPOSURES)}")
-    callers = (
-        None
-        if cut_off is None
-        else {
-            of: tuple(Caller(str(one["source"]), int(one["bytes"]), str(one["last_seen"])) for one in those)
-            for of, those in cut_off.items()
-        }
-    )
+        raise NoRunError(f"{wrong}exposure {exposure!r:.80}: write one of {', '.join(EXPOSURES)})")
     return Facts(exposure, None if behind is None else tuple(map(str, behind)), callers)
+
+
+def _caller(said: Mapping[str, Any]) -> Caller:
+    return Caller(str(said["source"]), int(said["bytes"]), str(said["last_seen"]))
 
 
 def _json(path: Path) -> Any:

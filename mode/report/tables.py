@@ -27,7 +27,8 @@ def as_csv(report: Report) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    writer.writerows([harmless(_text(_flat(row)[column])) for column in COLUMNS] for row in report.rows)
+    for row in map(_flat, report.rows):
+        writer.writerow([harmless(_text(row[column])) for column in COLUMNS])
     return file.getvalue()
 
 
@@ -52,7 +53,8 @@ def harmless(cell: str) -> str:
 
 def _flat(row: Row) -> dict[str, Any]:
     level, reason, _ = row.severity
-    return {"severity": level, "reason": reason, "traffic": row.traffic} | asdict(row)
+    cut_off = None if row.cut_off is None else [asdict(caller) for caller in row.cut_off]
+    return {"severity": level, "reason": reason, "traffic": row.traffic} | vars(row) | {"cut_off": cut_off}
 
 
 def _text(value: Any) -> str:
