@@ -81,7 +81,7 @@ def chart(title: str, counted: Sequence[Bar]) -> Chart:
         classes=["chart"],
         disable_xml_declaration=True,
         show_legend=False,
-        show_y_labels=False,
+        show_x_labels=False,
         print_values=True,
         print_values_position="top",
         margin=4,

@@ -136,8 +136,8 @@ def read_run(folder: Path) -> Run:
     if _read_log(folder / LOG, start, run):
         run.groups.extend(_json(folder / RESOURCES))
     else:
-        why = run.more_failures[-1:] or [f"see {folder / LOG}"]
-        run.more_failures[-1:] = [f"the run stopped before it had looked at the groups: {why[0]}"]
+        why = next(iter(run.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
+        run.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
     return run
 
 
