@@ -30,8 +30,8 @@ CHANGE = f"""async ([field, value, event]) => {{
 FILTERS = [
     ("[data-search]", "team-7", "input"),
     ("[data-search]", "", "input"),
-    ("[data-filter=severity]", "high", "change"),
-    ("[data-filter=severity]", "", "change"),
+    ("[data-search]", "tcp 2001", "input"),
+    ("[data-search]", "", "input"),
 ]
 SORTS = [("[data-sort-by]", key, "change") for key in ("name", "port", "state", "urgency")]
 SCROLL = """async () => {
