@@ -2,6 +2,7 @@ import csv
 import datetime as dt
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -114,9 +115,10 @@ def test_refuses_records_of_another_action():
 
 
 def reported(folder, *arguments):
-    """Run the command on a sweep's output; give its rows in short, and all of the JSON."""
+    """Run the command on a sweep's output, in another time zone; give its rows in short, and all of the JSON."""
     command = [sys.executable, "-m", "mode.report", str(folder), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    elsewhere = os.environ | {"TZ": "Asia/Kathmandu"}
+    done = subprocess.run(command, cwd=ROOT, env=elsewhere, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     page = Path(done.stdout.strip())
     written = json.loads(page.with_suffix(".json").read_text())

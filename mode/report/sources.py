@@ -19,12 +19,13 @@ RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log
 MATCHED = "MatchedIpPermissions"
 """Where Cloud Custodian's filters note the permissions that they matched, each with one source."""
 
-LINE = re.compile(r"[\d-]+ [\d:,]+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>.*)")
+LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
 LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
 """What c7n logs when the filters are done; it then writes resources.json anew, and not before."""
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
+QUARTER = dt.timedelta(minutes=15)
 PRIVATE = ip_network("fc00::/7")
 SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}
 
@@ -133,7 +134,7 @@ def read_run(folder: Path) -> Run:
         )
     except (KeyError, TypeError) as error:
         raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r})") from error
-    if _read_log(folder / LOG, start, run):
+    if _read_log(folder / LOG, start, end, run):
         run.groups.extend(_json(folder / RESOURCES))
     else:
         why = next(iter(run.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
@@ -203,14 +204,13 @@ def _failures_of(run: Run, made: Sequence[Row]) -> list[str]:
     return told + [where + why for why in run.more_failures]
 
 
-def _read_log(log: Path, start: dt.datetime, run: Run) -> bool:
+def _read_log(log: Path, start: dt.datetime, end: dt.datetime, run: Run) -> bool:
     """Read into a run its records, why each group failed, and what else went wrong; say if it looked at the groups."""
-    first, looked = _iso(start), False
-    for message, level in _messages(log, start):
+    looked = False
+    for level, message in _messages(log, start, end):
         looked = looked or bool(LOOKED.match(message))
         if level == "INFO" and message.startswith("{"):
-            record = _record(message)
-            if record and record["time"] >= first:
+            if record := _record(message):
                 run.records.append(record)
         elif level == "ERROR" and (said := FAILURE.fullmatch(message)):
             if group := said["group"]:
@@ -222,13 +222,19 @@ def _read_log(log: Path, start: dt.datetime, run: Run) -> bool:
     return looked
 
 
-def _messages(log: Path, start: dt.datetime) -> Iterator[tuple[str, str]]:
-    """Yield the messages of a log since a run's start, and their levels; c7n writes local time, to the millisecond."""
-    first = start.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if (said := LINE.match(line)) and line[:19] >= first:
-                yield said["message"], said["level"]
+def _messages(log: Path, start: dt.datetime, end: dt.datetime) -> list[tuple[str, str]]:
+    """Give level and message of each line that the last run has logged.
+
+    c7n writes the time of the clock on the wall where it ran, which need not be here. A run logs something at its end,
+    so the last line tells how far that clock is from UTC: by a number of quarters of an hour.
+    """
+    with log.open(encoding="utf-8", errors="replace") as file:
+        lines = [line for line in map(LINE.match, file) if line]
+    if not lines:
+        return []
+    last = dt.datetime.fromisoformat(lines[-1]["time"]).replace(tzinfo=dt.timezone.utc)
+    first = start + round((last - end) / QUARTER) * QUARTER
+    return [(line["level"], line["message"]) for line in lines if line["time"] >= f"{first:%Y-%m-%d %H:%M:%S}"]
 
 
 def _record(message: str) -> Record | None:
