@@ -15,6 +15,7 @@ from browser import browser
 from embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pypdf import PdfReader
 
 from mode.local import groups as sample_groups
 from mode.report import tables
@@ -469,6 +470,16 @@ def test_prints(opened):
     assert page.locator("tbody").first.evaluate(style, "contentVisibility") == "visible"
     assert len(shown(page)) == 24
     assert page.locator("tbody tr:visible").count() == 24
+
+
+def test_each_printed_page_has_the_head(opened):
+    """The summary has a page of its own; each page after it begins with the table's head, and no rule is missing."""
+    printed = [page.extract_text() for page in PdfReader(io.BytesIO(opened(many(60)).pdf())).pages]
+    assert len(printed) > 3
+    assert "group 1" not in printed[0]
+    assert [page.count("Security group") for page in printed] == [0] + [1] * (len(printed) - 1)
+    rules = re.findall(r"group (\d+)", "".join(printed[1:]))
+    assert sorted(rules, key=int) == [str(number) for number in range(60)]
 
 
 def test_charts_say_the_same_in_words(opened):
