@@ -19,7 +19,7 @@ from pypdf import PdfReader
 
 from mode.local import groups as sample_groups
 from mode.report import tables
-from mode.report.rows import Caller, Facts, Open, Report, Row, rows, worst_first
+from mode.report.rows import Caller, CutOff, Facts, Open, Report, Row, rows, worst_first
 from mode.report.severity import port_range, severity
 from mode.report.sources import of_rehearsal
 from mode.report.text import visible
@@ -27,11 +27,9 @@ from mode.report.write import write
 
 CASES = yaml.safe_load((ROOT / "tests" / "cases" / "report.yml").read_text(encoding="utf-8"))
 NOW = dt.datetime(2026, 5, 4, 10, 2, tzinfo=dt.timezone.utc)
-FACTS = Facts(
-    "internet",
-    ("load balancer shop",),
-    {"tcp 22": tuple(Caller(f"198.51.100.{n}", 10**n, "2026-05-01") for n in range(7))},
-)
+CALLERS = tuple(Caller(f"198.51.100.{n}", 10**n, "2026-05-01 10:02") for n in range(7))
+CUT_OFF = {"tcp 22 from 0.0.0.0/0": CutOff(9, 1_234_567, CALLERS), "tcp 22 from ::/0": CutOff(0, 0, ())}
+FACTS = Facts("internet", ("load balancer shop",), CUT_OFF)
 
 
 def named(kind):
@@ -246,7 +244,7 @@ def report_of(text, **more):
     row = Row(
         account=ACCOUNT, region="us-east-1", vpc="vpc-1", group="sg-1", name=text, tags={text: text}, protocol="tcp",
         ports="22", description=text, before="0.0.0.0/0", after=("198.18.7.0/24",), how=("modified",), state="closed",
-        failure=text, exposure="internet", behind=(text,), cut_off=(Caller(text, 1, text),),
+        failure=text, exposure="internet", behind=(text,), cut_off=CutOff(1, 1, (Caller(text, 1, text),)),
     )  # fmt: skip
     return Report("t", "m", "2026-05-04T10:02:00Z", ("p",), (row, *more.pop("rows", ())), **more)
 
@@ -498,7 +496,8 @@ def test_callers_beyond_the_first_are_counted(opened):
     page = opened(rehearsed(facts=True))
     cell = page.locator("tr", has_text="launch-wizard-1").filter(has_text="tcp 22").locator("td").last
     assert texts_of(cell.locator("bdi")) == [f"198.51.100.{n}" for n in range(5)]
-    assert "and 2 more" in cell.text_content()
+    assert cell.text_content().startswith("9 sources")
+    assert "and 4 more" in cell.text_content()
 
 
 def test_nothing_open(opened):

@@ -26,7 +26,7 @@ OUTCOMES = {
     "skipped": "skipped",
 }
 MOST_CALLERS = 5
-"""How many of those who would be cut off a row names; all of them are in the JSON file."""
+"""How many of those who would be cut off a row names; the JSON file has all that is known."""
 ROWS_A_PART = 50
 """How many rows a browser lays out together; page.js knows the number, too."""
 
@@ -100,8 +100,8 @@ def _tiles(report: Report) -> list[tuple[int, str, str]]:
     if "exposure" in report.columns:
         tiles.append((sum(row.exposure == "internet" for row in rows), "reachable from the internet", "look"))
     if "cut_off" in report.columns:
-        sources = {caller.source for row in rows for caller in row.cut_off or ()}
-        tiles.append((len(sources), "sources would be cut off", "look"))
+        cutting = sum(row.cut_off is not None and row.cut_off.count > 0 for row in rows)
+        tiles.append((cutting, "of which cut somebody off", "look"))
     return tiles
 
 

@@ -39,6 +39,18 @@ class Caller:
 
 
 @dataclass(frozen=True)
+class CutOff:
+    """All of those who would be cut off by what becomes of a rule."""
+
+    count: int
+    """How many sources."""
+    bytes: int
+    """What they moved, all together."""
+    callers: tuple[Caller, ...]
+    """Some of them: those who moved the most, first."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a group besides its rules. `None` is what nobody has looked for."""
 
@@ -46,8 +58,8 @@ class Facts:
     """One of EXPOSURES."""
     behind: tuple[str, ...] | None = None
     """What stands behind it, a short phrase each."""
-    cut_off: Mapping[str, tuple[Caller, ...]] | None = None
-    """Who would be cut off, by the traffic in words (`tcp 22`); those who moved the most bytes first."""
+    cut_off: Mapping[str, CutOff] | None = None
+    """Who would be cut off, by the rule in words: `tcp 22 from 0.0.0.0/0`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Row:
     """The day on which the group's exemption ends."""
     exposure: str | None = None
     behind: tuple[str, ...] | None = None
-    cut_off: tuple[Caller, ...] | None = None
+    cut_off: CutOff | None = None
 
     @property
     def traffic(self) -> str:
@@ -279,7 +291,7 @@ def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:
     known = facts.get(row.group)
     if known is None:
         return row
-    cut_off = None if known.cut_off is None else known.cut_off.get(row.traffic, ())
+    cut_off = None if known.cut_off is None else known.cut_off.get(f"{row.traffic} from {row.before}")
     return replace(row, exposure=known.exposure, behind=known.behind, cut_off=cut_off)
 
 

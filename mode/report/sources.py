@@ -13,7 +13,7 @@ from typing import Any
 
 from c7n_ingress.authorized import WIDEST_PREFIX
 from c7n_ingress.rules import ports_text, traffic
-from mode.report.rows import EXPOSURES, Caller, Facts, Group, Open, Record, Report, Row, rows, worst_first
+from mode.report.rows import EXPOSURES, Caller, CutOff, Facts, Group, Open, Record, Report, Row, rows, worst_first
 
 RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log"
 MATCHED = "MatchedIpPermissions"
@@ -145,8 +145,9 @@ def read_run(folder: Path) -> Run:
 def facts_from(path: Path | None) -> dict[str, Facts]:
     """Read what else is known of groups, by their ids: `exposure`, `behind` and `cut_off`, each of them optional.
 
-        {"sg-0123": {"exposure": "internet", "behind": ["load balancer shop"],
-                     "cut_off": {"tcp 443": [{"source": "198.51.100.7", "bytes": 8041, "last_seen": "2026-05-04"}]}}}
+        {"sg-0123": {"exposure": "internet", "behind": ["load balancer shop"], "cut_off": {
+            "tcp 443 from 0.0.0.0/0": {"count": 1, "bytes": 8041, "callers": [
+                {"source": "198.51.100.7", "bytes": 8041, "last_seen": "2026-05-04 10:02"}]}}}}
 
     Raises NoRunError, which names the value, for anything else.
     """
@@ -293,7 +294,7 @@ def _facts(known: Any, wrong: str) -> Facts:
     try:
         unknown, exposure = known.keys() - {"exposure", "behind", "cut_off"}, known.get("exposure")
         behind, cut_off = known.get("behind"), known.get("cut_off")
-        callers = None if cut_off is None else {of: tuple(map(_caller, those)) for of, those in cut_off.items()}
+        callers = None if cut_off is None else {rule: _cut_off(said) for rule, said in cut_off.items()}
     except KeyError as error:
         raise NoRunError(f"{wrong}{error} is missing)") from error
     except (AttributeError, TypeError, ValueError) as error:
@@ -305,8 +306,9 @@ def _facts(known: Any, wrong: str) -> Facts:
     return Facts(exposure, None if behind is None else tuple(map(str, behind)), callers)
 
 
-def _caller(said: Mapping[str, Any]) -> Caller:
-    return Caller(str(said["source"]), int(said["bytes"]), str(said["last_seen"]))
+def _cut_off(said: Mapping[str, Any]) -> CutOff:
+    callers = [Caller(str(one["source"]), int(one["bytes"]), str(one["last_seen"])) for one in said["callers"]]
+    return CutOff(int(said["count"]), int(said["bytes"]), tuple(callers))
 
 
 def _json(path: Path) -> Any:

@@ -28,6 +28,7 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for row in map(_flat, report.rows):
+        row["cut_off"] = row["cut_off"] and [caller["source"] for caller in row["cut_off"]["callers"]]
         writer.writerow([harmless(_text(row[column])) for column in COLUMNS])
     return file.getvalue()
 
@@ -53,7 +54,7 @@ def harmless(cell: str) -> str:
 
 def _flat(row: Row) -> dict[str, Any]:
     level, reason, _ = row.severity
-    cut_off = None if row.cut_off is None else [asdict(caller) for caller in row.cut_off]
+    cut_off = row.cut_off and asdict(row.cut_off)
     return {"severity": level, "reason": reason, "traffic": row.traffic} | vars(row) | {"cut_off": cut_off}
 
 
@@ -64,5 +65,5 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{visible(key)}={visible(each)}" for key, each in value.items())
     if isinstance(value, tuple | list):
-        return "; ".join(_text(each["source"]) if isinstance(each, dict) else _text(each) for each in value)
+        return "; ".join(map(_text, value))
     return visible(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from mode.local.server import Cloud
-from mode.report.rows import Caller, Facts
+from mode.report.rows import Caller, CutOff, Facts
 from mode.report.sources import of_rehearsal
 from mode.report.write import write
 from tests.bench.groups import group
@@ -50,7 +50,8 @@ def measure(_cloud: Cloud) -> list[Row]:
     """Measure, with everything known of each group."""
     groups = [group(number, 2) for number in range(1, GROUPS + 1)]
     callers = tuple(Caller(f"198.51.100.{number}", 1000, "2026-05-01") for number in range(3))
-    known = Facts("internet", ("load balancer shop",), {"tcp 2000": callers, "tcp 2001": ()})
+    cut_off = {"tcp 2000 from 0.0.0.0/0": CutOff(3, 3000, callers), "tcp 2001 from 0.0.0.0/0": CutOff(0, 0, ())}
+    known = Facts("internet", ("load balancer shop",), cut_off)
     with tempfile.TemporaryDirectory() as folder, browser() as started:
         start = time.perf_counter()
         now = dt.datetime.now(dt.timezone.utc)
