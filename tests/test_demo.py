@@ -92,6 +92,19 @@ def test_sample_leaves_its_files(sample):
     assert '"policy": "open-ingress"' in "".join(log.read_text(encoding="utf-8") for log in run.glob("lambda-*.log"))
 
 
+def test_sample_leaves_a_report(sample):
+    """The page, and CSV and JSON beside it, tell of each open rule: those that were closed, and the exempt one."""
+    folder, done = sample
+    assert "wrote the report that one forwards: .local/run/report.html" in done.stdout
+    run = folder / ".local" / "run"
+    rows = json.loads((run / "report.json").read_text())["rows"]
+    assert sorted(row["state"] for row in rows) == ["closed"] * 18 + ["exempt"]
+    assert (rows[0]["name"], rows[0]["traffic"], rows[0]["severity"]) == ("ci-runners", "all traffic", "critical")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert all(row["group"] in page and row["description"] in page for row in rows)
+    assert len((run / "report.csv").read_text(encoding="utf-8-sig").splitlines()) == 20
+
+
 def test_output_is_plain_where_no_terminal_is(sample):
     """What goes into a pipe has no control codes and fits into 120 columns, but for commands: each stays one line."""
     _, done = sample

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 from mode.local import groups, show
-from mode.local.loop import LoopError, run
+from mode.local.loop import LoopError, Result, run
+from mode.report.sources import of_rehearsal
+from mode.report.write import write
 
 FOLDER = Path(".local", "run")
 
@@ -26,12 +28,28 @@ def main() -> int:
             if arguments.groups
             else groups.sample(dt.datetime.now(dt.timezone.utc).date())
         )
-        result = run(chosen, FOLDER, show.Progress(console))
+        progress = show.Progress(console)
+        result = run(chosen, FOLDER, progress)
     except (groups.RefusedError, LoopError) as error:
         print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
+    with progress.step(f"wrote the report that one forwards: {FOLDER / 'report.html'}"):
+        report(result)
     show.show(result, console)
     return 1 if result.failures else 0
+
+
+def report(result: Result) -> None:
+    """Write the page, and the CSV and JSON beside it."""
+    made = of_rehearsal(
+        [*result.groups, *result.foreign],
+        result.records,
+        result.failures,
+        account=result.account,
+        region=result.region,
+        now=dt.datetime.now(dt.timezone.utc),
+    )
+    write(made, result.folder)
 
 
 def _groups(path: Path | None) -> list[groups.Group]:

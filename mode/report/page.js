@@ -1,0 +1,79 @@
+// Filters and sorts the rows that are there. Without it the page says the same, worst first.
+"use strict";
+(() => {
+  const table = document.querySelector(".rules");
+  if (!table) return;
+  const rowsAPart = 50;
+  const rows = [...table.querySelectorAll("tbody tr")].map((row, urgency) => ({ row, urgency, text: null }));
+  let sorted = rows;
+  const filters = [...document.querySelectorAll("[data-filter]")];
+  const search = document.querySelector("[data-search]");
+  const status = document.querySelector("[data-status]");
+  const none = document.querySelector("[data-none]");
+  const heads = [...document.querySelectorAll("thead th")];
+  const sortBy = document.querySelector("[data-sort-by]");
+  const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+
+  // What a column is sorted by, for all rows at once.
+  const cell = (index) => ({ row }) => row.cells[index].textContent.trim();
+  const bytes = (index) => ({ row }) => -row.cells[index].dataset.bytes;
+  const keys = Object.fromEntries(heads.map(({ dataset: { key } }, index) => [
+    key, key === "urgency" ? (each) => each.urgency : (key === "bytes" ? bytes : cell)(index),
+  ]));
+
+  const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+
+  function show() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = filters.filter((each) => each.value).map((each) => [each.dataset.filter, each.value]);
+    if (words.length) for (const each of rows) each.text ??= each.row.textContent.toLowerCase();
+    const shown = sorted.filter((each) => chosen.every(([name, value]) => each.row.dataset[name] === value)
+      && words.every((word) => each.text.includes(word)));
+    const parts = [];
+    for (let start = 0; start < shown.length; start += rowsAPart) {
+      const part = document.createElement("tbody");
+      part.append(...shown.slice(start, start + rowsAPart).map((each) => each.row));
+      parts.push(part);
+    }
+    for (const part of [...table.tBodies]) part.remove();
+    table.append(...parts);
+    const all = shown.length === rows.length ? "" : `${shown.length.toLocaleString("en")} of `;
+    const groups = new Set(shown.map((each) => each.row.dataset.group));
+    status.textContent = `${all}${counted(rows.length, "rule")} in ${counted(groups.size, "group")}`;
+    none.hidden = shown.length > 0;
+  }
+
+  function sort(key, descending) {
+    const value = new Map(rows.map((each) => [each, keys[key](each)]));
+    const compare = (one, other) => typeof one === "number" ? one - other : collator.compare(one, other);
+    const sign = descending ? -1 : 1;
+    sorted = [...rows].sort((one, other) => sign * compare(value.get(one), value.get(other)) || one.urgency - other.urgency);
+    for (const head of heads) {
+      head.removeAttribute("aria-sort");
+      if (head.dataset.key === key) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    }
+    sortBy.value = key;
+    show();
+  }
+
+  let asked = 0;
+  const soon = () => { cancelAnimationFrame(asked); asked = requestAnimationFrame(show); };
+  search.addEventListener("input", soon);
+  filters.forEach((each) => each.addEventListener("change", show));
+  sortBy.addEventListener("change", () => sort(sortBy.value, false));
+  document.querySelector("[data-reset]").addEventListener("click", () => {
+    search.value = "";
+    filters.forEach((each) => { each.value = ""; });
+    sort("urgency", false);
+  });
+  for (const head of heads) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    button.addEventListener("click", () => sort(head.dataset.key, head.getAttribute("aria-sort") === "ascending"));
+    head.replaceChildren(button);
+    sortBy.add(new Option(head.textContent, head.dataset.key));
+  }
+  heads[0].setAttribute("aria-sort", "ascending");
+  document.querySelector(".filters").hidden = false;
+})();

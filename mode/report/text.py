@@ -1,0 +1,11 @@
+"""What somebody typed, made fit to be shown. Pure."""
+
+
+def visible(text: str) -> str:
+    """Show by its number, such as `⟨U+202E⟩`, each letter that a page or a spreadsheet would obey, swallow or refuse.
+
+    Those are control characters, NUL among them, overrides of the direction of writing, and halves of surrogate pairs.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else f"⟨U+{ord(letter):04X}⟩" for letter in text)

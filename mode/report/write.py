@@ -1,0 +1,20 @@
+"""Write the report's three files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mode.report.page import page
+from mode.report.rows import Report
+from mode.report.tables import as_csv, as_json
+
+NAME = "report"
+
+
+def write(report: Report, folder: Path) -> Path:
+    """Write report.html, report.csv and report.json into a folder, over what was there; give the page's path."""
+    csv, js, html = (folder / f"{NAME}.{kind}" for kind in ("csv", "json", "html"))
+    csv.write_text(as_csv(report), encoding="utf-8-sig", newline="")
+    js.write_text(as_json(report), encoding="ascii")
+    html.write_text(page(report, f"{csv.name} and {js.name}"), encoding="utf-8")
+    return html

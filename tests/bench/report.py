@@ -1,0 +1,80 @@
+"""The report of 5,000 groups: how long it takes to write, and how long somebody waits for the page."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from mode.local.server import Cloud
+from mode.report.rows import Caller, CutOff, Facts
+from mode.report.sources import of_rehearsal
+from mode.report.write import write
+from tests.bench.groups import group
+from tests.bench.table import Row
+from tests.browser import browser
+from tests.embedded import ACCOUNT
+
+GROUPS = 5_000
+PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+CHANGE = f"""async ([field, value, event]) => {{
+    const element = document.querySelector(field);
+    const start = performance.now();
+    element.value = value;
+    element.dispatchEvent(new Event(event));
+    await {PAINTED};
+    return performance.now() - start;
+}}"""
+FILTERS = [
+    ("[data-search]", "team-7", "input"),
+    ("[data-search]", "", "input"),
+    ("[data-search]", "tcp 2001", "input"),
+    ("[data-search]", "", "input"),
+]
+SORTS = [("[data-sort-by]", key, "change") for key in ("name", "port", "state", "urgency")]
+SCROLL = """async () => {
+    const frames = [];
+    for (let before = performance.now(), frame = 0; frame < 120; frame += 1) {
+        scrollBy(0, 400);
+        await new Promise(requestAnimationFrame);
+        frames.push(performance.now() - before);
+        before = performance.now();
+    }
+    return frames;
+}"""
+
+
+def measure(_cloud: Cloud) -> list[Row]:
+    """Measure, with everything known of each group."""
+    groups = [group(number, 2) for number in range(1, GROUPS + 1)]
+    callers = tuple(Caller(f"198.51.100.{number}", 1000, "2026-05-01") for number in range(3))
+    cut_off = {"tcp 2000 from 0.0.0.0/0": CutOff(3, 3000, callers), "tcp 2001 from 0.0.0.0/0": CutOff(0, 0, ())}
+    known = Facts("internet", ("load balancer shop",), cut_off)
+    with tempfile.TemporaryDirectory() as folder, browser() as started:
+        start = time.process_time()
+        now = dt.datetime.now(dt.timezone.utc)
+        facts = {each["GroupId"]: known for each in groups}
+        report = of_rehearsal(groups, [], [], account=ACCOUNT, region="us-east-1", now=now, facts=facts)
+        page_path = write(report, Path(folder))
+        written = time.process_time() - start
+        page = started.new_page(viewport={"width": 1280, "height": 900})
+        start = time.perf_counter()
+        page.goto(page_path.as_uri())
+        page.evaluate(PAINTED)
+        opened = time.perf_counter() - start
+        filters, sorts = ([page.evaluate(CHANGE, each) / 1000 for each in asked] for asked in (FILTERS, SORTS))
+        frames = [each / 1000 for each in page.evaluate(SCROLL)]
+    return [
+        _seconds(f"report of {GROUPS:,} groups, {len(report.rows):,} rules: written, of a processor", 5, [written]),
+        _seconds("opened in the browser, to the last row", 3, [opened]),
+        _seconds("filtered", 0.2, filters),
+        _seconds("sorted", 0.4, sorts),
+        _seconds("scrolled, a frame", 0.05, frames),
+    ]
+
+
+def _seconds(what: str, target: float, times: list[float]) -> Row:
+    seen = f"median of {len(times)}, at worst {max(times) * 1000:.0f} ms" if len(times) > 1 else ""
+    return Row(what, "seconds", target, median(times), seen)
