@@ -45,8 +45,8 @@ class Failing(Cloud):
         session = super().session(*args, **kwargs)
         settings = Config(retries={"total_max_attempts": self.attempts}, read_timeout=self.patience)
         client = session.client
-        session.client = lambda *names, **more: client(
-            *names, **{"endpoint_url": self.endpoint, "config": settings} | more
+        session.client = lambda *names, config=None, **more: client(
+            *names, config=settings.merge(config) if config else settings, **{"endpoint_url": self.endpoint} | more
         )
         return session
 

@@ -11,8 +11,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from c7n_ingress.authorized import WIDEST_PREFIX
-from c7n_ingress.rules import ports_text, traffic
+from c7n_ingress.decide.openness import is_open
+from c7n_ingress.decide.rules import ports_text, traffic
 from mode.report.rows import EXPOSURES, Caller, CutOff, Facts, Group, Open, Record, Report, Row, rows, worst_first
 
 RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log"
@@ -26,7 +26,6 @@ LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
 QUARTER = dt.timedelta(minutes=15)
-PRIVATE = ip_network("fc00::/7")
 SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}
 
 
@@ -263,9 +262,7 @@ def _wide(group: Group) -> Iterator[Open]:
 
 def _is_wide(cidr: str) -> bool:
     network = ip_network(cidr)
-    return network.prefixlen < WIDEST_PREFIX[network.version] and not (
-        network.version == PRIVATE.version and network.subnet_of(PRIVATE)
-    )
+    return is_open(network)
 
 
 def _opened(group: str, permission: Mapping[str, Any]) -> Iterator[Open]:
