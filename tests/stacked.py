@@ -2,8 +2,11 @@
 
 import json
 import warnings
+from functools import cache
 from pathlib import Path
 
+from cfnlint.decode import decode
+from cfnlint.template import Template
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
 from moto.utilities.utils import get_partition
@@ -24,7 +27,7 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
         warnings.simplefilter("ignore", UserWarning)  # moto's, about each type that it does not know
         stack_id = session.client("cloudformation").create_stack(
             StackName="open-ingress",
-            TemplateBody=TEMPLATE.read_text(),
+            TemplateBody=processed(),
             Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )["StackId"]
@@ -37,6 +40,20 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
         else:
             assert resource["Type"] in get_model_map()
     return resources
+
+
+@cache
+def processed():
+    """Give the template as CloudFormation's macro AWS::LanguageExtensions leaves it, without which moto does.
+
+    cfn-lint works the macro out; what `aws cloudformation get-template --template-stage Processed` gives is this.
+    """
+    written, problems = decode(str(TEMPLATE))
+    template = Template(str(TEMPLATE), written)
+    problems += template.transform()
+    assert not problems
+    assert not [name for name in template.template["Resources"] if name.startswith("Fn::")]
+    return json.dumps({section: each for section, each in template.template.items() if section != "Transform"})
 
 
 def pseudo_parameters(region):
