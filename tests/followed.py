@@ -79,7 +79,10 @@ def typed(cloud, copy, command):
 
 def attempted(cloud, copy, command):
     """Type one command, and give the finished process."""
-    environment = cloud.environment() | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    environment = cloud.environment() | {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "BOTO_DISABLE_COMMONNAME": "yes",  # else `aws sqs` goes to AWS itself, whatever the environment says
+    }
     return subprocess.run(
         ["/bin/bash", "-c", command], cwd=copy, env=environment, capture_output=True, text=True, check=False
     )
