@@ -79,10 +79,9 @@ def typed(cloud, copy, command):
 
 def attempted(cloud, copy, command):
     """Type one command, and give the finished process."""
-    environment = cloud.environment() | {
-        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-        "BOTO_DISABLE_COMMONNAME": "yes",  # else `aws sqs` goes to AWS itself, whatever the environment says
-    }
+    environment = cloud.environment() | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    # Of all services, `aws sqs` asks the environment for no endpoint, and would go to AWS itself.
+    script = f'aws() {{ command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }}\n{command}'
     return subprocess.run(
-        ["/bin/bash", "-c", command], cwd=copy, env=environment, capture_output=True, text=True, check=False
+        ["/bin/bash", "-c", script], cwd=copy, env=environment, capture_output=True, text=True, check=False
     )
