@@ -49,7 +49,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_con
 
 def denied(policy, case):
     """Tell whether a policy denies a request: a statement's action, resource and all of its conditions match."""
-    resource = f"arn:aws:ec2:us-east-1:{ACCOUNT}:{case.get('on', 'security-group/sg-0123456789abcdef0')}"
+    resource = f"arn:aws:ec2:us-east-1:{ACCOUNT}:{case.get('resource', 'security-group/sg-0123456789abcdef0')}"
     context = {"aws:PrincipalArn": [f"arn:aws:iam::{ACCOUNT}:{case['who']}"], "aws:TagKeys": case["tags"]}
     return any(
         case["action"] in as_list(statement["Action"])
@@ -73,7 +73,7 @@ def test_lint():
 
 @pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case["name"])
 def test_who_may_tag(case):
-    """Only the policies' role and who gives exemptions touch the tags that the policies heed, by name or all at once."""
+    """Only the policies and who gives exemptions touch the tags that the policies heed, by name or all at once."""
     assert denied(json.loads(SCP), case) is not case["allowed"]
 
 
