@@ -263,7 +263,7 @@ def test_what_is_no_event(sent):
 
 
 def test_messages_that_were_not_delivered(cloud, tmp_path):
-    """The README's line to send what the mailer failed on once more is one that the CLI takes; moto has no such call."""
+    """The line that sends what the mailer failed on once more is one that the CLI takes; moto has no such task."""
     line = commands(blocks("### When an alarm rings")[0])[1]
     assert line.endswith(f":{ACCOUNT}:custodian-mailer-failed")
     assert "TaskHandle" in typed(cloud, tmp_path, f"{line} --generate-cli-skeleton output")
