@@ -2,10 +2,16 @@
 
 import json
 import warnings
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from operator import ge, lt
 from pathlib import Path
 
+from cfnlint.decode import decode
+from cfnlint.template import Template
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.utilities.utils import get_partition
 
 TEMPLATE = Path(__file__).parent.parent / "mode" / "stack.yml"
@@ -24,7 +30,7 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
         warnings.simplefilter("ignore", UserWarning)  # moto's, about each type that it does not know
         stack_id = session.client("cloudformation").create_stack(
             StackName="open-ingress",
-            TemplateBody=TEMPLATE.read_text(),
+            TemplateBody=processed(),
             Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )["StackId"]
@@ -37,6 +43,20 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
         else:
             assert resource["Type"] in get_model_map()
     return resources
+
+
+@cache
+def processed():
+    """Give the template as CloudFormation's macro AWS::LanguageExtensions leaves it, without which moto does.
+
+    cfn-lint works the macro out; what `aws cloudformation get-template --template-stage Processed` gives is this.
+    """
+    written, problems = decode(str(TEMPLATE))
+    template = Template(str(TEMPLATE), written)
+    problems += template.transform()
+    assert not problems
+    assert not [name for name in template.template["Resources"] if name.startswith("Fn::")]
+    return json.dumps({section: each for section, each in template.template.items() if section != "Transform"})
 
 
 def pseudo_parameters(region):
@@ -139,6 +159,64 @@ def inbox(cloud, region=REGION, account=ACCOUNT):
         return [json.loads(message["Body"]) for message in received]
 
     return take
+
+
+def put_metric(cloud, alarm, values):
+    """Have AWS measure what an alarm watches: `values` says how many of the alarm's periods ago, and how much then."""
+    period = timedelta(seconds=alarm["Period"])
+    data = [
+        {
+            "MetricName": alarm["MetricName"],
+            "Dimensions": alarm["Dimensions"],
+            "Timestamp": NOW - period * ago - period / 2,
+            "Value": value,
+        }
+        for ago, value in values.items()
+    ]
+    if data:
+        cloud.session().client("cloudwatch").put_metric_data(Namespace=alarm["Namespace"], MetricData=data)
+
+
+def rings(cloud, alarm):
+    """Do what CloudWatch does for an alarm at the end of a period, which moto does not, and tell whether it rings.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
+    """
+    cloudwatch = cloud.session().client("cloudwatch")
+    period = timedelta(seconds=alarm["Period"])
+    breaching = []
+    for ago in range(alarm["EvaluationPeriods"]):
+        points = cloudwatch.get_metric_statistics(
+            Namespace=alarm["Namespace"],
+            MetricName=alarm["MetricName"],
+            Dimensions=alarm["Dimensions"],
+            Period=alarm["Period"],
+            StartTime=NOW - period * (ago + 1),
+            EndTime=NOW - period * ago,
+            Statistics=[alarm["Statistic"]],
+        )["Datapoints"]
+        compare = COMPARE[alarm["ComparisonOperator"]]
+        breaching += [compare(point[alarm["Statistic"]], alarm["Threshold"]) for point in points] or [
+            {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
+        ]
+    if all(breaching):
+        for topic in alarm["AlarmActions"]:
+            region = topic.split(":")[3]
+            cloud.session(region).client("sns").publish(
+                TopicArn=topic,
+                Subject=f'ALARM: "{alarm["AlarmName"]}" in {region}',
+                Message=json.dumps({"AlarmDescription": alarm["AlarmDescription"], "NewStateValue": "ALARM"}),
+            )
+    return all(breaching)
+
+
+def forget_metrics():
+    """Have AWS forget what it has measured, and keep the alarms."""
+    cloudwatch_backends[ACCOUNT][REGION].metric_data.clear()
+
+
+COMPARE = {"GreaterThanOrEqualToThreshold": ge, "LessThanThreshold": lt}
+NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 
 
 def stop_polling(cloud, region=REGION, account=ACCOUNT):

@@ -115,12 +115,37 @@ def test_what_is_subscribed(cloud, tmp_path):
     deploy(cloud, tmp_path)
     rule = cloud.session().client("events").describe_rule(Name=NAME)
     assert json.loads(rule["EventPattern"]) == {
+        "source": ["aws.ec2"],
         "detail-type": ["AWS API Call via CloudTrail"],
         "detail": {
             "eventSource": ["ec2.amazonaws.com"],
             "eventName": ["AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules"],
         },
     }
+
+
+def test_a_call_that_was_made_up(cloud, tmp_path):
+    """Who may put events cannot have the Lambda run, and somebody blamed, with an event in CloudTrail's words.
+
+    EventBridge lets AWS alone say that it is `aws.`-something: for anybody else PutEvents answers
+    NotAuthorizedForSourceException, https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
+    """
+    deploy(cloud, tmp_path)
+    events, sqs = cloud.session().client("events"), cloud.session().client("sqs")
+    arrived = sqs.create_queue(QueueName="arrived")["QueueUrl"]
+    events.remove_targets(Rule=NAME, Ids=[NAME])  # the Lambda: here a queue shows what it would be invoked with
+    events.put_targets(Rule=NAME, Targets=[{"Id": "1", "Arn": "arn:aws:sqs:us-east-1:123456789012:arrived"}])
+    made_up = event(EVENTS[0], *open_group(cloud, 1))
+
+    def put(source):
+        entry = {"DetailType": made_up["detail-type"], "Detail": json.dumps(made_up["detail"])}
+        events.put_events(Entries=[{**entry, "Source": source}])
+        return [json.loads(message["Body"]) for message in sqs.receive_message(QueueUrl=arrived).get("Messages", ())]
+
+    assert put("com.example.mallory") == []
+    assert put("ec2.amazonaws.com") == []
+    (genuine,) = put("aws.ec2")  # as AWS itself puts it
+    assert genuine["detail"] == made_up["detail"]
 
 
 def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):

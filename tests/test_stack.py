@@ -1,28 +1,37 @@
 import json
 import re
-import shlex
-import shutil
 import subprocess
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
-import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
-from embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, edited, load, rules_of, source_of
-from stacked import ACCOUNT, TEMPLATE, create, inbox, of_type, poll, stop_polling
+from embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, cases, load, rules_of, source_of
+from followed import README, blocks, copied, follow
+from stacked import (
+    ACCOUNT,
+    TEMPLATE,
+    create,
+    forget_metrics,
+    inbox,
+    of_type,
+    poll,
+    processed,
+    put_metric,
+    rings,
+    stop_polling,
+)
 
 from mode.local.config import configuration_item, event
 from mode.local.runtime import deployed
 
-README = ROOT / "mode" / "README.md"
-POLICY = "policies/open-ingress.yml"
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
 DEPLOYED = [path for path in POLICIES if "mode:" in path.read_text()]
-FUNCTIONS = sorted(["custodian-mailer", *(f"custodian-{path.stem}" for path in DEPLOYED)])
+WATCH = [policy["name"] for policy in yaml.safe_load((ROOT / "mode" / "watch.yml").read_text())["policies"]]
+POLICIES_FUNCTIONS = sorted(f"custodian-{name}" for name in [*(path.stem for path in DEPLOYED), *WATCH])
+FUNCTIONS = ["custodian-mailer", *POLICIES_FUNCTIONS]
 QUEUES = {"custodian-mailer", "custodian-mailer-failed", "custodian-open-ingress-failed"}
 REGIONS = {"aws": "eu-central-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
 OPTIONS = {
@@ -33,6 +42,17 @@ OPTIONS = {
     "RunnerArn": RUNNER,
     "AuthorizedFrom": "networks/authorized.txt",
     "RecordSecurityGroups": "yes",
+}
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
+ALARMS = cases("alarms")["alarms"]
+EARLIER = cases("stack")["earlier"]
+NAMED = {
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SNS::Topic": "TopicName",
+    "AWS::SQS::Queue": "QueueName",
 }
 OPEN, *_ = CASES_OF_OPEN_INGRESS
 
@@ -59,44 +79,6 @@ def alarms(cloud):
 def statements(document):
     """Give the statements of a policy document by their Sid."""
     return {each["Sid"]: each for each in document["Statement"]}
-
-
-def commands():
-    """Give the commands of the README, in order."""
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.replace("\\\n", "").splitlines()]
-
-
-def stacks():
-    """Give region and parameters of the stacks that the README makes."""
-    parser = ArgumentParser()
-    parser.add_argument("--region")
-    parser.add_argument("--stack-name")
-    parser.add_argument("--template-file", type=Path)
-    parser.add_argument("--capabilities")
-    parser.add_argument("--parameter-overrides", nargs="+")
-    made = [command[3:] for command in commands() if command[:3] == ["aws", "cloudformation", "deploy"]]
-    for options in map(parser.parse_args, made):
-        assert ROOT / options.template_file == TEMPLATE
-        assert options.capabilities == "CAPABILITY_NAMED_IAM"
-        yield options.region, dict(text.split("=") for text in options.parameter_overrides)
-
-
-def deploy(cloud, folder):
-    """Follow the README's steps 2 to 4 word by word, in a copy of the repository, with networks put in."""
-    copy = folder / "copy"
-    shutil.copytree(ROOT / "mode", copy / "mode", ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "policies").mkdir()
-    for policy in ("open-ingress", "open-ingress-daily"):
-        edited(policy, copy / "policies", ["198.18.7.0/24", "2001:2:0:7::/64"])
-    scripts = Path(sys.executable).parent
-    environment = cloud.environment() | {"PATH": f"{scripts}:/usr/bin:/bin"}
-    steps = [command for command in commands() if command[0] in ("custodian", "python")]
-    assert [step[:3] for step in steps[:2]] == [["custodian", "validate", POLICY], ["custodian", "run", "--region"]]
-    assert steps[2][:3] == ["python", "-m", "mode.mailer.deploy"]
-    for step in steps:
-        done = subprocess.run(step, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
 
 
 def test_lint():
@@ -130,10 +112,12 @@ def test_parameters_that_make_no_sense(name):
 
 def test_the_whole_loop(cloud, tmp_path):
     """Who follows the README word by word has all of it running, from AWS Config's item to the topic's subscriber."""
-    region, parameters = next(stacks())
-    create(cloud, region, **parameters)
+    copy = copied(tmp_path)
+    first, *steps = blocks("## Deploy")
+    follow(cloud, copy, first)
     take = inbox(cloud)
-    deploy(cloud, tmp_path)
+    for step in steps:
+        follow(cloud, copy, step)
     stop_polling(cloud)
     client = cloud.session().client("lambda")
     roles = {each["FunctionName"]: each["Role"].rpartition("/")[2] for each in client.list_functions()["Functions"]}
@@ -141,6 +125,7 @@ def test_the_whole_loop(cloud, tmp_path):
         "custodian-mailer": "custodian-mailer",
         "custodian-open-ingress": "custodian-open-ingress",
         "custodian-open-ingress-daily": "custodian-open-ingress",
+        **{f"custodian-{name}": "custodian-open-ingress-watch" for name in WATCH},
     }
     load([OPEN[1]])
 
@@ -160,7 +145,7 @@ def test_logs(cloud):
     create(cloud)
     logs = cloud.session().client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
     assert sorted(each["logGroupName"] for each in logs) == [f"/aws/lambda/{name}" for name in FUNCTIONS]
-    assert {each["retentionInDays"] for each in logs} == {365}
+    assert {each["retentionInDays"] for each in logs} == {400}
 
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.stem)
@@ -204,8 +189,7 @@ def test_topic(cloud):
     """The topic is encrypted with the stack's own key, which rotates; this account's alarms may publish to it."""
     (key,) = of_type(create(cloud), "AWS::KMS::Key").values()
     assert key["EnableKeyRotation"] is True
-    topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
-    found = cloud.session().client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    found = cloud.session().client("sns").get_topic_attributes(TopicArn=TOPIC)["Attributes"]
     assert [each["KeyId"] for each in cloud.session().client("kms").list_keys()["Keys"]] == [found["KmsMasterKeyId"]]
     assert json.loads(found["Policy"])["Statement"] == [
         {
@@ -213,7 +197,7 @@ def test_topic(cloud):
             "Effect": "Allow",
             "Principal": {"Service": "cloudwatch.amazonaws.com"},
             "Action": "sns:Publish",
-            "Resource": topic,
+            "Resource": TOPIC,
             "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
         }
     ]
@@ -237,22 +221,72 @@ def test_key(cloud):
 
 
 def test_alarms(cloud):
-    """Alarms tell the topic of either dead-letter queue, of each Lambda's errors, and of messages that nobody takes."""
+    """Alarms tell the topic of the dead-letter queues, of messages that nobody takes, and of each Lambda's trouble."""
     create(cloud)
     found = alarms(cloud)
     assert set(found) == {
         ("ApproximateNumberOfMessagesVisible", "custodian-open-ingress-failed"),
         ("ApproximateNumberOfMessagesVisible", "custodian-mailer-failed"),
         ("ApproximateAgeOfOldestMessage", "custodian-mailer"),
-        *(("Errors", name) for name in FUNCTIONS),
+        ("Errors", "custodian-mailer"),
+        ("Invocations", "custodian-open-ingress-daily"),
+        *((metric, name) for name in POLICIES_FUNCTIONS for metric in ("Errors", "Throttles", "AsyncEventsDropped")),
     }
-    for (metric, watched), alarm in found.items():
-        assert alarm["AlarmActions"] == [f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"]
-        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
-        assert alarm["Threshold"] == (900 if metric == "ApproximateAgeOfOldestMessage" else 1)
-        assert alarm["Statistic"] == ("Sum" if metric == "Errors" else "Maximum")
-        assert alarm["TreatMissingData"] == "notBreaching"
-        assert watched in alarm["AlarmName"]
+    assert {tuple(alarm["AlarmActions"]) for alarm in found.values()} == {(TOPIC,)}
+    assert len({alarm["AlarmName"] for alarm in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize("case", ALARMS, ids=lambda case: case["name"])
+def test_each_alarm_rings(cloud, case):
+    """Every alarm rings, and the topic's subscriber hears it, when its trouble is there, and not one moment before."""
+    create(cloud)
+    take = inbox(cloud)
+    for alarm in alarms(cloud).values():
+        if re.fullmatch(case["alarms"], alarm["AlarmName"]):
+            put_metric(cloud, alarm, case["quiet"])
+            assert not rings(cloud, alarm), alarm["AlarmName"]
+            assert take() == []
+            forget_metrics()
+            put_metric(cloud, alarm, case["rings"])
+            assert rings(cloud, alarm), alarm["AlarmName"]
+            (told,) = take()
+            assert told["Subject"] == f'ALARM: "{alarm["AlarmName"]}" in us-east-1'
+            assert alarm["AlarmDescription"] in told["Message"]
+            forget_metrics()
+
+
+def test_every_alarm_is_rung(cloud):
+    """No alarm of the stack is without a case in which it rings."""
+    create(cloud)
+    names = {alarm["AlarmName"] for alarm in alarms(cloud).values()}
+    rung = [name for name in names if [case for case in ALARMS if re.fullmatch(case["alarms"], name)]]
+    assert sorted(rung) == sorted(names)
+
+
+def test_an_alarm_may_reach_that_far(cloud):
+    """No alarm's periods reach over seven days, nor over one if they are shorter than an hour, which AWS refuses.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+    create(cloud)
+    for alarm in alarms(cloud).values():
+        reach = alarm["Period"] * alarm["EvaluationPeriods"]
+        assert reach <= (7 * 86400 if alarm["Period"] >= 3600 else 86400)
+
+
+def test_who_gives_notice(cloud):
+    """Where the policies that give notice are deployed, one of them is what must run every day."""
+    create(cloud, RunsDaily="custodian-open-ingress-noticed")
+    assert ("Invocations", "custodian-open-ingress-noticed") in alarms(cloud)
+
+
+def test_names_keep_their_logical_ids(cloud):
+    """What an earlier version's stack has named is updated where it stands, and not made a second time, which fails."""
+    made = create(cloud, RecordSecurityGroups="yes")
+    for kind, key in NAMED.items():
+        named = {logical_id: each for logical_id, each in of_type(made, kind).items() if key in each}
+        names = {each[key]: logical_id for logical_id, each in named.items()}
+        assert names.items() >= EARLIER[kind].items(), kind
 
 
 def test_several_regions(cloud):
@@ -260,32 +294,30 @@ def test_several_regions(cloud):
     first = create(cloud, "eu-central-1", RolesRegion="us-east-1")
     second = create(cloud, "us-east-1", RolesRegion="us-east-1")
     only_there = {name for name in second if name not in first}
-    assert only_there == {"PolicyRole", "MailerRole", "DeployerPolicy"}
+    assert only_there == {"PolicyRole", "WatchRole", "MailerRole", "DeployerPolicy", "UndoPolicy"}
     assert set(first) < set(second)
     assert attributes(cloud, "custodian-mailer", "eu-central-1")["QueueArn"].split(":")[3] == "eu-central-1"
 
 
-def test_several_regions_by_the_readme(cloud):
-    """The README's commands for several regions make each region's stack."""
-    for region, parameters in list(stacks())[1:]:
-        create(cloud, region, **parameters)
+def test_several_regions_by_the_readme(cloud, tmp_path):
+    """The README's commands make each region's stack, and give StackSets the template without its macro."""
+    for block in blocks("### Several regions, several accounts")[:2]:
+        follow(cloud, tmp_path, block)
+    for region in ("us-east-1", "eu-central-1"):
         assert attributes(cloud, "custodian-mailer", region)["QueueArn"].split(":")[3] == region
+    given = json.loads((tmp_path / "stack.json").read_text())
+    assert given == json.loads(processed())
+    assert "Transform" not in given
+    assert "Fn::ForEach" not in json.dumps(given)
 
 
-def test_the_readmes_other_commands():
-    """What else the README has people type is there, with the options that it names."""
-    assert shlex.split("c7n-org validate --per-account -c mode/accounts.yml") == commands()[-5][:5]
-    assert {command[0] for command in commands()} == {"aws", "python3", "custodian", "python", "c7n-org"}
-    *_, delete_rule, delete_function, redrive = commands()
-    assert delete_rule[:3] == ["aws", "configservice", "delete-config-rule"]
-    assert delete_function[:3] == ["aws", "lambda", "delete-function"]
-    assert delete_rule[-1] == delete_function[-1] == "custodian-open-ingress"
-    boto3.client("sqs").meta.service_model.operation_model("StartMessageMoveTask")
-    assert redrive[:4] == ["aws", "sqs", "start-message-move-task", "--source-arn"]
-    alarms_told = set(re.findall(r"`(custodian-[a-z-]+)`", README.read_text().rpartition("### When an alarm rings")[2]))
-    template = yaml.load(TEMPLATE.read_text(), Loader=yaml.BaseLoader)["Resources"].values()
-    names = {each["Properties"]["AlarmName"] for each in template if each["Type"] == "AWS::CloudWatch::Alarm"}
-    assert alarms_told == {name for name in names if not re.fullmatch("custodian-open-ingress-.+-errors", name)}
+def test_what_the_readme_says_of_alarms(cloud):
+    """The README says of every alarm what to do when it rings."""
+    create(cloud)
+    rows = re.findall(r"^\| (`.*?) \|", README.read_text().partition("### When an alarm rings")[2], re.MULTILINE)
+    told = set(re.findall(r"`(custodian-[a-z-]+)`", " ".join(rows)))
+    others = re.compile("custodian-open-ingress-.+-(errors|throttled|dropped)")
+    assert told == {name for alarm in alarms(cloud).values() if not others.fullmatch(name := alarm["AlarmName"])}
 
 
 def test_roles_twice(cloud):
@@ -329,19 +361,23 @@ def test_another_account_tells(cloud):
     """With a central queue there is no mailer here, and the policies' role may send to that queue in place of one."""
     resources = create(cloud, CentralQueueArn=CENTRAL_QUEUE)
     assert not [name for name in resources if name.startswith("Mailer")]
-    (role,) = of_type(resources, "AWS::IAM::Role").values()
-    tell = statements(role["Policies"][0]["PolicyDocument"])["Tell"]
-    assert tell["Resource"] == [CENTRAL_QUEUE, f"arn:aws:sqs:*:{ACCOUNT}:custodian-open-ingress-failed"]
-    assert {watched for _, watched in alarms(cloud)} == {"custodian-open-ingress-failed", *FUNCTIONS[1:]}
+    roles = of_type(resources, "AWS::IAM::Role")
+    assert set(roles) == {"PolicyRole", "WatchRole"}
+    for role in roles.values():
+        tell = statements(role["Policies"][0]["PolicyDocument"])["Tell"]
+        assert tell["Resource"] == [CENTRAL_QUEUE, f"arn:aws:sqs:*:{ACCOUNT}:custodian-open-ingress-failed"]
+    assert statements(resources["UndoPolicy"]["Properties"]["PolicyDocument"])["Tell"]["Resource"] == CENTRAL_QUEUE
+    assert {watched for _, watched in alarms(cloud)} == {"custodian-open-ingress-failed", *POLICIES_FUNCTIONS}
 
 
 def test_trust(cloud):
     """Lambda alone takes on the roles; who runs c7n-org may take on the policies' role if the stack is told so."""
     lambda_ = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     runner = {"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}
-    assert trusted(create(cloud)) == {"PolicyRole": [lambda_], "MailerRole": [lambda_]}
+    others = {"WatchRole": [lambda_], "MailerRole": [lambda_]}
+    assert trusted(create(cloud)) == {"PolicyRole": [lambda_], **others}
     cloud.reset()
-    assert trusted(create(cloud, RunnerArn=RUNNER)) == {"PolicyRole": [lambda_, runner], "MailerRole": [lambda_]}
+    assert trusted(create(cloud, RunnerArn=RUNNER)) == {"PolicyRole": [lambda_, runner], **others}
 
 
 def trusted(resources):

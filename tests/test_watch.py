@@ -1,0 +1,221 @@
+from contextlib import ExitStack, suppress
+
+import pytest
+import yaml
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from embedded import ROOT, cases, custodian, edited
+from moto.ses.models import ses_backends
+from moto.sns.models import sns_backends
+from stacked import ACCOUNT, create, inbox, poll, stop_polling
+
+from mode.local.runtime import deployed
+from mode.mailer import deploy
+
+WATCH = ROOT / "mode" / "watch.yml"
+NAMES = [policy["name"] for policy in yaml.safe_load(WATCH.read_text())["policies"]]
+RULE = "custodian-open-ingress"
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
+ON_CALL = "on-call@example.com"
+CASES = cases("watch")
+A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+
+class Account:
+    """An account as mode/README.md leaves it: stack, policies, mailer and watch are there, somebody is subscribed.
+
+    The watch has a second way to tell people, as its file advises.
+    """
+
+    def __init__(self, cloud, folder, run):
+        self.cloud = cloud
+        create(cloud, RecordSecurityGroups="yes", MailFrom="custodian@example.com")
+        self.client("ses").verify_email_identity(EmailAddress="custodian@example.com")
+        self.take = inbox(cloud)
+        watch = folder / "watch.yml"
+        first = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
+        watch.write_text(WATCH.read_text().replace(first, f"{first}    - {ON_CALL}\n"))
+        policies = [edited(name, folder, ["198.18.7.0/24"]) for name in ("open-ingress", "open-ingress-daily")]
+        self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies, watch)
+        done = self.deploy()
+        assert done.returncode == 0, done.stderr
+        deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+        stop_polling(cloud)
+        self.functions = {name: run(f"custodian-{name}") for name in NAMES}
+        self.mailer = run("custodian-mailer")
+
+    def client(self, service):
+        """Give an administrator's client."""
+        return self.cloud.session().client(service)
+
+    def told(self):
+        """Let a day pass: each watch runs, the mailer delivers. Gives what the topic's subscriber reads."""
+        for function in self.functions.values():
+            function.invoke(A_DAY)
+        while poll(self.cloud.session(), self.mailer):
+            pass
+        return self.take()
+
+
+@pytest.fixture(scope="module")
+def account(embedded_aws, tmp_path_factory):
+    """Give such an account; every test leaves it as it was."""
+    embedded_aws.reset()
+    with ExitStack() as stack:
+        yield Account(
+            embedded_aws,
+            tmp_path_factory.mktemp("policies"),
+            lambda name: stack.enter_context(deployed(embedded_aws, name)),
+        )
+
+
+def record(account, *types):
+    """Have AWS Config record these types of resources."""
+    client, role = account.client("config"), f"arn:aws:iam::{ACCOUNT}:role/config"
+    recorder = {"name": "default", "roleARN": role, "recordingGroup": {"resourceTypes": list(types)}}
+    client.put_configuration_recorder(ConfigurationRecorder=recorder)
+    client.start_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def record_groups(account):
+    """Have AWS Config record security groups, as the stack does."""
+    record(account, "AWS::EC2::SecurityGroup")
+
+
+def record_instances(account):
+    """Have AWS Config record instances in their place."""
+    record(account, "AWS::EC2::Instance")
+
+
+def stop_recorder(account):
+    """Stop the recorder."""
+    account.client("config").stop_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def delete_recorder(account):
+    """Delete the recorder."""
+    account.client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def delete_rule(account):
+    """Delete the Config rule."""
+    account.client("config").delete_config_rule(ConfigRuleName=RULE)
+
+
+def delete_function(account):
+    """Delete the function, upon which its permission is gone as well."""
+    account.client("lambda").delete_function(FunctionName=RULE)
+
+
+def remove_permission(account):
+    """Take AWS Config's permission to invoke the function away."""
+    account.client("lambda").remove_permission(FunctionName=RULE, StatementId=RULE)
+
+
+def deploy_anew(account):
+    """Do what the message says: delete what is left of the rule, and deploy the policy again."""
+    config = account.client("config")
+    with suppress(config.exceptions.NoSuchConfigRuleException):
+        config.delete_config_rule(ConfigRuleName=RULE)
+    done = account.deploy()
+    assert done.returncode == 0, done.stderr
+
+
+SILENCES = {
+    "the recorder has stopped": ("recorder", stop_recorder, record_groups),
+    "the recorder is gone": ("recorder", delete_recorder, record_groups),
+    "the recorder is for something else": ("recorder", record_instances, record_groups),
+    "the rule is gone": ("rule", delete_rule, deploy_anew),
+    "the function is gone": ("rule", delete_function, deploy_anew),
+    "the permission is gone": ("rule", remove_permission, deploy_anew),
+}
+"""What is silent: who tells of it, what causes it, what mends it."""
+
+
+def test_all_is_well(account):
+    """Who sees and is heard is told nothing."""
+    assert account.told() == []
+
+
+@pytest.mark.parametrize("case", SILENCES)
+def test_what_config_does_not_see(account, case):
+    """Each way in which AWS Config does not get through is told once a day until it is mended as the message says."""
+    who, cause, mend = SILENCES[case]
+    cause(account)
+    try:
+        told = account.told()
+    finally:
+        mend(account)
+    (message,) = told
+    assert message["Subject"].startswith("Open ingress: AWS Config does not ")
+    wanted = f"Account: {ACCOUNT}\nRegion: us-east-1\nPolicy: open-ingress-watch-{who}"
+    assert message["Message"].endswith(wanted), message["Message"]
+    assert "What to do: " in message["Message"]
+    assert account.told() == []
+
+
+def test_deploying_is_not_enough(account):
+    """While the rule stands, Custodian does not give AWS Config's permission again; the message must not say so."""
+    remove_permission(account)
+    try:
+        assert account.deploy().returncode == 0
+        assert len(account.told()) == 1
+    finally:
+        deploy_anew(account)
+
+
+@pytest.mark.parametrize("state", ["unconfirmed", "gone"])
+def test_a_topic_that_nobody_hears(account, state, monkeypatch):
+    """A topic without a confirmed subscriber is told by the second way."""
+    topic = sns_backends[ACCOUNT]["us-east-1"].topics[TOPIC]
+    ((arn, subscription),) = sns_backends[ACCOUNT]["us-east-1"].subscriptions.items()
+    mails = ses_backends[ACCOUNT]["us-east-1"].sent_messages
+    before = len(mails)
+    if state == "unconfirmed":  # moto's are confirmed at once
+        monkeypatch.setattr(subscription, "arn", "PendingConfirmation")
+    else:
+        monkeypatch.delitem(sns_backends[ACCOUNT]["us-east-1"].subscriptions, arn)
+    account.told()
+    monkeypatch.undo()
+    (mail,) = mails[before:]
+    assert topic.sent_notifications
+    assert mail.destinations == [ON_CALL]
+    assert "Open ingress: nobody is subscribed to the topic" in mail.raw_data
+    assert account.told() == []
+
+
+def described(case):
+    """Give a recorder as `aws configservice describe-configuration-recorders` tells of it, with its status."""
+    return {
+        "name": "default",
+        "recordingGroup": case["group"],
+        "recordingMode": case.get("mode"),
+        "status": case["status"],
+    }
+
+
+@pytest.mark.parametrize("case", CASES["recorders"], ids=lambda case: case["name"])
+def test_what_a_recorder_records(case):
+    """The watch knows all the ways in which AWS Config can be told what to record, and how often."""
+    load_resources(("aws.account", "aws.config-recorder"))
+    (recorder, *_) = yaml.safe_load(WATCH.read_text())["policies"]
+    policy = {"name": "recorders", **recorder["filters"][0]["policy"]}
+    (loaded,) = PolicyCollection.from_data({"policies": [policy]}, Config.empty(region="us-east-1", account_id=ACCOUNT))
+    found = loaded.resource_manager.filter_resources([described(case)])
+    assert bool(found) is case["records"]
+
+
+def test_in_another_region(account, tmp_path):
+    """Each region has a watch of its own, which looks there, though an account belongs to none."""
+    cloud, region = account.cloud, "eu-central-1"
+    create(cloud, region, RolesRegion="us-east-1")
+    done = custodian(cloud, "run", "--region", region, "-s", tmp_path, WATCH, region=region)
+    assert done.returncode == 0, done.stderr
+    names = {each["FunctionName"] for each in cloud.session(region).client("lambda").list_functions()["Functions"]}
+    assert names == {f"custodian-{name}" for name in NAMES}
+    cloud.calls.clear()
+    with deployed(cloud, f"custodian-{NAMES[0]}", session=cloud.session(region)) as function:
+        function.invoke(A_DAY)
+    assert {call.region for call in cloud.calls if call.service in ("config", "sqs")} == {region}
+    assert [call.action for call in cloud.calls if call.service == "sqs"] == ["SendMessage"]
