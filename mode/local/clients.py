@@ -1,0 +1,508 @@
+"""Who came in through the rules that were replaced, and who of them would be cut off.
+
+    log, interfaces = …                             # mode.local.flows, mode.local.interfaces
+    told = who_came_in(log, interfaces, groups, result.records)
+    told.rules[0].cut, told.rules[0].suggestion
+
+What counts, and from where it is known (VPC guide: https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html
+and flow-logs-records-examples.html, flow-logs-limitations.html there):
+
+**Came in.** A record of ACCEPT about an interface that has the rule's group, into it (`flow-direction`, or else its
+destination is an address of the interface), with the rule's protocol, port and source, that is no reply. The source is
+`pkt-srcaddr` where the format has it: the packet's own, as a security group sees it. A record that stands twice in the
+files, alike in all that is read, counts once: two flow logs, or two exports that overlap, tell of the same traffic.
+
+**Reply.** Security groups let answers in by no rule, and flow logs do not say what is one. All records of a connection
+(interface, protocol, both ports, the other side's address) are judged together. `tcp-flags` decides where there is a
+SYN: with ACK it is a reply, without it is none. Elsewhere all of these must hold, as a client that is overlooked is
+worse than a reply that is shown: the interface sent in this connection; what it sent began no later than what came in;
+and the other side's port is the lower one, as a service's is. Without ports (ICMP and others): what it sent began
+earlier.
+
+**Cut off.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for a
+group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in. Of
+ICMP, records have no types: a rule for ICMP keeps somebody in only if it has the types of the one that was replaced.
+
+**Scanners** are told apart by what a source did to all interfaces of the file; the first that fits decides:
+
+1. a connection that was let in, with more than 100 packets from it: a client
+2. turned away at 5 or more doors (interface, protocol and port): a scanner
+3. knocked at 10 or more doors, and sent no more than 3 packets in any connection that was let in: a scanner
+4. only TCP, and no more than 2 packets in any connection that was let in, which is less than a request: a scanner
+5. else a client
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from mode.local.covering import Covering, covering
+from mode.local.flows import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mode.local.flows import Log
+    from mode.local.groups import Group
+    from mode.local.interfaces import Interface
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+LONG = 100
+TURNED_AWAY = 5
+DOORS, SMALL = 10, 3
+HALF_OPEN = 2
+"""The numbers of the rule for scanners."""
+
+SHOWN = 5
+MOST_SUGGESTED = 5_000
+"""A rule with more clients than this serves the public, and no list of networks is of use to it."""
+
+NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+WITHOUT_TYPES = (NUMBERS["icmp"], NUMBERS["icmpv6"])
+ANY_PORT = (0, 65535)
+
+# All addresses are on one line of numbers: IPv6 as it is, and IPv4 at its very end. There is multicast (ff00::/8,
+# RFC 4291), from which nothing comes.
+IPV4 = 2**128 - 2**32
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An open rule that was replaced."""
+
+    group: str
+    group_name: str
+    protocol: str
+    ports: str
+    """For people, as a record has them."""
+    was: str
+    now: tuple[str, ...]
+
+
+class Client(NamedTuple):
+    """A source that would be cut off: what came in from it through the rule, in bytes, and when last (UTC)."""
+
+    source: Address
+    bytes: int
+    connections: int
+    last: dt.datetime
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Who came in through a rule."""
+
+    rule: Rule
+    interfaces: int
+    """How many interfaces have the group."""
+    logged: int
+    """Of how many of them there are records, if only that there was no traffic."""
+    cut: int
+    """How many clients would be cut off."""
+    bytes: int
+    last: dt.datetime | None
+    """What came from those, and when last."""
+    stay: int
+    """How many sources came in, and still would."""
+    scanners: int
+    """How many scanners came in that would be cut off."""
+    clients: tuple[Client, ...]
+    """Those of the clients that sent the most, SHOWN at most."""
+    suggestion: Covering | None
+    """The networks that would keep the clients in; None where there is none, or no useful list."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What flow logs tell of all rules that were replaced, the worst first."""
+
+    rules: tuple[Evidence, ...]
+    first: dt.datetime
+    last: dt.datetime
+    """From when to when the records are."""
+    records: int
+    notes: tuple[str, ...]
+    """What people should know of the files."""
+
+
+def who_came_in(
+    log: Log, interfaces: Sequence[Interface], groups: Sequence[Group], records: Sequence[dict[str, Any]]
+) -> Told:
+    """Tell who came in through each rule that the records say was replaced.
+
+    `groups` are those before the change; `records` are the action's, which say what became of their rules.
+    """
+    rules = replaced(records)
+    _put(log, interfaces, rules, afterwards(groups, records))
+    for query in QUERIES:
+        log.connection.execute(query)
+    evidence = [_evidence(log, number, rule, interfaces) for number, rule in enumerate(rules)]
+    evidence.sort(key=lambda each: (-each.cut, -each.bytes))
+    first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
+    return Told(tuple(evidence), _time(first), _time(last), log.records, (*log.notes, *_notes(log)))
+
+
+def check(log: Log, interfaces: Iterable[Interface]) -> None:
+    """Refuse flow logs of which no record is about one of the interfaces: RefusedError, which says whose they are."""
+    known = [each.id for each in interfaces]
+    seen = 'select "interface-id", any_value("account-id") from flows group by all order by all'
+    seen_by_account = dict(_rows(log, seen))
+    if not seen_by_account.keys() & known:
+        interface, account = next(iter(seen_by_account.items()))
+        raise RefusedError(
+            "flow logs",
+            f"none of the {log.records:,} records is about an interface of the interfaces' file: they are about "
+            f"{interface} of the account {account or 'unknown'}, for one. Both must be of one account and region",
+        )
+
+
+# -- rules
+
+
+class After(NamedTuple):
+    """A rule that stands afterwards: protocol and ports as text, and the source."""
+
+    group: str
+    protocol: str
+    ports: str
+    source: str
+
+
+def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
+    """Give the rules that were replaced: those of which records say what they were."""
+    now: dict[tuple[str, str, str], dict[str, None]] = {}
+    for record in records:
+        if record["now"]:
+            now.setdefault(_traffic_key(record), {})[record["now"]] = None
+    return [
+        Rule(
+            record["group"],
+            record["group_name"],
+            record["protocol"],
+            record["ports"],
+            record["was"],
+            tuple(each for each in now.get(_traffic_key(record), ()) if _same_family(each, record["was"])),
+        )
+        for record in records
+        if record["was"]
+    ]
+
+
+def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[After]:
+    """Give the ingress rules of all groups as they are after the changes."""
+    rules = {
+        After(group["GroupId"], protocol_of(permission), ports_of(permission), source)
+        for group in groups
+        for permission in group["IpPermissions"]
+        for source in _sources(permission)
+    }
+    for record in records:
+        if record["was"]:
+            rules.discard(After(*_traffic_key(record), record["was"]))
+    return rules | {After(*_traffic_key(record), record["now"]) for record in records if record["now"]}
+
+
+def protocol_of(permission: dict[str, Any]) -> str:
+    """Give a permission's protocol as records name it."""
+    names = {str(number): name for name, number in NUMBERS.items()}
+    return names.get(permission["IpProtocol"], permission["IpProtocol"])
+
+
+def ports_of(permission: dict[str, Any]) -> str:
+    """Give a permission's ports as records say them: 22, 8000-8010, all, type 3 code 4."""
+    protocol = protocol_of(permission)
+    first, last = permission.get("FromPort", -1), permission.get("ToPort", -1)
+    if protocol not in NUMBERS or first == -1 or (protocol in {"tcp", "udp"} and (first, last) == ANY_PORT):
+        return "all"
+    if protocol in {"icmp", "icmpv6"}:
+        return f"type {first}" if last == -1 else f"type {first} code {last}"
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _sources(permission: dict[str, Any]) -> Iterator[str]:
+    for listing, name in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
+        yield from (entry[name] for entry in permission[listing])
+    yield from (pair["GroupId"] for pair in permission["UserIdGroupPairs"])
+
+
+def _traffic_key(record: dict[str, Any]) -> tuple[str, str, str]:
+    return record["group"], record["protocol"], record["ports"]
+
+
+def _same_family(now: str, was: str) -> bool:
+    return ":" not in was and "." not in was or (":" in now) == (":" in was)  # a prefix list's family is not told
+
+
+# -- what goes into the engine
+
+
+def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after: Iterable[After]) -> None:
+    """Put interfaces and rules beside the flows."""
+    span = {"low": "UHUGEINT", "high": "UHUGEINT"}
+    traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}
+    members = [(each.id, group) for each in interfaces for group in dict.fromkeys(each.groups)]
+    sources = {source: number for number, source in enumerate(dict.fromkeys(each.source for each in after))}
+    own = [(each.id, *_span(network)) for each in interfaces for network in each.addresses]
+    by_group: dict[str, list[tuple[int, int]]] = {}
+    for each in interfaces:
+        for group in each.groups:
+            by_group.setdefault(group, []).extend(map(_span, each.addresses))
+    log.table("own", {"interface": "VARCHAR", **span}, own)
+    log.table("members", {"interface": "VARCHAR", "security_group": "VARCHAR"}, members)
+    log.table(
+        "open",
+        {"rule": "INTEGER", "security_group": "VARCHAR", **traffic, **span},
+        (
+            (number, rule.group, *_numbers(rule.protocol, rule.ports), *_span_of_source(rule.was))
+            for number, rule in enumerate(rules)
+        ),
+    )
+    log.table(
+        "after",
+        {"security_group": "VARCHAR", **traffic, "source": "INTEGER"},
+        ((each.group, *_numbers(each.protocol, each.ports), sources[each.source]) for each in after),
+    )
+    log.table(
+        "sources",
+        {"source": "INTEGER", **span},
+        (
+            (number, *span)
+            for source, number in sources.items()
+            for span in dict.fromkeys(by_group.get(source, []) if _is_id(source) else [_span_of_source(source)])
+        ),
+    )
+    log.table("addresses", {"text": "VARCHAR", "number": "UHUGEINT"}, _addresses(log))
+
+
+def _numbers(protocol: str, ports: str) -> tuple[int | None, int, int, str]:
+    """Give protocol, first and last port as flow records have them, and the types of ICMP as text."""
+    if protocol == "-1":
+        return (None, *ANY_PORT, "all")
+    number = NUMBERS.get(protocol) or int(protocol)
+    if number in WITHOUT_TYPES or ports == "all":
+        return (number, *ANY_PORT, ports)
+    first, _, last = ports.partition("-")
+    return number, int(first), int(last or first), ""
+
+
+def _span_of_source(source: str) -> tuple[int, int]:
+    return (0, 2**128 - 1) if _is_id(source) else _span(ip_network(source))
+
+
+def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
+    """Give the first and the last number of a network."""
+    first, last = int(network.network_address), int(network.broadcast_address)
+    return (first + IPV4, last + IPV4) if network.version == 4 else (first, min(last, IPV4 - 1))  # noqa: PLR2004
+
+
+def _is_id(source: str) -> bool:
+    return re.match("(sg|pl)-", source) is not None
+
+
+def _addresses(log: Log) -> Iterator[tuple[str, int]]:
+    """Give the number of each address in the flows; of what is none, nothing."""
+    fields = ("srcaddr", "dstaddr", "pkt-srcaddr", "pkt-dstaddr")
+    query = " union ".join(f'select "{field}" from flows where "{field}" is not null' for field in fields)
+    cursor = log.connection.cursor().execute(query)
+    while rows := cursor.fetchmany(10_000):
+        for (text,) in rows:
+            try:
+                address = ip_address(text)
+            except ValueError:
+                continue
+            yield text, int(address) + (IPV4 if address.version == 4 else 0)  # noqa: PLR2004
+
+
+QUERIES = (
+    # The addresses of each interface, as records write them.
+    """
+    create table own_texts as
+    select own.interface, addresses.text
+    from own join addresses on addresses.number between own.low and own.high
+    """,
+    # Records into interfaces that are known: each once. Where the format has no direction, or says none, the
+    # destination tells.
+    """
+    create table inward as
+    select distinct flows."interface-id" as interface, a.number as remote, coalesce(srcport, 0) as remote_port,
+        coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, "tcp-flags" as flags
+    from flows
+        join addresses a on a.text = coalesce("pkt-srcaddr", srcaddr)
+        left join own_texts o on o.interface = flows."interface-id" and o.text = flows.dstaddr
+    where flows."interface-id" in (select interface from members)
+        and coalesce("flow-direction" = 'ingress', o.text is not null)
+    """,
+    # When an interface began to send, where that matters: where what comes back might be a reply.
+    """
+    create table outward as
+    select flows."interface-id" as interface, a.number as remote, coalesce(dstport, 0) as remote_port,
+        coalesce(srcport, 0) as port, protocol, min("start") as began
+    from flows
+        join addresses a on a.text = coalesce("pkt-dstaddr", dstaddr)
+        left join own_texts o on o.interface = flows."interface-id" and o.text = flows.srcaddr
+    where flows."interface-id" in (select interface from members)
+        and coalesce("flow-direction" = 'egress', o.text is not null)
+        and (coalesce(dstport, 0) < coalesce(srcport, 0) or coalesce(dstport, 0) = 0)
+    group by all
+    """,
+    # Connections, but for replies.
+    f"""
+    create table connections as
+    select interface, protocol, port, remote,
+        bool_or(action = 'REJECT') as turned_away,
+        coalesce(bool_or(action = 'ACCEPT'), false) as let_in,
+        coalesce(sum(packets) filter (action = 'ACCEPT'), 0) as packets,
+        coalesce(sum(bytes) filter (action = 'ACCEPT'), 0) as bytes,
+        max("end") filter (action = 'ACCEPT') as last
+    from (
+        select inward.*, outward.began
+        from inward left join outward using (interface, protocol, remote, remote_port, port)
+    )
+    group by interface, protocol, remote, remote_port, port
+    having not case
+        when protocol = {NUMBERS["tcp"]} and bit_or(flags) & 2 = 2 then bit_or(flags) & 16 = 16
+        when remote_port = 0 and port = 0 then coalesce(any_value(began) < min("start"), false)
+        else coalesce(any_value(began) <= min("start"), false) and remote_port < port
+    end
+    """,
+    # What came in through each rule.
+    f"""
+    create table through as
+    select row_number() over () as id, * from (
+        select open.rule, any_value(open.types) as types, any_value(open.protocol) as rule_protocol, c.interface,
+            c.protocol, c.port, c.remote, sum(c.bytes) as bytes, max(c.last) as last, count(*) as connections
+        from connections c
+            join members on members.interface = c.interface
+            join open on open.security_group = members.security_group
+                and coalesce(open.protocol = c.protocol, true)
+                and (c.protocol in {WITHOUT_TYPES} or c.port between open.first and open.last)
+                and c.remote between open.low and open.high
+        where c.let_in
+        group by open.rule, c.interface, c.protocol, c.port, c.remote
+    )
+    """,
+    # Which of it would still be let in.
+    f"""
+    create table kept as
+    select distinct t.id
+    from through t
+        join (
+            select sources.source, remotes.remote
+            from (select distinct remote from through) remotes
+                join sources on remotes.remote between sources.low and sources.high
+        ) allowed on allowed.remote = t.remote
+        join members on members.interface = t.interface
+        join after on after.security_group = members.security_group and after.source = allowed.source
+            and coalesce(after.protocol = t.protocol, true)
+            and case
+                when after.protocol is null then true
+                when t.protocol in {WITHOUT_TYPES}
+                then after.types = 'all' or (after.types = t.types and t.rule_protocol is not null)
+                else t.port between after.first and after.last
+            end
+    """,
+    # The sources that would be cut off, and whether they are scanners.
+    f"""
+    create table judged as
+    with doors as (
+        select remote, interface, protocol, port, bool_or(turned_away) as turned_away, bool_or(let_in) as let_in,
+            max(packets) as packets
+        from connections
+        where remote in (select remote from through where id not in (select id from kept))
+        group by all
+    )
+    select remote, coalesce(max(packets), 0) <= {LONG} and (
+            count(*) filter (turned_away) >= {TURNED_AWAY}
+            or (count(*) >= {DOORS} and max(packets) <= {SMALL})
+            or (max(packets) <= {HALF_OPEN} and bool_and(protocol = {NUMBERS["tcp"]}) filter (let_in))
+        ) as scanner
+    from doors group by remote
+    """,
+    """
+    create table came as
+    select rule, remote, scanner, sum(bytes)::HUGEINT as bytes, max(last) as last, sum(connections)::BIGINT as connections
+    from through join judged using (remote)
+    where id not in (select id from kept)
+    group by all
+    """,
+)
+"""One after the other, from flows to the sources that would be cut off."""
+
+
+# -- what comes out of it
+
+
+def _evidence(log: Log, number: int, rule: Rule, interfaces: Sequence[Interface]) -> Evidence:
+    ids = [each.id for each in interfaces if rule.group in each.groups]
+    cut, scanners, size, last = _rows(
+        log,
+        "select count(*) filter (not scanner), count(*) filter (scanner), coalesce(sum(bytes) filter (not scanner), 0),"
+        " max(last) filter (not scanner) from came where rule = ?",
+        number,
+    )[0]
+    stay = "select count(distinct remote) from through where rule = ? and remote not in (select remote from came where rule = ?)"
+    logged = 'select count(distinct "interface-id") from flows where list_contains(?, "interface-id")'
+    shown = (
+        "select remote, bytes, connections, last from came where rule = ? and not scanner"
+        f" order by bytes desc, remote limit {SHOWN}"  # noqa: S608 - a number of this module
+    )
+    return Evidence(
+        rule=rule,
+        interfaces=len(ids),
+        logged=_rows(log, logged, ids)[0][0],
+        cut=cut,
+        bytes=int(size),
+        last=last and _time(last),
+        stay=_rows(log, stay, number, number)[0][0],
+        scanners=scanners,
+        clients=tuple(
+            Client(_address(remote), int(size), connections, _time(seen))
+            for remote, size, connections, seen in _rows(log, shown, number)
+        ),
+        suggestion=_suggestion(log, number) if 0 < cut <= MOST_SUGGESTED else None,
+    )
+
+
+def _suggestion(log: Log, number: int) -> Covering | None:
+    sources = {True: [], False: []}
+    for remote, scanner in _rows(log, "select remote, scanner from came where rule = ?", number):
+        sources[scanner].append(_address(remote))
+    return covering(sources[False], without=sources[True])
+
+
+def _notes(log: Log) -> Iterator[str]:
+    """Tell what else of the records was not used."""
+    unknown, others, example = _rows(
+        log,
+        'select count(*), count(distinct "interface-id"), min("interface-id") from flows'
+        ' where "interface-id" not in (select interface from members)',
+    )[0]
+    if unknown:
+        yield (
+            f"{unknown:,} records are about {others:,} interfaces that the file of interfaces does not have, "
+            f"such as {example}: deleted since, or of another account or region?"
+        )
+    wrong, example = _rows(
+        log,
+        "select count(*), min(srcaddr) from flows where srcaddr not in (select text from addresses)"
+        " or dstaddr not in (select text from addresses)",
+    )[0]
+    if wrong:
+        yield f"left out {wrong:,} records with what is no address, such as {example}"
+
+
+def _rows(log: Log, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    return log.connection.execute(query, list(values)).fetchall()
+
+
+def _address(number: int) -> Address:
+    return IPv4Address(number - IPV4) if number >= IPV4 else IPv6Address(number)
+
+
+def _time(seconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
