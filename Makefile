@@ -3,7 +3,8 @@ PYTHON ?= python3
 .DEFAULT_GOAL := demo
 
 demo: .venv/local
-	@.venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)')
+	@.venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)') \
+	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(FLOWS),--flows $(FLOWS))
 
 test: .venv/dev
 	.venv/bin/ruff check

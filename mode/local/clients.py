@@ -19,9 +19,9 @@ worse than a reply that is shown: the interface sent in this connection; what it
 and the other side's port is the lower one, as a service's is. Without ports (ICMP and others): what it sent began
 earlier.
 
-**Cut off.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for a
-group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in. Of
-ICMP, records have no types: a rule for ICMP keeps somebody in only if it has the types of the one that was replaced.
+**Cut off.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
+a group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in.
+Of ICMP, records have no types: a rule for ICMP keeps somebody in only if it has the types of the one that was replaced.
 
 **Scanners** are told apart by what a source did to all interfaces of the file; the first that fits decides:
 
@@ -38,13 +38,14 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mode.local.covering import Covering, covering
-from mode.local.flows import RefusedError
+from mode.local.flows import RefusedError, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mode.local.flows import Log
     from mode.local.groups import Group
@@ -52,11 +53,9 @@ if TYPE_CHECKING:
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-LONG = 100
-TURNED_AWAY = 5
-DOORS, SMALL = 10, 3
-HALF_OPEN = 2
-"""The numbers of the rule for scanners."""
+SQL = Path(__file__).with_name("clients.sql")
+SCANNERS = {"long": 100, "turned_away": 5, "doors": 10, "small": 3, "half_open": 2}
+"""The numbers of the rule for scanners, by their names in clients.sql."""
 
 SHOWN = 5
 MOST_SUGGESTED = 5_000
@@ -131,16 +130,20 @@ class Told:
 
 
 def who_came_in(
-    log: Log, interfaces: Sequence[Interface], groups: Sequence[Group], records: Sequence[dict[str, Any]]
+    log: Log,
+    interfaces: Sequence[Interface],
+    groups: Sequence[Group],
+    records: Sequence[dict[str, Any]],
+    done: Callable[[float], None] = lambda _: None,
 ) -> Told:
     """Tell who came in through each rule that the records say was replaced.
 
     `groups` are those before the change; `records` are the action's, which say what became of their rules.
+    `done` is told which share of the work is done.
     """
     rules = replaced(records)
     _put(log, interfaces, rules, afterwards(groups, records))
-    for query in QUERIES:
-        log.connection.execute(query)
+    _work_out(log, done)
     evidence = [_evidence(log, number, rule, interfaces) for number, rule in enumerate(rules)]
     evidence.sort(key=lambda each: (-each.cut, -each.bytes))
     first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
@@ -235,7 +238,7 @@ def _traffic_key(record: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _same_family(now: str, was: str) -> bool:
-    return ":" not in was and "." not in was or (":" in now) == (":" in was)  # a prefix list's family is not told
+    return _is_id(was) or (":" in now) == (":" in was)  # a prefix list's family is not told
 
 
 # -- what goes into the engine
@@ -306,132 +309,27 @@ def _is_id(source: str) -> bool:
 
 def _addresses(log: Log) -> Iterator[tuple[str, int]]:
     """Give the number of each address in the flows; of what is none, nothing."""
-    fields = ("srcaddr", "dstaddr", "pkt-srcaddr", "pkt-dstaddr")
-    query = " union ".join(f'select "{field}" from flows where "{field}" is not null' for field in fields)
+    query = """
+        select distinct unnest([srcaddr, dstaddr, "pkt-srcaddr", "pkt-dstaddr"]) as text from flows
+    """
     cursor = log.connection.cursor().execute(query)
     while rows := cursor.fetchmany(10_000):
         for (text,) in rows:
             try:
                 address = ip_address(text)
-            except ValueError:
+            except ValueError:  # told in the notes
                 continue
             yield text, int(address) + (IPV4 if address.version == 4 else 0)  # noqa: PLR2004
 
 
-QUERIES = (
-    # The addresses of each interface, as records write them.
-    """
-    create table own_texts as
-    select own.interface, addresses.text
-    from own join addresses on addresses.number between own.low and own.high
-    """,
-    # Records into interfaces that are known: each once. Where the format has no direction, or says none, the
-    # destination tells.
-    """
-    create table inward as
-    select distinct flows."interface-id" as interface, a.number as remote, coalesce(srcport, 0) as remote_port,
-        coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, "tcp-flags" as flags
-    from flows
-        join addresses a on a.text = coalesce("pkt-srcaddr", srcaddr)
-        left join own_texts o on o.interface = flows."interface-id" and o.text = flows.dstaddr
-    where flows."interface-id" in (select interface from members)
-        and coalesce("flow-direction" = 'ingress', o.text is not null)
-    """,
-    # When an interface began to send, where that matters: where what comes back might be a reply.
-    """
-    create table outward as
-    select flows."interface-id" as interface, a.number as remote, coalesce(dstport, 0) as remote_port,
-        coalesce(srcport, 0) as port, protocol, min("start") as began
-    from flows
-        join addresses a on a.text = coalesce("pkt-dstaddr", dstaddr)
-        left join own_texts o on o.interface = flows."interface-id" and o.text = flows.srcaddr
-    where flows."interface-id" in (select interface from members)
-        and coalesce("flow-direction" = 'egress', o.text is not null)
-        and (coalesce(dstport, 0) < coalesce(srcport, 0) or coalesce(dstport, 0) = 0)
-    group by all
-    """,
-    # Connections, but for replies.
-    f"""
-    create table connections as
-    select interface, protocol, port, remote,
-        bool_or(action = 'REJECT') as turned_away,
-        coalesce(bool_or(action = 'ACCEPT'), false) as let_in,
-        coalesce(sum(packets) filter (action = 'ACCEPT'), 0) as packets,
-        coalesce(sum(bytes) filter (action = 'ACCEPT'), 0) as bytes,
-        max("end") filter (action = 'ACCEPT') as last
-    from (
-        select inward.*, outward.began
-        from inward left join outward using (interface, protocol, remote, remote_port, port)
-    )
-    group by interface, protocol, remote, remote_port, port
-    having not case
-        when protocol = {NUMBERS["tcp"]} and bit_or(flags) & 2 = 2 then bit_or(flags) & 16 = 16
-        when remote_port = 0 and port = 0 then coalesce(any_value(began) < min("start"), false)
-        else coalesce(any_value(began) <= min("start"), false) and remote_port < port
-    end
-    """,
-    # What came in through each rule.
-    f"""
-    create table through as
-    select row_number() over () as id, * from (
-        select open.rule, any_value(open.types) as types, any_value(open.protocol) as rule_protocol, c.interface,
-            c.protocol, c.port, c.remote, sum(c.bytes) as bytes, max(c.last) as last, count(*) as connections
-        from connections c
-            join members on members.interface = c.interface
-            join open on open.security_group = members.security_group
-                and coalesce(open.protocol = c.protocol, true)
-                and (c.protocol in {WITHOUT_TYPES} or c.port between open.first and open.last)
-                and c.remote between open.low and open.high
-        where c.let_in
-        group by open.rule, c.interface, c.protocol, c.port, c.remote
-    )
-    """,
-    # Which of it would still be let in.
-    f"""
-    create table kept as
-    select distinct t.id
-    from through t
-        join (
-            select sources.source, remotes.remote
-            from (select distinct remote from through) remotes
-                join sources on remotes.remote between sources.low and sources.high
-        ) allowed on allowed.remote = t.remote
-        join members on members.interface = t.interface
-        join after on after.security_group = members.security_group and after.source = allowed.source
-            and coalesce(after.protocol = t.protocol, true)
-            and case
-                when after.protocol is null then true
-                when t.protocol in {WITHOUT_TYPES}
-                then after.types = 'all' or (after.types = t.types and t.rule_protocol is not null)
-                else t.port between after.first and after.last
-            end
-    """,
-    # The sources that would be cut off, and whether they are scanners.
-    f"""
-    create table judged as
-    with doors as (
-        select remote, interface, protocol, port, bool_or(turned_away) as turned_away, bool_or(let_in) as let_in,
-            max(packets) as packets
-        from connections
-        where remote in (select remote from through where id not in (select id from kept))
-        group by all
-    )
-    select remote, coalesce(max(packets), 0) <= {LONG} and (
-            count(*) filter (turned_away) >= {TURNED_AWAY}
-            or (count(*) >= {DOORS} and max(packets) <= {SMALL})
-            or (max(packets) <= {HALF_OPEN} and bool_and(protocol = {NUMBERS["tcp"]}) filter (let_in))
-        ) as scanner
-    from doors group by remote
-    """,
-    """
-    create table came as
-    select rule, remote, scanner, sum(bytes)::HUGEINT as bytes, max(last) as last, sum(connections)::BIGINT as connections
-    from through join judged using (remote)
-    where id not in (select id from kept)
-    group by all
-    """,
-)
-"""One after the other, from flows to the sources that would be cut off."""
+def _work_out(log: Log, done: Callable[[float], None]) -> None:
+    """Run clients.sql."""
+    for name, value in SCANNERS.items():
+        log.connection.execute(f"set variable {name} = {value}")
+    statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
+    for number, statement in enumerate(statements):
+        with watched(log.connection, lambda share, number=number: done((number + share) / len(statements))):
+            log.connection.execute(statement)
 
 
 # -- what comes out of it
@@ -445,11 +343,14 @@ def _evidence(log: Log, number: int, rule: Rule, interfaces: Sequence[Interface]
         " max(last) filter (not scanner) from came where rule = ?",
         number,
     )[0]
-    stay = "select count(distinct remote) from through where rule = ? and remote not in (select remote from came where rule = ?)"
+    stay = (
+        "select count(distinct remote) from through"
+        " where rule = ? and remote not in (select remote from came where rule = ?)"
+    )
     logged = 'select count(distinct "interface-id") from flows where list_contains(?, "interface-id")'
     shown = (
         "select remote, bytes, connections, last from came where rule = ? and not scanner"
-        f" order by bytes desc, remote limit {SHOWN}"  # noqa: S608 - a number of this module
+        " order by bytes desc, remote limit ?"
     )
     return Evidence(
         rule=rule,
@@ -462,7 +363,7 @@ def _evidence(log: Log, number: int, rule: Rule, interfaces: Sequence[Interface]
         scanners=scanners,
         clients=tuple(
             Client(_address(remote), int(size), connections, _time(seen))
-            for remote, size, connections, seen in _rows(log, shown, number)
+            for remote, size, connections, seen in _rows(log, shown, number, SHOWN)
         ),
         suggestion=_suggestion(log, number) if 0 < cut <= MOST_SUGGESTED else None,
     )

@@ -1,7 +1,7 @@
 """The smallest networks that hold some addresses, and none that they must not hold. Pure.
 
-    >>> covering([ip_address("198.18.0.4"), ip_address("198.18.0.5"), ip_address("198.18.0.7")], most=1)
-    Covering(networks=(IPv4Network('198.18.0.4/30'),), more=1)
+>>> covering([ip_address("198.18.0.4"), ip_address("198.18.0.5"), ip_address("198.18.0.7")], most=1)
+Covering(networks=(IPv4Network('198.18.0.4/30'),), more=1)
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def _of_family(wanted: Iterable[Address], without: Sequence[int], widest: int, m
 
     def allowed(network: Network) -> bool:
         at = bisect_left(without, int(network.network_address))
-        return network.prefixlen >= widest and not (
-            at < len(without) and without[at] <= int(network.broadcast_address)
-        )
+        return network.prefixlen >= widest and not (at < len(without) and without[at] <= int(network.broadcast_address))
 
     @cache
     def best(start: int, end: int) -> tuple[_Choice | None, ...]:

@@ -36,7 +36,9 @@ def document(content: bytes) -> Any:
     try:
         return json.loads(content)
     except UnicodeDecodeError as error:
-        raise WrongError(f"neither UTF-8 nor UTF-16 (byte {error.start + 1} is 0x{content[error.start]:02x})") from error
+        raise WrongError(
+            f"neither UTF-8 nor UTF-16 (byte {error.start + 1} is 0x{content[error.start]:02x})"
+        ) from error
     except json.JSONDecodeError as error:
         raise WrongError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists

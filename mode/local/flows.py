@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from mode.local.show import Progress
 
-DEFAULT = tuple(
-    "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action"
-    " log-status".split()
+DEFAULT = (
+    *("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport"),
+    *("protocol", "packets", "bytes", "start", "end", "action", "log-status"),
 )
 """The default format. Its files in S3 have a header line, what CloudWatch Logs exports has none."""
 
@@ -126,7 +126,7 @@ def read(paths: Sequence[Path], progress: Progress) -> Iterator[Log]:
         folder = Path(temporary)
         with _connected(folder) as connection:
             log = Log(connection, folder)
-            with progress.reading("flow logs") as done:
+            with progress.share("reading flow logs") as done:
                 _load(log, formats, done)
                 done.text = f"read {log.records:,} flow log records from {_count(len(formats), 'file')}"
             yield log
@@ -240,7 +240,7 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
     for chosen in dict.fromkeys(formats.values()):
         paths = [path for path, each in formats.items() if each == chosen]
         part = sum(path.stat().st_size for path in paths)
-        with _watched(log.connection, lambda share, read=read, part=part: done((read + share * part) / size)):
+        with watched(log.connection, lambda share, read=read, part=part: done((read + share * part) / size)):
             log.records += _insert(log.connection, chosen, paths)
         _take_bad(log, chosen)
         read += part
@@ -249,12 +249,12 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
         raise RefusedError(next(iter(formats)), "holds a header and no record. Was anything logged at that time?")
     if skipped := _number(log.connection, "select count(*) from flows where \"log-status\" = 'SKIPDATA'"):
         log.notes.append(
-            f"AWS skipped records at {_count(skipped, 'time')} (SKIPDATA): there may be more clients than these"
+            f"AWS skipped records in {_count(skipped, 'capture window')} (SKIPDATA): more may have come in than is told here"
         )
 
 
 @contextmanager
-def _watched(connection: duckdb.DuckDBPyConnection, done: Callable[[float], None]) -> Iterator[None]:
+def watched(connection: duckdb.DuckDBPyConnection, done: Callable[[float], None]) -> Iterator[None]:
     """Tell how far the query has come that is run meanwhile."""
     over = Event()
 

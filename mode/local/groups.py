@@ -90,7 +90,10 @@ def _group(item: dict[str, Any], position: int) -> Group:
             "OwnerId": exports.text(item, "OwnerId"),
             "VpcId": exports.text(item, "VpcId") or NO_VPC,
             "SecurityGroupArn": exports.text(item, "SecurityGroupArn"),
-            "Tags": [{"Key": exports.text(tag, "Key"), "Value": exports.text(tag, "Value")} for tag in exports.objects(item, "Tags")],
+            "Tags": [
+                {"Key": exports.text(tag, "Key"), "Value": exports.text(tag, "Value")}
+                for tag in exports.objects(item, "Tags")
+            ],
             "IpPermissions": [_permission(entry) for entry in exports.objects(item, "IpPermissions")],
             "IpPermissionsEgress": [_permission(entry) for entry in exports.objects(item, "IpPermissionsEgress")],
         }

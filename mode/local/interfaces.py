@@ -49,16 +49,9 @@ def load(path: Path) -> list[Interface]:
 def parse(content: bytes, name: str) -> list[Interface]:
     """Make interfaces of a file's content; the name is for what RefusedError says."""
     try:
-        items = exports.items(exports.document(content), "NetworkInterfaces", "interfaces")
-        if not items:
-            raise WrongError("holds no interface: is it the right region?")
-        found = [_interface(item, position) for position, item in enumerate(items, start=1)]
-        (most, times), *_ = Counter(each.id for each in found).most_common(1)
-        if times > 1:
-            raise WrongError(f"interface {most} stands {times} times in it")
+        return _interfaces(exports.document(content))
     except WrongError as error:
         raise RefusedError(name, str(error), COMMAND) from error
-    return found
 
 
 def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], name: str | Path) -> None:
@@ -74,6 +67,17 @@ def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], nam
         "both must be of one account and region"
     )
     raise RefusedError(name, what, COMMAND)
+
+
+def _interfaces(document: Any) -> list[Interface]:
+    items = exports.items(document, "NetworkInterfaces", "interfaces")
+    if not items:
+        raise WrongError("holds no interface: is it the right region?")
+    found = [_interface(item, position) for position, item in enumerate(items, start=1)]
+    most, times = Counter(each.id for each in found).most_common(1)[0]
+    if times > 1:
+        raise WrongError(f"interface {most} stands {times} times in it")
+    return found
 
 
 def _interface(item: dict[str, Any], position: int) -> Interface:
