@@ -249,7 +249,7 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
         raise RefusedError(next(iter(formats)), "holds a header and no record. Was anything logged at that time?")
     if skipped := _number(log.connection, "select count(*) from flows where \"log-status\" = 'SKIPDATA'"):
         log.notes.append(
-            f"AWS skipped records in {_count(skipped, 'capture window')} (SKIPDATA): more may have come in than is told here"
+            f"AWS skipped records in {_count(skipped, 'capture window')} (SKIPDATA): more may have come in"
         )
 
 

@@ -47,14 +47,14 @@ def table(told: Told, rows: int) -> Table:
     """Make the table of rules, of so many at most."""
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     made.add_column("rule, before → after", overflow="fold", min_width=36)
-    made.add_column("cut off", style="red", overflow="fold")
+    made.add_column("cut off", overflow="fold")
     made.add_column("sent", justify="right", no_wrap=True)
     made.add_column("last, UTC", no_wrap=True)
     made.add_column("suggest", style="green", overflow="fold")
     made.add_column("stay", justify="right", no_wrap=True)
     made.add_column("scanners", justify="right", style="dim", no_wrap=True)
     for each in told.rules[:rows]:
-        counts = str(each.stay), str(each.scanners)
+        counts = (str(each.stay), str(each.scanners)) if each.logged else ()
         columns = zip_longest(_rule(each), _cut(each), _suggestion(each))
         for number, (rule, cut, network) in enumerate(columns):
             made.add_row(rule, *(cut or ("", "", "")), network, *(counts if number == 0 else ()))
@@ -69,16 +69,17 @@ def _rule(evidence: Evidence) -> list[Text]:
     return [name, Text(f"{rule.was} → {', '.join(rule.now) or 'closed'}", "dim")]
 
 
-def _cut(evidence: Evidence) -> list[tuple[str | Text, str, str]]:
+def _cut(evidence: Evidence) -> list[tuple[Text, str, str]]:
     """Give how many clients there are, what they sent and when last; then the same of some of them."""
     if not evidence.cut:
         return [(_nobody(evidence), "", "")]
     shown = evidence.clients[:SHOWN_CLIENTS]
-    rows = [(str(each.source), decimal(each.bytes), _short(each.last)) for each in shown]
+    rows = [(Text(str(each.source), "red"), decimal(each.bytes), _short(each.last)) for each in shown]
     if evidence.cut > 1:
-        rows.insert(0, (f"{evidence.cut:,} clients", decimal(evidence.bytes), _short(evidence.last)))
+        count = Text(f"{evidence.cut:,} clients", "bold red")
+        rows.insert(0, (count, decimal(evidence.bytes), _short(evidence.last)))
     if (more := evidence.cut - len(shown)) > 0:
-        rows.append((f"… {more:,} more", "", ""))
+        rows.append((Text(f"… {more:,} more", "red"), "", ""))
     return rows
 
 
@@ -100,7 +101,7 @@ def _suggestion(evidence: Evidence) -> list[str | Text]:
         return [Text("none: too scattered", "dim")]
     networks: list[str | Text] = [str(each) for each in evidence.suggestion.networks]
     if more := evidence.suggestion.more:
-        networks.append(Text(f"and {more:,} nobody used", "dim"))
+        networks.append(Text(f"and {more:,} others", "dim"))
     return networks
 
 
