@@ -390,11 +390,11 @@ def _notes(log: Log) -> Iterator[str]:
         )
     wrong, example = _rows(
         log,
-        "select count(*), min(srcaddr) from flows where srcaddr not in (select text from addresses)"
-        " or dstaddr not in (select text from addresses)",
+        "select count(*), min(text) from (select unnest([srcaddr, dstaddr]) as text from flows) texts"
+        " where text is not null and not exists (select 1 from addresses where addresses.text = texts.text)",
     )[0]
     if wrong:
-        yield f"left out {wrong:,} records with what is no address, such as {example}"
+        yield f"left out {wrong:,} records for what is no address, such as {example}"
 
 
 def _rows(log: Log, query: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -53,6 +53,7 @@ TYPES = {
 }
 """The types of the fields that are read and are no texts; what does not fit makes the line a bad one."""
 
+LARGEST = {"UTINYINT": 2**8 - 1, "USMALLINT": 2**16 - 1, "UINTEGER": 2**32 - 1, "UBIGINT": 2**64 - 1}
 ENUMS = {"action": ("ACCEPT", "REJECT"), "status": ("OK", "NODATA", "SKIPDATA"), "direction": ("ingress", "egress")}
 
 NEEDED = tuple(each for each in DEFAULT if each not in {"version", "account-id", "log-status"})
@@ -305,8 +306,7 @@ def _source(form: Format) -> str:
 
 
 BAD_LINES = """
-    select file_path, line, trim(any_value(csv_line), chr(10) || chr(13)) as text, any_value(error_type) as kind,
-        min_by(column_name, column_idx) as field
+    select file_path, line, trim(any_value(csv_line), chr(10) || chr(13)) as text, any_value(error_type) as kind
     from reject_errors join reject_scans using (scan_id, file_id) group by file_path, line order by file_path, line
 """
 
@@ -316,10 +316,10 @@ def _take_bad(log: Log, form: Format) -> None:
     if form.kind == "parquet":
         return
     bad = []
-    for path, line, text, kind, name in log.connection.execute(BAD_LINES).fetchall():
+    for path, line, text, kind in log.connection.execute(BAD_LINES).fetchall():
         words = text.split(" ")
         if not _is_header(words):
-            bad.append(f"{path}, line {line}: {_reason(words, kind, name, form)}")
+            bad.append((f"{path}, line {line}", _reason(words, kind, form)))
         elif tuple(words) != form.fields:
             raise RefusedError(
                 f"{path}, line {line}", "another format begins here. Put what follows into a file of its own"
@@ -327,22 +327,34 @@ def _take_bad(log: Log, form: Format) -> None:
     log.connection.execute("drop table reject_errors; drop table reject_scans")
     log.bad += len(bad)
     if bad and (not log.records or log.bad > max(MOST_BAD, MOST_BAD_SHARE * (log.records + log.bad))):
+        where, reason = bad[0]
         raise RefusedError(
-            bad[0], f"and {log.bad - 1:,} more such lines. These are no flow logs of the format in the first line"
+            where,
+            f"{reason}, and {log.bad - 1:,} more such lines. These are no flow logs of the format in the first line",
         )
-    log.notes += [f"left out {each}" for each in bad[:SHOWN_BAD]]
+    log.notes += [f"left out {where}: {reason}" for where, reason in bad[:SHOWN_BAD]]
     if (more := len(bad) - SHOWN_BAD) > 0:
         log.notes.append(f"left out {_count(more, 'more line')} like these")
 
 
-def _reason(words: list[str], kind: str, name: str | None, form: Format) -> str:
-    if len(words) < len(form.fields):
-        return f"cut off after {_count(len(words), 'field')} of {len(form.fields)}"
-    if len(words) > len(form.fields):
-        return f"{len(words)} fields, where the format has {len(form.fields)}"
-    if name in form.fields:
-        return f"{name} is {_printable(words[form.fields.index(name)])!r}"
-    return kind.lower()
+def _reason(words: list[str], kind: str, form: Format) -> str:
+    """Say what is wrong with a line, as DuckDB says it for those who know DuckDB."""
+    if len(words) != len(form.fields):
+        cut = " (cut off?)" if len(words) < len(form.fields) else ""
+        return f"{_count(len(words), 'field')}, where the format has {len(form.fields)}{cut}"
+    wrong = (
+        f"{field} is {_printable(word)!r}"
+        for field, word in zip(form.fields, words, strict=True)
+        if not _fits(field, word)
+    )
+    return next(wrong, kind.lower())
+
+
+def _fits(field: str, word: str) -> bool:
+    kind = TYPES.get(field)
+    if kind is None or word == "-":
+        return True
+    return word in ENUMS[kind] if kind in ENUMS else word.isdecimal() and int(word) <= LARGEST[kind]
 
 
 def _printable(text: str) -> str:
