@@ -48,7 +48,7 @@ def _traffic(
         return
     there = interfaces.load(arguments.interfaces)
     interfaces.check(there, chosen, arguments.interfaces)
-    with flows.read(arguments.flows, progress) as log:
+    with flows.read(arguments.flows, progress, FOLDER.parent) as log:
         clients.check(log, there)
 
         def who_came_in(records: list[dict[str, Any]]) -> clients.Told:

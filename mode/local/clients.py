@@ -347,7 +347,7 @@ def _evidence(log: Log, number: int, rule: Rule, interfaces: Sequence[Interface]
         "select count(distinct remote) from through"
         " where rule = ? and remote not in (select remote from came where rule = ?)"
     )
-    logged = 'select count(distinct "interface-id") from flows where list_contains(?, "interface-id")'
+    logged = "select count(*) from logged where list_contains(?, interface)"
     shown = (
         "select remote, bytes, connections, last from came where rule = ? and not scanner"
         " order by bytes desc, remote limit ?"

@@ -4,6 +4,11 @@
 -- open, the rules that were replaced; after, those that stand afterwards; sources, the addresses of each of their
 -- sources; addresses, the number of each address in flows. Protocols: 6 is TCP, 1 and 58 are ICMP, null is all.
 
+-- Interfaces of which there are records, if only that there was no traffic.
+create table logged as
+select distinct "interface-id" as interface
+from flows;
+
 -- The addresses of each interface, as records write them.
 create table own_texts as
 select own.interface, addresses.text
@@ -21,7 +26,8 @@ from flows
 where flows."interface-id" in (select interface from members)
     and coalesce("flow-direction" = 'ingress', o.text is not null);
 
--- When an interface began to send, where that matters: where what comes back might be a reply.
+-- When an interface began to send. Only where the other side's port is the lower one, or there are none: only that might
+-- be a reply, and it spares half of the work.
 create table outward as
 select
     flows."interface-id" as interface, a.number as remote, coalesce(dstport, 0) as remote_port,

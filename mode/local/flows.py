@@ -115,22 +115,27 @@ class Log:
 
 
 @contextmanager
-def read(paths: Sequence[Path], progress: Progress) -> Iterator[Log]:
+def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) -> Iterator[Log]:
     """Read files of flow logs, or folders of such; the table is gone afterwards.
+
+    The table stands in `folder`, if not in the system's for temporary files, which may lie in memory.
 
     Raises RefusedError if there is nothing to read, or if what there is cannot be flow logs.
     """
     formats = {path: found for path in _files(paths) if (found := _format(path))}
     if not formats:
         raise RefusedError(paths[0], "the file is empty. Fetch it again, or leave it out")
-    with tempfile.TemporaryDirectory(prefix="flows-") as temporary:
-        folder = Path(temporary)
-        with _connected(folder) as connection:
-            log = Log(connection, folder)
-            with progress.share("reading flow logs") as done:
-                _load(log, formats, done)
-                done.text = f"read {log.records:,} flow log records from {_count(len(formats), 'file')}"
-            yield log
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="flows-", dir=folder) as temporary,
+        _connected(Path(temporary)) as connection,
+    ):
+        log = Log(connection, Path(temporary))
+        with progress.share("reading flow logs") as done:
+            _load(log, formats, done)
+            done.text = f"read {log.records:,} flow log records from {_count(len(formats), 'file')}"
+        yield log
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
