@@ -36,8 +36,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -58,11 +60,12 @@ SCANNERS = {"long": 100, "turned_away": 5, "doors": 10, "small": 3, "half_open":
 """The numbers of the rule for scanners, by their names in clients.sql."""
 
 SHOWN = 5
-MOST_SUGGESTED = 5_000
+MOST_SUGGESTED = 1_000
 """A rule with more clients than this serves the public, and no list of networks is of use to it."""
 
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
 WITHOUT_TYPES = (NUMBERS["icmp"], NUMBERS["icmpv6"])
+NO_PROTOCOL = 255  # reserved by IANA: for a name that EC2 does not answer with, so that it matches nothing
 ANY_PORT = (0, 65535)
 
 # All addresses are on one line of numbers: IPv6 as it is, and IPv4 at its very end. There is multicast (ff00::/8,
@@ -121,9 +124,9 @@ class Told:
     """What flow logs tell of all rules that were replaced, the worst first."""
 
     rules: tuple[Evidence, ...]
-    first: dt.datetime
-    last: dt.datetime
-    """From when to when the records are."""
+    first: dt.datetime | None
+    last: dt.datetime | None
+    """From when to when the records are; None if they do not say."""
     records: int
     notes: tuple[str, ...]
     """What people should know of the files."""
@@ -144,10 +147,15 @@ def who_came_in(
     rules = replaced(records)
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
-    evidence = [_evidence(log, number, rule, interfaces) for number, rule in enumerate(rules)]
-    evidence.sort(key=lambda each: (-each.cut, -each.bytes))
+    evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.cut, -each.bytes))
     first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
-    return Told(tuple(evidence), _time(first), _time(last), log.records, (*log.notes, *_notes(log)))
+    return Told(
+        rules=tuple(evidence),
+        first=first and _time(first),
+        last=last and _time(last),
+        records=log.records,
+        notes=(*log.notes, *_notes(log)),
+    )
 
 
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
@@ -286,7 +294,7 @@ def _numbers(protocol: str, ports: str) -> tuple[int | None, int, int, str]:
     """Give protocol, first and last port as flow records have them, and the types of ICMP as text."""
     if protocol == "-1":
         return (None, *ANY_PORT, "all")
-    number = NUMBERS.get(protocol) or int(protocol)
+    number = NUMBERS.get(protocol) or (int(protocol) if protocol.isdecimal() else NO_PROTOCOL)
     if number in WITHOUT_TYPES or ports == "all":
         return (number, *ANY_PORT, ports)
     first, _, last = ports.partition("-")
@@ -300,7 +308,9 @@ def _span_of_source(source: str) -> tuple[int, int]:
 def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
     """Give the first and the last number of a network."""
     first, last = int(network.network_address), int(network.broadcast_address)
-    return (first + IPV4, last + IPV4) if network.version == 4 else (first, min(last, IPV4 - 1))  # noqa: PLR2004
+    if isinstance(network, IPv4Network):
+        return first + IPV4, last + IPV4
+    return first, min(last, IPV4 - 1)
 
 
 def _is_id(source: str) -> bool:
@@ -319,7 +329,7 @@ def _addresses(log: Log) -> Iterator[tuple[str, int]]:
                 address = ip_address(text)
             except ValueError:  # told in the notes
                 continue
-            yield text, int(address) + (IPV4 if address.version == 4 else 0)  # noqa: PLR2004
+            yield text, int(address) + (IPV4 if isinstance(address, IPv4Address) else 0)
 
 
 def _work_out(log: Log, done: Callable[[float], None]) -> None:
@@ -335,45 +345,63 @@ def _work_out(log: Log, done: Callable[[float], None]) -> None:
 # -- what comes out of it
 
 
-def _evidence(log: Log, number: int, rule: Rule, interfaces: Sequence[Interface]) -> Evidence:
-    ids = [each.id for each in interfaces if rule.group in each.groups]
-    cut, scanners, size, last = _rows(
-        log,
-        "select count(*) filter (not scanner), count(*) filter (scanner), coalesce(sum(bytes) filter (not scanner), 0),"
-        " max(last) filter (not scanner) from came where rule = ?",
-        number,
-    )[0]
-    stay = (
-        "select count(distinct remote) from through"
-        " where rule = ? and remote not in (select remote from came where rule = ?)"
-    )
-    logged = "select count(*) from logged where list_contains(?, interface)"
-    shown = (
-        "select remote, bytes, connections, last from came where rule = ? and not scanner"
-        " order by bytes desc, remote limit ?"
-    )
-    return Evidence(
-        rule=rule,
-        interfaces=len(ids),
-        logged=_rows(log, logged, ids)[0][0],
-        cut=cut,
-        bytes=int(size),
-        last=last and _time(last),
-        stay=_rows(log, stay, number, number)[0][0],
-        scanners=scanners,
-        clients=tuple(
-            Client(_address(remote), int(size), connections, _time(seen))
-            for remote, size, connections, seen in _rows(log, shown, number, SHOWN)
-        ),
-        suggestion=_suggestion(log, number) if 0 < cut <= MOST_SUGGESTED else None,
-    )
+COUNTS = """
+    select rule, count(*) filter (not scanner), coalesce(sum(bytes) filter (not scanner), 0)::HUGEINT,
+        max(last) filter (not scanner), count(*) filter (scanner)
+    from came group by rule
+"""
+STAY = """
+    select rule, count(distinct remote) from through
+    where not exists (select 1 from came where came.rule = through.rule and came.remote = through.remote)
+    group by rule
+"""
+LOGGED = "select security_group, count(*) from members semi join logged using (interface) group by security_group"
+SHOWN_CLIENTS = """
+    select rule, remote, bytes, connections, last from came where not scanner
+    qualify row_number() over (partition by rule order by bytes desc, remote) <= ?
+    order by rule, bytes desc, remote
+"""
+SOURCES = """
+    select rule, remote, scanner from came
+    where rule in (select rule from came group by rule having count(*) filter (not scanner) between 1 and ?)
+    order by rule
+"""
 
 
-def _suggestion(log: Log, number: int) -> Covering | None:
-    sources = {True: [], False: []}
-    for remote, scanner in _rows(log, "select remote, scanner from came where rule = ?", number):
-        sources[scanner].append(_address(remote))
-    return covering(sources[False], without=sources[True])
+def _evidence(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) -> Iterator[Evidence]:
+    """Give what was found of each rule, by few queries however many rules there are."""
+    having = Counter(group for each in interfaces for group in set(each.groups))
+    counts = {rule: counted for rule, *counted in _rows(log, COUNTS)}
+    stay, logged = dict(_rows(log, STAY)), dict(_rows(log, LOGGED))
+    shown: dict[int, list[Client]] = {}
+    for rule, remote, size, connections, seen in _rows(log, SHOWN_CLIENTS, SHOWN):
+        shown.setdefault(rule, []).append(Client(_address(remote), int(size), connections, _time(seen)))
+    suggestions = dict(_suggestions(log))
+    for number, rule in enumerate(rules):
+        cut, size, last, scanners = counts.get(number, (0, 0, None, 0))
+        yield Evidence(
+            rule=rule,
+            interfaces=having[rule.group],
+            logged=logged.get(rule.group, 0),
+            cut=cut,
+            bytes=int(size),
+            last=last and _time(last),
+            stay=stay.get(number, 0),
+            scanners=scanners,
+            clients=tuple(shown.get(number, ())),
+            suggestion=suggestions.get(number),
+        )
+
+
+def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
+    """Suggest networks, of one rule after the other: all sources of all rules may be more than memory holds."""
+    cursor = log.connection.cursor().execute(SOURCES, [MOST_SUGGESTED])
+    rows = chain.from_iterable(iter(lambda: cursor.fetchmany(10_000), []))
+    for rule, sources in groupby(rows, key=lambda row: row[0]):
+        told: dict[bool, list[Address]] = {True: [], False: []}
+        for _, remote, scanner in sources:
+            told[scanner].append(_address(remote))
+        yield rule, covering(told[False], without=told[True])
 
 
 def _notes(log: Log) -> Iterator[str]:

@@ -93,7 +93,7 @@ def _supernet(first: Network, last: Network) -> Network:
     """Give the smallest network that holds both."""
     low, high = int(first.network_address), int(last.broadcast_address)
     length = first.max_prefixlen - (low ^ high).bit_length() if first != last else first.prefixlen
-    kind = IPv4Address if first.version == 4 else IPv6Address  # noqa: PLR2004 - the IP version
+    kind = IPv4Address if isinstance(first, IPv4Network) else IPv6Address
     return ip_network((kind(low), length), strict=False)
 
 

@@ -107,10 +107,8 @@ class Log:
         path = self.folder / f"{name}.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
-        self.connection.execute(
-            f"create table {name} as select * from read_csv(?, columns={columns}, header=false, auto_detect=false)",  # noqa: S608 - names of this package
-            [str(path)],
-        )
+        source = f"read_csv(?, columns={columns}, header=false, auto_detect=false)"
+        self.connection.execute(f"create table {name} as from {source}", [str(path)])
         path.unlink()
 
 

@@ -39,8 +39,9 @@ def headline(told: Told) -> Text:
     """Say how many rules have clients that would be cut off, and from which time that is known."""
     worse = sum(each.cut > 0 for each in told.rules)
     said = f"{worse} of {len(told.rules)} rules would cut clients off" if worse else "nobody would be cut off"
-    span = f"  {told.records:,} flow log records, {_time(told.first)} to {_time(told.last)} UTC"
-    return Text.assemble((said, "bold red" if worse else "bold green"), (span, "dim"))
+    span = f", {_time(told.first)} to {_time(told.last)} UTC" if told.first and told.last else ""
+    records = f"  {told.records:,} flow log records{span}"
+    return Text.assemble((said, "bold red" if worse else "bold green"), (records, "dim"))
 
 
 def table(told: Told, rows: int) -> Table:
