@@ -320,7 +320,8 @@ def _is_id(source: str) -> bool:
 def _addresses(log: Log) -> Iterator[tuple[str, int]]:
     """Give the number of each address in the flows; of what is none, nothing."""
     query = """
-        select distinct unnest([srcaddr, dstaddr, "pkt-srcaddr", "pkt-dstaddr"]) as text from flows
+        select srcaddr from flows union select dstaddr from flows
+        union select "pkt-srcaddr" from flows union select "pkt-dstaddr" from flows
     """
     cursor = log.connection.cursor().execute(query)
     while rows := cursor.fetchmany(10_000):
