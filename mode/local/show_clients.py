@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from mode.local.clients import Evidence, Told
 
 SHOWN_CLIENTS = 3
+LEGEND = (
+    "cut off: they came in, and no rule would let them in. stay: they came in, and still would. suggest: networks that "
+    "would keep those in that are cut off. Scanners are no clients; mode/local/clients.py says who is one."
+)
 
 
 def show(told: Told, console: Console, rows: int) -> None:
@@ -30,6 +34,7 @@ def show(told: Told, console: Console, rows: int) -> None:
     console.print(table(told, rows))
     if (more := len(told.rules) - rows) > 0:
         console.print(Text(f"… and {more} more rules", "dim"))
+    console.print(Text(LEGEND, "dim"))
     for note in told.notes:
         console.print(Text.assemble(("! ", "bold yellow"), printable(note)))
     console.print()
@@ -102,7 +107,7 @@ def _suggestion(evidence: Evidence) -> list[str | Text]:
         return [Text("none: too scattered", "dim")]
     networks: list[str | Text] = [str(each) for each in evidence.suggestion.networks]
     if more := evidence.suggestion.more:
-        networks.append(Text(f"and {more:,} others", "dim"))
+        networks.append(Text(f"with {more:,} others", "dim"))
     return networks
 
 
