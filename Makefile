@@ -4,7 +4,8 @@ BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-
 .DEFAULT_GOAL := demo
 
 demo: .venv/local
-	@.venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)')
+	@.venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)') \
+	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(FLOWS),--flows $(FLOWS))
 
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check

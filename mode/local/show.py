@@ -6,21 +6,33 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.columns import Columns
 from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from mode.local import show_clients
+from mode.local.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mode.local.clients import Told
     from mode.local.groups import Group
     from mode.local.loop import Result
 
@@ -37,6 +49,18 @@ SHOWN_FAILURES = 10
 def console() -> Console:
     """Give the console: as wide as the terminal, or as a pipe's reader may like it."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+@dataclass
+class Share:
+    """A step, to be called with the share of it that is done, from 0 to 1. `text` is what is left in its place."""
+
+    text: str
+    advance: Callable[[float], None]
+
+    def __call__(self, share: float) -> None:
+        """Tell that so much is done."""
+        self.advance(share)
 
 
 class Progress:
@@ -56,6 +80,22 @@ class Progress:
         self._console.print(Text.assemble(("✓ ", "green"), text, (parts, "bold"), (seconds, "dim")))
 
     @contextmanager
+    def share(self, text: str) -> Iterator[Share]:
+        """Show a step of which the share that is done is known, with the time left; leaves one line, too."""
+        start = time.monotonic()
+        if self._console.is_terminal:
+            columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
+            with Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True) as bar:
+                task = bar.add_task(text, total=1)
+                step = Share(text, lambda share: bar.update(task, completed=share))
+                yield step
+        else:
+            step = Share(text, lambda _: None)
+            yield step
+        seconds = f"  {time.monotonic() - start:.1f} s"
+        self._console.print(Text.assemble(("✓ ", "green"), step.text, (seconds, "dim")))
+
+    @contextmanager
     def _bar(self, text: str, total: int | None) -> Iterator[Callable[[], None]]:
         """Show a bar that is gone afterwards; nothing where nobody watches."""
         if not self._console.is_terminal:
@@ -68,8 +108,8 @@ class Progress:
             yield lambda: bar.advance(task)
 
 
-def show(result: Result, console: Console) -> None:
-    """Print the whole result, and write the whole table into a file."""
+def show(result: Result, console: Console, told: Told | None = None) -> None:
+    """Print the whole result and, if somebody looked, who came in; and write the whole tables into files."""
     with (result.folder / "changes.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=PIPE_WIDTH).print(table(result, len(result.records)))
     console.print()
@@ -77,6 +117,10 @@ def show(result: Result, console: Console) -> None:
     console.print()
     if (more := len(result.records) - SHOWN_ROWS) > 0:
         console.print(Text(f"… and {more} more: see {result.folder / 'changes.txt'}\n", "dim"))
+    if told:
+        with (result.folder / "clients.txt").open("w", encoding="utf-8") as file:
+            show_clients.show(told, Console(file=file, width=PIPE_WIDTH), len(told.rules))
+        show_clients.show(told, console, SHOWN_ROWS)
     console.print(summary(result))
     if result.messages:
         console.print()
@@ -103,17 +147,12 @@ def table(result: Result, rows: int) -> Table:
 
 def cells(record: dict[str, Any]) -> tuple[str, str, str, str]:
     """Give what the table says of a record."""
-    return traffic(record), record["was"] or NOTHING, record["now"] or NOTHING, record["how"]
-
-
-def traffic(record: dict[str, Any]) -> str:
-    """Say a record's protocol and ports for people: EC2 writes all traffic as -1, some protocols as their numbers."""
-    protocol, ports = record["protocol"], record["ports"]
-    if protocol == "-1":
-        return "all traffic"
-    if protocol.isdigit():
-        return f"protocol {protocol}"
-    return f"{protocol} {ports}"
+    return (
+        show_clients.traffic(record["protocol"], record["ports"]),
+        record["was"] or NOTHING,
+        record["now"] or NOTHING,
+        record["how"],
+    )
 
 
 def summary(result: Result) -> Table:
@@ -187,8 +226,3 @@ def line(text: str) -> Text:
     """Show a line of a message."""
     copied = "://" in text or " && " in text
     return Text(text, no_wrap=copied, overflow="ignore" if copied else "fold")
-
-
-def printable(text: str) -> str:
-    """Return what somebody typed with nothing in it that a terminal would obey."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)

@@ -3,10 +3,10 @@
 import sys
 
 from mode.local.server import serving
-from tests.bench import accounts, functions, report, sweep, throttles
+from tests.bench import accounts, flows, functions, report, sweep, throttles
 from tests.bench.table import show
 
-PARTS = {part.__name__.rpartition(".")[2]: part for part in (functions, sweep, throttles, accounts, report)}
+PARTS = {part.__name__.rpartition(".")[2]: part for part in (functions, sweep, throttles, accounts, report, flows)}
 
 for name in sys.argv[1:] or PARTS:
     with serving() as cloud:

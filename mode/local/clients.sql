@@ -1,0 +1,122 @@
+-- From flow log records to the sources that would be cut off: what clients.py says of each step, in DuckDB's SQL.
+--
+-- There are: flows, as flows.py reads them; own, the addresses of each interface; members, the groups of each interface;
+-- open, the rules that were replaced; after, those that stand afterwards; sources, the addresses of each of their
+-- sources; addresses, the number of each address in flows. Protocols: 6 is TCP, 1 and 58 are ICMP, null is all.
+
+-- Interfaces of which there are records, if only that there was no traffic.
+create table logged as
+select distinct "interface-id" as interface
+from flows;
+
+-- The addresses of each interface, as records write them.
+create table own_texts as
+select own.interface, addresses.text
+from own join addresses on addresses.number between own.low and own.high;
+
+-- Records into interfaces that are known, each once. Where the format has no direction, or says none, the destination
+-- tells.
+create table inward as
+select distinct
+    flows."interface-id" as interface, a.number as remote, coalesce(srcport, 0) as remote_port,
+    coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, "tcp-flags" as flags
+from flows
+    join addresses a on a.text = coalesce("pkt-srcaddr", srcaddr)
+    left join own_texts o on o.interface = flows."interface-id" and o.text = flows.dstaddr
+where flows."interface-id" in (select interface from members)
+    and coalesce("flow-direction" = 'ingress', o.text is not null);
+
+-- When an interface began to send. Only where the other side's port is the lower one, or there are none: only that might
+-- be a reply, and it spares half of the work.
+create table outward as
+select
+    flows."interface-id" as interface, a.number as remote, coalesce(dstport, 0) as remote_port,
+    coalesce(srcport, 0) as port, protocol, min("start") as began
+from flows
+    join addresses a on a.text = coalesce("pkt-dstaddr", dstaddr)
+    left join own_texts o on o.interface = flows."interface-id" and o.text = flows.srcaddr
+where flows."interface-id" in (select interface from members)
+    and coalesce("flow-direction" = 'egress', o.text is not null)
+    and (coalesce(dstport, 0) < coalesce(srcport, 0) or coalesce(dstport, 0) = 0)
+group by all;
+
+-- Connections, but for replies.
+create table connections as
+select
+    interface, protocol, port, remote,
+    coalesce(bool_or(action = 'REJECT'), false) as turned_away,
+    coalesce(bool_or(action = 'ACCEPT'), false) as let_in,
+    coalesce(sum(packets) filter (action = 'ACCEPT'), 0) as packets,
+    coalesce(sum(bytes) filter (action = 'ACCEPT'), 0) as bytes,
+    max("end") filter (action = 'ACCEPT') as last
+from inward left join outward using (interface, protocol, remote, remote_port, port)
+group by interface, protocol, remote, remote_port, port
+having not case
+    when protocol = 6 and bit_or(flags) & 2 = 2 then bit_or(flags) & 16 = 16
+    when remote_port = 0 and port = 0 then coalesce(any_value(began) < min("start"), false)
+    else coalesce(any_value(began) <= min("start"), false) and remote_port < port
+end;
+
+-- What came in through each rule.
+create table through as
+select row_number() over () as id, *
+from (
+    select
+        open.rule, any_value(open.types) as types, any_value(open.protocol) as rule_protocol, c.interface, c.protocol,
+        c.port, c.remote, sum(c.bytes) as bytes, max(c.last) as last, count(*) as connections
+    from connections c
+        join members on members.interface = c.interface
+        join open on open.security_group = members.security_group
+            and coalesce(open.protocol = c.protocol, true)
+            and (c.protocol in (1, 58) or c.port between open.first and open.last)
+            and c.remote between open.low and open.high
+    where c.let_in
+    group by open.rule, c.interface, c.protocol, c.port, c.remote
+);
+
+-- Which of it would still be let in.
+create table kept as
+select distinct t.id
+from through t
+    join (
+        select sources.source, remotes.remote
+        from (select distinct remote from through) remotes
+            join sources on remotes.remote between sources.low and sources.high
+    ) allowed on allowed.remote = t.remote
+    join members on members.interface = t.interface
+    join after on after.security_group = members.security_group and after.source = allowed.source
+        and coalesce(after.protocol = t.protocol, true)
+        and case
+            when after.protocol is null then true
+            when t.protocol in (1, 58)
+            then after.types = 'all' or (after.types = t.types and t.rule_protocol is not null)
+            else t.port between after.first and after.last
+        end;
+
+-- The sources that would be cut off, and whether they are scanners.
+create table judged as
+with doors as (
+    select
+        remote, interface, protocol, port, bool_or(turned_away) as turned_away, bool_or(let_in) as let_in,
+        max(packets) as packets
+    from connections
+    where remote in (select remote from through where id not in (select id from kept))
+    group by all
+)
+select
+    remote,
+    max(packets) <= getvariable('long') and (
+        count(*) filter (turned_away) >= getvariable('turned_away')
+        or (count(*) >= getvariable('doors') and max(packets) <= getvariable('small'))
+        or (max(packets) <= getvariable('half_open') and bool_and(protocol = 6) filter (let_in))
+    ) as scanner
+from doors
+group by remote;
+
+-- Which source would be cut off from which rule.
+create table came as
+select
+    rule, remote, scanner, sum(bytes)::HUGEINT as bytes, max(last) as last, sum(connections)::BIGINT as connections
+from through join judged using (remote)
+where id not in (select id from kept)
+group by all;

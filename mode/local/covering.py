@@ -1,0 +1,103 @@
+"""The smallest networks that hold some addresses, and none that they must not hold. Pure.
+
+>>> covering([ip_address("198.18.0.4"), ip_address("198.18.0.5"), ip_address("198.18.0.7")], most=1)
+Covering(networks=(IPv4Network('198.18.0.4/30'),), more=1)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+WIDEST = {4: 8, 6: 16}
+"""The shortest prefixes that are not open to the pack: what is wider would be refused as an authorized network."""
+
+MOST = 8
+
+
+class Covering(NamedTuple):
+    """Networks, and how many addresses they hold beside those that were asked for."""
+
+    networks: tuple[Network, ...]
+    more: int
+
+
+class _Choice(NamedTuple):
+    """A way to cover a part: the addresses in excess, and the networks."""
+
+    more: int
+    networks: tuple[Network, ...]
+
+
+def covering(addresses: Iterable[Address], without: Iterable[Address] = (), most: int = MOST) -> Covering | None:
+    """Give the networks, of each family at most so many, that hold all of the addresses and the fewest others.
+
+    Exact where that takes no more networks than `most`. Otherwise neighbours are joined where that costs the fewest
+    addresses; never into a network that holds one of `without`, nor one that is open to the pack. None if that cannot
+    be done with so few networks, or if an address is one of `without`.
+    """
+    by_version: dict[int, set[Address]] = {4: set(), 6: set()}
+    for each in addresses:
+        by_version[each.version].add(each)
+    parts = [
+        _of_family(wanted, sorted(int(each) for each in without if each.version == version), WIDEST[version], most)
+        for version, wanted in by_version.items()
+        if wanted
+    ]
+    if None in parts:
+        return None
+    return Covering(tuple(network for part in parts for network in part.networks), sum(part.more for part in parts))
+
+
+def _of_family(wanted: Iterable[Address], without: Sequence[int], widest: int, most: int) -> _Choice | None:
+    """Choose among all sets of networks: a network covers whatever lies between the first and the last that it holds.
+
+    The best networks for a run of sorted neighbours are either the one that holds the run, or the best for the halves
+    into which that one falls; so every network that can be chosen is met once.
+    """
+    exact = sorted(collapse_addresses(wanted))
+    firsts = [int(each.network_address) for each in exact]
+
+    def allowed(network: Network) -> bool:
+        at = bisect_left(without, int(network.network_address))
+        return network.prefixlen >= widest and not (at < len(without) and without[at] <= int(network.broadcast_address))
+
+    @cache
+    def best(start: int, end: int) -> tuple[_Choice | None, ...]:
+        """Give the best choice for exact[start:end] with at most 1, 2, … networks."""
+        whole = _supernet(exact[start], exact[end - 1])
+        held = sum(each.num_addresses for each in exact[start:end])
+        one = _Choice(whole.num_addresses - held, (whole,)) if allowed(whole) else None
+        if end - start == 1:
+            return (one,) * most
+        middle = bisect_left(firsts, int(whole.network_address) + whole.num_addresses // 2, start, end)
+        left, right = best(start, middle), best(middle, end)
+        choices: list[_Choice | None] = [one]
+        for number in range(2, most + 1):
+            ways = [one, *(_joined(left[k - 1], right[number - k - 1]) for k in range(1, number))]
+            choices.append(min((way for way in ways if way), default=None))
+        return tuple(choices)
+
+    return best(0, len(exact))[-1]
+
+
+def _supernet(first: Network, last: Network) -> Network:
+    """Give the smallest network that holds both."""
+    low, high = int(first.network_address), int(last.broadcast_address)
+    length = first.max_prefixlen - (low ^ high).bit_length() if first != last else first.prefixlen
+    kind = IPv4Address if isinstance(first, IPv4Network) else IPv6Address
+    return ip_network((kind(low), length), strict=False)
+
+
+def _joined(left: _Choice | None, right: _Choice | None) -> _Choice | None:
+    if left is None or right is None:
+        return None
+    return _Choice(left.more + right.more, left.networks + right.networks)

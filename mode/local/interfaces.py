@@ -1,0 +1,111 @@
+"""Network interfaces from a file, as `aws ec2 describe-network-interfaces` prints them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mode.local import exports
+from mode.local.exports import RefusedError, WrongError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+COMMAND = "aws ec2 describe-network-interfaces --output json > interfaces.json"
+SAMPLE = Path(__file__).with_name("interfaces.json")
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Where an interface's private addresses stand: the list, and the field in it. The API reference's NetworkInterface,
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
+ADDRESSES = {
+    "PrivateIpAddresses": "PrivateIpAddress",
+    "Ipv6Addresses": "Ipv6Address",
+    "Ipv4Prefixes": "Ipv4Prefix",
+    "Ipv6Prefixes": "Ipv6Prefix",
+}
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface: the ids of its security groups, and its own addresses as networks, none twice."""
+
+    id: str
+    groups: tuple[str, ...]
+    addresses: tuple[Network, ...]
+    owner: str
+    """The account; empty when the file does not say."""
+
+
+def load(path: Path) -> list[Interface]:
+    """Read the interfaces of a file, which may be as foreign as one of groups. Raises RefusedError."""
+    return parse(exports.content(path, COMMAND), str(path))
+
+
+def parse(content: bytes, name: str) -> list[Interface]:
+    """Make interfaces of a file's content; the name is for what RefusedError says."""
+    try:
+        return _interfaces(exports.document(content))
+    except WrongError as error:
+        raise RefusedError(name, str(error), COMMAND) from error
+
+
+def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], name: str | Path) -> None:
+    """Refuse interfaces of which none has one of the groups: RefusedError, which says whose they are."""
+    interfaces, groups = list(interfaces), list(groups)
+    known = {group["GroupId"] for group in groups}
+    if any(known.intersection(each.groups) for each in interfaces):
+        return
+    theirs = ", ".join(sorted({each.owner for each in interfaces} - {""})) or "unknown"
+    ours = ", ".join(sorted({group["OwnerId"] for group in groups} - {""})) or "unknown"
+    what = (
+        f"no interface has a security group of the groups' file (accounts: {theirs} here, {ours} there): "
+        "both must be of one account and region"
+    )
+    raise RefusedError(name, what, COMMAND)
+
+
+def _interfaces(document: Any) -> list[Interface]:
+    items = exports.items(document, "NetworkInterfaces", "interfaces")
+    if not items:
+        raise WrongError("holds no interface: is it the right region?")
+    found = [_interface(item, position) for position, item in enumerate(items, start=1)]
+    most, times = Counter(each.id for each in found).most_common(1)[0]
+    if times > 1:
+        raise WrongError(f"interface {most} stands {times} times in it")
+    return found
+
+
+def _interface(item: dict[str, Any], position: int) -> Interface:
+    number = item.get("NetworkInterfaceId")
+    if not isinstance(number, str) or not re.fullmatch(r"eni-[0-9a-f]{8,17}", number):
+        raise WrongError(f"interface {position} of the list has the NetworkInterfaceId {exports.show(number)}")
+    try:
+        groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
+        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"))
+    except WrongError as error:
+        raise WrongError(f"interface {number} has {error}") from error
+
+
+def _addresses(item: dict[str, Any]) -> tuple[Network, ...]:
+    texts = {exports.text(item, "PrivateIpAddress")}
+    for name, field in ADDRESSES.items():
+        texts |= {exports.text(each, field) for each in exports.objects(item, name)}
+    return tuple(_collapsed(_network(text) for text in texts if text))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise WrongError(f"the address {exports.show(text)}, which is none") from None
+
+
+def _collapsed(networks: Iterable[Network]) -> Iterator[Network]:
+    networks = list(networks)
+    for version in (4, 6):
+        yield from ipaddress.collapse_addresses(each for each in networks if each.version == version)
