@@ -123,7 +123,7 @@ class RestoreIngress(EventAction):
 
         def plan(reading: Reading) -> Plan:
             todo = restoration(reading.rules, fold(found.of(reading.group["GroupId"])))
-            return todo._replace(left=[*todo.left, *found.unreadable])
+            return todo._replace(left=[*todo.left, *found.unreadable_of(reading.group["GroupId"])])
 
         return run(Job(self, RESTORED, plan, no_room, before=self.exempt), resources, event)
 
