@@ -28,29 +28,20 @@ log = logging.getLogger("custodian.journal")
 """Where records are written: in Lambda a line alone (``lambda_entry``), elsewhere as c7n's other loggers do."""
 log.setLevel(logging.INFO)  # with `custodian run --quiet`, too: what is not written cannot be undone
 
+FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
+"""The schema of a value that ``--vars-file`` fills."""
+
+
+def _source(**place: object) -> dict[str, Any]:
+    times = {"since": {"type": "string"}, "until": {"type": "string"}}
+    return {"type": "object", "additionalProperties": False, "required": [*place], "properties": place | times}
+
+
 SCHEMA = {
     "oneOf": [
-        {"type": "string", "pattern": r"^\{\w+\}$"},
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["log-groups"],
-            "properties": {
-                "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                "since": {"type": "string"},
-                "until": {"type": "string"},
-            },
-        },
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["url"],
-            "properties": {
-                "url": {"type": "string", "pattern": "^(file:|s3://)"},
-                "since": {"type": "string"},
-                "until": {"type": "string"},
-            },
-        },
+        FILLED,
+        _source(**{"log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1}}),
+        _source(url={"type": "string", "pattern": "^(file:|s3://)"}),  # where not anybody can write
     ]
 }
 
