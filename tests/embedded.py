@@ -16,6 +16,7 @@ from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import reset_session_cache
 
+from mode.local import logs
 from mode.local.ec2 import load_groups, load_prefix_list
 
 ROOT = Path(__file__).parent.parent
@@ -180,12 +181,12 @@ def run(cloud, policy, folder, *arguments):
 def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
     """Run a policy's filters and its action in this process, and give the records.
 
-    Just before EC2 is called, `before` has something happen: {operation: function}; just after, so does `after`.
+    Just before AWS is called, `before` has something happen: {operation: function}; just after, so does `after`.
     """
     session = cloud.session()
     for moment, functions in (("before-call", before or {}), ("after-call", after or {})):
         for operation, happens in functions.items():
-            session.events.register(f"{moment}.ec2.{operation}", happens)
+            session.events.register(f"{moment}.*.{operation}", happens)
     reset_session_cache()
     load_resources(("aws.security-group",))
     data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}
@@ -202,6 +203,16 @@ def records(log):
     """Give the records among a run's log lines."""
     lines = (line.partition("custodian.journal:INFO ")[2] for line in log.splitlines())
     return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+LOG_GROUP = "/aws/lambda/custodian-open-ingress"
+
+
+def journal(records, log_group=LOG_GROUP):
+    """Put records, or lines of text, into CloudWatch Logs as a function's log, and give what `from` says then."""
+    lines = [each if isinstance(each, str) else json.dumps(each) for each in records]
+    logs.write(ACCOUNT, "us-east-1", log_group, "a-stream", lines)
+    return {"log-groups": [log_group]}
 
 
 def make_queue(cloud):

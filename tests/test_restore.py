@@ -1,18 +1,26 @@
+import json
+import os
 import re
-from datetime import datetime, timezone
+import shutil
+import subprocess
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
 from embedded import (
     ACCOUNT,
+    CUSTODIAN,
+    LOG_GROUP,
     NOTIFY,
     ROOT,
     act,
     cases,
+    custodian,
     day,
     edited,
     group_of,
+    journal,
     load,
     make_queue,
     messages,
@@ -26,12 +34,14 @@ from embedded import (
 )
 
 from c7n_ingress.decide.undo import exemption
+from mode.local.config import configuration_item, event
+from mode.local.runtime import deployed
 
 CASES = cases("restore-ingress")
 AUTHORIZED = CASES["authorized"]
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
 WEB = {"protocol": "tcp", "ports": 443, "source": "::/0", "description": "web"}
-TRACE = {"c7n-ingress:was", "c7n-ingress:now", "c7n-ingress:at", "c7n-ingress:by"}
+RESTORE = {"type": "restore-ingress", "from": {"log-groups": [LOG_GROUP]}, "days": 30, "preview": False}
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +52,12 @@ def no_waiting(monkeypatch):
 
 @pytest.fixture
 def replace(cloud, tmp_path):
-    """Close all groups, and give the records; what is told of it is not of interest."""
+    """Close all groups, keep the records in the journal, and give them; what is told of it is not of interest."""
 
     def close(before=None, after=None, **action):
         done = act(cloud, tmp_path, before, after, **{"notify": NOTIFY, "authorized": AUTHORIZED, **action})
         messages(cloud)
+        journal(done)
         return done
 
     return close
@@ -54,12 +65,11 @@ def replace(cloud, tmp_path):
 
 @pytest.fixture
 def restore(cloud, tmp_path):
-    """Restore all groups, and give the records."""
+    """Restore all groups from the journal, and give the records."""
 
     def undo(before=None, after=None, filters=({"VpcId": "present"},), **action):
         cloud.calls.clear()
-        action = {"type": "restore-ingress", "days": 30, "notify": NOTIFY, **action}
-        return act(cloud, tmp_path, before, after, list(filters), **action)
+        return act(cloud, tmp_path, before, after, list(filters), **{**RESTORE, "notify": NOTIFY, **action})
 
     return undo
 
@@ -68,11 +78,6 @@ def tags_of(cloud, group_id):
     """Give a group's tags."""
     (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
-
-
-def trace_of(rule):
-    """Give the trace on a rule."""
-    return {tag["Key"]: tag["Value"] for tag in rule["Tags"] if tag["Key"] in TRACE}
 
 
 def shapes(rules):
@@ -114,19 +119,22 @@ def edit(cloud, group_id, since):
     )
 
 
-def test_cases(cloud, tmp_path):
+def test_cases(cloud, tmp_path, replace):
     """Closed and restored, each group is as its case says, ids, tags and descriptions too, and needs nothing more."""
     groups = [group_of(case, number) for number, case in enumerate(CASES["groups"], 1)]
     load(groups)
     make_queue(cloud)
+    ec2 = cloud.session().client("ec2")
+    for group in groups:
+        ec2.create_tags(Resources=[*rules_of(cloud, group["GroupId"])], Tags=[{"Key": "owner", "Value": "web"}])
     before = {group["GroupId"]: rules_of(cloud, group["GroupId"]) for group in groups}
-    act(cloud, tmp_path, authorized=AUTHORIZED)
+    replace()
     for case, group in zip(CASES["groups"], groups, strict=True):
         for since in case.get("since", ()):
             edit(cloud, group["GroupId"], since)
 
-    restoring = {"type": "restore-ingress", "days": 30, "filters": [{"VpcId": "present"}], "notify": NOTIFY}
-    act(cloud, tmp_path, **restoring)
+    restoring = {**RESTORE, "filters": [{"VpcId": "present"}], "notify": NOTIFY}
+    done = act(cloud, tmp_path, **restoring)
 
     _, resources = told(cloud)
     for case, group in zip(CASES["groups"], groups, strict=True):
@@ -138,185 +146,176 @@ def test_cases(cloud, tmp_path):
             same = {key: rule for key, rule in before[group_id].items() if source_of(rule) not in case.get("new", ())}
             assert {key: rule for key, rule in after.items() if key in same} == same, case["name"]
             assert shapes(after.values()) == shapes(before[group_id].values()), case["name"]
+            assert [r["Tags"] for r in after.values()] == [[{"Key": "owner", "Value": "web"}]] * len(after), case[
+                "name"
+            ]
         left = resources.get(group_id, {}).get("c7n:left-ingress", [])
-        assert [re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left] == case.get("left", []), case["name"]
-        exempt = {} if after == before[group_id] and group_id not in resources else {"open-ingress-until": day("+30")}
-        if not left:
-            assert tags_of(cloud, group_id) == exempt, case["name"]
-            assert [rule for rule in after.values() if trace_of(rule)] == [], case["name"]
+        assert sorted(re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left) == case.get("left", []), case["name"]
+        changed = any(record["group"] == group_id for record in done)
+        assert tags_of(cloud, group_id) == ({"open-ingress-until": day("+30")} if changed else {}), case["name"]
 
     cloud.calls.clear()
     assert act(cloud, tmp_path, **restoring) == []
     assert calls(cloud) == []
 
 
-def test_the_policy(cloud, group, replace, tmp_path):
-    """`custodian run` on the shipped file, with a group's id put in, restores that group, and the sweep heeds it."""
-    group_id, other = group(SSH), group(SSH, number=2)
-    before = rules_of(cloud, group_id)
-    replace()
-    text = (ROOT / "policies" / "restore-ingress.yml").read_text()
-    policy = tmp_path / "restore-ingress.yml"
-    policy.write_text(text.replace("&group sg-0123456789abcdef0", f"&group {group_id}"))
-
-    result = run(cloud, policy, tmp_path)
-
-    assert result.returncode == 0, result.stderr
-    assert rules_of(cloud, group_id) == before
-    assert set(by_source(cloud, other)) == set(AUTHORIZED)
-    assert {record["group"] for record in records(result.stderr)} == {group_id}
-
-    sweep = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path)
-    assert sweep.returncode == 0, sweep.stderr
-    assert rules_of(cloud, group_id) == before
+# -- the lines that the message carries
 
 
-# -- the trace
+@pytest.fixture
+def obey(cloud, tmp_path):
+    """Give a function that runs a line of a message as a person does: pasted into a shell, in the project's folder."""
+    shutil.copytree(ROOT / "policies", tmp_path / "project" / "policies")
+
+    def paste(line):
+        environment = cloud.environment() | {"PATH": f"{CUSTODIAN.parent}{os.pathsep}{os.environ['PATH']}"}
+        command = ["bash", "-c", line]
+        folder = tmp_path / "project"
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    return paste
 
 
-def test_a_changed_rule_bears_its_trace(cloud, group, replace):
-    """On a rule that became another, and on one that was added, tags say what was, what is, when and who did it."""
-    group_id = group(SSH)
-    records = replace()
-    rules = by_source(cloud, group_id)
-    modified, added = (trace_of(rules[network]) for network in AUTHORIZED)
-    at = {record["time"] for record in records}
-    assert {modified.pop("c7n-ingress:at"), added.pop("c7n-ingress:at")} <= at | {max(at)}
-    assert modified == {
-        "c7n-ingress:was": "0.0.0.0/0",
-        "c7n-ingress:now": "tcp/22 from 198.18.7.0/24",
-        "c7n-ingress:by": "a-policy",
-    }
-    assert added == {
-        "c7n-ingress:was": "-",
-        "c7n-ingress:now": "tcp/22 from 198.18.8.0/24",
-        "c7n-ingress:by": "a-policy",
-    }
+def sweep_into(cloud, folder, output, *arguments):
+    """Close all groups by the sweep, its output going there."""
+    return run(cloud, edited("open-ingress-sweep", folder, AUTHORIZED), output, *arguments)
 
 
-def test_a_revoked_rule_leaves_its_trace_on_the_group(cloud, group, replace):
-    """For a rule that was revoked, a tag of the group says what it was, and how it was described."""
-    group_id = group(WEB)
-    replace()
-    assert tags_of(cloud, group_id) == {"c7n-ingress:was/tcp/443/::/0": "web"}
+def by_sweep(cloud, folder, _group_id):
+    """Close all groups by the sweep, its output going into a folder."""
+    return sweep_into(cloud, folder, folder / "it's my output")
 
 
-def test_one_call_marks_all_rules_of_a_kind(cloud, group, replace):
-    """Any number of rules that shared a source and now share another take one call more than without a trace."""
-    group(*({**SSH, "ports": port} for port in range(1, 21)))
-    cloud.calls.clear()
-    replace(authorized=["198.18.7.0/24"])
-    assert calls(cloud) == ["ModifySecurityGroupRules", "CreateTags"]
+def by_quiet_sweep(cloud, folder, _group_id):
+    """Close all groups by the sweep, which is to log as little as it can."""
+    return sweep_into(cloud, folder, folder / "out", "-qqq")
 
 
-def test_a_run_that_is_stopped_tells_and_can_be_undone(cloud, group, replace):
-    """If somebody stops the run, each group that was changed by then bears its trace, and is told of."""
-    ids = [group(SSH, number=number) for number in range(1, 6)]
-    stopped = []
-
-    def stop(**_):
-        stopped.append(1)
-        if len(stopped) == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace({"ModifySecurityGroupRules": stop}, authorized=["198.18.7.0/24"])
-    traces = [trace_of(rule) for group_id in ids for rule in rules_of(cloud, group_id).values()]
-    traced = {group_id for group_id, trace in zip(ids, traces, strict=True) if trace}
-    assert len(traced) == 3
-    (message,) = messages(cloud)
-    assert {resource["GroupId"] for resource in message["resources"]} == traced
+def by_sweep_into_s3(cloud, folder, _group_id):
+    """Close all groups by the sweep, its output going into a bucket."""
+    cloud.session().client("s3").create_bucket(Bucket="the-bucket")
+    return sweep_into(cloud, folder, "s3://the-bucket/some/where?region=us-east-1")
 
 
-def test_a_rule_that_is_gone_costs_no_other_its_trace(cloud, group, replace):
-    """If one of the groups' rules goes before it is marked, all others are marked."""
-    ids = [group(SSH, number=number) for number in range(1, 6)]
-    gone = []
-
-    def goes(**_):
-        if not gone:
-            gone.extend(rules_of(cloud, ids[2]))
-            cloud.session().client("ec2").revoke_security_group_ingress(GroupId=ids[2], SecurityGroupRuleIds=gone)
-
-    replace({"CreateTags": goes}, authorized=["198.18.7.0/24"])
-    traces = [trace_of(rule) for group_id in ids for rule in rules_of(cloud, group_id).values()]
-    assert [set(trace) for trace in traces] == [TRACE] * 4
-
-
-def test_added_rules_are_marked_by_the_call_that_adds_them(cloud, group, replace):
-    """The trace of added rules takes no call."""
-    group(SSH, {**SSH, "ports": 23})
-    cloud.calls.clear()
-    replace()
-    assert calls(cloud) == ["AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "CreateTags"]
+def by_lambda(cloud, folder, group_id):
+    """Close a group by the policy's deployed function, which logs into CloudWatch Logs."""
+    iam = cloud.session().client("iam")
+    iam.create_role(
+        RoleName="custodian-open-ingress", AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}'
+    )
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    done = run(cloud, edited("open-ingress", folder, AUTHORIZED), folder)
+    assert done.returncode == 0, done.stderr
+    (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    with deployed(cloud, "custodian-open-ingress") as function:
+        function.invoke(event(configuration_item(group), "custodian-open-ingress"))
+    return done
 
 
-@pytest.mark.parametrize("how", [{"trace": False}, {"preview": True}])
-def test_no_trace(cloud, group, replace, how):
-    """With `trace: false`, and in a preview, no tag is set."""
+@pytest.mark.parametrize("close", [by_sweep, by_quiet_sweep, by_sweep_into_s3, by_lambda])
+def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
+    """The message's first line shows what its second then does: that group is as it was, and the sweep heeds it."""
     group_id = group(SSH, WEB)
+    before = rules_of(cloud, group_id)
+    done = close(cloud, tmp_path, group_id)
+    assert done.returncode == 0, done.stderr
+    (message,) = messages(cloud)
+    (resource,) = message["resources"]
+    look, do = resource["c7n:undo-ingress"]
+    closed = rules_of(cloud, group_id)
+    assert {source_of(rule) for rule in closed.values()} == set(AUTHORIZED)
+
+    other = group(SSH, number=2)
+    looked = obey(look)
+    assert looked.returncode == 0, looked.stderr
+    assert (rules_of(cloud, group_id), tags_of(cloud, group_id)) == (closed, {})
+    assert {record["how"] for record in records(looked.stderr)} == {"preview"}
+
+    undone = obey(do)
+    assert undone.returncode == 0, undone.stderr
+    assert shapes(rules_of(cloud, group_id).values()) == shapes(before.values())
+    assert by_source(cloud, group_id)["0.0.0.0/0"] == next(r for r in before.values() if source_of(r) == "0.0.0.0/0")
+    foreseen, made = ([(r["was"], r["now"]) for r in records(each.stderr)] for each in (looked, undone))
+    assert foreseen == made
+
+    swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
+    assert swept.returncode == 0, swept.stderr
+    assert shapes(rules_of(cloud, group_id).values()) == shapes(before.values())
+    assert set(by_source(cloud, other)) == set(AUTHORIZED)
+
     cloud.calls.clear()
-    replace(**how)
-    assert "CreateTags" not in calls(cloud)
-    assert tags_of(cloud, group_id) == {}
-    assert [rule for rule in rules_of(cloud, group_id).values() if rule["Tags"]] == []
+    again = obey(do)
+    assert again.returncode == 0, again.stderr
+    assert calls(cloud) == []
 
 
-def refused(code="UnauthorizedOperation", operation="CreateTags"):
-    """Make something that happens: EC2 refuses the call."""
-
-    def refuse(**_):
-        raise ClientError(
-            {
-                "Error": {"Code": code, "Message": "not you"},
-                "ResponseMetadata": {"RetryAttempts": 0, "HTTPStatusCode": 403},
-            },
-            operation,
-        )
-
-    return refuse
-
-
-def test_who_may_not_tag_closes_all_the_same(cloud, group, replace):
-    """If tags are refused, the group is closed all the same, added networks included, and that is told of and fails."""
+def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
+    """`custodian run` on the shipped file, which nobody has filled, fails aloud and changes nothing."""
     group_id = group(SSH)
-
-    def refuse_tags(params, **_):
-        if "TagSpecification" in str(params["body"]):
-            refused(operation="AuthorizeSecurityGroupIngress")()
-
-    before = {"AuthorizeSecurityGroupIngress": refuse_tags, "CreateTags": refused()}
-    with pytest.raises(PolicyExecutionError, match=r"bears no trace for restore-ingress: .* \(and 1 more"):
-        replace(before)
+    replace()
+    done = run(cloud, ROOT / "policies" / "restore-ingress.yml", tmp_path)
+    assert done.returncode != 0
+    assert "'{group}' was not filled: run the line of the message" in done.stderr
     assert set(by_source(cloud, group_id)) == set(AUTHORIZED)
+
+
+@pytest.mark.parametrize("key", ["from", "run", "preview"])
+def test_a_place_that_nobody_filled(cloud, group, replace, restore, key):
+    """A `"{name}"` that no --vars-file filled is refused before anything is changed."""
+    group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match=rf"changed nothing: {key} '{{it}}' was not filled"):
+        restore(**{key: "{it}"})
+    assert calls(cloud) == []
+
+
+def test_a_group_that_is_not_there(cloud, group, replace, restore):
+    """If one of the groups that are named is not there, the run fails aloud, and changes nothing."""
+    group_id = group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match="sg-0123: no such security group in account 123456789012"):
+        restore(filters=[{"type": "named", "groups": [group_id, "sg-0123"]}])
+    assert calls(cloud) == []
+
+
+# -- which records
+
+
+def test_one_run_of_several(cloud, group, replace, restore):
+    """With a run, only its changes are undone."""
+    group_id = group(SSH)
+    first = replace(authorized=["198.18.7.0/24"])
+    second = replace(filters=[{"type": "ingress", "Cidr": "198.18.7.0/24"}], authorized=["198.18.7.7/32"])
+    restore(run=first[0]["run"])
     _, resources = told(cloud)
-    assert len(resources[group_id]["c7n:replaced-ingress"]) == 2
-    assert len(resources[group_id]["c7n:failed-ingress"]) == 2
+    assert "changed since it was 0.0.0.0/0" in resources[group_id]["c7n:left-ingress"][0]
+    restore(run=second[0]["run"])
+    assert set(by_source(cloud, group_id)) == {"198.18.7.0/24"}
 
 
-def test_a_rule_that_goes_before_it_is_marked(cloud, group, replace):
-    """If somebody revokes one of the rules before they are marked, the others are marked, and nothing fails."""
-    group_id = group(SSH, {**SSH, "ports": 23})
-    gone = []
-
-    def goes(**_):
-        if not gone:
-            gone.append(min(rules_of(cloud, group_id)))
-            ec2 = cloud.session().client("ec2")
-            ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=gone)
-
-    replace({"CreateTags": goes}, authorized=["198.18.7.0/24"])
-    (rule,) = rules_of(cloud, group_id).values()
-    assert set(trace_of(rule)) == TRACE
+@pytest.mark.parametrize("bound", ["since", "until"])
+def test_a_time(cloud, group, replace, restore, bound):
+    """Only records of the time that is asked for count."""
+    group(SSH)
+    replace()
+    past, future = ((datetime.now(timezone.utc) + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+    wrong, right = (future, past) if bound == "since" else (past, future)
+    with pytest.raises(PolicyExecutionError, match="has no record of"):
+        restore(**{"from": {**RESTORE["from"], bound: wrong}})
+    assert calls(cloud) == []
+    assert len(restore(**{"from": {**RESTORE["from"], bound: right}})) == 2
 
 
-def test_a_group_without_room_for_tags(cloud, group, replace):
-    """If the group has no room for another tag, its rule is revoked all the same, and told of with what it was."""
-    group_id = group(WEB, Tags=[{"Key": f"tag {n}", "Value": ""} for n in range(49)])
-    with pytest.raises(PolicyExecutionError, match="tcp 443 from ::/0 was revoked, but its trace found no room"):
-        replace()
-    assert rules_of(cloud, group_id) == {}
-    assert len(tags_of(cloud, group_id)) == 49
+def test_a_preview_is_nothing_to_undo(cloud, group, replace, restore):
+    """What a preview foresaw, and somebody then did by hand, is not undone."""
+    group_id = group(SSH, WEB)
+    foreseen = replace(preview=True)
+    assert {record["how"] for record in foreseen} == {"preview"}
+    ec2 = cloud.session().client("ec2")
+    ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[*rules_of(cloud, group_id)])
+    with pytest.raises(PolicyExecutionError, match="has no record of"):
+        restore()
+    assert calls(cloud) == []
 
 
 # -- what is told
@@ -347,12 +346,20 @@ def test_a_message_says_what_was_restored(cloud, group, replace, restore):
     assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
 
 
-def test_preview(cloud, group, replace, restore):
-    """A preview tells what would be restored, and changes nothing, the exemption included."""
+@pytest.mark.parametrize("said", [{"preview": True}, {}])
+def test_preview(cloud, group, replace, tmp_path, said):
+    """Unless it is told otherwise, it tells what would be restored, and changes nothing, the exemption included."""
     group_id = group(SSH, WEB)
     replace()
     before = rules_of(cloud, group_id), tags_of(cloud, group_id)
-    assert {record["how"] for record in restore(preview=True)} == {"preview"}
+    cloud.calls.clear()
+    action = {key: value for key, value in RESTORE.items() if key != "preview"} | said
+    foreseen = act(cloud, tmp_path, filters=[{"GroupId": group_id}], notify=NOTIFY, **action)
+    assert [(record["how"], record["was"], record["now"]) for record in foreseen] == [
+        ("preview", None, "::/0"),
+        ("preview", "198.18.7.0/24", "0.0.0.0/0"),
+        ("preview", "198.18.8.0/24", None),
+    ]
     assert calls(cloud) == []
     assert (rules_of(cloud, group_id), tags_of(cloud, group_id)) == before
     subject, _ = told(cloud)
@@ -374,7 +381,7 @@ def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, resto
 
 
 def test_order(cloud, group, replace, restore):
-    """The exemption comes first, then what comes back, then what goes, and the trace is cleared last: a call each."""
+    """The exemption comes first, then what comes back, then what goes: a call each."""
     group(SSH, {**SSH, "ports": 23}, WEB)
     replace()
     restore()
@@ -383,8 +390,18 @@ def test_order(cloud, group, replace, restore):
         "AuthorizeSecurityGroupIngress",
         "ModifySecurityGroupRules",
         "RevokeSecurityGroupIngress",
-        "DeleteTags",
     ]
+
+
+def refused(operation="CreateTags"):
+    """Make something that happens: AWS refuses the call."""
+
+    def refuse(**_):
+        metadata = {"RetryAttempts": 0, "HTTPStatusCode": 403}
+        error = {"Code": "AccessDeniedException", "Message": "not you"}
+        raise ClientError({"Error": error, "ResponseMetadata": metadata}, operation)
+
+    return refuse
 
 
 def test_without_an_exemption_nothing_is_opened(cloud, group, replace, restore):
@@ -428,13 +445,12 @@ def test_a_run_that_broke_off_is_finished(cloud, group, replace, restore):
     group_id = group(SSH, WEB)
     before = shapes(rules_of(cloud, group_id).values())
     replace()
-    for operation in ("AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress", "DeleteTags"):
+    for operation in ("AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"):
         with pytest.raises(PolicyExecutionError, match="not you"):
             restore({operation: refused(operation=operation)})
     restore()
     assert shapes(rules_of(cloud, group_id).values()) == before
     assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
-    assert [rule for rule in rules_of(cloud, group_id).values() if trace_of(rule)] == []
 
 
 def test_a_rule_that_comes_meanwhile(cloud, group, replace, restore):
@@ -448,7 +464,7 @@ def test_a_rule_that_comes_meanwhile(cloud, group, replace, restore):
     assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
 
 
-@pytest.mark.parametrize("operation", ["CreateTags", "ModifySecurityGroupRules", "DeleteTags"])
+@pytest.mark.parametrize("operation", ["CreateTags", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"])
 def test_a_group_that_goes_meanwhile(cloud, group, replace, restore, operation):
     """If somebody deletes the group between two calls, that is no failure."""
     group_id = group(SSH)
@@ -478,18 +494,20 @@ def test_a_group_that_never_stands_still(cloud, group, replace, restore):
 
 
 def test_a_full_group(cloud, group, replace, restore):
-    """If there is room for what was revoked only when what was added is gone, it comes back all the same."""
+    """If there is room for what was revoked only when what was added is gone, the second time it comes back."""
     halves = [{**SSH, "source": source} for source in ("0.0.0.0/1", "128.0.0.0/1")]
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
     group_id = group(*halves, *many)
     before = shapes(rules_of(cloud, group_id).values())
-    replace()
+    replace(filters=[{"type": "open-ingress"}])
+    with pytest.raises(PolicyExecutionError, match=r"tcp 22 from 128.0.0.0/1 found no room.* restore it again"):
+        restore()
     restore()
     assert shapes(rules_of(cloud, group_id).values()) == before
 
 
 def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, restore):
-    """If the group has been filled since, what finds no room is told of; its trace stays, and it comes back later."""
+    """If the group has been filled since, what finds no room is told of, and comes back later."""
     group_id = group(WEB, SSH)
     replace(authorized=["198.18.7.0/24"])
     filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
@@ -497,12 +515,10 @@ def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, 
     filled = ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=list(map(permission, filler)))
     with pytest.raises(PolicyExecutionError, match="tcp 443 from ::/0 found no room"):
         restore()
-    assert "c7n-ingress:was/tcp/443/::/0" in tags_of(cloud, group_id)
     ids = [rule["SecurityGroupRuleId"] for rule in filled["SecurityGroupRules"]]
     ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=ids)
     restore()
     assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", "::/0"}
-    assert set(tags_of(cloud, group_id)) == {"open-ingress-until"}
 
 
 def test_another_accounts_group(cloud, group, replace, restore):
@@ -520,24 +536,6 @@ def test_another_accounts_group(cloud, group, replace, restore):
     assert "belongs to account 999999999999" in resources[group_id]["c7n:skipped-ingress"]
 
 
-def test_what_somebody_wrote_into_the_trace(cloud, group, replace, restore):
-    """A trace that cannot be read is left alone, and told of; the rest is restored."""
-    group_id = group(SSH, {**SSH, "ports": 23}, WEB)
-    replace(authorized=["198.18.7.0/24"])
-    rules = rules_of(cloud, group_id)
-    (telnet,) = (rule_id for rule_id, rule in rules.items() if rule["FromPort"] == 23)
-    ec2 = cloud.session().client("ec2")
-    ec2.create_tags(Resources=[telnet], Tags=[{"Key": "c7n-ingress:was", "Value": "everybody"}])
-    ec2.create_tags(Resources=[group_id], Tags=[{"Key": "c7n-ingress:was/x", "Value": ""}])
-    restore()
-    _, resources = told(cloud)
-    assert resources[group_id]["c7n:left-ingress"] == [
-        f"tcp 23 from 198.18.7.0/24 ({telnet}): its trace cannot be read: somebody has written into its tags",
-        "the group's tag c7n-ingress:was/x cannot be read: somebody has written into it",
-    ]
-    assert sorted(by_source(cloud, group_id)) == ["0.0.0.0/0", "198.18.7.0/24", "::/0"]
-
-
 def test_a_prefix_list(cloud, group, replace, restore):
     """A reference to an open prefix list that was revoked comes back, and the networks that took its place go."""
     ec2 = cloud.session().client("ec2")
@@ -546,7 +544,180 @@ def test_a_prefix_list(cloud, group, replace, restore):
     )["PrefixList"]["PrefixListId"]
     group_id = group({**SSH, "source": made})
     before = shapes(rules_of(cloud, group_id).values())
-    replace(filters=[{"type": "open-prefix-list"}])
+    replace(filters=[{"type": "open-ingress"}])
     assert set(by_source(cloud, group_id)) == set(AUTHORIZED)
     restore()
     assert shapes(rules_of(cloud, group_id).values()) == before
+
+
+# -- a journal that is of no use
+
+
+def nowhere(_cloud, _folder):
+    """Name a log group that is not there."""
+    return {"log-groups": ["/aws/lambda/custodian-elsewhere"]}
+
+
+def no_file(_cloud, folder):
+    """Name a file that is not there."""
+    return {"url": f"file:{folder}/missing.log"}
+
+
+def no_text(_cloud, folder):
+    """Name a file that is no text."""
+    (folder / "picture.log").write_bytes(bytes(range(256)))
+    return {"url": f"file:{folder}/picture.log"}
+
+
+def no_object(cloud, _folder):
+    """Name an object that is not there."""
+    cloud.session().client("s3").create_bucket(Bucket="the-bucket")
+    return {"url": "s3://the-bucket/missing/custodian-run.log.gz"}
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        (nowhere, "custodian-elsewhere cannot be read: .*ResourceNotFound.* may you call logs:FilterLogEvents there?"),
+        (no_file, "missing.log cannot be read: .*No such file.*: is it the log of the run that closed the group"),
+        (no_text, "picture.log cannot be read: .*can't decode.*: is it the log of the run that closed the group"),
+        (no_object, "missing/custodian-run.log.gz cannot be read: .*NoSuchKey.*: is it the log of the run"),
+    ],
+)
+def test_a_journal_that_cannot_be_read(cloud, group, restore, tmp_path, useless):
+    """A journal that cannot be read is an error that says which, why, and what to do; nothing is changed."""
+    group(SSH)
+    place, why = useless
+    with pytest.raises(PolicyExecutionError, match=f"changed nothing: the journal .*{why}"):
+        restore(**{"from": place(cloud, tmp_path)})
+    assert calls(cloud) == []
+
+
+def test_a_journal_that_may_not_be_read(cloud, group, replace, restore):
+    """Whoever may not read the journal is told which permission is missing, and nothing is changed."""
+    group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match=r"cannot be read: .*AccessDenied.* logs:FilterLogEvents"):
+        restore({"FilterLogEvents": refused("FilterLogEvents")})
+    assert calls(cloud) == []
+
+
+def test_a_journal_that_is_throttled(cloud, group, replace, restore):
+    """If CloudWatch Logs takes no more calls for the moment, it is asked again."""
+    group_id = group(SSH)
+    replace()
+
+    def throttle():
+        error = {"Code": "ThrottlingException", "Message": "Rate exceeded"}
+        raise ClientError({"Error": error, "ResponseMetadata": {"RetryAttempts": 4}}, "FilterLogEvents")
+
+    once = Once(throttle)
+    restore({"FilterLogEvents": once})
+    assert once.times == 2
+    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0"}
+
+
+@pytest.mark.parametrize(("days", "kept"), [(14, f"{LOG_GROUP} for 14 days:"), (None, f"{LOG_GROUP} for ever:")])
+def test_an_expired_journal(cloud, group, restore, days, kept):
+    """If the journal has no record of a group, it is said how long records are kept, and what to do."""
+    group(SSH)
+    journal([])
+    journal([], f"{LOG_GROUP}-daily")
+    if days:
+        cloud.session().client("logs").put_retention_policy(logGroupName=LOG_GROUP, retentionInDays=days)
+    with pytest.raises(
+        PolicyExecutionError,
+        match=f"changed nothing: .*no record of sg-.* are kept in {kept} what is older has expired",
+    ):
+        restore()
+    with pytest.raises(PolicyExecutionError, match="as long as its retention says: what is older has expired"):
+        restore({"DescribeLogGroups": refused("DescribeLogGroups")})
+    assert calls(cloud) == []
+
+
+def test_an_empty_file(cloud, group, restore, tmp_path):
+    """A file without a record of the group is an error that names it, by the command, too."""
+    group_id = group(SSH)
+    (tmp_path / "custodian-run.log").write_text("")
+    place = {"url": f"file:{tmp_path}/custodian-run.log"}
+    with pytest.raises(
+        PolicyExecutionError, match=r"custodian-run.log has no record of sg-.*: name the log of the run"
+    ):
+        restore(**{"from": place})
+    (tmp_path / "undo.json").write_text(json.dumps({"group": group_id, "run": "a", "journal": place, "preview": False}))
+    policy = ROOT / "policies" / "restore-ingress.yml"
+    done = run(cloud, policy, tmp_path / "out", "--vars-file", tmp_path / "undo.json")
+    assert done.returncode != 0
+    assert "custodian-run.log has no record of" in done.stderr
+    assert calls(cloud) == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/journal", "https://example.com/journal", "journal.log"])
+def test_a_journal_that_anybody_could_write(cloud, group, tmp_path, url):
+    """The journal is read from a file, from S3 and from CloudWatch Logs; other places are refused by the schema."""
+    policy = {"name": "undo", "resource": "aws.security-group", "filters": [{"GroupId": group(SSH)}]}
+    policy["actions"] = [{**RESTORE, "from": {"url": url}}]
+    path = tmp_path / "undo.json"
+    path.write_text(json.dumps({"policies": [policy]}))
+    done = custodian(cloud, "validate", path)
+    assert done.returncode != 0
+
+
+# -- forged and foreign records
+
+FORGED = cases("journal")
+
+
+def filled(value, **ids):
+    """Give what a case says with the ids put in."""
+    if isinstance(value, dict):
+        return {key: filled(each, **ids) for key, each in value.items()}
+    return value.format(**ids) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("case", FORGED["cases"], ids=lambda case: case["name"])
+def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
+    """A record that is forged, foreign or unreadable opens nothing, and what is unreadable is told."""
+    ids = {
+        "group": group({**SSH, "source": "198.18.7.0/24"}),
+        "other": group({**SSH, "source": "198.18.7.0/24"}, number=2),
+    }
+    before = {group_id: rules_of(cloud, group_id) for group_id in ids.values()}
+    ids["rule"], ids["other_rule"] = (rule_id for rules in before.values() for rule_id in rules)
+    made = [filled({**FORGED["record"], **each}, **ids) for each in case.get("records", [])]
+    record = json.dumps(filled(FORGED["record"], **ids))
+    lines = [json.dumps({key: value for key, value in each.items() if value != "(missing)"}) for each in made]
+    lines += [line.replace("RECORD", record).replace("QUOTED", json.dumps(record)) for line in case.get("lines", [])]
+    (tmp_path / "journal.log").write_text("\n".join(lines))
+    for place in (journal(lines), {"url": f"file:{tmp_path}/journal.log"}):
+        undo = {"filters": [{"type": "named", "groups": [ids["group"]]}], "from": place}
+        if "error" in case:
+            with pytest.raises(PolicyExecutionError, match=case["error"]):
+                restore(**undo)
+        else:
+            assert restore(**undo) == []
+            left = told(cloud)[1][ids["group"]]["c7n:left-ingress"]
+            assert [re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left] == case["left"]
+        assert calls(cloud) == []
+    assert {group_id: rules_of(cloud, group_id) for group_id in before} == before
+
+
+def test_a_record_as_it_should_be(cloud, group, restore):
+    """The record of which the cases are forgeries restores its rule."""
+    group_id = group({**SSH, "source": "198.18.7.0/24"})
+    (rule,) = rules_of(cloud, group_id)
+    journal([filled(FORGED["record"], rule=rule, group=group_id)])
+    restore()
+    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0"}
+
+
+def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
+    """Beside a record that cannot be read, all others are undone, and it is told."""
+    group_id = group(SSH, WEB)
+    done = replace()
+    journal([{**done[0], "traffic": "all"}, {**done[0], "v": 2, "group": "sg-0123"}])
+    restore()
+    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", "::/0"}
+    _, resources = told(cloud)
+    (left,) = resources[group_id]["c7n:left-ingress"]
+    assert left.startswith("a record that cannot be read")

@@ -27,9 +27,6 @@ from c7n_ingress.replace import ReplaceIngress
 EXEMPTION = "open-ingress-until"
 """The tag by which the policies know a group that is to be left alone until a day."""
 
-FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
-"""A value that ``--vars-file`` fills."""
-
 
 @SecurityGroup.action_registry.register("restore-ingress")
 class RestoreIngress(EventAction):
@@ -76,7 +73,7 @@ class RestoreIngress(EventAction):
             "from": journal.SCHEMA,
             "run": {"type": "string"},
             "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
-            "preview": {"oneOf": [{"type": "boolean"}, FILLED]},
+            "preview": {"oneOf": [{"type": "boolean"}, journal.FILLED]},
             "notify": tell.SCHEMA,
         },
     )
@@ -123,7 +120,7 @@ class RestoreIngress(EventAction):
 
         def plan(reading: Reading) -> Plan:
             todo = restoration(reading.rules, fold(found.of(reading.group["GroupId"])))
-            return todo._replace(left=[*todo.left, *found.unreadable])
+            return todo._replace(left=[*todo.left, *found.unreadable_of(reading.group["GroupId"])])
 
         return run(Job(self, RESTORED, plan, no_room, before=self.exempt), resources, event)
 

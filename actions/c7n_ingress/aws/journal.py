@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from c7n.cache import NullCache
-from c7n.exceptions import PolicyExecutionError
+from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.resolver import URIResolver
 from c7n.utils import local_session
 
@@ -26,28 +26,26 @@ from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, recor
 
 log = logging.getLogger("custodian.journal")
 """Where records are written: in Lambda a line alone (``lambda_entry``), elsewhere as c7n's other loggers do."""
+log.setLevel(logging.INFO)  # with `custodian run --quiet`, too: what is not written cannot be undone
+
+FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
+"""The schema of a value that ``--vars-file`` fills."""
+
+
+def _source(**place: object) -> dict[str, Any]:
+    times = {"since": {"type": "string"}, "until": {"type": "string"}}
+    return {"type": "object", "additionalProperties": False, "required": [*place], "properties": place | times}
+
 
 SCHEMA = {
     "oneOf": [
-        {"type": "string", "pattern": r"^\{\w+\}$"},
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["log-groups"],
-            "properties": {
-                "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                "since": {"type": "string"},
-                "until": {"type": "string"},
-            },
-        },
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["url"],
-            "properties": {"url": {"type": "string"}, "since": {"type": "string"}, "until": {"type": "string"}},
-        },
+        FILLED,
+        _source(**{"log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1}}),
+        _source(url={"type": "string", "pattern": "^(file:|s3://)"}),  # where not anybody can write
     ]
 }
+
+NOTHING = "restore-ingress changed nothing"
 
 MOST_GROUPS = 10
 """Of how many groups at most a filter pattern names the ids: it may have 1,024 characters.
@@ -110,11 +108,15 @@ class Journal(NamedTuple):
     """What was recorded of groups, by group id, and what of it cannot be used."""
 
     entries: Mapping[str, Sequence[Entry]]
-    unreadable: Sequence[str]
+    unreadable: Sequence[Unreadable]
 
     def of(self, group_id: str) -> Sequence[Entry]:
         """Give the records of a group."""
         return self.entries.get(group_id, ())
+
+    def unreadable_of(self, group_id: str) -> list[str]:
+        """Say what cannot be used, and is or may be of a group."""
+        return sorted({each.why for each in self.unreadable if each.group in (None, group_id)})
 
 
 class Span(NamedTuple):
@@ -132,26 +134,27 @@ def read(manager: Any, place: Mapping[str, Any], span: Span) -> Journal:
     :param place: what `SCHEMA` describes.
     :raises PolicyExecutionError: it cannot be read, or has no record of what is asked for; the message has the mend.
     """
-    account, region = manager.config.account_id, manager.config.region
     try:
-        lines = _from_url(manager, place["url"]) if "url" in place else _from_logs(manager, place["log-groups"], span)
+        lines = (
+            _from_url(manager, place["url"]) if "url" in place else [*_from_logs(manager, place["log-groups"], span)]
+        )
     except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
-        name = place.get("url") or ", ".join(place["log-groups"])
-        raise PolicyExecutionError(
-            f"restore-ingress changed nothing: the journal {name} cannot be read: {error}. Is it the right region and "
-            "name, and may you call logs:FilterLogEvents there?"
-        ) from error
+        name, mend = place.get("url"), "is it the log of the run that closed the group, and may you read it?"
+        if not name:
+            name = ", ".join(place["log-groups"])
+            mend = "is it the right account, region and name, and may you call logs:FilterLogEvents there?"
+        raise PolicyExecutionError(f"{NOTHING}: the journal {name} cannot be read: {error}: {mend}") from error
     found: dict[str, list[Entry]] = {}
     unreadable = []
-    for entry in entries(lines, account, region):
+    for entry in entries(lines, manager.config.account_id, manager.config.region):
         if isinstance(entry, Unreadable):
-            if entry.group is None or entry.group in span.groups:
-                unreadable.append(entry.why)
+            if entry.group in (None, *span.groups):
+                unreadable.append(entry)
         elif _is_asked_for(entry, span):
             found.setdefault(entry.group, []).append(entry)
     if not found:
-        raise PolicyExecutionError(f"restore-ingress changed nothing: {_nothing(manager, place, span, unreadable)}")
-    return Journal(found, sorted(set(unreadable)))
+        raise PolicyExecutionError(f"{NOTHING}: {_nothing(manager, place, span, unreadable)}")
+    return Journal(found, unreadable)
 
 
 def _is_asked_for(entry: Entry, span: Span) -> bool:
@@ -165,7 +168,7 @@ def _is_asked_for(entry: Entry, span: Span) -> bool:
 
 def _from_url(manager: Any, url: str) -> Iterable[str]:
     text: str = URIResolver(manager.session_factory, NullCache(None)).resolve(url, {})
-    return text.splitlines()
+    return text.split("\n")  # str.splitlines would part lines at more than logs do
 
 
 def _from_logs(manager: Any, log_groups: Iterable[str], span: Span) -> Iterable[str]:
@@ -193,21 +196,26 @@ def _pattern(wanted: Mapping[str, Sequence[str]]) -> str:
     return f"{{ {' && '.join(f'({each})' for each in either)} }}"
 
 
-def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Iterable[str]) -> str:
+def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Iterable[Unreadable]) -> str:
     """Say that the journal tells of nothing that could be undone, and what that may come from."""
     of = f"{', '.join(span.groups)}{f' in run {span.run}' if span.run else ''}"
-    if unreadable:
-        return f"the journal has of {of} only {', '.join(sorted(set(unreadable)))}"
+    if whys := sorted({each.why for each in unreadable}):
+        return f"the journal has of {of} only {', '.join(whys)}"
     if "url" in place:
         return f"{place['url']} has no record of {of}: name the log of the run that closed it"
     client = local_session(manager.session_factory).client("logs")
-    kept = {
-        group["logGroupName"]: group.get("retentionInDays")
-        for name in place["log-groups"]
-        for group in pages(client, "describe_log_groups", "logGroups", logGroupNamePrefix=name)
-    }
-    days = ", ".join(f"{name} {f'for {kept.get(name)} days' if kept.get(name) else 'for ever'}" for name in kept)
     return (
-        f"the journal has no record of {of}. Records are kept in {days or 'no log group of that name'}: what is older "
-        "has expired, and has to be put back by hand; else look for the right log group, run and time"
+        f"the journal has no record of {of}. Records are kept in "
+        f"{', '.join(_kept(client, name) for name in place['log-groups'])}: what is older has expired, and has to be "
+        "put back by hand; else look for the right log group, run and time"
     )
+
+
+def _kept(client: Any, name: str) -> str:
+    """Say how long a log group keeps records."""
+    try:
+        groups = [*pages(client, "describe_log_groups", "logGroups", logGroupNamePrefix=name)]
+    except ClientError:  # who may read the records may not know this; it is told of as far as it can be
+        return f"{name} as long as its retention says"
+    days = next((group.get("retentionInDays") for group in groups if group["logGroupName"] == name), None)
+    return f"{name} for {days} days" if days else f"{name} for ever"

@@ -18,11 +18,14 @@ from c7n_ingress.decide.rules import Rule, Source, Traffic, network, ports_text,
 VERSION = 1
 """What `v` says of a record that is as described here."""
 
-LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodian\.journal:INFO ))?(\{.*\})")
+LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodian\.journal:INFO ))?(\{.*)")
 """A line that may hold a record: all of it, or what follows on what an export of CloudWatch or c7n's log writes before.
 
 Nothing else may stand before a record, or whoever can have a text logged could write one.
 """
+
+MADE = ("authorized", "modified", "revoked")
+"""How a record calls what can be undone; what is only foreseen, and what was itself an undoing, cannot."""
 
 Record = dict[str, Any]
 
@@ -81,44 +84,38 @@ class Entry(NamedTuple):
     description: str | None
     tags: tuple[tuple[str, str], ...]
     beside: str | None
-    how: str
 
 
 class Unreadable(NamedTuple):
     """A line that looks like a record and cannot be used."""
 
     group: str | None
+    """None for a line that does not say so."""
     why: str
 
 
 def entries(lines: Iterable[str], account: str, region: str) -> Iterator[Entry | Unreadable]:
     """Read the records among lines of text; what is none, and what is of another account or region, is passed over."""
-    for line in lines:
-        record = _object(line)
-        if not record or "v" not in record or (record.get("account"), record.get("region")) != (account, region):
+    for match in filter(None, (LINE.fullmatch(line.strip()) for line in lines)):
+        try:
+            record = json.loads(match[1])
+        except (ValueError, RecursionError):
+            if match[1].startswith('{"v": '):
+                yield Unreadable(None, "a record that was cut off")
+            continue
+        if "v" not in record or (record.get("account"), record.get("region")) != (account, region):
             continue
         group = record.get("group") if isinstance(record.get("group"), str) else None
-        if record["v"] != VERSION:
+        if type(record["v"]) is not int or record["v"] != VERSION:
             yield Unreadable(group, f"a record of version {record['v']!r:.20}: this release knows version {VERSION}")
-            continue
-        try:
-            yield _entry(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            yield Unreadable(group, f"a record that cannot be read ({error!r:.80})")
-
-
-def _object(line: str) -> dict[str, Any] | None:
-    """Give the object that a line holds."""
-    match = LINE.fullmatch(line.strip())
-    try:
-        found = json.loads(match[1]) if match else None
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+        elif record.get("how") in MADE:
+            try:
+                yield _entry(record)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                yield Unreadable(group, f"a record that cannot be read ({error!r:.80})")
 
 
 def _entry(record: Mapping[str, Any]) -> Entry:
-    tags = record.get("tags", {})
     entry = Entry(
         datetime.fromisoformat(record["time"].replace("Z", "+00:00")),
         record["run"],
@@ -128,12 +125,15 @@ def _entry(record: Mapping[str, Any]) -> Entry:
         _source(record["was"]),
         _source(record["now"]),
         record["description"],
-        tuple((key, value) for key, value in tags.items()),
+        tuple(record.get("tags", {}).items()),
         record.get("beside"),
-        record["how"],
     )
-    if not all(isinstance(text, str) for text in (entry.run, entry.group, entry.rule, *sum(entry.tags, ()))):
-        raise TypeError("text is missing")
+    texts = (entry.run, entry.group, entry.rule, record["traffic"]["IpProtocol"], *dict(entry.tags).values())
+    perhaps = (text for text in (entry.description, entry.beside) if text is not None)
+    if {*map(type, (*texts, *perhaps))} != {str} or {*map(type, entry.traffic[1:])} != {int}:
+        raise TypeError("something is not of the type that it should be")
+    if entry.time.tzinfo is None:
+        raise ValueError("its time names no zone")
     kinds = {type(source) for source in (entry.was, entry.now) if source is not None}
     if len(kinds) != 1:
         raise ValueError(f"{entry.was} cannot have become {entry.now}")
