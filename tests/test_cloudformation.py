@@ -150,6 +150,7 @@ def test_a_public_port_as_templates_write_it(guard, tmp_path):
         "range": ("tcp", 80, 443, "FAIL"),
         "range as text": ("tcp", "80", "443", "FAIL"),
         "range the other way in text": ("tcp", "80", "8080", "FAIL"),
+        "range to what holds its beginning": ("tcp", "80", "180", "FAIL"),
         "range in two ways": ("tcp", 80, "443", "FAIL"),
         "another port": ("tcp", 44, 44, "FAIL"),
         "unknown": ("tcp", {"Ref": "Port"}, {"Ref": "Port"}, "FAIL"),
@@ -166,7 +167,7 @@ def test_a_public_port_as_templates_write_it(guard, tmp_path):
         for name, (protocol, first, last, _) in rules.items()
     }
     wanted = {name: verdict for name, (*_, verdict) in rules.items()}
-    assert judge(guard, tmp_path, templates, [80, 443, 8080]) == wanted
+    assert judge(guard, tmp_path, templates, [80, 180, 443, 8080]) == wanted
 
 
 def test_a_prefix_list_gets_the_verdict_of_what_it_holds(guard, tmp_path):
