@@ -126,7 +126,8 @@ def test_the_steps_of_the_readme(installed, cloud):
         result = installed(command)
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         done.append(command.split()[0:3])
-    assert [REHEARSAL.split()[:3], ["python", "-m", "mode.mailer.deploy"]] == [c for c in done if c[0] == "python"]
+    assert REHEARSAL.split()[:3] in done
+    assert ["python", "-m", "mode.mailer.deploy"] in done
     assert sum(command[:2] == ["custodian", "run"] for command in done) >= 4
     rules = cloud.session().client("ec2").describe_security_group_rules()["SecurityGroupRules"]
     open_groups = {rule["GroupId"] for rule in rules if rule.get("CidrIpv4") == "0.0.0.0/0" and not rule["IsEgress"]}
