@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 
 VPC = "c7n.resources.vpc"
+SUPPORTED = "0.9.51", "0.10"
+"""The oldest c7n that will do, and the oldest that may not: what ``pyproject.toml`` names."""
 
 
 class AfterVpc:
@@ -26,6 +28,7 @@ class AfterVpc:
         exec_module = spec.loader.exec_module
 
         def exec_and_register(module):  # type: ignore[no-untyped-def]
+            refuse_unsupported()
             exec_module(module)
             import c7n_ingress.named  # noqa: PLC0415
             import c7n_ingress.open_ingress  # noqa: PLC0415
@@ -34,6 +37,28 @@ class AfterVpc:
 
         spec.loader.exec_module = exec_and_register  # type: ignore[method-assign]
         return spec
+
+
+def refuse_unsupported() -> None:
+    """End the command in one line if this c7n is not one that the pack was tested with.
+
+    :raises SystemExit: says which one to install.
+    """
+    from c7n.version import version  # noqa: PLC0415
+
+    oldest, too_new = map(figures, SUPPORTED)
+    if not oldest <= figures(version) < too_new:
+        wanted = f"c7n>={SUPPORTED[0]},<{SUPPORTED[1]}"
+        raise SystemExit(
+            f"c7n-ingress does not work with c7n {version}: pip install '{wanted}', or a newer c7n-ingress"
+        )
+
+
+def figures(version: str) -> tuple[int, ...]:
+    """Give a version's leading figures: (0, 9, 53) for 0.9.53 and for 0.9.53.dev1."""
+    import re  # noqa: PLC0415
+
+    return tuple(int(figure) for figure in re.match(r"\d*(\.\d+)*", version)[0].split(".") if figure)  # type: ignore[index]
 
 
 if VPC not in sys.modules:

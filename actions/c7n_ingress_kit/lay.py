@@ -1,0 +1,124 @@
+"""Lay files into a folder, and never over what somebody edited there."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SHIPPED = HERE / "pack" if (HERE / "pack").exists() else HERE.parents[1]
+"""Where the files are that are laid: in the wheel beside this module, else (an editable install) in the project."""
+
+PARTS = ("policies", "mode")
+"""The folders that are laid: what README's commands name."""
+
+NOTE = ".c7n-ingress.json"
+"""What was laid when: ``{"version": …, "files": {name: sha256}}``. It tells what was edited from what is old."""
+
+
+class KitError(Exception):
+    """The folder cannot be laid; nothing was changed."""
+
+
+@dataclass
+class Laid:
+    """What was done, as names relative to the folder."""
+
+    written: list[str] = field(default_factory=list)
+    """Files that were not there."""
+    updated: list[str] = field(default_factory=list)
+    """Files that stood as an earlier version laid them."""
+    same: list[str] = field(default_factory=list)
+    """Files that stood there as this version ships them."""
+    edited: list[str] = field(default_factory=list)
+    """Files that somebody edited. They are left."""
+    removed: list[str] = field(default_factory=list)
+    """Files that were laid, and that somebody took away. They stay away: a policy is not to come back by itself."""
+    behind: list[str] = field(default_factory=list)
+    """Those among the edited that this version ships otherwise than the one that laid them."""
+    dropped: list[str] = field(default_factory=list)
+    """Files that an earlier version laid, and this one does not ship. They are left."""
+
+
+def lay(folder: Path, version: str, shipped: Path = SHIPPED) -> Laid:
+    """Lay the pack's files into a folder, and note what was laid.
+
+    :param folder: where to; made if it is not there.
+    :param version: the pack's version, for the note.
+    :param shipped: the folder that has the files.
+    :raises KitError: a file stands where a folder is to be or the other way round, or the note cannot be read.
+    """
+    before = _read_note(folder)
+    laid, notes = Laid(), {}
+    names = shipped_names(shipped)
+    _check(folder, names)
+    for name in names:
+        content, target = (shipped / name).read_bytes(), folder / name
+        ours, theirs = _hash(content), _hash(target.read_bytes()) if target.exists() else None
+        notes[name] = ours
+        if theirs == ours:
+            laid.same.append(name)
+        elif theirs is None and name in before:
+            laid.removed.append(name)
+        elif theirs in (None, before.get(name)):
+            (laid.written if theirs is None else laid.updated).append(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        else:
+            laid.edited.append(name)
+            if before.get(name) != ours:
+                laid.behind.append(name)
+    laid.dropped = [name for name in before if name not in notes and (folder / name).exists()]
+    note = {"version": version, "files": notes}
+    (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return laid
+
+
+def shipped_names(shipped: Path = SHIPPED) -> list[str]:
+    """Give the names of the files that are laid, relative to the folder that has them."""
+    return sorted(
+        path.relative_to(shipped).as_posix()
+        for part in PARTS
+        for path in (shipped / part).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+
+
+def difference(folder: Path, name: str, version: str, shipped: Path = SHIPPED) -> str:
+    """Give what leads from somebody's file to the shipped one, as a unified diff."""
+    yours, ours = (
+        (root / name).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        for root in (folder, shipped)
+    )
+    lines = difflib.unified_diff(yours, ours, f"{folder / name}", f"c7n-ingress {version}: {name}")
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def _check(folder: Path, names: list[str]) -> None:
+    """Refuse before anything is written, if a file stands where a folder is to be, or the other way round."""
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            raise KitError(f"{path} is a folder, and is to be a file: choose another folder, or move it away")
+        wrong = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
+        if wrong:
+            raise KitError(f"{wrong} is a file, and is to be a folder: choose another folder, or move it away")
+
+
+def _read_note(folder: Path) -> dict[str, str]:
+    """Give the hash of each file as it was laid, by its name; nothing, where nothing was laid yet."""
+    path = folder / NOTE
+    if not path.exists():
+        return {}
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {str(name): str(value) for name, value in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KitError(f"{path} is not what this command wrote: delete it, and edited files are found anew") from error
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
