@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 
 from c7n_ingress.aws.read import Reading
@@ -168,7 +167,7 @@ class _Caller:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise LostError(changes, error) from error
             raise
-        except BotoCoreError as error:
+        except Exception as error:  # a broken connection, half an answer: the call may have been carried out
             raise LostError(changes, error) from error
 
 
