@@ -40,6 +40,7 @@ def aws(cloud, failing_aws):
     failing_aws.attempts, failing_aws.patience = 3, 60
     make_queue(cloud)
     load([GROUP, BYSTANDER])
+    failing_aws.session().client("ec2").describe_security_groups()  # the first answer takes longer than PATIENCE
     return failing_aws
 
 

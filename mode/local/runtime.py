@@ -179,7 +179,7 @@ class Sandbox:
     def _send_log(self, start: int) -> None:
         """Send what was logged since to CloudWatch Logs."""
         _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
-        lines = self._log_since(start).splitlines()
+        lines = self._log_since(start).rstrip("\n").split("\n")
         logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
 
     def _log_since(self, start: int) -> str:

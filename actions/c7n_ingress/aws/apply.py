@@ -73,7 +73,9 @@ def apply(client: Any, reading: Reading, plan: Plan) -> Iterator[Change | NoRoom
     yield from call.modify(plan.modify)
     yield from call.revoke(plan.revoke)
     if plan.revoke:  # has made room
-        crowded = yield from call.authorize_what_fits(crowded, ())
+        again, crowded = crowded, []
+        for tags, additions in _alike(again):
+            crowded += yield from call.authorize_what_fits(additions, tags)
     yield from map(NoRoom, crowded)
 
 

@@ -170,6 +170,8 @@ class _Settling:
         self.outcome = outcome
         self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
         self.made: list[Change] = []
+        self.crowded: list[str] = []
+        """What found no room at the last look."""
         self.doubtful: list[Change] = []
         """What EC2 may have done though its answer was lost."""
 
@@ -206,7 +208,7 @@ class _Settling:
         try:
             if plan.changes and self.job.before:
                 self.job.before(self.outcome)
-            crowded = self.apply(reading, plan)
+            self.apply(reading, plan)
         except StaleError:
             return ""
         except ThrottledError as error:
@@ -221,18 +223,16 @@ class _Settling:
             return str(error)
         if plan.missing:
             return f"{text_of(plan.missing[0])} matched, but EC2 lists no such rule"
-        return "does not show what was changed" if plan.look_again and not crowded else None
+        return "does not show what was changed" if plan.look_again else None
 
-    def apply(self, reading: Reading, plan: Plan) -> bool:
-        """Apply a plan once; say whether something found no room."""
-        crowded = False
+    def apply(self, reading: Reading, plan: Plan) -> None:
+        """Apply a plan once, and note what found no room."""
+        self.crowded = []
         for result in apply(self.writer, reading, plan):
             if isinstance(result, NoRoom):
-                crowded = True
-                self.outcome.failures.append(self.job.no_room(result, reading.group["GroupId"]))
+                self.crowded.append(self.job.no_room(result, reading.group["GroupId"]))
             else:
                 self.record(result)
-        return crowded
 
     def record(self, change: Change) -> None:
         """Record a change, once."""
@@ -244,8 +244,8 @@ class _Settling:
     def report(self, plan: Plan, why: str | None = None) -> None:
         """Note what was left alone, and what could not be done."""
         self.outcome.left = plan.left
-        self.outcome.failures += plan.refused
-        if why and (plan.changes or plan.missing):
+        self.outcome.failures += [*plan.refused, *self.crowded]
+        if why and not self.crowded and (plan.changes or plan.missing):
             self.outcome.failures.append(why)
 
 
