@@ -260,6 +260,28 @@ def test_a_message_that_cannot_be_rendered_reaches_nobody(post):
     assert inbox.read() == post.mails() == []
 
 
+def test_a_message_is_never_too_long(post):
+    """What SNS would refuse for its size reaches the topic in as many whole lines as fit, and says that it was cut."""
+    inbox = post.subscribe()
+    longest = SAMPLE["resources"][1] | {
+        "c7n:failed-ingress": ["\U0001f512" * 400] * 5,
+        "c7n:left-ingress": ["é" * 400] * 5,
+    }
+    longest |= {"c7n:replaced-ingress": [longest["c7n:replaced-ingress"][0] | {"description": "\U0001f512" * 255}] * 60}
+    longest |= {
+        "c7n:undo-ingress": ["aws " + "x" * 590] * 99,
+        "Tags": [{"Key": "owner", "Value": "\U0001f512" * 255}] * 9,
+    }
+    longest |= {"c7n:behind-ingress": {"exposure": "internet", "behind": ["\U0001f512" * 255] * 9}}
+    post.send(message_to(TOPIC) | {"resources": [longest] * 12})
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    ((_, text),) = inbox.read()
+    assert 200_000 < len(text.encode()) <= 262_144
+    assert text.endswith("cut here. The policy's log has each change.")
+    assert all(line.isprintable() for line in text.splitlines())
+
+
 @pytest.mark.parametrize(
     "topic",
     [

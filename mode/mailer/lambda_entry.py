@@ -51,6 +51,7 @@ TOPIC = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):(?P<account>\d{12
 # What c7n-mailer itself looks up from a message's resources and event.
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
+MESSAGE_LIMIT = 262_144  # SNS: bytes
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
 
@@ -230,6 +231,18 @@ def left_out(message: dict, told: list[list[dict]]) -> list[str]:
     return [resource["GroupId"] for resource in message["resources"] if id(resource) not in seen]
 
 
+def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
+    """Cut a text that SNS would refuse for its size, after a whole line, and say so in its last one.
+
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html (Message: 262,144 bytes of UTF-8)
+    """
+    if len(text.encode()) <= most:
+        return text
+    note = "\n\nThe message was too long for SNS, and is cut here. The policy's log has each change."
+    cut = text.encode()[: most - len(note)].decode(errors="ignore")
+    return cut.rpartition("\n")[0] + note
+
+
 class Topics(SnsDelivery):
     """SNS topics, in every partition, region and account."""
 
@@ -252,7 +265,8 @@ class Topics(SnsDelivery):
 
         :raises botocore.exceptions.ClientError: SNS refused.
         """
-        self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=rendered_jinja_body)
+        text = fitting(rendered_jinja_body)
+        self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=text)
 
     def client(self, topic: str) -> Any:
         """Give a client in the topic's own region, under the role that `cross_accounts` names for its account."""
