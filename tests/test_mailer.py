@@ -160,6 +160,16 @@ def test_a_template_that_is_html_makes_html_alone(post):
     assert mail.get_content_type() == "text/html"
 
 
+def test_a_subject_names_account_and_region(post):
+    """What c7n's own `notify` leaves unfilled in its subject is filled in; anything else in braces stays."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC, subject="Open ingress: {account_id} {region} {policy} {}"))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    ((subject, _),) = inbox.read()
+    assert subject == "Open ingress: 123456789012 eu-central-1 {policy} {}"
+
+
 NO_TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:missing"
 BAD = {
     "not packed": ("{}", "KeyError: 'Message'"),
@@ -186,7 +196,11 @@ BAD = {
     "nothing to tell": (message_to(ON_CALL) | {"resources": []}, "there is nobody to tell of this message"),
     "a template as its subject": (
         message_to(TOPIC, subject="{{ ''.__class__ }}"),
-        "a subject must not hold template syntax",
+        "a subject must not hold template syntax: \"{{ ''",
+    ),
+    "a template as its account": (
+        message_to(TOPIC, subject="{account_id}") | {"account_id": "{% set x = 1 %}"},
+        "a subject must not hold template syntax: '{% set",
     ),
 }
 

@@ -109,7 +109,7 @@ class Mailer(MailerSqsQueueProcessor):
         :raises UndeliverableError: somebody was not reached, or there is nobody to tell of a group.
         :raises jinja2.TemplateError: a template is missing or broken.
         """
-        refuse_template_syntax(message["action"].get("subject", ""))
+        message = with_subject(message)
         for template in templates_of(message):
             get_jinja_env(self.config["templates_folders"]).get_template(f"{template}.j2")
         topics = Topics(self.config, self.session, self.logger)
@@ -176,6 +176,18 @@ def refuse_template_syntax(subject: str) -> None:
     """
     if re.search(r"{[{%#]", subject):
         raise UndeliverableError(f"a subject must not hold template syntax: {subject!r}")
+
+
+def with_subject(message: dict) -> dict:
+    """Give a message with `{account_id}` and `{region}` filled in, which c7n leaves in the subject of its own `notify`.
+
+    :raises UndeliverableError: the subject is a template.
+    """
+    subject = message["action"].get("subject", "")
+    for name in ("account_id", "region"):
+        subject = subject.replace(f"{{{name}}}", str(message.get(name, "")))
+    refuse_template_syntax(subject)
+    return message | {"action": message["action"] | {"subject": subject}} if subject else message
 
 
 def template_of(message: dict) -> str:
