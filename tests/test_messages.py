@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
-from hypothesis.strategies import dates
+from hypothesis.strategies import dates, text
 from pagerduty import broken_rules as broken_rules_of_pagerduty
 from slack import broken_rules, texts
 
@@ -22,11 +22,11 @@ MESSAGES = [TEXT, HTML, SLACK, PAGERDUTY]
 CHECKOUT = SAMPLE["resources"][0]
 CUT_OFF = (
     "TCP and UDP that 0.0.0.0/0 or ::/0 let in while egress is open to all. EC2 does not track them, and interrupted "
-    "at once what no other rule lets in."
+    "at once those that no rule lets in any more."
 )
 LIVE_ON = (
     "what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT gateway, "
-    "PrivateLink, Lambda …), until it ends. A network ACL cuts it off."
+    "PrivateLink, Lambda …), until each of them ends. A network ACL cuts them off."
 )
 
 plain_texts = pytest.mark.parametrize("template", [TEXT, DIGEST_TEXT])
@@ -47,6 +47,7 @@ HOSTILE = {
     "terminal": "\x1b[2J\x1b[31m\x07\x00\x7f\x9b",
     "other direction": "web \u202e\u2066gpj.exe",
     "quotes": 'x", now all is well, "y',
+    "other quotes": "x”, now all is well, “y",
     "half a character": "web \ud83d",
     "mention": "<!channel> <!here> <@U0JANE> <#C0OPS> @channel @here",
     "link of Slack": "<https://login.aws.example|the console>",
@@ -181,6 +182,27 @@ def test_text_that_somebody_typed_is_no_markup_to_slack(template, hostile):
     assert broken_rules(message) == []
     assert not [text for _, text in texts(message["blocks"]) if "<" in text or ">" in text]
     assert {url.partition("?")[0] for url in links(message)} <= {"https://console.aws.amazon.com/ec2/home"}
+
+
+@settings(deadline=None, max_examples=15)
+@given(text(min_size=1))
+def test_any_text_is_text_to_everybody(typed):
+    """Whatever a name, a tag or a sentence holds, no message has a line, a tag, a mark or an event more."""
+    typed_by, harmless = ({"resources": typed_everywhere([CHECKOUT], each)} for each in (typed, "harmless"))
+    line, other_line = (rendered(TEXT, **each) for each in (typed_by, harmless))
+    assert abs(len(line.splitlines()) - len(other_line.splitlines())) <= OPTIONAL_LINES
+    assert line.replace("\n", "").isprintable()
+    assert {tag for tag, _ in Outline(rendered(HTML, **typed_by)).tags} <= KNOWN_TAGS
+    message = block_kit(SLACK, **typed_by)
+    assert broken_rules(message) == []
+    marked = [each for each in texts(message["blocks"]) if each[0] == "mrkdwn"]
+    assert marked == [each for each in texts(block_kit(SLACK, **harmless)["blocks"]) if each[0] == "mrkdwn"]
+    assert not [each for _, each in texts(message["blocks"]) if "<" in each]
+    assert [event["event_action"] for event in events(**typed_by)] == ["trigger", "resolve"]
+
+
+OPTIONAL_LINES = 8  # what is empty, or of a known list, is told by another line or by none
+KNOWN_TAGS = {tag for tag, _ in Outline(rendered(HTML)).tags}
 
 
 def links(value):

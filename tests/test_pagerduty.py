@@ -10,6 +10,8 @@ from internet import serving
 from pagerduty import KEY, PagerDuty, broken_rules
 from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
 
+from mode.mailer import preview
+
 README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 TARGET = f"pagerduty://{KEY}"
@@ -143,10 +145,12 @@ def test_what_was_left_open_stays_an_incident(post, service, mailer, annotation)
     assert event["payload"]["summary"].startswith("Open ingress left open: sg-03a5c7e9b1d2f4068")
 
 
-def test_a_preview_and_a_notice_open_no_incident(post, service, mailer):
+def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, mailer):
     """What nobody has changed, or is only announced, wakes nobody; the message counts as delivered."""
     record = CLOSED["c7n:replaced-ingress"][0] | {"how": "preview"}
-    work(post, mailer, about(CLOSED | {"c7n:replaced-ingress": [record]}))
+    digest = preview.sample("sample-exempt")
+    digest["action"] |= {"to": [TARGET]}
+    work(post, mailer, about(CLOSED | {"c7n:replaced-ingress": [record]}), digest)
     assert service.events == []
 
 
