@@ -4,6 +4,7 @@ import os
 import shutil
 from datetime import date
 from html.parser import HTMLParser
+from textwrap import wrap
 from unittest import mock
 
 import pytest
@@ -307,8 +308,8 @@ def test_plain_text_as_people_read_it():
         "3. For good: add the port to public-ports, or the network to authorized, in the policy.",
         "",
         "CONNECTIONS THAT WERE OPEN",
-        f"Cut off: {CUT_OFF}",
-        f"Live on: {LIVE_ON}",
+        *wrap(f"Cut off: {CUT_OFF}", 100),
+        *wrap(f"Live on: {LIVE_ON}", 100),
         "",
         "Each change is one JSON line in the policy's log.",
     ]
@@ -364,12 +365,12 @@ def test_each_annotation_is_told_in_each_message(template, annotation, told):
 @pytest.mark.parametrize("template", MESSAGES)
 def test_what_becomes_of_open_connections(template):
     """Both cases are told: what is cut off at once, and what lives on; a preview says what will be, undoing nothing."""
-    told = words(template)
+    told = " ".join(words(template).split())
     assert "interrupted at once" in told
     assert "PrivateLink" in told
     if template != PAGERDUTY:
-        preview_told = words(template, resources=[group(**{"c7n:replaced-ingress": [record(how="preview")]})])
-        assert "will interrupt at once" in preview_told
+        previewed = words(template, resources=[group(**{"c7n:replaced-ingress": [record(how="preview")]})])
+        assert "will interrupt at once" in " ".join(previewed.split())
     assert "at once" not in words(template, resources=[restored(record(**TURNED_BACK, how="restored"))])
 
 
