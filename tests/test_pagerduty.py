@@ -1,169 +1,301 @@
-"""PagerDuty's Events API v2, by the snippet in mode/mailer/README.md, against its published rules."""
+"""PagerDuty's Events API v2, from the policy to the incident, against its published rules."""
 
 import json
 import re
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
 
 import pytest
 import yaml
 from embedded import edited, group_of, load, run
+from internet import serving
+from pagerduty import KEY, PagerDuty, broken_rules
+from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
 
-README = Path(__file__).parents[1] / "mode" / "mailer" / "README.md"
-EVENTS_API = "https://events.pagerduty.com/v2/enqueue"
-INTEGRATION_KEY = "YOUR-32-CHARACTER-INTEGRATIONKEY"
+from mode.mailer import preview
+
+README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
+TARGET = f"pagerduty://{KEY}"
+FAILED, CLOSED, LAST = SAMPLE["resources"][1], SAMPLE["resources"][0], SAMPLE["resources"][2]
 
 
-def broken_rules(event):
-    """Give the rules for an event that PagerDuty publishes and that this one breaks.
-
-    https://developer.pagerduty.com/docs/send-alert-event
-    """
-    if not isinstance(event, dict):
-        return ["an event is an object"]
-    payload = event.get("payload", {})
-    rules = {
-        "routing_key: 32 characters": len(event.get("routing_key", "")) == 32,
-        "event_action: trigger, acknowledge or resolve": event.get("event_action")
-        in ("trigger", "acknowledge", "resolve"),
-        "dedup_key: a text of at most 255 characters": 0 < len(event.get("dedup_key", "")) <= 255,
-        "summary: required, at most 1024 characters": 0 < len(payload.get("summary", "")) <= 1024,
-        "source: required": len(payload.get("source", "")) > 0,
-        "severity: one of four": payload.get("severity") in ("critical", "error", "warning", "info"),
-        "component, group, class: texts": all(
-            isinstance(payload.get(k, ""), str) for k in ("component", "group", "class")
-        ),
-        "custom_details: an object": isinstance(payload.get("custom_details", {}), dict),
-        "links: each with an href": all(link.get("href") for link in event.get("links", [])),
-        "nothing else": set(event)
-        <= {"routing_key", "event_action", "dedup_key", "payload", "links", "images", "client", "client_url"},
-        "nothing else in the payload": set(payload)
-        <= {"summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"},
-    }
-    return [rule for rule, kept in rules.items() if not kept]
+@pytest.fixture
+def post(cloud, tmp_path):
+    """Give the queues, the role and the sender of e-mail."""
+    return Post(cloud, tmp_path)
 
 
-@contextmanager
-def pagerduty():
-    """Serve the Events API on this machine; gives its address and the events it accepted, by their keys."""
-    incidents, refused = {}, []
-
-    class Enqueue(BaseHTTPRequestHandler):
-        def do_POST(self):
-            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            broken = broken_rules(event)
-            if broken:
-                refused.append((event, broken))
-            else:
-                incidents.setdefault(event["dedup_key"], []).append(event)
-            self.send_response(400 if broken else 202)
-            self.end_headers()
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Enqueue)
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v2/enqueue", incidents, refused
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+@pytest.fixture
+def service():
+    """Give a service of PagerDuty."""
+    return PagerDuty()
 
 
-def documented():
-    """Give the README's YAML blocks."""
-    return re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.fixture
+def mailer(post, service, tmp_path):
+    """Give what deploys the mailer where PagerDuty is this service."""
+    with serving(service.hosts(), tmp_path) as internet:
+        yield lambda **changes: post.mailer(internet, **changes)
 
 
-def sweep(folder, url, key="R0123456789abcdefghijklmnopqrstu"):
-    """Give the sweep with the README's snippet at its end, where people put it, and without a queue."""
-    (webhook,) = (block for block in documented() if EVENTS_API in block)
-    path = edited("open-ingress-sweep", folder, ["198.18.7.0/24", "2001:2:0:7::/64"])
-    text = path.read_text().partition("        notify:\n")[0] + webhook
-    path.write_text(text.replace(EVENTS_API, url).replace(INTEGRATION_KEY, key))
+def documented(word):
+    """Give the README's block of YAML in which a word stands."""
+    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL) if word in b)
+    return block
+
+
+def told_as_documented(policy, folder, word):
+    """Give a policy that tells whom the README's block names."""
+    path, block = edited(policy, folder, ["198.18.7.0/24", "2001:2:0:7::/64"]), documented(word)
+    topic_alone = "".join(block.splitlines(keepends=True)[:2])
+    assert topic_alone in path.read_text()
+    path.write_text(path.read_text().replace(topic_alone, block.replace(TOPIC_IN_POLICY, "")))
     return path
 
 
-def test_one_incident_a_group_however_often_it_is_opened(cloud, tmp_path):
-    """A group that is opened twice is one incident with two events; another group is another incident."""
-    with pagerduty() as (url, incidents, refused):
-        load([group_of({"name": f"web-{n}", "ingress": [SSH]}, n) for n in (1, 2)])
-        assert run(cloud, sweep(tmp_path, url), tmp_path / "out").returncode == 0
-        permission = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-        ec2 = cloud.session().client("ec2")
-        ec2.authorize_security_group_ingress(GroupId=f"sg-{1:017x}", IpPermissions=[permission])
-        assert run(cloud, sweep(tmp_path, url), tmp_path / "out").returncode == 0
-    assert refused == []
-    assert {key: len(events) for key, events in incidents.items()} == {
-        f"open-ingress/123456789012/us-east-1/sg-{1:017x}": 2,
-        f"open-ingress/123456789012/us-east-1/sg-{2:017x}": 1,
-    }
-    first = incidents[f"open-ingress/123456789012/us-east-1/sg-{1:017x}"][0]
-    assert first["payload"]["summary"] == f"Open ingress closed: sg-{1:017x} web-1 in 123456789012 us-east-1"
-    (change,) = first["payload"]["custom_details"]["changes"]
-    assert (change["protocol"], change["ports"]) == ("tcp", "22")
-    assert (change["was"], change["now"], change["description"]) == ("0.0.0.0/0", "198.18.7.0/24", "from anywhere")
+TOPIC_IN_POLICY = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
 
 
-def test_event_is_valid_whatever_names_hold(cloud, tmp_path):
-    """Quotes, markup, line breaks, template syntax and 255 characters make a valid event that holds them."""
-    names = [
-        '"}], "routing_key": "x',
-        "<b>\u202e\t\n\x85\u2028\U0001f512",
-        "{{ 7 * 7 }} {account_id}",
-        "\\u0022' && `[]`",
-        "n" * 255,
+def key_of(group):
+    """Give the key under which a group is one incident."""
+    return f"open-ingress/123456789012/{SAMPLE['region']}/{group['GroupId']}"
+
+
+# -- from the policy to the incident
+
+
+def test_one_incident_a_group_and_run_all_of_them_resolved(cloud, post, service, mailer, tmp_path):
+    """Groups that the sweep closes are incidents that say what was changed, and are resolved at once."""
+    load([group_of({"name": f"web-{n}", "ingress": [SSH]}, n) for n in (1, 2)])
+    policy = told_as_documented("open-ingress-sweep", tmp_path, "pagerduty://")
+    assert run(cloud, policy, tmp_path / "out").returncode == 0
+    with mailer() as function:
+        assert post.work(function) == set()
+    assert service.refused == []
+    first, second = sorted(service.incidents, key=lambda incident: incident["key"])  # EC2 lists groups in no order
+    assert [(each["key"], each["open"]) for each in (first, second)] == [
+        (f"open-ingress/123456789012/us-east-1/sg-{n:017x}", False) for n in (1, 2)
     ]
-    rule = {**SSH, "description": "{{ 7 * 7 }} {account_id} [];&!$"}  # EC2 takes few signs more
-    load(group_of({"name": name, "ingress": [rule], "tags": {"owner": name}}, n) for n, name in enumerate(names))
-    with pagerduty() as (url, incidents, refused):
-        done = run(cloud, sweep(tmp_path, url), tmp_path / "out")
-        assert done.returncode == 0, done.stderr
-    assert refused == []
-    details = [event["payload"]["custom_details"] for (event,) in incidents.values()]
-    assert sorted(detail["tags"][0]["Value"] for detail in details) == sorted(names)
-    assert {detail["changes"][0]["description"] for detail in details} == {rule["description"]}
-    summaries = " ".join(event["payload"]["summary"] for (event,) in incidents.values())
-    assert [name for name in names if name not in summaries] == []
+    (event,) = first["events"]
+    assert event["payload"]["summary"] == f'Open ingress closed: sg-{1:017x} "web-1" in 123456789012 us-east-1'
+    assert event["payload"]["severity"] == "warning"
+    (change,) = event["payload"]["custom_details"]["changes"]
+    assert (change["traffic"], change["was"], change["now"]) == ("TCP 22 (SSH)", "0.0.0.0/0", "198.18.7.0/24")
+    assert change["description"] == "from anywhere"
 
 
-def test_sixty_rules_fit_into_an_event(cloud, tmp_path):
-    """A group with as many open rules as EC2 allows makes an event within PagerDuty's 512 KB."""
-    load([group_of({"name": "web", "ingress": [{**SSH, "ports": port} for port in range(1000, 1060)]}, 1)])
-    with pagerduty() as (url, incidents, refused):
-        assert run(cloud, sweep(tmp_path, url), tmp_path / "out").returncode == 0
-    assert refused == []
-    ((event,),) = incidents.values()
-    assert len(event["payload"]["custom_details"]["changes"]) == 50
-    assert len(json.dumps(event)) < 512_000
-
-
-def test_no_incident_for_a_group_of_which_nothing_changed(cloud, tmp_path):
-    """A group of another account is left alone, and opens no incident."""
-    load([group_of({"name": "shared", "ingress": [SSH]}, 1) | {"OwnerId": "999999999999"}])
-    with pagerduty() as (url, incidents, refused):
-        run(cloud, sweep(tmp_path, url), tmp_path / "out")
-    assert incidents == {}
-    assert [event for event, _ in refused] in ([], [None])
-
-
-def test_addresses_are_told_beside_the_topic(cloud, tmp_path):
-    """The README's list of people to tell stands in the shipped policies as it is written, and validates."""
-    (block,) = (block for block in documented() if "tell:" in block)
-    topic_alone = "".join(block.splitlines(keepends=True)[:2])
-    path = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24", "2001:2:0:7::/64"])
-    assert topic_alone in path.read_text()
-    path.write_text(path.read_text().replace(topic_alone, block))
+@pytest.mark.parametrize("word", [ON_CALL, "slack://#security", "teams.ms", "pagerduty://"])
+def test_each_documented_list_of_people_is_valid(cloud, tmp_path, word):
+    """The README's lists of people to tell stand in the shipped policies as they are written, and validate."""
+    path = told_as_documented("open-ingress-sweep", tmp_path, word)
     done = run(cloud, path, tmp_path / "out", "--dryrun")
     assert done.returncode == 0, done.stderr
     (policy,) = yaml.safe_load(path.read_text())["policies"]
-    assert policy["actions"][0]["notify"]["to"][1] == "on-call@example.com"
+    assert word in policy["actions"][0]["notify"]["to"][-1]
+
+
+def test_a_teams_channel_gets_the_mail(post):
+    """The e-mail address that Teams gives to a channel is a target as any address."""
+    address = yaml.safe_load(documented("teams.ms"))["tell"][-1]
+    post.send(message_to(address))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    (mail,) = post.mails()
+    assert (mail["To"], mail.get_content_type()) == (address, "multipart/alternative")
+
+
+# -- what is an incident, and what resolves it
+
+
+def work(post, mailer, *messages):
+    """Have the mailer deliver messages, one after the other."""
+    with mailer() as function:
+        for message in messages:
+            post.send(message)
+            assert post.work(function) == set()
+
+
+def about(*resources, **changes):
+    """Give the sample message about some groups."""
+    return message_to(TARGET) | {"resources": list(resources)} | changes
+
+
+def without(resource, *keys):
+    """Give a group without some of its annotations."""
+    return {key: value for key, value in resource.items() if key not in keys}
+
+
+def test_only_a_failure_stays_open_and_is_resolved_when_its_group_is_closed(post, service, mailer):
+    """A group that fails twice is one open incident; the run that closes it resolves this very incident."""
+    work(post, mailer, about(FAILED, CLOSED), about(FAILED))
+    assert [(each["key"], each["open"]) for each in service.incidents] == [
+        (key_of(FAILED), True),
+        (key_of(CLOSED), False),
+    ]
+    assert len(service.incidents[0]["events"]) == 2
+    work(post, mailer, about(without(FAILED, "c7n:failed-ingress")))
+    assert len(service.incidents) == 2
+    assert len(service.incidents[0]["events"]) == 3
+    assert service.incidents[0]["open"] is False
+
+
+@pytest.mark.parametrize("annotation", [{"c7n:skipped-ingress": "another's"}, {"c7n:left-ingress": ["pl-1 unread"]}])
+def test_what_was_left_open_stays_an_incident(post, service, mailer, annotation):
+    """A group of another account, and one whose prefix list cannot be read, are still open, and so is the incident."""
+    work(post, mailer, about(without(LAST, "c7n:replaced-ingress") | annotation))
+    ((event,),) = (each["events"] for each in service.incidents if each["open"])
+    assert event["payload"]["summary"].startswith("Open ingress left open: sg-03a5c7e9b1d2f4068")
+
+
+def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, mailer):
+    """What nobody has changed, or is only announced, wakes nobody; the message counts as delivered."""
+    record = CLOSED["c7n:replaced-ingress"][0] | {"how": "preview"}
+    digest = preview.sample("sample-exempt")
+    digest["action"] |= {"to": [TARGET]}
+    work(post, mailer, about(CLOSED | {"c7n:replaced-ingress": [record]}), digest)
+    assert service.events == []
+
+
+def test_undoing_resolves_and_opens_nothing(post, service, mailer):
+    """A group that was given back what was replaced is no incident, and resolves the one that was there."""
+    restored = without(CLOSED, "c7n:replaced-ingress")
+    restored |= {"c7n:restored-ingress": [CLOSED["c7n:replaced-ingress"][0] | {"how": "restored"}]}
+    work(post, mailer, about(FAILED | {"GroupId": CLOSED["GroupId"]}), about(restored))
+    assert [(each["key"], each["open"]) for each in service.incidents] == [(key_of(CLOSED), False)]
+    assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))]
+
+
+@pytest.mark.parametrize(
+    ("exposure", "closed", "failed"),
+    [
+        ("internet", "critical", "critical"),
+        ("private", "warning", "error"),
+        ("unused", "info", "error"),
+        ("moon", "warning", "error"),
+        (None, "warning", "error"),
+    ],
+)
+def test_severity_says_what_stands_behind(post, service, mailer, exposure, closed, failed):  # noqa: PLR0913, PLR0917
+    """The internet's reach is critical, none at all is for information; a failure is an error at least."""
+    behind = {"c7n:behind-ingress": {"exposure": exposure, "behind": ["RDS orders-db"]}} if exposure else {}
+    work(post, mailer, about(*(without(group, "c7n:behind-ingress") | behind for group in (FAILED, CLOSED))))
+    assert [each["events"][0]["payload"]["severity"] for each in service.incidents] == [failed, closed]
+
+
+def test_an_event_says_what_the_mail_says(post, service, mailer):
+    """What stands behind, who opened it, what made it, how to undo it and what was cut off is in the event."""
+    work(post, mailer, about(CLOSED))
+    ((event,),) = (each["events"] for each in service.incidents)
+    details = json.dumps(event["payload"]["custom_details"], ensure_ascii=False)
+    for fact in (
+        "reachable from the internet",
+        "2 addresses of the load balancer app/checkout",
+        "opened again, 4th time since Monday",
+        "Opened by jane.doe@example.com (role Admin)",
+        "named as the caller chose",
+        "CloudFormation stack checkout-production",
+        *CLOSED["c7n:undo-ingress"],
+        "interrupted at once",
+        "Network Load Balancer",
+    ):
+        assert fact in details
+
+
+# -- whatever names hold, and however much there is
+
+
+def test_an_event_is_valid_whatever_names_hold(post, service, mailer):
+    """Quotes, markup, line breaks, template syntax and endless texts make valid events, each under its group's key."""
+    names = [
+        '"}], "routing_key": "x',
+        "<b>\u202e\t\n\x85\u2028\U0001f512",
+        "{{ 7 * 7 }}",
+        "\\u0022' && `[]`",
+        "n" * 5000,
+    ]
+    groups = [
+        CLOSED | {"GroupId": f"sg-{n}", "GroupName": name, "Tags": [{"Key": "owner", "Value": name}]}
+        for n, name in enumerate(names)
+    ]
+    failures = [
+        group | {"GroupId": f"{group['GroupId']}f", "c7n:failed-ingress": [group["GroupName"]] * 99} for group in groups
+    ]
+    work(post, mailer, about(*groups, *failures))
+    assert service.refused == []
+    assert len(service.incidents) == 2 * len(names)
+    assert sum(each["open"] for each in service.incidents) == len(names)
+    assert all(event["payload"]["summary"].isprintable() for each in service.incidents for event in each["events"])
+
+
+def test_as_many_rules_as_there_can_be(post, service, mailer):
+    """Groups with as many open rules as EC2 allows make events within PagerDuty's 512 KB; each group is told."""
+    records = [CLOSED["c7n:replaced-ingress"][0] | {"description": "\U0001f512" * 255}] * 120
+    groups = [CLOSED | {"GroupId": f"sg-{n}", "c7n:replaced-ingress": records} for n in range(15)]
+    work(post, mailer, about(*groups))
+    assert service.refused == []
+    assert len(service.incidents) == 15
+    (event,) = service.incidents[0]["events"]
+    assert len(event["payload"]["custom_details"]["changes"]) == 50
+
+
+# -- when PagerDuty fails
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (429, {}, b"too many"),
+        (500, {}, b""),
+        (200, {}, b"this is no 202"),
+        (400, {}, b'{"status": "invalid event"}'),
+        None,
+    ],
+    ids=["429", "500", "200", "400", "hung up"],
+)
+def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service, mailer, answer):
+    """The events of the group that failed are sent again with the next try, in their order; those of others are not."""
+    inbox = post.subscribe()
+    sent = post.send(message_to(TARGET, TOPIC))
+    service.next = ["take", "take", answer]  # the failure's event, CLOSED's first; its second is what fails
+    with mailer() as function:
+        assert post.work(function) == {sent}
+        log = function.logs[0].read_text()
+        assert post.work(function) == set()
+    assert service.events == [
+        ("trigger", key_of(FAILED)),
+        ("trigger", key_of(CLOSED)),
+        ("trigger", key_of(LAST)),
+        ("resolve", key_of(LAST)),
+        ("trigger", key_of(CLOSED)),
+        ("resolve", key_of(CLOSED)),
+    ]
+    assert [(each["key"], each["open"]) for each in service.incidents] == [
+        (key_of(FAILED), True),
+        (key_of(CLOSED), False),
+        (key_of(LAST), False),
+    ]
+    assert f"pagerduty://…{KEY[-4:]} {CLOSED['GroupId']}" in log
+    assert KEY not in log
+    assert len(inbox.read()) == 1
+
+
+def test_a_short_throttle_is_waited_out(post, service, mailer):
+    """Where PagerDuty asks to wait for a second, the event is sent after it, and with the same try."""
+    post.send(about(CLOSED))
+    service.next = [(429, {"Retry-After": "1"}, b"")]
+    with mailer() as function:
+        assert post.work(function) == set()
+    assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))]
+
+
+def test_a_key_that_pagerduty_does_not_know_ends_in_the_dead_letter_queue(post, service, mailer):
+    """An event that is refused with each try makes its message a dead letter."""
+    post.send(about(CLOSED))
+    service.next = [(400, {}, b'{"status": "invalid key"}')] * TRIES
+    with mailer() as function:
+        for _ in range(TRIES + 1):
+            post.work(function)
+    assert service.events == []
+    assert len(post.sqs.receive_message(QueueUrl=post.dead_letters)["Messages"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -176,6 +308,7 @@ def test_addresses_are_told_beside_the_topic(cloud, tmp_path):
             "summary: required, at most 1024 characters",
         ),
         ({"payload": {"summary": "x", "source": "x", "severity": "high"}}, "severity: one of four"),
+        ({"event_action": "close"}, "event_action: trigger, acknowledge or resolve"),
     ],
 )
 def test_pagerduty_here_refuses_what_pagerduty_refuses(change, rule):

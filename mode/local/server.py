@@ -31,7 +31,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 
-from mode.local import config, ec2, logs
+from mode.local import config, ec2, logs, securityhub
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -104,6 +104,7 @@ def serving() -> Iterator[Cloud]:
     ec2.install()
     config.install()
     logs.install()
+    securityhub.install()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)
     moto.get_backend_for_host = cache(moto.get_backend_for_host)  # moto looks through its own folders at every call

@@ -20,15 +20,17 @@ from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubsc
 from c7n_mailer.cli import CONFIG_SCHEMA
 from c7n_mailer.utils import setup_defaults
 
+from mode.mailer.chat import SLACK_HOOK, shown
+
 HERE = Path(__file__).parent
 CONFIG = HERE / "mailer.yml"
 
 # What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
 IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
 PROVIDED = ("six", "urllib3")
+MODULES = ("__init__", "chat", "errors", "lambda_entry")
 # Ways to deliver that the Lambda's entry does not know, and so would leave out.
-NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "slack_token", "slack_webhook", "splunk_hec_url",
-                 "datadog_api_key")  # fmt: skip
+NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,7 +63,14 @@ def read_config(path: Path, region: str | None = None) -> dict:
         raise ValueError(error.message) from error
     for key in NOT_DELIVERED:
         if key in config:
-            raise ValueError(f"{key}: the Lambda delivers to SNS, and e-mail by SES or SMTP; nothing else")
+            raise ValueError(
+                f"{key}: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack and PagerDuty; nothing else"
+            )
+    hook = config.get("slack_webhook")
+    if hook is not None and not SLACK_HOOK.fullmatch(hook):
+        raise ValueError(
+            f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
+        )
     if region:
         config["region"] = region
     setup_defaults(config)
@@ -112,7 +121,7 @@ def build_archive(config: dict) -> PythonPackageArchive:
     for name, source in sorted(installed_files()):
         archive.add_file(source, name)
     archive.add_file(HERE.parent / "__init__.py", "mode/__init__.py")
-    for source in (HERE / "__init__.py", HERE / "lambda_entry.py", *sorted(HERE.glob("templates/*.j2"))):
+    for source in (*(HERE / f"{name}.py" for name in MODULES), *sorted(HERE.glob("templates/*.j2"))):
         archive.add_file(source, f"mode/mailer/{source.relative_to(HERE)}")
     archive.add_contents("mode/mailer/mailer.json", json.dumps(config, indent=1, sort_keys=True))
     return archive.close()

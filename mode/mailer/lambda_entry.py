@@ -3,7 +3,8 @@
 The queue is an event source of the function. A message that could not be delivered everywhere is reported as a batch
 item failure: SQS hands it out again and, after its retries, moves it to the dead-letter queue. Stock c7n-mailer logs a
 warning and deletes the message (cloud-custodian #4582). A message for several targets that failed for one of them is
-delivered to the others again with the next try: nothing is lost, some of it may come twice.
+tried again for that one, as long as the same process gets it; another process delivers to all again. Nothing is lost,
+some of it may come twice.
 
 The classes stand on c7n-mailer's own. They replace the methods that swallow errors, nothing else.
 
@@ -17,6 +18,7 @@ import logging
 import re
 import smtplib
 import socket
+from collections import OrderedDict
 from email.mime.multipart import MIMEMultipart
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +32,9 @@ from c7n_mailer.sns_delivery import SnsDelivery
 from c7n_mailer.sqs_queue_processor import MailerSqsQueueProcessor
 from c7n_mailer.utils import get_jinja_env
 from c7n_mailer.utils_email import is_email
+
+from mode.mailer.chat import PAGERDUTY, PagerDuty, Slack, is_slack, shown
+from mode.mailer.errors import UndeliverableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,11 +51,8 @@ TOPIC = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):(?P<account>\d{12
 # What c7n-mailer itself looks up from a message's resources and event.
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
+MESSAGE_LIMIT = 262_144  # SNS: bytes
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
-
-
-class UndeliverableError(Exception):
-    """A message that cannot be delivered, or not to everybody. The text says why."""
 
 
 def handle(event: dict, _context: object) -> dict:
@@ -87,6 +89,18 @@ def mailer() -> Mailer:
 class Mailer(MailerSqsQueueProcessor):
     """c7n-mailer's processor, which unpacks a message, with deliveries that raise."""
 
+    def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger) -> None:
+        super().__init__(config, session, logger)
+        self.reached = Reached()
+
+    def process_sqs_message(self, encoded_sqs_message: dict) -> None:
+        """Unpack and deliver a message.
+
+        :raises UndeliverableError: somebody was not reached.
+        """
+        self.message_id = encoded_sqs_message["MessageId"]
+        super().process_sqs_message(encoded_sqs_message)
+
     def handle_targets(self, message: dict, *_: object, **__: object) -> None:
         """Deliver a message to each of its targets, whatever happens with the others.
 
@@ -95,29 +109,61 @@ class Mailer(MailerSqsQueueProcessor):
         :raises UndeliverableError: somebody was not reached, or there is nobody to tell of a group.
         :raises jinja2.TemplateError: a template is missing or broken.
         """
-        refuse_template_syntax(message["action"].get("subject", ""))
-        get_jinja_env(self.config["templates_folders"]).get_template(f"{template_of(message)}.j2")
+        message = with_subject(message)
+        for template in templates_of(message):
+            get_jinja_env(self.config["templates_folders"]).get_template(f"{template}.j2")
         topics = Topics(self.config, self.session, self.logger)
         mail = Mail(self.config, self.session, self.logger)
-        deliveries = [*topics.deliveries(message), *mail.deliveries(message)]
-        failures = [f"{target} is neither a topic nor an e-mail address" for target in unknown_targets(message)]
-        told = [*topics.get_sns_addrs_to_resources_map(message).values()]
+        slack = Slack(self.config, self.session, self.logger, mail)
+        pagerduty = PagerDuty(self.config, self.logger)
+        in_template = partial(with_template, message)
+        deliveries = [
+            *topics.deliveries(message),
+            *mail.deliveries(message),
+            *slack.deliveries(in_template("slack_template", slack_template_of(message))),
+            *pagerduty.deliveries(in_template("template", f"{template_of(message)}.pagerduty")),
+        ]
+        failures = [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
+        told = [*topics.get_sns_addrs_to_resources_map(message).values(), *slack.told]
         told += mail.get_emails_to_resources_map(message).values()
-        failures += [f"there is nobody to tell of {group}" for group in left_out(message["resources"], told)]
-        failures += [failure for target, deliver in deliveries if (failure := attempt(target, deliver))]
+        told += [message["resources"] for target in message["action"].get("to", []) if PAGERDUTY.fullmatch(target)]
+        failures += slack.failures + [f"there is nobody to tell of {group}" for group in left_out(message, told)]
+        failures += [failure for target, deliver in deliveries if (failure := self.attempt(target, deliver))]
         if failures:
             raise UndeliverableError("; ".join(failures))
 
+    def attempt(self, target: str, deliver: Callable[[], Any]) -> str | None:
+        """Deliver to one target; give what went wrong, so that the next target gets its try."""
+        if self.reached.has((self.message_id, target)):
+            log.info("%s was reached before", target)
+            return None
+        try:
+            deliver()
+        except Exception as error:
+            log.exception("nothing was delivered to %s", target)
+            return f"{target}: {error}"
+        log.info("delivered to %s", target)
+        self.reached.add((self.message_id, target))
+        return None
 
-def attempt(target: str, deliver: Callable[[], Any]) -> str | None:
-    """Deliver to one target; give what went wrong, so that the next target gets its try."""
-    try:
-        deliver()
-    except Exception as error:
-        log.exception("nothing was delivered to %s", target)
-        return f"{target}: {error}"
-    log.info("delivered to %s", target)
-    return None
+
+class Reached:
+    """Whom this process has reached with which message: the last thousand. SQS may hand out a message twice."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def add(self, reached: tuple[str, str]) -> None:
+        """Remember a message's id and a target."""
+        self._known[reached] = None
+        if len(self._known) > self.MOST:
+            self._known.popitem(last=False)
+
+    def has(self, reached: tuple[str, str]) -> bool:
+        """Say whether a target was reached with a message."""
+        return reached in self._known
 
 
 def refuse_template_syntax(subject: str) -> None:
@@ -132,9 +178,46 @@ def refuse_template_syntax(subject: str) -> None:
         raise UndeliverableError(f"a subject must not hold template syntax: {subject!r}")
 
 
+def with_subject(message: dict) -> dict:
+    """Give a message with `{account_id}` and `{region}` filled in, which c7n leaves in the subject of its own `notify`.
+
+    :raises UndeliverableError: the subject is a template.
+    """
+    subject = message["action"].get("subject", "")
+    for name in ("account_id", "region"):
+        subject = subject.replace(f"{{{name}}}", str(message.get(name, "")))
+    refuse_template_syntax(subject)
+    return message | {"action": message["action"] | {"subject": subject}} if subject else message
+
+
 def template_of(message: dict) -> str:
     """Give the name of the template that a message asks for."""
     return message["action"].get("template", "default")
+
+
+def slack_template_of(message: dict) -> str:
+    """Give the name of the template for Slack: c7n-mailer's own key for it, or the template's twin."""
+    return message["action"].get("slack_template", f"{template_of(message)}.slack")
+
+
+def templates_of(message: dict) -> list[str]:
+    """Give the templates that a message's targets need; c7n-mailer passes over one that is not there."""
+    targets = message["action"].get("to", [])
+    return [
+        template_of(message),
+        *([slack_template_of(message)] if any(map(is_slack, targets)) else []),
+        *([f"{template_of(message)}.pagerduty"] if any(map(PAGERDUTY.fullmatch, targets)) else []),
+    ]
+
+
+def with_template(message: dict, key: str, template: str) -> dict:
+    """Give a message that asks for another template."""
+    return message | {"action": message["action"] | {key: template}}
+
+
+def is_address_of_another(target: str) -> bool:
+    """Say whether a target cannot be meant as an e-mail address, whatever else it is."""
+    return "://" in target or target.startswith("arn:")
 
 
 def unknown_targets(message: dict) -> list[str]:
@@ -142,14 +225,34 @@ def unknown_targets(message: dict) -> list[str]:
     return [
         target
         for target in message["action"].get("to", [])
-        if not (TOPIC.fullmatch(target) or is_email(target) or target in OWNERS)
+        if not (
+            TOPIC.fullmatch(target)
+            or is_slack(target)
+            or PAGERDUTY.fullmatch(target)
+            or (not is_address_of_another(target) and is_email(target))
+            or target in OWNERS
+        )
     ]
 
 
-def left_out(resources: list[dict], told: list[list[dict]]) -> list[str]:
-    """Give the groups that are in no message: their owner is unknown, say. c7n-mailer drops them without a word."""
+def left_out(message: dict, told: list[list[dict]]) -> list[str]:
+    """Give what is in no message: a group whose owner is unknown, say. c7n-mailer drops it without a word."""
+    if not told:
+        return [resource["GroupId"] for resource in message["resources"]] or ["this message"]
     seen = {id(resource) for resources_told in told for resource in resources_told}
-    return [resource["GroupId"] for resource in resources if id(resource) not in seen]
+    return [resource["GroupId"] for resource in message["resources"] if id(resource) not in seen]
+
+
+def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
+    """Cut a text that SNS would refuse for its size, after a whole line, and say so in its last one.
+
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html (Message: 262,144 bytes of UTF-8)
+    """
+    if len(text.encode()) <= most:
+        return text
+    note = "\n\nThe message was too long for SNS, and is cut here. The policy's log has each change."
+    cut = text.encode()[: most - len(note)].decode(errors="ignore")
+    return cut.rpartition("\n")[0] + note
 
 
 class Topics(SnsDelivery):
@@ -174,7 +277,8 @@ class Topics(SnsDelivery):
 
         :raises botocore.exceptions.ClientError: SNS refused.
         """
-        self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=rendered_jinja_body)
+        text = fitting(rendered_jinja_body)
+        self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=text)
 
     def client(self, topic: str) -> Any:
         """Give a client in the topic's own region, under the role that `cross_accounts` names for its account."""
@@ -210,6 +314,10 @@ class Mail(EmailDelivery):
             sqs_message | {"action": sqs_message["action"] | {"template": template}}
         )
         return {addresses: with_alternatives(plain[addresses], html[addresses]) for addresses in plain}
+
+    def get_valid_emails_from_list(self, targets: list[str]) -> list[str]:
+        """Give the addresses among targets; c7n-mailer makes one of `https://me@example.com`, say."""
+        return super().get_valid_emails_from_list([target for target in targets if not is_address_of_another(target)])
 
     def send(self, addresses: tuple[str, ...], mail: Message) -> None:
         """Send a mail.

@@ -1,6 +1,6 @@
-"""Show the sample message as people get it: `python -m mode.mailer.preview [picture.png]`.
+"""Show the sample messages as people get them: `python -m mode.mailer.preview [picture.png]`.
 
-Without an argument it prints the plain text; with one it has Chromium take the README's picture: the mail on a desk in
+Without an argument it prints the plain texts; with one it has Chromium take the README's picture: the mail on a desk in
 light, on a phone in dark. Chromium is Debian's package `chromium`; the environment variable CHROMIUM names another.
 """
 
@@ -31,26 +31,26 @@ PICTURE_SIZE = "1194,1056"
 
 
 def main(arguments: list[str]) -> None:
-    """Print the message, or photograph it.
+    """Print the messages, or photograph the first.
 
     :raises SystemExit: Chromium is missing, or took no picture.
     """
-    message = sample()
     if not arguments:
-        print(render(message, "open-ingress"))  # noqa: T201  printing is what the command is for
+        for message in (sample(), sample("sample-exempt")):
+            print(render(message, message["action"]["template"]))  # noqa: T201  printing is what the command is for
         return
-    photograph(PAGE.format(mail=html.escape(render(message, "open-ingress.html"))), Path(arguments[0]))
+    photograph(PAGE.format(mail=html.escape(render(sample(), "open-ingress.html"))), Path(arguments[0]))
 
 
-def sample() -> dict:
-    """Give the sample message, as a policy's action would send it."""
-    return yaml.safe_load((HERE / "sample.yml").read_text(encoding="utf-8"))
+def sample(name: str = "sample") -> dict:
+    """Give a sample message, as a policy's action would send it."""
+    return yaml.safe_load((HERE / f"{name}.yml").read_text(encoding="utf-8"))
 
 
 def render(message: dict, template: str) -> str:
     """Have c7n-mailer render a message with one of the templates."""
     sent = message | {"action": {"template": template}}
-    return get_rendered_jinja(None, sent, message["resources"], logging.getLogger(), "template", "", [TEMPLATES])
+    return get_rendered_jinja("preview", sent, message["resources"], logging.getLogger(), "template", "", [TEMPLATES])
 
 
 def photograph(page: str, picture: Path) -> None:

@@ -1,0 +1,75 @@
+"""The internet on this machine: a proxy that serves the hosts it knows itself, over TLS, and reaches no other.
+
+Programs that heed `https_proxy` and trust its authority talk to Slack and PagerDuty by their own addresses, unchanged,
+and end here. A host is a function: (path, headers, body as bytes) -> (status, headers, body as bytes), or None to hang
+up without an answer.
+"""
+
+import ssl
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import trustme
+
+
+class Internet(NamedTuple):
+    """Where the proxy listens, and the file with the authority that signed its hosts' certificates."""
+
+    proxy: str
+    authority: Path
+
+
+@contextmanager
+def serving(hosts, folder):
+    """Serve hosts, each by its function, until the block ends."""
+    authority, folder = trustme.CA(), Path(folder)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    contexts = {}
+    for host in hosts:
+        contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(host).configure_cert(contexts[host])
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_CONNECT(self):
+            self.host = self.path.partition(":")[0]
+            if self.host not in hosts:
+                self.send_error(502)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.connection = contexts[self.host].wrap_socket(self.connection, server_side=True)
+            self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
+            self.close_connection = False
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = hosts[self.host](self.path, self.headers, body)
+            if answer is None:
+                self.close_connection = True
+                self.connection.close()
+                return
+            status, headers, content = answer
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield Internet(f"http://127.0.0.1:{server.server_port}", folder / "authority.pem")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,96 @@
+"""The weekly digest of exemptions, from the deployed policy to what people read."""
+
+import json
+
+import pytest
+import yaml
+from embedded import CASES_OF_OPEN_INGRESS, ROOT, day, group_of, load, made_changes, make_queue, messages, run
+
+from mode.local.runtime import deployed
+from mode.mailer import preview
+from mode.mailer.lambda_entry import with_subject
+
+POLICY = ROOT / "policies" / "open-ingress-exempt.yml"
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
+LIST = {"protocol": "tcp", "ports": 443, "source": "::/0"}
+PRIVATE = {"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}
+CASES = {  # a group's name, its rules, the value of its exemption, and whether the digest tells of it
+    "soon": ([SSH], "+3", True),
+    "late": ([LIST, PRIVATE], "+90", True),
+    "not exempt": ([SSH], None, False),
+    "over": ([SSH], "+0", False),
+    "too late": ([SSH], "+92", False),
+    "no date": ([SSH], "9999-99-99", False),
+    "for ever": ([SSH], "forever", False),
+    "closed": ([PRIVATE], "+30", False),
+}
+
+
+@pytest.fixture
+def digest(cloud, tmp_path):
+    """Have the stock command deploy the policy, and give what runs its Lambda and takes the messages."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    make_queue(cloud)
+    done = run(cloud, POLICY, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    def digest():
+        with deployed(cloud, "custodian-open-ingress-exempt") as function:
+            function.invoke({})
+        return messages(cloud)
+
+    return digest
+
+
+def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, digest):
+    """Of each case the digest tells, or not; nothing is changed; text, HTML and Slack's message name days and rules."""
+    load(
+        group_of({"name": name, "ingress": rules, "tags": {"open-ingress-until": until} if until else {}}, number)
+        for number, (name, (rules, until, _)) in enumerate(CASES.items(), 1)
+    )
+    (message,) = digest()
+    assert made_changes(cloud) == []
+    told = {resource["GroupName"] for resource in message["resources"]}
+    assert told == {name for name, (_, _, wanted) in CASES.items() if wanted}
+    subject = with_subject(message)["action"]["subject"]
+    assert subject == "Open ingress: groups open by exemption (123456789012 us-east-1)"
+    text = preview.render(message, message["action"]["template"])
+    assert f'OPEN UNTIL {day("+3")}, 3 more days: sg-{1:017x} "soon"' in text
+    assert '* TCP 22 (SSH) from 0.0.0.0/0, "from anywhere"' in text
+    assert "* TCP 443 (HTTPS) from ::/0" in text
+    assert "10.0.0.0/8" not in text
+    for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
+        assert "90 more days" in preview.render(message, template)
+
+
+def test_no_message_where_nothing_is_exempt(digest):
+    """An account without exemptions gets no mail."""
+    load([group_of({"name": "open", "ingress": [SSH]}, 1)])
+    assert digest() == []
+
+
+def test_what_is_open_is_what_the_other_policies_close(digest):
+    """Every case that open-ingress closes is in the digest once it is exempt; no other is."""
+    chosen = [(case, group) for case, group in CASES_OF_OPEN_INGRESS if not case.get("public-ports")]
+    until = {"Key": "open-ingress-until", "Value": day("+30")}
+    exempt = [
+        {**group, "Tags": [t for t in group["Tags"] if t["Key"] != until["Key"]] + [until]} for _, group in chosen
+    ]
+    load(exempt)
+    told = {resource["GroupId"] for message in digest() for resource in message["resources"]}
+    tagged = {group["GroupId"] for case, group in chosen if "open-ingress-until" in case.get("tags", {})}
+    closed = {group["GroupId"] for case, group in chosen if case["verdict"] == "NON_COMPLIANT"}
+    assert closed <= told
+    assert told - closed <= tagged
+
+
+def test_exempt_is_what_the_other_policies_leave_alone():
+    """The digest's filters are those of open-ingress, with the exemption in the place of its opposite."""
+    (digest,), (closing,) = (
+        yaml.safe_load((ROOT / "policies" / f"{name}.yml").read_text())["policies"]
+        for name in ("open-ingress-exempt", "open-ingress")
+    )
+    *wrong, exempt = closing["filters"]
+    assert digest["filters"] == [*wrong, *exempt["not"]]
