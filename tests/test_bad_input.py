@@ -1,6 +1,7 @@
 import copy
 import gzip
 import json
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 import pytest
+import trustme
 from c7n.exceptions import PolicyExecutionError
 from embedded import (
     CASES_OF_OPEN_INGRESS,
@@ -156,16 +158,29 @@ def test_a_call_that_cannot_be_understood(embedded_aws, function):
 
 
 @pytest.fixture(scope="module")
-def server():
-    """Serve the cases' lists over HTTP, and give the address."""
+def authority(tmp_path_factory):
+    """Give an authority, which programs of this process trust."""
+    made = trustme.CA()
+    path = tmp_path_factory.mktemp("authority") / "authority.pem"
+    made.cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(authority):
+    """Serve the cases' lists over HTTPS, and give the address."""
     answers = {f"/{case['file']}": case for case in CASES["lists"] if "file" in case}
-    with serving(lambda request: answer(request, answers[request.path])) as address:
+    with serving(authority, lambda request: answer(request, answers[request.path])) as address:
         yield address
 
 
 @contextmanager
-def serving(respond):
-    """Serve HTTP on a free loopback port until the block ends."""
+def serving(authority, respond):
+    """Serve HTTPS on a free loopback port until the block ends."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
 
     class Request(BaseHTTPRequestHandler):
         do_GET = respond  # noqa: N815 - http.server's name
@@ -174,8 +189,9 @@ def serving(respond):
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Request) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"https://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
@@ -224,11 +240,11 @@ def test_a_list_that_is_too_long(cloud, tmp_path):
 
 
 @pytest.mark.usefixtures("lists")
-def test_a_server_that_never_answers(cloud, tmp_path, monkeypatch):
+def test_a_server_that_never_answers(cloud, tmp_path, monkeypatch, authority):
     """A server that keeps the list to itself is given up on."""
     monkeypatch.setattr("c7n_ingress.replace.FETCH_TIMEOUT", 0.1)
     over = Event()
-    with serving(lambda _request: over.wait()) as address:
+    with serving(authority, lambda _request: over.wait()) as address:
         with pytest.raises(PolicyExecutionError, match=r"changed nothing: .* timed out"):
             act(cloud, tmp_path, **{"authorized-from": {"url": f"{address}/networks.txt"}})
         over.set()

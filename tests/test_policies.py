@@ -21,6 +21,7 @@ AUTHORIZED = cases("open-ingress")["authorized"]
 PORTS = {"closed": (), "a public website": (80, 443)}
 
 AT_ONCE = ["open-ingress", "open-ingress-cloudtrail", "open-ingress-daily", "open-ingress-sweep"]
+ALL_GROUPS = ["open-ingress-daily", "open-ingress-sweep"]
 AFTER_NOTICE = ["open-ingress-notice", "open-ingress-noticed"]
 
 policies = pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
@@ -48,6 +49,12 @@ def test_a_policy_says_what_it_is_for(path):
 
 
 @policies
+def test_no_policy_depends_on_what_was_listed_before(path):
+    """Every policy reads the groups from EC2, past c7n's cache."""
+    assert policy_in(path)["source"] == "live"
+
+
+@policies
 def test_a_policy_is_valid_as_shipped(path, cloud):
     """`custodian validate` takes the shipped file, and warns that its networks, if it has any, are examples."""
     result = custodian(cloud, "validate", path)
@@ -64,9 +71,15 @@ def shipped(name, *keys):
 
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_the_policies_differ_in_mode_alone(name):
-    """What is wrong and what is done about it is the same in all of the policies that close at once."""
-    keys = ("resource", "filters", "actions", "metadata")
+    """What is wrong and what is done about it is the same in all of the policies that close at once.
+
+    Those that look at all groups close no more at a time than somebody can look at.
+    """
+    keys = ("resource", "source", "filters", "metadata")
     assert shipped(name, *keys) == shipped("open-ingress", *keys)
+    (action,) = shipped(name, "actions")["actions"]
+    assert action.pop("at-most", None) == (50 if name in ALL_GROUPS else None)
+    assert [action] == shipped("open-ingress", "actions")["actions"]
 
 
 def test_notice_is_given_of_the_same():
@@ -80,8 +93,9 @@ def test_notice_is_given_of_the_same():
 def test_what_is_done_after_notice():
     """Groups are closed as they are without notice, and told of before as they are by a preview."""
     (close,) = shipped("open-ingress", "actions")["actions"]
+    (close_all,) = shipped("open-ingress-daily", "actions")["actions"]
     notice, noticed = (shipped(name, "actions")["actions"] for name in AFTER_NOTICE)
-    assert noticed[0] == close
+    assert noticed[0] == close_all
     subject = notice[0]["notify"].pop("subject")
     assert notice[0] == {**close, "preview": True}
     assert "closed" in subject
