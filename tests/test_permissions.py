@@ -582,23 +582,18 @@ def matches(pattern, arn):
 
 
 ASKS = [
-    *(("PolicyRole", policy) for path in POLICIES for policy in yaml.safe_load(path.read_text())["policies"]),
+    *(
+        ("UndoPolicy" if path.stem == "restore-ingress" else "PolicyRole", policy)
+        for path in POLICIES
+        for policy in yaml.safe_load(path.read_text())["policies"]
+    ),
     *(("WatchRole", policy) for policy in WATCH),
 ]
 NOT_ON_THESE_WAYS = {"lambda:ListTags", "sns:GetSubscriptionAttributes"}
 """What Custodian declares for a resource and the watch never calls, as the enforced part shows."""
-UNDO = pytest.mark.xfail(reason="it still reads what it undoes from tags, and removes them")
 
 
-@pytest.mark.parametrize(
-    ("who", "policy"),
-    [
-        pytest.param("UndoPolicy", policy, id=policy["name"], marks=UNDO)
-        if policy["name"] == "restore-ingress"
-        else pytest.param(who, policy, id=policy["name"])
-        for who, policy in ASKS
-    ],
-)
+@pytest.mark.parametrize(("who", "policy"), [pytest.param(who, each, id=each["name"]) for who, each in ASKS])
 def test_what_the_policies_ask_for(documents, who, policy):
     """What a policy's filters and actions say that they need is what its role, or who runs it, may do."""
     options = Config.empty(region="us-east-1", account_id=ACCOUNT, regions=["us-east-1"])
