@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from c7n.utils import jmespath_search
+import jmespath
 
 OWNER_KEYS = ("type", "arn", "principalId", "userName")
 """What c7n-mailer looks at to find the person for ``event-owner`` (``get_aws_username_from_event``)."""
@@ -46,7 +46,7 @@ def opened_by(call: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> 
     :param records: what was replaced in its group. If the call made or changed none of these rules, somebody else has
         opened the group, and the sentence does not say that this caller did.
     """
-    theirs = set(jmespath_search(RULE_IDS, call) or ())
+    theirs = set(jmespath.search(RULE_IDS, call) or ())
     verb = "Opened" if any(record["rule"] in theirs for record in records if record["was"]) else "Changed"
     day, _, time = call["eventTime"].partition("T")
     return f"{verb} by {_who(call['userIdentity'])} on {day} at {time[:5]} UTC{_where(call)}{_how(call)}."
