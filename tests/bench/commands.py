@@ -13,6 +13,11 @@ import yaml
 from mode.local.server import Cloud
 from tests.embedded import CUSTODIAN, ROOT, edited
 
+STOCK = [
+    {"type": "ingress", "Cidr": {"op": "regex", "value": ".*/[0-7]$"}},
+    {"type": "ingress", "CidrV6": {"op": "regex", "value": r".*/(\d|1[0-5])$"}},
+]
+"""What c7n's own filters can say of what is open."""
 AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
 
 
@@ -51,21 +56,21 @@ def custodian_run(cloud: Cloud, policy: Path, **environment: str) -> Finished:
 
 
 def sweep_policy(folder: Path) -> Path:
-    """Edit a copy of open-ingress-sweep as its user does, who has looked and raises `max-resources`."""
+    """Edit a copy of open-ingress-sweep as its user does, who has looked and raises `at-most`."""
     path = edited("open-ingress-sweep", folder, AUTHORIZED)
-    path.write_text(path.read_text().replace("max-resources: 50", "max-resources: 100000"))
+    path.write_text(path.read_text().replace("at-most: 50", "at-most: 100000"))
     return path
 
 
 def stock_policy(path: Path) -> Path:
-    """Write the same policy as c7n alone can run it: the same filters but the pack's own, and a stock action."""
+    """Write the same policy as c7n alone can run it: c7n's filters in the place of the pack's own, and its action."""
     data = yaml.safe_load(path.read_text())
     (policy,) = data["policies"]
     policy["name"] = "stock"
     for key in ("packages", "handler"):
         policy.get("mode", {}).pop(key, None)
-    either = policy["filters"][0]["or"]
-    either[:] = [each for each in either if each["type"] == "ingress"]
+    policy.pop("source")
+    policy["filters"][0] = {"or": STOCK}
     policy["actions"] = [{"type": "remove-permissions", "ingress": "matched"}]
     stock = path.with_name("stock.yml")
     stock.write_text(yaml.safe_dump({"policies": [policy]}))
