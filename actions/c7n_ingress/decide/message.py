@@ -17,6 +17,7 @@ EXEMPT = "c7n:exempt-ingress"
 OPENED = "c7n:opened-ingress"
 WAITING = "c7n:waiting-ingress"
 UNDO = "c7n:undo-ingress"
+REOPENED = "c7n:reopened-ingress"
 CUT = "c7n:cut-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
@@ -70,6 +71,8 @@ class Outcome:
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
     until: str | None = None
     """The day until which the group was exempted."""
+    reopened: str | None = None
+    """How often it was opened before."""
 
     @property
     def worth_telling(self) -> bool:
@@ -80,7 +83,13 @@ class Outcome:
         """Give the group as a message's resource; `more` is told of it besides, by annotation."""
         resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
         resource[deed.annotation] = self.records
-        more |= {FAILED: self.failures, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until}
+        more |= {
+            FAILED: self.failures,
+            SKIPPED: self.skipped,
+            LEFT: self.left,
+            EXEMPT: self.until,
+            REOPENED: self.reopened,
+        }
         return resource | {key: value for key, value in more.items() if value}
 
 
