@@ -232,6 +232,24 @@ def messages(cloud):
     return found
 
 
+def undo_lines(cloud, name):
+    """Give the lines that undo what was done to a group of this name, as its message has them."""
+    resources = [resource for message in messages(cloud) for resource in message["resources"]]
+    return [line for each in resources if each["GroupName"] == name for line in each["c7n:undo-ingress"]]
+
+
+def as_the_message_has_it(lines, command):
+    """Give the message's line that is the README's command but for its values."""
+
+    def written(line):
+        return json.loads(line.partition("'")[2].partition("' > ")[0])
+
+    (line,) = (line for line in lines if written(line)["preview"] == written(command)["preview"])
+    assert written(line).keys() == written(command).keys()
+    assert line.partition("' > ")[2] == command.partition("' > ")[2]
+    return line
+
+
 def made_changes(cloud):
     """Give the names of the calls that changed rules, in order."""
     return [call.action for call in cloud.calls if call.action in MUTATING]

@@ -293,13 +293,17 @@ def test_plain_text_as_people_read_it():
         "* TCP 22 (SSH): ::/0 became 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
         "* TCP 8000-8010: 0.0.0.0/0 became 198.18.7.0/24 (sgr-07d9e3f1a5b4c2860)",
         f"Behind it: reachable from the internet, {', '.join(map(quoted, CHECKOUT['c7n:behind-ingress']['behind']))}",
-        f"CloudTrail says (session and tool are named as the caller chose): {quoted(CHECKOUT['c7n:opened-ingress'])}",
+        (
+            'CloudTrail says (session and tool are named as the caller chose): "Opened by the role Admin, in a session '
+            "called 'jane[.]doe@example[.]com' on 2026-09-21 at 14:12 UTC from 198.51.100.7, by a client that calls "
+            "itself 'APN/1.0 HashiCorp/1.0 Terraform/1.9.5'.\""
+        ),
         f"Made by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}: {CHECKOUT['c7n:managed-ingress']['mend']}.",
         'Owner: team = "checkout", "jane.doe@example.com"',
         "VPC: vpc-04be19d7c3a2f6810",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
         "To undo:",
-        "    custodian run --region eu-central-1 -s out restore-sg-0c1f7a9e24b8d6035.yml",
+        *(f"    {line}" for line in CHECKOUT["c7n:undo-ingress"]),
         "",
         "----------------------------------------",
         "IF THIS WAS WRONG",

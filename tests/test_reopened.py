@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress.aws.reopened import check_mode
-from c7n_ingress.decide.message import REOPENED, SKIPPED
-from c7n_ingress.decide.reopened import State, openings, sentence, was_open
+from c7n_ingress.decide.message import SKIPPED
+from c7n_ingress.decide.reopened import REOPENED, State, openings, sentence, was_open
 from c7n_ingress.decide.rules import Match, Traffic, network
 from mode.local.config import configuration_item, event, record
 from mode.local.runtime import deployed

@@ -217,8 +217,8 @@ def socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def no_room(result: NoRoom, group_id: str) -> str:
-    """Say which network is missing now, and the two steps that add it once there is room.
+def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
+    """Say which network is missing now, and give the line that adds it once there is room.
 
     Once closed the group no longer matches, so that no later run adds the network.
     """
@@ -226,6 +226,5 @@ def no_room(result: NoRoom, group_id: str) -> str:
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
     return (
         f"{network} found no room on {text_of(rule.match)}: the group has as many rules as EC2 allows. Have the quota "
-        "'Inbound or outbound rules per security group' (L-0EA8095F) raised, or remove rules; then: aws ec2 "
-        f"authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"
-    )
+        "for inbound rules of a group (L-0EA8095F) raised, or remove rules, then run its line"
+    ), f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"

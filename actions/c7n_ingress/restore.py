@@ -160,9 +160,9 @@ def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
-def no_room(result: NoRoom, _group_id: str) -> str:
+def no_room(result: NoRoom, _group_id: str) -> tuple[str, None]:
     """Say which rule does not come back, and what to do about it."""
     return (
         f"{text_of(result.replacement.rule.match)} found no room: the group has as many rules as EC2 allows; "
         "remove some, and restore it again"
-    )
+    ), None

@@ -50,8 +50,8 @@ class Job:
     action: Any
     deed: Deed
     plan: Callable[[Reading], Plan]
-    no_room: Callable[[NoRoom, str], str]
-    """Says which source is missing in a group now, and what to do about it."""
+    no_room: Callable[[NoRoom, str], tuple[str, str | None]]
+    """Says which source is missing in a group now and what to do about it, and gives the command that does it."""
     before: Callable[[Outcome], None] | None = None
     """What has to be done to a group before anything else is."""
     at_most: int | None = None
@@ -181,8 +181,8 @@ class _Settling:
         self.outcome = outcome
         self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
         self.made: list[Change] = []
-        self.crowded: list[str] = []
-        """What found no room at the last look."""
+        self.crowded: list[tuple[str, str | None]] = []
+        """What found no room at the last look, and what to do about it."""
         self.doubtful: list[Change] = []
         """What EC2 may have done though its answer was lost."""
 
@@ -255,7 +255,8 @@ class _Settling:
     def report(self, plan: Plan, why: str | None = None) -> None:
         """Note what was left alone, and what could not be done."""
         self.outcome.left = plan.left
-        self.outcome.failures += [*plan.refused, *self.crowded]
+        self.outcome.failures += [*plan.refused, *(text for text, _ in self.crowded)]
+        self.outcome.todo += [command for _, command in self.crowded if command]
         if why and not self.crowded and (plan.changes or plan.missing):
             self.outcome.failures.append(why)
 

@@ -17,12 +17,15 @@ EXEMPT = "c7n:exempt-ingress"
 OPENED = "c7n:opened-ingress"
 WAITING = "c7n:waiting-ingress"
 UNDO = "c7n:undo-ingress"
-REOPENED = "c7n:reopened-ingress"
+TODO = "c7n:todo-ingress"
 CUT = "c7n:cut-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
 TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
 """What a message says of a group besides; whole resources would not fit by the hundred."""
+
+LISTS = ((FAILED, "failures"), (LEFT, "rules left alone"), (TODO, "commands"))
+"""What can be long in a message besides the records."""
 
 MESSAGE_SIZE = 180_000
 """How many characters of JSON a message holds.
@@ -66,6 +69,8 @@ class Outcome:
     group: Mapping[str, Any]
     records: list[Record] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    todo: list[str] = field(default_factory=list)
+    """The commands that do what failed, once what they need is there."""
     skipped: str | None = None
     left: Sequence[str] = ()
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
@@ -83,13 +88,7 @@ class Outcome:
         """Give the group as a message's resource; `more` is told of it besides, by annotation."""
         resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
         resource[deed.annotation] = self.records
-        more |= {
-            FAILED: self.failures,
-            SKIPPED: self.skipped,
-            LEFT: self.left,
-            EXEMPT: self.until,
-            REOPENED: self.reopened,
-        }
+        more |= {FAILED: self.failures, TODO: self.todo, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until}
         return resource | {key: value for key, value in more.items() if value}
 
 
@@ -151,7 +150,7 @@ def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
     cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]
     fitting = {**resource, "Tags": kept} if cut else dict(resource)
     room = MESSAGE_SIZE - TAGS_SIZE - _size({key: value for key, value in fitting.items() if not _is_list(value)})
-    for key, noun in ((FAILED, "failures"), (deed.annotation, "changes"), (LEFT, "rules left alone")):
+    for key, noun in ((deed.annotation, "changes"), *LISTS):
         whole = list(fitting.get(key, ()))
         part = list(_as_fit(whole, room))
         room -= _size(part)

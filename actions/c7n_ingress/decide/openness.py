@@ -2,7 +2,8 @@
 
 A source is open that is wider than /8, or for IPv6 wider than /16 outside of the private fc00::/7. Sources of the same
 traffic are open together that hold more public addresses than one such network: sixty /8 are as open as one /0, and so
-are rules for sixty port ranges that have one port in common.
+are rules for sixty port ranges that have one port in common. There, sources no wider than /16 (/32) do not count: a
+thousand of them, as many as a group can hold, are no internet, and what is put in the place of open ones is like them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 WIDEST_PREFIX = {4: 8, 6: 16}
 """The shortest prefix, by IP version, that does not count as open to the internet."""
+
+NARROW = {4: 1 << 16, 6: 1 << 96}
+"""How many public addresses a source may hold, by IP version, and not count where others are open together."""
 
 PRIVATE: tuple[Network, ...] = (
     IPv4Network("10.0.0.0/8"),
@@ -55,7 +59,7 @@ def open_sources(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[
     """
     found = {key for key, networks in sources.items() if are_open(networks)}
     for version in (4, 6):
-        rest = {key for key, networks in sources.items() if key not in found and _version(networks) == version}
+        rest = {key for key in sources.keys() - found if _is_wide(sources[key], version)}
         if _is_narrow([network for key in rest for network in sources[key]], version):
             continue
         for point in {traffic[key] for key in rest}:
@@ -104,8 +108,9 @@ def _most(version: int) -> int:
     return 1 << ({4: 32, 6: 128}[version] - WIDEST_PREFIX[version])
 
 
-def _version(networks: Sequence[Network]) -> int | None:
-    return networks[0].version if networks else None
+def _is_wide(networks: Sequence[Network], version: int) -> bool:
+    """Tell whether a source of that family is wide enough to be part of what is open together."""
+    return bool(networks) and networks[0].version == version and sum(map(_public, networks)) > NARROW[version]
 
 
 def _merged(networks: Iterable[Network]) -> list[Network]:

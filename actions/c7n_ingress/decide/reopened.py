@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.openness import lets_in, open_sources
 from c7n_ingress.decide.rules import Match, matches_from
 
+REOPENED = "c7n:reopened-ingress"
+"""The annotation under which templates find the sentence."""
+
 LONGEST = 144
 """How many hours back is looked at most: within six days a weekday says which day is meant.
 
