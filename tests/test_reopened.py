@@ -17,6 +17,7 @@ from embedded import (
     rules_of,
     source_of,
 )
+from faults import CASES, failing, rules
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -209,6 +210,18 @@ def test_no_recorder(cloud, function):
     cloud.session().client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
     resource, _ = opened(cloud, function, 0)
     assert "NoAvailableConfigurationRecorderException" in resource[REOPENED]
+    assert sources(cloud) == ["198.18.7.0/24"]
+
+
+@pytest.mark.usefixtures("function")
+def test_a_throttled_history(cloud):
+    """So is a group whose history Config has no time for: it is asked twice, and nothing fails."""
+    (throttled,) = (fault for fault in CASES["faults"] if fault["name"] == "throttled")
+    with failing(cloud) as aws, deployed(aws, NAME) as behind:
+        aws.proxy.breaks(*rules({"service": "config", "operation": "GetResourceConfigHistory"}, [throttled]))
+        resource, _ = opened(cloud, behind, 0)
+        assert len(aws.proxy.fired) == 2
+    assert "could not be looked up in AWS Config (Throttl" in resource[REOPENED]
     assert sources(cloud) == ["198.18.7.0/24"]
 
 
