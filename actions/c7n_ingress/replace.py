@@ -14,7 +14,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws import tell
+from c7n_ingress.aws import reopened, tell
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import Job, run
@@ -58,6 +58,12 @@ class ReplaceIngress(EventAction):
     groups may be changed in one run; the worst are, the others are told of, and the run fails. ``preview: true`` tells
     what would change, and changes nothing.
 
+    ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
+    from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
+    closed group, after all are closed; if it fails, that is told. With ``then: tell`` besides, it is looked up before,
+    and such a group is told of each time and left open, until it was opened less often. It takes a deployed policy
+    (config-rule, periodic or cloudtrail), and AWS Config recording security groups.
+
     :example:
 
     .. code-block:: yaml
@@ -85,6 +91,7 @@ class ReplaceIngress(EventAction):
             "authorized-from": ValuesFrom.schema,
             "at-most": {"type": "integer", "minimum": 1},
             "preview": {"type": "boolean"},
+            "reopened": reopened.SCHEMA,
             "notify": tell.SCHEMA,
         },
     )
@@ -98,7 +105,8 @@ class ReplaceIngress(EventAction):
 
     def get_permissions(self) -> tuple[str, ...]:
         """Give what the action needs, its notification included."""
-        return self.permissions + (tell.notifier(self).get_permissions() if "notify" in self.data else ())
+        told = tell.notifier(self).get_permissions() if "notify" in self.data else ()
+        return (*self.permissions, *told, *(reopened.PERMISSIONS if "reopened" in self.data else ()))
 
     # -- before anything runs
 
@@ -110,6 +118,8 @@ class ReplaceIngress(EventAction):
         try:
             self.check_authorized()
             check_filters(self.manager.data.get("filters", []), FINDERS)
+            if "reopened" in self.data:
+                reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 tell.notifier(self).validate()

@@ -11,12 +11,15 @@ Sources of the shapes:
 - items of security groups, version 1.3, that AWS Config recorded: github.com/cloud-custodian/cloud-custodian,
   `tests/test_utils.py`, test_camel_nested; github.com/awslabs/workload-discovery-on-aws; and, with the envelope,
   github.com/gruntwork-io/module-security, `modules/aws-config/core-concepts.md`
+- items as a history has them: https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigurationItem.html, and
+  the example of https://docs.aws.amazon.com/cli/latest/reference/configservice/get-resource-config-history.html
 - the item of a deleted resource, with its nulls: events that are quoted in articles about custom rules
 """
 
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
@@ -26,15 +29,21 @@ from typing import Any, NamedTuple
 
 from moto.config import urls
 from moto.config.exceptions import (
+    InvalidLimitException,
+    InvalidNextTokenException,
     InvalidParameterValueException,
     InvalidResultTokenException,
+    NoAvailableConfigurationRecorderException,
     NoSuchConfigRuleException,
+    ResourceNotDiscoveredException,
     ValidationException,
 )
 from moto.config.models import ConfigBackend, config_backends
 from moto.config.responses import ConfigResponse
 
 MOST_BYTES = 256 * 1024
+PAGE, MOST_ITEMS = 10, 100
+"""How many items of a history a page has if nobody says it, and how many at most."""
 
 
 class Evaluation(NamedTuple):
@@ -95,6 +104,12 @@ def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
     return item
 
 
+def record(item: dict[str, Any]) -> dict[str, Any]:
+    """Have AWS Config keep an item in its history, and give it."""
+    config_backends[item["awsAccountId"]][item["awsRegion"]].history.append(item)
+    return item
+
+
 def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
     """Give the event with which AWS Config invokes a rule's Lambda, about an item.
 
@@ -137,7 +152,12 @@ def evaluations() -> list[Evaluation]:
 
 
 class Response(ConfigResponse):
-    """Adds the call that reads evaluations."""
+    """Adds the call that reads evaluations, and the history where moto's has only what is there now."""
+
+    def get_resource_config_history(self) -> str:
+        """Tell of a resource's items, page by page."""
+        names = ("resourceType", "resourceId", "earlierTime", "laterTime", "chronologicalOrder", "limit", "nextToken")
+        return json.dumps(self.config_backend.history_of(*map(self._get_param, names)))
 
     def get_compliance_details_by_config_rule(self) -> str:
         """Tell what a rule says of each resource, in one page: moto's Config has no more."""
@@ -155,6 +175,7 @@ class Backend(ConfigBackend):
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.evaluations: list[Evaluation] = []
+        self.history: list[dict[str, Any]] = []
 
     def describe_config_rules(self, config_rule_names: list[str] | None, next_token: str | None) -> dict[str, Any]:
         """Tell of rules. A name that is not there is an error, also while there is no rule at all."""
@@ -192,6 +213,43 @@ class Backend(ConfigBackend):
             )
         return {"FailedEvaluations": []}
 
+    def history_of(  # noqa: PLR0913, PLR0917 - the call's
+        self,
+        kind: str,
+        resource: str,
+        earliest: float | None,
+        latest: float | None,
+        order: str | None,
+        limit: int | None,
+        token: str | None,
+    ) -> dict[str, Any]:
+        """Give a page of a resource's items, the newest first unless the order is Forward.
+
+        Limits and errors are those of
+        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. Not as in AWS, a call
+        spans all of the history and not seven days of it.
+        """
+        if limit is not None and limit > MOST_ITEMS:
+            raise InvalidLimitException(limit)
+        if not self.recorders:
+            raise NoAvailableConfigurationRecorderException
+        items = [item for item in self.history if (item["resourceType"], item["resourceId"]) == (kind, resource)]
+        if not items:
+            raise ResourceNotDiscoveredException(kind, resource)
+        found = sorted(map(_as_in_history, items), key=lambda item: item["configurationItemCaptureTime"])
+        found = [
+            item for item in found if (earliest or 0) <= item["configurationItemCaptureTime"] <= (latest or math.inf)
+        ]
+        if order != "Forward":
+            found.reverse()
+        try:
+            start = int(urlsafe_b64decode(token or b"MA=="))
+        except ValueError:
+            raise InvalidNextTokenException from None
+        end = start + (limit or PAGE)
+        more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
+        return {"configurationItems": found[start:end], **more}
+
     def compliance_details(self, rule: str, verdicts: list[str] | None) -> list[dict[str, Any]]:
         """Give the last word of a rule on each resource: that on the item which was captured last."""
         self._rule(rule)
@@ -218,6 +276,28 @@ class Backend(ConfigBackend):
     def _rule(self, name: str) -> None:
         if name not in self.config_rules:
             raise NoSuchConfigRuleException(name)
+
+
+def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an item as GetResourceConfigHistory does: other names, times as numbers, and the configuration as text."""
+    renamed = {
+        "version": item["configurationItemVersion"],
+        "accountId": item["awsAccountId"],
+        "arn": item["ARN"],
+        "configurationItemMD5Hash": item["configurationStateMd5Hash"],
+        "configurationStateId": str(item["configurationStateId"]),
+        "configurationItemCaptureTime": datetime.fromisoformat(
+            item["configurationItemCaptureTime"].replace("Z", "+00:00")
+        ).timestamp(),
+        "configuration": json.dumps(item["configuration"]),
+        "relationships": [
+            {"relationshipName" if key == "name" else key: value for key, value in each.items() if value is not None}
+            for each in item["relationships"]
+        ],
+    }
+    same = ("configurationItemStatus", "resourceType", "resourceId", "resourceName", "awsRegion", "availabilityZone")
+    same += ("tags", "relatedEvents", "supplementaryConfiguration")
+    return {**renamed, **{key: item[key] for key in same if item[key] is not None}}
 
 
 def _token(rule: str) -> str:

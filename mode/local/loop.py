@@ -355,7 +355,7 @@ class Loop:
     def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
         """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
         try:
-            function.invoke(config.event(item, FUNCTION))
+            function.invoke(config.event(config.record(item), FUNCTION))
         except (FunctionError, ValueError) as error:
             return str(error).removeprefix(f"{item['resourceId']}: ")
         return None

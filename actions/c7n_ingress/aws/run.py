@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
@@ -25,6 +26,7 @@ from c7n_ingress.aws.apply import (
     error_code,
 )
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread
+from c7n_ingress.aws.reopened import Histories
 from c7n_ingress.aws.tell import tell, tell_config
 from c7n_ingress.decide.message import Deed, Outcome
 from c7n_ingress.decide.plan import Plan, carried_out
@@ -60,6 +62,11 @@ class Job:
         """Whether to tell what would change and to change nothing."""
         return bool(self.action.data.get("preview"))
 
+    @cached_property
+    def histories(self) -> Histories:
+        """What AWS Config knows of the groups."""
+        return Histories(self.action)
+
 
 def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
     """Change the rules of each group that still matches, and tell what changed and what failed.
@@ -86,6 +93,8 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     except BaseException:  # somebody stops the run: what it has done by then is told all the same
         tell(job.action, outcomes, job.deed, event, waiting)
         raise
+    for outcome in outcomes:  # after all are closed
+        job.histories.note(outcome)
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
@@ -122,6 +131,8 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
         elif job.preview:
             _foresee(job, reading, outcome)
+        elif reading.selected and job.histories.hands_off(outcome, reading.matches):
+            outcome.skipped = "is left open: the policy says 'then: tell' of a group that is opened again and again"
         else:
             _Settling(job, groups, writer, outcome).settle(reading)
     except ClientError as error:

@@ -11,8 +11,10 @@ from c7n.actions.notify import Notify
 from c7n.utils import local_session
 
 from c7n_ingress.aws.journal import undo_commands
+from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.message import OPENED, REPLACED, UNDO, WAITING, Deed, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
+from c7n_ingress.decide.reopened import REOPENED
 
 log = logging.getLogger("custodian.actions")
 
@@ -49,6 +51,8 @@ def tell(
             deed,
             **{
                 OPENED: _opened_by(call, outcome),
+                MANAGED: managed_by(outcome.group),
+                REOPENED: outcome.reopened,
                 WAITING: waiting,
                 UNDO: _undo(action, outcome) if deed is REPLACED and not preview else None,
             },

@@ -76,6 +76,8 @@ class Outcome:
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
     until: str | None = None
     """The day until which the group was exempted."""
+    reopened: str | None = None
+    """How often it was opened before."""
 
     @property
     def worth_telling(self) -> bool:

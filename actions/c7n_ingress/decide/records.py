@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide.rules import Rule, Source, Traffic, network, ports_text, traffic, traffic_arguments
+from c7n_ingress.decide.rules import Rule, Source, Traffic, ports_text, source_from, traffic, traffic_arguments
 
 VERSION = 1
 """What `v` says of a record that is as described here."""
@@ -141,6 +141,4 @@ def _entry(record: Mapping[str, Any]) -> Entry:
 
 
 def _source(text: str | None) -> Source | None:
-    if text is None or text.startswith("pl-"):
-        return text
-    return network(text)
+    return None if text is None else source_from(text)

@@ -100,6 +100,11 @@ def network(cidr: str) -> Network:
     return ip_network(cidr, strict=False)
 
 
+def source_from(text: str) -> Source:
+    """Read a source as a record has it: a network, or the id of a prefix list."""
+    return text if text.startswith("pl-") else network(text)
+
+
 def traffic(shape: Mapping[str, Any]) -> Traffic:
     """Read protocol and ports of either shape.
 

@@ -1,0 +1,120 @@
+"""Look up in AWS Config how often a group was opened before, where a policy asks for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from datetime import datetime, timezone
+from typing import Any
+
+from botocore.config import Config
+from c7n.exceptions import ClientError
+from c7n.utils import local_session
+
+from c7n_ingress.aws.apply import error_code
+from c7n_ingress.decide.events import GONE
+from c7n_ingress.decide.message import Outcome
+from c7n_ingress.decide.reopened import LONGEST, State, openings, sentence, was_open
+from c7n_ingress.decide.rules import Match, source_from, traffic
+
+log = logging.getLogger("custodian.actions")
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["times", "hours"],
+    "properties": {
+        "times": {"type": "integer", "minimum": 2},
+        "hours": {"type": "integer", "minimum": 1, "maximum": LONGEST},
+        "then": {"enum": ["tell"]},
+    },
+}
+
+DEPLOYED = frozenset({"config-rule", "periodic", "cloudtrail"})
+"""The modes in which a policy runs again and again by itself, so that it can be in somebody's way again and again."""
+
+PERMISSIONS = ("config:GetResourceConfigHistory",)
+
+MOST_ITEMS = 100
+"""The most items that AWS Config gives in one answer, which is all that is asked for."""
+
+BRIEFLY = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+"""How a client is made whose answer is worth having, and not worth waiting for: two tries of eight seconds at most."""
+
+
+def check_mode(mode: str | None) -> None:
+    """Refuse a policy that would never look up anything.
+
+    :raises ValueError: says what to do about it.
+    """
+    if mode not in DEPLOYED:
+        raise ValueError(
+            f"reopened: only a policy of mode {', '.join(sorted(DEPLOYED))} looks up what was opened before, and this "
+            f"one has {f'mode {mode}' if mode else 'no mode'}: leave it out here"
+        )
+
+
+class Histories:
+    """What AWS Config knows of groups, as far as an action's ``reopened`` asks for it.
+
+    :param action: its key ``reopened`` says from how many openings on, in how many hours, anything is said.
+    """
+
+    def __init__(self, action: Any) -> None:
+        self.manager = action.manager
+        self.wanted = {} if action.data.get("preview") else action.data.get("reopened", {})
+        self.client: Any = None
+        self.looked_up: set[str] = set()
+
+    def hands_off(self, outcome: Outcome, matches: Collection[Match]) -> bool:
+        """Tell whether a group that is open now is to be left so: where the policy says ``then: tell``."""
+        return self.wanted.get("then") == "tell" and self.look_up(outcome, matches, datetime.now(timezone.utc))
+
+    def note(self, outcome: Outcome) -> None:
+        """Note of a group that was closed how often it was opened."""
+        closed = [record for record in outcome.records if record["was"] is not None]
+        if not closed or not self.wanted or outcome.group["GroupId"] in self.looked_up:
+            return
+        matches = {Match(traffic(record["traffic"]), source_from(record["was"])) for record in closed}
+        self.look_up(outcome, matches, min(datetime.fromisoformat(record["time"][:-1] + "+00:00") for record in closed))
+
+    def look_up(self, outcome: Outcome, matches: Collection[Match], now: datetime) -> bool:
+        """Note how often a group was opened, if it is often enough, or that this could not be looked up.
+
+        :param matches: what is open in it, or was.
+        :param now: when it was.
+        :returns: whether it was often enough.
+        """
+        group_id = outcome.group["GroupId"]
+        self.looked_up.add(group_id)
+        try:
+            opened = openings(self.states(group_id, matches), now, self.wanted["hours"])
+        except Exception as error:  # the group is closed all the same, and told, whatever Config says
+            log.exception("%s: whether it was opened before could not be looked up", group_id)
+            why = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+            outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why})"
+            return False
+        if len(opened) < self.wanted["times"]:
+            return False
+        outcome.reopened = sentence(opened)
+        return True
+
+    def states(self, group_id: str, matches: Collection[Match]) -> list[State]:
+        """Read the last 100 states of a group.
+
+        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
+
+        :raises ClientError: Config did not tell, or knows no such group.
+        """
+        self.client = self.client or local_session(self.manager.session_factory).client("config", config=BRIEFLY)
+        kind = self.manager.resource_type.config_type
+        answer = self.client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)
+        load = self.manager.get_source("config").load_resource
+        return [
+            State(
+                item["configurationItemCaptureTime"].astimezone(timezone.utc),
+                item["configurationItemStatus"] not in GONE
+                and was_open(load(item).get("IpPermissions") or (), matches),
+            )
+            for item in answer["configurationItems"]
+        ]

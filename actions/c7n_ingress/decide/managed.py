@@ -1,0 +1,217 @@
+"""Who keeps a group as it is, told by the marks that such a keeper leaves, and the one line that mends it there.
+
+What a keeper has made it makes again: a rule that is replaced in the group alone is open again after its next run. Most
+marks are tags, which anybody can write; so this is what a message says, and nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from re import Pattern
+from typing import Any, NamedTuple
+
+from c7n_ingress.decide.opened import quoted
+
+MANAGED = "c7n:managed-ingress"
+"""The annotation under which templates find it: ``{"by": …, "mend": …}``."""
+
+ANY = re.compile("(.*)", re.DOTALL)
+
+
+class Mark(NamedTuple):
+    """What a keeper leaves: all of the patterns must match as a whole.
+
+    What the last group of the patterns that matched has caught is shown: a stack's or a cluster's name.
+    """
+
+    key: Pattern[str] | None = None
+    """A tag's key."""
+    value: Pattern[str] = ANY
+    """The same tag's value."""
+    name: Pattern[str] | None = None
+    description: Pattern[str] | None = None
+
+
+class Keeper(NamedTuple):
+    """Whoever makes groups, and would make this one again as it was."""
+
+    by: str
+    mend: str
+    marks: tuple[Mark, ...]
+    sources: tuple[str, ...]
+    """Where the marks and the line are documented; of what is documented nowhere, code that has it."""
+
+
+def _tag(key: str, value: str = "(.*)") -> Mark:
+    flags = re.DOTALL | re.IGNORECASE
+    return Mark(key=re.compile(key, flags), value=re.compile(value, flags))
+
+
+def _name(pattern: str) -> Mark:
+    return Mark(name=re.compile(pattern, re.DOTALL))
+
+
+def _description(pattern: str) -> Mark:
+    return Mark(description=re.compile(pattern, re.DOTALL))
+
+
+KEEPERS = (
+    Keeper(
+        "the AWS Load Balancer Controller, for the Ingress",
+        "set the annotation alb.ingress.kubernetes.io/inbound-cidrs of that Ingress to your networks",
+        (_tag(r"ingress\.k8s\.aws/stack"),),
+        (
+            "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/#access-control",
+            "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go",
+        ),
+    ),
+    Keeper(
+        "the AWS Load Balancer Controller, for the Service",
+        "set spec.loadBalancerSourceRanges of that Service, or its annotation "
+        "service.beta.kubernetes.io/load-balancer-source-ranges, to your networks",
+        (_tag(r"service\.k8s\.aws/stack"),),
+        (
+            "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#access-control",
+            "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go",
+        ),
+    ),
+    Keeper(
+        "the AWS Load Balancer Controller of the cluster",
+        "set alb.ingress.kubernetes.io/inbound-cidrs of the Ingress, or spec.loadBalancerSourceRanges of the Service, "
+        "to your networks",
+        (_tag(r"elbv2\.k8s\.aws/cluster"), _name("k8s-traffic-(.+)-[0-9a-f]{10}")),
+        ("https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/security_groups/",),
+    ),
+    Keeper(
+        "Kubernetes' own load balancers, for the Service",
+        "set spec.loadBalancerSourceRanges of that Service to your networks",
+        (
+            _description(r"Security group for Kubernetes ELB \S+ \((.+)\)"),
+            _name("k8s-elb-(.+)"),
+        ),
+        (
+            "https://kubernetes.io/docs/tasks/access-application-cluster/configure-cloud-provider-firewall/",
+            "https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/aws.go",
+        ),
+    ),
+    Keeper(
+        "EKS, for SSH to the nodes of a managed node group",
+        "make the node group again with remoteAccess.sourceSecurityGroups: without, EKS opens port 22 to the internet",
+        (_name("eks-remoteAccess-.+"),),
+        ("https://docs.aws.amazon.com/eks/latest/APIReference/API_RemoteAccessConfig.html",),
+    ),
+    Keeper(
+        "EKS, for the cluster",
+        "take the rule out of whatever adds it to the cluster's own group: EKS needs none but those of the group to "
+        "itself, and a Service of type LoadBalancer has spec.loadBalancerSourceRanges",
+        (_tag("aws:eks:cluster-name"), _name(r"eks-cluster-sg-(.+)-\d+")),
+        ("https://docs.aws.amazon.com/eks/latest/userguide/sec-group-reqs.html",),
+    ),
+    Keeper(
+        "the Elastic Beanstalk environment",
+        "in aws:autoscaling:launchconfiguration set SSHSourceRestriction; for its load balancer, give a group of your "
+        "own as ManagedSecurityGroup and in SecurityGroups (aws:elbv2:loadbalancer, or aws:elb:loadbalancer)",
+        (_tag("elasticbeanstalk:environment-name"), _name("awseb-(.+)")),
+        ("https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/command-options-general.html",),
+    ),
+    Keeper(
+        "Control Tower, by the stack",
+        "change it through Control Tower (Account Factory's network configuration, or the landing zone's version): "
+        "what is changed beside it is drift, and mended by a reset",
+        (_tag("aws:cloudformation:stack-name", "(StackSet-AWSControlTower.*)"), _name("(aws-controltower.*)")),
+        (
+            "https://docs.aws.amazon.com/controltower/latest/userguide/drift.html",
+            "https://docs.aws.amazon.com/controltower/latest/userguide/account-factory.html",
+        ),
+    ),
+    Keeper(
+        "Service Catalog, by the product",
+        "set CidrIp and CidrIpv6 in the template of a new version, and update the provisioned product to it",
+        (_tag("aws:servicecatalog:(?:provisionedProductArn|productArn)", "(?:.*/)?(.*)"),),
+        ("https://docs.aws.amazon.com/servicecatalog/latest/adminguide/autotags.html",),
+    ),
+    Keeper(
+        "the CloudFormation stack",
+        "set CidrIp and CidrIpv6 of the group's SecurityGroupIngress in its template, and update the stack",
+        (_tag("aws:cloudformation:stack-name"),),
+        (
+            "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html",
+            "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-ec2-securitygroup-ingress.html",
+        ),
+    ),
+    Keeper(
+        "Terraform, by the tag",
+        "set cidr_ipv4 and cidr_ipv6 of its aws_vpc_security_group_ingress_rule (in an aws_security_group: cidr_blocks "
+        "and ipv6_cidr_blocks of ingress), and apply",
+        (_tag(".*(?:terraform|opentofu).*"), _tag(".*", "(.*(?:terraform|opentofu).*)")),
+        (
+            "https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/vpc_security_group_ingress_rule.html.markdown",
+            "https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/security_group.html.markdown",
+        ),
+    ),
+    Keeper(
+        "Pulumi, by the tag",
+        "set cidrIpv4 and cidrIpv6 of its aws.vpc.SecurityGroupIngressRule (in an aws.ec2.SecurityGroup: cidrBlocks "
+        "and ipv6CidrBlocks of ingress), and run pulumi up",
+        (_tag(".*pulumi.*"), _tag(".*", "(.*pulumi.*)")),
+        ("https://www.pulumi.com/registry/packages/aws/api-docs/vpc/securitygroupingressrule/",),
+    ),
+    Keeper(
+        "the Kubernetes cluster",
+        "set the source where the cluster is described: spec.loadBalancerSourceRanges of a Service; with kOps, "
+        "sshAccess and kubernetesApiAccess",
+        (_tag(r"kubernetes\.io/cluster/(.+)", ".*"),),
+        (
+            "https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/tags.go",
+            "https://kops.sigs.k8s.io/cluster_spec/",
+        ),
+    ),
+    Keeper(
+        "RDS, which connected an instance or a function with a database",
+        "in RDS, set up the connection again: its rules name a group as their source, and no network",
+        (_name("(?:rds-ec2|ec2-rds|rds-lambda|lambda-rds|rds-rdsproxy|rdsproxy-rds)-.+"),),
+        ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/ec2-rds-connect.html",),
+    ),
+    Keeper(
+        "the RDS console, when somebody made a database there",
+        "nothing makes the rule again by itself; give the next database a VPC security group of your own",
+        (_description("Created by RDS management console"), _name(r"rds-launch-wizard(?:-\d+)?")),
+        ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html",),
+    ),
+    Keeper(
+        "EC2's launch wizard, when somebody started an instance there",
+        "nothing makes the rule again by itself; choose a security group of your own for the next instance",
+        (_name(r"launch-wizard-\d+"),),
+        ("https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-launch-instance-wizard.html",),
+    ),
+)
+"""The most particular first: a Beanstalk environment's group has the tags of its CloudFormation stack, too."""
+
+
+def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
+    """Say who keeps a group, and the line that mends it there.
+
+    :param group: as ``DescribeSecurityGroups`` gives it; what is not there marks nothing.
+    :returns: ``by`` and ``mend``, in each what somebody typed in quotes; None for a group without such marks.
+    """
+    for keeper in KEEPERS:
+        for shown in (text for mark in keeper.marks for text in _found(mark, group)):
+            return {"by": f"{keeper.by} {quoted(shown)}" if shown else keeper.by, "mend": keeper.mend}
+    return None
+
+
+def _found(mark: Mark, group: Mapping[str, Any]) -> Iterator[str]:
+    """Give what a mark has caught in a group, once for each time that it is there."""
+    if mark.key:
+        for tag in group.get("Tags") or ():
+            key, value = mark.key.fullmatch(tag["Key"]), mark.value.fullmatch(tag["Value"])
+            if key and value:
+                yield _caught(value) or _caught(key)
+    for pattern, text in ((mark.name, "GroupName"), (mark.description, "Description")):
+        if pattern and (match := pattern.fullmatch(group.get(text) or "")):
+            yield _caught(match)
+
+
+def _caught(match: re.Match[str]) -> str:
+    return (match[match.lastindex] or "") if match.lastindex else ""

@@ -1,0 +1,94 @@
+"""How often a group was opened again, told from the states that AWS Config has recorded of it.
+
+What is told is the least that is known: Config may record a group that was opened and closed within moments as one
+state. Nothing here is about who did it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from c7n_ingress.decide.openness import lets_in, open_sources
+from c7n_ingress.decide.rules import Match, matches_from
+
+REOPENED = "c7n:reopened-ingress"
+"""The annotation under which templates find the sentence."""
+
+LONGEST = 144
+"""How many hours back is looked at most: within six days a weekday says which day is meant.
+
+One call for a history spans seven:
+https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
+"""
+
+ALIKE = 0.25
+"""By which part of it the times between openings may differ from the middle one, and still count as steady."""
+
+
+class State(NamedTuple):
+    """What a group was like from a moment on."""
+
+    since: datetime
+    is_open: bool
+
+
+def was_open(permissions: Iterable[Mapping[str, Any]], now: Collection[Match]) -> bool:
+    """Tell whether a group that was like this was open as it is now.
+
+    What the policy leaves open, such as port 443 of a website, was open before, too, and counts for nothing. So only
+    rules are looked at that let in some of what is open now: they are open by the pack's one definition, or the same.
+
+    :param permissions: a group's, as ``DescribeSecurityGroups`` gives them.
+    :param now: what is open in the group now, or was closed a moment ago.
+    """
+    rules = {rule for rule in matches_from(permissions) if any(lets_in(rule.traffic, open_.traffic) for open_ in now)}
+    networks = {rule: [rule.source] for rule in rules if not isinstance(rule.source, str)}
+    return not rules.isdisjoint(now) or bool(open_sources({rule: rule.traffic for rule in networks}, networks))
+
+
+def openings(states: Iterable[State], now: datetime, hours: int) -> list[datetime]:
+    """Give when a group that is open now was opened within the last hours, the first time first, this time last.
+
+    :param states: in any order, each as often as it comes; none needs to say that the group is open now, for Config
+        takes its time. What is later than now came of the closing.
+    """
+    past = sorted({state for state in states if state.since <= now} | {State(now, is_open=True)})
+    opened = [past[0].since] if past[0].is_open else []
+    opened += [after.since for before, after in pairwise(past) if after.is_open and not before.is_open]
+    return [each for each in opened if each >= now - timedelta(hours=hours)]
+
+
+def sentence(opened: Collection[datetime]) -> str:
+    """Say how often a group was opened, since when, and how far apart.
+
+    :param opened: when, in UTC, in order: twice at least.
+    """
+    first, *_ = opened
+    return f"opened again, {_ordinal(len(opened))} time since {first:%A %H:%M} UTC{_how_often(opened)}"
+
+
+def _how_often(opened: Iterable[datetime]) -> str:
+    gaps = sorted(after - before for before, after in pairwise(opened))
+    if len(gaps) == 1:
+        return f", {_long(gaps[0])} after the time before"
+    middle = gaps[len(gaps) // 2]
+    if all(abs(gap - middle) <= max(ALIKE * middle, timedelta(seconds=1)) for gap in gaps):
+        return f"; something opens it every {_long(middle)}"
+    return f", at intervals of {_long(gaps[0])} to {_long(gaps[-1])}"
+
+
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
+
+
+def _long(time: timedelta) -> str:
+    """Say how long something takes in the largest unit of which it has two."""
+    for noun, unit in (("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
+        if time >= 2 * unit:
+            return f"{round(time / unit)} {noun}"
+    seconds = max(1, round(time.total_seconds()))
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
