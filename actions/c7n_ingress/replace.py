@@ -14,7 +14,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws import tell
+from c7n_ingress.aws import behind, tell
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import Job, run
@@ -56,7 +56,8 @@ class ReplaceIngress(EventAction):
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
     ``vars``. ``authorized-from`` takes the list from S3 or HTTPS, as c7n's ``value_from`` does. ``at-most`` is how many
     groups may be changed in one run; the worst are, the others are told of, and the run fails. ``preview: true`` tells
-    what would change, and changes nothing.
+    what would change, and changes nothing. ``behind: true`` has messages say what stands behind each group, and tell
+    first of what the internet can reach: two calls more, after the changes.
 
     :example:
 
@@ -84,6 +85,7 @@ class ReplaceIngress(EventAction):
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
             "authorized-from": ValuesFrom.schema,
             "at-most": {"type": "integer", "minimum": 1},
+            "behind": {"type": "boolean"},
             "preview": {"type": "boolean"},
             "notify": tell.SCHEMA,
         },
@@ -98,7 +100,10 @@ class ReplaceIngress(EventAction):
 
     def get_permissions(self) -> tuple[str, ...]:
         """Give what the action needs, its notification included."""
-        return self.permissions + (tell.notifier(self).get_permissions() if "notify" in self.data else ())
+        if "notify" not in self.data:
+            return self.permissions
+        looked_up = behind.PERMISSIONS if self.data.get("behind") else ()
+        return self.permissions + looked_up + tuple(tell.notifier(self).get_permissions())
 
     # -- before anything runs
 
