@@ -1,5 +1,7 @@
 """The word `vpc` in the authorized list."""
 
+from ipaddress import ip_network
+
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
@@ -29,9 +31,9 @@ def vpc(cloud):
 
 
 def ipv6_of(cloud, vpc_id):
-    """Give a VPC's IPv6 CIDR."""
+    """Give a VPC's IPv6 CIDR, canonical, as moto does not write it."""
     (found,) = cloud.session().client("ec2").describe_vpcs(VpcIds=[vpc_id])["Vpcs"]
-    return found["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]
+    return str(ip_network(found["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]))
 
 
 def sources(cloud, group_id):
