@@ -26,13 +26,20 @@ RULE = "custodian-open-ingress"
 OPEN, *_ = CASES_OF_OPEN_INGRESS
 
 
-def deploy(cloud, folder, public_ports=(), authorized=("198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64")):
+AUTHORIZED = "        authorized: *authorized\n"
+"""The line of a shipped policy that says by whom open sources are replaced."""
+
+
+def deploy(cloud, folder, public_ports=(), authorized=("198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"), more=""):
     """Have the stock command deploy open-ingress, with what it needs in an account."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
-    result = run(cloud, edited("open-ingress", folder, authorized, public_ports), folder)
+    policy = edited("open-ingress", folder, authorized, public_ports)
+    assert AUTHORIZED in policy.read_text()
+    policy.write_text(policy.read_text().replace(AUTHORIZED, AUTHORIZED + more))
+    result = run(cloud, policy, folder)
     assert result.returncode == 0, result.stderr
     return deployed(cloud, RULE)
 
@@ -98,6 +105,28 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
         "SendMessage",
         "PutEvaluations",
     ]
+
+
+def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
+    """To authorize the VPC's own networks costs one call before the change; to look behind the group, two after it."""
+    (vpc,) = cloud.session().client("ec2").describe_vpcs()["Vpcs"]
+    group = {**OPEN[1], "VpcId": vpc["VpcId"]}
+    with deploy(cloud, tmp_path, authorized=["vpc"], more="        behind: true\n") as function:
+        for _ in range(2):
+            load([group])
+            cloud.calls.clear()
+            function.invoke(event(configuration_item(group), RULE))
+    assert [call.action for call in cloud.calls] == [
+        "DescribeVpcs",
+        "DescribeSecurityGroups",
+        "DescribeSecurityGroupRules",
+        "ModifySecurityGroupRules",
+        "DescribeNetworkInterfaces",
+        "DescribeVpcBlockPublicAccessOptions",
+        "SendMessage",
+        "PutEvaluations",
+    ]
+    assert sources(cloud, group["GroupId"]) == [vpc["CidrBlock"]]
 
 
 def test_what_a_cold_event_costs(cloud, function):

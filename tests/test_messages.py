@@ -128,6 +128,7 @@ def typed_by_somebody(text):
             *told,
             group(Tags=made),
             group(Tags=until),
+            group(**{"c7n:behind-ingress": {"exposure": "internet", "behind": [text] * 9, "blocked": text}}),
             group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text, "c7n:left-ingress": [text] * 9}),
             # Texts where a number belongs, or a word from a list.
             group(**{"c7n:waiting-ingress": text, "c7n:behind-ingress": {"exposure": text, "behind": [text] * 9}}),
@@ -789,3 +790,36 @@ def test_the_picture_for_the_readme(tmp_path):
     picture = (tmp_path / "mail.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert 50_000 < len(picture) < 400_000
+
+
+BEHIND = {
+    "internet": (
+        ["2 addresses of the load balancer app/shop", "RDS orders-db"],
+        "Reached from the internet: 2 addresses of the load balancer app/shop, RDS orders-db.",
+    ),
+    "private": (["3 instances"], "Private: 3 instances."),
+    "unused": ([], "Unused: nothing stands behind it."),
+    "unknown": (["could not be looked up"], "Behind it: could not be looked up."),
+}
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+@pytest.mark.parametrize("exposure", BEHIND)
+def test_what_stands_behind_a_group(template, exposure):
+    """A message says what stands behind a group, and that VPC Block Public Access is on."""
+    phrases, says = BEHIND[exposure]
+    told = {"exposure": exposure, "behind": phrases, "blocked": "The internet is kept out."}
+    assert f"{says} The internet is kept out." in rendered(template, resources=[group(**{"c7n:behind-ingress": told})])
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_what_the_internet_reaches_comes_first(template):
+    """Groups stay in the order in which they are told, where it says what stands behind them."""
+    told = [{"exposure": each, "behind": []} for each in ("internet", "private")]
+    more = [record(), record()]
+    first, second = group(1), group(2, **{"c7n:replaced-ingress": more})
+    shown = rendered(template, resources=[first, second])
+    assert shown.index("group-2") < shown.index("group-1")
+    first["c7n:behind-ingress"], second["c7n:behind-ingress"] = told
+    shown = rendered(template, resources=[first, second])
+    assert shown.index("group-1") < shown.index("group-2")

@@ -46,9 +46,6 @@ NOT_ENFORCED = {
 }
 NOT_CALLED = {
     # What messages say of a group beyond its rules.
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeVpcBlockPublicAccessOptions",
-    "ec2:DescribeVpcs",
     "elasticloadbalancing:DescribeLoadBalancers",
 }
 """What no path here calls yet."""
@@ -247,6 +244,21 @@ class PolicyPaths:
         assert self.invoke("open-ingress-preview", group_with(self.cloud, "0.0.0.0/0")) == 1
         assert sources(self.cloud) == ["0.0.0.0/0"]
 
+    def look_around(self):
+        """Authorize the VPC's own networks, and say what stands behind the group."""
+        ec2 = self.cloud.session().client("ec2")
+        (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        rule = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+        load([{**group_of({"name": "web", "ingress": [rule]}, 1), "VpcId": vpc["VpcId"]}])
+        messages(self.cloud)
+        try:
+            assert self.invoke("open-ingress-behind", group_event(self.cloud)) == 1
+            assert sources(self.cloud) == [vpc["CidrBlock"]]
+            (message,) = messages(self.cloud)
+            assert message["resources"][0]["c7n:behind-ingress"] == {"exposure": "unused", "behind": []}
+        finally:
+            ec2.delete_security_group(GroupId=GROUP_ID)  # the next path has it in another VPC
+
     def evaluate(self):
         """Evaluate a group that is as it should be, and tell nobody."""
         said = len(self.cloud.evaluations)
@@ -341,6 +353,7 @@ def test_every_action_of_the_policies_role_is_needed(cloud, lab, tmp_path):
     source = {"url": f"s3://{WHOLE['AuthorizedFrom']}", "format": "txt"}
     variants = [
         variant(policy, "open-ingress-preview", preview=True),
+        variant(policy, "open-ingress-behind", authorized=["vpc"], behind=True),
         variant(policy, "open-ingress-from", **{"authorized-from": source}),
     ]
     bucket, key = WHOLE["AuthorizedFrom"].split("/")
@@ -355,7 +368,8 @@ def test_every_action_of_the_policies_role_is_needed(cloud, lab, tmp_path):
         }
         does = PolicyPaths(lab, functions)
         paths = [does.replace, does.revoke, does.close_prefix_list, does.preview, does.evaluate, does.daily]
-        paths += [does.open_again, does.give_notice, does.take_notice_back, does.authorized_from, does.fail, does.log]
+        paths += [does.open_again, does.give_notice, does.take_notice_back, does.authorized_from, does.look_around]
+        paths += [does.fail, does.log]
         assert lab.missed("PolicyRole", paths) == set(CASES["PolicyRole"]) - NOT_CALLED
 
 

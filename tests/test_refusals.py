@@ -40,4 +40,5 @@ def test_what_validate_says(said, number):
     verdict, case = ALL[number]
     before, after = said[number]
     assert after.startswith("invalid: " if verdict == "refused" else "valid: ")
+    assert case.get("says-nothing-of", "\0") not in before
     assert case.get("says", "") in (before if verdict == "warned" else after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,18 +12,22 @@ from c7n.actions import EventAction
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import type_schema
+from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import reopened, tell
+from c7n_ingress.aws import behind, reopened, tell, vpcs
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import Job, run
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
+    cut_off,
     documentation,
     missing_versions,
+    names_vpc,
+    parse_fixed,
     parse_list,
     refuse_documentation,
+    with_vpc,
 )
 from c7n_ingress.decide.checks import check_filters, check_notify
 from c7n_ingress.decide.message import REPLACED
@@ -54,9 +58,13 @@ class ReplaceIngress(EventAction):
     same, and the action raises at the end. The records are what ``restore-ingress`` undoes changes from.
 
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
-    ``vars``. ``authorized-from`` takes the list from S3 or HTTPS, as c7n's ``value_from`` does. ``at-most`` is how many
-    groups may be changed in one run; the worst are, the others are told of, and the run fails. ``preview: true`` tells
-    what would change, and changes nothing.
+    ``vars``. The word ``vpc`` in the list stands for the CIDRs of the group's own VPC, IPv4 and IPv6, so that clients
+    and load balancers inside stay in; a group whose VPC cannot be read fails, and is left as it is. ``authorized-from``
+    takes the list from S3 or HTTPS, as c7n's ``value_from`` does, without ``vpc``.
+
+    ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
+    ``preview: true`` tells what would change, and changes nothing. ``behind: true`` has messages say what stands behind
+    each group, and tell first of what the internet can reach: two calls more, after the changes.
 
     ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
     from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
@@ -90,6 +98,7 @@ class ReplaceIngress(EventAction):
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
             "authorized-from": ValuesFrom.schema,
             "at-most": {"type": "integer", "minimum": 1},
+            "behind": {"type": "boolean"},
             "preview": {"type": "boolean"},
             "reopened": reopened.SCHEMA,
             "notify": tell.SCHEMA,
@@ -105,8 +114,13 @@ class ReplaceIngress(EventAction):
 
     def get_permissions(self) -> tuple[str, ...]:
         """Give what the action needs, its notification included."""
-        told = tell.notifier(self).get_permissions() if "notify" in self.data else ()
-        return (*self.permissions, *told, *(reopened.PERMISSIONS if "reopened" in self.data else ()))
+        needed: tuple[str, ...] = self.permissions
+        if names_vpc(self.data.get("authorized")):
+            needed += vpcs.PERMISSIONS
+        if "notify" in self.data:
+            needed += tuple(tell.notifier(self).get_permissions())
+            needed += behind.PERMISSIONS if self.data.get("behind") else ()
+        return needed + (reopened.PERMISSIONS if "reopened" in self.data else ())
 
     # -- before anything runs
 
@@ -138,11 +152,15 @@ class ReplaceIngress(EventAction):
         authorized = self.data["authorized"]
         if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
             return  # c7n fills it only after it has validated the file
-        networks = parse_list(authorized)
+        networks = parse_fixed(authorized)
         for network in documentation(networks):
             self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
+        if names_vpc(authorized):
+            return
         for version in missing_versions(networks):
             self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
+        if warning := cut_off(networks):
+            self.log.warning(warning)
 
     # -- the run
 
@@ -158,8 +176,13 @@ class ReplaceIngress(EventAction):
             tell.tell_config(self.manager, event)
             raise
 
+        of_vpc = self.networks_by_vpc(resources)
+
         def plan(reading: Reading) -> Plan:
-            return replacement(reading.rules, reading.matches, authorized, reading.prefix_lists)
+            wanted = of_vpc[reading.group["VpcId"]] if of_vpc else authorized
+            if isinstance(wanted, str):
+                return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
+            return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
 
         at_most = None if self.data.get("preview") else self.data.get("at-most")
         return run(Job(self, REPLACED, plan, no_room, at_most=at_most), resources, event)
@@ -167,15 +190,26 @@ class ReplaceIngress(EventAction):
     def authorized_networks(self) -> list[Network]:
         """Give the authorized networks in order of preference, those from elsewhere by family and address.
 
+        Those that ``vpc`` stands for are not among them.
+
         :raises PolicyExecutionError: they cannot be had, or must not be put into a rule.
         """
         try:
-            networks = parse_list(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
+            networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
             if not self.data.get("preview"):
                 refuse_documentation(networks)
         except ValueError as error:
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
         return networks
+
+    def networks_by_vpc(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, list[Network] | str]:
+        """Give what is authorized in each VPC, where it is not the same in all; or why that is not known."""
+        values = self.data.get("authorized")
+        if not names_vpc(values):
+            return {}
+        client = local_session(self.manager.session_factory).client("ec2")
+        cidrs = vpcs.cidrs_of(client, {group["VpcId"] for group in groups})
+        return {vpc_id: in_vpc(values, vpc_id, of_vpc) for vpc_id, of_vpc in cidrs.items()}
 
     def fetch_authorized(self) -> list[Network]:
         """Read ``authorized-from``. c7n gives most formats as a set, so the networks are put in an order."""
@@ -190,6 +224,16 @@ class ReplaceIngress(EventAction):
         except ValueError as error:
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
         return sorted(networks, key=lambda network: (network.version, network))
+
+
+def in_vpc(values: Iterable[object], vpc_id: str, cidrs: Sequence[str] | str) -> list[Network] | str:
+    """Give what is authorized in a VPC, or why that is not known: a sentence, as its CIDRs may be one."""
+    if isinstance(cidrs, str):
+        return cidrs
+    try:
+        return with_vpc(values, cidrs)
+    except ValueError as error:
+        return f"the networks of {vpc_id} cannot be authorized: {error}"
 
 
 def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:

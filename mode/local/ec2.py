@@ -64,6 +64,9 @@ class Behaviour:
     lag: int = 0
     """How many describes of a group, after a change, show it as it was: EC2 is eventually consistent."""
 
+    block_public_access: str = "off"
+    """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
+
     throttling: Throttling | None = None
     """The token buckets that calls draw on; none, and no call is refused."""
 
@@ -136,6 +139,16 @@ def load_prefix_list(
     loaded.id = list_id
     loaded.prefix_list_arn = loaded.arn(region, loaded.owner_id)
     loaded.ec2_backend.managed_prefix_lists[list_id] = loaded
+
+
+def load_interfaces(
+    interfaces: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012"
+) -> None:
+    """Put network interfaces into EC2 as they are, in the shape that `aws ec2 describe-network-interfaces` prints.
+
+    VPCs, subnets, instances and groups that they name need not be there.
+    """
+    ec2_backends[account][region].loaded_interfaces |= {each["NetworkInterfaceId"]: each for each in interfaces}
 
 
 class Group(SecurityGroup):
@@ -264,6 +277,39 @@ class Response(EC2Response):
             ]
         )
         return Answer({"SecurityGroupRules": page, "NextToken": token})
+
+    def describe_network_interfaces(self) -> ActionResult:
+        """Tell of those that were loaded, by group, page by page ([API] DescribeNetworkInterfaces); else moto does."""
+        loaded = self.ec2_backend.loaded_interfaces
+        if not loaded:
+            return super().describe_network_interfaces()
+        self.error_on_dryrun()
+        filters = self._filters()
+        if unknown := filters.keys() - {"group-id"}:
+            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
+        wanted = filters.get("group-id", ["*"])
+        page, token = self._page(
+            [
+                interface
+                for interface in loaded.values()
+                if any(aws_api_matches(value, group["GroupId"]) for value in wanted for group in interface["Groups"])
+            ]
+        )
+        return Answer({"NetworkInterfaces": page, "NextToken": token})
+
+    def describe_vpc_block_public_access_options(self) -> Answer:
+        """Tell whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
+        self.error_on_dryrun()
+        mode = behaviour.block_public_access
+        options = {
+            "AwsAccountId": self.current_account,
+            "AwsRegion": self.region,
+            "State": "default-state" if mode == "off" else "update-complete",
+            "InternetGatewayBlockMode": mode,
+            "ManagedBy": "account",
+            "ExclusionsAllowed": "allowed",
+        }
+        return Answer({"VpcBlockPublicAccessOptions": options})
 
     def get_managed_prefix_list_entries(self) -> Answer:
         """Tell what a list holds, page by page; moto tells all at once, and nothing of a list that is not there."""
@@ -410,6 +456,7 @@ class Backend(EC2Backend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self._changing = RLock()
+        self.loaded_interfaces: dict[str, Mapping[str, Any]] = {}
         super().__init__(region_name, account_id)
 
     def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:

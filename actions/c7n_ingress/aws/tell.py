@@ -10,7 +10,10 @@ from typing import Any
 from c7n.actions.notify import Notify
 from c7n.utils import local_session
 
+from c7n_ingress.aws.behind import told_behind
 from c7n_ingress.aws.journal import undo_commands
+from c7n_ingress.decide.behind import ANNOTATION as BEHIND
+from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.message import OPENED, REPLACED, UNDO, WAITING, Deed, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
@@ -46,10 +49,14 @@ def tell(
     config, preview = action.manager.config, bool(action.data.get("preview"))
     text = subject(outcomes, deed, f"{config.account_id} {config.region}", preview=preview, waiting=waiting)
     call = call_in(event)
+    behind = told_behind(action.manager, outcomes) if action.data.get("behind") else {}
+    if behind:  # they come worst first by what was open
+        outcomes.sort(key=lambda outcome: rank(behind[outcome.group["GroupId"]]["exposure"]))
     resources = [
         outcome.told(
             deed,
             **{
+                BEHIND: behind.get(outcome.group["GroupId"]),
                 OPENED: _opened_by(call, outcome),
                 MANAGED: managed_by(outcome.group),
                 REOPENED: outcome.reopened,

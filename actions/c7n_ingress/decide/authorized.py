@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from c7n_ingress.decide.openness import WIDEST_PREFIX, are_open, is_open
+from c7n_ingress.decide.openness import PRIVATE, WIDEST_PREFIX, are_open, is_open
 from c7n_ingress.decide.rules import Network
 
 DOCUMENTATION = tuple(
@@ -19,6 +19,9 @@ MOST_NETWORKS = 1000
 
 https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
 """
+
+VPC = "vpc"
+"""The word that stands for the networks of a group's own VPC."""
 
 PLACEHOLDER = re.compile(r"\{\w+\}")
 
@@ -42,6 +45,43 @@ def parse_list(values: object) -> list[Network]:
     if not networks:
         raise ValueError("no network is authorized: name at least one CIDR, such as the one of your office or VPN")
     return networks
+
+
+def names_vpc(values: object) -> bool:
+    """Tell whether a list of authorized networks has the word ``vpc`` in it."""
+    return isinstance(values, list) and VPC in values
+
+
+def parse_fixed(values: object) -> list[Network]:
+    """Read what a list of authorized networks says of every group: all of it, but for the word ``vpc``.
+
+    :raises ValueError: as :func:`parse_list` does; but it may say nothing besides ``vpc``.
+    """
+    fixed = [value for value in values if value != VPC] if isinstance(values, list) else values
+    return parse_list(fixed) if fixed or not names_vpc(values) else []
+
+
+def with_vpc(values: Iterable[object], cidrs: Iterable[str]) -> list[Network]:
+    """Read a list of authorized networks for the groups of one VPC, whose CIDRs stand where the word ``vpc`` does.
+
+    :raises ValueError: as :func:`parse_list` does.
+    """
+    cidrs = list(cidrs)
+    return parse_list([each for value in values for each in (cidrs if value == VPC else [value])])
+
+
+def cut_off(networks: Iterable[Network]) -> str | None:
+    """Say who is cut off inside the VPC, where no network is authorized that can be in one."""
+    if any(network.overlaps(private) for network in networks for private in PRIVATE if _alike(network, private)):
+        return None
+    return (
+        "neither 'vpc' nor a private network is authorized: clients and load balancers inside the VPC that come in "
+        "through an open rule alone will be cut off"
+    )
+
+
+def _alike(network: Network, other: Network) -> bool:
+    return network.version == other.version
 
 
 def refuse_documentation(networks: Iterable[Network]) -> None:

@@ -36,7 +36,7 @@ PRIVATE: tuple[Network, ...] = (
 def is_open(network: Network) -> bool:
     """Tell whether a network counts as open by itself."""
     return network.prefixlen < WIDEST_PREFIX[network.version] and not (
-        network.version == 6 and _is_private(network)  # noqa: PLR2004 - the IP version
+        network.version == 6 and is_private(network)  # noqa: PLR2004 - the IP version
     )
 
 
@@ -124,11 +124,12 @@ def _merged(networks: Iterable[Network]) -> list[Network]:
 @lru_cache(maxsize=4096)
 def _public(network: Network) -> int:
     """Count a network's addresses outside of the private networks."""
-    if _is_private(network):
+    if is_private(network):
         return 0
     within = [private for private in PRIVATE if private.version == network.version and private.subnet_of(network)]  # type: ignore[arg-type]
     return network.num_addresses - sum(private.num_addresses for private in within)
 
 
-def _is_private(network: Network) -> bool:
+def is_private(network: Network) -> bool:
+    """Tell whether nobody comes from a network over the internet."""
     return any(network.version == private.version and network.subnet_of(private) for private in PRIVATE)  # type: ignore[arg-type]

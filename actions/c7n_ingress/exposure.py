@@ -1,0 +1,66 @@
+"""The ``exposure`` filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from c7n.filters import Filter
+from c7n.resources.vpc import SecurityGroup
+from c7n.utils import local_session, type_schema
+
+from c7n_ingress.aws.behind import look_behind
+from c7n_ingress.decide.behind import ANNOTATION, Behind
+
+VALUES = {"enum": ["internet", "private", "unused"]}
+
+
+@SecurityGroup.filter_registry.register("exposure")
+class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
+    """Match security groups by how far what stands behind them can be reached.
+
+    ``internet``: one of the network interfaces that have the group has a public address, IPv4 or IPv6. ``private``:
+    none has one. ``unused``: no interface that is attached to anything has the group. ``value`` is one of these, or a
+    list of them. Interfaces of other accounts in a shared VPC cannot be seen, nor can a balancer in front of a private
+    interface: a policy that leaves out what is not ``internet`` leaves those groups open.
+
+    EC2 is asked once a run for each group that comes to this filter, 200 in a call: let the filters that leave few of
+    them stand before it.
+
+    :example:
+
+    .. code-block:: yaml
+
+        policies:
+          - name: open-databases
+            resource: aws.security-group
+            filters:
+              - {type: open-ingress, Ports: [3306, 5432]}
+              - {type: exposure, value: internet}
+            actions:
+              - type: replace-ingress
+                authorized: [198.18.7.0/24]
+    """
+
+    schema = type_schema(
+        "exposure",
+        required=["value"],
+        value={"oneOf": [VALUES, {"type": "array", "items": VALUES, "minItems": 1, "uniqueItems": True}]},
+    )
+    permissions = ("ec2:DescribeNetworkInterfaces",)
+
+    def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
+        super().__init__(data, manager)
+        self.known: dict[str, Behind] = {}
+        """What stands behind the groups that were looked up."""
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+        """Look up the groups that no earlier call has, and give those that match.
+
+        :raises ClientError, BotoCoreError: EC2 did not tell. That is not to be taken for "unused".
+        """
+        if unread := {group["GroupId"] for group in resources} - self.known.keys():
+            self.known |= look_behind(local_session(self.manager.session_factory).client("ec2"), unread)
+        for group in resources:
+            group[ANNOTATION] = self.known[group["GroupId"]].told()
+        wanted = self.data["value"] if isinstance(self.data["value"], list) else [self.data["value"]]
+        return [group for group in resources if group[ANNOTATION]["exposure"] in wanted]

@@ -1,0 +1,134 @@
+"""The word `vpc` in the authorized list."""
+
+from ipaddress import ip_network
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+from c7n.exceptions import PolicyExecutionError
+from embedded import NOTIFY, act, group_of, load, made_changes, make_queue, messages, rules_of, source_of
+
+IPV4 = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+IPV6 = {**IPV4, "source": "::/0"}
+OFFICE = "198.18.7.0/24"
+
+
+@pytest.fixture
+def vpc(cloud):
+    """Make VPCs with an open group in each, and give the VPC's and the group's id."""
+    ec2 = cloud.session().client("ec2")
+    make_queue(cloud)
+
+    def make(cidr, *more, number=1, ingress=(IPV4, IPV6), ipv6=False):
+        vpc_id = ec2.create_vpc(CidrBlock=cidr, AmazonProvidedIpv6CidrBlock=ipv6)["Vpc"]["VpcId"]
+        for each in more:
+            ec2.associate_vpc_cidr_block(VpcId=vpc_id, CidrBlock=each)
+        group = {**group_of({"name": f"g{number}", "ingress": ingress}, number), "VpcId": vpc_id}
+        load([group])
+        cloud.calls.clear()
+        return vpc_id, group["GroupId"]
+
+    return make
+
+
+def ipv6_of(cloud, vpc_id):
+    """Give a VPC's IPv6 CIDR, canonical, as moto does not write it."""
+    (found,) = cloud.session().client("ec2").describe_vpcs(VpcIds=[vpc_id])["Vpcs"]
+    return str(ip_network(found["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]))
+
+
+def sources(cloud, group_id):
+    """Give the sources of a group's rules."""
+    return {source_of(rule) for rule in rules_of(cloud, group_id).values()}
+
+
+def test_both_families(cloud, tmp_path, vpc):
+    """The word stands for all of the VPC's networks, IPv4 and IPv6, beside the other authorized ones."""
+    vpc_id, group_id = vpc("10.1.0.0/16", "10.2.0.0/20", ipv6=True)
+    act(cloud, tmp_path, authorized=[OFFICE, "vpc"])
+    assert sources(cloud, group_id) == {OFFICE, "10.1.0.0/16", "10.2.0.0/20", ipv6_of(cloud, vpc_id)}
+
+
+def test_each_group_its_own(cloud, tmp_path, vpc):
+    """Each group gets the networks of its own VPC, and EC2 is asked once for all, before anything changes."""
+    groups = {vpc(f"10.{n}.0.0/16", number=n, ingress=[IPV4])[1]: f"10.{n}.0.0/16" for n in range(1, 6)}
+    act(cloud, tmp_path, authorized=["vpc"])
+    assert {group_id: sources(cloud, group_id) for group_id in groups} == {each: {groups[each]} for each in groups}
+    calls = [call.action for call in cloud.calls]
+    assert calls.count("DescribeVpcs") == 1
+    assert calls.index("DescribeVpcs") < calls.index("ModifySecurityGroupRules")
+
+
+@pytest.mark.parametrize("authorized", [["vpc", OFFICE], [OFFICE, "vpc"]], ids=["first", "last"])
+def test_order(cloud, tmp_path, vpc, authorized):
+    """The open rule becomes one for the first network, be it the VPC's or another."""
+    _, group_id = vpc("10.1.0.0/16", ingress=[IPV4])
+    (open_rule,) = rules_of(cloud, group_id)
+    act(cloud, tmp_path, authorized=authorized)
+    assert source_of(rules_of(cloud, group_id)[open_rule]) == {"vpc": "10.1.0.0/16"}.get(authorized[0], authorized[0])
+
+
+def test_no_ipv6(cloud, tmp_path, vpc):
+    """In a VPC without IPv6, and with no other IPv6 network authorized, an open IPv6 rule is revoked."""
+    _, group_id = vpc("10.1.0.0/16")
+    act(cloud, tmp_path, authorized=["vpc"])
+    assert sources(cloud, group_id) == {"10.1.0.0/16"}
+
+
+def test_networks_that_are_going(cloud, tmp_path, vpc):
+    """A network that is no longer the VPC's, or not yet, is not authorized."""
+    _, group_id = vpc("10.1.0.0/16", "10.2.0.0/20", ingress=[IPV4])
+
+    def going(parsed, **_):
+        parsed["Vpcs"][0]["CidrBlockAssociationSet"][1]["CidrBlockState"]["State"] = "disassociating"
+
+    act(cloud, tmp_path, after={"DescribeVpcs": going}, authorized=["vpc"])
+    assert sources(cloud, group_id) == {"10.1.0.0/16"}
+
+
+def refused(**_):
+    """Answer as EC2 does to somebody who may not ask."""
+    raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, "DescribeVpcs")
+
+
+def unreachable(**_):
+    """Do not answer."""
+    raise ConnectTimeoutError(endpoint_url="https://ec2")
+
+
+def gone(parsed, **_):
+    """Answer that there is no such VPC."""
+    parsed["Vpcs"] = []
+
+
+def wide_open(parsed, **_):
+    """Answer with a network that AWS allows no VPC."""
+    parsed["Vpcs"][0]["CidrBlockAssociationSet"][0]["CidrBlock"] = "0.0.0.0/0"
+
+
+UNREADABLE = {
+    "refused": ({"before": {"DescribeVpcs": refused}}, "cannot be read: .*UnauthorizedOperation"),
+    "unreachable": ({"before": {"DescribeVpcs": unreachable}}, "cannot be read: .*timeout"),
+    "gone": ({"after": {"DescribeVpcs": gone}}, "EC2 knows no {vpc}"),
+    "open": ({"after": {"DescribeVpcs": wide_open}}, "cannot be authorized: '0.0.0.0/0' is itself open"),
+}
+
+
+@pytest.mark.parametrize("preview", [False, True], ids=["for good", "preview"])
+@pytest.mark.parametrize("trouble", UNREADABLE)
+def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
+    """Groups fail aloud, and nothing is revoked, where the networks of their VPC are not known."""
+    vpc_id, group_id = vpc("10.1.0.0/16")
+    happens, says = UNREADABLE[trouble]
+    with pytest.raises(PolicyExecutionError, match=says.format(vpc=vpc_id)):
+        act(cloud, tmp_path, **happens, authorized=[OFFICE, "vpc"], notify=NOTIFY, preview=preview)
+    assert made_changes(cloud) == []
+    assert sources(cloud, group_id) == {"0.0.0.0/0", "::/0"}
+    ((told,),) = [message["resources"] for message in messages(cloud)]
+    assert "the group is left as it is" in told["c7n:failed-ingress"][0]
+
+
+def test_not_asked_for(cloud, tmp_path, vpc):
+    """EC2 is not asked for VPCs where nobody authorizes them."""
+    vpc("10.1.0.0/16")
+    act(cloud, tmp_path, authorized=[OFFICE])
+    assert "DescribeVpcs" not in {call.action for call in cloud.calls}
