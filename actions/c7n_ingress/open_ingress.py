@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from c7n.exceptions import ClientError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import chunks, local_session, type_schema
 
+from c7n_ingress.aws.apply import THROTTLED, error_code
 from c7n_ingress.aws.read import GROUPS_A_CALL, pages
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import FAMILY, Network, network, traffic
@@ -18,9 +20,6 @@ PAGE_SIZE = 100
 
 AWS = "AWS"
 """The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
-
-UNREADABLE = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound", "UnauthorizedOperation"})
-"""What EC2 says of a list that nobody here can read, be it for now or for good: that one list is told of."""
 
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort", "Ports", "OnlyPorts")
 
@@ -103,6 +102,12 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             return prefix_list.networks if prefix_list else ()
         return ()
 
+    def process_ports(self, permission: Mapping[str, Any]) -> bool | None:
+        """Judge by ``Ports`` alone: what ``OnlyPorts`` leaves out is gone by now, and c7n would leave out ICMP, too."""
+        if not self.ports or "FromPort" not in permission:
+            return None
+        return any(permission["FromPort"] <= port <= permission["ToPort"] for port in self.ports)
+
     def process_cidrs(self, _perm: Mapping[str, Any]) -> bool:
         """Take the source as matched, as it is in all of the permissions that this filter looks at."""
         return True
@@ -139,12 +144,21 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
     return found
 
 
+def is_refusal(error: ClientError) -> bool:
+    """Tell whether EC2 will not tell of a list, be it for now or for good; that one list is told of, and stops nothing.
+
+    Throttling, and what fails on EC2's own side, is none: it says nothing of the list.
+    """
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and error_code(error) not in THROTTLED
+
+
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
     arguments = {"MaxResults": PAGE_SIZE, "PrefixListId": shape["PrefixListId"]}
     try:
         entries = list(pages(client, "get_managed_prefix_list_entries", "Entries", **arguments))
     except ClientError as error:
-        if error.response["Error"]["Code"] not in UNREADABLE:
+        if not is_refusal(error):
             raise
         return PrefixList(None, ())
     return PrefixList(shape["AddressFamily"], [network(entry["Cidr"]) for entry in entries])

@@ -7,7 +7,7 @@ EC2 has said so, so that nobody has to guess what a run that broke off has done.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -57,26 +57,28 @@ class LostError(Exception):
         self.changes = changes
 
 
-def apply(client: Any, reading: Reading, plan: Plan) -> Iterator[Change | NoRoom]:
-    """Carry out the plan, and give each change once it is made.
+def apply(client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()) -> Iterator[Change | NoRoom]:
+    """Carry out the plan, and give each change once it is made, and each source for which there was no room.
 
     What has been given out when an error is raised has been done.
 
     :param client: a boto3 client of EC2 that calls once.
+    :param full: for what there was no room before; it is tried again only when something has been removed.
     :raises StaleError, OutdatedError, ThrottledError, LostError: the group must be read and planned again.
     :raises ClientError: EC2 said no.
     """
     call = _Caller(client, reading)
-    crowded: list[Replacement] = []
-    for tags, additions in _alike(plan.authorize):
-        crowded += yield from call.authorize_what_fits(additions, tags)
+    crowded = list(full)
+    for tags, additions in _alike(addition for addition in plan.authorize if addition not in full):
+        for result in call.authorize_what_fits(additions, tags):
+            if isinstance(result, NoRoom):
+                crowded.append(result.replacement)
+            yield result
     yield from call.modify(plan.modify)
     yield from call.revoke(plan.revoke)
     if plan.revoke:  # has made room
-        again, crowded = crowded, []
-        for tags, additions in _alike(again):
-            crowded += yield from call.authorize_what_fits(additions, tags)
-    yield from map(NoRoom, crowded)
+        for tags, additions in _alike(crowded):
+            yield from call.authorize_what_fits(additions, tags)
 
 
 def _alike(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str, str], ...], list[Replacement]]]:
@@ -105,18 +107,16 @@ class _Caller:
 
     def authorize_what_fits(
         self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
-    ) -> Generator[Change, None, list[Replacement]]:
-        """Add all or, where there is no room for all, as many as fit, in order; return what found no room."""
+    ) -> Iterator[Change | NoRoom]:
+        """Add all or, where there is no room for all, as many as fit, in order."""
         try:
             yield from self.authorize(additions, tags)
         except _NoRoomError:
             if len(additions) == 1:
-                return [*additions]
-            crowded: list[Replacement] = []
-            for addition in additions:
-                crowded += yield from self.authorize_what_fits([addition], tags)
-            return crowded
-        return []
+                yield NoRoom(additions[0])
+            else:
+                for addition in additions:
+                    yield from self.authorize_what_fits([addition], tags)
 
     def authorize(self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]) -> Iterator[Change]:
         """Add rules."""
@@ -171,6 +171,9 @@ class _Caller:
             raise
         except Exception as error:  # a broken connection, half an answer: the call may have been carried out
             raise LostError(changes, error) from error
+        except BaseException as stop:  # somebody stops the run while EC2 is at work
+            stop.changes = changes  # type: ignore[attr-defined]
+            raise
 
 
 def come_true(changes: Iterable[Change], rules: Iterable[Rule]) -> Iterator[Change]:

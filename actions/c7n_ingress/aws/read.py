@@ -46,7 +46,7 @@ class Reading(NamedTuple):
     prefix_lists: Mapping[str, int | None]
     """The IP version of each prefix list that was found open, by id; None for one that cannot be read."""
     since: float
-    """When it was read, by the monotonic clock."""
+    """Since when it may be outdated: when the first call for it was made, by the monotonic clock."""
 
     @property
     def is_fresh(self) -> bool:
@@ -103,11 +103,11 @@ class LiveGroups:
 
         :raises ClientError, BotoCoreError: EC2 did not tell.
         """
+        since = time.monotonic()
         groups = self.groups(group_ids)
         selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
         shapes = self.rules(group_ids)
-        now = time.monotonic()
-        return [_reading(group, selected, shapes[group["GroupId"]], now) for group in groups]
+        return [_reading(group, selected, shapes[group["GroupId"]], since) for group in groups]
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Read those of the groups (200 at most) that exist, in the order given."""
@@ -130,7 +130,7 @@ class LiveGroups:
 
 
 def _reading(
-    group: Mapping[str, Any], selected: Mapping[str, Any], shapes: Iterable[Mapping[str, Any]], now: float
+    group: Mapping[str, Any], selected: Mapping[str, Any], shapes: Iterable[Mapping[str, Any]], since: float
 ) -> Reading | Unread:
     matched = selected.get(group["GroupId"], {}).get(MATCHED, [])
     try:
@@ -138,7 +138,7 @@ def _reading(
         matches = matches_from(matched)
     except (KeyError, ValueError) as error:  # a shape that is not known must not stop the other groups
         return Unread(group, error)
-    return Reading(group, group["GroupId"] in selected, matches, rules, prefix_lists_from(matched), now)
+    return Reading(group, group["GroupId"] in selected, matches, rules, prefix_lists_from(matched), since)
 
 
 @sources.register("live")

@@ -25,19 +25,22 @@ from c7n_ingress.aws.apply import (
     come_true,
     error_code,
 )
-from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread
+from c7n_ingress.aws.read import MATCHED, OLDEST, LiveGroups, Reading, Unread
 from c7n_ingress.aws.reopened import Histories
 from c7n_ingress.aws.tell import tell, tell_config
 from c7n_ingress.decide.message import Deed, Outcome
-from c7n_ingress.decide.plan import Plan, carried_out
+from c7n_ingress.decide.plan import Plan, Replacement, carried_out
 from c7n_ingress.decide.records import Change, Record
-from c7n_ingress.decide.rules import matches_from, text_of
+from c7n_ingress.decide.rules import Match, matches_from, text_of
 from c7n_ingress.decide.severity import worst
 
 log = logging.getLogger("custodian.actions")
 
 LOOKS = 3
 """How often a group is read and planned anew while somebody else changes it, or EC2's answers are lost."""
+
+MOST_STALE = 10
+"""How often a group is read again without any change, as planning or EC2 took longer than a reading may be old."""
 
 LONGEST_DELAY = 128
 """How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
@@ -180,35 +183,66 @@ class _Settling:
         self.writer = writer
         self.outcome = outcome
         self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
+        self.stale = 0
+        """How often in a row nothing was changed because the reading had grown old."""
         self.made: list[Change] = []
-        self.crowded: list[tuple[str, str | None]] = []
-        """What found no room at the last look, and what to do about it."""
+        self.full: list[Replacement] = []
+        """What found no room so far."""
         self.doubtful: list[Change] = []
         """What EC2 may have done though its answer was lost."""
 
     def settle(self, reading: Reading) -> None:
-        """Change the group."""
+        """Change the group; whatever stops that, what was done, perhaps done and not done is noted."""
+        try:
+            self.change(reading)
+        except BaseException as stop:
+            self.doubtful += getattr(stop, "changes", ())
+            raise
+        finally:
+            for change in self.doubtful:
+                _record(self.job, self.outcome, change._replace(how=f"perhaps {change.how}"))
+            for text, command in (self.job.no_room(NoRoom(each), self.outcome.group["GroupId"]) for each in self.full):
+                self.outcome.failures.append(text)
+                self.outcome.todo += [command] if command else []
+
+    def change(self, reading: Reading) -> None:
+        """Plan and apply, and look again as often as it needs."""
         looks, why = 0, None
         while True:
             for change in come_true(self.doubtful, reading.rules):
                 self.record(change)
-            plan = self.job.plan(reading) if reading.selected else Plan()
+            plan = self.planned(reading)
             if looks == LOOKS or not (plan.changes or plan.missing):
                 break
             why = self.attempt(reading, plan)
             if why is None:
-                return self.report(plan)
+                why = ""
+                break
             if why:
                 looks += 1
                 time.sleep(looks)  # EC2's answers may lag behind a change
             found = self.groups.read([reading.group["GroupId"]])
             if not found:  # deleted meanwhile
-                return None
+                self.full, self.doubtful = [], []
+                return
             (again,) = found
             if isinstance(again, Unread):
                 raise again.error
             reading = again
-        return self.report(plan, why)
+        self.outcome.left = plan.left
+        self.outcome.failures += plan.refused
+        if why and not self.full and (plan.changes or plan.missing):
+            self.outcome.failures.append(why)
+
+    def planned(self, reading: Reading) -> Plan:
+        """Plan; what is still owed, where a rule was removed, is added though the group is closed by now."""
+        plan = self.job.plan(reading) if reading.selected else Plan()
+        if any(change.now is None for change in self.made):
+            standing = {rule.match for rule in reading.rules}
+            owed = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
+            self.full = []
+            plan = plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *owed])))
+        return plan
 
     def attempt(self, reading: Reading, plan: Plan) -> str | None:
         """Apply a plan, and record each change once it is made.
@@ -216,11 +250,17 @@ class _Settling:
         :returns: why the group has to be looked at again; nothing if only the reading was old or EC2 throttled; None
             if it has not.
         """
+        before = len(self.made)
         try:
             if plan.changes and self.job.before:
                 self.job.before(self.outcome)
             self.apply(reading, plan)
         except StaleError:
+            self.stale = self.stale + 1 if len(self.made) == before else 0
+            if self.stale > MOST_STALE:
+                raise PolicyExecutionError(
+                    f"EC2 answers so slowly that no reading is younger than {OLDEST:g} s when the group is changed"
+                ) from None
             return ""
         except ThrottledError as error:
             if (delay := next(self.delays, None)) is None:
@@ -238,27 +278,19 @@ class _Settling:
 
     def apply(self, reading: Reading, plan: Plan) -> None:
         """Apply a plan once, and note what found no room."""
-        self.crowded = []
-        for result in apply(self.writer, reading, plan):
+        for result in apply(self.writer, reading, plan, self.full):
             if isinstance(result, NoRoom):
-                self.crowded.append(self.job.no_room(result, reading.group["GroupId"]))
+                self.full += [result.replacement] if result.replacement not in self.full else []
             else:
                 self.record(result)
 
     def record(self, change: Change) -> None:
         """Record a change, once."""
         self.doubtful = [other for other in self.doubtful if not _is_same(other, change)]
+        self.full = [each for each in self.full if (each.rule.id, each.source) != (change.rule.id, change.now)]
         if not any(_is_same(other, change) for other in self.made):
             self.made.append(change)
             _record(self.job, self.outcome, change)
-
-    def report(self, plan: Plan, why: str | None = None) -> None:
-        """Note what was left alone, and what could not be done."""
-        self.outcome.left = plan.left
-        self.outcome.failures += [*plan.refused, *(text for text, _ in self.crowded)]
-        self.outcome.todo += [command for _, command in self.crowded if command]
-        if why and not self.crowded and (plan.changes or plan.missing):
-            self.outcome.failures.append(why)
 
 
 def _is_same(change: Change, other: Change) -> bool:

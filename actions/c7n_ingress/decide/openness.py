@@ -8,7 +8,7 @@ thousand of them, as many as a group can hold, are no internet, and what is put 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TypeVar
@@ -59,12 +59,9 @@ def open_sources(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[
     """
     found = {key for key, networks in sources.items() if are_open(networks)}
     for version in (4, 6):
-        rest = {key for key in sources.keys() - found if _is_wide(sources[key], version)}
-        if _is_narrow([network for key in rest for network in sources[key]], version):
-            continue
-        for point in {traffic[key] for key in rest}:
-            at_once = [key for key in rest - found if lets_in(traffic[key], point)]
-            found |= _too_many({key: sources[key] for key in at_once}, version)
+        wide = [key for key in sources if key not in found and _is_wide(sources[key], version)]
+        if not _is_narrow([network for key in wide for network in sources[key]], version):
+            found |= _too_many({key: traffic[key] for key in wide}, sources, version)
     return found
 
 
@@ -84,18 +81,21 @@ def lets_in(wide: Traffic, narrow: Traffic) -> bool:
     return wide.from_port <= narrow.from_port <= wide.to_port
 
 
-def _too_many(sources: Mapping[Key, Sequence[Network]], version: int) -> set[Key]:
-    """Give those sources that are too many, the narrowest being kept as long as they are not open together."""
-    if _is_narrow([network for networks in sources.values() for network in networks], version):
-        return set()
-    kept: Collection[Network] = ()
+def _too_many(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[Network]], version: int) -> set[Key]:
+    """Give the rules that are too many, the narrowest being kept as long as no port is open by those that are kept."""
+    points = set(traffic.values())
+    kept: dict[Traffic, set[Network]] = {point: set() for point in points}
     found = set()
-    for key in sorted(sources, key=lambda key: (sum(map(_public, sources[key])), str(sources[key]))):
-        more = _merged([*kept, *sources[key]])
-        if sum(map(_public, more)) > _most(version):
-            found.add(key)
+    for key in sorted(traffic, key=lambda key: (sum(map(_public, sources[key])), str(sources[key]), traffic[key])):
+        covered = [point for point in points if lets_in(traffic[key], point)]
+        if all(
+            _is_narrow(together := kept[point].union(sources[key]), version) or not are_open(together)
+            for point in covered
+        ):
+            for point in covered:
+                kept[point].update(sources[key])
         else:
-            kept = more
+            found.add(key)
     return found
 
 

@@ -65,8 +65,9 @@ def replacement(
     """
     rules = list(rules)
     found = {rule.match for rule in rules}
-    # A rule for an authorized network is as it should be, even if a broad filter matches it.
-    matched = [rule for rule in rules if rule.match in matches and rule.source not in authorized]
+    by_version = {version: [each for each in authorized if each.version == version] for version in (4, 6)}
+    # A rule within an authorized network is as it should be, even if a broad filter matches it.
+    matched = [rule for rule in rules if rule.match in matches and not _is_within(rule.source, by_version)]
     matched.sort(key=lambda rule: isinstance(rule.source, str))  # what can become another first
 
     authorize, modify, revoke, left, refused = [], [], [], [], []
@@ -81,7 +82,7 @@ def replacement(
                     "or CidrV6"
                 )
             continue
-        of_family = [network for network in authorized if network.version == version]
+        of_family = by_version[version]
         wider = [network for network in of_family if _is_wider(network, rule.source)]
         if wider and len(wider) == len(of_family):
             refused.append(
@@ -107,6 +108,13 @@ def carried_out(rules: Iterable[Rule], plan: Plan) -> list[Rule]:
     becomes = {rule.id: source for rule, source in plan.modify}
     stay = [rule._replace(source=becomes.get(rule.id, rule.source)) for rule in rules if rule.id not in gone]
     return stay + [rule._replace(id="", source=source) for rule, source in plan.authorize]
+
+
+def _is_within(source: Source, authorized: Mapping[int, Sequence[Network]]) -> bool:
+    return not isinstance(source, str) and any(
+        source.subnet_of(network)  # type: ignore[arg-type]  # they are of one version
+        for network in authorized[source.version]
+    )
 
 
 def _is_wider(network: Network, source: Source) -> bool:

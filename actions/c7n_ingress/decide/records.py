@@ -24,7 +24,7 @@ LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodi
 Nothing else may stand before a record, or whoever can have a text logged could write one.
 """
 
-MADE = ("authorized", "modified", "revoked")
+MADE = tuple(f"{sure}{how}" for sure in ("", "perhaps ") for how in ("authorized", "modified", "revoked"))
 """How a record calls what can be undone; what is only foreseen, and what was itself an undoing, cannot."""
 
 Record = dict[str, Any]
