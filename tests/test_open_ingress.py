@@ -170,7 +170,8 @@ def test_a_list_that_nobody_may_read_stops_nothing_else(cloud, group, replace):
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
 
     def deny(**_):
-        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "You are not authorized."}}, "Get")
+        error = {"Error": {"Code": "UnauthorizedOperation", "Message": "You are not authorized."}}
+        raise ClientError({**error, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Get")
 
     replace(before={READS[1]: deny}, filters=[{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, FINDER]}])
     assert sources(cloud, group_id) == [*AUTHORIZED[:2], OPEN_LIST]

@@ -229,6 +229,7 @@ class _Settling:
             if isinstance(again, Unread):
                 raise again.error
             reading = again
+        self.doubtful = []  # has been looked for, and has not been done
         self.outcome.left = plan.left
         self.outcome.failures += plan.refused
         if why and not self.full and (plan.changes or plan.missing):
