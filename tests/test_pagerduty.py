@@ -240,6 +240,15 @@ def test_as_many_rules_as_there_can_be(post, service, mailer):
 # -- when PagerDuty fails
 
 
+def test_keys_that_end_alike_are_not_taken_for_each_other(post, service, mailer):
+    """Each service is told, though the log shows of its key the last four characters alone, and no region."""
+    alike = f"pagerduty://{'A' * 28}{KEY[-4:]}"
+    post.send(message_to(TARGET, alike, f"pagerduty://eu/{KEY}") | {"resources": [CLOSED]})
+    with mailer() as function:
+        assert post.work(function) == set()
+    assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))] * 3
+
+
 @pytest.mark.parametrize(
     "answer",
     [

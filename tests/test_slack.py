@@ -259,3 +259,13 @@ def test_a_target_in_a_log_holds_no_secret():
     assert chat.shown("pagerduty://eu/R0123456789abcdefghijklmnopqrstu") == "pagerduty://…rstu"
     assert chat.shown("slack://#ops") == "slack://#ops"
     assert json.dumps(chat.shown("open-ingress")) == '"open-ingress"'
+
+
+def test_every_webhook_gets_the_message(post, slack, mailer):
+    """Webhooks look all alike in the log; one that fails is tried again, and the other is not told twice."""
+    other = "https://hooks.slack.com/services/T0/B1/gone"
+    sent = post.send(message_to(HOOK, other))
+    with mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+    assert slack.calls == ["/services/T0/B0/hook", "/services/T0/B1/gone", "/services/T0/B1/gone"]

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from c7n_mailer.email_delivery import EmailDelivery
 
-    Delivery = tuple[str, Callable[[], Any]]
+    # As lambda_entry.py has it: to whom, for the log; to whom and of what, in full; what to call for it.
+    Delivery = tuple[str, tuple[str, ...], Callable[[], Any]]
 
 HTTP_TIMEOUT = 10  # seconds for each of connecting and reading; c7n-mailer's 60 are all that the function has
 LONGEST_WAIT = 10  # seconds; whoever asks for more gets the message again from the queue, minutes later
@@ -91,7 +92,8 @@ class Slack(SlackDelivery):
             for whom, part in self.parts(target, message):
                 for address, payload in self.get_to_addrs_slack_messages_map(part).items():
                     self.told.append(part["resources"])
-                    yield f"{shown(target)}{whom}", partial(self.send_slack_msg, address, payload)
+                    deliver = partial(self.send_slack_msg, address, payload)
+                    yield f"{shown(target)}{whom}", (target, whom, address), deliver
 
     def missing(self, target: str) -> str | None:
         """Give the key of the configuration that a target needs and that is not there."""
@@ -198,7 +200,8 @@ class PagerDuty:
             folders = self.config["templates_folders"]
             text = get_rendered_jinja(target, message, message["resources"], self.logger, "template", "", folders)
             for told in json.loads(text):
-                yield f"{shown(target)} {told['group']}", partial(self.send, url, found["key"], told["events"])
+                deliver = partial(self.send, url, found["key"], told["events"])
+                yield f"{shown(target)} {told['group']}", (target, told["group"]), deliver
 
     def send(self, url: str, key: str, events: list[dict]) -> None:
         """Send the events of one group: what opens an incident is not sent again without what resolves it.

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
 
-    Delivery = tuple[str, Callable[[], Any]]  # to whom, and what to call for it
+    # To whom, as a log may show it; to whom and of what, in full; what to call for it.
+    Delivery = tuple[str, tuple[str, ...], Callable[[], Any]]
 
 log = logging.getLogger("custodian.mailer")
 log.setLevel(logging.INFO)
@@ -128,13 +129,17 @@ class Mailer(MailerSqsQueueProcessor):
         told += mail.get_emails_to_resources_map(message).values()
         told += [message["resources"] for target in message["action"].get("to", []) if PAGERDUTY.fullmatch(target)]
         failures += slack.failures + [f"there is nobody to tell of {group}" for group in left_out(message, told)]
-        failures += [failure for target, deliver in deliveries if (failure := self.attempt(target, deliver))]
+        failures += [failure for delivery in deliveries if (failure := self.attempt(*delivery))]
         if failures:
             raise UndeliverableError("; ".join(failures))
 
-    def attempt(self, target: str, deliver: Callable[[], Any]) -> str | None:
-        """Deliver to one target; give what went wrong, so that the next target gets its try."""
-        if self.reached.has((self.message_id, target)):
+    def attempt(self, target: str, whom: tuple[str, ...], deliver: Callable[[], Any]) -> str | None:
+        """Deliver to one target; give what went wrong, so that the next target gets its try.
+
+        :param target: how logs name it: two webhooks may look alike.
+        :param whom: what tells it from every other delivery of the message.
+        """
+        if self.reached.has((self.message_id, *whom)):
             log.info("%s was reached before", target)
             return None
         try:
@@ -143,7 +148,7 @@ class Mailer(MailerSqsQueueProcessor):
             log.exception("nothing was delivered to %s", target)
             return f"{target}: {error}"
         log.info("delivered to %s", target)
-        self.reached.add((self.message_id, target))
+        self.reached.add((self.message_id, *whom))
         return None
 
 
@@ -153,15 +158,15 @@ class Reached:
     MOST = 1000
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
-    def add(self, reached: tuple[str, str]) -> None:
-        """Remember a message's id and a target."""
+    def add(self, reached: tuple[str, ...]) -> None:
+        """Remember a message's id and whom it reached, in full."""
         self._known[reached] = None
         if len(self._known) > self.MOST:
             self._known.popitem(last=False)
 
-    def has(self, reached: tuple[str, str]) -> bool:
+    def has(self, reached: tuple[str, ...]) -> bool:
         """Say whether a target was reached with a message."""
         return reached in self._known
 
@@ -266,7 +271,7 @@ class Topics(SnsDelivery):
         """Give each topic, and what publishes the rendered message to it."""
         for package in self.get_sns_message_packages(message):
             topic, subject, body = package["topic"], package["subject"], package["sns_message"]
-            yield topic, partial(self.deliver_sns_message, topic, subject, body, message)
+            yield topic, (topic,), partial(self.deliver_sns_message, topic, subject, body, message)
 
     def target_is_sns(self, target: str) -> bool:
         """Say whether a target is a topic; c7n-mailer's own knows the partition `aws` alone."""
@@ -302,7 +307,7 @@ class Mail(EmailDelivery):
     def deliveries(self, message: dict) -> Iterator[Delivery]:
         """Give each set of addresses, and what sends the rendered mail to it."""
         for addresses, mimetext in self.get_emails_to_mimetext_map(message).items():
-            yield ", ".join(addresses), partial(self.send, addresses, mimetext)
+            yield ", ".join(addresses), addresses, partial(self.send, addresses, mimetext)
 
     def get_emails_to_mimetext_map(self, sqs_message: dict) -> dict[tuple[str, ...], Message]:
         """Give the mail for each set of addresses."""
