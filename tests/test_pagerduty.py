@@ -155,6 +155,18 @@ def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, maile
     assert service.events == []
 
 
+def test_what_the_watch_found_silent_is_one_incident(post, service, mailer):
+    """What mode/watch.yml tells day after day is one open incident, with the words of its policy."""
+    message = message_to(TARGET)
+    words = {"template": "open-ingress-watch", "violation_desc": "AWS Config is silent.", "action_desc": "Start it."}
+    message |= {"action": message["action"] | words, "resources": [{"account_id": "123456789012"}]}
+    work(post, mailer, message, message)
+    (incident,) = service.incidents
+    assert incident["open"]
+    assert len(incident["events"]) == 2
+    assert "AWS Config is silent." in incident["events"][0]["payload"]["custom_details"].values()
+
+
 def test_undoing_resolves_and_opens_nothing(post, service, mailer):
     """A group that was given back what was replaced is no incident, and resolves the one that was there."""
     restored = without(CLOSED, "c7n:replaced-ingress")

@@ -32,6 +32,7 @@ from c7n_mailer.sns_delivery import SnsDelivery
 from c7n_mailer.sqs_queue_processor import MailerSqsQueueProcessor
 from c7n_mailer.utils import get_jinja_env
 from c7n_mailer.utils_email import is_email
+from jinja2 import TemplateError
 
 from mode.mailer.chat import PAGERDUTY, PagerDuty, Slack, is_slack, shown
 from mode.mailer.errors import UndeliverableError
@@ -105,26 +106,23 @@ class Mailer(MailerSqsQueueProcessor):
     def handle_targets(self, message: dict, *_: object, **__: object) -> None:
         """Deliver a message to each of its targets, whatever happens with the others.
 
-        Everything is rendered before anything is sent: a message that cannot be rendered reaches nobody twice.
+        Everything is rendered before anything is sent: a message that cannot be rendered reaches nobody twice. A
+        template that is not there, or is none, fails its own targets alone.
 
         :raises UndeliverableError: somebody was not reached, or there is nobody to tell of a group.
-        :raises jinja2.TemplateError: a template is missing or broken.
         """
-        message = with_subject(message)
-        for template in templates_of(message):
-            get_jinja_env(self.config["templates_folders"]).get_template(f"{template}.j2")
+        message, failures = self.with_templates(with_subject(message))
         topics = Topics(self.config, self.session, self.logger)
         mail = Mail(self.config, self.session, self.logger)
         slack = Slack(self.config, self.session, self.logger, mail)
         pagerduty = PagerDuty(self.config, self.logger)
-        in_template = partial(with_template, message)
         deliveries = [
             *topics.deliveries(message),
             *mail.deliveries(message),
-            *slack.deliveries(in_template("slack_template", slack_template_of(message))),
-            *pagerduty.deliveries(in_template("template", f"{template_of(message)}.pagerduty")),
+            *slack.deliveries(with_action(message, "slack_template", slack_template_of(message))),
+            *pagerduty.deliveries(with_action(message, "template", pagerduty_template_of(message))),
         ]
-        failures = [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
+        failures += [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
         told = [*topics.get_sns_addrs_to_resources_map(message).values(), *slack.told]
         told += mail.get_emails_to_resources_map(message).values()
         told += [message["resources"] for target in message["action"].get("to", []) if PAGERDUTY.fullmatch(target)]
@@ -132,6 +130,26 @@ class Mailer(MailerSqsQueueProcessor):
         failures += [failure for delivery in deliveries if (failure := self.attempt(*delivery))]
         if failures:
             raise UndeliverableError("; ".join(failures))
+
+    def with_templates(self, message: dict) -> tuple[dict, list[str]]:
+        """Give the message without the targets whose template cannot be loaded, and what is wrong with it.
+
+        c7n-mailer passes over a template that is not there.
+        """
+        targets, failures = list(message["action"].get("to", [])), []
+        for template, its in templates_of(message).items():
+            if wrong := self.wrong_with(template):
+                failures.append(f"the template {template}.j2, for {', '.join(map(shown, its))}, {wrong}")
+                targets = [target for target in targets if target not in its]
+        return with_action(message, "to", targets), failures
+
+    def wrong_with(self, template: str) -> str | None:
+        """Say why a template cannot be loaded, if so."""
+        try:
+            get_jinja_env(self.config["templates_folders"]).get_template(f"{template}.j2")
+        except TemplateError as error:
+            return f"cannot be loaded: {type(error).__name__}: {error}"
+        return None
 
     def attempt(self, target: str, whom: tuple[str, ...], deliver: Callable[[], Any]) -> str | None:
         """Deliver to one target; give what went wrong, so that the next target gets its try.
@@ -205,19 +223,26 @@ def slack_template_of(message: dict) -> str:
     return message["action"].get("slack_template", f"{template_of(message)}.slack")
 
 
-def templates_of(message: dict) -> list[str]:
-    """Give the templates that a message's targets need; c7n-mailer passes over one that is not there."""
-    targets = message["action"].get("to", [])
-    return [
-        template_of(message),
-        *([slack_template_of(message)] if any(map(is_slack, targets)) else []),
-        *([f"{template_of(message)}.pagerduty"] if any(map(PAGERDUTY.fullmatch, targets)) else []),
-    ]
+def pagerduty_template_of(message: dict) -> str:
+    """Give the name of the template for PagerDuty: the template's twin."""
+    return f"{template_of(message)}.pagerduty"
 
 
-def with_template(message: dict, key: str, template: str) -> dict:
-    """Give a message that asks for another template."""
-    return message | {"action": message["action"] | {key: template}}
+def templates_of(message: dict) -> dict[str, list[str]]:
+    """Give the templates that a message needs, each with the targets that get it."""
+    templates: dict[str, list[str]] = {}
+    for target in message["action"].get("to", []):
+        if is_slack(target):
+            template = slack_template_of(message)
+        else:
+            template = pagerduty_template_of(message) if PAGERDUTY.fullmatch(target) else template_of(message)
+        templates.setdefault(template, []).append(target)
+    return templates
+
+
+def with_action(message: dict, key: str, value: object) -> dict:
+    """Give a message whose action says something else under a key."""
+    return message | {"action": message["action"] | {key: value}}
 
 
 def is_address_of_another(target: str) -> bool:
@@ -240,12 +265,17 @@ def unknown_targets(message: dict) -> list[str]:
     ]
 
 
+def name_of(resource: dict) -> str:
+    """Name a group, or whatever else a policy tells of: the watch tells of an account."""
+    return resource.get("GroupId") or resource.get("account_id") or "a resource without an id"
+
+
 def left_out(message: dict, told: list[list[dict]]) -> list[str]:
     """Give what is in no message: a group whose owner is unknown, say. c7n-mailer drops it without a word."""
     if not told:
-        return [resource["GroupId"] for resource in message["resources"]] or ["this message"]
+        return [name_of(resource) for resource in message["resources"]] or ["this message"]
     seen = {id(resource) for resources_told in told for resource in resources_told}
-    return [resource["GroupId"] for resource in message["resources"] if id(resource) not in seen]
+    return [name_of(resource) for resource in message["resources"] if id(resource) not in seen]
 
 
 def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
