@@ -2,15 +2,18 @@
 
 import json
 import re
+from unittest.mock import Mock
 
+import boto3
 import pytest
 import yaml
+from c7n_mailer.handle import config_setup
 from embedded import edited, group_of, load, run
 from internet import serving
 from pagerduty import KEY, PagerDuty, broken_rules
-from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
+from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
-from mode.mailer import preview
+from mode.mailer import lambda_entry, preview
 
 README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
@@ -297,6 +300,23 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
     assert f"pagerduty://…{KEY[-4:]} {CLOSED['GroupId']}" in log
     assert KEY not in log
     assert len(inbox.read()) == 1
+
+
+def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, monkeypatch):
+    """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
+    config = config_setup(yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8")))
+    config |= {"templates_folders": [str(lambda_entry.TEMPLATES)]}
+    mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"), lambda_entry.log)
+    monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)
+    record = event_record("m-1", pack(about(CLOSED, LAST)))
+    with serving(service.hosts(), tmp_path) as internet:
+        monkeypatch.setenv("https_proxy", internet.proxy)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
+        for left, kept in (([60_000, 30_000, 5_000], ["m-1"]), ([60_000] * 3, [])):
+            context = Mock(get_remaining_time_in_millis=Mock(side_effect=left))
+            answer = lambda_entry.handle({"Records": [record]}, context)
+            assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == kept
+    assert service.events == [(do, key_of(group)) for group in (CLOSED, LAST) for do in ("trigger", "resolve")]
 
 
 def test_a_short_throttle_is_waited_out(post, service, mailer):

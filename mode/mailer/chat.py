@@ -40,21 +40,24 @@ SLACK = re.compile(r"slack://(owners|webhook/#\S+|#\S+|tag/.+|[^\s@/]+@[^\s@/]+\
 PAGERDUTY = re.compile(r"pagerduty://(?P<region>eu/)?(?P<key>[A-Za-z0-9]{32})")
 
 
-def post(what: str, url: str, accepted: int = requests.codes.ok, **request: Any) -> requests.Response:
+def post(
+    what: str, url: str, accepted: int = requests.codes.ok, via: Any = requests, **request: Any
+) -> requests.Response:
     """POST, and once more after a short Retry-After.
 
     No error holds the address or what requests says of it: a webhook's address is its password.
 
     :param what: whom errors name.
+    :param via: what posts: a session keeps its connection.
     :param accepted: the status that says all is well.
     :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.
     """
     try:
-        response = requests.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+        response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
         wait = response.headers.get("Retry-After", "")
         if response.status_code == requests.codes.too_many_requests and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
             time.sleep(int(wait))
-            response = requests.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+            response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
     except requests.RequestException as error:
         raise UndeliverableError(f"{what}: no answer: {type(error).__name__}") from None
     if response.status_code != accepted:
@@ -191,6 +194,7 @@ class PagerDuty:
     def __init__(self, config: dict, logger: Any) -> None:
         self.config = config
         self.logger = logger
+        self.session = requests.Session()
 
     def deliveries(self, message: dict) -> Iterator[Delivery]:
         """Give each group of which there is something to tell, and what sends its events, in their order."""
@@ -209,7 +213,7 @@ class PagerDuty:
         :raises UndeliverableError: PagerDuty did not take one; those after it are not sent.
         """
         for event in events:
-            post("PagerDuty", url, requests.codes.accepted, json=event | {"routing_key": key})
+            post("PagerDuty", url, requests.codes.accepted, self.session, json=event | {"routing_key": key})
 
 
 def is_slack(target: str) -> bool:

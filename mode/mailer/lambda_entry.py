@@ -54,10 +54,11 @@ TOPIC = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):(?P<account>\d{12
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
 MESSAGE_LIMIT = 262_144  # SNS: bytes
+RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
 
-def handle(event: dict, _context: object) -> dict:
+def handle(event: dict, context: Any) -> dict:
     """Deliver the messages of a batch, and give the ids of those that SQS must keep.
 
     :raises UndeliverableError: this is no event of SQS.
@@ -65,6 +66,7 @@ def handle(event: dict, _context: object) -> dict:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(each, dict) and "messageId" in each for each in records):
         raise UndeliverableError(f"{event!r:.80} is no event of SQS: send a message to the queue, and it makes one")
+    mailer().give(context.get_remaining_time_in_millis)
     failed = [record["messageId"] for record in records if not delivered(record)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
@@ -94,6 +96,11 @@ class Mailer(MailerSqsQueueProcessor):
     def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger) -> None:
         super().__init__(config, session, logger)
         self.reached = Reached()
+
+    def give(self, milliseconds_left: Callable[[], int]) -> None:
+        """Take what tells how much time is left, at the start of an invocation."""
+        self.milliseconds_left = milliseconds_left
+        self.reserve = min(RESERVE, milliseconds_left() // 2)
 
     def process_sqs_message(self, encoded_sqs_message: dict) -> None:
         """Unpack and deliver a message.
@@ -160,6 +167,8 @@ class Mailer(MailerSqsQueueProcessor):
         if self.reached.has((self.message_id, *whom)):
             log.info("%s was reached before", target)
             return None
+        if self.milliseconds_left() < self.reserve:  # killed, the process would forget whom it has reached
+            return f"{target}: no time is left in this try"
         try:
             deliver()
         except Exception as error:
@@ -171,9 +180,9 @@ class Mailer(MailerSqsQueueProcessor):
 
 
 class Reached:
-    """Whom this process has reached with which message: the last thousand. SQS may hand out a message twice."""
+    """Whom this process has reached with which message: the last ten thousand. SQS may hand out a message twice."""
 
-    MOST = 1000
+    MOST = 10_000
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
