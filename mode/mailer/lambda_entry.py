@@ -66,15 +66,15 @@ def handle(event: dict, context: Any) -> dict:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(each, dict) and "messageId" in each for each in records):
         raise UndeliverableError(f"{event!r:.80} is no event of SQS: send a message to the queue, and it makes one")
-    mailer().give(context.get_remaining_time_in_millis)
-    failed = [record["messageId"] for record in records if not delivered(record)]
+    failed = [record["messageId"] for record in records if not delivered(record, context)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def delivered(record: dict) -> bool:
+def delivered(record: dict, context: Any) -> bool:
     """Deliver one message, and say whether that worked. What went wrong stands in the log."""
     try:
         message = {"MessageId": record["messageId"], "Body": record["body"], "Attributes": record["attributes"]}
+        mailer().give(context.get_remaining_time_in_millis)
         mailer().process_sqs_message(message)
     except Exception:  # whatever is wrong with this message must not keep the others from being delivered
         log.exception("message %s was not delivered", record["messageId"])
@@ -98,7 +98,7 @@ class Mailer(MailerSqsQueueProcessor):
         self.reached = Reached()
 
     def give(self, milliseconds_left: Callable[[], int]) -> None:
-        """Take what tells how much time is left, at the start of an invocation."""
+        """Take what tells how much time is left, before a message."""
         self.milliseconds_left = milliseconds_left
         self.reserve = min(RESERVE, milliseconds_left() // 2)
 
