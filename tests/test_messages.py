@@ -823,3 +823,19 @@ def test_what_the_internet_reaches_comes_first(template):
     first["c7n:behind-ingress"], second["c7n:behind-ingress"] = told
     shown = rendered(template, resources=[first, second])
     assert shown.index("group-1") < shown.index("group-2")
+
+
+@pytest.mark.parametrize("twin", ["", ".html", ".slack", ".pagerduty"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"c7n:undo-ingress": [None]},
+        {"c7n:todo-ingress": [5]},
+        {"c7n:behind-ingress": {"exposure": [1]}},
+    ],
+)
+def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(twin, broken):
+    """What no action of the pack writes is left out, and the group is told."""
+    sample = preview.sample()
+    group = sample["resources"][0] | broken
+    assert group["GroupId"] in preview.render(sample | {"resources": [group]}, f"open-ingress{twin}")

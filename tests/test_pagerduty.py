@@ -2,15 +2,18 @@
 
 import json
 import re
+from unittest.mock import Mock
 
+import boto3
 import pytest
 import yaml
+from c7n_mailer.handle import config_setup
 from embedded import edited, group_of, load, run
 from internet import serving
 from pagerduty import KEY, PagerDuty, broken_rules
-from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
+from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
-from mode.mailer import preview
+from mode.mailer import lambda_entry, preview
 
 README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
@@ -155,6 +158,18 @@ def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, maile
     assert service.events == []
 
 
+def test_what_the_watch_found_silent_is_one_incident(post, service, mailer):
+    """What mode/watch.yml tells day after day is one open incident, with the words of its policy."""
+    message = message_to(TARGET)
+    words = {"template": "open-ingress-watch", "violation_desc": "AWS Config is silent.", "action_desc": "Start it."}
+    message |= {"action": message["action"] | words, "resources": [{"account_id": "123456789012"}]}
+    work(post, mailer, message, message)
+    (incident,) = service.incidents
+    assert incident["open"]
+    assert len(incident["events"]) == 2
+    assert "AWS Config is silent." in incident["events"][0]["payload"]["custom_details"].values()
+
+
 def test_undoing_resolves_and_opens_nothing(post, service, mailer):
     """A group that was given back what was replaced is no incident, and resolves the one that was there."""
     restored = without(CLOSED, "c7n:replaced-ingress")
@@ -240,6 +255,15 @@ def test_as_many_rules_as_there_can_be(post, service, mailer):
 # -- when PagerDuty fails
 
 
+def test_keys_that_end_alike_are_not_taken_for_each_other(post, service, mailer):
+    """Each service is told, though the log shows of its key the last four characters alone, and no region."""
+    alike = f"pagerduty://{'A' * 28}{KEY[-4:]}"
+    post.send(message_to(TARGET, alike, f"pagerduty://eu/{KEY}") | {"resources": [CLOSED]})
+    with mailer() as function:
+        assert post.work(function) == set()
+    assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))] * 3
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -276,6 +300,23 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
     assert f"pagerduty://…{KEY[-4:]} {CLOSED['GroupId']}" in log
     assert KEY not in log
     assert len(inbox.read()) == 1
+
+
+def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, monkeypatch):
+    """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
+    config = config_setup(yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8")))
+    config |= {"templates_folders": [str(lambda_entry.TEMPLATES)]}
+    mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"), lambda_entry.log)
+    monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)
+    record = event_record("m-1", pack(about(CLOSED, LAST)))
+    with serving(service.hosts(), tmp_path) as internet:
+        monkeypatch.setenv("https_proxy", internet.proxy)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
+        for left, kept in (([60_000, 30_000, 5_000], ["m-1"]), ([60_000] * 3, [])):
+            context = Mock(get_remaining_time_in_millis=Mock(side_effect=left))
+            answer = lambda_entry.handle({"Records": [record]}, context)
+            assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == kept
+    assert service.events == [(do, key_of(group)) for group in (CLOSED, LAST) for do in ("trigger", "resolve")]
 
 
 def test_a_short_throttle_is_waited_out(post, service, mailer):

@@ -259,3 +259,40 @@ def test_a_target_in_a_log_holds_no_secret():
     assert chat.shown("pagerduty://eu/R0123456789abcdefghijklmnopqrstu") == "pagerduty://…rstu"
     assert chat.shown("slack://#ops") == "slack://#ops"
     assert json.dumps(chat.shown("open-ingress")) == '"open-ingress"'
+
+
+def test_every_webhook_gets_the_message(post, slack, mailer):
+    """Webhooks look all alike in the log; one that fails is tried again, and the other is not told twice."""
+    other = "https://hooks.slack.com/services/T0/B1/gone"
+    sent = post.send(message_to(HOOK, other))
+    with mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+    assert slack.calls == ["/services/T0/B0/hook", "/services/T0/B1/gone", "/services/T0/B1/gone"]
+
+
+def test_a_missing_template_fails_its_own_target_alone(post, slack, mailer):
+    """Where a template for Slack is not there, the topic is told all the same, once, and the log names the template."""
+    inbox = post.subscribe()
+    message = message_to(TOPIC, HOOK)
+    sent = post.send(message | {"action": message["action"] | {"slack_template": "gone"}})
+    with mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+        assert "the template gone.j2" in function.logs[0].read_text()
+    assert slack.posted == []
+    assert len(inbox.read()) == 1
+
+
+def test_the_watch_is_heard_in_slack(post, slack, mailer):
+    """What mode/watch.yml found silent is told in Slack, in its own words."""
+    words = {"template": "open-ingress-watch", "violation_desc": "AWS Config is *silent*.", "action_desc": "Start it."}
+    message = message_to(HOOK)
+    action = message["action"] | words
+    post.send(message | {"action": action, "resources": [{"account_id": "123456789012"}]})
+    with mailer() as function:
+        assert post.work(function) == set()
+    ((_, told),) = slack.posted
+    said = "".join(text for _, text in texts(told["blocks"]))
+    assert "AWS Config is *silent*." in said
+    assert "Start it." in said

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from c7n_mailer.email_delivery import EmailDelivery
 
-    Delivery = tuple[str, Callable[[], Any]]
+    # As lambda_entry.py has it: to whom, for the log; to whom and of what, in full; what to call for it.
+    Delivery = tuple[str, tuple[str, ...], Callable[[], Any]]
 
 HTTP_TIMEOUT = 10  # seconds for each of connecting and reading; c7n-mailer's 60 are all that the function has
 LONGEST_WAIT = 10  # seconds; whoever asks for more gets the message again from the queue, minutes later
@@ -39,21 +40,24 @@ SLACK = re.compile(r"slack://(owners|webhook/#\S+|#\S+|tag/.+|[^\s@/]+@[^\s@/]+\
 PAGERDUTY = re.compile(r"pagerduty://(?P<region>eu/)?(?P<key>[A-Za-z0-9]{32})")
 
 
-def post(what: str, url: str, accepted: int = requests.codes.ok, **request: Any) -> requests.Response:
+def post(
+    what: str, url: str, accepted: int = requests.codes.ok, via: Any = requests, **request: Any
+) -> requests.Response:
     """POST, and once more after a short Retry-After.
 
     No error holds the address or what requests says of it: a webhook's address is its password.
 
     :param what: whom errors name.
+    :param via: what posts: a session keeps its connection.
     :param accepted: the status that says all is well.
     :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.
     """
     try:
-        response = requests.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+        response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
         wait = response.headers.get("Retry-After", "")
         if response.status_code == requests.codes.too_many_requests and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
             time.sleep(int(wait))
-            response = requests.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+            response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
     except requests.RequestException as error:
         raise UndeliverableError(f"{what}: no answer: {type(error).__name__}") from None
     if response.status_code != accepted:
@@ -91,7 +95,8 @@ class Slack(SlackDelivery):
             for whom, part in self.parts(target, message):
                 for address, payload in self.get_to_addrs_slack_messages_map(part).items():
                     self.told.append(part["resources"])
-                    yield f"{shown(target)}{whom}", partial(self.send_slack_msg, address, payload)
+                    deliver = partial(self.send_slack_msg, address, payload)
+                    yield f"{shown(target)}{whom}", (target, whom, address), deliver
 
     def missing(self, target: str) -> str | None:
         """Give the key of the configuration that a target needs and that is not there."""
@@ -189,6 +194,7 @@ class PagerDuty:
     def __init__(self, config: dict, logger: Any) -> None:
         self.config = config
         self.logger = logger
+        self.session = requests.Session()
 
     def deliveries(self, message: dict) -> Iterator[Delivery]:
         """Give each group of which there is something to tell, and what sends its events, in their order."""
@@ -198,7 +204,8 @@ class PagerDuty:
             folders = self.config["templates_folders"]
             text = get_rendered_jinja(target, message, message["resources"], self.logger, "template", "", folders)
             for told in json.loads(text):
-                yield f"{shown(target)} {told['group']}", partial(self.send, url, found["key"], told["events"])
+                deliver = partial(self.send, url, found["key"], told["events"])
+                yield f"{shown(target)} {told['group']}", (target, told["group"]), deliver
 
     def send(self, url: str, key: str, events: list[dict]) -> None:
         """Send the events of one group: what opens an incident is not sent again without what resolves it.
@@ -206,7 +213,7 @@ class PagerDuty:
         :raises UndeliverableError: PagerDuty did not take one; those after it are not sent.
         """
         for event in events:
-            post("PagerDuty", url, requests.codes.accepted, json=event | {"routing_key": key})
+            post("PagerDuty", url, requests.codes.accepted, self.session, json=event | {"routing_key": key})
 
 
 def is_slack(target: str) -> bool:

@@ -32,6 +32,7 @@ from c7n_mailer.sns_delivery import SnsDelivery
 from c7n_mailer.sqs_queue_processor import MailerSqsQueueProcessor
 from c7n_mailer.utils import get_jinja_env
 from c7n_mailer.utils_email import is_email
+from jinja2 import TemplateError
 
 from mode.mailer.chat import PAGERDUTY, PagerDuty, Slack, is_slack, shown
 from mode.mailer.errors import UndeliverableError
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
 
-    Delivery = tuple[str, Callable[[], Any]]  # to whom, and what to call for it
+    # To whom, as a log may show it; to whom and of what, in full; what to call for it.
+    Delivery = tuple[str, tuple[str, ...], Callable[[], Any]]
 
 log = logging.getLogger("custodian.mailer")
 log.setLevel(logging.INFO)
@@ -52,10 +54,11 @@ TOPIC = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):(?P<account>\d{12
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
 MESSAGE_LIMIT = 262_144  # SNS: bytes
+RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
 
-def handle(event: dict, _context: object) -> dict:
+def handle(event: dict, context: Any) -> dict:
     """Deliver the messages of a batch, and give the ids of those that SQS must keep.
 
     :raises UndeliverableError: this is no event of SQS.
@@ -63,14 +66,15 @@ def handle(event: dict, _context: object) -> dict:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(each, dict) and "messageId" in each for each in records):
         raise UndeliverableError(f"{event!r:.80} is no event of SQS: send a message to the queue, and it makes one")
-    failed = [record["messageId"] for record in records if not delivered(record)]
+    failed = [record["messageId"] for record in records if not delivered(record, context)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def delivered(record: dict) -> bool:
+def delivered(record: dict, context: Any) -> bool:
     """Deliver one message, and say whether that worked. What went wrong stands in the log."""
     try:
         message = {"MessageId": record["messageId"], "Body": record["body"], "Attributes": record["attributes"]}
+        mailer().give(context.get_remaining_time_in_millis)
         mailer().process_sqs_message(message)
     except Exception:  # whatever is wrong with this message must not keep the others from being delivered
         log.exception("message %s was not delivered", record["messageId"])
@@ -93,6 +97,11 @@ class Mailer(MailerSqsQueueProcessor):
         super().__init__(config, session, logger)
         self.reached = Reached()
 
+    def give(self, milliseconds_left: Callable[[], int]) -> None:
+        """Take what tells how much time is left, before a message."""
+        self.milliseconds_left = milliseconds_left
+        self.reserve = min(RESERVE, milliseconds_left() // 2)
+
     def process_sqs_message(self, encoded_sqs_message: dict) -> None:
         """Unpack and deliver a message.
 
@@ -104,64 +113,87 @@ class Mailer(MailerSqsQueueProcessor):
     def handle_targets(self, message: dict, *_: object, **__: object) -> None:
         """Deliver a message to each of its targets, whatever happens with the others.
 
-        Everything is rendered before anything is sent: a message that cannot be rendered reaches nobody twice.
+        Everything is rendered before anything is sent: a message that cannot be rendered reaches nobody twice. A
+        template that is not there, or is none, fails its own targets alone.
 
         :raises UndeliverableError: somebody was not reached, or there is nobody to tell of a group.
-        :raises jinja2.TemplateError: a template is missing or broken.
         """
-        message = with_subject(message)
-        for template in templates_of(message):
-            get_jinja_env(self.config["templates_folders"]).get_template(f"{template}.j2")
+        message, failures = self.with_templates(with_subject(message))
         topics = Topics(self.config, self.session, self.logger)
         mail = Mail(self.config, self.session, self.logger)
         slack = Slack(self.config, self.session, self.logger, mail)
         pagerduty = PagerDuty(self.config, self.logger)
-        in_template = partial(with_template, message)
         deliveries = [
             *topics.deliveries(message),
             *mail.deliveries(message),
-            *slack.deliveries(in_template("slack_template", slack_template_of(message))),
-            *pagerduty.deliveries(in_template("template", f"{template_of(message)}.pagerduty")),
+            *slack.deliveries(with_action(message, "slack_template", slack_template_of(message))),
+            *pagerduty.deliveries(with_action(message, "template", pagerduty_template_of(message))),
         ]
-        failures = [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
+        failures += [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
         told = [*topics.get_sns_addrs_to_resources_map(message).values(), *slack.told]
         told += mail.get_emails_to_resources_map(message).values()
         told += [message["resources"] for target in message["action"].get("to", []) if PAGERDUTY.fullmatch(target)]
         failures += slack.failures + [f"there is nobody to tell of {group}" for group in left_out(message, told)]
-        failures += [failure for target, deliver in deliveries if (failure := self.attempt(target, deliver))]
+        failures += [failure for delivery in deliveries if (failure := self.attempt(*delivery))]
         if failures:
             raise UndeliverableError("; ".join(failures))
 
-    def attempt(self, target: str, deliver: Callable[[], Any]) -> str | None:
-        """Deliver to one target; give what went wrong, so that the next target gets its try."""
-        if self.reached.has((self.message_id, target)):
+    def with_templates(self, message: dict) -> tuple[dict, list[str]]:
+        """Give the message without the targets whose template cannot be loaded, and what is wrong with it.
+
+        c7n-mailer passes over a template that is not there.
+        """
+        targets, failures = list(message["action"].get("to", [])), []
+        for template, its in templates_of(message).items():
+            if wrong := self.wrong_with(template):
+                failures.append(f"the template {template}.j2, for {', '.join(map(shown, its))}, {wrong}")
+                targets = [target for target in targets if target not in its]
+        return with_action(message, "to", targets), failures
+
+    def wrong_with(self, template: str) -> str | None:
+        """Say why a template cannot be loaded, if so."""
+        try:
+            get_jinja_env(self.config["templates_folders"]).get_template(f"{template}.j2")
+        except TemplateError as error:
+            return f"cannot be loaded: {type(error).__name__}: {error}"
+        return None
+
+    def attempt(self, target: str, whom: tuple[str, ...], deliver: Callable[[], Any]) -> str | None:
+        """Deliver to one target; give what went wrong, so that the next target gets its try.
+
+        :param target: how logs name it: two webhooks may look alike.
+        :param whom: what tells it from every other delivery of the message.
+        """
+        if self.reached.has((self.message_id, *whom)):
             log.info("%s was reached before", target)
             return None
+        if self.milliseconds_left() < self.reserve:  # killed, the process would forget whom it has reached
+            return f"{target}: no time is left in this try"
         try:
             deliver()
         except Exception as error:
             log.exception("nothing was delivered to %s", target)
             return f"{target}: {error}"
         log.info("delivered to %s", target)
-        self.reached.add((self.message_id, target))
+        self.reached.add((self.message_id, *whom))
         return None
 
 
 class Reached:
-    """Whom this process has reached with which message: the last thousand. SQS may hand out a message twice."""
+    """Whom this process has reached with which message: the last ten thousand. SQS may hand out a message twice."""
 
-    MOST = 1000
+    MOST = 10_000
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
-    def add(self, reached: tuple[str, str]) -> None:
-        """Remember a message's id and a target."""
+    def add(self, reached: tuple[str, ...]) -> None:
+        """Remember a message's id and whom it reached, in full."""
         self._known[reached] = None
         if len(self._known) > self.MOST:
             self._known.popitem(last=False)
 
-    def has(self, reached: tuple[str, str]) -> bool:
+    def has(self, reached: tuple[str, ...]) -> bool:
         """Say whether a target was reached with a message."""
         return reached in self._known
 
@@ -200,19 +232,26 @@ def slack_template_of(message: dict) -> str:
     return message["action"].get("slack_template", f"{template_of(message)}.slack")
 
 
-def templates_of(message: dict) -> list[str]:
-    """Give the templates that a message's targets need; c7n-mailer passes over one that is not there."""
-    targets = message["action"].get("to", [])
-    return [
-        template_of(message),
-        *([slack_template_of(message)] if any(map(is_slack, targets)) else []),
-        *([f"{template_of(message)}.pagerduty"] if any(map(PAGERDUTY.fullmatch, targets)) else []),
-    ]
+def pagerduty_template_of(message: dict) -> str:
+    """Give the name of the template for PagerDuty: the template's twin."""
+    return f"{template_of(message)}.pagerduty"
 
 
-def with_template(message: dict, key: str, template: str) -> dict:
-    """Give a message that asks for another template."""
-    return message | {"action": message["action"] | {key: template}}
+def templates_of(message: dict) -> dict[str, list[str]]:
+    """Give the templates that a message needs, each with the targets that get it."""
+    templates: dict[str, list[str]] = {}
+    for target in message["action"].get("to", []):
+        if is_slack(target):
+            template = slack_template_of(message)
+        else:
+            template = pagerduty_template_of(message) if PAGERDUTY.fullmatch(target) else template_of(message)
+        templates.setdefault(template, []).append(target)
+    return templates
+
+
+def with_action(message: dict, key: str, value: object) -> dict:
+    """Give a message whose action says something else under a key."""
+    return message | {"action": message["action"] | {key: value}}
 
 
 def is_address_of_another(target: str) -> bool:
@@ -235,12 +274,17 @@ def unknown_targets(message: dict) -> list[str]:
     ]
 
 
+def name_of(resource: dict) -> str:
+    """Name a group, or whatever else a policy tells of: the watch tells of an account."""
+    return resource.get("GroupId") or resource.get("account_id") or "a resource without an id"
+
+
 def left_out(message: dict, told: list[list[dict]]) -> list[str]:
     """Give what is in no message: a group whose owner is unknown, say. c7n-mailer drops it without a word."""
     if not told:
-        return [resource["GroupId"] for resource in message["resources"]] or ["this message"]
+        return [name_of(resource) for resource in message["resources"]] or ["this message"]
     seen = {id(resource) for resources_told in told for resource in resources_told}
-    return [resource["GroupId"] for resource in message["resources"] if id(resource) not in seen]
+    return [name_of(resource) for resource in message["resources"] if id(resource) not in seen]
 
 
 def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
@@ -266,7 +310,7 @@ class Topics(SnsDelivery):
         """Give each topic, and what publishes the rendered message to it."""
         for package in self.get_sns_message_packages(message):
             topic, subject, body = package["topic"], package["subject"], package["sns_message"]
-            yield topic, partial(self.deliver_sns_message, topic, subject, body, message)
+            yield topic, (topic,), partial(self.deliver_sns_message, topic, subject, body, message)
 
     def target_is_sns(self, target: str) -> bool:
         """Say whether a target is a topic; c7n-mailer's own knows the partition `aws` alone."""
@@ -302,7 +346,7 @@ class Mail(EmailDelivery):
     def deliveries(self, message: dict) -> Iterator[Delivery]:
         """Give each set of addresses, and what sends the rendered mail to it."""
         for addresses, mimetext in self.get_emails_to_mimetext_map(message).items():
-            yield ", ".join(addresses), partial(self.send, addresses, mimetext)
+            yield ", ".join(addresses), addresses, partial(self.send, addresses, mimetext)
 
     def get_emails_to_mimetext_map(self, sqs_message: dict) -> dict[tuple[str, ...], Message]:
         """Give the mail for each set of addresses."""
