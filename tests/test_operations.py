@@ -107,7 +107,13 @@ def test_switching_it_off(cloud, pack):
     with pytest.raises(ClientError, match="does not exist"):
         cloud.session().client("cloudformation").describe_stacks(StackName="open-ingress")
     assert sources(cloud, group) == ["0.0.0.0/0"]
-    assert typed(cloud, pack, leave) == ""
+
+
+def test_leaving_where_nothing_is(cloud):
+    """In a region that has nothing of the pack, the command says so and fails."""
+    done = attempted(cloud, ROOT, "python -m mode.leave --region eu-west-1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("eu-west-1: nothing of the pack is here: is it the right region?\n")
 
 
 def test_switching_off_what_is_half_gone(cloud, pack):
