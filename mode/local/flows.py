@@ -149,7 +149,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise RefusedError(path, "there is no such file. FLOWS is a file of VPC flow logs, several, or a folder")
-    return list(dict.fromkeys(found))
+    return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
+
+
+def _literal(path: Path) -> str:
+    """Name a file to DuckDB, which takes a name for a pattern."""
+    return re.sub(r"[*?[]", r"[\g<0>]", str(path))
 
 
 def _format(path: Path) -> Format | None:
@@ -212,7 +217,7 @@ def _parquet_fields(path: Path) -> tuple[str, ...]:
     """Give a Parquet file's fields: AWS writes them with underscores there."""
     try:
         with duckdb.connect() as connection:
-            rows = connection.execute("select name from parquet_schema(?) where num_children is null", [str(path)])
+            rows = connection.execute("select name from parquet_schema(?) where num_children is null", [_literal(path)])
             fields = tuple(name.replace("_", "-") for (name,) in rows.fetchall())
     except duckdb.Error as error:
         raise RefusedError(path, f"is no whole Parquet file ({_first_line(error)}). Fetch it again") from error
@@ -282,7 +287,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, form: Format, paths: list[Pat
     try:
         connection.execute(
             f"insert into flows select {chosen} from {_source(form)}",  # noqa: S608 - names of known fields
-            [[str(path) for path in paths]],
+            [[_literal(path) for path in paths]],
         )
     except duckdb.Error as error:
         named = [path for path in paths if str(path) in str(error)] or paths
