@@ -422,6 +422,17 @@ def test_names_are_no_patterns(name, parquet, tmp_path):
         assert log.records == 3
 
 
+def test_a_file_that_is_left_out_is_told(tmp_path):
+    """An empty file beside a good one is left out, and a note says so."""
+    good, empty, blank = (tmp_path / name for name in "abc")
+    good.write_text(filled("{header}\n{line}\n", good))
+    empty.write_text("")
+    blank.write_text("\n \n")
+    with flows.read([tmp_path], Silent()) as log:
+        assert log.records == 1
+        assert log.notes == [f"left out {each}: the file is empty" for each in (empty, blank)]
+
+
 def test_a_file_named_twice_is_read_once(tmp_path):
     """One file under several names, a link among them, is read once."""
     path, link = tmp_path / "flows.log", tmp_path / "link.log"
