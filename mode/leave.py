@@ -50,7 +50,10 @@ def leave(session: boto3.Session, names: Sequence[str] = (), *, dryrun: bool = F
     for name in sorted(names or there):
         triggers = [ConfigRule({}, factory), CloudWatchEventSource({}, factory)]
         take(f"Lambda {name}, with its rules", partial(manager.remove, function(name, triggers)), dryrun=dryrun)
-    if names or MAILER not in functions(session):
+    mailer = MAILER in functions(session)
+    if not there and not mailer:
+        return "nothing of the pack is here: is it the right region?"
+    if names or not mailer:
         return ""
     if waiting := messages(session, MAILER):
         return f"{waiting} messages wait for the mailer, which stays: run this again when they are delivered"

@@ -17,10 +17,15 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from mode.leave import messages
 from mode.names import POLICIES, is_policys
 
 QUEUE = f"{POLICIES}-failed"
 LONGEST = 900  # seconds that a Lambda can run
+
+# Seconds. Without any, SQS asks a part of its servers, and may find nothing while messages wait:
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+WAIT = 3
 
 # One try: with another, an event whose answer was late would be worked on twice at once.
 PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
@@ -38,15 +43,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mode.replay", description=f"Hand over again what is in {QUEUE}.")
     parser.add_argument("--region", required=True, help="the region")
     options = parser.parse_args(arguments)
-    outcomes = []
+    session, outcomes = boto3.Session(region_name=options.region), []
     try:
-        for outcome in replay(boto3.Session(region_name=options.region)):
+        for outcome in replay(session):
             outcomes.append(outcome)
             print(f"{outcome.function}: {outcome.error or 'done'}")  # noqa: T201  the command's result
+        waiting = messages(session, QUEUE)
     except (BotoCoreError, ClientError) as error:
         raise SystemExit(f"{parser.prog}: {options.region}: {error}") from error
-    left = sum(outcome.error is not None for outcome in outcomes)
-    print(f"{len(outcomes) - left} events done, {left} left in {QUEUE}")  # noqa: T201
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    left = max(failed, waiting)  # SQS counts roughly, and more may have come meanwhile, or be in somebody's hands
+    print(f"{len(outcomes) - failed} events done, {left} left in {QUEUE}")  # noqa: T201
     if left:
         raise SystemExit(1)
 
@@ -61,7 +68,8 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
     left: dict[str, str] = {}
     try:
         # Out of sight while its function runs, and until this has seen them all.
-        while batch := sqs.receive_message(QueueUrl=url, VisibilityTimeout=LONGEST + 60).get("Messages"):
+        asked = {"QueueUrl": url, "VisibilityTimeout": LONGEST + 60, "WaitTimeSeconds": WAIT}
+        while batch := sqs.receive_message(**asked).get("Messages"):
             (message,) = batch
             if message["MessageId"] in left:  # it has taken so long that the first is in sight again
                 break

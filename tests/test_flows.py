@@ -404,6 +404,44 @@ def test_takes(case, packed, tmp_path):
         ]
 
 
+@pytest.mark.parametrize("name", ["a[1].log", "a*.log", "a?.log", "a[.log"])
+@pytest.mark.parametrize("parquet", [False, True], ids=["text", "Parquet"])
+def test_names_are_no_patterns(name, parquet, tmp_path):
+    """A file whose name would be a pattern is read once, and no other file in its stead."""
+    text = filled("{header}\n{line}\n", tmp_path)
+    for each in (name, "a1.log", "a2.log"):
+        (tmp_path / each).write_text(text)
+    if parquet:
+        with flows.read([tmp_path / "a1.log"], Silent()) as log:
+            columns = ", ".join(f'"{each}" as "{each.replace("-", "_")}"' for each in flows.NEEDED)
+            log.connection.sql(f"select {columns} from flows").write_parquet(str(tmp_path / "a1.parquet"))
+        (tmp_path / "a1.parquet").rename(tmp_path / name)
+    with flows.read([tmp_path / name], Silent()) as log:
+        assert log.records == 1
+    with flows.read([tmp_path], Silent()) as log:
+        assert log.records == 3
+
+
+def test_a_file_that_is_left_out_is_told(tmp_path):
+    """An empty file beside a good one is left out, and a note says so."""
+    good, empty, blank = (tmp_path / name for name in "abc")
+    good.write_text(filled("{header}\n{line}\n", good))
+    empty.write_text("")
+    blank.write_text("\n \n")
+    with flows.read([tmp_path], Silent()) as log:
+        assert log.records == 1
+        assert log.notes == [f"left out {each}: the file is empty" for each in (empty, blank)]
+
+
+def test_a_file_named_twice_is_read_once(tmp_path):
+    """One file under several names, a link among them, is read once."""
+    path, link = tmp_path / "flows.log", tmp_path / "link.log"
+    path.write_text(filled("{header}\n{line}\n", path))
+    link.symlink_to(path)
+    with flows.read([path, tmp_path / ".." / tmp_path.name / path.name, link, tmp_path], Silent()) as log:
+        assert log.records == 1
+
+
 @pytest.mark.parametrize("case", named(FILES["refused"]))
 def test_refuses(case, tmp_path):
     """What is no flow log is refused in one line that says which file, which line and what to do."""

@@ -98,15 +98,16 @@ edits = st.lists(st.dictionaries(names, st.sampled_from([None, "x", "mine"])), m
 def test_edits_stay_and_all_else_is_as_shipped(tmp_path_factory, versions, edits):
     """Over any versions and edits, a file is as shipped if nobody touched it since it was laid, else as it was."""
     top = tmp_path_factory.mktemp("lay")
-    folder, laid = top / "mine", {}
+    folder, laid, old = top / "mine", {}, {}
     for number, (version, edit) in enumerate(zip(versions, edits, strict=False)):
         shipped = pack(top / str(number), {"policies/always.yml": "", **version})
         before = content(folder)
         lay(folder, str(number), shipped)
         ours = content(shipped)
-        untouched = {name: text for name, text in ours.items() if before.get(name) == laid.get(name)}
+        was = {name: old.get(name) or laid.get(name) for name in ours}
+        untouched = {name: text for name, text in ours.items() if before.get(name) in (text, laid.get(name), was[name])}
         assert content(folder) == before | untouched
-        laid = ours
+        laid, old = ours, was | untouched
         for name, text in edit.items():
             (folder / name).unlink(missing_ok=True)
             if text is not None:
@@ -132,6 +133,51 @@ def test_refusals(tmp_path, wrong, says):
     with pytest.raises(KitError, match=says):
         lay(folder, "1")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("link", [POLICY, "policies", NOTE, "mode/local"])
+@pytest.mark.parametrize("there", [True, False], ids=["leads out", "leads nowhere"])
+def test_links_are_not_written_through(tmp_path, link, there):
+    """A link in the place of a file, or a folder that leads elsewhere, is refused, and nothing is written anywhere."""
+    path, outside = tmp_path / "mine" / link, tmp_path / "outside"
+    path.parent.mkdir(parents=True)
+    if there:
+        outside.write_text("theirs") if path.suffix else outside.mkdir()
+    path.symlink_to(outside)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(KitError, match=r"is a link, or behind one .*|is not what this command wrote"):
+        lay(tmp_path / "mine", "1")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, capsys):
+    """A folder that cannot be made ends the command with 2 and one line."""
+    assert main(["init", str(tmp_path / ("x" * 300))]) == 2
+    shown = capsys.readouterr().err
+    assert "File name too long: mend that, and run this again\n" in shown
+    assert shown.count("\n") == 1
+
+
+def test_names_that_lead_out_are_passed_over(tmp_path):
+    """A note's names that lead out of the folder are not looked for."""
+    (tmp_path / "theirs").write_text("")
+    files = {"../theirs": "x", str(tmp_path / "theirs"): "x", "policies/../../theirs": "x"}
+    folder = pack(tmp_path / "mine", {NOTE: json.dumps({"files": files})})
+    assert lay(folder, "1", pack(tmp_path / "1", {"policies/a": ""})).dropped == []
+
+
+def test_what_was_put_back_is_updated(tmp_path):
+    """An edited file that is put back as it was laid is brought up to date, however many versions later."""
+    first, second, third = (pack(tmp_path / text, {"policies/a": text}) for text in "123")
+    folder = tmp_path / "mine"
+    lay(folder, "1", first)
+    pack(folder, {"policies/a": "mine"})
+    assert lay(folder, "2", second).behind == lay(folder, "3", third).behind == ["policies/a"]
+    pack(folder, {"policies/a": "1"})
+    assert lay(folder, "3", third).updated == ["policies/a"]
+    assert content(folder) == {"policies/a": "3"}
+    pack(folder, {"policies/a": "1"})
+    assert lay(folder, "3", third).edited == ["policies/a"]
 
 
 def test_a_refusal_is_one_line(tmp_path):

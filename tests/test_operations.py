@@ -3,9 +3,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from botocore.exceptions import ClientError
-from embedded import ACCOUNT, group_of, load, rules_of, source_of
+from embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
 from followed import attempted, blocks, commands, copied, follow, typed
 from moto.awslambda.models import LambdaFunction
+from moto.sqs.models import SQSBackend
 from stacked import poll, stop_polling
 
 from mode.local.config import configuration_item, event
@@ -106,7 +107,13 @@ def test_switching_it_off(cloud, pack):
     with pytest.raises(ClientError, match="does not exist"):
         cloud.session().client("cloudformation").describe_stacks(StackName="open-ingress")
     assert sources(cloud, group) == ["0.0.0.0/0"]
-    assert typed(cloud, pack, leave) == ""
+
+
+def test_leaving_where_nothing_is(cloud):
+    """In a region that has nothing of the pack, the command says so and fails."""
+    done = attempted(cloud, ROOT, "python -m mode.leave --region eu-west-1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("eu-west-1: nothing of the pack is here: is it the right region?\n")
 
 
 def test_switching_off_what_is_half_gone(cloud, pack):
@@ -251,6 +258,30 @@ def test_replay_without_the_function(cloud, pack):
     assert done.returncode == 1
     assert "custodian-open-ingress-cloudtrail: An error occurred (ResourceNotFoundException)" in done.stdout
     assert len(failed(cloud)) == 1
+
+
+def test_replay_sees_all_that_waits(cloud, monkeypatch):
+    """What a short poll of SQS overlooks is handed over, and what somebody else has in hand counts as left."""
+    monkeypatch.setattr(SQSBackend, "receive_message", overlooking(SQSBackend.receive_message))
+    sqs = cloud.session().client("sqs")
+    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    put_by(cloud, "no JSON")
+    done = attempted(cloud, ROOT, REPLAY)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, f"0 events done, 1 left in {QUEUE}")
+    assert done.stdout.startswith("no JSON: ")
+
+    sqs.receive_message(QueueUrl=url, VisibilityTimeout=600, WaitTimeSeconds=1)
+    done = attempted(cloud, ROOT, REPLAY)
+    assert (done.returncode, done.stdout) == (1, f"0 events done, 1 left in {QUEUE}\n")
+
+
+def overlooking(receive):
+    """Have SQS find nothing unless it is asked to wait, as a short poll may."""
+
+    def patched(self, queue_name, count, wait_seconds_timeout, *rest):
+        return receive(self, queue_name, count, wait_seconds_timeout, *rest) if wait_seconds_timeout else []
+
+    return patched
 
 
 @pytest.mark.parametrize(

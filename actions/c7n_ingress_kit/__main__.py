@@ -20,10 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     version = metadata.version("c7n-ingress")
     try:
         laid = lay(options.folder, version)
-    except KitError as error:
+        _show(options.folder, version, laid)
+    except (KitError, OSError) as error:
         print(f"c7n-ingress init: {error}", file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
-    _show(options.folder, version, laid)
     return 1 if laid.behind else 0
 
 

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 HERE = Path(__file__).parent
 SHIPPED = HERE / "pack" if (HERE / "pack").exists() else HERE.parents[1]
@@ -16,7 +16,11 @@ PARTS = ("policies", "mode")
 """The folders that are laid: what README's commands name."""
 
 NOTE = ".c7n-ingress.json"
-"""What was laid when: ``{"version": …, "files": {name: sha256}}``. It tells what was edited from what is old."""
+"""What was laid when: ``{"version": …, "files": {name: sha256}, "laid": {name: sha256}}``.
+
+``files`` has what the version ships, ``laid`` what was last written into the folder where an edit has kept the two from
+being the same. They tell what was edited from what is old.
+"""
 
 
 class KitError(Exception):
@@ -49,10 +53,18 @@ def lay(folder: Path, version: str, shipped: Path = SHIPPED) -> Laid:
     :param folder: where to; made if it is not there.
     :param version: the pack's version, for the note.
     :param shipped: the folder that has the files.
-    :raises KitError: a file stands where a folder is to be or the other way round, or the note cannot be read.
+    :raises KitError: a file stands where a folder is to be or the other way round, a link leads out of the folder, the
+        note cannot be read, or the system refuses to read or write a file.
     """
-    before = _read_note(folder)
-    laid, notes = Laid(), {}
+    try:
+        return _lay(folder, version, shipped)
+    except OSError as error:
+        raise KitError(f"{error.filename or folder}: {error.strerror}: mend that, and run this again") from error
+
+
+def _lay(folder: Path, version: str, shipped: Path) -> Laid:
+    before, last = _read_note(folder)
+    laid, notes, kept = Laid(), {}, {}
     names = shipped_names(shipped)
     _check(folder, names)
     for name in names:
@@ -63,16 +75,19 @@ def lay(folder: Path, version: str, shipped: Path = SHIPPED) -> Laid:
             laid.same.append(name)
         elif theirs is None and name in before:
             laid.removed.append(name)
-        elif theirs in (None, before.get(name)):
+            kept[name] = last.get(name, before[name])
+        elif theirs in (None, before.get(name), last.get(name)):
             (laid.written if theirs is None else laid.updated).append(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         else:
             laid.edited.append(name)
+            if was := last.get(name, before.get(name)):
+                kept[name] = was
             if before.get(name) != ours:
                 laid.behind.append(name)
     laid.dropped = [name for name in before if name not in notes and (folder / name).exists()]
-    note = {"version": version, "files": notes}
+    note = {"version": version, "files": notes, "laid": {name: was for name, was in kept.items() if was != notes[name]}}
     (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return laid
 
@@ -98,9 +113,12 @@ def difference(folder: Path, name: str, version: str, shipped: Path = SHIPPED) -
 
 
 def _check(folder: Path, names: list[str]) -> None:
-    """Refuse before anything is written, if a file stands where a folder is to be, or the other way round."""
-    for name in names:
+    """Refuse before anything is written, if that would go elsewhere, or a file stands where a folder is to be."""
+    root = folder.resolve()
+    for name in (*names, NOTE):
         path = folder / name
+        if path.is_symlink() or root not in path.resolve().parents:
+            raise KitError(f"{path} is a link, or behind one that leads out of {folder}: put the file itself there")
         if path.is_dir():
             raise KitError(f"{path} is a folder, and is to be a file: choose another folder, or move it away")
         wrong = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
@@ -108,16 +126,25 @@ def _check(folder: Path, names: list[str]) -> None:
             raise KitError(f"{wrong} is a file, and is to be a folder: choose another folder, or move it away")
 
 
-def _read_note(folder: Path) -> dict[str, str]:
-    """Give the hash of each file as it was laid, by its name; nothing, where nothing was laid yet."""
+def _read_note(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Give the hashes of the files as they were shipped, and as laid if otherwise; none, where nothing was laid yet."""
     path = folder / NOTE
     if not path.exists():
-        return {}
+        return {}, {}
     try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {str(name): str(value) for name, value in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return _inside(note["files"]), _inside(note.get("laid", {}))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KitError(f"{path} is not what this command wrote: delete it, and edited files are found anew") from error
+
+
+def _inside(hashes: dict[str, str]) -> dict[str, str]:
+    """Leave out names that lead out of the folder: this command writes none, and looks for none."""
+    return {
+        str(name): str(value)
+        for name, value in hashes.items()
+        if not PurePath(name).is_absolute() and ".." not in PurePath(name).parts
+    }
 
 
 def _hash(content: bytes) -> str:

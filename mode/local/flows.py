@@ -71,6 +71,7 @@ MOST_BAD, MOST_BAD_SHARE = 10, 0.01  # a few lines are told and left out; more m
 SHOWN_BAD = 3
 FIRST_LINE = 64 * 1024
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+UTF_8 = b"\xef\xbb\xbf"
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 DOCUMENTATION = "https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html"
 
@@ -89,6 +90,8 @@ class Format(NamedTuple):
     """`text`, `gzip` or `parquet`."""
     fields: tuple[str, ...]
     header: bool
+    blank: int = 0
+    """How many blank lines come first."""
 
 
 @dataclass
@@ -121,9 +124,10 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
 
     Raises RefusedError if there is nothing to read, or if what there is cannot be flow logs.
     """
-    formats = {path: found for path in _files(paths) if (found := _format(path))}
+    files = {path: _format(path) for path in _files(paths)}
+    formats = {path: found for path, found in files.items() if found}
     if not formats:
-        raise RefusedError(paths[0], "the file is empty. Fetch it again, or leave it out")
+        raise RefusedError(next(iter(files)), "the file is empty. Fetch it again, or leave it out")
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -131,6 +135,7 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
         _connected(Path(temporary)) as connection,
     ):
         log = Log(connection, Path(temporary))
+        log.notes += [f"left out {path}: the file is empty" for path, found in files.items() if not found]
         with progress.share("reading flow logs") as done:
             _load(log, formats, done)
             done.text = f"read {log.records:,} flow log records from {_count(len(formats), 'file')}"
@@ -149,7 +154,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise RefusedError(path, "there is no such file. FLOWS is a file of VPC flow logs, several, or a folder")
-    return list(dict.fromkeys(found))
+    return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
+
+
+def _literal(path: Path) -> str:
+    """Name a file to DuckDB, which takes a name for a pattern."""
+    return re.sub(r"[*?[]", r"[\g<0>]", str(path))
 
 
 def _format(path: Path) -> Format | None:
@@ -163,29 +173,31 @@ def _format(path: Path) -> Format | None:
             return Format("parquet", _parquet_fields(path), header=False)
         packed = start.startswith(GZIP)
         with gzip.open(path) if packed else path.open("rb") as file:
-            line = file.readline(FIRST_LINE)
+            blank, line = 0, file.readline(FIRST_LINE)
+            while line and not line.removeprefix(UTF_8).strip():
+                blank, line = blank + line.endswith(b"\n"), file.readline(FIRST_LINE)
     except (OSError, EOFError, zlib.error) as error:
         raise RefusedError(path, f"cannot be read ({error}). Fetch it again") from error
-    if not line.strip():
+    if not line:
         return None
-    fields, header = _fields(path, line)
-    return Format("gzip" if packed else "text", fields, header)
+    fields, header = _fields(path, line, blank + 1)
+    return Format("gzip" if packed else "text", fields, header, blank)
 
 
-def _fields(path: Path, line: bytes) -> tuple[tuple[str, ...], bool]:
-    """Give the fields of a format by a file's first line, and whether this is its header."""
+def _fields(path: Path, line: bytes, number: int) -> tuple[tuple[str, ...], bool]:
+    """Give the fields of a format by a file's first line that is not blank, and whether this is its header."""
     try:
         words = line.decode("utf-8-sig").split()
     except UnicodeDecodeError:
         how = "UTF-16: save it as UTF-8" if line.startswith(BYTE_ORDER_MARKS) else "neither text, gzip nor Parquet"
         raise RefusedError(path, f"is {how}") from None
     if _is_header(words):
-        _check(path, words)
+        _check(path, words, number)
         return tuple(words), True
     stamped = bool(words and TIME.fullmatch(words[0]))
     if len(words) - stamped != len(DEFAULT):
         raise RefusedError(
-            f"{path}, line 1",
+            f"{path}, line {number}",
             f"{_count(len(words), 'field')} and no header, where the default format has {len(DEFAULT)}. "
             "Put the names of its fields, as in the flow log's format, into the first line",
         )
@@ -197,12 +209,12 @@ def _is_header(words: list[str]) -> bool:
     return bool(set(words) & set(READ)) and all(re.fullmatch(r"[a-z][a-z0-9-]*", word) for word in words)
 
 
-def _check(path: Path, fields: Sequence[str]) -> None:
+def _check(path: Path, fields: Sequence[str], number: int = 1) -> None:
     if twice := sorted({each for each in fields if fields.count(each) > 1}):
-        raise RefusedError(f"{path}, line 1", f"the header has {', '.join(twice)} twice. Mend the header")
+        raise RefusedError(f"{path}, line {number}", f"the header has {', '.join(twice)} twice. Mend the header")
     if missing := [each for each in NEEDED if each not in fields]:
         raise RefusedError(
-            f"{path}, line 1",
+            f"{path}, line {number}",
             f"the format lacks {', '.join(missing)}, without which nobody can say who came in. "
             f"Use a flow log that has the fields of the default format, see {DOCUMENTATION}",
         )
@@ -212,7 +224,7 @@ def _parquet_fields(path: Path) -> tuple[str, ...]:
     """Give a Parquet file's fields: AWS writes them with underscores there."""
     try:
         with duckdb.connect() as connection:
-            rows = connection.execute("select name from parquet_schema(?) where num_children is null", [str(path)])
+            rows = connection.execute("select name from parquet_schema(?) where num_children is null", [_literal(path)])
             fields = tuple(name.replace("_", "-") for (name,) in rows.fetchall())
     except duckdb.Error as error:
         raise RefusedError(path, f"is no whole Parquet file ({_first_line(error)}). Fetch it again") from error
@@ -282,7 +294,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, form: Format, paths: list[Pat
     try:
         connection.execute(
             f"insert into flows select {chosen} from {_source(form)}",  # noqa: S608 - names of known fields
-            [[str(path) for path in paths]],
+            [[_literal(path) for path in paths]],
         )
     except duckdb.Error as error:
         named = [path for path in paths if str(path) in str(error)] or paths
@@ -304,7 +316,7 @@ def _source(form: Format) -> str:
     columns = {each: TYPES.get(each, "VARCHAR") for each in form.fields}
     packed = "gzip" if form.kind == "gzip" else "none"
     return (
-        f"read_csv(?, columns={columns}, header={form.header}, compression='{packed}', delim=' ', quote='', escape='',"
+        f"read_csv(?, columns={columns}, header={form.header}, skip={form.blank}, compression='{packed}', delim=' ', quote='', escape='',"
         " nullstr='-', auto_detect=false, ignore_errors=true, store_rejects=true)"
     )
 
