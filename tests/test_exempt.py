@@ -1,6 +1,8 @@
 """The weekly digest of exemptions, from the deployed policy to what people read."""
 
 import json
+import random
+import string
 
 import pytest
 import yaml
@@ -63,6 +65,16 @@ def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, diges
     assert "10.0.0.0/8" not in text
     for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
         assert "90 more days" in preview.render(message, template)
+
+
+def test_tags_never_keep_the_digest_from_being_sent(digest):
+    """Twenty-five exempt groups with 46 tags of 256 characters are told of, each once."""
+    noise = random.Random(1)
+    for number in range(1, 26):
+        tags = {f"key-{n}": "".join(noise.choices(string.ascii_letters + string.digits, k=256)) for n in range(46)}
+        load([group_of({"name": f"g{number}", "ingress": [SSH], "tags": {"open-ingress-until": "+3"} | tags}, number)])
+    told = [resource["GroupName"] for message in digest() for resource in message["resources"]]
+    assert sorted(told) == sorted(f"g{number}" for number in range(1, 26))
 
 
 def test_no_message_where_nothing_is_exempt(digest):

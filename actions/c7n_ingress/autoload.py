@@ -30,6 +30,7 @@ class AfterVpc:
         def exec_and_register(module):  # type: ignore[no-untyped-def]
             refuse_unsupported()
             exec_module(module)
+            import c7n_ingress.digest  # noqa: PLC0415
             import c7n_ingress.exposure  # noqa: PLC0415
             import c7n_ingress.named  # noqa: PLC0415
             import c7n_ingress.open_ingress  # noqa: PLC0415
