@@ -19,9 +19,10 @@ from pypdf import PdfReader
 
 from mode.local import groups as sample_groups
 from mode.report import tables
+from mode.report.__main__ import main
 from mode.report.rows import Caller, CutOff, Facts, Open, Report, Row, rows, worst_first
 from mode.report.severity import port_range, severity
-from mode.report.sources import of_rehearsal
+from mode.report.sources import NoRunError, facts_from, of_rehearsal
 from mode.report.text import visible
 from mode.report.write import write
 
@@ -225,6 +226,28 @@ def test_refuses(tmp_path, case):
     assert done.stderr.startswith(case["says"].replace("{out}", str(out)))
     assert done.stderr.count("\n") == 1
     assert not list(out.rglob("report.*"))
+
+
+def test_refuses_json_that_is_too_deep(tmp_path):
+    """JSON that is nested too deeply is refused as none, by its name."""
+    path = tmp_path / "facts.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(NoRunError, match=r"facts.json: no JSON that can be read"):
+        facts_from(path)
+
+
+def test_writes_into_a_folder(tmp_path):
+    """The folder to write into is made."""
+    assert write(report_of("x"), tmp_path / "new" / "folder").exists()
+
+
+def test_refuses_to_write_into_a_file(tmp_path, monkeypatch, capsys):
+    """A file in the place of the folder to write into is named in one line."""
+    monkeypatch.setattr("mode.report.__main__.of_runs", lambda *_: report_of("x"))
+    path = tmp_path / "file"
+    path.write_text("mine")
+    assert main([str(tmp_path), "--into", str(path)]) == 2
+    assert capsys.readouterr().err == f"{path}: cannot be written (File exists). Name another folder: --into DIR\n"
 
 
 # -- CSV and JSON

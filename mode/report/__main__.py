@@ -22,7 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     except NoRunError as error:
         print(visible(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
-    print(write(report, asked.into or asked.folders[0]))  # noqa: T201
+    into = asked.into or asked.folders[0]
+    try:
+        print(write(report, into))  # noqa: T201
+    except OSError as error:
+        where = visible(str(error.filename or into))
+        print(f"{where}: cannot be written ({error.strerror}). Name another folder: --into DIR", file=sys.stderr)  # noqa: T201
+        return 2
     return 0
 
 

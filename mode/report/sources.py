@@ -25,6 +25,7 @@ LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
 """What c7n logs when the filters are done; it then writes resources.json anew, and not before."""
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
+AGAIN = "Run the policy again, or take the folder away"
 QUARTER = dt.timedelta(minutes=15)
 SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}
 
@@ -131,14 +132,27 @@ def read_run(folder: Path) -> Run:
             _iso(end),
             changed_nothing=config["dryrun"],
         )
-    except (KeyError, TypeError) as error:
-        raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r})") from error
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:  # the last three: no time on earth
+        raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r}). {AGAIN}") from error
     if _read_log(folder / LOG, start, end, run):
-        run.groups.extend(_json(folder / RESOURCES))
+        run.groups.extend(_groups(folder / RESOURCES))
     else:
         why = next(iter(run.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
         run.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
     return run
+
+
+def _groups(path: Path) -> list[Group]:
+    """Read the groups that a run's filters matched, and try whether they can be reported of."""
+    groups = _json(path)
+    try:
+        for group in groups:
+            group["GroupId"].strip()
+            list(_matched(group))
+            dict.fromkeys((tag["Key"].strip(), tag["Value"].strip()) for tag in group.get("Tags") or ())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NoRunError(f"{path}: not what Cloud Custodian writes ({error!r}). {AGAIN}") from error
+    return groups
 
 
 def facts_from(path: Path | None) -> dict[str, Facts]:
@@ -241,7 +255,7 @@ def _record(message: str) -> Record | None:
     """Read a record; None for other JSON that somebody logs."""
     try:
         record = json.loads(message)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None
     return record if {"group", "protocol", "ports", "was", "now", "how", "time"} <= record.keys() else None
 
@@ -313,7 +327,7 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise NoRunError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NoRunError(f"{path}: no JSON that can be read ({error})") from error
 
 

@@ -12,7 +12,11 @@ NAME = "report"
 
 
 def write(report: Report, folder: Path) -> Path:
-    """Write report.html, report.csv and report.json into a folder, over what was there; give the page's path."""
+    """Write report.html, report.csv and report.json into a folder, over what was there; give the page's path.
+
+    The folder is made if it is not there. Raises OSError if it cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     csv, js, html = (folder / f"{NAME}.{kind}" for kind in ("csv", "json", "html"))
     csv.write_text(as_csv(report), encoding="utf-8-sig", newline="")
     js.write_text(as_json(report), encoding="ascii")
