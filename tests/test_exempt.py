@@ -63,6 +63,7 @@ def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, diges
     assert '* TCP 22 (SSH) from 0.0.0.0/0, "from anywhere"' in text
     assert "* TCP 443 (HTTPS) from ::/0" in text
     assert "10.0.0.0/8" not in text
+    assert {resource["c7n:behind-ingress"]["exposure"] for resource in message["resources"]} == {"unused"}
     for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
         assert "90 more days" in preview.render(message, template)
 
@@ -105,4 +106,5 @@ def test_exempt_is_what_the_other_policies_leave_alone():
         for name in ("open-ingress-exempt", "open-ingress")
     )
     *wrong, exempt = closing["filters"]
-    assert digest["filters"] == [*wrong, *exempt["not"]]
+    assert digest["filters"][:-1] == [*wrong, *exempt["not"]]
+    assert digest["filters"][-1]["type"] == "exposure", "leaves none out, and says what stands behind each"

@@ -5,6 +5,7 @@ import random
 import shlex
 import string
 import uuid
+from threading import Event
 
 import pytest
 from botocore.exceptions import ClientError
@@ -428,6 +429,77 @@ def test_room_that_a_revoke_makes_is_used(cloud, group, replace):
     replace()
     assert sources(cloud, group_id).count("198.18.8.0/24") == 2
     assert "0.0.0.0/0" not in sources(cloud, group_id)
+
+
+@pytest.mark.parametrize("trouble", ["throttled", "lost", "old"])
+def test_what_was_refused_for_room_is_owed_until_it_stands(cloud, group, replace, monkeypatch, trouble):
+    """If the open rule had to go to make room, its network is added whatever comes between."""
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
+    group_id = group({**SSH, "source": "pl-0e000000000000001"}, *many)
+    calls = itertools.count(1)
+
+    def interfere(**_):
+        if next(calls) == 2:
+            if trouble == "old":
+                monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", 1.0)
+                return
+            code, status = ("RequestLimitExceeded", 503) if trouble == "throttled" else ("Unavailable", 503)
+            error = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(error, "AuthorizeSecurityGroupIngress")
+
+    def outdate(**_):
+        if trouble == "old":
+            monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", -1.0)
+
+    def renew(**_):
+        monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", 1.0)
+
+    replace(
+        {"AuthorizeSecurityGroupIngress": interfere, "DescribeSecurityGroupRules": renew},
+        {"RevokeSecurityGroupIngress": outdate},
+        filters=[{"type": "open-ingress"}],
+        authorized=["198.18.7.0/24"],
+    )
+    assert [source_of(rule) for rule in rules_of(cloud, group_id).values() if rule["FromPort"] == 22] == [
+        "198.18.7.0/24"
+    ]
+
+
+def test_a_full_group_does_not_keep_its_open_rule(cloud, group, replace, monkeypatch):
+    """However long EC2 takes to refuse each network of a full group, the open rule is replaced, and the run goes on."""
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1059)]
+    group_id = group(SSH, *many)
+    monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", 0.3)
+    networks = [f"198.18.{number}.0/24" for number in range(6)]
+
+    def take_time(**_):
+        Event().wait(0.2)
+
+    with pytest.raises(PolicyExecutionError, match="found no room"):
+        replace({"AuthorizeSecurityGroupIngress": take_time}, authorized=networks)
+    assert set(sources(cloud, group_id)) == {"10.0.0.0/8", networks[0]}
+    assert len(told(cloud)[group_id]["c7n:todo-ingress"]) == 5
+
+
+def test_a_rule_within_an_authorized_network_stays(cloud, group, replace):
+    """Whoever is let in from within an authorized network is authorized, even if a broad filter matches the rule."""
+    group_id = group({**SSH, "source": "198.18.9.0/24"})
+    assert replace(authorized=["198.18.0.0/16", "198.19.7.0/24"], filters=[{"type": "ingress", "Ports": [22]}]) == []
+    assert sources(cloud, group_id) == ["198.18.9.0/24"]
+
+
+def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
+    """What EC2 may have done when somebody stopped the run is in the journal and told, as what is only perhaps so."""
+    group_id = group(SSH)
+
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(after={"ModifySecurityGroupRules": stop}, authorized=["198.18.7.0/24"])
+    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    (record,) = told(cloud)[group_id]["c7n:replaced-ingress"]
+    assert (record["how"], record["was"], record["now"]) == ("perhaps modified", "0.0.0.0/0", "198.18.7.0/24")
 
 
 def test_one_group_without_permission(cloud, group, replace):
