@@ -316,7 +316,8 @@ def _source(form: Format) -> str:
     columns = {each: TYPES.get(each, "VARCHAR") for each in form.fields}
     packed = "gzip" if form.kind == "gzip" else "none"
     return (
-        f"read_csv(?, columns={columns}, header={form.header}, skip={form.blank}, compression='{packed}', delim=' ', quote='', escape='',"
+        f"read_csv(?, columns={columns}, header={form.header}, skip={form.blank},"
+        f" compression='{packed}', delim=' ', quote='', escape='',"
         " nullstr='-', auto_detect=false, ignore_errors=true, store_rejects=true)"
     )
 
