@@ -56,7 +56,7 @@ def told(cloud):
 
 def logged(log):
     """Give the records in a Lambda's log."""
-    return [json.loads(line) for line in re.findall(r'{"account".*}', log)]
+    return [json.loads(line) for line in re.findall(r'{"v".*}', log)]
 
 
 CALLS = {call["name"]: call for call in CASES["calls"]}
@@ -91,8 +91,6 @@ def deploy(cloud, folder):
 GROUPS = itertools.count(1)
 BEFORE_THE_CHANGE = [("read groups", "unavailable"), ("read rules", "denied"), ("modify", "denied")]
 AFTER_THE_CHANGE = [
-    ("modify", "reset after"),
-    ("tag", "internal error"),
     ("send", "denied"),
     ("send", "unavailable"),
     ("evaluate", "throttled"),
@@ -138,7 +136,7 @@ def test_a_passing_fault_does_not_show(embedded_aws, aws, function, call, fault)
 # -- the command
 
 
-@pytest.mark.parametrize(("call", "fault"), [("modify", "denied"), ("modify", "reset after"), ("send", "unavailable")])
+@pytest.mark.parametrize(("call", "fault"), [("modify", "denied"), ("modify", "unavailable"), ("send", "unavailable")])
 def test_a_lasting_fault_fails_the_command(cloud, aws, tmp_path, call, fault):
     """With a lasting fault `custodian run` ends with exit code 2, and has said what it did and what went wrong."""
     group = open_group(1)
@@ -192,7 +190,11 @@ def handed_over():
     message = preview.sample()
     message["action"]["to"] = [TOPIC]
     body = base64.b64encode(zlib.compress(json.dumps(message).encode())).decode()
-    return {"Records": [{"messageId": "m", "body": body, "attributes": {"SentTimestamp": "1790000000000"}}]}
+    return {
+        "Records": [
+            {"messageId": f"message-{next(GROUPS)}", "body": body, "attributes": {"SentTimestamp": "1790000000000"}}
+        ]
+    }
 
 
 @pytest.mark.parametrize("times", [1, None], ids=["once", "for good"])
@@ -200,10 +202,11 @@ def handed_over():
 def test_any_fault_of_the_publish(aws, mailer, inbox, fault, times):
     """Whatever befalls the mailer's publish, the message is delivered or SQS is told to keep it, for another try."""
     aws.proxy.breaks(*rules(PUBLISH, [FAULTS[fault]], times=times))
-    kept = mailer.invoke(handed_over())["batchItemFailures"]
+    sent = handed_over()
+    kept = mailer.invoke(sent)["batchItemFailures"]
     assert aws.proxy.fired
     passes = times and fault != "denied"
-    assert kept == ([] if passes else [{"itemIdentifier": "m"}])
+    assert kept == ([] if passes else [{"itemIdentifier": sent["Records"][0]["messageId"]}])
     arrived = bool(inbox())
     assert arrived == bool(passes or fault == "reset after")
 
