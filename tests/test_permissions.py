@@ -50,7 +50,7 @@ NOT_CALLED = {
 }
 """What no path here calls yet."""
 KEPT = {"iam:ListAccountAliases"}
-"""What a process asks once and keeps, so that it is not missed by a warm one; tests/test_faults.py denies it to a cold."""
+"""What a process asks once and keeps: a warm one does not miss it. tests/test_faults.py denies it to a cold one."""
 WHOLE = {"MailFrom": "custodian@example.com", "AuthorizedFrom": "networks/authorized.txt"}
 ROLES = {
     "PolicyRole": "custodian-open-ingress",
