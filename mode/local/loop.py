@@ -289,7 +289,7 @@ class Loop:
     def _shell(self, line: str) -> None:
         """Run a line as a person does who copies it; what c7n keeps in one's home goes into the folder."""
         path = os.pathsep.join([str(SCRIPTS), self.environment.get("PATH", os.defpath)])
-        self._execute(["sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
+        self._execute(["/bin/sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
 
     def _execute(self, command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
         log = self.folder / "custodian.log"
