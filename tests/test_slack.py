@@ -209,7 +209,7 @@ def test_a_message_that_slack_would_refuse_is_named(post, slack, mailer):
 
 
 def test_the_message_comes_from_c7n_mailers_own_template_key(post, slack, mailer):
-    """`slack_template` names another template, as c7n-mailer has it; one that is not there fails before all others."""
+    """`slack_template` names another template, as c7n-mailer has it; one that is not there fails Slack alone."""
     inbox = post.subscribe()
     sent = post.send(
         message_to(TOPIC, HOOK) | {"action": SAMPLE["action"] | {"to": [TOPIC, HOOK], "slack_template": "x"}}
@@ -217,7 +217,8 @@ def test_the_message_comes_from_c7n_mailers_own_template_key(post, slack, mailer
     with mailer() as function:
         assert post.work(function) == {sent}
         assert "'x.j2' not found" in function.logs[0].read_text()
-    assert inbox.read() == slack.posted == []
+    assert len(inbox.read()) == 1
+    assert slack.posted == []
 
 
 def test_a_silent_slack_is_given_up(tmp_path, monkeypatch):
