@@ -275,8 +275,7 @@ def _wide(group: Group) -> Iterator[Open]:
 
 
 def _is_wide(cidr: str) -> bool:
-    network = ip_network(cidr)
-    return is_open(network)
+    return is_open(ip_network(cidr))
 
 
 def _opened(group: str, permission: Mapping[str, Any]) -> Iterator[Open]:
