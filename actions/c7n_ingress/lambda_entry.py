@@ -31,7 +31,10 @@ from typing import Any
 gc.disable()  # what is loaded now is no garbage; to look for some takes a tenth of a cold start
 os.environ.setdefault("C7N_DEBUG_EVENT", "no")  # c7n would log every event as a whole
 
-from c7n import handler
+from c7n_ingress.cold import models_read_faster, zones_unread
+
+with zones_unread():
+    from c7n import handler
 from c7n.credentials import CustodianSession, SessionFactory
 from c7n.exceptions import PolicyValidationError
 from c7n.policy import PolicyCollection
@@ -146,8 +149,14 @@ class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
 
 @cache
 def kept_session(region: str) -> Session:
-    """Give the region's session."""
-    return Session(region_name=region)
+    """Give the region's session, with its client of EC2."""
+    try:
+        session = Session(region_name=region, botocore_session=models_read_faster())
+        session.client("ec2")
+    except Exception:  # whatever a later botocore does otherwise
+        log.warning("the models of services are read as botocore reads them", exc_info=True)
+        session = Session(region_name=region)
+    return session
 
 
 class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types

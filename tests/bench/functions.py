@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
+import re
+import sys
 import tempfile
 import time
 import zipfile
@@ -28,6 +29,7 @@ STOCK = "custodian-stock"
 RECIPE = "recipe"
 GROUP = group(0, 0)["GroupId"]
 COLD, WARM = 15, 80
+OURS_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def measure(cloud: Cloud) -> list[Row]:
@@ -58,6 +60,7 @@ def deploy(cloud: Cloud, folder: Path) -> None:
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
     policy = edited("open-ingress", folder, AUTHORIZED)
+    policy.write_text(re.sub(r"(?m)^( *runtime: ).*", rf"\1{OURS_RUNTIME}", policy.read_text()))
     for path in (policy, stock_policy(policy)):
         result = run(cloud, path, folder)
         assert result.returncode == 0, result.stderr
@@ -98,10 +101,15 @@ def cold(cloud: Cloud, ours: Function, other: Function) -> list[Row]:
 
 
 def anew(function: Function) -> Function:
-    """End the function's process. AWS's code folder is read-only, so that no bytecode stays in it."""
+    """End the function's process. AWS's code folder is read-only: no bytecode stays in it but for the zip's own."""
     function.close()
-    for folder in Path(function.logs[0].parent, "task").rglob("__pycache__"):
-        shutil.rmtree(folder)
+    folder = function.logs[0].parent
+    (archive,) = folder.glob("*.zip")
+    with zipfile.ZipFile(archive) as shipped:
+        kept = set(shipped.namelist())
+    for path in Path(folder, "task").rglob("*.pyc"):
+        if str(path.relative_to(folder / "task")) not in kept:
+            path.unlink()
     return function
 
 
