@@ -15,9 +15,11 @@ from pathlib import Path
 from statistics import median
 from threading import Event, Thread
 
+from moto.sqs.models import sqs_backends
+
 from mode.local.config import configuration_item, event
 from mode.local.runtime import Function, deployed
-from mode.local.server import Cloud
+from mode.local.server import ACCOUNT, REGION, Cloud
 from tests.bench import recipe
 from tests.bench.commands import AUTHORIZED, stock_policy
 from tests.bench.groups import group
@@ -114,9 +116,12 @@ def anew(function: Function) -> Function:
 
 
 def opened(cloud: Cloud, rules: int) -> dict:
-    """Open so many rules of the group, forget the calls, and give Config's event."""
+    """Open so many rules of the group, forget calls and messages, and give Config's event."""
     shape = group(0, rules, closed=0)
     load([shape])
+    sqs = sqs_backends[ACCOUNT][REGION]  # moto looks through all that a queue holds
+    sqs.delete_queue("custodian-mailer")
+    sqs.create_queue("custodian-mailer")
     cloud.calls.clear()
     return event(configuration_item(shape), OURS)
 
