@@ -30,15 +30,20 @@ SHIPPED = ("c7n", PACKAGE)
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
 """This Python, as Lambda names its runtimes."""
 
+NONE = "the zip has no bytecode, so that cold starts take longer"
+
 UNCHECKED = (0b01).to_bytes(4, "little")
 """The flags of bytecode that goes by its source's hash, which is not looked at."""
 
 
 def install() -> None:
     """Have every policy that is deployed with this package carry bytecode."""
-    from c7n.mu import PolicyLambda  # noqa: PLC0415 - a function never needs it, so it is not compiled for one
+    from c7n import mu  # noqa: PLC0415 - a function never needs it, so it is not compiled for one
 
-    PolicyLambda.get_archive = with_bytecode(PolicyLambda.get_archive)
+    try:
+        mu.PolicyLambda.get_archive = with_bytecode(mu.PolicyLambda.get_archive)
+    except AttributeError:
+        log.warning(NONE, exc_info=True)
 
 
 def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -46,12 +51,12 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @wraps(get_archive)
     def get(function: Any) -> Any:
-        if PACKAGE in (function.packages or ()) and function.runtime == OURS:
-            try:
+        try:
+            if PACKAGE in (function.packages or ()) and function.runtime == OURS:
                 for name, content in of_a_cold_start().items():
                     function.archive.add_contents(name, content)
-            except Exception:  # whatever a later c7n or Python does otherwise
-                log.warning("the zip has no bytecode, so that cold starts take longer", exc_info=True)
+        except Exception:  # whatever a later c7n or Python does otherwise
+            log.warning(NONE, exc_info=True)
         return get_archive(function)
 
     return get

@@ -40,8 +40,9 @@ def zones_unread() -> Iterator[None]:
     get = zoneinfo.get_zonefile_instance
     try:
         archive = pkgutil.get_data("dateutil.zoneinfo", zoneinfo.ZONEFILENAME)
-        names = [name for name in names_in(gzip.decompress(archive or b"")) if name != zoneinfo.METADATA_FN]
-        get._cached_instance = SimpleNamespace(zones=dict.fromkeys(names))  # noqa: SLF001 - dateutil's only cache
+        names = dict.fromkeys(names_in(gzip.decompress(archive or b"")))
+        del names[zoneinfo.METADATA_FN]
+        get._cached_instance = SimpleNamespace(zones=names)  # noqa: SLF001 - dateutil's only cache
     except Exception:  # whatever has changed there
         log.warning("time zones are read as a whole", exc_info=True)
         yield
