@@ -25,7 +25,7 @@ from c7n_ingress.aws.apply import (
     come_true,
     error_code,
 )
-from c7n_ingress.aws.read import MATCHED, OLDEST, LiveGroups, Reading, Unread
+from c7n_ingress.aws.read import MATCHED, OLDEST, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.reopened import Histories
 from c7n_ingress.aws.tell import tell, tell_config
 from c7n_ingress.decide.message import Deed, Outcome
@@ -71,6 +71,7 @@ class Job:
         return Histories(self.action)
 
 
+@uncollected()
 def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
     """Change the rules of each group that still matches, and tell what changed and what failed.
 
@@ -82,15 +83,16 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     groups = LiveGroups(manager, session.client("ec2"), event)
     writer = session.client("ec2", config=ONCE)
     outcomes: list[Outcome] = []
-    waiting = 0
+    changed = waiting = 0
     try:
         worst_first = sorted(resources, key=_urgency)
         for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
-            if job.at_most is not None and sum(bool(outcome.records) for outcome in outcomes) >= job.at_most:
+            if changed == job.at_most:
                 waiting += _is_waiting(job, reading)
                 continue
             outcomes.append(Outcome(reading.group))
             _change(job, groups, writer, reading, outcomes[-1])  # plan, apply, record
+            changed += bool(outcomes[-1].records)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
     except BaseException:  # somebody stops the run: what it has done by then is told all the same

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cache
 from typing import Any
 
 from c7n.actions.notify import Notify
@@ -32,7 +34,9 @@ SCHEMA = {
 
 def notifier(action: Any, **defaults: str) -> Notify:
     """Give c7n's own action for what an action's ``notify`` says."""
-    return Notify({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
+    manager = copy(action.manager)
+    manager.session_factory = cache(manager.session_factory)  # c7n would make a session, and read models, for each message
+    return Notify({"type": "notify", **defaults, **action.data["notify"]}, manager)
 
 
 def tell(
