@@ -32,7 +32,7 @@ so what somebody changes in this time, and on the way of the call, is overwritte
 """
 
 FIRST_LOT = 50
-"""How many groups are read at first, as many as EC2 lets change at once; later twice as many as were in time, or as many."""
+"""How many groups are read at first, as many as EC2 lets change at once; later twice as many as were in time."""
 
 MATCHED = "MatchedIpPermissions"
 """Where c7n's ``ingress`` filters leave what they matched."""

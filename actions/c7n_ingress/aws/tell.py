@@ -34,9 +34,7 @@ SCHEMA = {
 
 def notifier(action: Any, **defaults: str) -> Notify:
     """Give c7n's own action for what an action's ``notify`` says."""
-    manager = copy(action.manager)
-    manager.session_factory = cache(manager.session_factory)  # c7n would make a session, and read models, for each message
-    return Notify({"type": "notify", **defaults, **action.data["notify"]}, manager)
+    return Notify({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
 
 
 def tell(
@@ -71,6 +69,8 @@ def tell(
         for outcome in outcomes
     ]
     notify = notifier(action, subject=text)
+    notify.manager = copy(action.manager)
+    notify.manager.session_factory = cache(action.manager.session_factory)  # c7n reads models anew for each message
     failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
     return [failure for failure in failures if failure][:1]
 
