@@ -123,7 +123,7 @@ def test_two_lasting_faults_are_both_told(embedded_aws, aws, function):
     """Where AWS Config does not take the verdict either, the failure of the change is not hidden by that."""
     group = open_group(next(GROUPS))
     aws.proxy.breaks(*rules(CALLS["modify"], [FAULTS["denied"]]), *rules(CALLS["evaluate"], [FAULTS["denied"]]))
-    with pytest.raises(FunctionError, match="ModifySecurityGroupRules.*and 1 more") as failed:
+    with pytest.raises(FunctionError, match=r"ModifySecurityGroupRules.*and 1 more") as failed:
         function.invoke(event(configuration_item(group), RULE))
     assert "AWS Config could not be told that the group is open" in failed.value.log
     (message,) = messages(embedded_aws)
