@@ -24,8 +24,10 @@ import boto3
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import create_loader
 from botocore.session import get_session
+from moto.core import responses
 from moto.core.request import Request
 from moto.core.routing import NotFound, get_service_router
+from moto.core.utils import method_names_from_class
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sts.models import sts_backends
@@ -106,8 +108,10 @@ def serving() -> Iterator[Cloud]:
     logs.install()
     securityhub.install()
     calls: list[Call] = []
+    # moto looks through a service's class at every call, and below through its own folders.
+    responses.method_names_from_class = cache(method_names_from_class)
     moto = DomainDispatcherApplication(create_backend_app)
-    moto.get_backend_for_host = cache(moto.get_backend_for_host)  # moto looks through its own folders at every call
+    moto.get_backend_for_host = cache(moto.get_backend_for_host)
     server = make_server("127.0.0.1", 0, Recorder(moto, calls), threaded=True, request_handler=QuietHandler)
     cloud = Cloud(f"http://127.0.0.1:{server.port}", calls)
     thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
