@@ -5,15 +5,21 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 
 from mode.local import exports
 from mode.local.exports import RefusedError, WrongError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from botocore.model import Shape
 
 COMMAND = "aws ec2 describe-network-interfaces --output json > interfaces.json"
 SAMPLE = Path(__file__).with_name("interfaces.json")
@@ -39,6 +45,8 @@ class Interface:
     addresses: tuple[Network, ...]
     owner: str
     """The account; empty when the file does not say."""
+    item: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """All that EC2 tells of it, without what is null."""
 
 
 def load(path: Path) -> list[Interface]:
@@ -86,15 +94,39 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
         raise WrongError(f"interface {position} of the list has the NetworkInterfaceId {exports.show(number)}")
     try:
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
-        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"))
+        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), _told(item))
     except WrongError as error:
         raise WrongError(f"interface {number} has {error}") from error
 
 
+def _told(item: dict[str, Any]) -> dict[str, Any]:
+    """Give what EC2 tells of an interface, whose types are those of EC2's own model. Raises WrongError."""
+    told = {"Groups": []} | _known(item, _shape())
+    if errors := ParamValidator().validate(told, _shape()).generate_report():
+        raise WrongError(f"what EC2 does not tell: {errors.splitlines()[0]}")
+    return told
+
+
+def _known(value: Any, shape: Shape) -> Any:
+    """Give a value without what is null in it, and what the model does not know."""
+    if isinstance(value, dict) and shape.type_name == "structure":
+        members = shape.members
+        return {key: _known(each, members[key]) for key, each in value.items() if key in members and each is not None}
+    if isinstance(value, list) and shape.type_name == "list":
+        return [_known(each, shape.member) for each in value]
+    return value
+
+
+@cache
+def _shape() -> Shape:
+    """Give EC2's shape of an interface."""
+    return get_session().get_service_model("ec2").shape_for("NetworkInterface")
+
+
 def _addresses(item: dict[str, Any]) -> tuple[Network, ...]:
     texts = {exports.text(item, "PrivateIpAddress")}
-    for name, field in ADDRESSES.items():
-        texts |= {exports.text(each, field) for each in exports.objects(item, name)}
+    for name, key in ADDRESSES.items():
+        texts |= {exports.text(each, key) for each in exports.objects(item, name)}
     return tuple(_collapsed(_network(text) for text in texts if text))
 
 
