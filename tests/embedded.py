@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import zlib
@@ -25,6 +26,8 @@ CUSTODIAN = Path(sys.executable).with_name("custodian")
 ACCOUNT = "123456789012"
 VPC = "vpc-0f00000000000001"
 MUTATING = {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"}
+
+EXAMPLES = re.compile(r"(?<=&authorized\n)(    - .+\n)+")
 
 OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
 NOTIFY = {
@@ -150,15 +153,20 @@ def source_of(rule):
 def edited(policy, folder, authorized, public_ports=()):
     """Edit a copy of a shipped policy as the README tells to: one's own networks and public ports."""
     text = (ROOT / "policies" / f"{policy}.yml").read_text()
-    examples = "    - 203.0.113.0/24\n    - 2001:db8:10::/48\n"
     nothing = "&public-ports []"
-    assert examples in text
     assert nothing in text
-    text = text.replace(examples, "".join(f"    - {network}\n" for network in authorized))
+    text = with_networks(text, authorized)
     text = text.replace(nothing, f"&public-ports {list(public_ports)}")
     path = Path(folder) / f"{policy}.yml"
     path.write_text(text)
     return path
+
+
+def with_networks(policy, authorized):
+    """Put one's own networks in the place of the examples, and of the word `vpc`, in a shipped policy's text."""
+    text, times = EXAMPLES.subn("".join(f"    - {network}\n" for network in authorized), policy)
+    assert times == 1
+    return text
 
 
 def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
