@@ -2,8 +2,8 @@
 
 One's own are what `aws ec2 describe-security-groups --output json` prints. With `--interfaces`, what
 `aws ec2 describe-network-interfaces --output json` prints, it tells what stands behind each group, and with `--flows`,
-VPC flow logs, whom the change would cut off. Nothing leaves the machine, and no credentials are needed. The exit code is
-0 if every group ended as the pack promises, 1 if not, 2 if the loop could not be run.
+VPC flow logs, whom the change would cut off. Nothing leaves the machine, and no credentials are needed. The exit code
+is 0 if every group ended as the pack promises, 1 if not, 2 if the loop could not be run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--interfaces", type=Path, help=f"a file made by: {interfaces.COMMAND}")
     parser.add_argument("--flows", type=Path, nargs="+", help="VPC flow logs of these interfaces: files or folders")
     arguments = parser.parse_args()
-    if arguments.flows and not arguments.interfaces:
+    if arguments.flows and arguments.groups and not arguments.interfaces:
         parser.error("FLOWS needs INTERFACES: flow logs name interfaces, and interfaces have the groups")
     return arguments
 

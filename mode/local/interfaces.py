@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from botocore.session import get_session
-from botocore.validate import ParamValidator
 
 from mode.local import exports
 from mode.local.exports import RefusedError, WrongError
@@ -34,6 +33,10 @@ ADDRESSES = {
     "Ipv4Prefixes": "Ipv4Prefix",
     "Ipv6Prefixes": "Ipv6Prefix",
 }
+
+
+# How JSON has the types of EC2's model.
+TYPES = {"structure": dict, "list": list, "string": str, "boolean": bool, "integer": int, "timestamp": str}
 
 
 @dataclass(frozen=True)
@@ -94,26 +97,22 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
         raise WrongError(f"interface {position} of the list has the NetworkInterfaceId {exports.show(number)}")
     try:
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
-        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), _told(item))
+        return Interface(
+            number, groups, _addresses(item), exports.text(item, "OwnerId"), {"Groups": []} | _told(item, _shape())
+        )
     except WrongError as error:
         raise WrongError(f"interface {number} has {error}") from error
 
 
-def _told(item: dict[str, Any]) -> dict[str, Any]:
-    """Give what EC2 tells of an interface, whose types are those of EC2's own model. Raises WrongError."""
-    told = {"Groups": []} | _known(item, _shape())
-    if errors := ParamValidator().validate(told, _shape()).generate_report():
-        raise WrongError(f"what EC2 does not tell: {errors.splitlines()[0]}")
-    return told
-
-
-def _known(value: Any, shape: Shape) -> Any:
-    """Give a value without what is null in it, and what the model does not know."""
-    if isinstance(value, dict) and shape.type_name == "structure":
-        members = shape.members
-        return {key: _known(each, members[key]) for key, each in value.items() if key in members and each is not None}
-    if isinstance(value, list) and shape.type_name == "list":
-        return [_known(each, shape.member) for each in value]
+def _told(value: Any, shape: Shape, name: str = "interface") -> Any:
+    """Give what EC2 tells, without what is null and what its model does not know. Raises WrongError."""
+    if not isinstance(value, TYPES[shape.type_name]):
+        raise WrongError(f"the {name} {exports.show(value)}, which is no {shape.type_name}")
+    if shape.type_name == "structure":
+        known = shape.members
+        return {key: _told(each, known[key], key) for key, each in value.items() if key in known and each is not None}
+    if shape.type_name == "list":
+        return [_told(each, shape.member, name) for each in value]
     return value
 
 

@@ -54,8 +54,9 @@ MOST_PROCESSES = 8
 # benchmarks (RFC 2544, RFC 5180) stand for a user's own.
 NETWORKS = {"203.0.113.0/24": "198.18.7.0/24", "2001:db8:10::/48": "2001:2:0:7::/64"}
 
-# What the shipped policy asks of an account that is not among one's groups: the networks of VPCs, and interfaces.
-NOT_KNOWN_HERE = re.compile(r"^    - vpc\b.*\n|^ +behind: true\b.*\n", re.MULTILINE)
+# What the shipped policy asks of an account beside its groups: the networks of VPCs, and interfaces.
+VPC = re.compile(r"^    - vpc\b.*\n", re.MULTILINE)
+BEHIND = re.compile(r"^ +behind: true\b.*\n", re.MULTILINE)
 
 
 class LoopError(Exception):
@@ -128,8 +129,9 @@ def run(
     """Take the groups once round the loop.
 
     Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
-    emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it. Returns
-    what came of it. `there` are the account's network interfaces, if they are known. Raises LoopError if a command fails.
+    emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it;
+    `there` are the account's network interfaces, if they are known. Returns what came of it. Raises LoopError if a
+    command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -189,7 +191,8 @@ class Loop:
         text = POLICY.read_text(encoding="utf-8")
         for example, network in NETWORKS.items():
             text = text.replace(example, network)
-        policy.write_text(NOT_KNOWN_HERE.sub("", text), encoding="utf-8")
+        text = VPC.sub("", text)  # no export tells the networks of VPCs
+        policy.write_text(text if self.result.behind else BEHIND.sub("", text), encoding="utf-8")
         with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
             self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
 
@@ -324,7 +327,7 @@ class Loop:
         """Yield the messages in the inbox, until each mailer has ended and none is left."""
         sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
         while True:
-            ended = all([mailer.poll() is not None for mailer in mailers])
+            ended = all(mailer.poll() is not None for mailer in mailers)
             received = sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0 if ended else 1)
             if messages := received.get("Messages"):
                 sqs.delete_message_batch(QueueUrl=inbox, Entries=_entries(messages))

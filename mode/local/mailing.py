@@ -1,7 +1,8 @@
 """The mailer's Lambda, called for each message that waits in its queue, until none is left: `… CONFIGURATION`.
 
-It runs the code that `python -m mode.mailer.deploy` deploys, from where it lies and not from the zip. What calls it does
-as Lambda does for a queue: it hands over one message a call, and deletes those that the function does not give back.
+It runs the code that `python -m mode.mailer.deploy` deploys, from where it lies and not from the zip. What calls it
+does as Lambda does for a queue: it hands over one message a call, and deletes those that the function does not give
+back.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """

@@ -1,4 +1,4 @@
-"""What `python -m mode.local` does: it reads what it is given, runs the loop, writes the report and shows the result."""
+"""What `python -m mode.local` does: read what it is given, run the loop, write the report, show the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
     told = None
     try:
         chosen = _groups(arguments.groups)
-        there = _interfaces(arguments.interfaces, chosen)
+        there = _interfaces(arguments, chosen)
         with _traffic(arguments, there, chosen, progress) as who_came_in:
             result = run(chosen, FOLDER, progress, commands, there)
             if who_came_in:
@@ -72,7 +72,9 @@ def _groups(path: Path | None) -> list[groups.Group]:
     return groups.load(path) if path else groups.sample(dt.datetime.now(dt.timezone.utc).date())
 
 
-def _interfaces(path: Path | None, chosen: list[groups.Group]) -> list[interfaces.Interface]:
+def _interfaces(arguments: argparse.Namespace, chosen: list[groups.Group]) -> list[interfaces.Interface]:
+    """Read the interfaces, if there are any; the sample has its own."""
+    path = arguments.interfaces or (None if arguments.groups else interfaces.SAMPLE)
     if path is None:
         return []
     there = interfaces.load(path)
