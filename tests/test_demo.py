@@ -165,7 +165,7 @@ def test_nothing_open(tmp_path):
 
 
 def test_interfaces_of_ones_own(tmp_path):
-    """The table and each message say what stands behind one's own groups, and those that nothing can reach stand last."""
+    """The table and each message say what stands behind one's own groups; those that nothing uses stand last."""
     case = CASES["behind"]
     (tmp_path / "groups.json").write_text(json.dumps(case["groups"]))
     (tmp_path / "interfaces.json").write_text(json.dumps(case["interfaces"]))

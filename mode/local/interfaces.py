@@ -97,9 +97,8 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
         raise WrongError(f"interface {position} of the list has the NetworkInterfaceId {exports.show(number)}")
     try:
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
-        return Interface(
-            number, groups, _addresses(item), exports.text(item, "OwnerId"), {"Groups": []} | _told(item, _shape())
-        )
+        told = {"Groups": []} | _told(item, _shape())
+        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), told)
     except WrongError as error:
         raise WrongError(f"interface {number} has {error}") from error
 
