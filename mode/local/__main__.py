@@ -17,7 +17,10 @@ def main() -> int:
     """Run what the command line says; return the exit code."""
     arguments = _arguments()
     with warm.commands() as commands:
-        from mode.local import rehearsal  # noqa: PLC0415 - moto takes a second, in which Custodian is loaded as well
+        from mode.local import models  # noqa: PLC0415 - moto takes a second, in which Custodian is loaded as well
+
+        models.share()
+        from mode.local import rehearsal  # noqa: PLC0415
 
         return rehearsal.main(arguments, commands)
 

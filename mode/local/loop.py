@@ -247,9 +247,14 @@ class Loop:
             return
         step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step, sent) as advance:
-            for message in self._received(self._mailers(_processes(sent))):
+            mailers = self._mailers(_processes(sent))
+            for message in self._received(mailers):
                 self.result.messages.append(message)
                 advance()
+                if len(self.result.messages) == sent:
+                    break
+            for mailer in mailers:
+                mailer.wait()
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
         (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):

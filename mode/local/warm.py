@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Each command, and the function that it calls. What is loaded first is wanted first.
 COMMANDS = {"custodian": "c7n.cli:main", "mailer": "mode.local.mailing:main"}
+# What their clients are of, so that the models are read once.
+SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses")
 CALLER = Path(__file__).with_name("warm_caller.py")
 
 
@@ -132,11 +134,15 @@ def _function(name: str):
 def main(descriptor: str, parent: str) -> None:
     """Load everything, and serve until the parent ends this or is gone itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    importlib.import_module("mode.local.models").share()
     _function(COMMANDS["custodian"])
     for module in ("c7n.commands", "c7n.policy", "c7n.resources.aws"):  # what c7n loads when it is called
         importlib.import_module(module)
     importlib.import_module("c7n.resources").load_resources(("aws.security-group",))
     _function(COMMANDS["mailer"])
+    boto3 = importlib.import_module("boto3")
+    for service in SERVICES:
+        boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
     Calls(int(descriptor), int(parent)).serve_forever()
 
 
