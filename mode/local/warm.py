@@ -54,6 +54,7 @@ def commands() -> Iterator[Path]:
                 [sys.executable, "-m", "mode.local.warm", str(listener.fileno()), str(os.getpid())],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
+                env=os.environ | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # else macOS may end forked processes
             )
         try:
             yield folder
