@@ -11,7 +11,7 @@ import subprocess
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -269,8 +269,8 @@ class Loop:
         if not ways:
             return None
         group = max(ways, key=lambda each: len(ways[each]))
-        for message in self._waiting():
-            for resource in message["resources"]:
+        with closing(self._told_of()) as told:
+            for resource in told:
                 if resource["GroupId"] == group and UNDO_LINES in resource:
                     return Undo(group, *resource[UNDO_LINES])
         self.result.failures.append(f"no message says how to undo what was done to {group}")
@@ -283,8 +283,10 @@ class Loop:
         shutil.copy(UNDO, shipped)
         try:
             with self.progress.step(f"undo of {undo.group}: the first line in its message showed it"):
+                start = len(self.cloud.calls)
                 self._shell(undo.look)
-            if self._rules() != after:
+            changes = [action for service, action in self._calls_since(start) if service == "ec2" and not reads(action)]
+            if changes or self._rules(undo.group) != _of_group(after, undo.group):
                 self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
             start = len(self.cloud.calls)
             with self.progress.step(f"undo of {undo.group}: the second did it, from CloudWatch Logs"):
@@ -295,8 +297,8 @@ class Loop:
             return
         # A rule that was removed has come back under another id.
         was, now = (
-            sorted(str(rule) for rule in rules.values() if rule.group == undo.group)
-            for rules in (before, self._rules())
+            sorted(str(rule) for rule in rules.values())
+            for rules in (_of_group(before, undo.group), self._rules(undo.group))
         )
         if was != now:
             self.result.failures.append(f"{undo.group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
@@ -340,17 +342,18 @@ class Loop:
             elif ended:
                 return
 
-    def _waiting(self) -> list[dict[str, Any]]:
-        """Read the messages that wait for the mailer, and leave them to it."""
+    def _told_of(self) -> Iterator[dict[str, Any]]:
+        """Yield what is told of each group in the messages that wait for the mailer, and leave these to it."""
         sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
         received = []
-        while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            received.append(batch)
-        for batch in received:
-            sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(batch, VisibilityTimeout=0))
-        return [
-            json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for batch in received for message in batch
-        ]
+        try:
+            while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+                received.append(batch)
+                for message in batch:
+                    yield from json.loads(zlib.decompress(base64.b64decode(message["Body"])))["resources"]
+        finally:
+            for batch in received:
+                sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(batch, VisibilityTimeout=0))
 
     def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
         start = len(self.cloud.calls)
@@ -384,9 +387,13 @@ class Loop:
             if group["GroupId"] in wanted
         ]
 
-    def _rules(self) -> dict[str, Rule]:
-        """Return the live ingress rules by their ids."""
-        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate()
+    def _rules(self, group: str = "*") -> dict[str, Rule]:
+        """Return the live ingress rules by their ids: of one group, or of all."""
+        pages = (
+            self.session.client("ec2")
+            .get_paginator("describe_security_group_rules")
+            .paginate(Filters=[{"Name": "group-id", "Values": [group]}])
+        )
         return {
             rule["SecurityGroupRuleId"]: _live(rule)
             for page in pages
@@ -402,6 +409,15 @@ class Loop:
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
         }
+
+
+def reads(action: str) -> bool:
+    """Say whether an action of EC2's reads; any other changes something."""
+    return action.startswith(("Describe", "Get"))
+
+
+def _of_group(rules: dict[str, Rule], group: str) -> dict[str, Rule]:
+    return {rule_id: rule for rule_id, rule in rules.items() if rule.group == group}
 
 
 def _behind(groups: Iterable[Group], there: Sequence[Interface]) -> dict[str, Behind]:

@@ -31,7 +31,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 
-from mode.local import config, ec2, logs, securityhub
+from mode.local import config, ec2, logs, queues, securityhub
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -105,6 +105,7 @@ def serving() -> Iterator[Cloud]:
     config.install()
     logs.install()
     securityhub.install()
+    queues.install()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)
     moto.get_backend_for_host = cache(moto.get_backend_for_host)  # moto looks through its own folders at every call

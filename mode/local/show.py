@@ -26,6 +26,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from mode.local.loop import reads
 from mode.local.printable import printable
 from mode.report.rows import EXPOSURES
 from mode.report.severity import SEVERITIES, severity, traffic_text
@@ -199,7 +200,7 @@ def summary(result: Result) -> Table:
     """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
     touched = {record["group"] for record in result.records}
     compliant = [group for group in result.groups if result.after.get(group["GroupId"]) == "COMPLIANT"]
-    changes, reads = of_ec2(result.calls)
+    changes, read = of_ec2(result.calls)
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
@@ -208,7 +209,7 @@ def summary(result: Result) -> Table:
         made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
     made.add_row("API calls to EC2", counts(changes))
-    made.add_row("", counts(reads))
+    made.add_row("", counts(read))
     if result.undo:
         made.add_row("… for the undo", counts(of_ec2(result.undo)[0]))
     made.add_row("files", Text.assemble((f"{result.folder}/", "cyan"), (f"  {FILES}", "dim")))
@@ -218,11 +219,11 @@ def summary(result: Result) -> Table:
 def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]:
     """Give EC2's calls, by action: those that change something, and those that read."""
     changes: Counter[str] = Counter()
-    reads: Counter[str] = Counter()
+    read: Counter[str] = Counter()
     for (service, action), number in calls.items():
         if service == "ec2":
-            (reads if action.startswith(("Describe", "Get")) else changes)[action] += number
-    return changes, reads
+            (read if reads(action) else changes)[action] += number
+    return changes, read
 
 
 def names(groups: list[Group]) -> str:
