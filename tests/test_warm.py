@@ -51,7 +51,7 @@ def test_a_command_is_the_installed_one(arguments, commands, tmp_path):
 def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
     """It asks the AWS that its caller's environment names, and writes where its caller stands."""
     (tmp_path / "look.yml").write_text("policies: [{name: look, resource: aws.security-group}]")
-    arguments = ["run", "--region", "eu-west-1", "-s", "out", "look.yml"]
+    arguments = ["run", "--region", "eu-west-1", "--cache-period", "0", "-s", "out", "look.yml"]
     code, *_ = seen(commands / "custodian", arguments, tmp_path, **cloud.environment())
     assert code == 0
     assert (tmp_path / "out" / "look" / "resources.json").exists()

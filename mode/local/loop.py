@@ -387,13 +387,10 @@ class Loop:
             if group["GroupId"] in wanted
         ]
 
-    def _rules(self, group: str = "*") -> dict[str, Rule]:
+    def _rules(self, group: str | None = None) -> dict[str, Rule]:
         """Return the live ingress rules by their ids: of one group, or of all."""
-        pages = (
-            self.session.client("ec2")
-            .get_paginator("describe_security_group_rules")
-            .paginate(Filters=[{"Name": "group-id", "Values": [group]}])
-        )
+        wanted = [{"Name": "group-id", "Values": [group]}] if group else []
+        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate(Filters=wanted)
         return {
             rule["SecurityGroupRuleId"]: _live(rule)
             for page in pages
