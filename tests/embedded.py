@@ -228,9 +228,9 @@ def make_queue(cloud):
     return cloud.session().client("sqs").create_queue(QueueName="custodian-mailer")["QueueUrl"]
 
 
-def messages(cloud):
-    """Take all messages for c7n-mailer from the queue, unpacked."""
-    sqs = cloud.session().client("sqs")
+def messages(cloud, account=ACCOUNT):
+    """Take all messages for c7n-mailer from an account's queue, unpacked."""
+    sqs = cloud.session(account=account).client("sqs")
     url = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
     found = []
     while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
-from embedded import POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of, with_networks
+from embedded import EXAMPLES, POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of
 from moto.awslambda.models import LambdaFunction
 from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMRequestBase
@@ -325,9 +325,8 @@ def variant(policy, name, **action):
 
 
 def own(name):
-    """Give a shipped policy with networks of one's own, none of them IPv6."""
-    text = (ROOT / "policies" / f"{name}.yml").read_text()
-    text = with_networks(text, ["198.18.7.0/24", "198.18.8.0/24"])
+    """Give a shipped policy with networks of one's own, if it has any, none of them IPv6."""
+    text = EXAMPLES.sub("    - 198.18.7.0/24\n    - 198.18.8.0/24\n", (ROOT / "policies" / f"{name}.yml").read_text())
     (policy,) = yaml.safe_load(text)["policies"]
     return policy
 

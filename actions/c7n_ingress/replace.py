@@ -173,9 +173,8 @@ class ReplaceIngress(EventAction):
         """
         try:
             authorized = self.authorized_networks()
-        except PolicyExecutionError:
-            tell.tell_config(self.manager, event)
-            raise
+        except PolicyExecutionError as error:
+            raise PolicyExecutionError("; ".join([str(error), *tell.tell_config(self.manager, event)])) from error
 
         of_vpc = self.networks_by_vpc(resources)
 

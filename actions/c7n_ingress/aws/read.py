@@ -192,7 +192,7 @@ def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[A
 
     A paginator of botocore's would read the service's pagination model first, which takes as long as an answer.
     """
-    token = "nextToken" if "logs" in client.meta.service_model.service_name else "NextToken"
+    token = "NextToken" if client.meta.service_model.service_name == "ec2" else "nextToken"
     call = getattr(client, operation)
     while True:
         page = QueryResourceManager.retry(call, **arguments)

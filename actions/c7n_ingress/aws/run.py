@@ -84,10 +84,10 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at "
             "them, then run the policy again, or raise at-most"
         )
-    for failure in failures:
-        log.error("%s: %s", job.action.type, failure)
     if failures:
-        tell_config(manager, event)
+        failures += tell_config(manager, event)
+        for failure in failures:
+            log.error("%s: %s", job.action.type, failure)
         more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
         raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
     return [record for outcome in outcomes for record in outcome.records]

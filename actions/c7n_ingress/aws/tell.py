@@ -99,13 +99,24 @@ def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
         return None
 
 
-def tell_config(manager: Any, event: Mapping[str, Any] | None) -> None:
+def tell_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:
     """Have AWS Config know that the group of its event was open, when the action has failed.
 
     c7n evaluates after the actions alone, so that Config would keep the verdict that it has: COMPLIANT, perhaps.
+
+    :returns: why it could not be told, if so.
     """
     if manager.data.get("mode", {}).get("type") != "config-rule" or not event or "resultToken" not in event:
-        return
+        return []
+    try:
+        _put_non_compliant(manager, event)
+    except Exception as error:  # what the action failed of must be told, too
+        log.exception("AWS Config could not be told that the group is open")
+        return [f"AWS Config could not be told that the group is open: {error}"]
+    return []
+
+
+def _put_non_compliant(manager: Any, event: Mapping[str, Any]) -> None:
     item = json.loads(event["invokingEvent"])["configurationItem"]
     local_session(manager.session_factory).client("config").put_evaluations(
         Evaluations=[
