@@ -50,6 +50,14 @@ def test_sample_is_closed(sample):
         assert part.replace("{in-30-days}", ahead) in done.stdout
 
 
+def test_the_worst_stand_first(sample):
+    """Groups stand by how far they can be reached and what they let in, and a group's rules by what they let in."""
+    _, done = sample
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    places = [shown.index(" ".join(row.split())) for row in CASES["sample"]["table"].splitlines()]
+    assert places == sorted(places)
+
+
 def test_sample_shows_a_message_as_it_arrives(sample):
     """A message is shown whole, with the subject that its subscriber reads."""
     folder, done = sample
@@ -154,6 +162,24 @@ def test_nothing_open(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "AWS Config says   1 COMPLIANT → 1 COMPLIANT" in done.stdout
     assert "Subject" not in done.stdout
+
+
+def test_interfaces_of_ones_own(tmp_path):
+    """The table and each message say what stands behind one's own groups; those that nothing uses stand last."""
+    case = CASES["behind"]
+    (tmp_path / "groups.json").write_text(json.dumps(case["groups"]))
+    (tmp_path / "interfaces.json").write_text(json.dumps(case["interfaces"]))
+    done = demo(tmp_path, "groups.json", "--interfaces", "interfaces.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert missing(case["table"], done.stdout) == []
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    places = [shown.index(" ".join(row.split())) for row in case["table"].splitlines()]
+    assert places == sorted(places)
+    run = tmp_path / ".local" / "run"
+    messages = (run / "messages.txt").read_text(encoding="utf-8")
+    assert all(line in messages for line in case["messages"])
+    rows = json.loads((run / "report.json").read_text())["rows"]
+    assert {row["name"]: row["exposure"] for row in rows} == case["exposures"]
 
 
 def test_refuses_in_one_line(tmp_path):

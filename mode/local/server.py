@@ -33,7 +33,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 
-from mode.local import config, ec2, logs, securityhub
+from mode.local import config, ec2, logs, queues, securityhub
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -107,6 +107,7 @@ def serving() -> Iterator[Cloud]:
     config.install()
     logs.install()
     securityhub.install()
+    queues.install()
     calls: list[Call] = []
     # moto looks through a service's class at every call, and below through its own folders.
     responses.method_names_from_class = cache(method_names_from_class)
