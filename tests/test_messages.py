@@ -9,9 +9,10 @@ from unittest import mock
 
 import pytest
 from c7n_mailer import utils
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import dates, text
 from pagerduty import broken_rules as broken_rules_of_pagerduty
+from search import examples
 from slack import broken_rules, texts
 
 from mode.mailer import preview
@@ -196,7 +197,7 @@ def test_text_that_somebody_typed_is_no_markup_to_slack(template, hostile):
     assert {url.partition("?")[0] for url in links(message)} <= {"https://console.aws.amazon.com/ec2/home"}
 
 
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(text(min_size=1))
 def test_any_text_is_text_to_everybody(typed):
     """Whatever a name, a tag or a sentence holds, no message has a line, a tag, a mark or an event more."""
@@ -727,7 +728,7 @@ def test_all_digests_tell_the_same(template):
         assert fact in told or (fact, template) == ("jane.doe@example.com", DIGEST_SLACK)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(dates(min_value=date(1970, 1, 2), max_value=date(2100, 1, 1)), dates(date(1900, 3, 1), date(2200, 1, 1)))
 def test_days_left_are_counted_right(today, until):
     """For any two days, the digest counts what the calendar does."""
