@@ -31,6 +31,8 @@ def main() -> None:
         return
     if unknown := set(options.names) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
+    if not options.json.parent.is_dir():
+        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     measure(options.names or PARTS, options.json)
 
 
