@@ -31,7 +31,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 
-from mode.local import config, ec2, logs, securityhub
+from mode.local import config, ec2, insights, logs, securityhub
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -91,6 +91,7 @@ class Cloud:
         """Empty AWS again, and let EC2 behave as it does by default."""
         moto_api_backend.reset()
         self.ec2.reset()
+        insights.reset()
         self.calls.clear()
 
 
@@ -104,6 +105,7 @@ def serving() -> Iterator[Cloud]:
     ec2.install()
     config.install()
     logs.install()
+    insights.install()
     securityhub.install()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)

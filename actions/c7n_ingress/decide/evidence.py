@@ -1,4 +1,4 @@
-"""Who came in through rules that would be replaced, and who of them would be cut off: what is asked of flow logs for it.
+"""Who came in through rules that would be replaced, and who of them would be cut off, by flow logs.
 
 The queries are in CloudWatch Logs Insights' own language, over the fields that it finds by itself in VPC flow logs of
 the default format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html,
@@ -506,8 +506,8 @@ def read_text(log_groups: Sequence[str], days: int, size: int, troubles: Iterabl
     at_least = "at least " if counted else ""
     missing = "".join(f"; {_count(times, 'query', 'queries')} {why}" for why, times in sorted(counted.items()))
     return (
-        f"read {at_least}{size_text(size)} of flow logs ({of}, last {_count(days, 'day')}) for {dollars}, at ${PRICE} a GB as in "
-        f"us-east-1{missing}"
+        f"read {at_least}{size_text(size)} of flow logs ({of}, last {_count(days, 'day')}) for {dollars}, at ${PRICE} "
+        f"a GB as in us-east-1{missing}"
     )
 
 
