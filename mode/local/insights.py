@@ -1,6 +1,6 @@
 """CloudWatch Logs Insights, as far as the pack asks it: `filter`, `stats`, `sort` and `limit` over VPC flow logs.
 
-moto knows neither. A query's text is translated into SQL, word by word, and DuckDB runs it over the events that moto
+moto knows neither. A query's text is translated into SQL, word by word, and SQLite runs it over the events that moto
 holds: so what comes out is counted, not recorded. It is no proof of what Insights itself makes of a query. What is not
 in this small part of the language is refused. Fields are those that Insights finds by itself in flow logs of the
 default format; a line of another format has none of them, and of a row, a field without a value is left out.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ FIELDS += ("bytes", "startTime", "endTime", "action", "logStatus")
 
 TOKEN = re.compile(r'\s*(?:"([^"]*)"|(\d+)|([A-Za-z_]\w*)|(<=|>=|!=|[=<>(),*\[\]]))')
 WORDS = {"and", "or", "not", "in", "as", "by", "asc", "desc", "sum", "max", "min", "count"}
-FUNCTIONS = {"count_distinct": "count_distinct_", "isIpv4InSubnet": "in_subnet", "isIpv6InSubnet": "in_subnet"}
+FUNCTIONS = {"count_distinct": "count_distinct", "isIpv4InSubnet": "in_subnet", "isIpv6InSubnet": "in_subnet"}
 
 LONGEST, MOST_GROUPS, AT_ONCE = 10_000, 50, 30
 
@@ -119,11 +120,11 @@ def _words(text: str) -> str:
         if quoted is not None:
             words.append("'" + quoted.replace("'", "''") + "'")
         elif name and name not in WORDS and name not in FUNCTIONS:
-            words.append(f'"{name}"')
+            words.append(f"[{name}]")  # in double quotes, SQLite would take an unknown one for text
         else:
             words.append(number or FUNCTIONS.get(name, name) or {"[": "(", "]": ")"}.get(sign, sign))
         at = found.end()
-    return " ".join(words)
+    return " ".join(words).replace("count_distinct (", "count ( distinct")
 
 
 def answer(text: str, lines: list[str]) -> list[dict[str, Any]]:
@@ -131,23 +132,19 @@ def answer(text: str, lines: list[str]) -> list[dict[str, Any]]:
 
     :raises MalformedQueryError: it cannot be run.
     """
-    import duckdb  # noqa: PLC0415 - few need it, and it takes long to load
-
-    statement = sql(text)
-    connection = duckdb.connect()
-    connection.create_function("in_subnet", _in_subnet, ["VARCHAR", "VARCHAR"], "BOOLEAN")
-    connection.execute("create macro count_distinct_(x) as count(distinct x)")
-    columns = ", ".join(f'"{name}" {"VARCHAR" if name in TEXTS else "BIGINT"}' for name in FIELDS)
+    connection = sqlite3.connect(":memory:")
+    connection.create_function("in_subnet", 2, _in_subnet, deterministic=True)
+    columns = ", ".join(f"[{name}] {'TEXT' if name in TEXTS else 'INTEGER'}" for name in FIELDS)
     connection.execute(f"create table records ({columns})")
-    rows = [_fields(line) for line in lines]
-    if rows:
-        connection.executemany(f"insert into records values ({', '.join('?' * len(FIELDS))})", rows)  # noqa: S608 - only marks
+    marks = ", ".join("?" * len(FIELDS))
+    connection.executemany(f"insert into records values ({marks})", map(_fields, lines))  # noqa: S608 - only marks
+    connection.row_factory = sqlite3.Row
     try:
-        cursor = connection.execute(statement)
-    except duckdb.Error as error:
+        return [dict(row) for row in connection.execute(sql(text))]
+    except sqlite3.Error as error:
         raise MalformedQueryError(str(error)) from error
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    finally:
+        connection.close()
 
 
 def _fields(line: str) -> list[str | None]:
@@ -157,8 +154,8 @@ def _fields(line: str) -> list[str | None]:
     return [None if value == "-" else value for value in values]
 
 
-def _in_subnet(address: str, subnet: str) -> bool:
-    return ipaddress.ip_address(address) in ipaddress.ip_network(subnet)
+def _in_subnet(address: str | None, subnet: str) -> bool:
+    return address is not None and ipaddress.ip_address(address) in ipaddress.ip_network(subnet)
 
 
 def install() -> None:

@@ -437,8 +437,14 @@ def sentences(
     for opening, of_rule in sorted(told.items(), key=lambda each: (-len(each[1].clients), -_size(each[1]))):
         ids = having[opening.group]
         lists = any(isinstance(each.source, str) and each.source.startswith("pl-") for each in after[opening.group])
-        said[opening.group].append(f"{text_of(opening.match)}: {_sentence(of_rule, ids, known, lists=lists)}")
+        said[opening.group].append(f"{_rule_text(opening.match)}: {_sentence(of_rule, ids, known, lists=lists)}")
     return dict(said)
+
+
+def _rule_text(match: Match) -> str:
+    if match.traffic.protocol == "-1":
+        return f"all traffic from {match.source}"
+    return f"protocol {text_of(match)}" if match.traffic.protocol.isdecimal() else text_of(match)
 
 
 def _size(found: Found) -> int:
