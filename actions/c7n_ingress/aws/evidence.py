@@ -154,7 +154,7 @@ class Evidence:
         troubles += [query.trouble for query in logged if query.trouble]
         known = Known(frozenset(row["interfaceId"] for each in logged for row in each.rows), whole=not troubles)
         told = who_came_in(found, {*interfaces, *named}, after, rows)
-        said = sentences(told, interfaces, after, known)
+        said = sentences(told, interfaces, known)
         read = read_text(log_groups, days, sum(query.size for query in asked + logged), troubles)
         log.info("evidence: %s", read)
         for outcome in outcomes:

@@ -141,6 +141,8 @@ class Found:
     scanners: set[Address] = field(default_factory=set)
     """Who would be, too, and is no client."""
     stay: set[Address] = field(default_factory=set)
+    listed: bool = False
+    """Whether a prefix list may let in some of those who would be cut off."""
 
 
 class Known(NamedTuple):
@@ -202,14 +204,8 @@ CONDITIONS, INTERFACES = 3_000, 5_500
 
 def queries(found: Iterable[Opening], interfaces: Iterable[Interface]) -> list[str]:
     """Give the queries that tell who came in through rules: as few as hold them, for each reads all the logs."""
-    open_in: defaultdict[str, set[Traffic]] = defaultdict(set)
-    for opening in found:
-        open_in[opening.group].add(opening.match.traffic)
-    alike: defaultdict[frozenset[Traffic], list[Interface]] = defaultdict(list)
-    for interface in interfaces:
-        if open_to := frozenset().union(*(open_in[group] for group in interface.groups if group in open_in)):
-            alike[open_to].append(interface)
-    clauses = [clause for open_to, some in alike.items() for clause in _clauses(_conditions(open_to), some)]
+    found, interfaces = list(found), list(interfaces)
+    clauses = [clause for version in (4, 6) for clause in _clauses_of(version, found, interfaces)]
     return [
         f"{BEGINNING}{' or '.join(some)}{ENDING}" for some in _packed(clauses, LONGEST - len(BEGINNING + ENDING), 4)
     ]
@@ -222,13 +218,23 @@ def queries_of_logged(interfaces: Iterable[Interface]) -> list[str]:
     return [f"{beginning}{', '.join(ids)}{ending}" for ids in _packed(quoted, LONGEST - len(beginning + ending), 2)]
 
 
-def _clauses(conditions: Iterable[str], interfaces: Sequence[Interface]) -> Iterator[str]:
-    """Give the clauses that have each interface meet each condition."""
-    targets = [(f'"{each.id}"', _is_to(address)) for each in interfaces for address in each.addresses]
-    for some, few in product(_packed(conditions, CONDITIONS, 4), _packed(targets, INTERFACES, 4, ", ".join)):
-        ids = ", ".join(dict.fromkeys(interface for interface, _ in few))
-        to = " or ".join(dict.fromkeys(target for _, target in few))
-        yield f"(interfaceId in [{ids}] and ({to}) and ({' or '.join(some)}))"
+def _clauses_of(version: int, found: Iterable[Opening], interfaces: Iterable[Interface]) -> Iterator[str]:
+    """Give the clauses of one IP version: interfaces that are open to the same stand together."""
+    open_in: defaultdict[str, set[Traffic]] = defaultdict(set)
+    for group, match in found:
+        if isinstance(match.source, str) or match.source.version == version:
+            open_in[group].add(match.traffic)
+    alike: defaultdict[frozenset[Traffic], list[tuple[str, str]]] = defaultdict(list)
+    for interface in interfaces:
+        open_to = frozenset(of for group in interface.groups for of in open_in.get(group, ()))
+        own = [(f'"{interface.id}"', _is_to(each)) for each in interface.addresses if each.version == version]
+        if open_to:
+            alike[open_to] += own
+    for open_to, own in alike.items():
+        for some, few in product(_packed(_conditions(open_to), CONDITIONS, 4), _packed(own, INTERFACES, 4, ", ".join)):
+            ids = ", ".join(dict.fromkeys(interface for interface, _ in few))
+            to = " or ".join(dict.fromkeys(target for _, target in few))
+            yield f"(interfaceId in [{ids}] and ({to}) and ({' or '.join(some)}))"
 
 
 def _is_to(own: Network) -> str:
@@ -242,7 +248,7 @@ def _is_to(own: Network) -> str:
 def _conditions(open_to: Collection[Traffic]) -> list[str]:
     """Give the conditions on protocol and port, of which no record meets two as long as no traffic is all traffic."""
     if any(each.protocol == "-1" for each in open_to):
-        return [f"({_no_reply()})"]
+        return [_no_reply()]
     numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
     texts = []
     for protocol in sorted({each.protocol for each in open_to}):
@@ -376,9 +382,12 @@ def who_came_in(
         groups = known[row.interface].groups
         for opening in (each for group in groups for each in by_group[group] if _came_by(row, each.match)):
             of_rule = told[opening]
-            if any(_lets_in(match, row, opening, members) for group in groups for match in after.get(group, ())):
+            rules = [match for group in groups for match in after.get(group, ()) if _is_of(row, match.traffic)]
+            if any(_lets_in(match, row, opening, members) for match in rules):
                 of_rule.stay.add(row.source)
-            elif row.source in no_clients:
+                continue
+            of_rule.listed |= any(str(match.source).startswith("pl-") for match in rules)
+            if row.source in no_clients:
                 of_rule.scanners.add(row.source)
             else:
                 seen = of_rule.clients[row.source]
@@ -404,7 +413,7 @@ def _is_of(row: Row, of: Traffic) -> bool:
 
 def _lets_in(match: Match, row: Row, opening: Opening, members: Mapping[str, Sequence[Network]]) -> bool:
     of = match.traffic
-    if not _is_of(row, of) or (of.protocol in ICMP and of.from_port != -1 and of != opening.match.traffic):
+    if of.protocol in ICMP and of.from_port != -1 and of != opening.match.traffic:
         return False
     networks = members.get(match.source, ()) if isinstance(match.source, str) else (match.source,)
     return _is_in(row.source, networks)
@@ -425,7 +434,6 @@ def _holds(of: Network, address: Address) -> bool:
 def sentences(
     told: Mapping[Opening, Found],
     interfaces: Iterable[Interface],
-    after: Mapping[str, Collection[Match]],
     known: Known,
 ) -> dict[str, list[str]]:
     """Say of each group who would be cut off from it, one sentence a rule, the worst first."""
@@ -436,22 +444,23 @@ def sentences(
     said: defaultdict[str, list[str]] = defaultdict(list)
     for opening, of_rule in sorted(told.items(), key=lambda each: (-len(each[1].clients), -_size(each[1]))):
         ids = having[opening.group]
-        lists = any(isinstance(each.source, str) and each.source.startswith("pl-") for each in after[opening.group])
-        said[opening.group].append(f"{_rule_text(opening.match)}: {_sentence(of_rule, ids, known, lists=lists)}")
+        said[opening.group].append(f"{_rule_text(opening.match)}: {_sentence(of_rule, ids, known)}")
     return dict(said)
 
 
 def _rule_text(match: Match) -> str:
     if match.traffic.protocol == "-1":
         return f"all traffic from {match.source}"
-    return f"protocol {text_of(match)}" if match.traffic.protocol.isdecimal() else text_of(match)
+    if match.traffic.protocol.isdecimal():
+        return f"protocol {match.traffic.protocol} from {match.source}"
+    return text_of(match)
 
 
 def _size(found: Found) -> int:
     return sum(seen.size for seen in found.clients.values())
 
 
-def _sentence(found: Found, ids: Sequence[str], known: Known, *, lists: bool) -> str:
+def _sentence(found: Found, ids: Sequence[str], known: Known) -> str:
     if not ids:
         return "no interface has the group"
     unlogged = len(ids) - len(known.logged.intersection(ids))
@@ -466,7 +475,7 @@ def _sentence(found: Found, ids: Sequence[str], known: Known, *, lists: bool) ->
         parts.append(_count(len(found.scanners), "scanner"))
     if unlogged:
         parts.append(f"no records of {unlogged} of {_count(len(ids), 'interface')} in the last day")
-    if lists and found.clients:
+    if found.listed and found.clients:
         parts.append("whom its prefix lists let in is not known")
     return "; ".join(parts)
 
