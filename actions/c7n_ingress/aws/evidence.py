@@ -71,8 +71,8 @@ RUNNING = frozenset({"Scheduled", "Running", "Unknown"})
 BUSY = frozenset({"LimitExceededException", "ThrottlingException", "ServiceUnavailableException"})
 """What CloudWatch Logs says when the same call may do later."""
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
-"""How many seconds pass between two looks: at first, and at most."""
+FIRST_WAIT, LONGEST_WAIT, LONGER = 0.5, 5.0, 1.5
+"""How many seconds pass between two looks: at first, and at most; and by what the next wait is longer."""
 
 DAY = 86_400
 
@@ -225,7 +225,7 @@ def ask(client: Any, log_groups: Sequence[str], asked: Sequence[Query], seconds:
         while (waiting or running) and time.monotonic() < end:
             start(client, log_groups, waiting, running, refused, end)
             time.sleep(max(0.0, min(wait, end - time.monotonic())) if waiting or running else 0)
-            wait = min(2 * wait, LONGEST_WAIT)
+            wait = min(LONGER * wait, LONGEST_WAIT)
             for query in running:
                 if time.monotonic() < end:
                     look(client, query)
