@@ -131,6 +131,7 @@ def typed_by_somebody(text):
             group(Tags=until),
             group(**{"c7n:behind-ingress": {"exposure": "internet", "behind": [text] * 9, "blocked": text}}),
             group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text, "c7n:left-ingress": [text] * 9}),
+            group(**{"c7n:evidence-ingress": [text] * 9, "c7n:evidence-read-ingress": text}),
             # Texts where a number belongs, or a word from a list.
             group(**{"c7n:waiting-ingress": text, "c7n:behind-ingress": {"exposure": text, "behind": [text] * 9}}),
         ],
@@ -341,6 +342,8 @@ def words(template, **changes):
             ["reachable from the internet", "eni-1"],
         ),
         ({"c7n:behind-ingress": {"exposure": "private", "behind": []}}, ["reachable inside the network only"]),
+        ({"c7n:evidence-ingress": ["tcp 22: 3 clients would be cut off"]}, ["tcp 22: 3 clients would be cut off"]),
+        ({"c7n:evidence-read-ingress": "read 1.2 GB, about $0.01"}, ["read 1.2 GB, about $0.01"]),
         ({"c7n:behind-ingress": {"exposure": "unused", "behind": []}}, ["nothing uses it"]),
         (
             {"c7n:managed-ingress": {"by": "Terraform", "mend": "mend aws_security_group.web"}},
@@ -649,6 +652,8 @@ def worst_group():
             "c7n:reopened-ingress": long * 10,
             "c7n:cut-ingress": long * 10,
             "c7n:behind-ingress": {"exposure": "internet", "behind": [long] * 120},
+            "c7n:evidence-ingress": [long * 10] * 120,
+            "c7n:evidence-read-ingress": long * 10,
             "c7n:managed-ingress": {"by": long, "mend": long * 10},
             "c7n:undo-ingress": ["aws " + "x" * 590] * 120,
             "MatchedIpPermissions": DIGEST["resources"][0]["MatchedIpPermissions"] * 60,
@@ -811,6 +816,20 @@ def test_what_stands_behind_a_group(template, exposure):
         assert shown.count(phrase) == 1
 
 
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_who_would_be_cut_off(template):
+    """A preview says of each rule who would be cut off, and once what it cost to find out; the rest is counted."""
+    said = [f"tcp {n} from 0.0.0.0/0: 1 client would be cut off: 198.51.100.{n} (12.0 MB)" for n in range(20, 28)]
+    read = "read 1.2 GB of flow logs for about $0.01"
+    previewed = {"c7n:replaced-ingress": [record(how="preview")], "c7n:evidence-read-ingress": read}
+    groups = [group(number, **previewed, **{"c7n:evidence-ingress": said}) for number in (1, 2)]
+    message = words(template, resources=groups)
+    shown = 3 if template == SLACK else 6
+    assert [message.count(text) for text in said] == [2] * shown + [0] * (8 - shown)
+    assert message.count(f"and {8 - shown} more rules") == 2
+    assert message.count(read) == 1
+
+
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_groups_stay_in_the_order_in_which_they_are_told(template):
     """The action tells of the worst first, and so does the message, however many rules a group has."""
@@ -826,6 +845,7 @@ def test_groups_stay_in_the_order_in_which_they_are_told(template):
         {"c7n:undo-ingress": [None]},
         {"c7n:todo-ingress": [5]},
         {"c7n:behind-ingress": {"exposure": [1]}},
+        {"c7n:evidence-ingress": [None, 5]},
     ],
 )
 def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(twin, broken):

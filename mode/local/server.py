@@ -36,7 +36,7 @@ from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
 from werkzeug.test import create_environ, run_wsgi_app
 
-from mode.local import config, ec2, logs, queues, securityhub
+from mode.local import config, ec2, insights, logs, queues, securityhub
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -137,6 +137,7 @@ class Cloud:
         moto_api_backend.reset()
         self._sessions = {key: session for key, session in self._sessions.items() if key[1] == ACCOUNT}
         self.ec2.reset()
+        insights.reset()
         self.calls.clear()
 
 
@@ -150,6 +151,7 @@ def serving() -> Iterator[Cloud]:
     ec2.install()
     config.install()
     logs.install()
+    insights.install()
     securityhub.install()
     queues.install()
     calls: list[Call] = []
