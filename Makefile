@@ -1,11 +1,13 @@
 # `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make bench`: what it costs.
+# `make lock`: the newest releases that pyproject.toml allows, into requirements/.
 PYTHON ?= python3
 BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name)))
 .DEFAULT_GOAL := demo
 
-demo: .venv/local
-	@.venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)') \
-	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(FLOWS),--flows $(FLOWS))
+# Bytecode is written as the demo goes along, also where the environment says not to: compiling all takes longer.
+demo: .venv/$(if $(FLOWS),flows,local)
+	@PYTHONDONTWRITEBYTECODE= .venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)') \
+	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(VPCS),--vpcs '$(VPCS)') $(if $(FLOWS),--flows $(FLOWS))
 
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check
@@ -17,13 +19,22 @@ bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	@.venv/bin/python -m tests.bench $(PARTS)
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --without-pip .venv
 
-.venv/%: pyproject.toml | .venv/bin/python
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@ $(if $(filter dev,$*),.venv/local)  # dev has all that local has
+.venv/%: requirements/%.lock pyproject.toml | .venv/bin/python
+	@$(PYTHON) requirements/install.py $*
+	@touch $@ $(if $(filter dev,$*),.venv/flows) $(if $(filter-out local,$*),.venv/local)  # dev has flows', flows has local's
 
 .venv/browser/chromium: | .venv/dev
 	-.venv/bin/python -m tests.browser  # where that fails, the tests that need a browser say what to install
 
-.PHONY: demo test bench
+# One lock for all Pythons and systems, which uv alone can make; c7n wants 3.10.2. What one lock has, the others have in
+# the same release.
+COMPILE = uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
+  --no-annotate --custom-compile-command 'make lock' --group build pyproject.toml
+lock:
+	$(COMPILE) --upgrade --extra dev --output-file requirements/dev.lock
+	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
+	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra local --output-file requirements/local.lock
+
+.PHONY: demo test bench lock

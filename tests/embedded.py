@@ -2,19 +2,19 @@
 
 import base64
 import json
-import subprocess
+import re
 import sys
 import zlib
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
-import boto3
 import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import reset_session_cache
+from forked import forked
 
 from mode.local import logs
 from mode.local.ec2 import load_groups, load_prefix_list
@@ -25,6 +25,8 @@ CUSTODIAN = Path(sys.executable).with_name("custodian")
 ACCOUNT = "123456789012"
 VPC = "vpc-0f00000000000001"
 MUTATING = {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"}
+
+EXAMPLES = re.compile(r"(?<=&authorized\n)(    - .+\n)+")
 
 OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
 NOTIFY = {
@@ -124,15 +126,9 @@ def load(groups, region="us-east-1"):
     load_groups(groups, region)
 
 
-@cache
-def ec2_client(endpoint):
-    """Give one client for all the looks that tests take; a client takes longer to make than to call."""
-    return boto3.client("ec2", endpoint_url=endpoint)
-
-
 def rules_of(cloud, group_id):
     """Give the group's ingress rules as they stand, by id."""
-    pages = ec2_client(cloud.endpoint).get_paginator("describe_security_group_rules")
+    pages = cloud.session().client("ec2").get_paginator("describe_security_group_rules")
     found = pages.paginate(Filters=[{"Name": "group-id", "Values": [group_id]}]).build_full_result()
     return {rule["SecurityGroupRuleId"]: rule for rule in found["SecurityGroupRules"] if not rule["IsEgress"]}
 
@@ -150,27 +146,25 @@ def source_of(rule):
 def edited(policy, folder, authorized, public_ports=()):
     """Edit a copy of a shipped policy as the README tells to: one's own networks and public ports."""
     text = (ROOT / "policies" / f"{policy}.yml").read_text()
-    examples = "    - 203.0.113.0/24\n    - 2001:db8:10::/48\n"
     nothing = "&public-ports []"
-    assert examples in text
     assert nothing in text
-    text = text.replace(examples, "".join(f"    - {network}\n" for network in authorized))
+    text = with_networks(text, authorized)
     text = text.replace(nothing, f"&public-ports {list(public_ports)}")
     path = Path(folder) / f"{policy}.yml"
     path.write_text(text)
     return path
 
 
+def with_networks(policy, authorized):
+    """Put one's own networks in the place of the examples, and of the word `vpc`, in a shipped policy's text."""
+    text, times = EXAMPLES.subn("".join(f"    - {network}\n" for network in authorized), policy)
+    assert times == 1
+    return text
+
+
 def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
     """Run the stock command against the embedded AWS."""
-    return subprocess.run(
-        [CUSTODIAN, *map(str, arguments)],
-        env=cloud.environment(region, account),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked([CUSTODIAN, *arguments], env=cloud.environment(region, account), cwd=ROOT)
 
 
 def run(cloud, policy, folder, *arguments):
@@ -178,15 +172,27 @@ def run(cloud, policy, folder, *arguments):
     return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, policy, *arguments)
 
 
+@cache
+def watched(cloud):
+    """Give the session by which actions call AWS, kept for its clients, and what happens when: by moment and call."""
+    session, happens = cloud.new_session(), {}
+
+    def watch(event_name, **told):
+        moment, _, operation = event_name.split(".")
+        return happens[moment].get(operation, lambda **_: None)(event_name=event_name, **told)
+
+    for moment in ("before-call", "after-call"):
+        session.events.register(f"{moment}.*.*", watch)
+    return session, happens
+
+
 def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
     """Run a policy's filters and its action in this process, and give the records.
 
     Just before AWS is called, `before` has something happen: {operation: function}; just after, so does `after`.
     """
-    session = cloud.session()
-    for moment, functions in (("before-call", before or {}), ("after-call", after or {})):
-        for operation, happens in functions.items():
-            session.events.register(f"{moment}.*.{operation}", happens)
+    session, happens = watched(cloud)
+    happens.update({"before-call": before or {}, "after-call": after or {}})
     reset_session_cache()
     load_resources(("aws.security-group",))
     data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}
@@ -220,9 +226,9 @@ def make_queue(cloud):
     return cloud.session().client("sqs").create_queue(QueueName="custodian-mailer")["QueueUrl"]
 
 
-def messages(cloud):
-    """Take all messages for c7n-mailer from the queue, unpacked."""
-    sqs = cloud.session().client("sqs")
+def messages(cloud, account=ACCOUNT):
+    """Take all messages for c7n-mailer from an account's queue, unpacked."""
+    sqs = cloud.session(account=account).client("sqs")
     url = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
     found = []
     while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):

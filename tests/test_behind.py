@@ -4,6 +4,7 @@ import json
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from c7n.exceptions import PolicyExecutionError
 from embedded import (
     NOTIFY,
     act,
@@ -142,6 +143,51 @@ def test_told_worst_first(cloud, tmp_path):
         (private, {"exposure": "private", "behind": ["1 instance"]}),
         (unused, {"exposure": "unused", "behind": []}),
     ]
+
+
+def test_closed_worst_first(cloud, tmp_path):
+    """Where not all can be closed at once, what the internet reaches is, whatever its port, and EC2 is asked once."""
+    unused, private, internet = open_groups(cloud, [], [PRIVATE], [PUBLIC])
+    closed = group_of({"name": "web", "ingress": [HTTPS]}, 4)
+    load([closed])
+    load_interfaces(
+        [interface_of(PUBLIC, closed["GroupId"]), interface_of(PUBLIC, internet), interface_of(PRIVATE, private)]
+    )
+    cloud.calls.clear()
+    with pytest.raises(PolicyExecutionError, match="2 more groups are open: at-most 2"):
+        act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"], **{"at-most": 2})
+    still = {group for group in (unused, private, internet, closed["GroupId"]) if "0.0.0.0/0" in sources(cloud, group)}
+    assert still == {unused, private}
+    assert [call.action for call in cloud.calls].count("DescribeNetworkInterfaces") == 1
+    (message,) = messages(cloud)
+    assert [each["GroupId"] for each in message["resources"]] == [internet, closed["GroupId"]]
+
+
+def sources(cloud, group_id):
+    """Give the sources of a group's rules."""
+    return {source_of(rule) for rule in rules_of(cloud, group_id).values()}
+
+
+def test_closed_though_nothing_can_be_looked_up(cloud, tmp_path):
+    """Where EC2 does not tell what stands behind the groups, as many are closed as may be, the worst ports first."""
+    web, ssh = open_groups(cloud, [PUBLIC], rules=[HTTPS]), group_of({"name": "ssh", "ingress": [SSH]}, 4)
+    load([ssh])
+
+    def refuse(**_):
+        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, "DescribeNetworkInterfaces")
+
+    with pytest.raises(PolicyExecutionError, match="1 more groups are open: at-most 1"):
+        act(
+            cloud,
+            tmp_path,
+            {"DescribeNetworkInterfaces": refuse},
+            behind=True,
+            notify=NOTIFY,
+            authorized=["198.18.7.0/24"],
+            **{"at-most": 1},
+        )
+    assert "0.0.0.0/0" in sources(cloud, web[0])
+    assert "0.0.0.0/0" not in sources(cloud, ssh["GroupId"])
 
 
 def test_pages(cloud, tmp_path):

@@ -163,3 +163,42 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
                 function.invoke(event(EVENTS[0], group_id, rule_id))
         function.invoke(event(EVENTS[0], group_id, rule_id))
     assert [source_of(rule) for rule in rules_of(cloud, group_id).values()] == ["198.18.7.0/24"]
+
+
+MEMBER = "210987654321"
+
+
+def of_member(case, group_id):
+    """Give a case's call as a member account's event bus hands it on."""
+    return {**event(case, group_id, "sgr-0123456789abcdef0"), "account": MEMBER}
+
+
+def test_one_lambda_for_many_accounts(cloud, tmp_path):
+    """With `member-role`, the Lambda closes the group of the account that the event is from, in that account, warm too.
+
+    The journal is where the Lambda is, so that the message has no line for the member's own shell.
+    """
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
+    policy = edited("open-ingress-cloudtrail", tmp_path, ["198.18.7.0/24"])
+    mode = "    mode:\n"
+    member_role = "      member-role: arn:aws:iam::{account_id}:role/custodian-open-ingress\n"
+    policy.write_text(policy.read_text().replace(mode, mode + member_role))
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, policy)
+    assert done.returncode == 0, done.stderr
+    own, _ = open_group(cloud, 1)
+    theirs = [{**group_of({"name": f"group {n}", "ingress": [SSH]}, n), "OwnerId": MEMBER} for n in (2, 3)]
+    load(theirs)
+    member = cloud.session(account=MEMBER)
+    member.client("sqs").create_queue(QueueName="custodian-mailer")
+    with deployed(cloud, NAME) as function:
+        for group in theirs:
+            function.invoke(of_member(EVENTS[0], group["GroupId"]))
+    assert [source_of(rule) for rule in rules_of(cloud, own).values()] == ["0.0.0.0/0"]
+    rules = member.client("ec2").describe_security_group_rules()["SecurityGroupRules"]
+    ids = [group["GroupId"] for group in theirs]
+    assert {source_of(rule) for rule in rules if rule["GroupId"] in ids and not rule["IsEgress"]} == {"198.18.7.0/24"}
+    told = messages(cloud, MEMBER)
+    assert {message["account_id"] for message in told} == {MEMBER}
+    resources = [resource for message in told for resource in message["resources"]]
+    assert sorted(resource["GroupId"] for resource in resources) == ids
+    assert not any("c7n:undo-ingress" in resource for resource in resources)

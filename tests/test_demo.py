@@ -50,6 +50,14 @@ def test_sample_is_closed(sample):
         assert part.replace("{in-30-days}", ahead) in done.stdout
 
 
+def test_the_worst_stand_first(sample):
+    """Groups stand by how far they can be reached and what they let in, and a group's rules by what they let in."""
+    _, done = sample
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    places = [shown.index(" ".join(row.split())) for row in CASES["sample"]["table"].splitlines()]
+    assert places == sorted(places)
+
+
 def test_sample_shows_a_message_as_it_arrives(sample):
     """A message is shown whole, with the subject that its subscriber reads."""
     folder, done = sample
@@ -156,6 +164,24 @@ def test_nothing_open(tmp_path):
     assert "Subject" not in done.stdout
 
 
+def test_interfaces_of_ones_own(tmp_path):
+    """The table and each message say what stands behind one's own groups; those that nothing uses stand last."""
+    case = CASES["behind"]
+    (tmp_path / "groups.json").write_text(json.dumps(case["groups"]))
+    (tmp_path / "interfaces.json").write_text(json.dumps(case["interfaces"]))
+    done = demo(tmp_path, "groups.json", "--interfaces", "interfaces.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert missing(case["table"], done.stdout) == []
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    places = [shown.index(" ".join(row.split())) for row in case["table"].splitlines()]
+    assert places == sorted(places)
+    run = tmp_path / ".local" / "run"
+    messages = (run / "messages.txt").read_text(encoding="utf-8")
+    assert all(line in messages for line in case["messages"])
+    rows = json.loads((run / "report.json").read_text())["rows"]
+    assert {row["name"]: row["exposure"] for row in rows} == case["exposures"]
+
+
 def test_refuses_in_one_line(tmp_path):
     """A file that is not what it should be is refused in one line on standard error, before anything is started."""
     done = demo(tmp_path, "missing.json")
@@ -165,3 +191,55 @@ def test_refuses_in_one_line(tmp_path):
         "aws ec2 describe-security-groups --output json > groups.json\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+VPCS = {
+    "VpcId": "vpc-0123456789abcdef0",
+    "CidrBlock": "10.20.0.0/16",
+    "CidrBlockAssociationSet": [
+        {"AssociationId": "vpc-cidr-assoc-1", "CidrBlock": "10.20.0.0/16", "CidrBlockState": {"State": "associated"}}
+    ],
+}
+
+
+def with_vpcs(folder, **changes):
+    """Rehearse on one open group, and on VPCs with these changes."""
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    group = {"GroupId": "sg-0123456789abcdef0", "GroupName": "g", "Description": "", "OwnerId": ACCOUNT}
+    shape = {**group, "VpcId": VPCS["VpcId"], "IpPermissions": [rule], "IpPermissionsEgress": []}
+    (folder / "groups.json").write_text(json.dumps({"SecurityGroups": [shape]}))
+    (folder / "vpcs.json").write_text(json.dumps({"Vpcs": [VPCS | changes]}))
+    return demo(folder, "groups.json", "--vpcs", "vpcs.json")
+
+
+def test_vpcs_of_ones_own(tmp_path):
+    """With VPCs, the rehearsal authorizes the networks of each group's own, as the policy does."""
+    done = with_vpcs(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {record["now"] for record in written(tmp_path / ".local/run/records.jsonl")} == {
+        "198.18.7.0/24",
+        "10.20.0.0/16",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"VpcId": "vpc-0fedcba9876543210"}, "has no vpc-0123456789abcdef0, in which sg-0123456789abcdef0 is"),
+        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network'),
+        ({"CidrBlock": None}, 'the CidrBlock "", which is no network'),
+        ({"VpcId": 1}, "the VpcId 1, which is no text"),
+        ({"CidrBlockAssociationSet": "all"}, "which is no list of objects"),
+        ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "the CidrBlockState null, which is none"),
+        (
+            {"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}]},
+            "a network without AssociationId",
+        ),
+    ],
+)
+def test_wrong_vpcs(tmp_path, changes, says):
+    """VPCs that are none end the rehearsal before it begins, with the value and the command that prints right ones."""
+    done = with_vpcs(tmp_path, **changes)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "aws ec2 describe-vpcs --output json > vpcs.json" in done.stderr

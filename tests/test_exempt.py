@@ -3,11 +3,16 @@
 import json
 import random
 import string
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import yaml
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, day, group_of, load, made_changes, make_queue, messages, run
+from hypothesis import given
+from hypothesis import strategies as st
 
+from c7n_ingress.decide.renewed import renewals
+from mode.local.config import configuration_item, record
 from mode.local.runtime import deployed
 from mode.mailer import preview
 from mode.mailer.lambda_entry import with_subject
@@ -66,6 +71,63 @@ def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, diges
     assert {resource["c7n:behind-ingress"]["exposure"] for resource in message["resources"]} == {"unused"}
     for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
         assert "90 more days" in preview.render(message, template)
+
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
+VALUES = {  # the values of the tag, each recorded a day after the one before, and how often it was renewed
+    "given once": (["", "2026-02-01", "2026-02-01"], 0),
+    "a later day, twice": (["2026-02-01", "2026-03-01", "2026-03-01", "2026-04-01"], 2),
+    "an earlier day": (["2026-03-01", "2026-02-01"], 1),
+    "taken away and given again": (["2026-02-01", "", "2026-02-01"], 1),
+    "taken away": (["2026-02-01", ""], 0),
+    "never": (["", ""], 0),
+    "no history": ([], 0),
+}
+
+
+@pytest.mark.parametrize(("values", "times"), VALUES.values(), ids=VALUES)
+@given(order=st.randoms())
+def test_how_often_it_was_renewed(values, times, order):
+    """An exemption is renewed when it gets another day; in which order items come, and how often, does not matter."""
+    states = [(NOW + timedelta(days=number), value) for number, value in enumerate(values)] * 2
+    order.shuffle(states)
+    assert len(renewals(states)) == times
+
+
+def exempted(cloud, ages):
+    """Put an exempt group into EC2, whose tag got other days so many days ago, and AWS Config's history of it."""
+    recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
+    cloud.session().client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
+    now = datetime.now(timezone.utc)
+    for number, age in enumerate(ages):
+        until = (now + timedelta(days=number + 1)).strftime("%Y-%m-%d")
+        group = group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": until}}, 1)
+        record(configuration_item(group, captured=now - timedelta(days=age)))
+    load([group])
+    return now - timedelta(days=ages[-1])
+
+
+def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
+    """Days that it got in the last 90 are counted, however many pages the history has, and the last one is named."""
+    last = exempted(cloud, [200, 100, 80, 50, 30, 10])
+    (message,) = digest()
+    said = f"renewed 3 times in the last 90 days, last on {last:%Y-%m-%d}"
+    assert message["resources"][0]["c7n:renewed-ingress"] == said
+    assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") > 1
+    assert said[1:] in preview.render(message, "open-ingress-exempt")
+    for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
+        assert said[1:] in preview.render(message, template)
+
+
+def test_a_group_without_history_is_told_of(digest):
+    """Where AWS Config does not tell how often it was renewed, the group is told of all the same, and so is that."""
+    load([group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": "+3"}}, 1)])
+    (message,) = digest()
+    said = message["resources"][0]["c7n:renewed-ingress"]
+    assert (
+        said
+        == "how often it was renewed could not be looked up in AWS Config (NoAvailableConfigurationRecorderException)"
+    )
 
 
 def test_tags_never_keep_the_digest_from_being_sent(digest):

@@ -119,6 +119,17 @@ def test_a_lasting_fault_fails_the_function(embedded_aws, aws, function, fault):
     assert len(told(embedded_aws)) == (not was_closed)
 
 
+def test_two_lasting_faults_are_both_told(embedded_aws, aws, function):
+    """Where AWS Config does not take the verdict either, the failure of the change is not hidden by that."""
+    group = open_group(next(GROUPS))
+    aws.proxy.breaks(*rules(CALLS["modify"], [FAULTS["denied"]]), *rules(CALLS["evaluate"], [FAULTS["denied"]]))
+    with pytest.raises(FunctionError, match=r"ModifySecurityGroupRules.*and 1 more") as failed:
+        function.invoke(event(configuration_item(group), RULE))
+    assert "AWS Config could not be told that the group is open" in failed.value.log
+    (message,) = messages(embedded_aws)
+    assert [resource["GroupId"] for resource in message["resources"]] == [group["GroupId"]]
+
+
 @pytest.mark.parametrize("fault", ["throttled", "internal error", "unavailable", "reset before", "reset after"])
 @pytest.mark.parametrize("call", ["modify", "send", "evaluate"])
 def test_a_passing_fault_does_not_show(embedded_aws, aws, function, call, fault):

@@ -13,6 +13,7 @@ from internet import serving
 from pagerduty import KEY, PagerDuty, broken_rules
 from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
+from mode.local.ec2 import load_interfaces
 from mode.mailer import lambda_entry, preview
 
 README = MAILER / "README.md"
@@ -67,8 +68,13 @@ def key_of(group):
 
 
 def test_one_incident_a_group_and_run_all_of_them_resolved(cloud, post, service, mailer, tmp_path):
-    """Groups that the sweep closes are incidents that say what was changed, and are resolved at once."""
+    """Groups that the sweep closes are incidents that say what was changed, and are resolved at once.
+
+    They are worse where the internet reached what stands behind.
+    """
     load([group_of({"name": f"web-{n}", "ingress": [SSH]}, n) for n in (1, 2)])
+    public = {"Association": {"PublicIp": "198.18.1.1"}, "Attachment": {"InstanceId": "i-0a"}, "Status": "in-use"}
+    load_interfaces([{"NetworkInterfaceId": "eni-1", "Groups": [{"GroupId": f"sg-{1:017x}"}], **public}])
     policy = told_as_documented("open-ingress-sweep", tmp_path, "pagerduty://")
     assert run(cloud, policy, tmp_path / "out").returncode == 0
     with mailer() as function:
@@ -80,7 +86,7 @@ def test_one_incident_a_group_and_run_all_of_them_resolved(cloud, post, service,
     ]
     (event,) = first["events"]
     assert event["payload"]["summary"] == f'Open ingress closed: sg-{1:017x} "web-1" in 123456789012 us-east-1'
-    assert event["payload"]["severity"] == "warning"
+    assert [each["events"][0]["payload"]["severity"] for each in (first, second)] == ["critical", "info"]
     (change,) = event["payload"]["custom_details"]["changes"]
     assert (change["traffic"], change["was"], change["now"]) == ("TCP 22 (SSH)", "0.0.0.0/0", "198.18.7.0/24")
     assert change["description"] == "from anywhere"

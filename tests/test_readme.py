@@ -10,10 +10,10 @@ import pytest
 import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection, load
-from embedded import CASES_OF_OPEN_INGRESS, ROOT, as_the_message_has_it, cases, group_of, undo_lines
+from embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from stacked import create
 
-from mode.local.ec2 import load_groups
+from mode.local.ec2 import load_groups, load_vpcs
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -80,6 +80,7 @@ def test_every_command_runs(reader):
         if command.startswith("aws ec2 describe-security-groups"):
             groups = [group_of(case, number) for number, case in enumerate(GROUPS, 1)]
             load_groups(groups)
+            load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
             (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
             follow_the_yaml(clone)
             continue

@@ -185,11 +185,13 @@ def test_what_it_costs(cloud, function):
     calls = [
         call.action for call in cloud.calls if call.action not in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage")
     ]
-    assert calls[1:7] == [
+    assert calls[1:9] == [
         "DescribeSecurityGroups",
         "DescribeSecurityGroupRules",
         "ModifySecurityGroupRules",
         "GetResourceConfigHistory",
+        "DescribeNetworkInterfaces",
+        "DescribeVpcBlockPublicAccessOptions",
         "SendMessage",
         "PutEvaluations",
     ]

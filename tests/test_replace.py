@@ -1,3 +1,4 @@
+import gc
 import itertools
 import json
 import logging
@@ -189,14 +190,31 @@ def test_authorize_comes_first_and_revoke_last(cloud, group, replace):
 
 
 def test_groups_are_read_in_lots(cloud, group, replace, monkeypatch):
-    """However many groups there are, they are read many at a time: twenty, then twice as many, and so on to 200."""
+    """However many groups there are, they are read many at a time: fifty, then twice as many, and so on to 200."""
     monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", 60)
     for number in range(1, 202):
         group(SSH, number=number)
     replace(authorized=["198.18.7.0/24"])
     actions = [call.action for call in cloud.calls]
-    assert actions.count("DescribeSecurityGroups") == 1 + 4
-    assert actions.count("DescribeSecurityGroupRules") == 4
+    assert actions.count("DescribeSecurityGroups") == 1 + 3
+    assert actions.count("DescribeSecurityGroupRules") == 3
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(group, replace, works):
+    """After a run, be it one that fails, Python's collector works again if it did before."""
+    group(SSH)
+
+    def refuse(**_):
+        raise ValueError("no")
+
+    (gc.enable if works else gc.disable)()
+    try:
+        with pytest.raises(PolicyExecutionError):
+            replace({"ModifySecurityGroupRules": refuse}, authorized=["198.18.7.0/24"])
+        assert gc.isenabled() is works
+    finally:
+        gc.enable()
 
 
 # -- what is true now

@@ -7,6 +7,8 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
 from embedded import NOTIFY, act, group_of, load, made_changes, make_queue, messages, rules_of, source_of
 
+from mode.local.ec2 import load_vpcs
+
 IPV4 = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 IPV6 = {**IPV4, "source": "::/0"}
 OFFICE = "198.18.7.0/24"
@@ -65,6 +67,35 @@ def test_order(cloud, tmp_path, vpc, authorized):
     (open_rule,) = rules_of(cloud, group_id)
     act(cloud, tmp_path, authorized=authorized)
     assert source_of(rules_of(cloud, group_id)[open_rule]) == {"vpc": "10.1.0.0/16"}.get(authorized[0], authorized[0])
+
+
+def test_a_vpc_from_an_export(cloud, tmp_path):
+    """VPCs that somebody exported are told of as they were, and their networks authorized."""
+    associated = {"State": "associated"}
+    shape = {
+        "VpcId": "vpc-0a1b2c3d4e5f60718",
+        "CidrBlock": "10.9.0.0/16",
+        "CidrBlockAssociationSet": [
+            {"AssociationId": "vpc-cidr-assoc-1", "CidrBlock": "10.9.0.0/16", "CidrBlockState": associated},
+            {"AssociationId": "vpc-cidr-assoc-2", "CidrBlock": "10.8.0.0/20", "CidrBlockState": associated},
+            {"AssociationId": "vpc-cidr-assoc-3", "CidrBlock": "10.7.0.0/20", "CidrBlockState": {"State": "failed"}},
+        ],
+        "Ipv6CidrBlockAssociationSet": [
+            {
+                "AssociationId": "vpc-cidr-assoc-4",
+                "Ipv6CidrBlock": "2001:2:0:900::/56",
+                "Ipv6CidrBlockState": associated,
+            }
+        ],
+    }
+    load_vpcs([shape])
+    (told,) = cloud.session().client("ec2").describe_vpcs(VpcIds=[shape["VpcId"]])["Vpcs"]
+    for listing in ("CidrBlockAssociationSet", "Ipv6CidrBlockAssociationSet"):
+        assert [each | wanted for each, wanted in zip(told[listing], shape[listing], strict=True)] == told[listing]
+    load([{**group_of({"name": "g", "ingress": [IPV4, IPV6]}, 1), "VpcId": shape["VpcId"]}])
+    make_queue(cloud)
+    act(cloud, tmp_path, authorized=["vpc"])
+    assert sources(cloud, f"sg-{1:017x}") == {"10.9.0.0/16", "10.8.0.0/20", "2001:2:0:900::/56"}
 
 
 def test_no_ipv6(cloud, tmp_path, vpc):

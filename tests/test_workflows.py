@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from embedded import ROOT, group_of
+from embedded import ROOT, group_of, with_networks
 
 SCRIPTS = Path(sys.executable).parent
 SAMPLE = ROOT / "mode" / "pull-request.yml"
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), SAMPLE]
-NETWORKS = ("    - 203.0.113.0/24\n    - 2001:db8:10::/48\n", "    - 198.18.7.0/24\n    - 2001:2:0:7::/64\n")
+NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
 GROUPS = [
     group_of({"name": "bastion", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}, 1),
     group_of({"name": "office", "ingress": [{"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}]}, 2),
@@ -132,7 +132,7 @@ def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("policies")
     assert run("c7n-ingress", "init", folder).returncode == 0
     policy = folder / "policies" / "open-ingress.yml"
-    policy.write_text(policy.read_text().replace(*NETWORKS))
+    policy.write_text(with_networks(policy.read_text(), NETWORKS))
     (folder / "groups.json").write_text(json.dumps({"SecurityGroups": GROUPS}))
     workflow = folder / ".github" / "workflows" / "policies.yml"
     workflow.parent.mkdir(parents=True)

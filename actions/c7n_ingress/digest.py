@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
 from c7n.actions.notify import Notify, ResourceMessageBuffer
 from c7n.resources.vpc import SecurityGroup
+from c7n.utils import local_session
+
+from c7n_ingress.aws.read import pages
+from c7n_ingress.aws.reopened import MOST_ITEMS, why_not
+from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
+
+log = logging.getLogger("custodian.actions")
 
 SCHEMA = {
     **Notify.schema,
     "anyOf": [{"required": ["type", "transport", who]} for who in ("to", "to_from")],
-    "properties": {**Notify.schema["properties"], "type": {"enum": ["notify-in-parts"]}},
+    "properties": {
+        **Notify.schema["properties"],
+        "type": {"enum": ["notify-in-parts"]},
+        "renewals": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["tag", "days"],
+            "properties": {"tag": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 2557}},
+        },
+    },
 }
 
 
@@ -27,6 +47,11 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
 
     With ``notify``, groups whose tags hold much that cannot be compressed keep all others from being told of.
 
+    ``renewals`` says of each group how often a tag's value was changed for another, by AWS Config's history of the
+    group. A call spans seven days, so ninety take thirteen calls a group
+    (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html). Where the history cannot
+    be had, that is told.
+
     :example:
 
     .. code-block:: yaml
@@ -35,9 +60,39 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
           - type: notify-in-parts
             to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
             template: open-ingress-exempt
+            renewals: {tag: open-ingress-until, days: 90}
             transport: {type: sqs, queue: custodian-mailer}
     """
 
     schema_alias = False
     schema = SCHEMA
     message_buffer_class = NoGuess
+
+    def get_permissions(self) -> tuple[str, ...]:
+        """Give what the action needs."""
+        history = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
+        return (*super().get_permissions(), *history)
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
+        """Tell of the groups."""
+        if "renewals" in self.data:
+            for group in resources:
+                group[RENEWED] = self.renewed(group["GroupId"], **self.data["renewals"])
+        super().process(resources, event)
+
+    def renewed(self, group_id: str, tag: str, days: int) -> str:
+        """Say how often a group's tag was renewed in the last days, or why that is not known."""
+        client = local_session(self.manager.session_factory).client("config")
+        request = {
+            "resourceType": self.manager.resource_type.config_type,
+            "resourceId": group_id,
+            "earlierTime": datetime.now(timezone.utc) - timedelta(days=days),
+            "limit": MOST_ITEMS,
+        }
+        try:
+            items = list(pages(client, "get_resource_config_history", "configurationItems", **request))
+        except Exception as error:  # that the group is open must be told, whatever Config says
+            log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
+            return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
+        values = ((item["configurationItemCaptureTime"], item.get("tags", {}).get(tag, "")) for item in items)
+        return sentence(renewals(values), days)

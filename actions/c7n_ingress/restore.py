@@ -13,8 +13,9 @@ from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws import journal, tell
 from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
-from c7n_ingress.aws.run import Job, run
+from c7n_ingress.aws.run import run
 from c7n_ingress.decide.authorized import PLACEHOLDER
 from c7n_ingress.decide.checks import check_notify
 from c7n_ingress.decide.message import RESTORED, Outcome

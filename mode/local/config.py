@@ -44,6 +44,8 @@ from moto.config.responses import ConfigResponse
 MOST_BYTES = 256 * 1024
 PAGE, MOST_ITEMS = 10, 100
 """How many items of a history a page has if nobody says it, and how many at most."""
+SPAN = 7 * 24 * 60 * 60
+"""How many seconds of a history a page has at most."""
 
 
 class Evaluation(NamedTuple):
@@ -226,8 +228,8 @@ class Backend(ConfigBackend):
         """Give a page of a resource's items, the newest first unless the order is Forward.
 
         Limits and errors are those of
-        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. Not as in AWS, a call
-        spans all of the history and not seven days of it.
+        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. A page spans seven
+        days, here from its first item on.
         """
         if limit is not None and limit > MOST_ITEMS:
             raise InvalidLimitException(limit)
@@ -246,7 +248,9 @@ class Backend(ConfigBackend):
             start = int(urlsafe_b64decode(token or b"MA=="))
         except ValueError:
             raise InvalidNextTokenException from None
-        end = start + (limit or PAGE)
+        page = found[start : start + (limit or PAGE)]
+        times = [item["configurationItemCaptureTime"] for item in page]
+        end = start + sum(abs(time - times[0]) <= SPAN for time in times)
         more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
         return {"configurationItems": found[start:end], **more}
 

@@ -30,6 +30,7 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.managed_prefixes import ManagedPrefixList
 from moto.ec2.models.security_groups import SecurityGroup
+from moto.ec2.models.vpcs import VPC
 from moto.ec2.responses import EC2Response
 
 from mode.local.answers import Answer
@@ -149,6 +150,29 @@ def load_interfaces(
     VPCs, subnets, instances and groups that they name need not be there.
     """
     ec2_backends[account][region].loaded_interfaces |= {each["NetworkInterfaceId"]: each for each in interfaces}
+
+
+def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012") -> None:
+    """Put VPCs into EC2 with the ids and networks that they have, in the shape that `aws ec2 describe-vpcs` prints."""
+    backend = ec2_backends[account][region]
+    for shape in vpcs:
+        loaded = VPC(backend, shape["VpcId"], shape["CidrBlock"], is_default=False)
+        associations = {
+            each["AssociationId"]: _association(each, prefix)
+            for listing, prefix in (("CidrBlockAssociationSet", ""), ("Ipv6CidrBlockAssociationSet", "Ipv6"))
+            for each in shape.get(listing) or ()
+        }
+        if associations:
+            loaded._cidr_block_association_set = associations  # noqa: SLF001 - moto would make up IPv6 networks
+        backend.vpcs[loaded.id] = loaded
+
+
+def _association(shape: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Give a network of a VPC as moto keeps it."""
+    state = {"state": shape[f"{prefix}CidrBlockState"]["State"], "StatusMessage": None}
+    ipv6 = {"ipv6_pool": "Amazon", "ipv6_cidr_block_network_border_group": None} if prefix else {}
+    cidr = shape[f"{prefix}CidrBlock"]
+    return {"association_id": shape["AssociationId"], "cidr_block": cidr, "cidr_block_state": state, **ipv6}
 
 
 class Group(SecurityGroup):

@@ -8,7 +8,11 @@ from typing import Any
 UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML, so in EC2's answers
 
 
-class RefusedError(ValueError):
+class UnusableError(ValueError):
+    """What was given cannot be used: one line that says why."""
+
+
+class RefusedError(UnusableError):
     """The file is not what it should be: one line that says what is wrong and which command prints the right thing."""
 
     def __init__(self, name: str | Path, what: str, command: str) -> None:

@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
+from mode.local.exports import UnusableError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -76,7 +78,7 @@ BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 DOCUMENTATION = "https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html"
 
 
-class RefusedError(ValueError):
+class RefusedError(UnusableError):
     """A file holds no flow logs that can be used: one line that says which file, which line and what to do."""
 
     def __init__(self, where: str | Path, what: str) -> None:

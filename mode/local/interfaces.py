@@ -5,15 +5,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from botocore.session import get_session
 
 from mode.local import exports
 from mode.local.exports import RefusedError, WrongError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from botocore.model import Shape
 
 COMMAND = "aws ec2 describe-network-interfaces --output json > interfaces.json"
 SAMPLE = Path(__file__).with_name("interfaces.json")
@@ -30,6 +35,10 @@ ADDRESSES = {
 }
 
 
+# How JSON has the types of EC2's model.
+TYPES = {"structure": dict, "list": list, "string": str, "boolean": bool, "integer": int, "timestamp": str}
+
+
 @dataclass(frozen=True)
 class Interface:
     """A network interface: the ids of its security groups, and its own addresses as networks, none twice."""
@@ -39,6 +48,8 @@ class Interface:
     addresses: tuple[Network, ...]
     owner: str
     """The account; empty when the file does not say."""
+    item: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """All that EC2 tells of it, without what is null."""
 
 
 def load(path: Path) -> list[Interface]:
@@ -86,15 +97,34 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
         raise WrongError(f"interface {position} of the list has the NetworkInterfaceId {exports.show(number)}")
     try:
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
-        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"))
+        told = {"Groups": []} | _told(item, _shape())
+        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), told)
     except WrongError as error:
         raise WrongError(f"interface {number} has {error}") from error
 
 
+def _told(value: Any, shape: Shape, name: str = "interface") -> Any:
+    """Give what EC2 tells, without what is null and what its model does not know. Raises WrongError."""
+    if not isinstance(value, TYPES[shape.type_name]):
+        raise WrongError(f"the {name} {exports.show(value)}, which is no {shape.type_name}")
+    if shape.type_name == "structure":
+        known = shape.members
+        return {key: _told(each, known[key], key) for key, each in value.items() if key in known and each is not None}
+    if shape.type_name == "list":
+        return [_told(each, shape.member, name) for each in value]
+    return value
+
+
+@cache
+def _shape() -> Shape:
+    """Give EC2's shape of an interface."""
+    return get_session().get_service_model("ec2").shape_for("NetworkInterface")
+
+
 def _addresses(item: dict[str, Any]) -> tuple[Network, ...]:
     texts = {exports.text(item, "PrivateIpAddress")}
-    for name, field in ADDRESSES.items():
-        texts |= {exports.text(each, field) for each in exports.objects(item, name)}
+    for name, key in ADDRESSES.items():
+        texts |= {exports.text(each, key) for each in exports.objects(item, name)}
     return tuple(_collapsed(_network(text) for text in texts if text))
 
 

@@ -8,29 +8,31 @@ import os
 import re
 import shutil
 import subprocess
-import sysconfig
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import yaml
 
+from c7n_ingress.decide.behind import behind
 from mode.local import config, ec2
 from mode.local.groups import account, region
 from mode.local.runtime import FunctionError, deployed
 from mode.local.server import ACCOUNT, REGION, Cloud, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     import boto3
 
+    from c7n_ingress.decide.behind import Behind
     from mode.local.groups import Group
+    from mode.local.interfaces import Interface
     from mode.local.runtime import Function
 
 PROJECT = Path(__file__).parents[2]
@@ -38,19 +40,23 @@ POLICY = PROJECT / "policies" / "open-ingress.yml"
 UNDO = PROJECT / "policies" / "restore-ingress.yml"
 UNDO_LINES = "c7n:undo-ingress"
 MAILER = PROJECT / "mode" / "mailer"
-SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 FUNCTION = "custodian-open-ingress"
 QUEUE = "custodian-mailer"
 DEAD_LETTERS = "custodian-open-ingress-failed"
 TOPIC = "open-ingress"
 INBOX = "inbox"
+MAILER_LOG = "c7n-mailer.log"
 JOBS_A_PROCESS = 50  # an item or a message takes a tenth of a second, a process takes one to start
 MOST_PROCESSES = 8
 
 # The networks in the policy as it is shipped are examples, which its user replaces. Here, those that are set aside for
 # benchmarks (RFC 2544, RFC 5180) stand for a user's own.
 NETWORKS = {"203.0.113.0/24": "198.18.7.0/24", "2001:db8:10::/48": "2001:2:0:7::/64"}
+
+# What the shipped policy asks of an account beside its groups: the networks of VPCs, and interfaces.
+VPC = re.compile(r"^    - vpc\b.*\n", re.MULTILINE)
+BEHIND = re.compile(r"^ +behind: true\b.*\n", re.MULTILINE)
 
 
 class LoopError(Exception):
@@ -99,6 +105,8 @@ class Result:
     account: str
     region: str
     folder: Path
+    behind: dict[str, Behind] = field(default_factory=dict)
+    """What stands behind each group, if interfaces are known."""
     before: dict[str, str] = field(default_factory=dict)
     """The first verdict on each group, in Config's words, by the group's id."""
     after: dict[str, str] = field(default_factory=dict)
@@ -115,33 +123,47 @@ class Result:
     """What is not as the pack promises."""
 
 
-def run(groups: list[Group], folder: Path, progress: Progress) -> Result:
+def run(  # noqa: PLR0913 - what stands around the groups is given by who knows it
+    groups: list[Group],
+    folder: Path,
+    progress: Progress,
+    commands: Path,
+    *,
+    there: Sequence[Interface] = (),
+    vpcs: Sequence[dict[str, Any]] = (),
+) -> Result:
     """Take the groups once round the loop.
 
     Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
-    emptied first. Returns what came of it. Raises LoopError if a command fails.
+    emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it;
+    `there` are the account's network interfaces, and `vpcs` its VPCs, if they are known. Returns what came of it.
+    Raises LoopError if a command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     owner = account(groups) or ACCOUNT
     own = [group | {"OwnerId": owner} for group in groups if group["OwnerId"] in {"", owner}]
     foreign = [group for group in groups if group["OwnerId"] not in {"", owner}]
-    result = Result(own, foreign, owner, region(groups) or REGION, folder)
+    result = Result(own, foreign, owner, region(groups) or REGION, folder, _behind(own, there) if there else {})
     with serving() as cloud:
-        Loop(cloud, result, progress).run()
+        ec2.load_interfaces((each.item for each in there), result.region, owner)
+        ec2.load_vpcs(vpcs, result.region, owner)
+        Loop(cloud, result, progress, commands, knows_vpcs=bool(vpcs)).run()
     return result
 
 
 class Loop:
     """One round. Each step is a method; they are in the order in which they are run."""
 
-    def __init__(self, cloud: Cloud, result: Result, progress: Progress) -> None:
+    def __init__(self, cloud: Cloud, result: Result, progress: Progress, commands: Path, *, knows_vpcs: bool) -> None:
         self.cloud = cloud
         self.result = result
         self.folder = result.folder.absolute()
         self.processes = _processes(len(result.groups))
         self.failed: set[str] = set()
         self.progress = progress
+        self.commands = commands
+        self.knows_vpcs = knows_vpcs
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
         self.environment = cloud.environment(region=result.region, account=result.account)
 
@@ -177,7 +199,8 @@ class Loop:
         text = POLICY.read_text(encoding="utf-8")
         for example, network in NETWORKS.items():
             text = text.replace(example, network)
-        policy.write_text(text, encoding="utf-8")
+        text = text if self.knows_vpcs else VPC.sub("", text)
+        policy.write_text(text if self.result.behind else BEHIND.sub("", text), encoding="utf-8")
         with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
             self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
 
@@ -226,21 +249,24 @@ class Loop:
                 self.result.failures.append(f"{group['GroupId']} ({group['GroupName']}) is {verdict}")
 
     def mail(self) -> None:
-        """Run c7n-mailer until the inbox has as many messages as the function sent."""
+        """Have the mailer deliver what the function sent, and take what arrives in the inbox."""
         sent = self.result.calls["sqs", "SendMessage"]
         if not sent:
             return
         step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
-        with self.progress.step(step, sent) as advance, self._mailers(_processes(sent)) as mailers:
+        with self.progress.step(step, sent) as advance:
+            mailers = self._mailers(_processes(sent))
             for message in self._received(mailers):
                 self.result.messages.append(message)
                 advance()
                 if len(self.result.messages) == sent:
                     break
+            for mailer in mailers:
+                mailer.wait()
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
         (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):
-            log = self.result.folder / "c7n-mailer.log"
+            log = self.result.folder / MAILER_LOG
             self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
 
     def told(self) -> Undo | None:
@@ -251,8 +277,8 @@ class Loop:
         if not ways:
             return None
         group = max(ways, key=lambda each: len(ways[each]))
-        for message in self._waiting():
-            for resource in message["resources"]:
+        with closing(self._told_of()) as told:
+            for resource in told:
                 if resource["GroupId"] == group and UNDO_LINES in resource:
                     return Undo(group, *resource[UNDO_LINES])
         self.result.failures.append(f"no message says how to undo what was done to {group}")
@@ -265,8 +291,10 @@ class Loop:
         shutil.copy(UNDO, shipped)
         try:
             with self.progress.step(f"undo of {undo.group}: the first line in its message showed it"):
+                start = len(self.cloud.calls)
                 self._shell(undo.look)
-            if self._rules() != after:
+            changes = [action for service, action in self._calls_since(start) if service == "ec2" and not reads(action)]
+            if changes or self._rules(undo.group) != _of_group(after, undo.group):
                 self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
             start = len(self.cloud.calls)
             with self.progress.step(f"undo of {undo.group}: the second did it, from CloudWatch Logs"):
@@ -277,18 +305,18 @@ class Loop:
             return
         # A rule that was removed has come back under another id.
         was, now = (
-            sorted(str(rule) for rule in rules.values() if rule.group == undo.group)
-            for rules in (before, self._rules())
+            sorted(str(rule) for rule in rules.values())
+            for rules in (_of_group(before, undo.group), self._rules(undo.group))
         )
         if was != now:
             self.result.failures.append(f"{undo.group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
     def _custodian(self, *arguments: str) -> None:
-        self._execute([str(SCRIPTS / "custodian"), *arguments], self.environment)
+        self._execute([str(self.commands / "custodian"), *arguments], self.environment)
 
     def _shell(self, line: str) -> None:
         """Run a line as a person does who copies it; what c7n keeps in one's home goes into the folder."""
-        path = os.pathsep.join([str(SCRIPTS), self.environment.get("PATH", os.defpath)])
+        path = os.pathsep.join([str(self.commands), self.environment.get("PATH", os.defpath)])
         self._execute(["/bin/sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
 
     def _execute(self, command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
@@ -298,46 +326,42 @@ class Loop:
         if done.returncode:
             raise LoopError(f"custodian run failed: {_complaint(log)} (see {self.result.folder / log.name})")
 
-    @contextmanager
-    def _mailers(self, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Run c7n-mailer; end it afterwards, as it would wait ten seconds more for a further message."""
+    def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
+        """Start so many mailers, each of which ends when no message waits in the queue any more."""
         settings = yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
         settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
         (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        command = [SCRIPTS / "c7n-mailer", "--config", "mailer.yml", "--templates", MAILER / "templates", "--run"]
-        with (self.folder / "c7n-mailer.log").open("ab") as log:
-            mailers = [
+        command = [str(self.commands / "mailer"), "mailer.yml"]
+        with (self.folder / MAILER_LOG).open("ab") as log:
+            return [
                 subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
                 for _ in range(number)
             ]
-        try:
-            yield mailers
-        finally:
-            for mailer in mailers:
-                mailer.terminate()
-                mailer.wait()
 
     def _received(self, mailers: list[subprocess.Popen[bytes]]) -> Iterator[dict[str, Any]]:
-        """Yield the messages in the inbox, until each c7n-mailer has ended and none is left."""
+        """Yield the messages in the inbox, until each mailer has ended and none is left."""
         sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
         while True:
             ended = all(mailer.poll() is not None for mailer in mailers)
             received = sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0 if ended else 1)
-            for message in received.get("Messages", []):
-                sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
-                yield json.loads(message["Body"])
-            if ended and "Messages" not in received:
+            if messages := received.get("Messages"):
+                sqs.delete_message_batch(QueueUrl=inbox, Entries=_entries(messages))
+                yield from (json.loads(message["Body"]) for message in messages)
+            elif ended:
                 return
 
-    def _waiting(self) -> list[dict[str, Any]]:
-        """Read the messages that wait for c7n-mailer, and leave them to it."""
+    def _told_of(self) -> Iterator[dict[str, Any]]:
+        """Yield what is told of each group in the messages that wait for the mailer, and leave these to it."""
         sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
         received = []
-        while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            received += batch
-        for message in received:
-            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
-        return [json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for message in received]
+        try:
+            while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+                received.append(batch)
+                for message in batch:
+                    yield from json.loads(zlib.decompress(base64.b64decode(message["Body"])))["resources"]
+        finally:
+            for batch in received:
+                sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(batch, VisibilityTimeout=0))
 
     def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
         start = len(self.cloud.calls)
@@ -371,9 +395,10 @@ class Loop:
             if group["GroupId"] in wanted
         ]
 
-    def _rules(self) -> dict[str, Rule]:
-        """Return the live ingress rules by their ids."""
-        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate()
+    def _rules(self, group: str | None = None) -> dict[str, Rule]:
+        """Return the live ingress rules by their ids: of one group, or of all."""
+        wanted = [{"Name": "group-id", "Values": [group]}] if group else []
+        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate(Filters=wanted)
         return {
             rule["SecurityGroupRuleId"]: _live(rule)
             for page in pages
@@ -389,6 +414,24 @@ class Loop:
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
         }
+
+
+def reads(action: str) -> bool:
+    """Say whether an action of EC2's reads; any other changes something."""
+    return action.startswith(("Describe", "Get"))
+
+
+def _of_group(rules: dict[str, Rule], group: str) -> dict[str, Rule]:
+    return {rule_id: rule for rule_id, rule in rules.items() if rule.group == group}
+
+
+def _behind(groups: Iterable[Group], there: Sequence[Interface]) -> dict[str, Behind]:
+    """Tell what stands behind each group."""
+    having: dict[str, list[dict[str, Any]]] = {group["GroupId"]: [] for group in groups}
+    for interface in there:
+        for group in set(interface.groups) & having.keys():
+            having[group].append(interface.item)
+    return {group: behind(items) for group, items in having.items()}
 
 
 def _processes(jobs: int) -> int:
@@ -421,6 +464,11 @@ def _records(log: Path) -> Iterator[dict[str, Any]]:
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith('{"v": '):
             yield json.loads(line)
+
+
+def _entries(messages: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
+    """Give the entries of a call for a batch of messages."""
+    return [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"], **more} for place, each in enumerate(messages)]
 
 
 def _write_lines(path: Path, objects: Iterable[Any]) -> None:

@@ -26,8 +26,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from mode.local import show_clients
+from mode.local.loop import reads
 from mode.local.printable import printable
+from mode.report.rows import EXPOSURES
+from mode.report.severity import SEVERITIES, severity, traffic_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +42,7 @@ PIPE_WIDTH = 120
 NOTHING = "-"
 EXEMPT = "open-ingress-until"
 STYLES = {"COMPLIANT": "green", "NON_COMPLIANT": "red"}
+EXPOSED = {"internet": "bold red", "unused": "dim"}
 FILES = "policy, zip, logs, items.jsonl, records.jsonl, changes.txt, messages.txt"
 SHOWN_ROWS = 40
 SHOWN_NAMES = 8
@@ -101,7 +104,7 @@ class Progress:
         if not self._console.is_terminal:
             yield lambda: None
             return
-        bars = [BarColumn(), MofNCompleteColumn()] if total else []
+        bars = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()] if total else []
         columns = [SpinnerColumn(), TextColumn("{task.description}"), *bars]
         with Bar(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task(text, total=total)
@@ -118,6 +121,8 @@ def show(result: Result, console: Console, told: Told | None = None) -> None:
     if (more := len(result.records) - SHOWN_ROWS) > 0:
         console.print(Text(f"… and {more} more: see {result.folder / 'changes.txt'}\n", "dim"))
     if told:
+        from mode.local import show_clients  # noqa: PLC0415 - it needs DuckDB
+
         with (result.folder / "clients.txt").open("w", encoding="utf-8") as file:
             show_clients.show(told, Console(file=file, width=PIPE_WIDTH), len(told.rules))
         show_clients.show(told, console, SHOWN_ROWS)
@@ -132,23 +137,59 @@ def show(result: Result, console: Console, told: Told | None = None) -> None:
 
 
 def table(result: Result, rows: int) -> Table:
-    """Make the table of changes, of so many records at most: those of a group together, in the order of the file."""
+    """Make the table of changes, of so many records at most: those of a group together, the worst first."""
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", collapse_padding=True, pad_edge=False, show_edge=False)
     for name, style in (("security group", ""), ("rule", ""), ("before", "red"), ("after", "green"), ("how", "dim")):
         made.add_column(name, style=style, overflow="fold")
-    order = {group["GroupId"]: position for position, group in enumerate(result.groups)}
-    records = sorted(result.records, key=lambda record: order[record["group"]])[:rows]
+    if result.behind:
+        made.add_column("what stands behind", overflow="fold")
+    records = worst_first(result)[:rows]
     for (group_id, name), members in groupby(records, key=lambda record: (record["group"], record["group_name"])):
         group = (Text(printable(name)), Text(group_id, "dim"))
-        for label, record in zip_longest(group, members):
-            made.add_row(label, *cells(record) if record else ())
+        for label, record, behind in zip_longest(group, members, _behind(result, group_id)):
+            made.add_row(label, *cells(record) if record else [""] * 4, behind)
     return made
+
+
+def worst_first(result: Result) -> list[dict[str, Any]]:
+    """Sort the records: groups that can be reached before others, then those that let in what is worse, then by file.
+
+    So a group's own records are sorted, too.
+    """
+    order = {group["GroupId"]: position for position, group in enumerate(result.groups)}
+    worst: dict[str, tuple[int, int]] = {}
+    for record in result.records:
+        worst[record["group"]] = min(_urgency(record), worst.get(record["group"], (len(SEVERITIES), 0)))
+
+    def key(record: dict[str, Any]) -> tuple[Any, ...]:
+        group = record["group"]
+        return _exposure(result, group), worst[group], order[group], _urgency(record)
+
+    return sorted(result.records, key=key)
+
+
+def _urgency(record: dict[str, Any]) -> tuple[int, int]:
+    """Say how bad it is what a rule let in; less is worse."""
+    judged = severity(record["protocol"], record["ports"])
+    return SEVERITIES.index(judged.level), -judged.width
+
+
+def _exposure(result: Result, group: str) -> int:
+    return EXPOSURES.index(result.behind[group].exposure if group in result.behind else "unknown")
+
+
+def _behind(result: Result, group: str) -> list[Text]:
+    """Say how far a group can be reached, and what stands behind it."""
+    if group not in result.behind:
+        return []
+    found = result.behind[group]
+    return [Text(found.exposure, EXPOSED.get(found.exposure, "")), *(Text(printable(each)) for each in found.phrases)]
 
 
 def cells(record: dict[str, Any]) -> tuple[str, str, str, str]:
     """Give what the table says of a record."""
     return (
-        show_clients.traffic(record["protocol"], record["ports"]),
+        traffic_text(record["protocol"], record["ports"]),
         record["was"] or NOTHING,
         record["now"] or NOTHING,
         record["how"],
@@ -159,7 +200,7 @@ def summary(result: Result) -> Table:
     """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
     touched = {record["group"] for record in result.records}
     compliant = [group for group in result.groups if result.after.get(group["GroupId"]) == "COMPLIANT"]
-    changes, reads = of_ec2(result.calls)
+    changes, read = of_ec2(result.calls)
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
@@ -168,7 +209,7 @@ def summary(result: Result) -> Table:
         made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
     made.add_row("API calls to EC2", counts(changes))
-    made.add_row("", counts(reads))
+    made.add_row("", counts(read))
     if result.undo:
         made.add_row("… for the undo", counts(of_ec2(result.undo)[0]))
     made.add_row("files", Text.assemble((f"{result.folder}/", "cyan"), (f"  {FILES}", "dim")))
@@ -178,11 +219,11 @@ def summary(result: Result) -> Table:
 def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]:
     """Give EC2's calls, by action: those that change something, and those that read."""
     changes: Counter[str] = Counter()
-    reads: Counter[str] = Counter()
+    read: Counter[str] = Counter()
     for (service, action), number in calls.items():
         if service == "ec2":
-            (reads if action.startswith(("Describe", "Get")) else changes)[action] += number
-    return changes, reads
+            (read if reads(action) else changes)[action] += number
+    return changes, read
 
 
 def names(groups: list[Group]) -> str:

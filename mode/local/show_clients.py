@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mode.local.clients import MOST_SUGGESTED
 from mode.local.printable import printable
+from mode.report.severity import traffic_text
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -69,7 +70,7 @@ def table(told: Told, rows: int) -> Table:
 
 def _rule(evidence: Evidence) -> list[Text]:
     rule = evidence.rule
-    name = Text.assemble(printable(rule.group_name), "  ", (traffic(rule.protocol, rule.ports), "bold"))
+    name = Text.assemble(printable(rule.group_name), "  ", (traffic_text(rule.protocol, rule.ports), "bold"))
     if not evidence.cut:
         return [Text.assemble(name, "  ", (rule.was, "dim"))]
     return [name, Text(f"{rule.was} → {', '.join(rule.now) or 'closed'}", "dim")]
@@ -109,13 +110,6 @@ def _suggestion(evidence: Evidence) -> list[str | Text]:
     if more := evidence.suggestion.more:
         networks.append(Text(f"with {more:,} others", "dim"))
     return networks
-
-
-def traffic(protocol: str, ports: str) -> str:
-    """Say protocol and ports for people: EC2 writes all traffic as -1, some protocols as their numbers."""
-    if protocol == "-1":
-        return "all traffic"
-    return f"protocol {protocol}" if protocol.isdigit() else f"{protocol} {ports}"
 
 
 def _short(moment: dt.datetime) -> str:

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import c7n_mailer.utils
 from c7n_mailer.email_delivery import EmailDelivery
 from c7n_mailer.handle import config_setup
 from c7n_mailer.smtp_delivery import SmtpDelivery
 from c7n_mailer.sns_delivery import SnsDelivery
 from c7n_mailer.sqs_queue_processor import MailerSqsQueueProcessor
-from c7n_mailer.utils import get_jinja_env
 from c7n_mailer.utils_email import is_email
 from jinja2 import TemplateError
 
@@ -40,6 +40,8 @@ from mode.mailer.errors import UndeliverableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
+
+    from jinja2 import Environment
 
     # To whom, as a log may show it; to whom and of what, in full; what to call for it.
     Delivery = tuple[str, tuple[str, ...], Callable[[], Any]]
@@ -80,6 +82,19 @@ def delivered(record: dict, context: Any) -> bool:
         log.exception("message %s was not delivered", record["messageId"])
         return False
     return True
+
+
+def kept(environment: Callable[[list[str]], Environment]) -> Callable[[list[str]], Environment]:
+    """Give a function that makes Jinja's environment once for the same folders.
+
+    c7n-mailer makes one a message and parses each template anew, which is nearly all that a message costs. A template
+    whose file changes is loaded again.
+    """
+    made = cache(lambda folders: environment(list(folders)))
+    return lambda folders: made(tuple(map(str, folders)))
+
+
+get_jinja_env = c7n_mailer.utils.get_jinja_env = kept(c7n_mailer.utils.get_jinja_env)
 
 
 @cache

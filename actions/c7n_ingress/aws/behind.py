@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from c7n.utils import chunks, local_session
 
 from c7n_ingress.aws.read import GROUPS_A_CALL, PAGE_SIZE, pages
 from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, Behind, behind
-from c7n_ingress.decide.message import Outcome
 
 log = logging.getLogger("custodian.actions")
 
@@ -21,20 +20,29 @@ PERMISSIONS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcBlockPublicAcces
 def look_behind(client: Any, group_ids: Iterable[str]) -> dict[str, Behind]:
     """Tell what stands behind each of the groups, by id.
 
+    :raises ClientError, BotoCoreError: EC2 did not tell.
+    """
+    wanted = set(group_ids)
+    found = interfaces_of(client, wanted)
+    return {group_id: behind(found.get(group_id, ())) for group_id in wanted}
+
+
+def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
+    """Read the interfaces that have any of the groups, by each group that they have.
+
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
 
     :raises ClientError, BotoCoreError: EC2 did not tell.
     """
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    wanted = sorted(set(group_ids))
-    for batch in chunks(wanted, GROUPS_A_CALL):
+    for batch in chunks(sorted(set(group_ids)), GROUPS_A_CALL):
         filters = [{"Name": "group-id", "Values": batch}]
         for interface in pages(
             client, "describe_network_interfaces", "NetworkInterfaces", MaxResults=PAGE_SIZE, Filters=filters
         ):
             for group in interface["Groups"]:
                 found[group["GroupId"]].append(interface)
-    return {group_id: behind(found[group_id]) for group_id in wanted}
+    return found
 
 
 def blocked(client: Any) -> str | None:
@@ -51,23 +59,37 @@ def blocked(client: Any) -> str | None:
     return f"VPC Block Public Access ({mode}) keeps the internet out, but for what is excluded from it."
 
 
-def told_behind(manager: Any, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
-    """Give what a message says of what stands behind each group, by id; trouble is logged, and told as such.
+class Surroundings:
+    """What stands behind groups, as far as an action's ``behind`` asks for it. Nothing is looked up twice."""
 
-    What the policy's filter has read is not read again.
-    """
-    client = local_session(manager.session_factory).client("ec2")
-    known = {outcome.group["GroupId"]: outcome.group[ANNOTATION] for outcome in outcomes if ANNOTATION in outcome.group}
-    unread = [group_id for outcome in outcomes if (group_id := outcome.group["GroupId"]) not in known]
-    try:
-        known |= {group_id: each.told() for group_id, each in look_behind(client, unread).items()}
-    except Exception:  # whatever it is: what was changed must be told
-        log.exception("what stands behind %d groups could not be looked up", len(unread))
-        known |= dict.fromkeys(unread, UNKNOWN.told())
-    try:
-        block = blocked(client)
-    except Exception:  # likewise
-        log.exception("VPC Block Public Access could not be looked up")
-        block = "Whether VPC Block Public Access is on could not be looked up."
-    more = {"blocked": block} if block else {}
-    return {group_id: {**each, **more} for group_id, each in known.items()}
+    def __init__(self, action: Any) -> None:
+        self.manager = action.manager
+        self.wanted = bool(action.data.get("behind"))
+        self.known: dict[str, dict[str, Any]] = {}
+
+    def of(self, groups: Collection[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Give what is told of what stands behind each group, by id; trouble is logged, and told as such."""
+        if not self.wanted:
+            return {}
+        self.known |= {
+            group["GroupId"]: group[ANNOTATION] for group in groups if ANNOTATION in group
+        }  # a filter read it
+        unread = [group["GroupId"] for group in groups if group["GroupId"] not in self.known]
+        try:
+            client = local_session(self.manager.session_factory).client("ec2")
+            self.known |= {group_id: each.told() for group_id, each in look_behind(client, unread).items()}
+        except Exception:  # whatever it is: the groups are closed, and told
+            log.exception("what stands behind %d groups could not be looked up", len(unread))
+            self.known |= dict.fromkeys(unread, UNKNOWN.told())
+        return {group["GroupId"]: self.known[group["GroupId"]] for group in groups}
+
+    def blocked(self) -> dict[str, str]:
+        """Give what is told besides of each group, where VPC Block Public Access is on; trouble likewise."""
+        if not self.wanted:
+            return {}
+        try:
+            block = blocked(local_session(self.manager.session_factory).client("ec2"))
+        except Exception:  # likewise
+            log.exception("VPC Block Public Access could not be looked up")
+            block = "Whether VPC Block Public Access is on could not be looked up."
+        return {"blocked": block} if block else {}

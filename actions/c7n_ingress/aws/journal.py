@@ -92,7 +92,12 @@ def undo_commands(manager: Any, group_id: str) -> list[str]:
 
 
 def _place(manager: Any) -> dict[str, Any] | None:
-    """Say where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3."""
+    """Say where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3.
+
+    Nothing where that is another account's: the one of a Lambda that works on its members' groups.
+    """
+    if "member-role" in manager.data.get("mode", {}):
+        return None
     if log_group := os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"):
         return {"log-groups": [log_group]}
     output = manager.ctx.output

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from c7n.exceptions import ClientError, PolicyExecutionError
@@ -30,8 +32,8 @@ EC2 cannot be asked to change a rule only if it is still as it was read (``Modif
 so what somebody changes in this time, and on the way of the call, is overwritten.
 """
 
-FIRST_LOT = 20
-"""How many groups are read at first; after that, twice as many as could be worked on in time, or as many."""
+FIRST_LOT = 50
+"""How many groups are read at first, as many as EC2 lets change at once; later twice as many as were in time."""
 
 MATCHED = "MatchedIpPermissions"
 """Where c7n's ``ingress`` filters leave what they matched."""
@@ -62,6 +64,18 @@ class Unread(NamedTuple):
     error: Exception
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Have the garbage collector wait: of thousands of groups nothing is garbage, and it would look at each again."""
+    waits = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if waits:
+            gc.enable()
+
+
 class LiveGroups:
     """Security groups as EC2 tells of them at this moment.
 
@@ -83,6 +97,7 @@ class LiveGroups:
         """
         size, left = FIRST_LOT, list(groups)
         while left:
+            gc.collect(0)  # what the lot before left behind
             lot, left = left[:size], left[size:]
             try:
                 readings = self.read([group["GroupId"] for group in lot])
@@ -157,6 +172,7 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
         """Give what c7n makes the key of its cache from: nothing that was listed before."""
         return {"listed-at": time.time_ns()}
 
+    @uncollected()
     def resources(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
         """List all groups."""
         groups: list[dict[str, Any]] = self.query.filter(self.manager)
@@ -179,7 +195,7 @@ def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[A
 
     A paginator of botocore's would read the service's pagination model first, which takes as long as an answer.
     """
-    token = "nextToken" if "logs" in client.meta.service_model.service_name else "NextToken"
+    token = "NextToken" if client.meta.service_model.service_name == "ec2" else "nextToken"
     call = getattr(client, operation)
     while True:
         page = QueryResourceManager.retry(call, **arguments)

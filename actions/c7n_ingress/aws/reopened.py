@@ -54,6 +54,11 @@ def check_mode(mode: str | None) -> None:
         )
 
 
+def why_not(error: Exception) -> str:
+    """Say in a word why Config did not tell."""
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
+
+
 class Histories:
     """What AWS Config knows of groups, as far as an action's ``reopened`` asks for it.
 
@@ -91,8 +96,7 @@ class Histories:
             opened = openings(self.states(group_id, matches), now, self.wanted["hours"])
         except Exception as error:  # the group is closed all the same, and told, whatever Config says
             log.exception("%s: whether it was opened before could not be looked up", group_id)
-            why = error_code(error) if isinstance(error, ClientError) else type(error).__name__
-            outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why})"
+            outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why_not(error)})"
             return False
         if len(opened) < self.wanted["times"]:
             return False

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection
 from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
@@ -25,10 +23,11 @@ from c7n_ingress.aws.apply import (
     come_true,
     error_code,
 )
-from c7n_ingress.aws.read import MATCHED, OLDEST, LiveGroups, Reading, Unread
-from c7n_ingress.aws.reopened import Histories
+from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.read import MATCHED, OLDEST, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.tell import tell, tell_config
-from c7n_ingress.decide.message import Deed, Outcome
+from c7n_ingress.decide.behind import rank
+from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.plan import Plan, Replacement, carried_out
 from c7n_ingress.decide.records import Change, Record
 from c7n_ingress.decide.rules import Match, matches_from, text_of
@@ -46,31 +45,7 @@ LONGEST_DELAY = 128
 """How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What an action wants done to each group."""
-
-    action: Any
-    deed: Deed
-    plan: Callable[[Reading], Plan]
-    no_room: Callable[[NoRoom, str], tuple[str, str | None]]
-    """Says which source is missing in a group now and what to do about it, and gives the command that does it."""
-    before: Callable[[Outcome], None] | None = None
-    """What has to be done to a group before anything else is."""
-    at_most: int | None = None
-    """How many groups may be changed; the worst come first."""
-
-    @property
-    def preview(self) -> bool:
-        """Whether to tell what would change and to change nothing."""
-        return bool(self.action.data.get("preview"))
-
-    @cached_property
-    def histories(self) -> Histories:
-        """What AWS Config knows of the groups."""
-        return Histories(self.action)
-
-
+@uncollected()
 def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
     """Change the rules of each group that still matches, and tell what changed and what failed.
 
@@ -82,19 +57,21 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     groups = LiveGroups(manager, session.client("ec2"), event)
     writer = session.client("ec2", config=ONCE)
     outcomes: list[Outcome] = []
-    waiting = 0
+    changed = waiting = 0
     try:
-        worst_first = sorted(resources, key=_urgency)
+        worst_first = sorted(resources, key=_urgency(job, resources))
         for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
-            if job.at_most is not None and sum(bool(outcome.records) for outcome in outcomes) >= job.at_most:
+            if changed == job.at_most:
                 waiting += _is_waiting(job, reading)
                 continue
             outcomes.append(Outcome(reading.group))
             _change(job, groups, writer, reading, outcomes[-1])  # plan, apply, record
+            changed += bool(outcomes[-1].records)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
+        job.evidence.note(outcomes)
     except BaseException:  # somebody stops the run: what it has done by then is told all the same
-        tell(job.action, outcomes, job.deed, event, waiting)
+        tell(job, outcomes, event, waiting)
         raise
     for outcome in outcomes:  # after all are closed
         job.histories.note(outcome)
@@ -102,24 +79,34 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
     failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
-    failures += tell(job.action, outcomes, job.deed, event, waiting)
+    failures += tell(job, outcomes, event, waiting)
     if waiting:
         failures.append(
             f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at "
             "them, then run the policy again, or raise at-most"
         )
-    for failure in failures:
-        log.error("%s: %s", job.action.type, failure)
     if failures:
-        tell_config(manager, event)
+        failures += tell_config(manager, event)
+        for failure in failures:
+            log.error("%s: %s", job.action.type, failure)
         more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
         raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
     return [record for outcome in outcomes for record in outcome.records]
 
 
-def _urgency(group: dict[str, Any]) -> tuple[Any, str]:
-    """Give by what the groups are put in an order, the worst first; c7n's ``or`` leaves them in none."""
-    return worst(matches_from(group.get(MATCHED, ()))), group["GroupId"]
+def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Give by what the groups are put in an order, the worst first; c7n's ``or`` leaves them in none.
+
+    What the internet can reach comes first where not all can be changed at once; else it is looked up after the change.
+    """
+    behind = job.surroundings.of(groups) if job.at_most is not None and len(groups) > job.at_most else {}
+
+    def key(group: dict[str, Any]) -> tuple[Any, ...]:
+        group_id = group["GroupId"]
+        exposure = rank(behind[group_id]["exposure"]) if behind else 0
+        return exposure, worst(matches_from(group.get(MATCHED, ()))), group_id
+
+    return key
 
 
 def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread, outcome: Outcome) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cache
 from typing import Any
 
 from c7n.actions.notify import Notify
 from c7n.utils import local_session
 
-from c7n_ingress.aws.behind import told_behind
+from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.managed import MANAGED, managed_by
-from c7n_ingress.decide.message import OPENED, REPLACED, UNDO, WAITING, Deed, Outcome, messages, subject
+from c7n_ingress.decide.message import OPENED, REPLACED, UNDO, WAITING, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
 from c7n_ingress.decide.reopened import REOPENED
 
@@ -35,23 +37,24 @@ def notifier(action: Any, **defaults: str) -> Notify:
     return Notify({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
 
 
-def tell(
-    action: Any, outcomes: Sequence[Outcome], deed: Deed, event: Mapping[str, Any] | None, waiting: int
-) -> list[str]:
+def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
     """Send what changed and what failed to where the action's ``notify`` says.
 
     :param waiting: how many groups more are open than were to be closed at once.
     :returns: why it could not be sent, if so.
     """
+    action, deed = job.action, job.deed
     outcomes = [outcome for outcome in outcomes if outcome.worth_telling]
     if "notify" not in action.data or not outcomes:
         return []
-    config, preview = action.manager.config, bool(action.data.get("preview"))
+    config, preview = action.manager.config, job.preview
     text = subject(outcomes, deed, f"{config.account_id} {config.region}", preview=preview, waiting=waiting)
     call = call_in(event)
-    behind = told_behind(action.manager, outcomes) if action.data.get("behind") else {}
+    behind = job.surroundings.of([outcome.group for outcome in outcomes])
     if behind:  # they come worst first by what was open
         outcomes.sort(key=lambda outcome: rank(behind[outcome.group["GroupId"]]["exposure"]))
+        blocked = job.surroundings.blocked()
+        behind = {group_id: {**each, **blocked} for group_id, each in behind.items()}
     resources = [
         outcome.told(
             deed,
@@ -67,6 +70,8 @@ def tell(
         for outcome in outcomes
     ]
     notify = notifier(action, subject=text)
+    notify.manager = copy(action.manager)
+    notify.manager.session_factory = cache(action.manager.session_factory)  # c7n reads models anew for each message
     failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
     return [failure for failure in failures if failure][:1]
 
@@ -94,13 +99,24 @@ def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
         return None
 
 
-def tell_config(manager: Any, event: Mapping[str, Any] | None) -> None:
+def tell_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:
     """Have AWS Config know that the group of its event was open, when the action has failed.
 
     c7n evaluates after the actions alone, so that Config would keep the verdict that it has: COMPLIANT, perhaps.
+
+    :returns: why it could not be told, if so.
     """
     if manager.data.get("mode", {}).get("type") != "config-rule" or not event or "resultToken" not in event:
-        return
+        return []
+    try:
+        _put_non_compliant(manager, event)
+    except Exception as error:  # what the action failed of must be told, too
+        log.exception("AWS Config could not be told that the group is open")
+        return [f"AWS Config could not be told that the group is open: {error}"]
+    return []
+
+
+def _put_non_compliant(manager: Any, event: Mapping[str, Any]) -> None:
     item = json.loads(event["invokingEvent"])["configurationItem"]
     local_session(manager.session_factory).client("config").put_evaluations(
         Evaluations=[

@@ -1,0 +1,51 @@
+"""What an action wants done, and what is looked up for it at most once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.behind import Surroundings
+from c7n_ingress.aws.evidence import Evidence
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.reopened import Histories
+from c7n_ingress.decide.message import Deed, Outcome
+from c7n_ingress.decide.plan import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an action wants done to each group."""
+
+    action: Any
+    deed: Deed
+    plan: Callable[[Reading], Plan]
+    no_room: Callable[[NoRoom, str], tuple[str, str | None]]
+    """Says which source is missing in a group now and what to do about it, and gives the command that does it."""
+    before: Callable[[Outcome], None] | None = None
+    """What has to be done to a group before anything else is."""
+    at_most: int | None = None
+    """How many groups may be changed; the worst come first."""
+
+    @property
+    def preview(self) -> bool:
+        """Whether to tell what would change and to change nothing."""
+        return bool(self.action.data.get("preview"))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Who came in through the rules that would be replaced."""
+        return Evidence(self.action)
+
+    @cached_property
+    def histories(self) -> Histories:
+        """What AWS Config knows of the groups."""
+        return Histories(self.action)
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """What stands behind the groups."""
+        return Surroundings(self.action)

@@ -1,0 +1,24 @@
+"""SQS with many messages: moto counts all that are in a queue anew, four times, for each that it hands out."""
+
+from __future__ import annotations
+
+import time
+
+from moto.sqs import urls
+from moto.sqs.models import Message, SQSBackend, sqs_backends
+
+
+class Backend(SQSBackend):
+    """moto's SQS, which looks at a message's age alone to tell whether it is too old."""
+
+    _url_module = urls  # moto looks for it beside this file
+
+    def is_message_valid_based_on_retention_period(self, queue_name: str, message: Message) -> bool:
+        """Tell whether a message has not outlived its queue's retention."""
+        kept = self.get_queue(queue_name).message_retention_period
+        return message.sent_timestamp / 1000 + kept > time.time()
+
+
+def install() -> None:
+    """Have moto serve this SQS, wherever it holds none yet."""
+    sqs_backends.backend = Backend

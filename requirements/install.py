@@ -1,0 +1,75 @@
+"""Install what a lock names, and the project, into .venv: `python3 requirements/install.py local`.
+
+By uv where it is there, as it takes a second, and by pip where it is not or does not succeed. Either way nothing but
+wheels is installed, each with a hash that the lock has. It runs on any Python that the pack does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+INTO = ".venv/bin/python"
+LOCKED = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement"]
+PROJECT = ["--no-deps", "--no-build-isolation", "--editable", "."]  # by the build backend that the lock has
+
+# Where bytecode is made at once: tests start many short processes, also where the environment lets none write it.
+COMPILED = {"dev"}
+
+
+def main(name: str) -> None:
+    """Install the lock of a name. Ends with pip's exit code if pip fails."""
+    if uv := shutil.which("uv"):
+        options = ["--quiet", "--python", INTO, *(["--compile-bytecode"] if name in COMPILED else [])]
+        if installed([uv, "pip", "install", *options], name, os.environ | of_pip()) == 0:
+            return
+        print("uv could not install it, as it says above: now pip tries", file=sys.stderr)
+    options = ["--quiet", "--disable-pip-version-check", *([] if name in COMPILED else ["--no-compile"])]
+    sys.exit(installed([*pip(), "install", *options], name, os.environ))
+
+
+def installed(command: list[str], name: str, environment: dict[str, str]) -> int:
+    """Install a lock, then the project, by a command that takes pip's options; give the exit code."""
+    lock = [*LOCKED, f"requirements/{name}.lock"]
+    return run([*command, *lock], environment) or run([*command, *PROJECT], environment)
+
+
+def pip() -> list[str]:
+    """Give the command that is pip for .venv: this Python's own, if it can, as a second one takes seconds to make."""
+    of_venv = [INTO, "-m", "pip"]
+    for command in ([sys.executable, "-m", "pip", "--python", INTO], of_venv):
+        if subprocess.run([*command, "--version"], cwd=ROOT, capture_output=True, check=False).returncode == 0:
+            return command
+    subprocess.run([INTO, "-m", "ensurepip"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return of_venv
+
+
+def of_pip() -> dict[str, str]:
+    """Give, as uv's variables, where pip looks for packages and whom it trusts: uv does not read pip's settings.
+
+    https://docs.astral.sh/uv/pip/compatibility/#configuration-files-and-environment-variables
+    What uv is told itself goes before.
+    """
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    said: dict[str, str] = {}
+    for place in ("global", "install", ":env:"):  # the later goes before
+        said |= dict(re.findall(rf"^{place}\.(\S+)='(.*)'$", listed, re.MULTILINE))
+    given = {"UV_DEFAULT_INDEX": said.get("index-url"), "SSL_CERT_FILE": said.get("cert")}
+    if {"UV_INDEX_URL", "UV_CONFIG_FILE"} & os.environ.keys():
+        del given["UV_DEFAULT_INDEX"]
+    return {name: value for name, value in given.items() if value and name not in os.environ}
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command in the project, whose output is seen; give its exit code."""
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,269 @@
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+LOCKS = ("local", "flows", "dev")
+PYTHONS = ("3.10.2", "3.11.9", "3.12.4", "3.13.1")
+
+
+def entries(name):
+    """Give the entries of a lock, each with its hashes."""
+    text = (ROOT / "requirements" / f"{name}.lock").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            requirement, *hashes = line.split(" --hash=")
+            yield Requirement(requirement.strip()), hashes
+
+
+def of(python, platform):
+    """Give what markers are judged by, on a Python of a platform."""
+    here = {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
+    systems = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix"), "win32": ("Windows", "nt")}
+    system, os_name = systems[platform]
+    return default_environment() | here | {"sys_platform": platform, "platform_system": system, "os_name": os_name}
+
+
+def pins(name, environment):
+    """Give the releases that a lock has for a Python of a platform, by name; none has two."""
+    found = {}
+    for requirement, _ in entries(name):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            (pin,) = requirement.specifier
+            assert canonicalize_name(requirement.name) not in found
+            found[canonicalize_name(requirement.name)] = Version(pin.version)
+    return found
+
+
+def asked(extra):
+    """Yield the requirements of an extra, of those that it stands on, and of the project itself."""
+    yield from map(Requirement, PROJECT["project"]["dependencies"])
+    yield from map(Requirement, PROJECT["dependency-groups"]["build"])
+    yield from map(Requirement, PROJECT["build-system"]["requires"])
+    for requirement in map(Requirement, EXTRAS[extra]):
+        if requirement.name == PROJECT["project"]["name"]:
+            for of_it in requirement.extras:
+                yield from asked(of_it)
+        else:
+            yield requirement
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_each_entry_is_one_release_with_hashes(name):
+    """Nothing stands in a lock but releases, each with the hashes of its files; and no place to get them from."""
+    found = list(entries(name))
+    assert found
+    for requirement, hashes in found:
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="]
+        assert requirement.url is None
+        assert hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each.strip()) for each in hashes)
+    assert "://" not in (ROOT / "requirements" / f"{name}.lock").read_text()
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_what_pyproject_asks_for(name, platform, python):
+    """On each Python, a lock has a release that the extra takes of all that it names; else: `make lock`."""
+    environment = of(python, platform)
+    locked = pins(name, environment)
+    for requirement in asked(name):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            version = locked.get(canonicalize_name(requirement.name))
+            assert version is not None, f"{requirement.name} is not in it"
+            assert version in requirement.specifier
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_is_whole(name):
+    """What a locked release requires is locked, too: pip and uv install what the lock names, and look for no more."""
+    locked = pins(name, default_environment())
+    wanted = [(canonicalize_name(each.name), each.extras) for each in asked(name)]
+    seen = set()
+    while wanted:
+        package, extras = wanted.pop()
+        for extra in {"", *extras}:
+            if (package, extra) in seen or package not in locked:
+                continue
+            seen.add((package, extra))
+            distribution = metadata.distribution(package)
+            if Version(distribution.version) != locked[package]:
+                continue  # the weekly job has others than the lock's
+            for requirement in map(Requirement, distribution.requires or ()):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                    needed = canonicalize_name(requirement.name)
+                    assert needed in locked, f"{package} requires {requirement}"
+                    assert locked[needed] in requirement.specifier
+                    wanted.append((needed, requirement.extras))
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_locks_agree(python):
+    """What the demo has, tests have in the same release, so that neither undoes what the other installed."""
+    environment = of(python, "linux")
+    everything = pins("dev", environment)
+    for name in ("local", "flows"):
+        assert pins(name, environment).items() <= everything.items()
+
+
+@pytest.mark.parametrize(
+    ("goal", "lock"), [(["demo"], "local"), (["demo", "FLOWS=x", "INTERFACES=y"], "flows"), (["test"], "dev")]
+)
+def test_make_installs_no_more_than_its_goal_needs(goal, lock, tmp_path):
+    """The demo installs the lock of its own, and DuckDB only for flow logs."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    done = subprocess.run(["make", "--dry-run", *goal], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.findall(r"requirements/install\.py (\w+)", done.stdout) == [lock]
+
+
+# ---- Installing
+
+BACKEND = """
+import zipfile
+NAME = "toyproject-1-py3-none-any.whl"
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(f"{wheel_directory}/{NAME}", "w") as wheel:
+        wheel.writestr("toyproject.py", "")
+        wheel.writestr("toyproject-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: toyproject\\nVersion: 1\\n")
+        tags = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        wheel.writestr("toyproject-1.dist-info/WHEEL", tags)
+        wheel.writestr("toyproject-1.dist-info/RECORD", "")
+    return NAME
+"""
+UV = '#!/bin/sh\nprintf "%s\\n" "$UV_DEFAULT_INDEX" "$@" >> {log}\nexit {code}\n'
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Make a project with a lock of one wheel, which lies in a folder, and an empty .venv."""
+    folder = tmp_path / "project"
+    (folder / "requirements").mkdir(parents=True)
+    (folder / "wheels").mkdir()
+    shutil.copy(ROOT / "requirements" / "install.py", folder / "requirements")
+    (folder / "backend.py").write_text(BACKEND)
+    build = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "toyproject"\nversion = "1"\n[build-system]\n{build}')
+    wheel = folder / "wheels" / "toydependency-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("toydependency.py", "")
+        about = "Metadata-Version: 2.1\nName: toydependency\nVersion: 1\n"
+        archive.writestr("toydependency-1.dist-info/METADATA", about)
+        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("toydependency-1.dist-info/WHEEL", tags)
+        files = "".join(f"{each.filename},{record(archive, each)}\n" for each in archive.infolist())
+        archive.writestr("toydependency-1.dist-info/RECORD", f"{files}toydependency-1.dist-info/RECORD,,\n")
+    lock(folder, hashlib.sha256(wheel.read_bytes()).hexdigest())
+    venv.create(folder / ".venv", with_pip=False)
+    return folder
+
+
+def record(archive, entry):
+    """Give what a wheel's RECORD says of a file."""
+    content = archive.read(entry)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"sha256={digest},{len(content)}"
+
+
+def lock(folder, digest):
+    """Write the lock."""
+    (folder / "requirements" / "local.lock").write_text(f"toydependency==1 \\\n    --hash=sha256:{digest}\n")
+
+
+def installing(folder, uv=None, **environment):
+    """Run the installer on a path that has a uv or none, with wheels from the folder alone."""
+    path = folder / "path"
+    path.mkdir(exist_ok=True)
+    if uv:
+        (path / "uv").symlink_to(uv)
+    settings = {"PATH": f"{path}:/usr/bin:/bin", "HOME": str(folder), "PIP_FIND_LINKS": str(folder / "wheels")}
+    settings |= {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "UV_FIND_LINKS": str(folder / "wheels")}
+    settings |= {"UV_OFFLINE": "1", "UV_NO_CONFIG": "1", "UV_CACHE_DIR": str(folder / "cache")}
+    command = [sys.executable, folder / "requirements" / "install.py", "local"]
+    return subprocess.run(command, env=settings | environment, capture_output=True, text=True, check=False)
+
+
+def has(folder):
+    """Give what .venv has of the two packages."""
+    places = (folder / ".venv" / "lib").rglob("toy*.dist-info")
+    return sorted(path.name.partition("-")[0] for path in places)
+
+
+def spy(folder, code):
+    """Make a uv that notes the index that it is told, and how it is called."""
+    path = folder / "a-uv"
+    path.write_text(UV.format(log=folder / "called", code=code))
+    path.chmod(0o755)
+    return path
+
+
+REAL_UV = shutil.which("uv")
+
+
+@pytest.mark.parametrize("uv", [None, pytest.param(REAL_UV, marks=pytest.mark.skipif(not REAL_UV, reason="no uv"))])
+def test_installs_the_lock_and_the_project(uv, project):
+    """With uv or without, what the lock names and the project are installed."""
+    done = installing(project, uv)
+    assert (done.returncode, has(project)) == (0, ["toydependency", "toyproject"]), done.stderr
+    assert "now pip tries" not in done.stderr
+
+
+def test_refuses_what_has_another_hash(project):
+    """A wheel that is not the locked one is not installed, nor is the project."""
+    lock(project, "0" * 64)
+    done = installing(project)
+    assert done.returncode != 0
+    assert has(project) == []
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+
+
+def test_pip_takes_over_from_uv(project):
+    """Where uv fails, that is said, and pip installs."""
+    done = installing(project, spy(project, 2))
+    assert (done.returncode, has(project)) == (0, ["toydependency", "toyproject"])
+    assert "uv could not install it, as it says above: now pip tries" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, ""),
+        ({"PIP_INDEX_URL": "https://one.example/simple"}, "https://one.example/simple"),
+        (
+            {"PIP_INDEX_URL": "https://one.example/simple", "UV_DEFAULT_INDEX": "https://two.example"},
+            "https://two.example",
+        ),
+        ({"PIP_CONFIG_FILE": "pip.conf"}, "https://three.example/simple"),
+    ],
+)
+def test_uv_looks_where_pip_would(settings, told, project):
+    """Of a mirror that pip is told of, in the environment or in its file, uv hears, if it is told of none itself."""
+    (project / "pip.conf").write_text("[global]\nindex-url = https://three.example/simple\n")
+    if "PIP_CONFIG_FILE" in settings:
+        settings = {"PIP_CONFIG_FILE": str(project / "pip.conf")}
+    assert installing(project, spy(project, 0), **settings).returncode == 0
+    index, *arguments = (project / "called").read_text().splitlines()
+    assert index == told
+    assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(arguments)
