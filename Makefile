@@ -7,7 +7,7 @@ BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-
 # Bytecode is written as the demo goes along, also where the environment says not to: compiling all takes longer.
 demo: .venv/$(if $(FLOWS),flows,local)
 	@PYTHONDONTWRITEBYTECODE= .venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)') \
-	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(FLOWS),--flows $(FLOWS))
+	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(VPCS),--vpcs '$(VPCS)') $(if $(FLOWS),--flows $(FLOWS))
 
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check

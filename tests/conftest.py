@@ -1,12 +1,23 @@
-import pytest
-from embedded import group_of, load, make_queue
+import gc
+import os
 
+import pytest
+import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
+from embedded import group_of, load, make_queue
+from forked import read_once
+from xdist.scheduler import LoadScopeScheduling
+
+from mode.local import runtime
 from mode.local.server import serving
+
+read_once()
 
 
 @pytest.fixture(scope="session")
-def embedded_aws():
-    """Serve AWS in each of the processes that run tests."""
+def embedded_aws(tmp_path_factory):
+    """Serve AWS in each of the processes that run tests; what its Lambdas compile, all of them share."""
+    own = tmp_path_factory.getbasetemp()
+    runtime.BYTECODE = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bytecode"
     with serving() as cloud:
         yield cloud
 
@@ -29,3 +40,64 @@ def group(cloud):
 
     make_queue(cloud)
     return put
+
+
+LONGEST_FIRST = [
+    "test_faults_deployed.py::test_many_items_at_once",
+    "test_release.py",
+    "test_properties.py::test_whatever_was_replaced_comes_back",
+    "test_faults.py",
+    "test_readme.py",
+    "test_slack.py",
+    "test_restore.py",
+    "test_watch.py",
+    "test_pagerduty.py",
+    "test_properties.py",
+    "test_undo.py",
+    "test_operations.py",
+    "test_mailer.py",
+    "test_accounts.py",
+    "test_install.py",
+    "test_stack.py",
+    "test_plan.py",
+    "test_flows.py",
+    "test_permissions.py",
+    "test_security_hub.py",
+    "test_reopened.py",
+    "test_deployed.py",
+    "test_report.py",
+    "test_notice.py",
+    "test_workflows.py",
+    "test_hooks.py",
+]
+"""What takes longest, in falling order: `pytest --durations=25`. What is begun early keeps no core idle at the end."""
+
+
+def unit_of(nodeid):
+    """Give what stays in one process with a test: all of its file, whose fixtures are dear; it alone if it is long."""
+    name = nodeid.removeprefix("tests/")
+    return name if name in LONGEST_FIRST else name.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest first, and the rest after it as it stands."""
+    place = {unit: number for number, unit in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(unit_of(item.nodeid), len(place)))
+
+
+class Units(LoadScopeScheduling):
+    """Hands unit after unit to whichever process has the least to do."""
+
+    def _split_scope(self, nodeid):
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Share out units, not tests: what a file sets up, one process sets up once."""
+    return Units(config, log)
+
+
+def pytest_collection_finish():
+    """Have the garbage collector pass over what is there to stay: all of c7n, moto and botocore."""
+    gc.collect()
+    gc.freeze()

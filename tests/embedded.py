@@ -3,19 +3,18 @@
 import base64
 import json
 import re
-import subprocess
 import sys
 import zlib
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
-import boto3
 import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import reset_session_cache
+from forked import forked
 
 from mode.local import logs
 from mode.local.ec2 import load_groups, load_prefix_list
@@ -127,15 +126,9 @@ def load(groups, region="us-east-1"):
     load_groups(groups, region)
 
 
-@cache
-def ec2_client(endpoint):
-    """Give one client for all the looks that tests take; a client takes longer to make than to call."""
-    return boto3.client("ec2", endpoint_url=endpoint)
-
-
 def rules_of(cloud, group_id):
     """Give the group's ingress rules as they stand, by id."""
-    pages = ec2_client(cloud.endpoint).get_paginator("describe_security_group_rules")
+    pages = cloud.session().client("ec2").get_paginator("describe_security_group_rules")
     found = pages.paginate(Filters=[{"Name": "group-id", "Values": [group_id]}]).build_full_result()
     return {rule["SecurityGroupRuleId"]: rule for rule in found["SecurityGroupRules"] if not rule["IsEgress"]}
 
@@ -171,14 +164,7 @@ def with_networks(policy, authorized):
 
 def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
     """Run the stock command against the embedded AWS."""
-    return subprocess.run(
-        [CUSTODIAN, *map(str, arguments)],
-        env=cloud.environment(region, account),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked([CUSTODIAN, *arguments], env=cloud.environment(region, account), cwd=ROOT)
 
 
 def run(cloud, policy, folder, *arguments):
@@ -186,15 +172,27 @@ def run(cloud, policy, folder, *arguments):
     return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, policy, *arguments)
 
 
+@cache
+def watched(cloud):
+    """Give the session by which actions call AWS, kept for its clients, and what happens when: by moment and call."""
+    session, happens = cloud.new_session(), {}
+
+    def watch(event_name, **told):
+        moment, _, operation = event_name.split(".")
+        return happens[moment].get(operation, lambda **_: None)(event_name=event_name, **told)
+
+    for moment in ("before-call", "after-call"):
+        session.events.register(f"{moment}.*.*", watch)
+    return session, happens
+
+
 def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
     """Run a policy's filters and its action in this process, and give the records.
 
     Just before AWS is called, `before` has something happen: {operation: function}; just after, so does `after`.
     """
-    session = cloud.session()
-    for moment, functions in (("before-call", before or {}), ("after-call", after or {})):
-        for operation, happens in functions.items():
-            session.events.register(f"{moment}.*.{operation}", happens)
+    session, happens = watched(cloud)
+    happens.update({"before-call": before or {}, "after-call": after or {}})
     reset_session_cache()
     load_resources(("aws.security-group",))
     data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}

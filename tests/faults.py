@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from threading import Thread
 from urllib.parse import parse_qs
 
@@ -26,7 +27,7 @@ SILENT = logging.getLogger("proxy")
 SILENT.setLevel(logging.CRITICAL)
 
 
-@dataclass
+@dataclass(eq=False)
 class Failing(Cloud):
     """The embedded AWS as it looks from behind the proxy."""
 
@@ -40,15 +41,24 @@ class Failing(Cloud):
         """Give the environment for a child process whose AWS calls go through the proxy."""
         return super().environment(*args, **kwargs) | {"AWS_MAX_ATTEMPTS": str(self.attempts)}
 
-    def session(self, *args, **kwargs):
+    def new_session(self, *args, **kwargs):
         """Give a session whose clients call through the proxy."""
-        session = super().session(*args, **kwargs)
-        settings = Config(retries={"total_max_attempts": self.attempts}, read_timeout=self.patience)
+        session = super().new_session(*args, **kwargs)
         client = session.client
-        session.client = lambda *names, config=None, **more: client(
-            *names, config=settings.merge(config) if config else settings, **{"endpoint_url": self.endpoint} | more
-        )
+
+        def patient(*names, config=None, **more):
+            settings = settings_of(self.attempts, self.patience)
+            config = settings.merge(config) if config else settings
+            return client(*names, config=config, **{"endpoint_url": self.endpoint} | more)
+
+        session.client = patient
         return session
+
+
+@cache
+def settings_of(attempts, patience):
+    """Give a client's settings."""
+    return Config(retries={"total_max_attempts": attempts}, read_timeout=patience)
 
 
 class Proxy(Microburst):
@@ -127,7 +137,7 @@ def failing(cloud):
     asyncio.run_coroutine_threadsafe(serve(), loop).result()
     _, port = runner.addresses[0]
     try:
-        yield Failing(f"http://127.0.0.1:{port}", cloud.calls, cloud.ec2, proxy)
+        yield Failing(f"http://127.0.0.1:{port}", cloud.calls, cloud.ec2, proxy=proxy)
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

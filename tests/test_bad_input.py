@@ -24,8 +24,9 @@ from embedded import (
     rules_of,
     run,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from mode.local import groups
 from mode.local.config import configuration_item, event
@@ -120,7 +121,7 @@ def test_a_bad_event_is_refused(embedded_aws, function, case):
     assert embedded_aws.calls == []
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.data())
 def test_any_event_is_refused_or_right(embedded_aws, function, data):
     """Whatever is in an event, it is refused before anything is changed, or the group is closed and Config is told.
@@ -271,7 +272,7 @@ def test_what_is_no_batch_is_refused(case):
     assert case["says"] in str(refused.value)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.dictionaries(st.sampled_from(["body", "attributes", "eventSource"]), JUNK), min_size=1, max_size=4))
 def test_any_batch_stays(records):
     """Whatever else is in a message that cannot be read, SQS is told to keep it."""
@@ -283,14 +284,14 @@ def test_any_batch_stays(records):
 # -- the rehearsal's file
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.sampled_from([*paths(SAMPLE)]), JUNK | st.just(GONE))
 def test_any_file_is_refused_or_right(path, new):
     """Whatever is in a file of groups, it is refused in one line or read."""
     read_or_refused(json.dumps(changed(SAMPLE, path, new)).encode())
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.binary(max_size=100) | st.integers(0, groups.SAMPLE.stat().st_size).map(lambda end: TEXT[:end]))
 def test_any_bytes_are_refused_or_right(content):
     """Whatever bytes are in a file of groups, it is refused in one line or read."""

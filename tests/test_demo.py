@@ -191,3 +191,55 @@ def test_refuses_in_one_line(tmp_path):
         "aws ec2 describe-security-groups --output json > groups.json\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+VPCS = {
+    "VpcId": "vpc-0123456789abcdef0",
+    "CidrBlock": "10.20.0.0/16",
+    "CidrBlockAssociationSet": [
+        {"AssociationId": "vpc-cidr-assoc-1", "CidrBlock": "10.20.0.0/16", "CidrBlockState": {"State": "associated"}}
+    ],
+}
+
+
+def with_vpcs(folder, **changes):
+    """Rehearse on one open group, and on VPCs with these changes."""
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    group = {"GroupId": "sg-0123456789abcdef0", "GroupName": "g", "Description": "", "OwnerId": ACCOUNT}
+    shape = {**group, "VpcId": VPCS["VpcId"], "IpPermissions": [rule], "IpPermissionsEgress": []}
+    (folder / "groups.json").write_text(json.dumps({"SecurityGroups": [shape]}))
+    (folder / "vpcs.json").write_text(json.dumps({"Vpcs": [VPCS | changes]}))
+    return demo(folder, "groups.json", "--vpcs", "vpcs.json")
+
+
+def test_vpcs_of_ones_own(tmp_path):
+    """With VPCs, the rehearsal authorizes the networks of each group's own, as the policy does."""
+    done = with_vpcs(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {record["now"] for record in written(tmp_path / ".local/run/records.jsonl")} == {
+        "198.18.7.0/24",
+        "10.20.0.0/16",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"VpcId": "vpc-0fedcba9876543210"}, "has no vpc-0123456789abcdef0, in which sg-0123456789abcdef0 is"),
+        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network'),
+        ({"CidrBlock": None}, 'the CidrBlock "", which is no network'),
+        ({"VpcId": 1}, "the VpcId 1, which is no text"),
+        ({"CidrBlockAssociationSet": "all"}, "which is no list of objects"),
+        ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "the CidrBlockState null, which is none"),
+        (
+            {"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}]},
+            "a network without AssociationId",
+        ),
+    ],
+)
+def test_wrong_vpcs(tmp_path, changes, says):
+    """VPCs that are none end the rehearsal before it begins, with the value and the command that prints right ones."""
+    done = with_vpcs(tmp_path, **changes)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "aws ec2 describe-vpcs --output json > vpcs.json" in done.stderr

@@ -1,5 +1,6 @@
 import json
-import re
+import sys
+import zipfile
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -27,26 +28,29 @@ RULE = "custodian-open-ingress"
 OPEN, *_ = CASES_OF_OPEN_INGRESS
 
 
-BEHIND = re.compile(r" +behind: true\b.*\n")
-"""The line of a shipped policy that has messages say what stands behind a group."""
+NOT_BEHIND = ("        behind: true  # the message says what stands behind the group\n", "")
+"""The edit of a shipped policy that has it not look behind groups."""
 
 
 def deploy(
-    cloud, folder, public_ports=(), authorized=("198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"), *, behind=True
+    cloud,
+    folder,
+    public_ports=(),
+    authorized=("198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"),
+    edits=(),
 ):
-    """Have the stock command deploy open-ingress, with what it needs in an account."""
+    """Have the stock command deploy open-ingress with these edits, and what it needs in an account."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
     policy = edited("open-ingress", folder, authorized, public_ports)
-    if not behind:
-        text, times = BEHIND.subn("", policy.read_text())
-        assert times == 1
-        policy.write_text(text)
+    for old, new in edits:
+        assert old in policy.read_text()
+        policy.write_text(policy.read_text().replace(old, new))
     result = run(cloud, policy, folder)
     assert result.returncode == 0, result.stderr
-    return deployed(cloud, RULE)
+    return deployed(cloud, RULE, folder=folder)
 
 
 @pytest.fixture
@@ -70,6 +74,13 @@ def sources(cloud, group_id):
 def verdicts(cloud, group_id):
     """Give what Config was told of a group, in order."""
     return [each.verdict for each in cloud.evaluations if each.resource == group_id]
+
+
+def actions(cloud):
+    """Give the calls in order, but for the two that read a group at once: these by name."""
+    names = [call.action for call in cloud.calls]
+    at = min(names.index(name) for name in ("DescribeSecurityGroups", "DescribeSecurityGroupRules"))
+    return [*names[:at], *sorted(names[at : at + 2]), *names[at + 2 :]]
 
 
 @pytest.mark.parametrize("public_ports", [(), (80, 443)], ids=["closed", "a public website"])
@@ -100,15 +111,15 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
     rules = [{"IpProtocol": "tcp", "FromPort": p, "ToPort": p, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]} for p in ports]
     group = {**OPEN[1], "IpPermissions": rules}
     item = event(configuration_item(group), RULE)
-    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], behind=False) as function:
+    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], edits=[NOT_BEHIND]) as function:
         load([group])
         function.invoke(item)
         load([group])
         cloud.calls.clear()
         function.invoke(item)
-    assert [call.action for call in cloud.calls] == [
+    assert actions(cloud) == [
+        "DescribeSecurityGroupRules",  # these two at once
         "DescribeSecurityGroups",
-        "DescribeSecurityGroupRules",
         "ModifySecurityGroupRules",
         "SendMessage",
         "PutEvaluations",
@@ -124,10 +135,10 @@ def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
             load([group])
             cloud.calls.clear()
             function.invoke(event(configuration_item(group), RULE))
-    assert [call.action for call in cloud.calls] == [
+    assert actions(cloud) == [
         "DescribeVpcs",
+        "DescribeSecurityGroupRules",  # these two at once
         "DescribeSecurityGroups",
-        "DescribeSecurityGroupRules",
         "ModifySecurityGroupRules",
         "DescribeNetworkInterfaces",
         "DescribeVpcBlockPublicAccessOptions",
@@ -219,3 +230,70 @@ def test_examples_are_not_put_into_a_rule(cloud, tmp_path):
     ):
         function.invoke(event(configuration_item(OPEN[1]), RULE))
     assert made_changes(cloud) == []
+
+
+# ---- Bytecode
+
+OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
+SHIPPED = "python3.13"
+"""This Python as Lambda names its runtimes, and the one that the shipped policies have."""
+
+
+def closes(cloud, function):
+    """Have the function close a group that is open."""
+    load([OPEN[1]])
+    function.invoke(event(configuration_item(OPEN[1]), RULE))
+    return "0.0.0.0/0" not in sources(cloud, OPEN[1]["GroupId"])
+
+
+def sources_of(task):
+    """Give the files of c7n and the pack that there is bytecode for, as deployed."""
+    return [path.parents[1] / f"{path.name.partition('.')[0]}.py" for path in task.rglob("*.pyc")]
+
+
+def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
+    """A function of this Python's version runs by the zip's bytecode alone: it never looks into those sources."""
+    with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
+        shipped = sources_of(tmp_path / "task")
+        assert {"c7n/policy.py", "c7n/resources/vpc.py", "c7n_ingress/replace.py", "c7n_ingress/lambda_entry.py"} < {
+            str(path.relative_to(tmp_path / "task")) for path in shipped
+        }
+        for path in shipped:
+            path.write_text("this is no Python")
+        assert closes(cloud, function)
+        assert set((tmp_path / "task").rglob("*.pyc")) == {
+            path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc" for path in shipped
+        }
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0\0\0\0", None], ids=["cut off", "of another Python", "not there"])
+def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
+    """Where the zip's bytecode is of no use, the function compiles what it needs, and works."""
+    with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
+        for path in (tmp_path / "task").rglob("*.pyc"):
+            if damage is None:
+                path.unlink()
+            else:
+                path.write_bytes(damage + path.read_bytes()[4:] if damage else b"")
+        assert closes(cloud, function)
+
+
+def test_a_runtime_of_another_python(cloud, tmp_path):
+    """A function of another Python's version gets the zip that c7n makes, without bytecode, and works."""
+    other = "python3.12" if OWN == SHIPPED else SHIPPED
+    with deploy(cloud, tmp_path, edits=[(SHIPPED, other)]) as function:
+        with zipfile.ZipFile(tmp_path / f"{RULE}.zip") as archive:
+            assert [name for name in archive.namelist() if name.endswith(".pyc")] == []
+        assert closes(cloud, function)
+
+
+def test_bytecode_is_the_same_each_time(cloud, tmp_path):
+    """To deploy again what has not changed leaves the function's code alone."""
+    deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)])
+    client = cloud.session().client("lambda")
+    before = client.get_function_configuration(FunctionName=RULE)["CodeSha256"]
+    cloud.calls.clear()
+    result = run(cloud, tmp_path / "open-ingress.yml", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert client.get_function_configuration(FunctionName=RULE)["CodeSha256"] == before
+    assert not [call.action for call in cloud.calls if call.action.startswith("UpdateFunctionCode")]

@@ -11,8 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from search import examples
 
 from mode.local import clients, covering, flows, interfaces
 from mode.local.exports import RefusedError
@@ -294,7 +295,7 @@ def lines(draw):
     return f"2 1 {name} {ends} {protocol} {packets} {size} {start} {start + 60} {action} OK"
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(lines(), min_size=1, max_size=60))
 def test_answers_as_the_model(tmp_path_factory, drawn):
     """The engine tells what a program of a page tells that reads the records one by one."""
@@ -302,7 +303,7 @@ def test_answers_as_the_model(tmp_path_factory, drawn):
     assert as_model(told(folder, "".join(f"{line}\n" for line in drawn))) == as_told(naive(drawn))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(lines(), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_order_duplicates_and_files_do_not_matter(tmp_path_factory, drawn, chance):
     """Whatever the order, however often a record stands there and however it is spread, the same is told."""
@@ -328,7 +329,7 @@ DAMAGES = {
 }
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     st.lists(lines(), min_size=1, max_size=30),
     st.lists(st.sampled_from(sorted(DAMAGES)), max_size=5),
@@ -350,7 +351,7 @@ def test_bad_lines_change_nothing(tmp_path_factory, drawn, damages, chance):
     assert sum(note.startswith("left out") for note in result.notes) == min(len(damages), 4)
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(st.lists(lines(), min_size=1, max_size=40), st.permutations(flows.DEFAULT))
 def test_formats_do_not_matter(tmp_path_factory, drawn, order):
     """The fields may stand in any order, and in Parquet."""
@@ -551,7 +552,7 @@ ADDRESSES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sets(ADDRESSES, min_size=1, max_size=30), st.sets(ADDRESSES, max_size=5), st.integers(1, 8))
 @example({ipaddress.ip_address("10.0.0.1"), ipaddress.ip_address("198.18.0.1")}, set(), 1)
 def test_covering_holds(wanted, unwanted, most):
@@ -571,7 +572,7 @@ def test_covering_holds(wanted, unwanted, most):
         assert (list(found.networks), found.more) == (exact, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sets(st.integers(0, 15), min_size=1, max_size=9), st.sets(st.integers(0, 15), max_size=3), st.integers(1, 4))
 def test_covering_is_the_smallest(wanted, unwanted, most):
     """Among all sets of so many networks that hold the clients and no scanner, none holds fewer other addresses."""

@@ -1,10 +1,10 @@
 import json
 import subprocess
-import venv
 
 import pytest
 import yaml
 from embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, messages, rules_of, source_of
+from fresh import installed
 
 OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}
 
@@ -13,11 +13,8 @@ OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0
 def bin_folder(request, tmp_path_factory):
     """Install the project and c7n-org in a fresh virtual environment, and give the folder of its commands."""
     folder = tmp_path_factory.mktemp(request.param)
-    venv.create(folder, with_pip=True)
     how = ["--editable"] if request.param == "editable" else []
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *how, f"{ROOT}[org]"], check=True)
-    return folder / "bin"
+    return installed(folder, *how, f"{ROOT}[org]")
 
 
 @pytest.fixture

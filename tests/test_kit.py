@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from embedded import ROOT
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from search import examples
 
 from c7n_ingress_kit.__main__ import main
 from c7n_ingress_kit.lay import NOTE, SHIPPED, KitError, difference, lay, shipped_names
@@ -93,7 +94,7 @@ versions = st.lists(st.dictionaries(names, st.sampled_from("xyz")), min_size=1, 
 edits = st.lists(st.dictionaries(names, st.sampled_from([None, "x", "mine"])), min_size=4, max_size=4)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions, edits)
 def test_edits_stay_and_all_else_is_as_shipped(tmp_path_factory, versions, edits):
     """Over any versions and edits, a file is as shipped if nobody touched it since it was laid, else as it was."""

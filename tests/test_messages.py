@@ -9,9 +9,10 @@ from unittest import mock
 
 import pytest
 from c7n_mailer import utils
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import dates, text
 from pagerduty import broken_rules as broken_rules_of_pagerduty
+from search import examples
 from slack import broken_rules, texts
 
 from mode.mailer import preview
@@ -130,6 +131,7 @@ def typed_by_somebody(text):
             group(Tags=until),
             group(**{"c7n:behind-ingress": {"exposure": "internet", "behind": [text] * 9, "blocked": text}}),
             group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text, "c7n:left-ingress": [text] * 9}),
+            group(**{"c7n:evidence-ingress": [text] * 9, "c7n:evidence-read-ingress": text}),
             # Texts where a number belongs, or a word from a list.
             group(**{"c7n:waiting-ingress": text, "c7n:behind-ingress": {"exposure": text, "behind": [text] * 9}}),
         ],
@@ -196,7 +198,7 @@ def test_text_that_somebody_typed_is_no_markup_to_slack(template, hostile):
     assert {url.partition("?")[0] for url in links(message)} <= {"https://console.aws.amazon.com/ec2/home"}
 
 
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(text(min_size=1))
 def test_any_text_is_text_to_everybody(typed):
     """Whatever a name, a tag or a sentence holds, no message has a line, a tag, a mark or an event more."""
@@ -340,6 +342,8 @@ def words(template, **changes):
             ["reachable from the internet", "eni-1"],
         ),
         ({"c7n:behind-ingress": {"exposure": "private", "behind": []}}, ["reachable inside the network only"]),
+        ({"c7n:evidence-ingress": ["tcp 22: 3 clients would be cut off"]}, ["tcp 22: 3 clients would be cut off"]),
+        ({"c7n:evidence-read-ingress": "read 1.2 GB, about $0.01"}, ["read 1.2 GB, about $0.01"]),
         ({"c7n:behind-ingress": {"exposure": "unused", "behind": []}}, ["nothing uses it"]),
         (
             {"c7n:managed-ingress": {"by": "Terraform", "mend": "mend aws_security_group.web"}},
@@ -648,6 +652,8 @@ def worst_group():
             "c7n:reopened-ingress": long * 10,
             "c7n:cut-ingress": long * 10,
             "c7n:behind-ingress": {"exposure": "internet", "behind": [long] * 120},
+            "c7n:evidence-ingress": [long * 10] * 120,
+            "c7n:evidence-read-ingress": long * 10,
             "c7n:managed-ingress": {"by": long, "mend": long * 10},
             "c7n:undo-ingress": ["aws " + "x" * 590] * 120,
             "MatchedIpPermissions": DIGEST["resources"][0]["MatchedIpPermissions"] * 60,
@@ -727,7 +733,7 @@ def test_all_digests_tell_the_same(template):
         assert fact in told or (fact, template) == ("jane.doe@example.com", DIGEST_SLACK)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(dates(min_value=date(1970, 1, 2), max_value=date(2100, 1, 1)), dates(date(1900, 3, 1), date(2200, 1, 1)))
 def test_days_left_are_counted_right(today, until):
     """For any two days, the digest counts what the calendar does."""
@@ -810,6 +816,20 @@ def test_what_stands_behind_a_group(template, exposure):
         assert shown.count(phrase) == 1
 
 
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_who_would_be_cut_off(template):
+    """A preview says of each rule who would be cut off, and once what it cost to find out; the rest is counted."""
+    said = [f"tcp {n} from 0.0.0.0/0: 1 client would be cut off: 198.51.100.{n} (12.0 MB)" for n in range(20, 28)]
+    read = "read 1.2 GB of flow logs for about $0.01"
+    previewed = {"c7n:replaced-ingress": [record(how="preview")], "c7n:evidence-read-ingress": read}
+    groups = [group(number, **previewed, **{"c7n:evidence-ingress": said}) for number in (1, 2)]
+    message = words(template, resources=groups)
+    shown = 3 if template == SLACK else 6
+    assert [message.count(text) for text in said] == [2] * shown + [0] * (8 - shown)
+    assert message.count(f"and {8 - shown} more rules") == 2
+    assert message.count(read) == 1
+
+
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_groups_stay_in_the_order_in_which_they_are_told(template):
     """The action tells of the worst first, and so does the message, however many rules a group has."""
@@ -825,6 +845,7 @@ def test_groups_stay_in_the_order_in_which_they_are_told(template):
         {"c7n:undo-ingress": [None]},
         {"c7n:todo-ingress": [5]},
         {"c7n:behind-ingress": {"exposure": [1]}},
+        {"c7n:evidence-ingress": [None, 5]},
     ],
 )
 def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(twin, broken):

@@ -5,7 +5,6 @@ from embedded import (
     ROOT,
     cases,
     custodian,
-    ec2_client,
     edited,
     group_of,
     load,
@@ -62,7 +61,7 @@ def run(cloud, name):
 
 def state(cloud, group_id):
     """Give a group's mark and the sources of its rules."""
-    (found,) = ec2_client(cloud.endpoint).describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    (found,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
     return tags.get(MARK), sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
 
@@ -119,7 +118,7 @@ def test_from_notice_to_the_end(cloud, tmp_path):
     assert (marked is None, sources) == (False, ["0.0.0.0/0"])
 
     due = [{"Key": MARK, "Value": mark({"in": -1})}]
-    ec2_client(cloud.endpoint).create_tags(Resources=[group_id], Tags=due)
+    cloud.session().client("ec2").create_tags(Resources=[group_id], Tags=due)
     run(cloud, "noticed")
     assert state(cloud, group_id) == (None, sorted(AUTHORIZED[:2]))
     (message,) = messages(cloud)

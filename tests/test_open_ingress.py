@@ -10,7 +10,6 @@ from embedded import (
     act,
     check,
     custodian,
-    ec2_client,
     edited,
     load,
     made_changes,
@@ -201,7 +200,9 @@ def test_an_item_of_aws_config(cloud, tmp_path):
     with deployed(cloud, "custodian-open-ingress") as function:
         for case, group in chosen:
             before = rules_of(cloud, group["GroupId"])
-            (told,) = ec2_client(cloud.endpoint).describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"]
+            (told,) = (
+                cloud.session().client("ec2").describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"]
+            )
             function.invoke(event(configuration_item(told), "custodian-open-ingress"))
             check(case, before, rules_of(cloud, group["GroupId"]))
             assert cloud.evaluations[-1].verdict == case["verdict"]

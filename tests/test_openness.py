@@ -1,7 +1,8 @@
 from ipaddress import ip_network
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import Traffic
@@ -28,7 +29,7 @@ def judged(rules):
     return {rules[number] for number in found}
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(groups, st.randoms(use_true_random=False))
 def test_the_order_of_rules_does_not_matter(rules, random):
     """A group is judged alike in whatever order its rules come."""
@@ -36,7 +37,7 @@ def test_the_order_of_rules_does_not_matter(rules, random):
     assert judged(shuffled) == judged(rules)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(groups)
 def test_what_is_left_is_not_open(rules):
     """Without the rules that are found, nothing is open any more; and each of them would make it so."""

@@ -1,7 +1,8 @@
 from ipaddress import ip_network
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from c7n_ingress.decide.plan import Plan, carried_out, replacement
 from c7n_ingress.decide.rules import Match, Rule, Traffic
@@ -78,7 +79,7 @@ def version_of(rule):
     return PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
 
 
-many = settings(max_examples=1000, deadline=None)
+many = examples(1000)
 
 
 @many

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from c7n.exceptions import PolicyExecutionError
 from embedded import MUTATING, NOTIFY, ROOT, VPC, act, journal, load, make_queue, messages, rules_of, shape, source_of
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
+from search import examples
 
 GROUP = "sg-00000000000000001"
 OPEN = ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "2000::/3"]
@@ -158,7 +159,7 @@ def unchanged(rule):
     return {**rule, "Tags": tags}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
 def test_whatever_stands_in_a_group(replace, permissions, authorized):
     """Whatever stands in a group and whoever is authorized, the run keeps each of the pack's promises."""
@@ -284,7 +285,7 @@ def restored(done, lines, place, **action):
     return made
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5), st.data())
 def test_whatever_was_replaced_comes_back(replace, permissions, authorized, data):
     """Whatever stood in a group and whoever was authorized, replaced and restored from the journal it is as it was."""
@@ -315,9 +316,8 @@ def test_whatever_was_replaced_comes_back(replace, permissions, authorized, data
     assert not {"CreateTags", "DeleteTags", *MUTATING} & {call.action for call in run.cloud.calls}
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
+@examples(
+    30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=2, max_size=4), st.data())
@@ -341,7 +341,7 @@ def test_whatever_was_replaced_twice_comes_back(replace, permissions, authorized
     assert seen(run.after) == seen(between)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(range(len(TRAFFIC))), unique=True, min_size=1), st.sampled_from(["0.0.0.0/0", "::/0"]))
 def test_one_call_in_all(replace, numbers, source):
     """With one network a family and no twins, any number of open rules costs one call that changes something."""

@@ -4,10 +4,10 @@ import re
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from datetime import date
 
+import fresh
 import pytest
 from embedded import ROOT, as_the_message_has_it, group_of, undo_lines
 from packaging.version import Version
@@ -54,10 +54,7 @@ def installed(built, embedded_aws, tmp_path_factory):
     _, wheel = built
     embedded_aws.reset()
     home = tmp_path_factory.mktemp("home")
-    venv.create(home / "venv", with_pip=True)
-    bin_folder = home / "venv" / "bin"
-    pip = [bin_folder / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, f"{wheel}[local]"], check=True)
+    bin_folder = fresh.installed(home / "venv", f"{wheel}[local]")
     environment = embedded_aws.environment() | {"HOME": str(home)}  # where c7n caches what it has listed
     environment["PATH"] = os.pathsep.join([str(bin_folder), environment["PATH"]])
 

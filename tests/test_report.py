@@ -13,9 +13,10 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from browser import browser
 from embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pypdf import PdfReader
+from search import examples
 
 from mode.local import groups as sample_groups
 from mode.report import tables
@@ -371,7 +372,7 @@ def test_hostile_texts_are_shown_and_do_nothing(opened):
     assert page.title() == "t, 2026-05-04"
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(typed, min_size=1, max_size=30))
 def test_any_text_is_shown_and_does_nothing(opened, texts):
     """Of any texts, each is shown as it was typed, or by the numbers of what cannot be seen."""

@@ -373,6 +373,33 @@ def test_deploying():
         assert found.namelist() == ["one.txt", "two.py"], broken("deploying")
 
 
+def test_bytecode():
+    """A file that is added to a policy's archive before c7n finishes it is in the zip."""
+    mode = {"type": "config-rule", "role": "custodian", "packages": ["c7n_ingress"], "runtime": "python3.13"}
+    function = PolicyLambda(policy_of(mode=mode))
+    assert (function.packages, function.runtime) == (["c7n_ingress"], "python3.13"), broken("bytecode")
+    function.archive.add_contents("c7n/__pycache__/one.cpython-313.pyc", b"code")
+    with zipfile.ZipFile(io.BytesIO(PolicyLambda.get_archive.__wrapped__(function).get_bytes())) as archive:
+        assert archive.read("c7n/__pycache__/one.cpython-313.pyc") == b"code", broken("bytecode")
+
+
+def test_zones():
+    """When c7n is imported it asks for all zones, once, and keeps their names."""
+    code = """
+        from types import SimpleNamespace
+        import dateutil.zoneinfo
+        asked = []
+        zones = SimpleNamespace(zones={"Europe/Berlin": None})
+        dateutil.zoneinfo.get_zonefile_instance = lambda: asked.append(1) or zones
+        from c7n.filters.offhours import Time
+        import c7n.handler
+        print(len(asked), Time.z_names)
+    """
+    python = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(python, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 ['Europe/Berlin']\n", broken("zones")
+
+
 def test_dispatching():
     """The entry of c7n has the switches that the pack's heeds; policies are made from data, options and a factory."""
     for switch in ("C7N_SKIP_EVTERR", "C7N_DEBUG_EVENT", "C7N_CATCH_ERR"):

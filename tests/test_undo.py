@@ -1,8 +1,9 @@
 import json
 from datetime import datetime, timedelta, timezone
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from c7n_ingress.decide.plan import Plan, carried_out, replacement
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
@@ -18,7 +19,7 @@ TRAFFIC = [Traffic("tcp", 22, 22), Traffic("tcp", 443, 443), Traffic("-1", -1, -
 MOST_LOOKS = 4
 """How often a group is planned at most: as often as the run plans it."""
 
-properties = settings(max_examples=1000, deadline=None)
+properties = examples(1000)
 sources = st.sampled_from([*NETWORKS, *OPEN, *LISTS])
 traffics = st.sampled_from(TRAFFIC)
 times = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(timezone.utc))  # noqa: DTZ001 - hypothesis wants none

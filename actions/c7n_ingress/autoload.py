@@ -2,24 +2,28 @@
 
 Cloud Custodian has no plugin loading of its own. The line in ``c7n_ingress.pth`` imports this module whenever a Python
 interpreter starts, so it imports nothing but ``sys``: an interpreter that never loads Cloud Custodian pays next to
-nothing. Once ``c7n.resources.vpc`` has been loaded, the actions register themselves with its security groups.
+nothing. Once ``c7n.resources.vpc`` has been loaded, the actions register themselves with its security groups; once
+``c7n.mu`` has been, which deploys, the zips of policies that ship this package carry bytecode.
 """
 
 from __future__ import annotations
 
 import sys
 
-VPC = "c7n.resources.vpc"
 SUPPORTED = "0.9.51", "0.10"
 """The oldest c7n that will do, and the oldest that may not: what ``pyproject.toml`` names."""
 
 
-class AfterVpc:
-    """A finder that finds nothing itself: it sees to it that the actions are loaded right after c7n's VPC resources."""
+class After:
+    """A finder that finds nothing itself: it sees to it that something is done right after a module has been loaded."""
+
+    def __init__(self, name, then):  # type: ignore[no-untyped-def]
+        self.name = name
+        self.then = then
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
-        """Give the spec that the other finders give for ``c7n.resources.vpc``, and leave every other module to them."""
-        if name != VPC:
+        """Give the spec that the other finders give for the module, and leave every other module to them."""
+        if name != self.name:
             return None
         sys.meta_path.remove(self)
         spec = next((s for f in sys.meta_path if (s := f.find_spec(name, path, target))), None)
@@ -27,18 +31,30 @@ class AfterVpc:
             return spec
         exec_module = spec.loader.exec_module
 
-        def exec_and_register(module):  # type: ignore[no-untyped-def]
-            refuse_unsupported()
+        def exec_and_then(module):  # type: ignore[no-untyped-def]
             exec_module(module)
-            import c7n_ingress.digest  # noqa: PLC0415
-            import c7n_ingress.exposure  # noqa: PLC0415
-            import c7n_ingress.named  # noqa: PLC0415
-            import c7n_ingress.open_ingress  # noqa: PLC0415
-            import c7n_ingress.replace  # noqa: PLC0415
-            import c7n_ingress.restore  # noqa: F401, PLC0415
+            self.then()
 
-        spec.loader.exec_module = exec_and_register  # type: ignore[method-assign]
+        spec.loader.exec_module = exec_and_then  # type: ignore[method-assign]
         return spec
+
+
+def register() -> None:
+    """Have the pack's filters and actions register themselves."""
+    refuse_unsupported()
+    import c7n_ingress.digest  # noqa: PLC0415
+    import c7n_ingress.exposure  # noqa: PLC0415
+    import c7n_ingress.named  # noqa: PLC0415
+    import c7n_ingress.open_ingress  # noqa: PLC0415
+    import c7n_ingress.replace  # noqa: PLC0415
+    import c7n_ingress.restore  # noqa: F401, PLC0415
+
+
+def ship_bytecode() -> None:
+    """Have the zips of deployed policies carry bytecode."""
+    from c7n_ingress import bytecode  # noqa: PLC0415
+
+    bytecode.install()
 
 
 def refuse_unsupported() -> None:
@@ -63,5 +79,6 @@ def figures(version: str) -> tuple[int, ...]:
     return tuple(int(figure) for figure in re.match(r"\d*(\.\d+)*", version)[0].split(".") if figure)  # type: ignore[index]
 
 
-if VPC not in sys.modules:
-    sys.meta_path.insert(0, AfterVpc())
+for loaded, then in {"c7n.resources.vpc": register, "c7n.mu": ship_bytecode}.items():
+    if loaded not in sys.modules:
+        sys.meta_path.insert(0, After(loaded, then))  # type: ignore[no-untyped-call]

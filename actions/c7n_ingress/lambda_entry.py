@@ -11,9 +11,8 @@ A Lambda has no site-packages, so nothing runs the line that loads the actions e
       packages: [c7n_ingress]
 
 Security groups seldom change, so nearly every event meets a new process. What can be done before the event is done when
-this module is loaded, while Lambda lends a whole processor. What can be kept is kept for the life of the process:
-clients with their connections, and the account's alias. Policies are made anew for each event, for their filters
-remember what they have read.
+this module is loaded, while Lambda lends a whole processor; ``cold`` spares what need not be done, ``sessions`` keeps
+what can be kept. Policies are made anew for each event, for their filters remember what they have read.
 """
 
 # ruff: noqa: E402 - the collector and the variable have to be set before anything else is loaded
@@ -31,8 +30,10 @@ from typing import Any
 gc.disable()  # what is loaded now is no garbage; to look for some takes a tenth of a cold start
 os.environ.setdefault("C7N_DEBUG_EVENT", "no")  # c7n would log every event as a whole
 
-from c7n import handler
-from c7n.credentials import CustodianSession, SessionFactory
+from c7n_ingress.cold import zones_unread
+
+with zones_unread():
+    from c7n import handler
 from c7n.exceptions import PolicyValidationError
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
@@ -47,8 +48,8 @@ import c7n_ingress.open_ingress
 import c7n_ingress.replace
 import c7n_ingress.restore  # noqa: F401 - importing them registers filters and actions
 from c7n_ingress.aws import journal
-from c7n_ingress.aws.apply import ONCE
 from c7n_ingress.decide.events import check_config_event
+from c7n_ingress.sessions import KeptSessions, writer
 
 log = logging.getLogger("custodian.lambda")
 
@@ -125,50 +126,6 @@ def options_for(account_id: str) -> Any:
     return options
 
 
-class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
-    """Gives one session a region for the life of the process, and with it one client a service.
-
-    c7n makes a session for each message that it sends, and a client for each call. Its own count of API calls, in
-    ``metadata.json`` and the metric ``ApiCalls``, is of new clients alone.
-    """
-
-    @classmethod
-    def of(cls, options: Any) -> KeptSessions:
-        """Give the factory that c7n's AWS provider would make."""
-        return cls(options.region, options.profile, options.assume_role, options.external_id, options.session_policy)
-
-    def __call__(self, assume: bool = True, region: str | None = None) -> Any:  # noqa: FBT001, FBT002 - c7n's signature
-        """Give a session; with another role or profile, a new one."""
-        if self.profile or (assume and self.assume_role):
-            return super().__call__(assume, region)
-        return self.update(kept_session(region or self.region))
-
-
-@cache
-def kept_session(region: str) -> Session:
-    """Give the region's session."""
-    return Session(region_name=region)
-
-
-class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
-    """A session that keeps its clients, and asks for the account's alias once."""
-
-    def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Give the service's client, which may have been used before."""
-        if kwargs == {"config": ONCE}:
-            return writer(self)
-        client = super().client(service_name, region_name, *args, **kwargs)
-        if service_name == "iam" and "list_account_aliases" not in vars(client):
-            client.list_account_aliases = cache(client.list_account_aliases)
-        return client
-
-
-@cache
-def writer(session: Session) -> Any:
-    """Give the client of EC2 that changes groups, which c7n would make anew for each event."""
-    return super(Session, session).client("ec2", config=ONCE)
-
-
 def write_records_alone() -> None:
     """Have each record be a line of its own in the function's log: a filter pattern matches lines that are JSON."""
     lines = logging.StreamHandler(sys.stdout)
@@ -178,12 +135,10 @@ def write_records_alone() -> None:
 
 
 def warm_up() -> None:
-    """Make the client that takes longest, and have the garbage collector pass over all that is there by now."""
+    """Make EC2's clients, and have the garbage collector pass over all that is there by now."""
     sessions = KeptSessions(os.environ["AWS_REGION"])
     sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
-    session = sessions()
-    session.client("ec2")
-    session.client("ec2", config=ONCE)
+    writer(sessions())
     gc.freeze()
 
 

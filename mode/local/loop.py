@@ -123,15 +123,21 @@ class Result:
     """What is not as the pack promises."""
 
 
-def run(
-    groups: list[Group], folder: Path, progress: Progress, commands: Path, there: Sequence[Interface] = ()
+def run(  # noqa: PLR0913 - what stands around the groups is given by who knows it
+    groups: list[Group],
+    folder: Path,
+    progress: Progress,
+    commands: Path,
+    *,
+    there: Sequence[Interface] = (),
+    vpcs: Sequence[dict[str, Any]] = (),
 ) -> Result:
     """Take the groups once round the loop.
 
     Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
     emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it;
-    `there` are the account's network interfaces, if they are known. Returns what came of it. Raises LoopError if a
-    command fails.
+    `there` are the account's network interfaces, and `vpcs` its VPCs, if they are known. Returns what came of it.
+    Raises LoopError if a command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -141,14 +147,15 @@ def run(
     result = Result(own, foreign, owner, region(groups) or REGION, folder, _behind(own, there) if there else {})
     with serving() as cloud:
         ec2.load_interfaces((each.item for each in there), result.region, owner)
-        Loop(cloud, result, progress, commands).run()
+        ec2.load_vpcs(vpcs, result.region, owner)
+        Loop(cloud, result, progress, commands, knows_vpcs=bool(vpcs)).run()
     return result
 
 
 class Loop:
     """One round. Each step is a method; they are in the order in which they are run."""
 
-    def __init__(self, cloud: Cloud, result: Result, progress: Progress, commands: Path) -> None:
+    def __init__(self, cloud: Cloud, result: Result, progress: Progress, commands: Path, *, knows_vpcs: bool) -> None:
         self.cloud = cloud
         self.result = result
         self.folder = result.folder.absolute()
@@ -156,6 +163,7 @@ class Loop:
         self.failed: set[str] = set()
         self.progress = progress
         self.commands = commands
+        self.knows_vpcs = knows_vpcs
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
         self.environment = cloud.environment(region=result.region, account=result.account)
 
@@ -191,7 +199,7 @@ class Loop:
         text = POLICY.read_text(encoding="utf-8")
         for example, network in NETWORKS.items():
             text = text.replace(example, network)
-        text = VPC.sub("", text)  # no export tells the networks of VPCs
+        text = text if self.knows_vpcs else VPC.sub("", text)
         policy.write_text(text if self.result.behind else BEHIND.sub("", text), encoding="utf-8")
         with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
             self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mode.local import exports, groups, interfaces, show
+from mode.local import exports, groups, interfaces, show, vpcs
 from mode.local.loop import LoopError, Result, run
 from mode.report.rows import CutOff, Facts
 from mode.report.sources import of_rehearsal
@@ -30,8 +30,9 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
     try:
         chosen = _groups(arguments.groups)
         there = _interfaces(arguments, chosen)
+        known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
         with _traffic(arguments, there, chosen, progress) as who_came_in:
-            result = run(chosen, FOLDER, progress, commands, there)
+            result = run(chosen, FOLDER, progress, commands, there=there, vpcs=known)
             if who_came_in:
                 told = who_came_in(result.records)
                 cut_off = _module_traffic().cut_off(told)

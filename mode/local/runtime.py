@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -29,11 +30,12 @@ import tempfile
 import time
 import uuid
 import zipfile
+from collections import defaultdict
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from queue import Empty, LifoQueue, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +55,8 @@ API = "/2018-06-01/runtime"
 PROVIDED = ("boto3", "awslambdaric")  # what Lambda's image has beside Python
 STAND_IN = Path(__file__).with_name("runtime_client.py")
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with nineteen others
+BYTECODE: Path | None = None
+"""Where processes keep what they compile, for other zips too; nowhere, as in Lambda, unless somebody says so."""
 LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports itself
 
 
@@ -312,11 +316,30 @@ def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
 def _unpack(path: Path, task: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         archive.extractall(task)
+        if BYTECODE:
+            _keep_bytecode(archive, task, BYTECODE)
         # c7n writes below /tmp, which each of AWS's environments has to itself. Here all share it, and must not find at
         # the same moment that a folder is missing.
         if "config.json" in archive.namelist():
             for policy in json.loads(archive.read("config.json"))["policies"]:
                 Path("/tmp", policy["name"]).mkdir(exist_ok=True)  # noqa: S108 - c7n's own choice in Lambda
+
+
+def _keep_bytecode(archive: zipfile.ZipFile, task: Path, kept: Path) -> None:
+    """Have each folder of modules share its bytecode with the folders of other zips that hold the same modules.
+
+    Python takes bytecode for a source's by the source's size and time, so all get one time.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)
+    for entry in archive.infolist():
+        if entry.filename.endswith(".py"):
+            os.utime(task / entry.filename, (0, 0))
+            folders[str(PurePosixPath(entry.filename).parent)].append(f"{entry.filename} {entry.CRC}")
+    for folder, modules in folders.items():
+        if not (task / folder / "__pycache__").exists():
+            shared = kept / hashlib.sha256("\n".join(sorted(modules)).encode()).hexdigest()
+            shared.mkdir(parents=True, exist_ok=True)
+            (task / folder / "__pycache__").symlink_to(shared)
 
 
 def _provide(runtime: Path) -> None:

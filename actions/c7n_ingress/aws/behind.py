@@ -20,20 +20,29 @@ PERMISSIONS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcBlockPublicAcces
 def look_behind(client: Any, group_ids: Iterable[str]) -> dict[str, Behind]:
     """Tell what stands behind each of the groups, by id.
 
+    :raises ClientError, BotoCoreError: EC2 did not tell.
+    """
+    wanted = set(group_ids)
+    found = interfaces_of(client, wanted)
+    return {group_id: behind(found.get(group_id, ())) for group_id in wanted}
+
+
+def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
+    """Read the interfaces that have any of the groups, by each group that they have.
+
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
 
     :raises ClientError, BotoCoreError: EC2 did not tell.
     """
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    wanted = sorted(set(group_ids))
-    for batch in chunks(wanted, GROUPS_A_CALL):
+    for batch in chunks(sorted(set(group_ids)), GROUPS_A_CALL):
         filters = [{"Name": "group-id", "Values": batch}]
         for interface in pages(
             client, "describe_network_interfaces", "NetworkInterfaces", MaxResults=PAGE_SIZE, Filters=filters
         ):
             for group in interface["Groups"]:
                 found[group["GroupId"]].append(interface)
-    return {group_id: behind(found[group_id]) for group_id in wanted}
+    return found
 
 
 def blocked(client: Any) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
+from c7n_ingress.aws.evidence import Evidence
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.reopened import Histories
 from c7n_ingress.decide.message import Deed, Outcome
@@ -33,6 +34,11 @@ class Job:
     def preview(self) -> bool:
         """Whether to tell what would change and to change nothing."""
         return bool(self.action.data.get("preview"))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Who came in through the rules that would be replaced."""
+        return Evidence(self.action)
 
     @cached_property
     def histories(self) -> Histories:

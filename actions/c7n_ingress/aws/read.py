@@ -6,6 +6,7 @@ import gc
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -119,9 +120,11 @@ class LiveGroups:
         :raises ClientError, BotoCoreError: EC2 did not tell.
         """
         since = time.monotonic()
-        groups = self.groups(group_ids)
-        selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
-        shapes = self.rules(group_ids)
+        with ThreadPoolExecutor(1) as other:  # the two calls at once: an event waits for EC2 most of its time
+            reading_rules = other.submit(self.rules, group_ids)
+            groups = self.groups(group_ids)
+            selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
+        shapes = reading_rules.result()
         return [_reading(group, selected, shapes[group["GroupId"]], since) for group in groups]
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -69,6 +69,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             changed += bool(outcomes[-1].records)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
+        job.evidence.note(outcomes)
     except BaseException:  # somebody stops the run: what it has done by then is told all the same
         tell(job, outcomes, event, waiting)
         raise

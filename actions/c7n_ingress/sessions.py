@@ -1,0 +1,55 @@
+"""One session for the life of a process, and with it its clients: a Lambda's process has one event after another."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from c7n.credentials import CustodianSession, SessionFactory
+
+from c7n_ingress.aws.apply import ONCE
+from c7n_ingress.cold import models_read_faster
+
+
+class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
+    """Gives one session a region for the life of the process, and with it one client a service.
+
+    c7n makes a session for each message that it sends, and a client for each call. Its own count of API calls, in
+    ``metadata.json`` and the metric ``ApiCalls``, is of new clients alone.
+    """
+
+    @classmethod
+    def of(cls, options: Any) -> KeptSessions:
+        """Give the factory that c7n's AWS provider would make."""
+        return cls(options.region, options.profile, options.assume_role, options.external_id, options.session_policy)
+
+    def __call__(self, assume: bool = True, region: str | None = None) -> Any:  # noqa: FBT001, FBT002 - c7n's signature
+        """Give a session; with another role or profile, a new one."""
+        if self.profile or (assume and self.assume_role):
+            return super().__call__(assume, region)
+        return self.update(kept_session(region or self.region))
+
+
+@cache
+def kept_session(region: str) -> Session:
+    """Give the region's session."""
+    return Session(region_name=region, botocore_session=models_read_faster())
+
+
+class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
+    """A session that keeps its clients, and asks for the account's alias once."""
+
+    def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Give the service's client, which may have been used before."""
+        if kwargs == {"config": ONCE}:
+            return writer(self)
+        client = super().client(service_name, region_name, *args, **kwargs)
+        if service_name == "iam" and "list_account_aliases" not in vars(client):
+            client.list_account_aliases = cache(client.list_account_aliases)
+        return client
+
+
+@cache
+def writer(session: Session) -> Any:
+    """Give the client of EC2 that changes groups, which c7n would make anew for each event."""
+    return super(Session, session).client("ec2", config=ONCE)

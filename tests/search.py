@@ -1,0 +1,21 @@
+"""How long hypothesis searches: as long as a test says, or twenty times as long in the profile `nightly`.
+
+    pytest --hypothesis-profile=nightly
+
+A profile says how many examples a test gets that names no number; where a test names one, the profile stretches it
+alike. No profile has a deadline: how long an example takes is the machine's affair.
+"""
+
+from hypothesis import settings
+
+DEFAULT = settings.get_profile("default")
+
+settings.register_profile("default", DEFAULT, deadline=None)
+settings.register_profile(
+    "nightly", DEFAULT, max_examples=20 * DEFAULT.max_examples, deadline=None, print_blob=True, database=None
+)
+
+
+def examples(number, **more):
+    """Give the settings of a test that sees so many examples in the default profile, with whatever else it sets."""
+    return settings(max_examples=number * settings().max_examples // DEFAULT.max_examples, **more)

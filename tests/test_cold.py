@@ -1,0 +1,155 @@
+import json
+import logging
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from botocore.exceptions import UnknownServiceError
+from botocore.loaders import Loader
+from botocore.session import get_session
+from c7n import mu
+from c7n.filters.offhours import Time
+from dateutil import zoneinfo
+from embedded import ROOT
+
+from c7n_ingress import bytecode, cold
+
+
+@pytest.fixture
+def unread():
+    """Have dateutil forget the zones that it has read, and recall them afterwards."""
+    get = zoneinfo.get_zonefile_instance
+    kept = vars(get).pop("_cached_instance", None)
+    yield
+    vars(get).pop("_cached_instance", None)
+    if kept:
+        get._cached_instance = kept  # noqa: SLF001
+
+
+@pytest.mark.usefixtures("unread")
+def test_the_names_of_zones_are_those_that_dateutil_reads():
+    """c7n finds the same names as without, while none of the zones is read, and whoever asks later gets zones."""
+    with cold.zones_unread():
+        names = zoneinfo.get_zonefile_instance().zones
+        assert set(names.values()) == {None}
+    whole = zoneinfo.get_zonefile_instance()
+    assert sorted(names) == sorted(whole.zones)
+    assert whole.get("Europe/Berlin") is not None
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize("content", [None, b"", b"no gzip"])
+def test_an_archive_of_zones_that_cannot_be_read(monkeypatch, caplog, content):
+    """Where dateutil's archive is not what it was, it is left to dateutil, and the log says so."""
+    monkeypatch.setattr(cold.pkgutil, "get_data", lambda *_: content)
+    with cold.zones_unread():
+        assert not hasattr(zoneinfo.get_zonefile_instance, "_cached_instance")
+    assert "time zones are read as a whole" in caplog.text
+
+
+def test_dateutil_without_its_cache():
+    """c7n starts and knows all zones where dateutil has no cache that could be filled before."""
+    code = """
+        import dateutil.zoneinfo as zoneinfo
+        whole = zoneinfo.ZoneInfoFile(zoneinfo.getzoneinfofile_stream())
+        zoneinfo.get_zonefile_instance = lambda: whole
+        import c7n_ingress.lambda_entry
+        from c7n.filters.offhours import Time
+        print(len(Time.z_names) == len(whole.zones))
+    """
+    python = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(python, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "True\n"
+
+
+def test_a_function_knows_the_zones_that_c7n_knows():
+    """A process that has started by the Lambda's entry has the names and aliases of zones as any other."""
+    code = """
+        import json
+        import c7n_ingress.lambda_entry
+        from c7n.filters.offhours import Time
+        print(json.dumps([sorted(Time.z_names), sorted(Time.TZ_ALIASES)]))
+    """
+    python = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(python, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(done.stdout) == [sorted(Time.z_names), sorted(Time.TZ_ALIASES)]
+
+
+@pytest.mark.parametrize("service", ["ec2", "sqs", "config", "sts", "logs", "s3"])
+@pytest.mark.parametrize("kind", ["service-2", "endpoint-rule-set-1", "paginators-1"])
+def test_models_are_those_that_botocore_reads(service, kind):
+    """A service's model is what botocore reads, to the order of its keys."""
+    ours = cold.FasterLoader(get_session().get_component("data_loader"))
+    theirs = Loader()
+    assert json.dumps(ours.load_service_model(service, kind)) == json.dumps(theirs.load_service_model(service, kind))
+
+
+def test_a_service_that_is_not_there():
+    """A client of a service that botocore does not know is refused as botocore refuses it."""
+    with pytest.raises(UnknownServiceError, match="no-such-service"):
+        cold.models_read_faster().create_client("no-such-service", region_name="us-east-1")
+
+
+def test_models_of_ones_own(tmp_path, monkeypatch):
+    """A model below AWS_DATA_PATH is found, as botocore finds it."""
+    folder = tmp_path / "own" / "2026-01-01"
+    folder.mkdir(parents=True)
+    (folder / "service-2.json").write_text('{"metadata": {"apiVersion": "2026-01-01"}}')
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    loader = cold.models_read_faster().get_component("data_loader")
+    assert loader.load_service_model("own", "service-2") == {"metadata": {"apiVersion": "2026-01-01"}}
+
+
+def test_a_botocore_that_loads_otherwise(monkeypatch, caplog):
+    """Where botocore's loader has changed, models are read as botocore reads them, and the log says so."""
+    monkeypatch.setattr(cold, "FasterFiles", lambda: 1 / 0)
+    session = cold.models_read_faster()
+    assert type(session.get_component("data_loader")) is Loader
+    assert "models are read as botocore reads them" in caplog.text
+    assert session.create_client("ec2", region_name="us-east-1").meta.service_model.service_name == "ec2"
+
+
+class Function:
+    """What c7n hands over of a policy that is deployed."""
+
+    packages = (bytecode.PACKAGE,)
+    runtime = bytecode.OURS
+
+    def __init__(self):
+        self.names = []
+        self.archive = self
+
+    def add_contents(self, name, _content):
+        """Take note of a file."""
+        self.names.append(name)
+
+
+def test_bytecode_that_cannot_be_made(monkeypatch, caplog):
+    """Where the process that makes it fails, the zip is c7n's own, and the log says so."""
+    bytecode.of_a_cold_start.cache_clear()
+    monkeypatch.setattr(bytecode.sys, "executable", "/bin/false")
+    function = Function()
+    with caplog.at_level(logging.WARNING):
+        assert bytecode.with_bytecode(lambda each: each.archive)(function) is function.archive
+    assert function.names == []
+    assert "the zip has no bytecode" in caplog.text
+
+
+@pytest.mark.parametrize("packages", [None, ["boto3"]])
+def test_policies_without_the_pack(packages):
+    """A policy that does not ship the pack gets the zip that c7n makes."""
+    function = Function()
+    function.packages = packages
+    bytecode.with_bytecode(lambda each: each.archive)(function)
+    assert function.names == []
+
+
+def test_a_c7n_that_deploys_otherwise(monkeypatch, caplog):
+    """Where c7n has nothing by this name, it deploys as it does without the pack, and the log says so."""
+    monkeypatch.delattr(mu, "PolicyLambda")
+    bytecode.install()
+    assert "the zip has no bytecode" in caplog.text
+    caplog.clear()
+    assert bytecode.with_bytecode(lambda function: f"the zip of {function}")("another") == "the zip of another"
+    assert "the zip has no bytecode" in caplog.text
