@@ -28,8 +28,11 @@ RULE = "custodian-open-ingress"
 OPEN, *_ = CASES_OF_OPEN_INGRESS
 
 
-NOT_BEHIND = ("        behind: true  # the message says what stands behind the group\n", "")
-"""The edit of a shipped policy that has it not look behind groups."""
+PLAIN = [
+    ("        behind: true  # the message says what stands behind the group\n", ""),
+    ("        reopened: {times: 3, hours: 24}  # from the third time in a day on, the message says so first\n", ""),
+]
+"""The edits of a shipped policy that have it look up nothing for its messages."""
 
 
 def deploy(
@@ -105,13 +108,13 @@ def test_items(cloud, tmp_path, public_ports):
 def test_what_a_warm_event_costs(cloud, tmp_path):
     """A warm event that closes a group asks for nothing twice, and makes one change, however many rules are open.
 
-    That is where networks of one's own are authorized, and what stands behind a group is not looked up.
+    That is where networks of one's own are authorized, and nothing is looked up for the message.
     """
     ports = range(2000, 2020)
     rules = [{"IpProtocol": "tcp", "FromPort": p, "ToPort": p, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]} for p in ports]
     group = {**OPEN[1], "IpPermissions": rules}
     item = event(configuration_item(group), RULE)
-    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], edits=[NOT_BEHIND]) as function:
+    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], edits=PLAIN) as function:
         load([group])
         function.invoke(item)
         load([group])
@@ -127,7 +130,7 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
 
 
 def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
-    """To authorize the VPC's own networks costs one call before the change; to look behind the group, two after it."""
+    """The VPC's own networks cost one call before the change; what the message says besides, three after it."""
     (vpc,) = cloud.session().client("ec2").describe_vpcs()["Vpcs"]
     group = {**OPEN[1], "VpcId": vpc["VpcId"]}
     with deploy(cloud, tmp_path, authorized=["vpc"]) as function:
@@ -140,6 +143,7 @@ def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
         "DescribeSecurityGroupRules",  # these two at once
         "DescribeSecurityGroups",
         "ModifySecurityGroupRules",
+        "GetResourceConfigHistory",
         "DescribeNetworkInterfaces",
         "DescribeVpcBlockPublicAccessOptions",
         "SendMessage",

@@ -41,6 +41,7 @@ from c7n.resources.aws import AWS
 from c7n.structure import StructureParser
 from c7n.utils import format_event
 
+import c7n_ingress.closed_again
 import c7n_ingress.digest
 import c7n_ingress.exposure
 import c7n_ingress.named
@@ -48,8 +49,9 @@ import c7n_ingress.open_ingress
 import c7n_ingress.replace
 import c7n_ingress.restore  # noqa: F401 - importing them registers filters and actions
 from c7n_ingress.aws import journal
+from c7n_ingress.aws.apply import ONCE
 from c7n_ingress.decide.events import check_config_event
-from c7n_ingress.sessions import KeptSessions, writer
+from c7n_ingress.sessions import KeptSessions
 
 log = logging.getLogger("custodian.lambda")
 
@@ -138,7 +140,7 @@ def warm_up() -> None:
     """Make EC2's clients, and have the garbage collector pass over all that is there by now."""
     sessions = KeptSessions(os.environ["AWS_REGION"])
     sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
-    writer(sessions())
+    sessions().client("ec2", config=ONCE)
     gc.freeze()
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from botocore.config import Config
 from c7n.credentials import CustodianSession, SessionFactory
 
 from c7n_ingress.aws.apply import ONCE
+from c7n_ingress.aws.reopened import BRIEFLY
 from c7n_ingress.cold import models_read_faster
+
+KEPT = (ONCE, BRIEFLY)
+"""How clients of our own are made otherwise. Config compares by identity, and these last as long as the process."""
 
 
 class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
@@ -41,8 +46,8 @@ class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
 
     def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """Give the service's client, which may have been used before."""
-        if kwargs == {"config": ONCE}:
-            return writer(self)
+        if kwargs.get("config") in KEPT:
+            return configured(self, service_name, kwargs["config"])
         client = super().client(service_name, region_name, *args, **kwargs)
         if service_name == "iam" and "list_account_aliases" not in vars(client):
             client.list_account_aliases = cache(client.list_account_aliases)
@@ -50,6 +55,6 @@ class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
 
 
 @cache
-def writer(session: Session) -> Any:
-    """Give the client of EC2 that changes groups, which c7n would make anew for each event."""
-    return super(Session, session).client("ec2", config=ONCE)
+def configured(session: Session, service_name: str, config: Config) -> Any:
+    """Give a service's client that is made otherwise, which c7n would make anew for each event."""
+    return super(Session, session).client(service_name, config=config)

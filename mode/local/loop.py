@@ -188,6 +188,8 @@ class Loop:
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
             self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
+            recorder = {"name": "default", "roleARN": f"arn:aws:iam::{self.result.account}:role/config"}
+            self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
             sqs, sns = self.session.client("sqs"), self.session.client("sns")
             self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
             inbox = f"arn:aws:sqs:{self.result.region}:{self.result.account}:{INBOX}"
@@ -385,11 +387,11 @@ class Loop:
         return None
 
     def _items(self) -> list[dict[str, Any]]:
-        """Return the configuration item of each group as it is now."""
+        """Have AWS Config record each group as it is now, and return the items."""
         pages = self.session.client("ec2").get_paginator("describe_security_groups").paginate()
         wanted = {group["GroupId"] for group in self.result.groups}
         return [
-            config.configuration_item(group, self.result.region)
+            config.record(config.configuration_item(group, self.result.region))
             for page in pages
             for group in page["SecurityGroups"]
             if group["GroupId"] in wanted

@@ -49,7 +49,7 @@ def sample(name: str = "sample") -> dict:
 
 def render(message: dict, template: str) -> str:
     """Have c7n-mailer render a message with one of the templates."""
-    sent = message | {"action": {"template": template}}
+    sent = message | {"action": message.get("action", {}) | {"template": template}}
     return get_rendered_jinja("preview", sent, message["resources"], logging.getLogger(), "template", "", [TEMPLATES])
 
 

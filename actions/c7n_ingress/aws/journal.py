@@ -37,10 +37,12 @@ def _source(**place: object) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "required": [*place], "properties": place | times}
 
 
+LOG_GROUPS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
 SCHEMA = {
     "oneOf": [
         FILLED,
-        _source(**{"log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1}}),
+        _source(**{"log-groups": LOG_GROUPS}),
         _source(url={"type": "string", "pattern": "^(file:|s3://)"}),  # where not anybody can write
     ]
 }
@@ -162,6 +164,21 @@ def read(manager: Any, place: Mapping[str, Any], span: Span) -> Journal:
     return Journal(found, unreadable)
 
 
+def closings(manager: Any, log_groups: Iterable[str], since: datetime) -> dict[str, list[datetime]]:
+    """Read when groups were closed, by group, the first time first; what one run did to a group is one time.
+
+    :raises ClientError: a log group cannot be read.
+    """
+    config = manager.config
+    wanted = {"account": [config.account_id], "how": ["modified", "revoked"]}
+    found: dict[str, dict[str, datetime]] = {}
+    for entry in entries(_events(manager, log_groups, wanted, startTime=since), config.account_id, config.region):
+        if isinstance(entry, Entry) and entry.was is not None and entry.time >= since:
+            runs = found.setdefault(entry.group, {})
+            runs[entry.run] = min(entry.time, runs.get(entry.run, entry.time))
+    return {group: sorted(runs.values()) for group, runs in found.items()}
+
+
 def _is_asked_for(entry: Entry, span: Span) -> bool:
     return (
         entry.group in span.groups
@@ -177,14 +194,18 @@ def _from_url(manager: Any, url: str) -> Iterable[str]:
 
 
 def _from_logs(manager: Any, log_groups: Iterable[str], span: Span) -> Iterable[str]:
+    wanted = {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
+    return _events(manager, log_groups, wanted, startTime=span.since, endTime=span.until)
+
+
+def _events(
+    manager: Any, log_groups: Iterable[str], wanted: Mapping[str, Sequence[str]], **times: datetime | None
+) -> Iterable[str]:
     client = local_session(manager.session_factory).client("logs")
-    times = {"startTime": span.since, "endTime": span.until}
-    arguments = {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
-    pattern = _pattern({"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups})
+    request: dict[str, Any] = {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
+    request["filterPattern"] = _pattern(wanted)
     for name in log_groups:
-        for event in pages(
-            client, "filter_log_events", "events", logGroupName=name, filterPattern=pattern, **arguments
-        ):
+        for event in pages(client, "filter_log_events", "events", logGroupName=name, **request):
             yield event["message"]
 
 
