@@ -330,18 +330,18 @@ def test_sizes(size):
 @pytest.mark.parametrize(
     ("size", "troubles", "says"),
     [
-        (0, [], "read 0 bytes of flow logs (vpc-flow-logs, last 14 days) for less than $0.01, at $0.005 a GB"),
-        (2_400_000_000, [], "read 2.4 GB of flow logs (vpc-flow-logs, last 14 days) for about $0.01, at"),
+        (0, [], "read 0 bytes of vpc-flow-logs, the last 14 days, for less than $0.01: $0.005 a GB"),
+        (2_400_000_000, [], "read 2.4 GB of vpc-flow-logs, the last 14 days, for about $0.01: "),
         (
             10**15,
             [],
-            "read 1.0 PB of flow logs (vpc-flow-logs, last 14 days) for about $5,000.00, at $0.005 a GB as in",
+            "read 1.0 PB of vpc-flow-logs, the last 14 days, for about $5,000.00: $0.005 a GB, as in",
         ),
         (
             10**12,
             ["not done within 120 s", "failed (X)", "not done within 120 s"],
             (
-                "read at least 1.0 TB of flow logs (vpc-flow-logs, last 14 days) for about $5.00, at $0.005 a GB as in "
+                "read at least 1.0 TB of vpc-flow-logs, the last 14 days, for about $5.00: $0.005 a GB, as in "
                 "us-east-1; 1 query failed (X); 2 queries not done within 120 s"
             ),
         ),
@@ -396,7 +396,7 @@ def test_a_preview(cloud, tmp_path, caplog):
     assert said.endswith(" UTC); 1 would stay; 1 scanner")
     assert told["unused"][EVIDENCE] == ["tcp 22 from 0.0.0.0/0: no interface has the group"]
     assert re.fullmatch(
-        r"read \d+ bytes of flow logs \(vpc-flow-logs, last 14 days\) for less than \$0\.01, at .* us-east-1",
+        r"read \d+ bytes of vpc-flow-logs, the last 14 days, for less than \$0\.01: .* us-east-1",
         told["web"][EVIDENCE_READ],
     )
     for text in (f"sg-{1:017x}: {said}", f"evidence: {told['web'][EVIDENCE_READ]}"):
@@ -466,7 +466,7 @@ def test_the_command(cloud, tmp_path):
     (message,) = messages(cloud)
     text = preview.render(message, "open-ingress")
     assert "1 client would be cut off: 198.51.100.4 (12.0 MB" in text
-    assert text.count("at $0.005 a GB as in us-east-1") == 1
+    assert text.count("$0.005 a GB, as in us-east-1") == 1
 
 
 # -- what can go wrong

@@ -65,6 +65,9 @@ def deploy(cloud: Cloud, folder: Path) -> None:
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
     policy = edited("open-ingress", folder, AUTHORIZED)
+    text, times = re.subn(r"(?m)^ *behind: true.*\n", "", policy.read_text())
+    assert times == 1  # the recipe does not look behind groups, either
+    policy.write_text(text)
     without = folder / "without-bytecode.yml"  # deployed for the Python that it has, which is not this one
     without.write_text(policy.read_text().replace("name: open-ingress\n", "name: without-bytecode\n"))
     policy.write_text(re.sub(r"(?m)^( *runtime: ).*", rf"\1{RUNTIME}", policy.read_text()))

@@ -521,8 +521,8 @@ def read_text(log_groups: Sequence[str], days: int, size: int, troubles: Iterabl
     at_least = "at least " if counted else ""
     missing = "".join(f"; {_count(times, 'query', 'queries')} {why}" for why, times in sorted(counted.items()))
     return (
-        f"read {at_least}{size_text(size)} of flow logs ({of}, last {_count(days, 'day')}) for {dollars}, at ${PRICE} "
-        f"a GB as in us-east-1{missing}"
+        f"read {at_least}{size_text(size)} of {of}, the last {_count(days, 'day')}, for {dollars}: "
+        f"${PRICE} a GB, as in us-east-1{missing}"
     )
 
 
