@@ -14,10 +14,10 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import reset_session_cache
-from forked import forked
 
 from mode.local import logs
 from mode.local.ec2 import load_groups, load_prefix_list
+from tests.forked import forked
 
 ROOT = Path(__file__).parent.parent
 POLICIES = sorted((ROOT / "policies").glob("*.yml"))
