@@ -599,13 +599,13 @@ def test_covering_is_the_smallest(wanted, unwanted, most):
 # -- the command
 
 
-def demo(folder, *arguments):
+def demo(folder, *arguments, **environment):
     """Run the demo in a folder, its output not going to a terminal."""
     command = [sys.executable, "-m", "mode.local", *arguments]
     return subprocess.run(
         command,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "PATH": str(Path(sys.executable).parent)},
+        env={"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "PATH": str(Path(sys.executable).parent)} | environment,
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -639,3 +639,12 @@ def test_demo_refuses_in_one_line(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("missing.log: there is no such file.")
     assert done.stderr.count("\n") == 1
+
+
+def test_demo_without_duckdb(tmp_path):
+    """Where DuckDB is not installed, flow logs are refused with what installs it, and the demo needs it for no more."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
+    done = demo(tmp_path, "--flows", str(ROOT / "mode" / "local" / "flows.log"), PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "DuckDB reads flow logs, and is not installed: pip install '.[flows]'\n"
+    assert demo(tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").returncode == 0

@@ -45,7 +45,8 @@ def reader(embedded_aws, tmp_path_factory):
     clone = tmp_path_factory.mktemp("reader") / "c7n-ingress"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
     (clone / ".venv").symlink_to(ROOT / ".venv")
-    os.utime(clone / "pyproject.toml", (0, 0))  # older than the environment, so that make does not install the clone
+    for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
+        os.utime(path, (0, 0))  # older than the environment, so that make does not install the clone
     environment = embedded_aws.environment()
     path = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     home = str(clone.parent)  # where c7n caches what it has listed

@@ -9,12 +9,12 @@ from datetime import date
 
 import fresh
 import pytest
-from embedded import ROOT, as_the_message_has_it, group_of, undo_lines
+from embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
 from packaging.version import Version
 from stacked import create
 
 from c7n_ingress_kit.lay import PARTS, shipped_names
-from mode.local.ec2 import load_groups
+from mode.local.ec2 import load_groups, load_vpcs
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -107,6 +107,7 @@ def test_the_wheel_adds_no_more_than_its_own_packages(built):
 def test_the_steps_of_the_readme(installed, cloud):
     """From the rehearsal to the undo, README's commands run from the wheel, in the folder that `init` lays."""
     load_groups(groups := [group_of(case, number) for number, case in enumerate(GROUPS, 1)])
+    load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
     (installed.folder / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
     put_networks_in(installed.folder)
     done, lines = [], []
