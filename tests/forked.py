@@ -15,7 +15,15 @@ from threading import Lock
 import boto3
 from botocore.loaders import JSONFileLoader
 
-LOADED = ("c7n.commands", "c7n.handler", "c7n.mu", "c7n.resources.aws", "c7n.resources.ec2", "c7n.resources.vpc")
+LOADED = (
+    "c7n_org.cli",
+    "c7n.commands",
+    "c7n.handler",
+    "c7n.mu",
+    "c7n.resources.aws",
+    "c7n.resources.ec2",
+    "c7n.resources.vpc",
+)
 ONE_AT_A_TIME = Lock()
 
 
