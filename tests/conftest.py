@@ -4,13 +4,10 @@ import os
 import pytest
 import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
 from embedded import group_of, load, make_queue
-from forked import read_once
 from xdist.scheduler import LoadScopeScheduling
 
 from mode.local import runtime
 from mode.local.server import serving
-
-read_once()
 
 
 @pytest.fixture(scope="session")
