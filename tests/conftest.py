@@ -39,6 +39,11 @@ def group(cloud):
     return put
 
 
+def pytest_xdist_auto_num_workers():
+    """Run one process more than there are cores: many a test waits, for a Lambda, a browser or another try."""
+    return (os.cpu_count() or 1) + 1
+
+
 LONGEST_FIRST = [
     "test_faults_deployed.py::test_many_items_at_once",
     "test_release.py",
