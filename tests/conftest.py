@@ -4,13 +4,10 @@ import os
 import pytest
 import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
 from embedded import group_of, load, make_queue
-from forked import read_once
 from xdist.scheduler import LoadScopeScheduling
 
 from mode.local import runtime
 from mode.local.server import serving
-
-read_once()
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +37,11 @@ def group(cloud):
 
     make_queue(cloud)
     return put
+
+
+def pytest_xdist_auto_num_workers():
+    """Run one process more than there are cores: many a test waits, for a Lambda, a browser or another try."""
+    return (os.cpu_count() or 1) + 1
 
 
 LONGEST_FIRST = [

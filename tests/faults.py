@@ -4,10 +4,12 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from threading import Thread
+from unittest import mock
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -157,5 +159,7 @@ def process(aws, folder, **action):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["faults", "c7n.resources.vpc"])
     started = context.Process(target=act_in_a_process, args=(aws.endpoint, folder, folder / "log", action))
-    started.start()
+    # The server that forks finds the modules that it is to load beforehand by the environment alone.
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        started.start()
     return started

@@ -15,7 +15,15 @@ from threading import Lock
 import boto3
 from botocore.loaders import JSONFileLoader
 
-LOADED = ("c7n.commands", "c7n.handler", "c7n.mu", "c7n.resources.aws", "c7n.resources.ec2", "c7n.resources.vpc")
+LOADED = (
+    "c7n_org.cli",
+    "c7n.commands",
+    "c7n.handler",
+    "c7n.mu",
+    "c7n.resources.aws",
+    "c7n.resources.ec2",
+    "c7n.resources.vpc",
+)
 ONE_AT_A_TIME = Lock()
 
 
@@ -42,17 +50,14 @@ def served():
     return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def read_once():
-    """Have all sessions of this process share what botocore reads: its description of EC2 takes 0.2 s."""
-    read = cache(JSONFileLoader().load_file)
-    JSONFileLoader.load_file = lambda _self, path: read(path)
-
-
 def load():
     """Load what each of the commands would load."""
     for module in LOADED:
         import_module(module)
-    read_once()
+    read = JSONFileLoader().load_file
+    read_once = cache(read)
+    # What botocore reads of S3 it also changes, at each client.
+    JSONFileLoader.load_file = lambda _self, path: (read if "/s3/" in path else read_once)(path)
     for service in ("ec2", "sts", "sqs", "lambda", "iam", "config"):
         boto3.Session(region_name="us-east-1").client(service)
     gc.freeze()

@@ -1,6 +1,5 @@
 import base64
 import json
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 from botocore.exceptions import ClientError
 from c7n_org.cli import CONFIG_SCHEMA
 from embedded import EXAMPLES, ROOT, group_of
+from forked import forked
 from moto.core.exceptions import AccessDeniedError
 from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
@@ -130,7 +130,7 @@ def policy_file(folder):
 def c7n_org(cloud, folder, command, accounts, *options):
     """Have the stock command do something with the sweep in accounts."""
     command = [C7N_ORG, command, "-c", accounts_file(folder, accounts), "-u", policy_file(folder), *options]
-    return subprocess.run(command, env=cloud.environment(), capture_output=True, text=True, check=False)
+    return forked(command, env=cloud.environment(), cwd=ROOT)
 
 
 def run_everywhere(cloud, folder, accounts):
