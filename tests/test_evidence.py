@@ -42,7 +42,6 @@ from c7n_ingress.decide.evidence import (
     Interface,
     Known,
     Opening,
-    Row,
     afterwards,
     interface_from,
     openings,
@@ -194,15 +193,25 @@ def _fits(opening, own):
 
 def test_a_record_counts_once():
     """A record that rules of several ports and groups let in is summed up once, in however many queries they stand."""
-    found = [
-        Opening(group, Match(Traffic("tcp", port, port), ANYBODY)) for group in GROUPS for port in range(1, 2000, 2)
-    ]
-    interface = Interface("eni-1", frozenset(GROUPS), tuple(network(f"10.0.{n}.0/28") for n in range(250)))
+    spans = [span for port in range(0, 2000, 10) for span in ((port, port + 3), (port + 2, port + 5))]
+    found = [Opening(group, Match(Traffic("tcp", *span), ANYBODY)) for group in GROUPS for span in spans]
+    interface = Interface("eni-1", frozenset(GROUPS), tuple(network(f"10.0.{n}.7/32") for n in range(250)))
     texts = queries(found, [interface])
-    assert len(texts) > 20
-    line = "2 1 eni-1 198.18.0.9 10.0.7.7 40000 333 6 9 900 1795514400 1795514460 ACCEPT OK"
-    (row,) = [row_from(fields) for fields in answers(texts, [line])]
-    assert row == Row("eni-1", row.source, "tcp", 333, 900, 9, 9, 1, 1795514460)
+    assert len(texts) > 4
+    end = "6 9 900 1795514400 1795514460 ACCEPT OK"
+    lines = [f"2 1 eni-1 198.18.0.9 10.0.7.7 40000 {port} {end}" for port in range(2000)]
+    rows = [row_from(fields) for fields in answers(texts, lines)]
+    assert sorted(row.port for row in rows) == [port for port in range(2000) if port % 10 < 6]
+    assert {row[4:] for row in rows} == {(900, 9, 9, 1, 1795514460)}
+
+
+def test_one_family_alone():
+    """Where a group is open to one family, its interfaces' addresses of the other are not asked for."""
+    interface = Interface("eni-1", frozenset({"sg-1"}), (network("10.0.0.1/32"), network("2001:db8::1/128")))
+    for source, asked, left in (("0.0.0.0/0", "10.0.0.1", "2001:db8"), ("::/0", "2001:db8", "10.0.0.1")):
+        (text,) = queries([Opening("sg-1", Match(Traffic("-1", -1, -1), network(source)))], [interface])
+        assert asked in text
+        assert left not in text
 
 
 def test_alike_stand_together():
