@@ -33,6 +33,7 @@ ELSEWHERE = {
     "make test": "runs this very test",
     "pip install .": "tests/test_install.py runs it, in a fresh virtual environment",
     "pip install '.[mailer]'": "tests/test_install.py installs the project; the extra adds packages alone",
+    "pip install '.[report]'": "the same",
     "pip install 'c7n-left>=0.3.36,<0.4'": "tests/test_terraform.py holds the version, the extra `left` installs it",
 }
 """Commands that are not run here, and why."""
