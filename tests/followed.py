@@ -1,15 +1,20 @@
 """mode/README.md, followed: its commands as they are written there, in a copy of the pack, on the embedded AWS."""
 
+import atexit
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from embedded import POLICIES, ROOT, edited
 from stacked import TEMPLATE, create
+
+from mode.local.warm import commands as commands_that_are_warm
 
 README = ROOT / "mode" / "README.md"
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
@@ -77,9 +82,17 @@ def typed(cloud, copy, command):
     return done.stdout
 
 
+@cache
+def warm():
+    """Give the folder of a `custodian` that starts at once (mode/local/warm.py), as long as this process lasts."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(commands_that_are_warm())
+
+
 def attempted(cloud, copy, command):
     """Type one command, and give the finished process."""
-    environment = cloud.environment() | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    environment = cloud.environment() | {"PATH": f"{warm()}:{Path(sys.executable).parent}:/usr/bin:/bin"}
     # Of all services, `aws sqs` asks the environment for no endpoint, and would go to AWS itself.
     script = f'aws() {{ command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }}\n{command}'
     return subprocess.run(

@@ -683,7 +683,7 @@ def test_pagerduty_is_told_of_every_group():
 
 
 def test_the_digest_as_people_read_it():
-    """It says which groups are open by exemption, the first to end first, until when, and what stands behind."""
+    """It says which groups are open by exemption, the first to end first, how often renewed, what stands behind."""
     assert rendered(DIGEST_TEXT).splitlines() == [
         "2 security groups let the whole internet in, because somebody exempted them.",
         "1 of them will be closed within a week.",
@@ -707,6 +707,7 @@ def test_the_digest_as_people_read_it():
         "",
         "----------------------------------------",
         'OPEN UNTIL 2026-12-14, 84 more days: sg-0c1f7a9e24b8d6035 "checkout-web"',
+        "Renewed 3 times in the last 90 days, last on 2026-09-15.",
         "",
         '* TCP 443 (HTTPS) from 0.0.0.0/0, "public shop"',
         "* TCP 443 (HTTPS) from ::/0",
