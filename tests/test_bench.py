@@ -5,6 +5,7 @@ import pytest
 from embedded import ROOT
 
 from tests.bench import results, table
+from tests.bench.__main__ import PARTS
 from tests.bench.table import Row
 
 BEFORE = {
@@ -92,7 +93,7 @@ def test_a_file_that_is_not_the_benchs(tmp_path, content):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["sweeep"], "there is no part sweeep: choose from functions, sweep, throttles, accounts, report, flows"),
+        (["sweeep"], f"there is no part sweeep: choose from {', '.join(PARTS)}"),
         (["--against", "a.json", "b.json", "c.json"], "--against compares two files; c.json is one too many"),
         (
             ["--json", "no/such/bench.json"],

@@ -22,7 +22,8 @@ MOST_LOOKS = 4
 properties = examples(250)
 sources = st.sampled_from([*NETWORKS, *OPEN, *LISTS])
 traffics = st.sampled_from(TRAFFIC)
-times = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(timezone.utc))  # noqa: DTZ001 - hypothesis wants none
+moments = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(timezone.utc))  # noqa: DTZ001 - hypothesis wants none
+times = moments.map(lambda time: time.replace(fold=0))  # as none is that was read from text
 rule_ids = st.sampled_from([f"sgr-{number}" for number in range(6)])
 
 

@@ -19,7 +19,7 @@ RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log
 MATCHED = "MatchedIpPermissions"
 """Where Cloud Custodian's filters note the permissions that they matched, each with one source."""
 
-LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
+LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
 LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
 """What c7n logs when the filters are done; it then writes resources.json anew, and not before."""
@@ -246,9 +246,10 @@ def _messages(log: Path, start: dt.datetime, end: dt.datetime) -> list[tuple[str
         lines = [line for line in map(LINE.match, file) if line]
     if not lines:
         return []
-    last = dt.datetime.fromisoformat(lines[-1]["time"]).replace(tzinfo=dt.timezone.utc)
+    last = dt.datetime.strptime(lines[-1]["time"], "%Y-%m-%d %H:%M:%S,%f").replace(tzinfo=dt.timezone.utc)
     first = start + round((last - end) / QUARTER) * QUARTER
-    return [(line["level"], line["message"]) for line in lines if line["time"] >= f"{first:%Y-%m-%d %H:%M:%S}"]
+    since = f"{first:%Y-%m-%d %H:%M:%S},{first.microsecond // 1000:03}"
+    return [(line["level"], line["message"]) for line in lines if line["time"] >= since]
 
 
 def _record(message: str) -> Record | None:

@@ -6,7 +6,6 @@ import gc
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -120,11 +119,9 @@ class LiveGroups:
         :raises ClientError, BotoCoreError: EC2 did not tell.
         """
         since = time.monotonic()
-        with ThreadPoolExecutor(1) as other:  # the two calls at once: an event waits for EC2 most of its time
-            reading_rules = other.submit(self.rules, group_ids)
-            groups = self.groups(group_ids)
-            selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
-        shapes = reading_rules.result()
+        groups = self.groups(group_ids)
+        selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
+        shapes = self.rules(group_ids)  # after the groups, never at once: what a group shows no more, its rules may not
         return [_reading(group, selected, shapes[group["GroupId"]], since) for group in groups]
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
