@@ -70,11 +70,11 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
         job.evidence.note(outcomes)
+        for outcome in outcomes:  # after all are closed
+            job.histories.note(outcome)
     except BaseException:  # somebody stops the run: what it has done by then is told all the same
         tell(job, outcomes, event, waiting)
         raise
-    for outcome in outcomes:  # after all are closed
-        job.histories.note(outcome)
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
