@@ -136,11 +136,17 @@ def wide_open(parsed, **_):
     parsed["Vpcs"][0]["CidrBlockAssociationSet"][0]["CidrBlock"] = "0.0.0.0/0"
 
 
+def unfamiliar(parsed, **_):
+    """Answer with a network of which nothing says whether it is in use."""
+    del parsed["Vpcs"][0]["CidrBlockAssociationSet"][0]["CidrBlockState"]
+
+
 UNREADABLE = {
     "refused": ({"before": {"DescribeVpcs": refused}}, "cannot be read: .*UnauthorizedOperation"),
     "unreachable": ({"before": {"DescribeVpcs": unreachable}}, "cannot be read: .*timeout"),
     "gone": ({"after": {"DescribeVpcs": gone}}, "EC2 knows no {vpc}"),
     "open": ({"after": {"DescribeVpcs": wide_open}}, "cannot be authorized: '0.0.0.0/0' is itself open"),
+    "unfamiliar": ({"after": {"DescribeVpcs": unfamiliar}}, "the networks of {vpc} cannot be read: .*CidrBlockState"),
 }
 
 
