@@ -1,8 +1,10 @@
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import UnknownServiceError
@@ -143,6 +145,28 @@ def test_bytecode_that_cannot_be_made(monkeypatch, caplog):
         assert bytecode.with_bytecode(lambda each: each.archive)(function) is function.archive
     assert function.names == []
     assert "the zip has no bytecode" in caplog.text
+
+
+def test_bytecode_of_another_source(tmp_path):
+    """Where c7n is run from a folder of its own, its zip has no bytecode of the c7n that is installed."""
+    shutil.copytree(Path(mu.__file__).parent, tmp_path / "c7n", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "c7n" / "handler.py").open("a") as source:
+        source.write("edited = True\n")
+    code = """
+        from types import SimpleNamespace
+        from c7n import mu
+        from c7n_ingress import bytecode
+        archive = mu.PythonPackageArchive(["c7n", "c7n_ingress"])
+        function = SimpleNamespace(packages=["c7n_ingress"], runtime=bytecode.OURS, archive=archive)
+        bytecode.with_bytecode(lambda each: each.archive.close())(function)
+        reader = archive.get_reader()
+        print(b"edited" in reader.read("c7n/handler.py"), any("__pycache__" in name for name in reader.namelist()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "True False\n", done.stderr
+    assert "the zip has no bytecode" in done.stderr
 
 
 @pytest.mark.parametrize("packages", [None, ["boto3"]])

@@ -136,11 +136,17 @@ def wide_open(parsed, **_):
     parsed["Vpcs"][0]["CidrBlockAssociationSet"][0]["CidrBlock"] = "0.0.0.0/0"
 
 
+def unfamiliar(parsed, **_):
+    """Answer with a network of which nothing says whether it is in use."""
+    del parsed["Vpcs"][0]["CidrBlockAssociationSet"][0]["CidrBlockState"]
+
+
 UNREADABLE = {
     "refused": ({"before": {"DescribeVpcs": refused}}, "cannot be read: .*UnauthorizedOperation"),
     "unreachable": ({"before": {"DescribeVpcs": unreachable}}, "cannot be read: .*timeout"),
     "gone": ({"after": {"DescribeVpcs": gone}}, "EC2 knows no {vpc}"),
     "open": ({"after": {"DescribeVpcs": wide_open}}, "cannot be authorized: '0.0.0.0/0' is itself open"),
+    "unfamiliar": ({"after": {"DescribeVpcs": unfamiliar}}, "the networks of {vpc} cannot be read: .*CidrBlockState"),
 }
 
 
@@ -156,6 +162,38 @@ def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
     assert sources(cloud, group_id) == {"0.0.0.0/0", "::/0"}
     ((told,),) = [message["resources"] for message in messages(cloud)]
     assert "the group is left as it is" in told["c7n:failed-ingress"][0]
+
+
+def hidden(vpc_id):
+    """Answer without one of the VPCs."""
+
+    def hide(parsed, **_):
+        parsed["Vpcs"] = [each for each in parsed["Vpcs"] if each["VpcId"] != vpc_id]
+
+    return {"DescribeVpcs": hide}
+
+
+def without_source(group_id):
+    """Answer with rules of a group that say nothing of who comes in."""
+
+    def strip(parsed, **_):
+        for rule in parsed["SecurityGroupRules"]:
+            if rule["GroupId"] == group_id:
+                del rule["CidrIpv4"]
+
+    return {"DescribeSecurityGroupRules": strip}
+
+
+@pytest.mark.parametrize("trouble", ["its VPC", "its rules"])
+def test_beyond_at_most(cloud, tmp_path, vpc, trouble):
+    """A group that fails is told of, and fails the run, though as many groups are changed as may be."""
+    vpc("10.1.0.0/16", number=1, ingress=[IPV4])
+    vpc_id, group_id = vpc("10.2.0.0/16", number=2, ingress=[IPV4])
+    answers = hidden(vpc_id) if trouble == "its VPC" else without_source(group_id)
+    with pytest.raises(PolicyExecutionError, match=f"{group_id}: "):
+        act(cloud, tmp_path, after=answers, authorized=["vpc"], notify=NOTIFY, **{"at-most": 1})
+    ((_, told),) = [message["resources"] for message in messages(cloud)]
+    assert (told["GroupId"], len(told["c7n:failed-ingress"])) == (group_id, 1)
 
 
 def test_not_asked_for(cloud, tmp_path, vpc):

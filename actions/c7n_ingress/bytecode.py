@@ -9,6 +9,7 @@ looks for another file's name, and compiles as without it.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import marshal
@@ -35,6 +36,9 @@ NONE = "the zip has no bytecode, so that cold starts take longer"
 UNCHECKED = (0b01).to_bytes(4, "little")
 """The flags of bytecode that goes by its source's hash, which is not looked at."""
 
+HASH = slice(8, 16)
+"""Where the hash of its source stands in such bytecode."""
+
 
 def install() -> None:
     """Have every policy that is deployed with this package carry bytecode."""
@@ -53,7 +57,10 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def get(function: Any) -> Any:
         try:
             if PACKAGE in (function.packages or ()) and function.runtime == OURS:
-                for name, content in of_a_cold_start().items():
+                made = of_a_cold_start()
+                for name, content in made.items():
+                    check_source(name, content)
+                for name, content in made.items():
                     function.archive.add_contents(name, content)
         except Exception:  # whatever a later c7n or Python does otherwise
             log.warning(NONE, exc_info=True)
@@ -79,6 +86,21 @@ def of_a_cold_start() -> dict[str, bytes]:
         check=True,
     )
     return dict(marshal.loads(made.stdout))  # noqa: S302 - from the process above
+
+
+def check_source(name: str, content: bytes) -> None:
+    """See to it that a module's bytecode is of the source that c7n ships: what this process has imported.
+
+    The process that compiles may find another one first, as where c7n is run from a clone's folder; a function would
+    run that, for it does not look at its source.
+
+    :raises ValueError: it is of another source.
+    """
+    source = importlib.util.source_from_cache(name)
+    (folder,) = importlib.import_module(PurePosixPath(source).parts[0]).__path__
+    shipped = Path(folder).parent / source
+    if importlib.util.source_hash(shipped.read_bytes()) != content[HASH]:
+        raise ValueError(f"what was compiled is not {shipped}")
 
 
 def compiled(spec: ModuleSpec) -> tuple[str, bytes]:

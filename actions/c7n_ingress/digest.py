@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +12,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session
 
 from c7n_ingress.aws.read import pages
-from c7n_ingress.aws.reopened import MOST_ITEMS, why_not
+from c7n_ingress.aws.reopened import BRIEFLY, LOOKING, MOST_ITEMS, check_time, why_not
 from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
 
 log = logging.getLogger("custodian.actions")
@@ -76,13 +77,17 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
         """Tell of the groups."""
         if "renewals" in self.data:
+            end = time.monotonic() + LOOKING
             for group in resources:
-                group[RENEWED] = self.renewed(group["GroupId"], **self.data["renewals"])
+                group[RENEWED] = self.renewed(group["GroupId"], end, **self.data["renewals"])
         super().process(resources, event)
 
-    def renewed(self, group_id: str, tag: str, days: int) -> str:
-        """Say how often a group's tag was renewed in the last days, or why that is not known."""
-        client = local_session(self.manager.session_factory).client("config")
+    def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
+        """Say how often a group's tag was renewed in the last days, or why that is not known.
+
+        :param end: until when Config may be asked, by the monotonic clock.
+        """
+        client = local_session(self.manager.session_factory).client("config", config=BRIEFLY)
         request = {
             "resourceType": self.manager.resource_type.config_type,
             "resourceId": group_id,
@@ -90,7 +95,11 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             "limit": MOST_ITEMS,
         }
         try:
-            items = list(pages(client, "get_resource_config_history", "configurationItems", **request))
+            items = []
+            check_time(end)
+            for item in pages(client, "get_resource_config_history", "configurationItems", **request):
+                items.append(item)
+                check_time(end)
         except Exception as error:  # that the group is open must be told, whatever Config says
             log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
             return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection
 from datetime import datetime, timezone
 from typing import Any
@@ -42,6 +43,20 @@ BRIEFLY = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts
 """How a client is made whose answer is worth having, and not worth waiting for: two tries of eight seconds at most."""
 
 
+LOOKING = 300.0
+"""For how many seconds Config is asked of all groups: a function is ended after 900, and has to tell people before."""
+
+
+def check_time(end: float) -> None:
+    """Have Config asked no more.
+
+    :param end: until when it may be, by the monotonic clock.
+    :raises TimeoutError: that has passed.
+    """
+    if time.monotonic() > end:
+        raise TimeoutError
+
+
 def check_mode(mode: str | None) -> None:
     """Refuse a policy that would never look up anything.
 
@@ -69,6 +84,8 @@ class Histories:
         self.manager = action.manager
         self.wanted = {} if action.data.get("preview") else action.data.get("reopened", {})
         self.client: Any = None
+        self.end: float | None = None
+        """Until when Config is asked, from the first time on."""
         self.looked_up: set[str] = set()
 
     def hands_off(self, outcome: Outcome, matches: Collection[Match]) -> bool:
@@ -108,8 +125,11 @@ class Histories:
 
         https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
 
-        :raises ClientError: Config did not tell, or knows no such group.
+        :raises ClientError, BotoCoreError: Config did not tell, or knows no such group.
+        :raises TimeoutError: it has been asked for too long.
         """
+        self.end = self.end or time.monotonic() + LOOKING
+        check_time(self.end)
         self.client = self.client or local_session(self.manager.session_factory).client("config", config=BRIEFLY)
         kind = self.manager.resource_type.config_type
         answer = self.client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)

@@ -61,8 +61,8 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
         for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
-            if changed == job.at_most:
-                waiting += _is_waiting(job, reading)
+            if changed == job.at_most and _would_change(job, reading):
+                waiting += 1
                 continue
             outcomes.append(Outcome(reading.group))
             _change(job, groups, writer, reading, outcomes[-1])  # plan, apply, record
@@ -70,11 +70,11 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
         job.evidence.note(outcomes)
+        for outcome in outcomes:  # after all are closed
+            job.histories.note(outcome)
     except BaseException:  # somebody stops the run: what it has done by then is told all the same
         tell(job, outcomes, event, waiting)
         raise
-    for outcome in outcomes:  # after all are closed
-        job.histories.note(outcome)
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
@@ -134,10 +134,13 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
         outcome.failures.append(str(error))
 
 
-def _is_waiting(job: Job, reading: Reading | Unread) -> bool:
-    """Tell whether a group would be changed, were there not so many already."""
+def _would_change(job: Job, reading: Reading | Unread) -> bool:
+    """Tell whether a group may be changed now; what else is to be told of it can be told at any time."""
     own = reading.group["OwnerId"] == job.action.manager.config.account_id
-    return own and isinstance(reading, Reading) and reading.selected and job.plan(reading).changes
+    if not (own and isinstance(reading, Reading) and reading.selected):
+        return False
+    plan = job.plan(reading)
+    return bool(plan.changes or plan.missing)
 
 
 def _foresee(job: Job, reading: Reading, outcome: Outcome) -> None:

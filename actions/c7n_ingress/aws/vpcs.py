@@ -39,11 +39,18 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
             found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {error}" for vpc_id in batch}
             continue
         found |= {vpc_id: f"EC2 knows no {vpc_id}, so that its networks cannot be authorized" for vpc_id in batch}
-        found |= {shape["VpcId"]: list(_cidrs(shape)) for shape in shapes}
+        found |= {shape["VpcId"]: _cidrs(shape) for shape in shapes}
     return found
 
 
-def _cidrs(shape: Mapping[str, Any]) -> Iterator[str]:
+def _cidrs(shape: Mapping[str, Any]) -> list[str] | str:
+    try:
+        return list(_in_use(shape))
+    except KeyError as error:  # a shape that is not known must not stop the groups of other VPCs
+        return f"the networks of {shape['VpcId']} cannot be read: one has no {error}"
+
+
+def _in_use(shape: Mapping[str, Any]) -> Iterator[str]:
     for listing, cidr, state in ASSOCIATIONS:
         for each in shape.get(listing) or ():
             if each[state]["State"] == "associated":
