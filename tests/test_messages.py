@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 from datetime import date
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from pagerduty import broken_rules as broken_rules_of_pagerduty
 from search import examples
 from slack import broken_rules, texts
 
+from c7n_ingress.decide.behind import behind
 from mode.mailer import preview
 
 SAMPLE, DIGEST = preview.sample(), preview.sample("sample-exempt")
@@ -815,6 +817,20 @@ def test_what_stands_behind_a_group(template, exposure):
     shown = rendered(template, resources=[group(**{"c7n:behind-ingress": told})])
     for phrase in (*BEHIND[exposure], "The internet is kept out."):
         assert shown.count(phrase) == 1
+
+
+@pytest.mark.parametrize("template", [*MESSAGES, DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+def test_how_much_stands_behind_a_group(template):
+    """Of thirty balancers some are named, and the others counted, in every message."""
+    balancers = [
+        {"NetworkInterfaceId": f"eni-{n}", "RequesterManaged": True, "Description": f"ELB net/b{n}/0123456789abcdef"}
+        for n in range(30)
+    ]
+    exempt = DIGEST["resources"][0]
+    shown = words(template, resources=[exempt | group(**{"c7n:behind-ingress": behind(balancers).told()})])
+    named, counted = set(re.findall(r"net/b\d+", shown)), re.findall(r"and (\d+) more\b", shown)
+    assert named
+    assert len(named) + sum(map(int, counted)) == 30
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])

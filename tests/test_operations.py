@@ -1,10 +1,11 @@
 import json
+import re
 from contextlib import ExitStack, contextmanager
 
 import pytest
 from botocore.exceptions import ClientError
 from embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
-from followed import attempted, blocks, commands, copied, follow, typed
+from followed import README, attempted, blocks, commands, copied, follow, typed
 from moto.awslambda.models import LambdaFunction
 from moto.sqs.models import SQSBackend
 from stacked import poll, stop_polling
@@ -145,12 +146,22 @@ def test_the_mailer_stays_while_messages_wait(cloud, pack):
 
 
 def test_changing_to_notice(cloud, pack):
-    """Who changes to the policies that give notice takes those away that close at once, and no others."""
+    """Who changes to the policies that give notice takes those away that close at once, and what would miss them."""
     typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-{notice,noticed,mended}.yml")
     before = functions(cloud)
     follow(cloud, pack, blocks("### Switch it off")[1])
-    assert before - functions(cloud) == {CONFIG_RULE, "custodian-open-ingress-daily"}
+    gone = {CONFIG_RULE, "custodian-open-ingress-daily"}
+    miss_it = {"custodian-open-ingress-watch-recorder", "custodian-open-ingress-watch-rule"}
+    assert before - functions(cloud) == gone | miss_it
     assert rules(cloud) == functions(cloud) - {"custodian-mailer"}
+
+
+def test_the_watch_of_who_gives_notice(cloud, pack):
+    """Who gives notice from the start deploys of the watch what would not miss AWS Config, and all of that."""
+    typed(cloud, pack, "python -m mode.leave --region us-east-1")
+    (names,) = re.findall(r"deploys\s+of it `(-p .*?)` alone", README.read_text())
+    typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
+    assert functions(cloud) == {"custodian-open-ingress-watch-topic", "custodian-open-ingress-watch-again"}
 
 
 def test_a_name_that_is_not_there(cloud, pack):

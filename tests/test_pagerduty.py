@@ -176,6 +176,20 @@ def test_what_the_watch_found_silent_is_one_incident(post, service, mailer):
     assert "AWS Config is silent." in incident["events"][0]["payload"]["custom_details"].values()
 
 
+def test_each_group_that_is_opened_again_is_an_incident(post, service, mailer):
+    """A group that is told of day after day is one open incident, and does not hide one that is told of later."""
+    message = message_to(TARGET)
+    message["action"] |= {"template": "open-ingress-watch", "violation_desc": "Something opens it."}
+    groups = [{"GroupId": f"sg-{n:017x}", "c7n:reopened-ingress": f"opened again, {n}th time"} for n in range(4, 204)]
+    work(post, mailer, message | {"resources": groups[:1]}, message | {"resources": groups})
+    assert len(service.incidents) == len(groups)
+    assert [len(incident["events"]) for incident in service.incidents] == [2] + [1] * 199
+    for group, incident in zip(groups, service.incidents, strict=True):
+        payload = incident["events"][0]["payload"]
+        assert group["GroupId"] in payload["summary"]
+        assert group["c7n:reopened-ingress"] in payload["custom_details"].values()
+
+
 def test_undoing_resolves_and_opens_nothing(post, service, mailer):
     """A group that was given back what was replaced is no incident, and resolves the one that was there."""
     restored = without(CLOSED, "c7n:replaced-ingress")

@@ -517,11 +517,11 @@ class DeployerPaths:
         self.client.get_function(FunctionName=f"custodian-{name}")
 
     def deploy_again(self, name):
-        """Deploy a policy over an older one, of which code, configuration, tags and rule were others."""
+        """Deploy a policy over an older one, of which all but the name was another, and back again."""
         self.deploy(name)
         changed = own(name)
         changed |= {"description": "Changed"}
-        changed["mode"] |= {"memory": 1024, "tags": {"team": "network"}}
+        changed["mode"] |= {"memory": 1024, "tags": {"team": "network"}, "concurrency": 5}
         arn = self.client.get_function(FunctionName=f"custodian-{name}")["Configuration"]["FunctionArn"]
         self.client.tag_resource(Resource=arn, Tags={"stale": "tag"})
         self.provision(changed)
@@ -529,6 +529,9 @@ class DeployerPaths:
         assert found["Configuration"]["MemorySize"] == 1024
         assert found["Tags"]["team"] == "network"
         assert "stale" not in found["Tags"]
+        assert found["Concurrency"]["ReservedConcurrentExecutions"] == 5
+        self.provision(own(name))
+        assert "Concurrency" not in self.client.get_function(FunctionName=f"custodian-{name}")
 
     def deploy_mailer(self):
         """Deploy the mailer, and again after somebody has disabled its trigger."""
