@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -55,9 +56,19 @@ def custodian_run(cloud: Cloud, policy: Path, **environment: str) -> Finished:
     return timed(cloud, CUSTODIAN, *arguments, log=policy.with_suffix(".log"), **environment)
 
 
+def plain(policy: str, folder: Path) -> Path:
+    """Edit a copy of a shipped policy as its user does, and have it look up nothing for its messages.
+
+    What it is held against looks up nothing, either, and authorizes no VPC.
+    """
+    path = edited(policy, folder, AUTHORIZED)
+    path.write_text(re.sub(r"(?m)^ *(behind|reopened): .*\n", "", path.read_text()))
+    return path
+
+
 def sweep_policy(folder: Path) -> Path:
     """Edit a copy of open-ingress-sweep as its user does, who has looked and raises `at-most`."""
-    path = edited("open-ingress-sweep", folder, AUTHORIZED)
+    path = plain("open-ingress-sweep", folder)
     path.write_text(path.read_text().replace("at-most: 50", "at-most: 100000"))
     return path
 
