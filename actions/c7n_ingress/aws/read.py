@@ -31,9 +31,6 @@ EC2 cannot be asked to change a rule only if it is still as it was read (``Modif
 so what somebody changes in this time, and on the way of the call, is overwritten.
 """
 
-FIRST_LOT = 50
-"""How many groups are read at first, as many as EC2 lets change at once; later twice as many as were in time."""
-
 MATCHED = "MatchedIpPermissions"
 """Where c7n's ``ingress`` filters leave what they matched."""
 
@@ -92,9 +89,10 @@ class LiveGroups:
     def in_lots(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Reading | Unread]:
         """Read the groups, each shortly before it is asked for; those that are gone are passed over.
 
-        Under EC2's throttle a change can take seconds, so a lot is as large as what was worked on in time before.
+        A lot is as large as what was worked on in time before, and grows again where all of it was: in AWS a change
+        takes a tenth of a second, and under EC2's throttle many seconds.
         """
-        size, left = FIRST_LOT, list(groups)
+        size, left = GROUPS_A_CALL, list(groups)
         while left:
             gc.collect(0)  # what the lot before left behind
             lot, left = left[:size], left[size:]
