@@ -56,6 +56,7 @@ def test_a_group_that_was_closed_three_times(cloud, tmp_path):
     [
         ((2, 1), {}),
         ((30, 28, 26, 2, 1), {}),
+        ((3, 2.999, 2.998), {}),
         ((3, 2, 1), {"run": "one"}),
         ((3, 2, 1), {"how": "preview"}),
         ((3, 2, 1), {"how": "restored"}),

@@ -10,7 +10,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
 from c7n_ingress.aws import journal
-from c7n_ingress.decide.reopened import LONGEST, REOPENED, sentence
+from c7n_ingress.decide.reopened import LONGEST, REOPENED, apart, sentence
 
 
 @SecurityGroup.filter_registry.register("closed-again")
@@ -18,7 +18,7 @@ class ClosedAgain(Filter):  # type: ignore[misc]  # c7n ships no types
     """Match security groups that deployed policies closed several times: something opens them again and again.
 
     ``log-groups`` are those of the policies' functions, whose records say so; ``times`` is how often a group must have
-    been closed in the last ``hours``. It takes ``logs:FilterLogEvents`` on these log groups.
+    been closed in the last ``hours``, a minute apart at least. It takes ``logs:FilterLogEvents`` on these log groups.
 
     :example:
 
@@ -49,7 +49,8 @@ class ClosedAgain(Filter):  # type: ignore[misc]  # c7n ships no types
         :raises ClientError: a log group cannot be read. That is not to be taken for "none".
         """
         since = datetime.now(timezone.utc) - timedelta(hours=self.data["hours"])
-        closed = journal.closings(self.manager, self.data["log-groups"], since)
+        closings = journal.closings(self.manager, self.data["log-groups"], since)
+        closed = {group_id: apart(times) for group_id, times in closings.items()}
         again = [group for group in resources if len(closed.get(group["GroupId"], ())) >= self.data["times"]]
         for group in again:
             group[REOPENED] = sentence(closed[group["GroupId"]])
