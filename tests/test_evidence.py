@@ -151,6 +151,7 @@ some_interfaces = st.lists(
         st.lists(addresses, max_size=20).map(tuple),
     ),
     max_size=10,
+    unique_by=lambda interface: interface.id,
 )
 
 
