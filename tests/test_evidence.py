@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from ipaddress import ip_network
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -151,6 +152,7 @@ some_interfaces = st.lists(
         st.lists(addresses, max_size=20).map(tuple),
     ),
     max_size=10,
+    unique_by=lambda interface: interface.id,
 )
 
 
@@ -627,3 +629,33 @@ def test_evidence_fits_into_a_message():
     assert 100 < len(told[EVIDENCE]) < 1000
     assert f"{1000 - len(told[EVIDENCE])} rules' evidence did not fit" in told[CUT]
     assert len(json.dumps(told)) < MESSAGE_SIZE
+
+
+def test_queries_that_take_long_to_stop(monkeypatch, caplog):
+    """However many queries run when the time is up, and however slowly they are stopped, a preview goes on."""
+    clock, stopped = [0.0], []
+
+    class Slow:
+        """CloudWatch Logs, which takes five seconds to stop a query, by the clock."""
+
+        def start_query(self, **_):
+            return {"queryId": "1"}
+
+        def get_query_results(self, **_):
+            return {"status": "Running", "results": []}
+
+        def stop_query(self, **_):
+            clock[0] += 5
+            stopped.append(clock[0])
+
+    def sleep(seconds):
+        clock[0] += seconds
+
+    monkeypatch.setattr(
+        evidence, "time", SimpleNamespace(monotonic=lambda: clock[0], time=lambda: 1795514400, sleep=sleep)
+    )
+    asked = [Query("filter", 14) for _ in range(30)]
+    ask(Slow(), [LOG_GROUP], asked, 10)
+    assert len(stopped) == 2
+    assert {query.trouble for query in asked} == {"not done within 10 s"}
+    assert "28 queries were not stopped in time" in caplog.text

@@ -15,7 +15,7 @@ from embedded import (
 )
 
 from mode.local.ec2 import load_groups
-from mode.local.runtime import deployed
+from mode.local.runtime import FunctionError, deployed
 
 CASES = cases("open-ingress-notice")["groups"]
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -123,6 +123,29 @@ def test_from_notice_to_the_end(cloud, tmp_path):
     assert state(cloud, group_id) == (None, sorted(AUTHORIZED[:2]))
     (message,) = messages(cloud)
     assert message["action"]["subject"].startswith("Open ingress: 1 rule replaced in 1 group")
+
+
+def test_a_group_that_cannot_be_closed(cloud, tmp_path):
+    """A group that fails keeps no other from its notice, and is told of; when its time is up, it fails aloud."""
+    make_queue(cloud)
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
+    for name in POLICIES[:2]:
+        file = edited(f"open-ingress-{name}", tmp_path, ["10.0.0.0/8"])
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, file)
+        assert done.returncode == 0, done.stderr
+    halves = [{**SSH[0], "source": f"{first}.0.0.0/9"} for first in (20, 30, 40)]  # a /8 is wider than these
+    load([group_of({"name": "web", "ingress": SSH}, 1), group_of({"name": "halves", "ingress": halves}, 2)])
+    run(cloud, "notice")
+    assert all(state(cloud, f"sg-{number:017x}")[0] for number in (1, 2))
+    ((web, halves),) = (message["resources"] for message in messages(cloud))
+    assert "c7n:failed-ingress" not in web
+    assert "is wider than what it would replace" in halves["c7n:failed-ingress"][0]
+
+    due = [{"Key": MARK, "Value": mark({"in": -1})}]
+    cloud.session().client("ec2").create_tags(Resources=[f"sg-{number:017x}" for number in (1, 2)], Tags=due)
+    with pytest.raises(FunctionError, match="is wider than what it would replace"):
+        run(cloud, "noticed")
+    assert state(cloud, f"sg-{1:017x}")[1] == ["10.0.0.0/8"]
 
 
 def test_groups_of_other_accounts(cloud, tmp_path):

@@ -1,5 +1,7 @@
 """The word `vpc` in the authorized list."""
 
+import re
+from contextlib import nullcontext
 from ipaddress import ip_network
 
 import pytest
@@ -153,15 +155,24 @@ UNREADABLE = {
 @pytest.mark.parametrize("preview", [False, True], ids=["for good", "preview"])
 @pytest.mark.parametrize("trouble", UNREADABLE)
 def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
-    """Groups fail aloud, and nothing is revoked, where the networks of their VPC are not known."""
+    """Groups fail aloud, and nothing is revoked, where the networks of their VPC are not known; a preview tells so."""
     vpc_id, group_id = vpc("10.1.0.0/16")
     happens, says = UNREADABLE[trouble]
-    with pytest.raises(PolicyExecutionError, match=says.format(vpc=vpc_id)):
+    fails = pytest.raises(PolicyExecutionError, match=says.format(vpc=vpc_id))
+    with nullcontext() if preview else fails:
         act(cloud, tmp_path, **happens, authorized=[OFFICE, "vpc"], notify=NOTIFY, preview=preview)
     assert made_changes(cloud) == []
     assert sources(cloud, group_id) == {"0.0.0.0/0", "::/0"}
     ((told,),) = [message["resources"] for message in messages(cloud)]
+    assert re.search(says.format(vpc=vpc_id), told["c7n:failed-ingress"][0])
     assert "the group is left as it is" in told["c7n:failed-ingress"][0]
+
+
+def test_a_preview_that_tells_nobody(cloud, tmp_path, vpc):
+    """A preview without a message fails where a group would."""
+    vpc("10.1.0.0/16")
+    with pytest.raises(PolicyExecutionError, match="EC2 knows no"):
+        act(cloud, tmp_path, after={"DescribeVpcs": gone}, authorized=["vpc"], preview=True)
 
 
 def hidden(vpc_id):

@@ -64,8 +64,9 @@ class ReplaceIngress(EventAction):
     takes the list from S3 or HTTPS, as c7n's ``value_from`` does, without ``vpc``.
 
     ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
-    ``preview: true`` tells what would change, and changes nothing. ``behind: true`` has messages say what stands behind
-    each group, and tell first of what the internet can reach: two calls more, after the changes.
+    ``preview: true`` tells what would change and what would fail, and changes nothing; it fails where nobody was told.
+    ``behind: true`` has messages say what stands behind each group, and tell first of what the internet can reach: two
+    calls more, after the changes.
 
     ``evidence: {log-groups: [vpc-flow-logs], days: 14, seconds: 120}`` beside ``preview`` says of each rule who came in
     through it and would be cut off, and what it cost to read that: CloudWatch Logs Insights runs as few queries as hold

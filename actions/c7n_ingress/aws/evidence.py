@@ -74,6 +74,11 @@ BUSY = frozenset({"LimitExceededException", "ThrottlingException", "ServiceUnava
 FIRST_WAIT, LONGEST_WAIT, LONGER = 0.5, 5.0, 1.5
 """How many seconds pass between two looks: at first, and at most; and by what the next wait is longer."""
 
+BY_THEMSELVES = "they end by themselves, within an hour"
+
+STOPPING = 8.0
+"""For how many seconds queries are stopped at most, however many run."""
+
 DAY = 86_400
 
 
@@ -212,7 +217,8 @@ def rows_of(asked: Iterable[Query]) -> tuple[list[Row], list[str]]:
 def ask(client: Any, log_groups: Sequence[str], asked: Sequence[Query], seconds: float) -> None:
     """Have queries answered, as many at once as may be, and stop what is not done in time.
 
-    Each call is tried twice, for eight seconds at most: by so much may it take longer.
+    Each call is tried twice, for eight seconds each at most: by one call, and by ``STOPPING`` and another, may it take
+    longer.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetQueryResults.html
 
@@ -287,13 +293,17 @@ def look(client: Any, query: Query) -> None:
         query.trouble = f"ended as {query.status}"
 
 
-def stop(client: Any, running: Iterable[Query]) -> None:
+def stop(client: Any, running: Sequence[Query]) -> None:
     """Stop queries, so that they cost no more; one that has ended meanwhile cannot be stopped."""
+    end = time.monotonic() + STOPPING
     try:
-        for query in running:
+        for number, query in enumerate(running):
+            if time.monotonic() > end:
+                log.error("%d queries were not stopped in time; %s", len(running) - number, BY_THEMSELVES)
+                return
             _stop(client, query)
     except BotoCoreError:  # nobody answers: nor would they for the next
-        log.exception("queries could not be stopped; they end by themselves, within an hour")
+        log.exception("queries could not be stopped; %s", BY_THEMSELVES)
 
 
 def _stop(client: Any, query: Query) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
@@ -78,7 +78,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
-    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
+    failures = _failures(job, outcomes)
     failures += tell(job, outcomes, event, waiting)
     if waiting:
         failures.append(
@@ -92,6 +92,20 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
         raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
     return [record for outcome in outcomes for record in outcome.records]
+
+
+def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
+    """Give what failed of groups, for the run to fail of it.
+
+    A preview that tells people of it does not fail: in open-ingress-notice the other groups would get no mark, so that
+    one group that cannot be closed would keep all of an account open.
+    """
+    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
+    if not (job.preview and "notify" in job.action.data):
+        return failures
+    for failure in failures:
+        log.error("%s: %s", job.action.type, failure)
+    return []
 
 
 def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
