@@ -111,7 +111,7 @@ def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
     """Days that it got in the last 90 are counted, however many pages the history has, and the last one is named."""
     last = exempted(cloud, [200, 100, 80, 50, 30, 10])
     (message,) = digest()
-    said = f"renewed 3 times in the last 90 days, last on {last:%Y-%m-%d}"
+    said = f"renewed 4 times in the last 90 days, last on {last:%Y-%m-%d}"
     assert message["resources"][0]["c7n:renewed-ingress"] == said
     assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") > 1
     assert said[1:] in preview.render(message, "open-ingress-exempt")

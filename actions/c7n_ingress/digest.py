@@ -14,6 +14,7 @@ from c7n.utils import local_session
 from c7n_ingress.aws.read import pages
 from c7n_ingress.aws.reopened import BRIEFLY, LOOKING, MOST_ITEMS, check_time, why_not
 from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
+from c7n_ingress.decide.undo import MOST_DAYS
 
 log = logging.getLogger("custodian.actions")
 
@@ -49,9 +50,9 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     With ``notify``, groups whose tags hold much that cannot be compressed keep all others from being told of.
 
     ``renewals`` says of each group how often a tag's value was changed for another, by AWS Config's history of the
-    group. A call spans seven days, so ninety take thirteen calls a group
-    (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html). Where the history cannot
-    be had, that is told.
+    group. The ninety days before are read, too, as long as an exemption lasts, and a call spans seven, so that ``days:
+    90`` takes 26 calls a group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
+    Where the history cannot be had, that is told.
 
     :example:
 
@@ -88,10 +89,11 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
         :param end: until when Config may be asked, by the monotonic clock.
         """
         client = local_session(self.manager.session_factory).client("config", config=BRIEFLY)
+        since = datetime.now(timezone.utc) - timedelta(days=days)
         request = {
             "resourceType": self.manager.resource_type.config_type,
             "resourceId": group_id,
-            "earlierTime": datetime.now(timezone.utc) - timedelta(days=days),
+            "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was given before them
             "limit": MOST_ITEMS,
         }
         try:
@@ -104,4 +106,4 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
             return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
         values = ((item["configurationItemCaptureTime"], item.get("tags", {}).get(tag, "")) for item in items)
-        return sentence(renewals(values), days)
+        return sentence([each for each in renewals(values) if each >= since], days)
