@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -162,9 +163,9 @@ def test_bytecode_of_another_source(tmp_path):
         reader = archive.get_reader()
         print(b"edited" in reader.read("c7n/handler.py"), any("__pycache__" in name for name in reader.namelist()))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # may name this folder
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
     assert done.stdout == "True False\n", done.stderr
     assert "the zip has no bytecode" in done.stderr
 
