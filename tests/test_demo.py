@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mode.local.loop import LoopError, leave_out_unknown
+
 ROOT = Path(__file__).parents[1]
 CASES = yaml.safe_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
 ACCOUNT = "210987654321"
@@ -210,6 +212,21 @@ def with_vpcs(folder, **changes):
     (folder / "groups.json").write_text(json.dumps({"SecurityGroups": [shape]}))
     (folder / "vpcs.json").write_text(json.dumps({"Vpcs": [VPCS | changes]}))
     return demo(folder, "groups.json", "--vpcs", "vpcs.json")
+
+
+@pytest.mark.parametrize("authorized", [["198.18.7.0/24", "vpc"], ["vpc"], "{authorized}", ["198.18.7.0/24"]], ids=str)
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_not_known_here(authorized, known):
+    """What VPCs would tell is left out where there are none, and said; a list that is empty then ends the rehearsal."""
+    action = {"type": "replace-ingress", "authorized": authorized, "behind": True}
+    if authorized == ["vpc"] and not known:
+        with pytest.raises(LoopError, match=r"nothing but vpc.*VPCS=vpcs\.json"):
+            leave_out_unknown(action, vpcs=known, interfaces=known)
+        return
+    said = leave_out_unknown(action, vpcs=known, interfaces=known)
+    kept = authorized if known else ["198.18.7.0/24"] if "vpc" in authorized else authorized
+    assert (action["authorized"], action.get("behind", False)) == (kept, known)
+    assert len(said) == (action["authorized"] != authorized)
 
 
 def test_vpcs_of_ones_own(tmp_path):

@@ -105,5 +105,5 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
         except Exception as error:  # that the group is open must be told, whatever Config says
             log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
             return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
-        values = ((item["configurationItemCaptureTime"], item.get("tags", {}).get(tag, "")) for item in items)
+        values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
         return sentence([each for each in renewals(values) if each >= since], days)

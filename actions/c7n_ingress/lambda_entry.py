@@ -137,7 +137,7 @@ def write_records_alone() -> None:
 
 
 def warm_up() -> None:
-    """Make EC2's clients, and have the garbage collector pass over all that is there by now."""
+    """Make the client that changes groups, and have the garbage collector pass over all that is there by now."""
     sessions = KeptSessions(os.environ["AWS_REGION"])
     sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
     sessions().client("ec2", config=ONCE)

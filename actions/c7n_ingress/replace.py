@@ -66,7 +66,8 @@ class ReplaceIngress(EventAction):
     ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
     ``preview: true`` tells what would change and what would fail, and changes nothing; it fails where nobody was told.
     ``behind: true`` has messages say what stands behind each group, and tell first of what the internet can reach: two
-    calls more, after the changes.
+    calls more, after the changes. Where more groups are open than ``at-most``, it is looked up before, and these come
+    first.
 
     ``evidence: {log-groups: [vpc-flow-logs], days: 14, seconds: 120}`` beside ``preview`` says of each rule who came in
     through it and would be cut off, and what it cost to read that: CloudWatch Logs Insights runs as few queries as hold
@@ -181,7 +182,8 @@ class ReplaceIngress(EventAction):
         """Replace the matched rules of each group, and tell what changed and what failed.
 
         :returns: the records of all changes.
-        :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then.
+        :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then. A
+            preview that has told people of what would fail does not raise.
         """
         try:
             authorized = self.authorized_networks()

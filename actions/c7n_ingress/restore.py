@@ -106,7 +106,7 @@ class RestoreIngress(EventAction):
 
         :returns: the records of all changes.
         :raises PolicyExecutionError: the journal tells of nothing, a group failed, or nobody could be told; the other
-            groups are done by then.
+            groups are done by then. A preview that has told people of what would fail does not raise.
         """
         place, run_id = self.data["from"], self.data.get("run")
         for key in ("from", "run", "preview"):

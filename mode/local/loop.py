@@ -54,9 +54,8 @@ MOST_PROCESSES = 8
 # benchmarks (RFC 2544, RFC 5180) stand for a user's own.
 NETWORKS = {"203.0.113.0/24": "198.18.7.0/24", "2001:db8:10::/48": "2001:2:0:7::/64"}
 
-# What the shipped policy asks of an account beside its groups: the networks of VPCs, and interfaces.
-VPC = re.compile(r"^    - vpc\b.*\n", re.MULTILINE)
-BEHIND = re.compile(r"^ +behind: true\b.*\n", re.MULTILINE)
+
+OF_VPCS = "to have them authorized, run with VPCS=vpcs.json"
 
 
 class LoopError(Exception):
@@ -119,6 +118,8 @@ class Result:
     """How often the undo of one group called them."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     """What a subscriber of the SNS topic gets."""
+    left_out: list[str] = field(default_factory=list)
+    """What of the policy was not rehearsed."""
     failures: list[str] = field(default_factory=list)
     """What is not as the pack promises."""
 
@@ -201,8 +202,10 @@ class Loop:
         text = POLICY.read_text(encoding="utf-8")
         for example, network in NETWORKS.items():
             text = text.replace(example, network)
-        text = text if self.knows_vpcs else VPC.sub("", text)
-        policy.write_text(text if self.result.behind else BEHIND.sub("", text), encoding="utf-8")
+        file = yaml.safe_load(text)
+        for action in file["policies"][0]["actions"]:
+            self.result.left_out += leave_out_unknown(action, vpcs=self.knows_vpcs, interfaces=bool(self.result.behind))
+        policy.write_text(yaml.safe_dump(file, sort_keys=False), encoding="utf-8")
         with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
             self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
 
@@ -416,6 +419,22 @@ class Loop:
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
         }
+
+
+def leave_out_unknown(action: dict[str, Any], *, vpcs: bool, interfaces: bool) -> list[str]:
+    """Take out of an action what it asks of an account beside its groups, as far as that is not known here.
+
+    Returns what people should know of it. Raises LoopError if nothing would be authorized without it.
+    """
+    if not interfaces:
+        action.pop("behind", None)
+    authorized = action.get("authorized")
+    if vpcs or not isinstance(authorized, list) or "vpc" not in authorized:
+        return []
+    action["authorized"] = [each for each in authorized if each != "vpc"]
+    if not action["authorized"]:
+        raise LoopError(f"{POLICY.name} authorizes nothing but vpc, whose networks are not known here: {OF_VPCS}")
+    return [f"the networks of the groups' own VPCs (vpc): {OF_VPCS}"]
 
 
 def reads(action: str) -> bool:

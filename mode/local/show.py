@@ -207,6 +207,8 @@ def summary(result: Result) -> Table:
     made.add_row("left alone", Text(names([group for group in compliant if group["GroupId"] not in touched])))
     if result.foreign:
         made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
+    for each in result.left_out:
+        made.add_row("not rehearsed", Text(each))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
     made.add_row("API calls to EC2", counts(changes))
     made.add_row("", counts(read))

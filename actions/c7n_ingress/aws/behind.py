@@ -71,9 +71,8 @@ class Surroundings:
         """Give what is told of what stands behind each group, by id; trouble is logged, and told as such."""
         if not self.wanted:
             return {}
-        self.known |= {
-            group["GroupId"]: group[ANNOTATION] for group in groups if ANNOTATION in group
-        }  # a filter read it
+        # What a filter of the policy has read is not read again.
+        self.known |= {group["GroupId"]: group[ANNOTATION] for group in groups if ANNOTATION in group}
         unread = [group["GroupId"] for group in groups if group["GroupId"] not in self.known]
         try:
             client = local_session(self.manager.session_factory).client("ec2")

@@ -94,7 +94,6 @@ class LiveGroups:
         """
         size, left = GROUPS_A_CALL, list(groups)
         while left:
-            gc.collect(0)  # what the lot before left behind
             lot, left = left[:size], left[size:]
             try:
                 readings = self.read([group["GroupId"] for group in lot])
@@ -110,6 +109,8 @@ class LiveGroups:
                 yield reading
             else:
                 size = min(2 * size, GROUPS_A_CALL)
+            if left:
+                gc.collect(0)  # what this lot left behind: the collector waits
 
     def read(self, group_ids: Sequence[str]) -> list[Reading | Unread]:
         """Read those of the groups (200 at most) that exist, in the order given.

@@ -50,7 +50,8 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     """Change the rules of each group that still matches, and tell what changed and what failed.
 
     :returns: the records of all changes.
-    :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then.
+    :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then. A preview
+        that has told people of what would fail does not raise.
     """
     manager = job.action.manager
     session = local_session(manager.session_factory)

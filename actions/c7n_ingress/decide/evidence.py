@@ -37,8 +37,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import product
 from math import isfinite
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
+from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import (
     ICMP,
@@ -54,7 +55,6 @@ from c7n_ingress.decide.rules import (
 )
 
 Address: TypeAlias = IPv4Address | IPv6Address
-Item = TypeVar("Item")
 
 LONGEST = 10_000
 """How many characters a query may have ([API] StartQuery, queryString).
@@ -207,7 +207,8 @@ def queries(found: Iterable[Opening], interfaces: Iterable[Interface]) -> list[s
     found, interfaces = list(found), list(interfaces)
     clauses = [clause for version in (4, 6) for clause in _clauses_of(version, found, interfaces)]
     return [
-        f"{BEGINNING}{' or '.join(some)}{ENDING}" for some in _packed(clauses, LONGEST - len(BEGINNING + ENDING), 4)
+        f"{BEGINNING}{' or '.join(some)}{ENDING}"
+        for some in packed(clauses, LONGEST - len(BEGINNING + ENDING), _length(4))
     ]
 
 
@@ -215,7 +216,14 @@ def queries_of_logged(interfaces: Iterable[Interface]) -> list[str]:
     """Give the queries that tell of which interfaces there are records at all."""
     beginning, ending = "filter interfaceId in [", f"] | stats count(*) as records by interfaceId | limit {MOST_ROWS}"
     quoted = [f'"{interface.id}"' for interface in interfaces]
-    return [f"{beginning}{', '.join(ids)}{ending}" for ids in _packed(quoted, LONGEST - len(beginning + ending), 2)]
+    return [
+        f"{beginning}{', '.join(ids)}{ending}" for ids in packed(quoted, LONGEST - len(beginning + ending), _length(2))
+    ]
+
+
+def _length(between: int, text: Callable[[Any], str] = str) -> Callable[[Any], int]:
+    """Give what says how long an item's text is in a query, with what stands between two."""
+    return lambda item: len(text(item)) + between
 
 
 def _clauses_of(version: int, found: Iterable[Opening], interfaces: Iterable[Interface]) -> Iterator[str]:
@@ -231,7 +239,9 @@ def _clauses_of(version: int, found: Iterable[Opening], interfaces: Iterable[Int
         if open_to:
             alike[open_to] += own
     for open_to, own in alike.items():
-        for some, few in product(_packed(_conditions(open_to), CONDITIONS, 4), _packed(own, INTERFACES, 4, ", ".join)):
+        for some, few in product(
+            packed(_conditions(open_to), CONDITIONS, _length(4)), packed(own, INTERFACES, _length(4, ", ".join))
+        ):
             ids = ", ".join(dict.fromkeys(interface for interface, _ in few))
             to = " or ".join(dict.fromkeys(target for _, target in few))
             yield f"(interfaceId in [{ids}] and ({to}) and ({' or '.join(some)}))"
@@ -283,21 +293,6 @@ def _merged(some: Iterable[Traffic]) -> list[tuple[int, int]]:
         else:
             spans.append((first, last))
     return spans
-
-
-def _packed(items: Iterable[Item], room: int, between: int, text: Callable[[Item], str] = str) -> Iterator[list[Item]]:
-    """Part items into lists whose texts have room, with so many characters between two; one text always has."""
-    some: list[Item] = []
-    length = 0
-    for item in items:
-        size = len(text(item)) + between
-        if some and length + size > room:
-            yield some
-            some, length = [], 0
-        some.append(item)
-        length += size
-    if some:
-        yield some
 
 
 # -- the answers

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
 
 FAILED = "c7n:failed-ingress"
@@ -136,18 +137,7 @@ def _count(number: int, noun: str) -> str:
 
 def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[dict[str, Any]]]:
     """Part what is told into as few messages as hold it, each group cut to what one message holds."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for resource in resources:
-        fitting = _cut(resource, deed)
-        length = _size(fitting)
-        if batch and size + length > MESSAGE_SIZE:
-            yield batch
-            batch, size = [], 0
-        batch.append(fitting)
-        size += length
-    if batch:
-        yield batch
+    return packed((_cut(resource, deed) for resource in resources), MESSAGE_SIZE, _size)
 
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
