@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
 from c7n import mu
@@ -16,6 +17,20 @@ from dateutil import zoneinfo
 from embedded import ROOT
 
 from c7n_ingress import bytecode, cold
+from c7n_ingress.aws.apply import ONCE
+from c7n_ingress.aws.reopened import BRIEFLY
+from c7n_ingress.sessions import KeptSessions
+
+
+@pytest.mark.parametrize("config", [None, ONCE, BRIEFLY], ids=["as c7n makes it", "that calls once", "that is brief"])
+def test_a_client_is_made_once_in_a_process(monkeypatch, config):
+    """One event after another gets the same client, however it is made; one that is made by the way is not kept."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    settings = {"config": config} if config else {}
+    first, second = (KeptSessions("us-east-1")().client("ec2", **settings) for _ in range(2))
+    assert first is second
+    assert KeptSessions("us-east-1")().client("ec2", config=Config()) is not first
 
 
 @pytest.fixture
