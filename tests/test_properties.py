@@ -69,7 +69,7 @@ def groups(draw):
 @pytest.fixture
 def replace(cloud, tmp_path, monkeypatch):
     """Put a group into EC2, run the action on it, and give all that can be said of the run."""
-    monkeypatch.setattr("c7n_ingress.aws.run.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("c7n_ingress.aws.settle.time.sleep", lambda _seconds: None)
 
     def run(permissions, authorized):
         cloud.reset()

@@ -35,7 +35,7 @@ TWIN = {**SSH, "source": "198.18.7.0/24", "description": "twin"}
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Look at a group again at once."""
-    monkeypatch.setattr("c7n_ingress.aws.run.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("c7n_ingress.aws.settle.time.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

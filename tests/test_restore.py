@@ -47,7 +47,7 @@ RESTORE = {"type": "restore-ingress", "from": {"log-groups": [LOG_GROUP]}, "days
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Look at a group again at once."""
-    monkeypatch.setattr("c7n_ingress.aws.run.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("c7n_ingress.aws.settle.time.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

@@ -176,21 +176,6 @@ class _Caller:
             raise
 
 
-def come_true(changes: Iterable[Change], rules: Iterable[Rule]) -> Iterator[Change]:
-    """Give those of the changes that have come true, judged by the rules as they stand now; one added has its id."""
-    by_id = {rule.id: rule for rule in rules}
-    by_match = {rule.match: rule for rule in by_id.values()}
-    for change in changes:
-        if change.now is None:
-            if change.rule_id not in by_id:
-                yield change
-            continue
-        match = Match(change.rule.traffic, change.now)
-        stands = by_id.get(change.rule_id) if change.rule_id else by_match.get(match)
-        if stands and stands.match == match:
-            yield change._replace(rule_id=stands.id)
-
-
 def error_code(error: ClientError) -> str:
     """Give EC2's code for what went wrong."""
     return str(error.response["Error"]["Code"])

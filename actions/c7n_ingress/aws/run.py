@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.utils import backoff_delays, local_session
+from c7n.utils import local_session
 
-from c7n_ingress.aws import journal
-from c7n_ingress.aws.apply import (
-    GONE,
-    ONCE,
-    LostError,
-    NoRoom,
-    OutdatedError,
-    StaleError,
-    ThrottledError,
-    apply,
-    come_true,
-    error_code,
-)
+from c7n_ingress.aws.apply import GONE, ONCE, error_code
 from c7n_ingress.aws.job import Job
-from c7n_ingress.aws.read import MATCHED, OLDEST, LiveGroups, Reading, Unread, uncollected
+from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
+from c7n_ingress.aws.settle import foresee, settle
 from c7n_ingress.aws.tell import tell, tell_config
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.plan import Plan, Replacement, carried_out
-from c7n_ingress.decide.records import Change, Record
-from c7n_ingress.decide.rules import Match, matches_from, text_of
+from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import matches_from
 from c7n_ingress.decide.severity import worst
 
 log = logging.getLogger("custodian.actions")
-
-LOOKS = 3
-"""How often a group is read and planned anew while somebody else changes it, or EC2's answers are lost."""
-
-MOST_STALE = 10
-"""How often a group is read again without any change, as planning or EC2 took longer than a reading may be old."""
-
-LONGEST_DELAY = 128
-"""How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
 
 
 @uncollected()
@@ -135,11 +113,11 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
         if owner != job.action.manager.config.account_id:
             outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
         elif job.preview:
-            _foresee(job, reading, outcome)
+            foresee(job, reading, outcome)
         elif reading.selected and job.histories.hands_off(outcome, reading.matches):
             outcome.skipped = "is left open: the policy says 'then: tell' of a group that is opened again and again"
         else:
-            _Settling(job, groups, writer, outcome).settle(reading)
+            settle(job, groups, writer, reading, outcome)
     except ClientError as error:
         if error_code(error) not in GONE:
             log.exception("%s: %s failed", job.action.type, group_id)
@@ -156,148 +134,3 @@ def _would_change(job: Job, reading: Reading | Unread) -> bool:
         return False
     plan = job.plan(reading)
     return bool(plan.changes or plan.missing)
-
-
-def _foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
-    """Record what would be done."""
-    for _ in range(LOOKS):
-        plan = job.plan(reading)
-        outcome.left = plan.left
-        for rule, source in plan.authorize:
-            _record(job, outcome, Change("preview", None, rule, None, source))
-        for rule, source in plan.modify:
-            _record(job, outcome, Change("preview", rule.id, rule, rule.source, source))
-        for rule in plan.revoke:
-            _record(job, outcome, Change("preview", rule.id, rule, rule.source, None))
-        if not plan.changes or not plan.look_again:
-            break
-        reading = reading._replace(rules=carried_out(reading.rules, plan))
-    outcome.failures += plan.refused
-
-
-def _record(job: Job, outcome: Outcome, change: Change) -> None:
-    journal.write(job.action.manager, outcome, change, job.deed.hows.get(change.how, change.how))
-
-
-class _Settling:
-    """Plans and applies until one group is as it should be, or has changed under our hands too often."""
-
-    def __init__(self, job: Job, groups: LiveGroups, writer: Any, outcome: Outcome) -> None:
-        self.job = job
-        self.groups = groups
-        self.writer = writer
-        self.outcome = outcome
-        self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
-        self.stale = 0
-        """How often in a row nothing was changed because the reading had grown old."""
-        self.made: list[Change] = []
-        self.full: list[Replacement] = []
-        """What found no room so far."""
-        self.doubtful: list[Change] = []
-        """What EC2 may have done though its answer was lost."""
-
-    def settle(self, reading: Reading) -> None:
-        """Change the group; whatever stops that, what was done, perhaps done and not done is noted."""
-        try:
-            self.change(reading)
-        except BaseException as stop:
-            self.doubtful += getattr(stop, "changes", ())
-            raise
-        finally:
-            for change in self.doubtful:
-                _record(self.job, self.outcome, change._replace(how=f"perhaps {change.how}"))
-            for text, command in (self.job.no_room(NoRoom(each), self.outcome.group["GroupId"]) for each in self.full):
-                self.outcome.failures.append(text)
-                self.outcome.todo += [command] if command else []
-
-    def change(self, reading: Reading) -> None:
-        """Plan and apply, and look again as often as it needs."""
-        looks, why = 0, None
-        while True:
-            for change in come_true(self.doubtful, reading.rules):
-                self.record(change)
-            plan = self.planned(reading)
-            if looks == LOOKS or not (plan.changes or plan.missing):
-                break
-            why = self.attempt(reading, plan)
-            if why is None:
-                why = ""
-                break
-            if why:
-                looks += 1
-                time.sleep(looks)  # EC2's answers may lag behind a change
-            found = self.groups.read([reading.group["GroupId"]])
-            if not found:  # deleted meanwhile
-                self.full, self.doubtful = [], []
-                return
-            (again,) = found
-            if isinstance(again, Unread):
-                raise again.error
-            reading = again
-        self.doubtful = []  # has been looked for, and has not been done
-        self.outcome.left = plan.left
-        self.outcome.failures += plan.refused
-        if why and not self.full and (plan.changes or plan.missing):
-            self.outcome.failures.append(why)
-
-    def planned(self, reading: Reading) -> Plan:
-        """Plan; what is still owed, where a rule was removed, is added though the group is closed by now."""
-        plan = self.job.plan(reading) if reading.selected else Plan()
-        if any(change.now is None for change in self.made):
-            standing = {rule.match for rule in reading.rules}
-            owed = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
-            self.full = []
-            plan = plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *owed])))
-        return plan
-
-    def attempt(self, reading: Reading, plan: Plan) -> str | None:
-        """Apply a plan, and record each change once it is made.
-
-        :returns: why the group has to be looked at again; nothing if only the reading was old or EC2 throttled; None
-            if it has not.
-        """
-        before = len(self.made)
-        try:
-            if plan.changes and self.job.before:
-                self.job.before(self.outcome)
-            self.apply(reading, plan)
-        except StaleError:
-            self.stale = self.stale + 1 if len(self.made) == before else 0
-            if self.stale > MOST_STALE:
-                raise PolicyExecutionError(
-                    f"EC2 answers so slowly that no reading is younger than {OLDEST:g} s when the group is changed"
-                ) from None
-            return ""
-        except ThrottledError as error:
-            if (delay := next(self.delays, None)) is None:
-                raise PolicyExecutionError(str(error)) from error
-            time.sleep(delay)
-            return ""
-        except OutdatedError:
-            return f"was changed by somebody else {LOOKS} times while it was being {self.job.deed.done}"
-        except LostError as error:
-            self.doubtful += error.changes
-            return str(error)
-        if plan.missing:
-            return f"{text_of(plan.missing[0])} matched, but EC2 lists no such rule"
-        return "does not show what was changed" if plan.look_again else None
-
-    def apply(self, reading: Reading, plan: Plan) -> None:
-        """Apply a plan once, and note what found no room."""
-        for result in apply(self.writer, reading, plan, self.full):
-            if isinstance(result, NoRoom):
-                self.full += [result.replacement] if result.replacement not in self.full else []
-            else:
-                self.record(result)
-
-    def record(self, change: Change) -> None:
-        """Record a change, once."""
-        self.doubtful = [other for other in self.doubtful if not _is_same(other, change)]
-        self.full = [each for each in self.full if (each.rule.id, each.source) != (change.rule.id, change.now)]
-        if not any(_is_same(other, change) for other in self.made):
-            self.made.append(change)
-            _record(self.job, self.outcome, change)
-
-
-def _is_same(change: Change, other: Change) -> bool:
-    return (change.rule.id, change.rule.traffic, change.now) == (other.rule.id, other.rule.traffic, other.now)

@@ -1,0 +1,157 @@
+"""One group, from its reading to its last change: plan, apply, record, and look again where the group was changed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from c7n.exceptions import PolicyExecutionError
+from c7n.utils import backoff_delays
+
+from c7n_ingress.aws import journal
+from c7n_ingress.aws.apply import LostError, NoRoom, OutdatedError, StaleError, ThrottledError, apply
+from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.read import OLDEST, LiveGroups, Reading, Unread
+from c7n_ingress.decide.ledger import Ledger
+from c7n_ingress.decide.message import Outcome
+from c7n_ingress.decide.plan import Plan, carried_out
+from c7n_ingress.decide.records import Change
+from c7n_ingress.decide.rules import text_of
+
+LOOKS = 3
+"""How often a group is read and planned anew while somebody else changes it, or EC2's answers are lost."""
+
+MOST_STALE = 10
+"""How often a group is read again without any change, as planning or EC2 took longer than a reading may be old."""
+
+LONGEST_DELAY = 128
+"""How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
+
+
+def foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
+    """Record what would be done."""
+    for _ in range(LOOKS):
+        plan = job.plan(reading)
+        outcome.left = plan.left
+        for rule, source in plan.authorize:
+            _record(job, outcome, Change("preview", None, rule, None, source))
+        for rule, source in plan.modify:
+            _record(job, outcome, Change("preview", rule.id, rule, rule.source, source))
+        for rule in plan.revoke:
+            _record(job, outcome, Change("preview", rule.id, rule, rule.source, None))
+        if not plan.changes or not plan.look_again:
+            break
+        reading = reading._replace(rules=carried_out(reading.rules, plan))
+    outcome.failures += plan.refused
+
+
+def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome: Outcome) -> None:
+    """Change the group; whatever stops that, what was done, perhaps done and not done is noted.
+
+    :param groups: where the group is read again.
+    :param writer: a boto3 client of EC2 that calls once.
+    """
+    ledger = Ledger()
+    try:
+        _Settling(job, groups, writer, outcome, ledger).settle(reading)
+    except BaseException as stop:
+        ledger.doubtful += getattr(stop, "changes", ())
+        raise
+    finally:
+        for change in ledger.doubtful:
+            _record(job, outcome, change._replace(how=f"perhaps {change.how}"))
+        for text, command in (job.no_room(NoRoom(each), outcome.group["GroupId"]) for each in ledger.full):
+            outcome.failures.append(text)
+            outcome.todo += [command] if command else []
+
+
+def _record(job: Job, outcome: Outcome, change: Change) -> None:
+    journal.write(job.action.manager, outcome, change, job.deed.hows.get(change.how, change.how))
+
+
+class _Settling:
+    """Plans and applies until one group is as it should be, or has changed under our hands too often."""
+
+    def __init__(self, job: Job, groups: LiveGroups, writer: Any, outcome: Outcome, ledger: Ledger) -> None:
+        self.job = job
+        self.groups = groups
+        self.writer = writer
+        self.outcome = outcome
+        self.ledger = ledger
+        self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
+        self.stale = 0
+        """How often in a row nothing was changed because the reading had grown old."""
+
+    def settle(self, reading: Reading) -> None:
+        """Plan and apply, and look again as often as it needs."""
+        looks, why = 0, None
+        while True:
+            for change in self.ledger.come_true(reading.rules):
+                self.record(change)
+            plan = self.ledger.with_owed(self.job.plan(reading) if reading.selected else Plan(), reading.rules)
+            if looks == LOOKS or not (plan.changes or plan.missing):
+                break
+            why = self.attempt(reading, plan)
+            if why is None:
+                break
+            if why:
+                looks += 1
+                time.sleep(looks)  # EC2's answers may lag behind a change
+            found = self.groups.read([reading.group["GroupId"]])
+            if not found:  # deleted meanwhile
+                self.ledger.full, self.ledger.doubtful = [], []
+                return
+            (again,) = found
+            if isinstance(again, Unread):
+                raise again.error
+            reading = again
+        self.ledger.doubtful = []  # has been looked for, and has not been done
+        self.outcome.left = plan.left
+        self.outcome.failures += plan.refused
+        if why and not self.ledger.full and (plan.changes or plan.missing):
+            self.outcome.failures.append(why)
+
+    def attempt(self, reading: Reading, plan: Plan) -> str | None:
+        """Apply a plan, and record each change once it is made.
+
+        :returns: why the group has to be looked at again; nothing if only the reading was old or EC2 throttled; None
+            if it has not.
+        """
+        before = len(self.ledger.made)
+        try:
+            if plan.changes and self.job.before:
+                self.job.before(self.outcome)
+            self.apply(reading, plan)
+        except StaleError:
+            self.stale = self.stale + 1 if len(self.ledger.made) == before else 0
+            if self.stale > MOST_STALE:
+                raise PolicyExecutionError(
+                    f"EC2 answers so slowly that no reading is younger than {OLDEST:g} s when the group is changed"
+                ) from None
+            return ""
+        except ThrottledError as error:
+            if (delay := next(self.delays, None)) is None:
+                raise PolicyExecutionError(str(error)) from error
+            time.sleep(delay)
+            return ""
+        except OutdatedError:
+            return f"was changed by somebody else {LOOKS} times while it was being {self.job.deed.done}"
+        except LostError as error:
+            self.ledger.doubtful += error.changes
+            return str(error)
+        if plan.missing:
+            return f"{text_of(plan.missing[0])} matched, but EC2 lists no such rule"
+        return "does not show what was changed" if plan.look_again else None
+
+    def apply(self, reading: Reading, plan: Plan) -> None:
+        """Apply a plan once, and note what found no room."""
+        for result in apply(self.writer, reading, plan, self.ledger.full):
+            if isinstance(result, NoRoom):
+                self.ledger.enter_full(result.replacement)
+            else:
+                self.record(result)
+
+    def record(self, change: Change) -> None:
+        """Record a change, once."""
+        if self.ledger.enter(change):
+            _record(self.job, self.outcome, change)

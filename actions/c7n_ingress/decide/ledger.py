@@ -1,0 +1,63 @@
+"""What has become of one group's changes: made, perhaps made, and for want of room not made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from c7n_ingress.decide.plan import Plan, Replacement
+from c7n_ingress.decide.records import Change
+from c7n_ingress.decide.rules import Match, Rule
+
+
+@dataclass
+class Ledger:
+    """What has become of one group's changes so far."""
+
+    made: list[Change] = field(default_factory=list)
+    doubtful: list[Change] = field(default_factory=list)
+    """What EC2 may have done though its answer was lost."""
+    full: list[Replacement] = field(default_factory=list)
+    """What found no room so far."""
+
+    def enter(self, change: Change) -> bool:
+        """Enter a change that was made.
+
+        :returns: whether that is news: a change whose answer was lost can be found out twice.
+        """
+        self.doubtful = [other for other in self.doubtful if not _is_same(other, change)]
+        self.full = [each for each in self.full if (each.rule.id, each.source) != (change.rule.id, change.now)]
+        news = not any(_is_same(other, change) for other in self.made)
+        self.made += [change] if news else []
+        return news
+
+    def enter_full(self, replacement: Replacement) -> None:
+        """Enter what found no room."""
+        self.full += [replacement] if replacement not in self.full else []
+
+    def come_true(self, rules: Iterable[Rule]) -> Iterator[Change]:
+        """Give what was doubtful and has come true, by the rules as they stand now; what was added bears its id."""
+        by_id = {rule.id: rule for rule in rules}
+        by_match = {rule.match: rule for rule in by_id.values()}
+        for change in list(self.doubtful):
+            if change.now is None:
+                if change.rule_id not in by_id:
+                    yield change
+                continue
+            match = Match(change.rule.traffic, change.now)
+            stands = by_id.get(change.rule_id) if change.rule_id else by_match.get(match)
+            if stands and stands.match == match:
+                yield change._replace(rule_id=stands.id)
+
+    def with_owed(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
+        """Add to a plan what is owed: where a rule was removed for it, though the group is closed by now."""
+        if all(change.now is not None for change in self.made):
+            return plan
+        standing = {rule.match for rule in rules}
+        owed = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
+        self.full = []
+        return plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *owed])))
+
+
+def _is_same(change: Change, other: Change) -> bool:
+    return (change.rule.id, change.rule.traffic, change.now) == (other.rule.id, other.rule.traffic, other.now)
