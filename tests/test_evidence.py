@@ -36,24 +36,11 @@ from rich.filesize import decimal
 from test_behind import interface_of
 
 from c7n_ingress.aws import evidence
-from c7n_ingress.aws.evidence import Query, ask, rows_of
-from c7n_ingress.decide.evidence import (
-    LONGEST,
-    MOST_ROWS,
-    Interface,
-    Known,
-    Opening,
-    afterwards,
-    interface_from,
-    openings,
-    queries,
-    queries_of_logged,
-    read_text,
-    row_from,
-    sentences,
-    size_text,
-    who_came_in,
-)
+from c7n_ingress.aws.evidence import rows_of
+from c7n_ingress.aws.insights import Query, ask
+from c7n_ingress.decide.came_in import Interface, Opening, afterwards, interface_from, openings, who_came_in
+from c7n_ingress.decide.evidence import Known, read_text, sentences, size_text
+from c7n_ingress.decide.insights import LONGEST, MOST_ROWS, queries, queries_of_logged, row_from
 from c7n_ingress.decide.message import CUT, EVIDENCE, EVIDENCE_READ, MESSAGE_SIZE, REPLACED, Outcome
 from c7n_ingress.decide.message import messages as parted
 from c7n_ingress.decide.records import Change, record_of
@@ -651,9 +638,8 @@ def test_queries_that_take_long_to_stop(monkeypatch, caplog):
     def sleep(seconds):
         clock[0] += seconds
 
-    monkeypatch.setattr(
-        evidence, "time", SimpleNamespace(monotonic=lambda: clock[0], time=lambda: 1795514400, sleep=sleep)
-    )
+    time = SimpleNamespace(monotonic=lambda: clock[0], time=lambda: 1795514400, sleep=sleep)
+    monkeypatch.setattr("c7n_ingress.aws.insights.time", time)
     asked = [Query("filter", 14) for _ in range(30)]
     ask(Slow(), [LOG_GROUP], asked, 10)
     assert len(stopped) == 2
