@@ -26,10 +26,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from c7n_ingress.decide.severity import SEVERITIES
 from mode.local.loop import reads
 from mode.local.printable import printable
 from mode.report.rows import EXPOSURES
-from mode.report.severity import SEVERITIES, severity, traffic_text
+from mode.report.severity import severity, traffic_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

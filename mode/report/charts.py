@@ -15,8 +15,8 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
+from c7n_ingress.decide.severity import SEVERITIES
 from mode.report.rows import EXPOSURES, Row
-from mode.report.severity import SEVERITIES
 
 MOST_BARS = 12
 WIDTH = 520

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from c7n_ingress.decide.severity import SEVERITIES
 from mode.report.charts import BEHIND, charts
 from mode.report.rows import EXPOSURES, STATES, Report
-from mode.report.severity import SEVERITIES
 from mode.report.text import visible
 
 HERE = Path(__file__).parent

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mode.report.severity import SEVERITIES, Severity, severity, traffic_text
+from c7n_ingress.decide.severity import SEVERITIES, Severity
+from mode.report.severity import severity, traffic_text
 
 Record = Mapping[str, Any]
 Group = Mapping[str, Any]
