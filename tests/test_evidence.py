@@ -328,18 +328,18 @@ def test_sizes(size):
 @pytest.mark.parametrize(
     ("size", "troubles", "says"),
     [
-        (0, [], "read 0 bytes of vpc-flow-logs, the last 14 days, for less than $0.01: $0.005 a GB"),
-        (2_400_000_000, [], "read 2.4 GB of vpc-flow-logs, the last 14 days, for about $0.01: "),
+        (0, [], "read 0 bytes of vpc-flow-logs, the last 14 days if kept, for less than $0.01: $0.005 a GB"),
+        (2_400_000_000, [], "read 2.4 GB of vpc-flow-logs, the last 14 days if kept, for about $0.01: "),
         (
             10**15,
             [],
-            "read 1.0 PB of vpc-flow-logs, the last 14 days, for about $5,000.00: $0.005 a GB, as in",
+            "read 1.0 PB of vpc-flow-logs, the last 14 days if kept, for about $5,000.00: $0.005 a GB, as in",
         ),
         (
             10**12,
             ["not done within 120 s", "failed (X)", "not done within 120 s"],
             (
-                "read at least 1.0 TB of vpc-flow-logs, the last 14 days, for about $5.00: $0.005 a GB, as in "
+                "read at least 1.0 TB of vpc-flow-logs, the last 14 days if kept, for about $5.00: $0.005 a GB, as in "
                 "us-east-1; 1 query failed (X); 2 queries not done within 120 s"
             ),
         ),
@@ -394,7 +394,7 @@ def test_a_preview(cloud, tmp_path, caplog):
     assert said.endswith(" UTC); 1 would stay; 1 scanner")
     assert told["unused"][EVIDENCE] == ["tcp 22 from 0.0.0.0/0: no interface has the group"]
     assert re.fullmatch(
-        r"read \d+ bytes of vpc-flow-logs, the last 14 days, for less than \$0\.01: .* us-east-1",
+        r"read \d+ bytes of vpc-flow-logs, the last 14 days if kept, for less than \$0\.01: .* us-east-1",
         told["web"][EVIDENCE_READ],
     )
     for text in (f"sg-{1:017x}: {said}", f"evidence: {told['web'][EVIDENCE_READ]}"):

@@ -119,7 +119,7 @@ def read_text(log_groups: Sequence[str], days: int, size: int, troubles: Iterabl
     at_least = "at least " if counted else ""
     missing = "".join(f"; {_count(times, 'query', 'queries')} {why}" for why, times in sorted(counted.items()))
     return (
-        f"read {at_least}{size_text(size)} of {of}, the last {_count(days, 'day')}, for {dollars}: "
+        f"read {at_least}{size_text(size)} of {of}, the last {_count(days, 'day')} if kept, for {dollars}: "
         f"${PRICE} a GB, as in us-east-1{missing}"
     )
 
