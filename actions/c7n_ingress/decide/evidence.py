@@ -99,11 +99,9 @@ def size_text(size: int) -> str:
     """Say a size as the rehearsal with files does: 999 bytes, 12.0 MB."""
     if size < 1000:  # noqa: PLR2004 - a kB
         return "1 byte" if size == 1 else f"{size} bytes"
-    value, units = size / 1000, iter(("kB", "MB", "GB", "TB", "PB", "EB", "ZB"))
-    unit = next(units)
-    while value >= 1000 and unit != "ZB":  # noqa: PLR2004 - likewise
-        value, unit = value / 1000, next(units)
-    return f"{value:,.1f} {unit}"
+    units = ("kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+    thousands = min((len(str(size)) - 1) // 3, len(units))
+    return f"{size / 1000**thousands:,.1f} {units[thousands - 1]}"
 
 
 def read_text(log_groups: Sequence[str], days: int, size: int, troubles: Iterable[str]) -> str:
