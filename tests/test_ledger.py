@@ -11,14 +11,11 @@ from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Rule, Traffic
 
 ANYBODY, OWN = ip_network("0.0.0.0/0"), ip_network("198.18.7.0/24")
-RULES = [Rule(f"sgr-{port}", Traffic("tcp", port, port), ANYBODY, None) for port in (22, 443)]
-CHANGES = [
-    change
-    for rule in RULES
-    for change in (
-        Change("authorized", None, rule, None, OWN),
-        Change("revoked", rule.id, rule, ANYBODY, None),
-    )
+RULES = [Rule(f"sgr-{port}", Traffic("tcp", port, port), ANYBODY, None) for port in (22, 443, 5432)]
+ADDED, CHANGED, REMOVED = CHANGES = [
+    Change("authorized", None, RULES[0], None, OWN),
+    Change("modified", RULES[1].id, RULES[1], ANYBODY, OWN),
+    Change("revoked", RULES[2].id, RULES[2], ANYBODY, None),
 ]
 STEPS = st.lists(st.tuples(st.sampled_from(("made", "lost")), st.sampled_from(CHANGES)), max_size=12)
 
@@ -42,11 +39,12 @@ def test_each_change_is_news_once(steps):
 def test_what_has_come_true(lost, done):
     """What EC2 may have done has come true where the rules show it, and nowhere else; what was added bears its id."""
     ledger = Ledger(doubtful=[*lost])
-    gone = {change.rule_id for change in done if change.now is None}
-    rules = [rule for rule in RULES if rule.id not in gone]
-    rules += [change.rule._replace(id=f"new-{change.rule.id}", source=OWN) for change in done if change.now]
-    expected = {change._replace(rule_id=f"new-{change.rule.id}") if change.now else change for change in lost & done}
-    assert set(ledger.come_true(rules)) == expected
+    rules = [RULES[0], RULES[1]._replace(source=OWN if CHANGED in done else ANYBODY)]
+    rules += [RULES[0]._replace(id="sgr-new", source=OWN)] if ADDED in done else []
+    rules += [RULES[2]] if REMOVED not in done else []
+    assert set(ledger.come_true(rules)) == {
+        each._replace(rule_id="sgr-new") if each == ADDED else each for each in lost & done
+    }
 
 
 @given(st.sets(st.sampled_from(RULES)), st.booleans(), st.sets(st.sampled_from(RULES)))
@@ -58,6 +56,6 @@ def test_what_is_owed(full, removed, standing):
         ledger.enter_full(Replacement(rule, OWN))
     assert len(ledger.full) == len(full)
     if removed:
-        ledger.enter(CHANGES[1])
+        ledger.enter(REMOVED)
     plan = ledger.with_owed(Plan(), [rule._replace(source=OWN) for rule in standing])
     assert set(plan.authorize) == {Replacement(rule, OWN) for rule in (full - standing if removed else ())}
