@@ -9,7 +9,7 @@ import uuid
 from threading import Event
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 from c7n.exceptions import PolicyExecutionError
 from embedded import (
     ACCOUNT,
@@ -397,6 +397,18 @@ def test_a_group_that_goes_meanwhile(cloud, group, replace):
     group_id = group(SSH)
     goes = Once(lambda: cloud.session().client("ec2").delete_security_group(GroupId=group_id))
     assert replace({"ModifySecurityGroupRules": goes}, authorized=["198.18.7.0/24"]) == []
+
+
+def test_a_group_that_goes_with_an_answer(cloud, group, replace):
+    """If somebody deletes the group while EC2's answer is lost, there is nothing to record, to tell or to fail."""
+    group_id = group(SSH)
+
+    def lose(**_):
+        cloud.session().client("ec2").delete_security_group(GroupId=group_id)
+        raise ConnectionClosedError(endpoint_url="ec2")
+
+    assert replace(after={"ModifySecurityGroupRules": lose}, authorized=["198.18.7.0/24"]) == []
+    assert messages(cloud) == []
 
 
 def test_a_group_that_never_stands_still(cloud, group, replace):
