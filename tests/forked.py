@@ -64,7 +64,7 @@ def load():
     for service in ("ec2", "sts", "sqs", "lambda", "iam", "config"):
         boto3.Session(region_name="us-east-1").client(service)
     if bytecode.OURS == SHIPPED_RUNTIME:
-        bytecode.of_a_cold_start()  # each deployment would make it anew
+        bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it anew
     gc.freeze()
 
 

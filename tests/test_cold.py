@@ -185,6 +185,54 @@ def test_bytecode_of_another_source(tmp_path):
     assert "the zip has no bytecode" in done.stderr
 
 
+@pytest.fixture
+def another(monkeypatch, tmp_path):
+    """Have this process be of no version that Lambda has, and give a folder that is all of the PATH."""
+    bytecode.of_a_cold_start.cache_clear()
+    monkeypatch.setattr(bytecode, "OURS", "python0.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    yield tmp_path
+    bytecode.of_a_cold_start.cache_clear()
+
+
+def without_packages(path):
+    """Put a Python of this version there that has nothing installed."""
+    path.write_text(f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n')  # noqa: SLF001
+    path.chmod(0o755)
+
+
+def test_bytecode_by_the_function_s_python_on_the_path(another):
+    """A Python of the function's version that has no packages makes the bytecode that this Python would make."""
+    bytecode.OURS = Function.runtime
+    own = dict(bytecode.of_a_cold_start(Function.runtime))
+    bytecode.of_a_cold_start.cache_clear()
+    bytecode.OURS = "python0.0"
+    without_packages(another / Function.runtime)
+    assert bytecode.of_a_cold_start(Function.runtime) == own
+    assert any(name.startswith("c7n/__pycache__/policy.") for name in own)
+
+
+def test_no_python_of_the_function_s(another, caplog):
+    """Where the function's Python is not to be found, the zip is c7n's own, and one line says what to install."""
+    assert list(another.iterdir()) == []
+    function = Function()
+    with caplog.at_level(logging.INFO):
+        assert bytecode.with_bytecode(lambda each: each.archive)(function) is function.archive
+    assert function.names == []
+    assert f"the zip has no bytecode, so that cold starts take longer: install {Function.runtime}" in caplog.text
+
+
+def test_a_python_by_another_s_name(another, caplog):
+    """A Python on the PATH that is of another version than its name says makes no bytecode for the zip."""
+    without_packages(another / "python3.99")
+    function = Function()
+    function.runtime = "python3.99"
+    with caplog.at_level(logging.INFO):
+        bytecode.with_bytecode(lambda each: each.archive)(function)
+    assert function.names == []
+    assert f"python3.99 is {Function.runtime}" in caplog.text
+
+
 @pytest.mark.parametrize("packages", [None, ["boto3"]])
 def test_policies_without_the_pack(packages):
     """A policy that does not ship the pack gets the zip that c7n makes."""

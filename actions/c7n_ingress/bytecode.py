@@ -1,8 +1,9 @@
 """Put bytecode into the zip of a deployed policy: Lambda would compile all of c7n at every cold start.
 
 Lambda's code folder cannot be written to, so that Python cannot keep there what it has compiled; and c7n leaves
-bytecode out of its zips, for it may be of another Python than the function's. So it is made for the zip where this
-Python is of the function's version. It is of the kind that is not compared with its source (unchecked hash-based,
+bytecode out of its zips, for it may be of another Python than the function's. So it is made for the zip by a Python of
+the function's version: this one, or one that is on the PATH by the runtime's name (``python3.13``), which needs nothing
+installed. It is of the kind that is not compared with its source (unchecked hash-based,
 https://peps.python.org/pep-0552/), for the times of files in a zip are c7n's own choice. A Python of another version
 looks for another file's name, and compiles as without it.
 """
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import logging
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
-from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,6 +41,9 @@ UNCHECKED = (0b01).to_bytes(4, "little")
 HASH = slice(8, 16)
 """Where the hash of its source stands in such bytecode."""
 
+READ_BY_ALL = 2
+"""A version of marshal's format that every Python reads and writes; bytecode itself is in its own Python's."""
+
 
 def install() -> None:
     """Have every policy that is deployed with this package carry bytecode."""
@@ -56,12 +61,14 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @wraps(get_archive)
     def get(function: Any) -> Any:
         try:
-            if PACKAGE in (function.packages or ()) and function.runtime == OURS:
-                made = of_a_cold_start()
+            if PACKAGE in (function.packages or ()):
+                made = of_a_cold_start(function.runtime)
                 for name, content in made.items():
                     check_source(name, content)
                 for name, content in made.items():
                     function.archive.add_contents(name, content)
+        except NoPythonError as error:
+            log.info("%s: %s", NONE, error)
         except Exception:  # whatever a later c7n or Python does otherwise
             log.warning(NONE, exc_info=True)
         return get_archive(function)
@@ -69,23 +76,49 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return get
 
 
+class NoPythonError(Exception):
+    """There is no Python here of a function's version."""
+
+
 @cache
-def of_a_cold_start() -> dict[str, bytes]:
+def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     """Give the bytecode of what a deployed function loads, by its name in the zip.
 
-    A process of its own makes it: what this one has loaded besides would be loaded there, too, and the bytes would
-    differ from one deployment to the next, so that c7n would take the function's code for changed.
+    Processes of their own find out what that is, and compile it: what this one has loaded besides would be loaded
+    there, too, and the bytes would differ from one deployment to the next, so that c7n would take the function's code
+    for changed.
+
+    :param runtime: the function's Python, as Lambda names it.
+    :raises NoPythonError: there is none of that version here; the message has the mend.
+    :raises subprocess.CalledProcessError: a process failed, and said why on standard error.
+    """
+    python = interpreter(runtime)
+    loaded = output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"])
+    version, made = marshal.loads(output_of([python, "-S", __file__], loaded))  # noqa: S302 - from the process above
+    if version != runtime:
+        raise NoPythonError(f"{python} is {version}")
+    return dict(made)
+
+
+def interpreter(runtime: str) -> str:
+    """Give the path of a Python by its runtime's name.
+
+    :raises NoPythonError: there is none; the message has the mend.
+    """
+    found = sys.executable if runtime == OURS else shutil.which(runtime)
+    if found is None:
+        raise NoPythonError(f"install {runtime}, so that it is on the PATH where you deploy; it needs no packages")
+    return found
+
+
+def output_of(command: list[str], given: bytes = b"") -> bytes:
+    """Give what a Python prints that finds modules as this one does, and not in the folder that it is started in.
 
     :raises subprocess.CalledProcessError: it failed, and said why on standard error.
     """
     environment = {name: value for name, value in os.environ.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
-    made = subprocess.run(  # noqa: S603 - this Python, and this file
-        [sys.executable, "-m", f"{PACKAGE}.bytecode"],
-        env=environment | {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return dict(marshal.loads(made.stdout))  # noqa: S302 - from the process above
+    environment |= {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
+    return subprocess.run(command, env=environment, input=given, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603
 
 
 def check_source(name: str, content: bytes) -> None:
@@ -103,11 +136,22 @@ def check_source(name: str, content: bytes) -> None:
         raise ValueError(f"what was compiled is not {shipped}")
 
 
-def compiled(spec: ModuleSpec) -> tuple[str, bytes]:
+def loaded_at_a_cold_start() -> dict[str, str]:
+    """Give the sources of what a deployed function loads, by their names in the zip."""
+    import c7n_ingress.lambda_entry  # noqa: F401, PLC0415 - what it loads is what is asked for
+
+    specs = (module.__spec__ for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in SHIPPED)
+    sources = {}
+    for spec in specs:
+        if spec and spec.has_location:
+            path = PurePosixPath(*spec.name.split("."))
+            path = path / "__init__.py" if spec.submodule_search_locations else path.with_suffix(".py")
+            sources[str(path)] = str(spec.origin)
+    return sources
+
+
+def compiled(path: PurePosixPath, source: bytes) -> tuple[str, bytes]:
     """Compile a module, and give where Python looks for its bytecode, and that."""
-    path = PurePosixPath(*spec.name.split("."))
-    path = path / "__init__.py" if spec.submodule_search_locations else path.with_suffix(".py")
-    source = Path(str(spec.origin)).read_bytes()
     code = compile(source, str(path), "exec", dont_inherit=True, optimize=0)
     header = importlib.util.MAGIC_NUMBER + UNCHECKED + importlib.util.source_hash(source)
     cached = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
@@ -115,7 +159,8 @@ def compiled(spec: ModuleSpec) -> tuple[str, bytes]:
 
 
 if __name__ == "__main__":
-    import c7n_ingress.lambda_entry  # noqa: F401 - what it loads is what is compiled
-
-    loaded = [module.__spec__ for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in SHIPPED]
-    sys.stdout.buffer.write(marshal.dumps(dict(compiled(spec) for spec in loaded if spec and spec.has_location)))
+    if __spec__:  # as a module: where c7n is
+        sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
+    else:  # as a file: by whatever Python is the function's
+        made = dict(compiled(PurePosixPath(name), Path(at).read_bytes()) for name, at in json.load(sys.stdin).items())
+        sys.stdout.buffer.write(marshal.dumps((OURS, made), READ_BY_ALL))

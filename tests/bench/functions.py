@@ -108,7 +108,7 @@ def cold(cloud: Cloud, ours: Function, without: Function, other: Function) -> li
     what = "cold start, to the group's fix"
     return [
         ratio(name, "recipe", 1.2, time, theirs)
-        for name, time in zip((what, f"{what}, deployed by another Python"), times, strict=True)
+        for name, time in zip((what, f"{what}, deployed where the function's Python is not"), times, strict=True)
     ]
 
 
