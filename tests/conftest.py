@@ -1,5 +1,6 @@
 import gc
 import os
+import sys
 
 import pytest
 import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
@@ -9,12 +10,16 @@ from xdist.scheduler import LoadScopeScheduling
 from mode.local import runtime
 from mode.local.server import serving
 
+# Where the environment lets Python write no bytecode, each of the many processes would compile the same anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 @pytest.fixture(scope="session")
 def embedded_aws(tmp_path_factory):
-    """Serve AWS in each of the processes that run tests; what its Lambdas compile, all of them share."""
+    """Serve AWS in each of the processes that run tests; what its Lambdas unpack and compile, all of them share."""
     own = tmp_path_factory.getbasetemp()
-    runtime.BYTECODE = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bytecode"
+    runtime.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tasks"
     with serving() as cloud:
         yield cloud
 
