@@ -59,7 +59,7 @@ def forked(command, *, env, cwd):
 def served(kind):
     """Start the process that forks; it ends when nothing can come any more on its standard input."""
     python = [sys.executable, "-X", "utf8", __file__, kind]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))}
     return subprocess.Popen(python, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

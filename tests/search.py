@@ -16,11 +16,6 @@ settings.register_profile(
 )
 
 
-def stretched(number):
-    """Give how many there are in this profile of what the default profile has so many of."""
-    return number * settings().max_examples // DEFAULT.max_examples
-
-
 def examples(number, **more):
     """Give the settings of a test that sees so many examples in the default profile, with whatever else it sets."""
-    return settings(max_examples=stretched(number), **more)
+    return settings(max_examples=number * settings().max_examples // DEFAULT.max_examples, **more)

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from embedded import NOTIFY, edited, group_of, load, make_queue, messages, records, rules_of, run, source_of
 from faults import CASES, failing, rules
-from search import stretched
 
 from mode.local.config import configuration_item, event
 from mode.local.runtime import FunctionError, deployed
@@ -19,7 +18,7 @@ from mode.mailer import preview
 RULE = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
-ITEMS, PROCESSES = stretched(250), 20
+ITEMS, PROCESSES = 1000, 20
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +229,6 @@ def test_any_fault_of_the_publish(aws, mailer, inbox, fault, times):
 # -- a crowd
 
 
-@pytest.mark.hypothesis  # the nightly run, which takes such tests alone, sees twenty times as many items
 def test_many_items_at_once(cloud, aws, tmp_path):
     """However many items come in at once while a third of all calls is throttled, none of them is lost.
 
