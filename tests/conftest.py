@@ -1,5 +1,6 @@
 import gc
 import os
+import sys
 
 import pytest
 import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
@@ -9,12 +10,16 @@ from xdist.scheduler import LoadScopeScheduling
 from mode.local import runtime
 from mode.local.server import serving
 
+# Where the environment lets Python write no bytecode, each of the many processes would compile the same anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 @pytest.fixture(scope="session")
 def embedded_aws(tmp_path_factory):
-    """Serve AWS in each of the processes that run tests; what its Lambdas compile, all of them share."""
+    """Serve AWS in each of the processes that run tests; what its Lambdas unpack and compile, all of them share."""
     own = tmp_path_factory.getbasetemp()
-    runtime.BYTECODE = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bytecode"
+    runtime.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tasks"
     with serving() as cloud:
         yield cloud
 
@@ -40,37 +45,43 @@ def group(cloud):
 
 
 def pytest_xdist_auto_num_workers():
-    """Run one process more than there are cores: many a test waits, for a Lambda, a browser or another try."""
-    return (os.cpu_count() or 1) + 1
+    """Run two processes more than there are cores: many a test waits, for a Lambda, a browser or another try."""
+    return (os.cpu_count() or 1) + 2
 
 
 LONGEST_FIRST = [
     "test_faults_deployed.py::test_many_items_at_once",
-    "test_release.py",
-    "test_properties.py::test_whatever_was_replaced_comes_back",
     "test_faults.py",
-    "test_readme.py",
-    "test_slack.py",
-    "test_restore.py",
-    "test_watch.py",
-    "test_pagerduty.py",
-    "test_properties.py",
-    "test_undo.py",
     "test_operations.py",
-    "test_mailer.py",
-    "test_accounts.py",
-    "test_install.py",
-    "test_stack.py",
-    "test_plan.py",
-    "test_flows.py",
-    "test_permissions.py",
-    "test_security_hub.py",
-    "test_reopened.py",
+    "test_pagerduty.py",
+    "test_properties.py::test_whatever_was_replaced_comes_back",
+    "test_release.py",
     "test_deployed.py",
+    "test_permissions.py",
+    "test_flows.py",
+    "test_slack.py",
+    "test_mailer.py",
     "test_report.py",
-    "test_notice.py",
-    "test_workflows.py",
+    "test_readme.py",
+    "test_install.py",
+    "test_restore.py",
+    "test_faults_deployed.py",
+    "test_stack.py",
+    "test_accounts.py",
     "test_hooks.py",
+    "test_evidence.py",
+    "test_demo.py",
+    "test_bad_input.py",
+    "test_watch.py",
+    "test_properties.py",
+    "test_terraform.py",
+    "test_notice.py",
+    "test_reopened.py",
+    "test_messages.py",
+    "test_warm.py",
+    "test_workflows.py",
+    "test_undo.py",
+    "test_plan.py",
 ]
 """What takes longest, in falling order: `pytest --durations=25`. What is begun early keeps no core idle at the end."""
 

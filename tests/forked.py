@@ -1,8 +1,9 @@
-"""Installed commands, each in a process forked from one that has c7n loaded: a start costs 20 ms, not a second."""
+"""Commands, each in a process forked from one that has loaded what it imports: a start costs 20 ms, not a second."""
 
 import gc
 import json
 import os
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -17,15 +18,21 @@ from botocore.loaders import JSONFileLoader
 
 from c7n_ingress import bytecode
 
-LOADED = (
-    "c7n_org.cli",
-    "c7n.commands",
-    "c7n.handler",
-    "c7n.mu",
-    "c7n.resources.aws",
-    "c7n.resources.ec2",
-    "c7n.resources.vpc",
-)
+ROOT = Path(__file__).parent.parent
+INSTALLED, MODULE = "installed", "module"
+LOADED = {
+    INSTALLED: (
+        "c7n_org.cli",
+        "c7n.commands",
+        "c7n.handler",
+        "c7n.mu",
+        "c7n.resources.aws",
+        "c7n.resources.ec2",
+        "c7n.resources.vpc",
+    ),
+    MODULE: ("mode.local.rehearsal", "mode.local.warm"),
+}
+"""What is loaded for which kind of command: one that stands beside Python, or `python -m mode.local`."""
 ONE_AT_A_TIME = Lock()
 SHIPPED_RUNTIME = "python3.13"
 
@@ -33,30 +40,40 @@ SHIPPED_RUNTIME = "python3.13"
 def forked(command, *, env, cwd):
     """Run a command that stands beside Python, as its script does, and give what `subprocess.run` gives of text.
 
-    The process has this environment and folder, nothing on standard input, and an end of its own. All that sets it
-    apart from one that was started is that modules are loaded, and botocore's files read, before it begins.
+    Or run a module, as `python -m mode.local` does. Text is UTF-8, whatever the locale. The process has this
+    environment and folder, nothing on standard input, and an end of its own. All that sets it apart from one that was
+    started is that modules are loaded, and botocore's files read, before it begins.
     """
     command = [str(word) for word in command]
     with TemporaryDirectory() as folder, ONE_AT_A_TIME:
         outputs = [Path(folder, name) for name in ("stdout", "stderr")]
         order = {"command": command, "env": env, "cwd": str(cwd), "outputs": list(map(str, outputs))}
-        server = served()
+        server = served(MODULE if command[1:2] == ["-m"] else INSTALLED)
         server.stdin.write(json.dumps(order) + "\n")
         server.stdin.flush()
         code = int(server.stdout.readline())
-        return subprocess.CompletedProcess(command, code, *(path.read_text() for path in outputs))
+        return subprocess.CompletedProcess(command, code, *(path.read_text(encoding="utf-8") for path in outputs))
 
 
 @cache
-def served():
+def served(kind):
     """Start the process that forks; it ends when nothing can come any more on its standard input."""
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    python = [sys.executable, "-X", "utf8", __file__, kind]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))}
+    return subprocess.Popen(python, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def load():
+def load(kind):
     """Load what each of the commands would load."""
-    for module in LOADED:
+    for module in LOADED[kind]:
         import_module(module)
+    if kind == INSTALLED:
+        read_models()
+    gc.freeze()
+
+
+def read_models():
+    """Read what each of c7n's commands would read of botocore, and make what it would make of itself."""
     read = JSONFileLoader().load_file
     read_once = cache(read)
     # What botocore reads of S3 it also changes, at each client.
@@ -65,7 +82,6 @@ def load():
         boto3.Session(region_name="us-east-1").client(service)
     if bytecode.OURS == SHIPPED_RUNTIME:
         bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it anew
-    gc.freeze()
 
 
 def become(command, env, cwd, outputs):
@@ -76,6 +92,11 @@ def become(command, env, cwd, outputs):
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    if command[1:2] == ["-m"]:
+        _, _, module, *arguments = command
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit()
     sys.argv = command
     (entry,) = entry_points(group="console_scripts", name=Path(command[0]).name)
     sys.exit(entry.load()())
@@ -83,7 +104,7 @@ def become(command, env, cwd, outputs):
 
 def main():
     """Fork for each order that comes in, and tell how it ended."""
-    load()
+    load(*sys.argv[1:])
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -7,8 +7,6 @@ from functools import cache
 from operator import ge, lt
 from pathlib import Path
 
-from cfnlint.decode import decode
-from cfnlint.template import Template
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
 from moto.cloudwatch.models import cloudwatch_backends
@@ -51,6 +49,9 @@ def processed():
 
     cfn-lint works the macro out; what `aws cloudformation get-template --template-stage Processed` gives is this.
     """
+    from cfnlint.decode import decode  # noqa: PLC0415 - a second, in each of the processes that run tests
+    from cfnlint.template import Template  # noqa: PLC0415
+
     written, problems = decode(str(TEMPLATE))
     template = Template(str(TEMPLATE), written)
     problems += template.transform()

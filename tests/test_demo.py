@@ -1,12 +1,12 @@
 import datetime as dt
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked import forked
 
 from mode.local.loop import LoopError, leave_out_unknown
 
@@ -17,9 +17,8 @@ ACCOUNT = "210987654321"
 
 def demo(folder, *arguments):
     """Run the command in a folder, its output not going to a terminal; give it without spaces at the ends of lines."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
     command = [sys.executable, "-m", "mode.local", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
+    done = forked(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}, cwd=folder)
     done.stdout = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
     return done
 

@@ -243,6 +243,16 @@ def closes(cloud, function):
     return "0.0.0.0/0" not in sources(cloud, OPEN[1]["GroupId"])
 
 
+def own_task(folder):
+    """Give what was deployed c7n and the pack of its own, to be changed: they are links to what others run, too."""
+    task = folder / "task"
+    with zipfile.ZipFile(folder / f"{RULE}.zip") as archive:
+        for top in ("c7n", "c7n_ingress"):
+            (task / top).unlink()
+            archive.extractall(task, [name for name in archive.namelist() if name.startswith(f"{top}/")])
+    return task
+
+
 def sources_of(task):
     """Give the files of c7n and the pack that there is bytecode for, as deployed."""
     return [path.parents[1] / f"{path.name.partition('.')[0]}.py" for path in task.rglob("*.pyc")]
@@ -251,14 +261,15 @@ def sources_of(task):
 def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
     """A function of this Python's version runs by the zip's bytecode alone: it never looks into those sources."""
     with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
-        shipped = sources_of(tmp_path / "task")
+        task = own_task(tmp_path)
+        shipped = sources_of(task)
         assert {"c7n/policy.py", "c7n/resources/vpc.py", "c7n_ingress/replace.py", "c7n_ingress/lambda_entry.py"} < {
-            str(path.relative_to(tmp_path / "task")) for path in shipped
+            str(path.relative_to(task)) for path in shipped
         }
         for path in shipped:
             path.write_text("this is no Python")
         assert closes(cloud, function)
-        assert set((tmp_path / "task").rglob("*.pyc")) == {
+        assert set(task.rglob("*.pyc")) == {
             path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc" for path in shipped
         }
 
@@ -267,7 +278,7 @@ def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
 def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
     """Where the zip's bytecode is of no use, the function compiles what it needs, and works."""
     with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
-        for path in (tmp_path / "task").rglob("*.pyc"):
+        for path in own_task(tmp_path).rglob("*.pyc"):
             if damage is None:
                 path.unlink()
             else:

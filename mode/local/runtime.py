@@ -22,7 +22,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -35,7 +34,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from queue import Empty, LifoQueue, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,8 +54,9 @@ API = "/2018-06-01/runtime"
 PROVIDED = ("boto3", "awslambdaric")  # what Lambda's image has beside Python
 STAND_IN = Path(__file__).with_name("runtime_client.py")
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with nineteen others
-BYTECODE: Path | None = None
-"""Where processes keep what they compile, for other zips too; nowhere, as in Lambda, unless somebody says so."""
+SHARED: Path | None = None
+"""Where what zips hold is unpacked once, and compiled once, for all; nowhere, as in Lambda, unless somebody says so.
+A zip's folders are links then: who changes what was deployed changes it for all."""
 LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports itself
 
 
@@ -315,9 +315,10 @@ def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
 
 def _unpack(path: Path, task: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        archive.extractall(task)
-        if BYTECODE:
-            _keep_bytecode(archive, task, BYTECODE)
+        if SHARED:
+            _link(archive, task, SHARED)
+        else:
+            archive.extractall(task)
         # c7n writes below /tmp, which each of AWS's environments has to itself. Here all share it, and must not find at
         # the same moment that a folder is missing.
         if "config.json" in archive.namelist():
@@ -325,21 +326,31 @@ def _unpack(path: Path, task: Path) -> None:
                 Path("/tmp", policy["name"]).mkdir(exist_ok=True)  # noqa: S108 - c7n's own choice in Lambda
 
 
-def _keep_bytecode(archive: zipfile.ZipFile, task: Path, kept: Path) -> None:
-    """Have each folder of modules share its bytecode with the folders of other zips that hold the same modules.
-
-    Python takes bytecode for a source's by the source's size and time, so all get one time.
-    """
-    folders: dict[str, list[str]] = defaultdict(list)
+def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
+    """Have each folder at a zip's top be a link to one that is unpacked once for all zips that hold the same there."""
+    task.mkdir(parents=True, exist_ok=True)
+    shared.mkdir(parents=True, exist_ok=True)
+    tops: dict[str, list[zipfile.ZipInfo]] = defaultdict(list)
     for entry in archive.infolist():
-        if entry.filename.endswith(".py"):
-            os.utime(task / entry.filename, (0, 0))
-            folders[str(PurePosixPath(entry.filename).parent)].append(f"{entry.filename} {entry.CRC}")
-    for folder, modules in folders.items():
-        if not (task / folder / "__pycache__").exists():
-            shared = kept / hashlib.sha256("\n".join(sorted(modules)).encode()).hexdigest()
-            shared.mkdir(parents=True, exist_ok=True)
-            (task / folder / "__pycache__").symlink_to(shared)
+        tops[entry.filename.partition("/")[0] if "/" in entry.filename else ""].append(entry)
+    archive.extractall(task, tops.pop("", []))
+    for top, entries in tops.items():
+        held = "\n".join(sorted(f"{entry.filename} {entry.CRC}" for entry in entries))
+        there = shared / hashlib.sha256(held.encode()).hexdigest()
+        if not there.exists():
+            with tempfile.TemporaryDirectory(dir=shared) as own:
+                archive.extractall(own, entries)
+                _put(Path(own, top), there)
+        (task / top).symlink_to(there)
+
+
+def _put(folder: Path, there: Path) -> None:
+    """Move a folder, or leave it where another process has put the same there meanwhile."""
+    try:
+        folder.rename(there)
+    except OSError:
+        if not there.exists():
+            raise
 
 
 def _provide(runtime: Path) -> None:
