@@ -1,6 +1,7 @@
 import copy
 import gzip
 import json
+import re
 import ssl
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from threading import Event, Thread
 
 import pytest
 import trustme
-from c7n.exceptions import PolicyExecutionError
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from embedded import (
     CASES_OF_OPEN_INGRESS,
+    LOG_GROUP,
     ROOT,
     act,
     cases,
@@ -23,6 +25,7 @@ from embedded import (
     messages,
     rules_of,
     run,
+    with_networks,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -318,3 +321,61 @@ def test_the_command_refuses_in_one_line(tmp_path, case):
     assert (said.returncode, said.stderr.count("\n")) == (2, 1)
     assert case["says"] in said.stderr
     assert said.stderr.rstrip().endswith(groups.COMMAND)
+
+
+# -- what variables fill
+
+
+GOOD = {
+    "restore-ingress": {"from": {"log-groups": [LOG_GROUP]}, "days": 30, "preview": False},
+    "replace-ingress": {"authorized": ["198.18.7.0/24"]},
+    "open-ingress": {},
+    "named": {"groups": [GROUP["GroupId"]]},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [(kind, case) for kind, table in CASES["filled"].items() for case in table],
+    ids=lambda each: each if isinstance(each, str) else f"{each['key']}={each['value']}",
+)
+def test_what_variables_fill(cloud, tmp_path, kind, case):
+    """A value that variables fill wrong, or not at all, is refused with the mend, and changes nothing."""
+    make_queue(cloud)
+    load([GROUP])
+    before = rules_of(cloud, GROUP["GroupId"])
+    given = {"type": kind, **GOOD[kind], case["key"]: case["value"]}
+    action = given if kind in ("restore-ingress", "replace-ingress") else GOOD["replace-ingress"]
+    filters = [{"type": "open-ingress"} if action is given else given]
+    filters += [{"type": "open-ingress"}] if kind == "named" else []
+    with pytest.raises((PolicyValidationError, PolicyExecutionError), match=re.escape(case["says"])):
+        act(cloud, tmp_path, filters=filters, **action)
+    assert rules_of(cloud, GROUP["GroupId"]) == before
+    assert made_changes(cloud) == []
+
+
+UNDO = {"group": GROUP["GroupId"], "run": "a-run", "journal": {"log-groups": [LOG_GROUP]}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "edits", "variables"),
+    [
+        ("restore-ingress", {}, UNDO | {"preview": None}),
+        ("open-ingress-sweep", {"&public-ports []": '&public-ports "{public}"'}, {"public": ["22"]}),
+        ("open-ingress-sweep", {"at-most: 50": 'at-most: "{most}"'}, {"most": "1"}),
+    ],
+)
+def test_a_vars_file(cloud, tmp_path, policy, edits, variables):
+    """`custodian run` refuses what its --vars-file fills wrong, and changes nothing."""
+    make_queue(cloud)
+    load([GROUP])
+    before = rules_of(cloud, GROUP["GroupId"])
+    text = (ROOT / "policies" / f"{policy}.yml").read_text()
+    for shipped, own in edits.items():
+        text = with_networks(text, ["198.18.7.0/24"]).replace(shipped, own)
+    (path := tmp_path / f"{policy}.yml").write_text(text)
+    (filled := tmp_path / "vars.json").write_text(json.dumps(variables))
+    done = run(cloud, path, tmp_path / "out", "--vars-file", filled)
+    assert done.returncode != 0
+    assert "is not of type" in done.stderr
+    assert rules_of(cloud, GROUP["GroupId"]) == before

@@ -9,7 +9,7 @@ from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.decide.authorized import PLACEHOLDER
+from c7n_ingress.decide.checks import check_values, is_unfilled
 
 
 @SecurityGroup.filter_registry.register("named")
@@ -33,7 +33,14 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
     )
 
     def validate(self) -> None:
-        """Refuse ids of groups given twice."""
+        """Refuse ids of groups given twice, and what is no id.
+
+        :raises PolicyValidationError: names the value and the mend.
+        """
+        try:
+            check_values(self.data, self.schema)
+        except ValueError as error:
+            raise PolicyValidationError(f"named: {error}") from None
         if len(set(self.data["groups"])) < len(self.data["groups"]):
             raise PolicyValidationError(f"named: {self.data['groups']} has an id twice")
 
@@ -43,7 +50,7 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         :raises PolicyExecutionError: one is not there, or has not been filled in.
         """
         for group_id in self.data["groups"]:
-            if PLACEHOLDER.fullmatch(group_id):
+            if is_unfilled(group_id):
                 raise PolicyExecutionError(
                     f"named: {group_id!r} was not filled: run the line of the message, whose --vars-file fills it, or "
                     "write the group's id into the policy"

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from c7n.exceptions import ClientError
+from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import chunks, local_session, type_schema
 
 from c7n_ingress.aws.apply import THROTTLED, error_code
 from c7n_ingress.aws.read import GROUPS_A_CALL, pages
+from c7n_ingress.decide.checks import check_filled, check_values
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import FAMILY, Network, network, traffic
 
@@ -67,8 +68,26 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         self.lists: dict[str, PrefixList | None] = {}
         """The customer-managed lists that were read, by id; None for those of AWS."""
 
+    def validate(self) -> OpenIngress:
+        """Refuse values that variables have filled with what they must not be.
+
+        :raises PolicyValidationError: names the value and the mend.
+        """
+        try:
+            check_values(self.data, self.schema)
+        except ValueError as error:
+            raise PolicyValidationError(f"policy {self.manager.data['name']}: open-ingress: {error}") from None
+        return self
+
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Read the lists that the groups refer to, those that no earlier call has read, and match the groups."""
+        """Read the lists that the groups refer to, those that no earlier call has read, and match the groups.
+
+        :raises PolicyExecutionError: a variable was not filled, so that it is not known what may be open.
+        """
+        try:
+            check_filled(self.data)
+        except ValueError as error:
+            raise PolicyExecutionError(f"open-ingress matched nothing: {error}") from None
         unread = referenced(resources) - self.lists.keys()
         if unread:
             client = local_session(self.manager.session_factory).client("ec2")

@@ -30,7 +30,7 @@ from c7n_ingress.decide.authorized import (
     refuse_documentation,
     with_vpc,
 )
-from c7n_ingress.decide.checks import check_filters, check_notify
+from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_values
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
@@ -142,6 +142,7 @@ class ReplaceIngress(EventAction):
         :raises PolicyValidationError: names the value and the mend.
         """
         try:
+            check_values(self.data, self.schema)
             self.check_authorized()
             check_filters(self.manager.data.get("filters", []), FINDERS)
             if "reopened" in self.data:
@@ -209,6 +210,7 @@ class ReplaceIngress(EventAction):
         :raises PolicyExecutionError: they cannot be had, or must not be put into a rule.
         """
         try:
+            check_filled(self.data, but=["authorized"])
             networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
             if not self.data.get("preview"):
                 refuse_documentation(networks)

@@ -16,8 +16,7 @@ from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import run
-from c7n_ingress.decide.authorized import PLACEHOLDER
-from c7n_ingress.decide.checks import check_notify
+from c7n_ingress.decide.checks import check_filled, check_notify, check_values
 from c7n_ingress.decide.message import RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
@@ -74,7 +73,7 @@ class RestoreIngress(EventAction):
             "from": journal.SCHEMA,
             "run": {"type": "string"},
             "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
-            "preview": {"oneOf": [{"type": "boolean"}, journal.FILLED]},
+            "preview": {"type": "boolean"},
             "notify": tell.SCHEMA,
         },
     )
@@ -92,6 +91,7 @@ class RestoreIngress(EventAction):
         :raises PolicyValidationError: names the value and the mend.
         """
         try:
+            check_values(self.data, self.schema)
             check_selection(self.manager.filters, self.data["from"])
             if "notify" in self.data:
                 check_notify(self.data["notify"])
@@ -108,13 +108,11 @@ class RestoreIngress(EventAction):
         :raises PolicyExecutionError: the journal tells of nothing, a group failed, or nobody could be told; the other
             groups are done by then. A preview that has told people of what would fail does not raise.
         """
+        try:
+            check_filled(self.data)
+        except ValueError as error:
+            raise PolicyExecutionError(f"restore-ingress changed nothing: {error}") from None
         place, run_id = self.data["from"], self.data.get("run")
-        for key in ("from", "run", "preview"):
-            if isinstance(value := self.data.get(key), str) and PLACEHOLDER.fullmatch(value):
-                raise PolicyExecutionError(
-                    f"restore-ingress changed nothing: {key} {value!r} was not filled: run the line of the message, "
-                    "whose --vars-file fills it, or write the value into the policy"
-                )
         groups = [group["GroupId"] for group in resources]
         span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))
         found = journal.read(self.manager, place, span)

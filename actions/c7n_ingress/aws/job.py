@@ -33,7 +33,7 @@ class Job:
     @property
     def preview(self) -> bool:
         """Whether to tell what would change and to change nothing."""
-        return bool(self.action.data.get("preview"))
+        return self.action.data.get("preview", False) is not False
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
+
+from c7n_ingress.decide.authorized import PLACEHOLDER
 
 MAX_SUBJECT = 99
 """SNS takes subjects of fewer than 100 characters (``Publish``, parameter ``Subject``)."""
 
 BLOCKS = ("and", "or", "not")
+
+
+def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Check by its schema what variables have filled: c7n checks a policy's file alone, before it fills it.
+
+    What is not filled yet is passed over, as c7n does. So is everything in a function, which has no jsonschema: its
+    policy was filled and checked when it was deployed.
+
+    :raises ValueError: names the value, and what is wrong with it.
+    """
+    try:
+        from jsonschema import Draft7Validator  # noqa: PLC0415 - a function has it not
+        from jsonschema.exceptions import best_match  # noqa: PLC0415 - likewise
+    except ImportError:
+        return
+    errors = (error for error in Draft7Validator(schema).iter_errors(data) if not is_unfilled(error.instance))
+    if error := best_match(errors):
+        key = ".".join(map(str, error.absolute_path))
+        why = "; or ".join(each.message for each in error.context or [error])
+        raise ValueError(f"{key} {error.instance!r:.80}: {why:.300}; write it as `custodian schema` says")
+
+
+def check_filled(data: Mapping[str, Any], but: Collection[str] = ()) -> None:
+    """Refuse values that no variable has filled.
+
+    :param but: keys of values that are looked at elsewhere.
+    :raises ValueError: names the key and the mend.
+    """
+    for key, value in data.items():
+        if key not in but and is_unfilled(value):
+            raise ValueError(
+                f"{key} {value!r} was not filled: a --vars-file or an account's vars fill it, as in the line of a "
+                "message; or write the value into the policy"
+            )
+
+
+def is_unfilled(value: object) -> bool:
+    """Tell whether a value is one that variables are to fill: ``"{name}"``."""
+    return isinstance(value, str) and bool(PLACEHOLDER.fullmatch(value))
 
 
 def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
