@@ -29,7 +29,8 @@ def test_each_change_is_news_once(steps):
             ledger.doubtful.append(change)
             doubtful.append(change)
         else:
-            assert ledger.enter(change) is (change not in made)
+            assert ledger.is_news(change) is (change not in made)
+            ledger.enter(change)
             made += [change] if change not in made else []
             doubtful = [each for each in doubtful if each != change]
         assert (ledger.made, ledger.doubtful) == (made, doubtful)

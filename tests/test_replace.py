@@ -532,6 +532,32 @@ def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
     assert (record["how"], record["was"], record["now"]) == ("perhaps modified", "0.0.0.0/0", "198.18.7.0/24")
 
 
+def test_a_run_that_is_stopped_between_records(cloud, group, replace):
+    """What one call changed is in the journal and told as a whole, also when somebody stops the run in the middle."""
+    group_id = group(*({**SSH, "ports": port} for port in range(1, 11)))
+    written = []
+
+    class Stop(logging.Handler):
+        """Somebody who presses Ctrl-C while the third record is written."""
+
+        def emit(self, record):
+            written.append(json.loads(record.getMessage()))
+            if len(written) == 3:
+                raise KeyboardInterrupt
+
+    journal = logging.getLogger("custodian.journal")
+    journal.addHandler(stop := Stop())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            replace(authorized=["198.18.7.0/24"])
+    finally:
+        journal.removeHandler(stop)
+    assert set(sources(cloud, group_id)) == {"198.18.7.0/24"}
+    assert {record["rule"] for record in written} == set(rules_of(cloud, group_id))
+    told_of = told(cloud)[group_id]["c7n:replaced-ingress"]
+    assert {record["rule"] for record in told_of} == set(rules_of(cloud, group_id))
+
+
 def test_one_group_without_permission(cloud, group, replace):
     """If one group may not be changed, the others are; both are told, and the run fails with the group's name."""
     good, bad = group(SSH, number=1), group(SSH, number=2)

@@ -1,7 +1,7 @@
 """Carry out a plan on one group: EC2's mutating calls and EC2's answers.
 
-As a rule one call of each kind, first those that add, last those that take away. What was done is given out as soon as
-EC2 has said so, so that nobody has to guess what a run that broke off has done.
+As a rule one call of each kind, first those that add, last those that take away. What a call has done is given out as
+soon as EC2 has said so, so that nobody has to guess what a run that broke off has done.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ class LostError(Exception):
         self.changes = changes
 
 
-def apply(client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()) -> Iterator[Change | NoRoom]:
-    """Carry out the plan, and give each change once it is made, and each source for which there was no room.
+def apply(
+    client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()
+) -> Iterator[list[Change] | NoRoom]:
+    """Carry out the plan, and give the changes of each call once it has made them, and what found no room.
 
     What has been given out when an error is raised has been done.
 
@@ -107,21 +109,21 @@ class _Caller:
 
     def authorize_what_fits(
         self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
-    ) -> Iterator[Change | NoRoom]:
+    ) -> Iterator[list[Change] | NoRoom]:
         """Add all or, where there is no room for all, as many as fit, in order."""
         try:
-            yield from self.authorize(additions, tags)
+            made = self.authorize(additions, tags)
         except _NoRoomError:
             if len(additions) == 1:
                 yield NoRoom(additions[0])
             else:
                 for addition in additions:
                     yield from self.authorize_what_fits([addition], tags)
+        else:
+            yield made
 
-    def authorize(self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]) -> Iterator[Change]:
+    def authorize(self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]) -> list[Change]:
         """Add rules."""
-        if not additions:
-            return
         changes = [Change("authorized", None, rule, None, source) for rule, source in additions]
         request: dict[str, Any] = {
             "IpPermissions": [permission(rule.traffic, source, rule.description) for rule, source in additions]
@@ -130,18 +132,20 @@ class _Caller:
             request["TagSpecifications"] = [{"ResourceType": "security-group-rule", "Tags": own}]
         answer = self._call(self.client.authorize_security_group_ingress, changes, request)
         ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
-        for change, (rule, source) in zip(changes, additions, strict=True):
-            yield change._replace(rule_id=ids.get(Match(rule.traffic, source)))
+        return [
+            change._replace(rule_id=ids.get(Match(rule.traffic, source)))
+            for change, (rule, source) in zip(changes, additions, strict=True)
+        ]
 
-    def modify(self, replacements: Sequence[Replacement]) -> Iterator[Change]:
+    def modify(self, replacements: Sequence[Replacement]) -> Iterator[list[Change]]:
         """Change rules in place."""
         if replacements:
             changes = [Change("modified", rule.id, rule, rule.source, source) for rule, source in replacements]
             request = {"SecurityGroupRules": [rule_request(*replacement) for replacement in replacements]}
             self._call(self.client.modify_security_group_rules, changes, request)
-            yield from changes
+            yield changes
 
-    def revoke(self, rules: Sequence[Rule]) -> Iterator[Change]:
+    def revoke(self, rules: Sequence[Rule]) -> Iterator[list[Change]]:
         """Remove rules, named by what they let in: EC2 compares and removes in one, which it does not by an id."""
         if rules:
             changes = [Change("revoked", rule.id, rule, rule.source, None) for rule in rules]
@@ -149,7 +153,7 @@ class _Caller:
             answer = self._call(self.client.revoke_security_group_ingress, changes, request)
             # A group of the default VPC tells so of what is no longer there; any other answers with an error.
             unknown = {rule.match for rule in rules} & matches_from(answer.get("UnknownIpPermissions", ()))
-            yield from (change for change in changes if change.rule.match not in unknown)
+            yield [change for change in changes if change.rule.match not in unknown]
             if unknown:
                 raise OutdatedError
 

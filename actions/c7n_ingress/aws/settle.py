@@ -148,10 +148,13 @@ class _Settling:
         for result in apply(self.writer, reading, plan, self.ledger.full):
             if isinstance(result, NoRoom):
                 self.ledger.enter_full(result.replacement)
-            else:
-                self.record(result)
+                continue
+            self.ledger.doubtful += result  # until they are recorded: somebody may stop the run before
+            for change in result:
+                self.record(change)
 
     def record(self, change: Change) -> None:
-        """Record a change, once."""
-        if self.ledger.enter(change):
+        """Record a change, once, before it counts as made."""
+        if self.ledger.is_news(change):
             _record(self.job, self.outcome, change)
+        self.ledger.enter(change)

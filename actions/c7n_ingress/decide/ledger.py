@@ -20,16 +20,15 @@ class Ledger:
     full: list[Replacement] = field(default_factory=list)
     """What found no room so far."""
 
-    def enter(self, change: Change) -> bool:
-        """Enter a change that was made.
+    def is_news(self, change: Change) -> bool:
+        """Tell whether a change is not entered yet: one whose answer was lost can be found out twice."""
+        return not any(_is_same(other, change) for other in self.made)
 
-        :returns: whether that is news: a change whose answer was lost can be found out twice.
-        """
+    def enter(self, change: Change) -> None:
+        """Enter a change that was made."""
         self.doubtful = [other for other in self.doubtful if not _is_same(other, change)]
         self.full = [each for each in self.full if (each.rule.id, each.source) != (change.rule.id, change.now)]
-        news = not any(_is_same(other, change) for other in self.made)
-        self.made += [change] if news else []
-        return news
+        self.made += [change] if self.is_news(change) else []
 
     def enter_full(self, replacement: Replacement) -> None:
         """Enter what found no room."""
