@@ -1,7 +1,12 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
+import yaml
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
 from embedded import (
+    ACCOUNT,
     ROOT,
     cases,
     custodian,
@@ -12,6 +17,7 @@ from embedded import (
     messages,
     rules_of,
     source_of,
+    watched,
 )
 
 from mode.local.ec2 import load_groups
@@ -155,3 +161,32 @@ def test_groups_of_other_accounts(cloud, tmp_path):
     load_groups([shared], account="123456789012")
     run(cloud, "notice")
     assert messages(cloud) == []
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
+    """A group of which nobody is told, as somebody mended it after it was listed, gets no mark; the others do."""
+    make_queue(cloud)
+    load([group_of({"name": f"group {number}", "ingress": SSH}, number) for number in (1, 2)])
+    ids = [f"sg-{number:017x}" for number in (1, 2)]
+    ec2 = cloud.session().client("ec2")
+    session, happens = watched(cloud)
+    looks = []
+
+    def mend(**_):
+        looks.append(len(looks))
+        if mended and len(looks) == 2:
+            ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(cloud, ids[0])])
+
+    happens.update({"before-call": {"DescribeSecurityGroups": mend}, "after-call": {}})
+    policies = yaml.safe_load(edited("open-ingress-notice", tmp_path, AUTHORIZED).read_text())["policies"]
+    del policies[0]["mode"]
+    load_resources(("aws.security-group",))
+    options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(tmp_path / "out"))
+    (policy,) = PolicyCollection.from_data({"policies": policies}, options, lambda **_: session)
+    policy.expand_variables(policy.get_variables())
+    policy.validate()
+    policy()
+    told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
+    assert told == set(ids[mended:])
+    assert {group_id for group_id in ids if state(cloud, group_id)[0]} == told

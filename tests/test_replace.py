@@ -318,6 +318,30 @@ def test_the_worst_come_first(cloud, group, replace):
     assert {record["group"] for record in replace(authorized=["198.18.7.0/24"], **{"at-most": 2})} == {database, web}
 
 
+def test_what_is_left_open_is_told_though_no_more_may_be_closed(cloud, group, replace, monkeypatch):
+    """By `then: tell`, a group that is opened again and again is told of, however many others are closed."""
+    monkeypatch.setattr("c7n_ingress.aws.reopened.check_mode", lambda _mode: None)
+    again = group({**SSH, "ports": 8443}, number=1)
+    group(SSH, number=2)
+    monkeypatch.setattr(
+        "c7n_ingress.aws.reopened.Histories.look_up", lambda _self, outcome, *_: outcome.group["GroupId"] == again
+    )
+    replace(authorized=["198.18.7.0/24"], reopened={"times": 3, "hours": 24, "then": "tell"}, **{"at-most": 1})
+    assert "then: tell" in told(cloud)[again]["c7n:skipped-ingress"]
+    assert sources(cloud, again) == ["0.0.0.0/0"]
+
+
+@pytest.mark.parametrize("beside", ["20.0.0.0/9", "20.0.0.0/12"])
+def test_what_stays_open_by_an_authorized_network(cloud, group, replace, beside):
+    """A group that an authorized network and its other sources leave open together is told of each time."""
+    group_id = group(SSH, {**SSH, "source": beside})
+    for records in (1, 0):
+        assert len(replace(authorized=["30.0.0.0/8"], filters=[{"type": "open-ingress"}])) == records
+        (left,) = told(cloud)[group_id]["c7n:left-ingress"]
+        assert left.startswith("tcp 22 from 30.0.0.0/8: it is authorized, and so wide that the group stays open")
+    assert sources(cloud, group_id) == [beside, "30.0.0.0/8"]
+
+
 def test_what_cannot_be_changed_does_not_count(group, replace):
     """Groups of another account, and such as match by an unreadable list alone, keep no other from being closed."""
     for number in range(1, 31):

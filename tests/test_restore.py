@@ -269,6 +269,27 @@ def test_a_place_that_nobody_filled(cloud, group, replace, restore, key):
     assert calls(cloud) == []
 
 
+def test_what_was_perhaps_added(cloud, group, replace, restore):
+    """A network that a stopped run perhaps added is named in the undo, and left: somebody else may have added it."""
+    group_id = group(SSH)
+
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(after={"AuthorizeSecurityGroupIngress": stop})
+    (message,) = messages(cloud)
+    (record,) = message["resources"][0]["c7n:replaced-ingress"]
+    assert (record["how"], record["rule"]) == ("perhaps authorized", None)
+    journal([record])
+    replace()  # which finds the network there already
+
+    restore()
+    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", AUTHORIZED[1]}
+    (left,) = told(cloud)[1][group_id]["c7n:left-ingress"]
+    assert left.startswith(f"tcp 22 from {AUTHORIZED[1]}: perhaps added, by a call whose answer was lost")
+
+
 def test_a_group_that_is_not_there(cloud, group, replace, restore):
     """If one of the groups that are named is not there, the run fails aloud, and changes nothing."""
     group_id = group(SSH)

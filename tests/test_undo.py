@@ -230,3 +230,18 @@ def test_a_line_that_was_cut(length, prefix):
     else:
         told = [Unreadable(None, "a record that was cut off")] if length >= len('{"v": 1') else []
         assert found == told or length < len('{"v": 1')
+
+
+@given(st.lists(st.sampled_from(["sgr-1", "sgr-2", "sgr-3"]), min_size=1))
+@examples(50)
+def test_what_was_changed_last(order):
+    """Of several rules, the one that was changed last comes first."""
+    start = datetime(2026, 11, 24, tzinfo=timezone.utc)
+    anybody, own = network("0.0.0.0/0"), network("198.18.7.0/24")
+    journal = [
+        Entry(
+            start + timedelta(minutes=n), "a run", "sg-0123", rule, Traffic("tcp", 22, 22), anybody, own, None, (), None
+        )
+        for n, rule in enumerate(order)
+    ]
+    assert [net.rule for net in fold(journal)] == list(dict.fromkeys(reversed(order)))

@@ -40,12 +40,13 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
         for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
-            if changed == job.at_most and _would_change(job, reading):
+            outcome = Outcome(reading.group)
+            if changed == job.at_most and _would_change(job, reading, outcome):
                 waiting += 1
                 continue
-            outcomes.append(Outcome(reading.group))
-            _change(job, groups, writer, reading, outcomes[-1])  # plan, apply, record
-            changed += bool(outcomes[-1].records)
+            outcomes.append(outcome)
+            _change(job, groups, writer, reading, outcome)  # plan, apply, record
+            changed += bool(outcome.records)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
         job.evidence.note(outcomes)
@@ -57,6 +58,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
+    _leave_out_untold(job, outcomes, resources)
     failures = _failures(job, outcomes)
     failures += tell(job, outcomes, event, waiting)
     if waiting:
@@ -71,6 +73,17 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
         raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
     return [record for outcome in outcomes for record in outcome.records]
+
+
+def _leave_out_untold(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
+    """Have the actions after a preview that tells work on what was told alone: mark-for-op, in open-ingress-notice.
+
+    Somebody may have mended or exempted a group after it was listed; marked all the same, it would be closed without
+    notice once it is opened again.
+    """
+    if job.preview and "notify" in job.action.data:
+        told = {outcome.group["GroupId"] for outcome in outcomes if outcome.worth_telling}
+        resources[:] = [resource for resource in resources if resource["GroupId"] in told]
 
 
 def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
@@ -127,10 +140,10 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
         outcome.failures.append(str(error))
 
 
-def _would_change(job: Job, reading: Reading | Unread) -> bool:
+def _would_change(job: Job, reading: Reading | Unread, outcome: Outcome) -> bool:
     """Tell whether a group may be changed now; what else is to be told of it can be told at any time."""
     own = reading.group["OwnerId"] == job.action.manager.config.account_id
     if not (own and isinstance(reading, Reading) and reading.selected):
         return False
     plan = job.plan(reading)
-    return bool(plan.changes or plan.missing)
+    return bool(plan.changes or plan.missing) and not job.histories.hands_off(outcome, reading.matches)

@@ -63,7 +63,7 @@ def open_sources(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[
     """
     found = {key for key, networks in sources.items() if are_open(networks)}
     for version in (4, 6):
-        wide = [key for key in sources if key not in found and _is_wide(sources[key], version)]
+        wide = [key for key in sources if key not in found and is_wide(sources[key], version)]
         if not _is_narrow([network for key in wide for network in sources[key]], version):
             found |= _too_many({key: traffic[key] for key in wide}, sources, version)
     return found
@@ -112,7 +112,7 @@ def _most(version: int) -> int:
     return 1 << ({4: 32, 6: 128}[version] - WIDEST_PREFIX[version])
 
 
-def _is_wide(networks: Sequence[Network], version: int) -> bool:
+def is_wide(networks: Sequence[Network], version: int) -> bool:
     """Tell whether a source of that family is wide enough to be part of what is open together."""
     return bool(networks) and networks[0].version == version and sum(map(_public, networks)) > NARROW[version]
 

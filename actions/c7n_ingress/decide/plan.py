@@ -6,10 +6,11 @@ group fewer authorized sources than before, or more open ones; and planning agai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from c7n_ingress.decide.openness import is_wide, open_sources
 from c7n_ingress.decide.rules import Match, Network, Rule, Source, text_of
 
 
@@ -47,6 +48,12 @@ class Plan(NamedTuple):
 UNREADABLE = (
     "that prefix list cannot be read, so nobody knows whether it is open: have its owner share it with this account "
     "again, or revoke the rule"
+)
+
+
+TOGETHER = (
+    "it is authorized, and so wide that the group stays open to the internet by it and its other sources for the same "
+    "ports together: remove those, or authorize a narrower network"
 )
 
 
@@ -99,7 +106,19 @@ def replacement(
             revoke.append(rule)
         authorize += replacements
     missing = [match for match in matches if match not in {rule.match for rule in rules}]
-    return Plan(authorize, modify, revoke, left, refused, bool(missing), missing)
+    plan = Plan(authorize, modify, revoke, left, refused, bool(missing), missing)
+    return plan._replace(left=[*left, *_open_for_authorized(carried_out(rules, plan), by_version)])
+
+
+def _open_for_authorized(rules: Sequence[Rule], authorized: Mapping[int, Sequence[Network]]) -> Iterator[str]:
+    """Say of authorized networks which are so wide that, together with other sources, the group stays open by them."""
+    if not any(is_wide([network], version) for version, networks in authorized.items() for network in networks):
+        return
+    sources = {n: [rule.source] for n, rule in enumerate(rules) if not isinstance(rule.source, str)}
+    open_ones = open_sources({number: rules[number].traffic for number in sources}, sources)
+    for rule in (rules[number] for number in sorted(open_ones)):
+        if _is_within(rule.source, authorized):
+            yield f"{text_of(rule.match)}: {TOGETHER}"
 
 
 def carried_out(rules: Iterable[Rule], plan: Plan) -> list[Rule]:

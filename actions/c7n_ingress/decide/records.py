@@ -24,6 +24,7 @@ LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodi
 Nothing else may stand before a record, or whoever can have a text logged could write one.
 """
 
+PERHAPS_ADDED = "perhaps authorized"
 MADE = tuple(f"{sure}{how}" for sure in ("", "perhaps ") for how in ("authorized", "modified", "revoked"))
 """How a record calls what can be undone; what is only foreseen, and what was itself an undoing, cannot."""
 
@@ -77,7 +78,8 @@ class Entry(NamedTuple):
     time: datetime
     run: str
     group: str
-    rule: str
+    rule: str | None
+    """None for what was perhaps added: its answer was lost, and its id with it."""
     traffic: Traffic
     was: Source | None
     now: Source | None
@@ -128,10 +130,12 @@ def _entry(record: Mapping[str, Any]) -> Entry:
         tuple(record.get("tags", {}).items()),
         record.get("beside"),
     )
-    texts = (entry.run, entry.group, entry.rule, record["traffic"]["IpProtocol"], *dict(entry.tags).values())
-    perhaps = (text for text in (entry.description, entry.beside) if text is not None)
+    texts = (entry.run, entry.group, record["traffic"]["IpProtocol"], *dict(entry.tags).values())
+    perhaps = (text for text in (entry.rule, entry.description, entry.beside) if text is not None)
     if {*map(type, (*texts, *perhaps))} != {str} or {*map(type, entry.traffic[1:])} != {int}:
         raise TypeError("something is not of the type that it should be")
+    if entry.rule is None and record["how"] != PERHAPS_ADDED:
+        raise ValueError("it names no rule")
     if entry.time.tzinfo is None:
         raise ValueError("its time names no zone")
     kinds = {type(source) for source in (entry.was, entry.now) if source is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -15,10 +14,13 @@ MOST_DAYS = 90
 """How many days ahead an exemption may be, for the policies to heed it."""
 
 
+PERHAPS = "perhaps added, by a call whose answer was lost, so that its id is not known: remove it if nobody needs it"
+
+
 class Net(NamedTuple):
     """What several records of one rule come to."""
 
-    rule: str
+    rule: str | None
     traffic: Traffic
     was: Source | None
     now: Source | None
@@ -39,9 +41,12 @@ def fold(entries: Iterable[Entry]) -> list[Net]:
     Of each rule the last records count that follow on one another: between others, somebody else has changed it. The
     rule that was changed last comes first.
     """
-    by_rule: dict[str, list[Entry]] = defaultdict(list)
+    by_rule: dict[str | Match, list[Entry]] = {}
     for entry in sorted(set(entries), key=lambda entry: (entry.time, repr(entry))):
-        by_rule[entry.rule].append(entry)
+        rule = entry.rule or Match(entry.traffic, entry.now or "")
+        of_rule = by_rule.pop(rule, [])
+        of_rule.append(entry)
+        by_rule[rule] = of_rule
     return [_net(of_rule) for of_rule in reversed(by_rule.values())]
 
 
@@ -68,9 +73,13 @@ def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
     rules, nets = list(rules), list(nets)
     by_id = {rule.id: rule for rule in rules}
     taken = {rule.match for rule in rules}
-    back = {net.rule for net in nets if _is_back(net, by_id.get(net.rule), taken)}
+    back = {net.rule for net in nets if net.rule and _is_back(net, by_id.get(net.rule), taken)}
     authorize, modify, revoke, left = [], [], [], []
     for net in sorted(nets, key=lambda net: net.now is None):  # of two that were alike, one that keeps its id is first
+        if net.rule is None:
+            if (shown := _shown(net, None)) in taken:
+                left.append(f"{text_of(shown)}: {PERHAPS}")
+            continue
         rule = by_id.get(net.rule)
         if net.rule in back or (net.was is None and rule is None):
             continue
