@@ -1,5 +1,8 @@
 import json
+import socket
+import struct
 import sys
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -211,3 +214,23 @@ def test_the_stand_in_needs_the_standard_library_alone():
     """The stand-in imports nothing that a bare Python lacks."""
     names = {value.__name__ for value in vars(runtime_client).values() if type(value) is type(sys)}
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_a_process_that_hangs_up(capfd):
+    """A function's process that ends in the middle of a request leaves no traceback beside what the demo shows."""
+    over = threading.Event()
+
+    class Api(RuntimeApi):
+        """Lambda's Runtime API, which says when a request is over."""
+
+        def shutdown_request(self, request):
+            super().shutdown_request(request)
+            over.set()
+
+    api = Api("arn:aws:lambda:us-east-1:123456789012:function:web")
+    with socket.create_connection(api.server_address) as process:
+        process.sendall(b"GET /2018-06-01/run")
+        process.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # hang up, as a kill does
+    assert over.wait(10)
+    api.close()
+    assert capfd.readouterr().err == ""

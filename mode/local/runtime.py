@@ -251,6 +251,11 @@ class RuntimeApi(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a process that ended while it was connected: its exit is an answer of its own."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class RuntimeApiRequest(BaseHTTPRequestHandler):
     """One request of the runtime client."""
@@ -341,6 +346,7 @@ def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
             with tempfile.TemporaryDirectory(dir=shared) as own:
                 archive.extractall(own, entries)
                 _put(Path(own, top), there)
+        (task / top).unlink(missing_ok=True)  # a link to what an earlier zip held
         (task / top).symlink_to(there)
 
 
