@@ -80,7 +80,7 @@ def read_models():
     JSONFileLoader.load_file = lambda _self, path: (read if "/s3/" in path else read_once)(path)
     for service in ("ec2", "sts", "sqs", "lambda", "iam", "config"):
         boto3.Session(region_name="us-east-1").client(service)
-    if bytecode.OURS == SHIPPED_RUNTIME:
+    if bytecode.interpreter(SHIPPED_RUNTIME):
         bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it anew
 
 

@@ -185,14 +185,20 @@ def test_bytecode_of_another_source(tmp_path):
     assert "the zip has no bytecode" in done.stderr
 
 
+def forget():
+    """Forget what was made, and by which Python."""
+    bytecode.of_a_cold_start.cache_clear()
+    bytecode.interpreter.cache_clear()
+
+
 @pytest.fixture
 def another(monkeypatch, tmp_path):
     """Have this process be of no version that Lambda has, and give a folder that is all of the PATH."""
-    bytecode.of_a_cold_start.cache_clear()
+    forget()
     monkeypatch.setattr(bytecode, "OURS", "python0.0")
     monkeypatch.setenv("PATH", str(tmp_path))
     yield tmp_path
-    bytecode.of_a_cold_start.cache_clear()
+    forget()
 
 
 def without_packages(path):
@@ -205,7 +211,7 @@ def test_bytecode_by_the_function_s_python_on_the_path(another):
     """A Python of the function's version that has no packages makes the bytecode that this Python would make."""
     bytecode.OURS = Function.runtime
     own = dict(bytecode.of_a_cold_start(Function.runtime))
-    bytecode.of_a_cold_start.cache_clear()
+    forget()
     bytecode.OURS = "python0.0"
     without_packages(another / Function.runtime)
     assert bytecode.of_a_cold_start(Function.runtime) == own
@@ -222,15 +228,23 @@ def test_no_python_of_the_function_s(another, caplog):
     assert f"the zip has no bytecode, so that cold starts take longer: install {Function.runtime}" in caplog.text
 
 
-def test_a_python_by_another_s_name(another, caplog):
-    """A Python on the PATH that is of another version than its name says makes no bytecode for the zip."""
-    without_packages(another / "python3.99")
+def not_there(path):
+    """Put there what a version manager has for a Python that it has not, or that is not chosen."""
+    path.write_text("#!/bin/sh\necho 'command not found' >&2\nexit 127\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("put", [without_packages, not_there])
+def test_a_python_by_another_s_name(another, caplog, put):
+    """What is no Python of the version that its name says makes no bytecode, and one line says what to install."""
+    put(another / "python3.99")
     function = Function()
     function.runtime = "python3.99"
     with caplog.at_level(logging.INFO):
         bytecode.with_bytecode(lambda each: each.archive)(function)
     assert function.names == []
-    assert f"python3.99 is {Function.runtime}" in caplog.text
+    (record,) = caplog.records
+    assert "install python3.99" in record.getMessage()
 
 
 @pytest.mark.parametrize("packages", [None, ["boto3"]])

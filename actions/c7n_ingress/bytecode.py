@@ -93,22 +93,25 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     :raises subprocess.CalledProcessError: a process failed, and said why on standard error.
     """
     python = interpreter(runtime)
+    if python is None:
+        raise NoPythonError(f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages")
     loaded = output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"])
-    version, made = marshal.loads(output_of([python, "-S", __file__], loaded))  # noqa: S302 - from the process above
-    if version != runtime:
-        raise NoPythonError(f"{python} is {version}")
-    return dict(made)
+    return dict(marshal.loads(output_of([python, "-S", __file__], loaded)))  # noqa: S302 - from the process above
 
 
-def interpreter(runtime: str) -> str:
-    """Give the path of a Python by its runtime's name.
+@cache
+def interpreter(runtime: str) -> str | None:
+    """Give the path of a Python of a runtime's version, if there is one: this one, or one on the PATH by its name.
 
-    :raises NoPythonError: there is none; the message has the mend.
+    A file of that name need not be one: a version manager puts one there for each Python that it could run.
     """
-    found = sys.executable if runtime == OURS else shutil.which(runtime)
-    if found is None:
-        raise NoPythonError(f"install {runtime}, so that it is on the PATH where you deploy; it needs no packages")
-    return found
+    if runtime == OURS:
+        return sys.executable
+    if (found := shutil.which(runtime)) is None:
+        return None
+    asked = "import sys; print('python{}.{}'.format(*sys.version_info))"
+    said = subprocess.run([found, "-S", "-c", asked], capture_output=True, text=True, check=False)  # noqa: S603
+    return found if said.stdout.strip() == runtime else None
 
 
 def output_of(command: list[str], given: bytes = b"") -> bytes:
@@ -163,4 +166,4 @@ if __name__ == "__main__":
         sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
     else:  # as a file: by whatever Python is the function's
         made = dict(compiled(PurePosixPath(name), Path(at).read_bytes()) for name, at in json.load(sys.stdin).items())
-        sys.stdout.buffer.write(marshal.dumps((OURS, made), READ_BY_ALL))
+        sys.stdout.buffer.write(marshal.dumps(made, READ_BY_ALL))
