@@ -15,6 +15,7 @@ from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from embedded import (
     CASES_OF_OPEN_INGRESS,
     LOG_GROUP,
+    NOTIFY,
     ROOT,
     act,
     cases,
@@ -329,7 +330,10 @@ def test_the_command_refuses_in_one_line(tmp_path, case):
 GOOD = {
     "restore-ingress": {"from": {"log-groups": [LOG_GROUP]}, "days": 30, "preview": False},
     "replace-ingress": {"authorized": ["198.18.7.0/24"]},
+    "notify-in-parts": NOTIFY,
     "open-ingress": {},
+    "ingress": {"Ports": [22]},
+    "closed-again": {"times": 3, "hours": 24, "log-groups": [LOG_GROUP]},
     "named": {"groups": [GROUP["GroupId"]]},
 }
 
@@ -345,9 +349,9 @@ def test_what_variables_fill(cloud, tmp_path, kind, case):
     load([GROUP])
     before = rules_of(cloud, GROUP["GroupId"])
     given = {"type": kind, **GOOD[kind], case["key"]: case["value"]}
-    action = given if kind in ("restore-ingress", "replace-ingress") else GOOD["replace-ingress"]
+    action = given if kind in ("restore-ingress", "replace-ingress", "notify-in-parts") else GOOD["replace-ingress"]
     filters = [{"type": "open-ingress"} if action is given else given]
-    filters += [{"type": "open-ingress"}] if kind == "named" else []
+    filters += [{"type": "open-ingress"}] if kind in ("named", "closed-again") else []
     with pytest.raises((PolicyValidationError, PolicyExecutionError), match=re.escape(case["says"])):
         act(cloud, tmp_path, filters=filters, **action)
     assert rules_of(cloud, GROUP["GroupId"]) == before

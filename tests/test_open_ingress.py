@@ -95,6 +95,18 @@ def test_the_networks_come_before_the_list_goes(cloud, group, replace):
     assert message["action"]["subject"].startswith("Open ingress: 1 rule replaced in 1 group")
 
 
+@pytest.mark.parametrize("key", [{"FromPort": 22}, {"ToPort": 22}, {"IpProtocol": "tcp"}, {"Ports": [22]}])
+def test_which_traffic_is_meant(cloud, group, replace, key):
+    """Of what is open, that is closed which the filter's keys name, and nothing else."""
+    group_id = group({**SSH, "source": "0.0.0.0/0"}, {"protocol": "udp", "ports": 53, "source": "0.0.0.0/0"})
+    replace(filters=[{**FINDER, **key}])
+    assert {(rule["FromPort"], source_of(rule)) for rule in rules_of(cloud, group_id).values()} == {
+        (22, AUTHORIZED[0]),
+        (22, AUTHORIZED[1]),
+        (53, "0.0.0.0/0"),
+    }
+
+
 def test_nothing_is_read_where_no_rule_refers_to_a_list(cloud, group, replace):
     """Groups that refer to no prefix list cost no call more."""
     group({**SSH, "source": "0.0.0.0/0"})

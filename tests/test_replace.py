@@ -25,7 +25,7 @@ from embedded import (
     source_of,
 )
 
-from mode.local.ec2 import load_groups
+from mode.local.ec2 import load_groups, load_prefix_list
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
@@ -514,6 +514,35 @@ def test_what_was_refused_for_room_is_owed_until_it_stands(cloud, group, replace
         filters=[{"type": "open-ingress"}],
         authorized=["198.18.7.0/24"],
     )
+    assert [source_of(rule) for rule in rules_of(cloud, group_id).values() if rule["FromPort"] == 22] == [
+        "198.18.7.0/24"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "times"),
+    [("RequestLimitExceeded", 1), ("RequestLimitExceeded", 3), ("InternalError", 1), ("InternalError", 2)],
+)
+def test_what_found_no_room_is_owed_until_it_stands(cloud, group, replace, code, times):
+    """Where an open rule had to go first, its network comes in its place, however often EC2 then throttles or fails."""
+    load_prefix_list("pl-0a000000000000009", ["0.0.0.0/0"])
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(2000, 2059)]
+    group_id = group({**SSH, "source": "pl-0a000000000000009"}, *many)
+    removed, failed = [], []
+
+    def fail(**_):
+        if removed and len(failed) < times:
+            failed.append(code)
+            metadata = {"HTTPStatusCode": 503 if code == "RequestLimitExceeded" else 500}
+            raise ClientError({"Error": {"Code": code, "Message": ""}, "ResponseMetadata": metadata}, "Authorize")
+
+    replace(
+        {"AuthorizeSecurityGroupIngress": fail},
+        {"RevokeSecurityGroupIngress": lambda **_: removed.append(True)},
+        filters=[{"type": "open-ingress"}],
+        authorized=["198.18.7.0/24"],
+    )
+    assert len(failed) == times
     assert [source_of(rule) for rule in rules_of(cloud, group_id).values() if rule["FromPort"] == 22] == [
         "198.18.7.0/24"
     ]

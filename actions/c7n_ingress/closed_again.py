@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from c7n.exceptions import PolicyExecutionError
 from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
 from c7n_ingress.aws import journal
+from c7n_ingress.decide.checks import check_filled
 from c7n_ingress.decide.reopened import LONGEST, REOPENED, apart, sentence
 
 
@@ -47,7 +49,12 @@ class ClosedAgain(Filter):  # type: ignore[misc]  # c7n ships no types
         """Give the groups that were closed so often, each with a sentence that says so.
 
         :raises ClientError: a log group cannot be read. That is not to be taken for "none".
+        :raises PolicyExecutionError: a value was not filled.
         """
+        try:
+            check_filled(self.data)
+        except ValueError as error:
+            raise PolicyExecutionError(f"closed-again looked for nothing: {error}") from None
         since = datetime.now(timezone.utc) - timedelta(hours=self.data["hours"])
         closings = journal.closings(self.manager, self.data["log-groups"], since)
         closed = {group_id: apart(times) for group_id, times in closings.items()}

@@ -8,11 +8,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from c7n.actions.notify import Notify, ResourceMessageBuffer
+from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session
 
 from c7n_ingress.aws.read import pages
 from c7n_ingress.aws.reopened import BRIEFLY, LOOKING, MOST_ITEMS, check_time, why_not
+from c7n_ingress.decide.checks import check_filled, check_notify
 from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
 from c7n_ingress.decide.undo import MOST_DAYS
 
@@ -76,7 +78,15 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
         return (*super().get_permissions(), *history)
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
-        """Tell of the groups."""
+        """Tell of the groups.
+
+        :raises PolicyExecutionError: nobody filled who is to be told.
+        """
+        try:
+            check_filled(self.data)
+            check_notify(self.data)
+        except ValueError as error:
+            raise PolicyExecutionError(f"notify-in-parts told nobody: {error}") from None
         if "renewals" in self.data:
             end = time.monotonic() + LOOKING
             for group in resources:

@@ -211,6 +211,7 @@ class ReplaceIngress(EventAction):
         """
         try:
             check_filled(self.data, but=["authorized"])
+            check_filled(self.manager.data.get("filters", []), path="filters")
             networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
             if not self.data.get("preview"):
                 refuse_documentation(networks)

@@ -145,7 +145,7 @@ class _Settling:
 
     def apply(self, reading: Reading, plan: Plan) -> None:
         """Apply a plan once, and note what found no room."""
-        for result in apply(self.writer, reading, plan, self.ledger.full):
+        for result in apply(self.writer, reading, plan, () if self.ledger.made_room else self.ledger.full):
             if isinstance(result, NoRoom):
                 self.ledger.enter_full(result.replacement)
                 continue

@@ -16,8 +16,8 @@ BLOCKS = ("and", "or", "not")
 def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check by its schema what variables have filled: c7n checks a policy's file alone, before it fills it.
 
-    What is not filled yet is passed over, as c7n does. So is everything in a function, which has no jsonschema: its
-    policy was filled and checked when it was deployed.
+    What is not filled yet is passed over, as c7n does; so are keys whose schema stands elsewhere in c7n's. And so is
+    everything in a function, which has no jsonschema: its policy was filled and checked when it was deployed.
 
     :raises ValueError: names the value, and what is wrong with it.
     """
@@ -26,25 +26,31 @@ def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         from jsonschema.exceptions import best_match  # noqa: PLC0415 - likewise
     except ImportError:
         return
-    errors = (error for error in Draft7Validator(schema).iter_errors(data) if not is_unfilled(error.instance))
+    elsewhere = {key for key, part in schema.get("properties", {}).items() if "$ref" in str(part)}
+    known = {key: value for key, value in data.items() if key not in elsewhere}
+    errors = (error for error in Draft7Validator(schema).iter_errors(known) if not is_unfilled(error.instance))
     if error := best_match(errors):
         key = ".".join(map(str, error.absolute_path))
         why = "; or ".join(each.message for each in error.context or [error])
         raise ValueError(f"{key} {error.instance!r:.80}: {why:.300}; write it as `custodian schema` says")
 
 
-def check_filled(data: Mapping[str, Any], but: Collection[str] = ()) -> None:
-    """Refuse values that no variable has filled.
+def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
+    """Refuse values that no variable has filled, however deep they stand.
 
+    :param data: a filter's or an action's data, or several.
     :param but: keys of values that are looked at elsewhere.
     :raises ValueError: names the key and the mend.
     """
-    for key, value in data.items():
-        if key not in but and is_unfilled(value):
-            raise ValueError(
-                f"{key} {value!r} was not filled: a --vars-file or an account's vars fill it, as in the line of a "
-                "message; or write the value into the policy"
-            )
+    if is_unfilled(data):
+        raise ValueError(
+            f"{path} {data!r} was not filled: a --vars-file or an account's vars fill it, as in the line of a message; "
+            "or write the value into the policy"
+        )
+    parts = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
+    for key, part in parts:
+        if key not in but:
+            check_filled(part, path=f"{path}.{key}" if path else str(key))
 
 
 def is_unfilled(value: object) -> bool:
@@ -103,7 +109,7 @@ def check_notify(notify: Mapping[str, Any]) -> None:
 
     :raises ValueError: names what is wrong with it.
     """
-    if not (notify.get("to") or notify.get("to_from")):
+    if not (any(str(each or "").strip() for each in notify.get("to") or ()) or notify.get("to_from")):
         raise ValueError("notify: nobody would be told; name somebody under 'to' or 'to_from'")
     subject = notify.get("subject", "")
     if "{{" in subject or "{%" in subject:

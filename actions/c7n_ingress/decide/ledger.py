@@ -48,15 +48,21 @@ class Ledger:
             if stands and stands.match == match:
                 yield change._replace(rule_id=stands.id)
 
+    @property
+    def made_room(self) -> bool:
+        """Whether a rule was removed, so that what found no room may find it now."""
+        return any(change.now is None for change in self.made)
+
     def with_owed(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
-        """Add to a plan what is owed: where a rule was removed for it, though the group is closed by now."""
-        if all(change.now is not None for change in self.made):
+        """Add to a plan what is owed until it stands: a rule was removed for it, though the group may be closed now."""
+        if not self.made_room:
             return plan
         standing = {rule.match for rule in rules}
-        owed = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
-        self.full = []
-        return plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *owed])))
+        self.full = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
+        return plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *self.full])))
 
 
 def _is_same(change: Change, other: Change) -> bool:
-    return (change.rule.id, change.rule.traffic, change.now) == (other.rule.id, other.rule.traffic, other.now)
+    """Tell whether two are one change; the id of a rule whose answer was lost is not known."""
+    alike = (change.rule.id, change.rule.traffic, change.now) == (other.rule.id, other.rule.traffic, other.now)
+    return alike and (change.rule_id == other.rule_id or None in (change.rule_id, other.rule_id))
