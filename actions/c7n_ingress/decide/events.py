@@ -48,7 +48,7 @@ def _check(event: Any) -> None:
         raise ValueError(f"resourceType is {item.get('resourceType')!r:.80}")
     _part(item, "resourceId", str)
     if _part(item, "configurationItemStatus", str) not in GONE and not event.get("eventLeftScope"):
-        _part(item, "configuration", dict)
+        _part(_part(item, "configuration", dict), "groupId", str)
     captured = _part(item, "configurationItemCaptureTime", str)
     try:
         parse_timestamp(captured)
