@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from c7n_ingress.decide.authorized import PLACEHOLDER
@@ -21,18 +23,25 @@ def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
 
     :raises ValueError: names the value, and what is wrong with it.
     """
-    try:
-        from jsonschema import Draft7Validator  # noqa: PLC0415 - a function has it not
-        from jsonschema.exceptions import best_match  # noqa: PLC0415 - likewise
-    except ImportError:
+    jsonschema = _jsonschema()
+    if jsonschema is None:
         return
     elsewhere = {key for key, part in schema.get("properties", {}).items() if "$ref" in str(part)}
     known = {key: value for key, value in data.items() if key not in elsewhere}
-    errors = (error for error in Draft7Validator(schema).iter_errors(known) if not is_unfilled(error.instance))
-    if error := best_match(errors):
+    errors = jsonschema.Draft7Validator(schema).iter_errors(known)
+    if error := jsonschema.exceptions.best_match(each for each in errors if not is_unfilled(each.instance)):
         key = ".".join(map(str, error.absolute_path))
         why = "; or ".join(each.message for each in error.context or [error])
         raise ValueError(f"{key} {error.instance!r:.80}: {why:.300}; write it as `custodian schema` says")
+
+
+@cache
+def _jsonschema() -> Any:
+    """Give the package, or None where it is not: it is looked for once, not at each event."""
+    try:
+        return import_module("jsonschema")
+    except ImportError:
+        return None
 
 
 def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
