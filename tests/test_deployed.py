@@ -291,7 +291,8 @@ def test_a_runtime_of_another_python(cloud, tmp_path):
     other = "python3.12" if OWN == SHIPPED else SHIPPED
     with deploy(cloud, tmp_path, edits=[(SHIPPED, other)]) as function:
         with zipfile.ZipFile(tmp_path / f"{RULE}.zip") as archive:
-            assert [name for name in archive.namelist() if sys.implementation.cache_tag in name] == []
+            made_for = {name.split(".")[-2] for name in archive.namelist() if name.endswith(".pyc")}
+            assert made_for <= {other.replace("python", "cpython-").replace("3.", "3")}  # by a Python on the PATH
         assert closes(cloud, function)
 
 
