@@ -114,3 +114,4 @@ def pytest_collection_finish():
     """Have the garbage collector pass over what is there to stay: all of c7n, moto and botocore."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)

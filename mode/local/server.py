@@ -33,6 +33,7 @@ from moto.core.utils import method_names_from_class
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sts.models import sts_backends
+from werkzeug.datastructures import Headers
 from werkzeug.serving import make_server
 from werkzeug.test import create_environ, run_wsgi_app
 
@@ -116,16 +117,21 @@ class Cloud:
             session.events.register("before-send", self._answer)
         return session
 
+    def answer(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> tuple[int, Headers, bytes]:
+        """Give the server's own answer, status, headers and body, but for the way through a socket."""
+        environ = create_environ(url, method=method, headers=headers, data=body)
+        answered, status, sent = run_wsgi_app(self.app, environ, buffered=True)
+        return int(status[:3]), sent, b"".join(answered)
+
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
-        """Answer a request to this AWS as the server does, byte for byte, but for the way through a socket."""
+        """Answer a request to this AWS without a socket."""
         if not request.url.startswith(self.endpoint):
             return None
         sent = [
             (name, value.decode() if isinstance(value, bytes) else value) for name, value in request.headers.items()
         ]
-        environ = create_environ(request.url, method=request.method, headers=sent, data=request.body)
-        body, status, headers = run_wsgi_app(self.app, environ, buffered=True)
-        return AWSResponse(request.url, int(status[:3]), headers, MockRawResponse(b"".join(body)))
+        status, headers, body = self.answer(request.method, request.url, sent, request.body)
+        return AWSResponse(request.url, status, headers, MockRawResponse(body))
 
     @property
     def evaluations(self) -> list[config.Evaluation]:
