@@ -9,11 +9,10 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
-import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
-from c7n.utils import reset_session_cache
+from c7n.utils import reset_session_cache, yaml_load
 
 from mode.local import logs
 from mode.local.ec2 import load_groups, load_prefix_list
@@ -38,7 +37,7 @@ NOTIFY = {
 
 def cases(name):
     """Read tests/cases/<name>.yml."""
-    return yaml.safe_load((ROOT / "tests" / "cases" / f"{name}.yml").read_text())
+    return yaml_load((ROOT / "tests" / "cases" / f"{name}.yml").read_text())
 
 
 def group_of(case, number):

@@ -70,6 +70,7 @@ def load(kind):
     if kind == INSTALLED:
         read_models()
     gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def read_models():

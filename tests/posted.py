@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from c7n.utils import yaml_load
 from moto.ses.models import ses_backends
 
 from mode.local.runtime import deployed
@@ -39,7 +40,7 @@ class Post:
     def config(self, **changes):
         """Write a copy of the shipped configuration with changes."""
         path = self.folder / "mailer.yml"
-        shipped = yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        shipped = yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
         path.write_text(yaml.safe_dump(shipped | changes), encoding="utf-8")
         return path
 

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from c7n.utils import yaml_load
 from c7n_org.cli import CONFIG_SCHEMA
 from embedded import EXAMPLES, ROOT, group_of
 from forked import forked
@@ -100,7 +101,7 @@ def sources(cloud, account, region):
 
 def accounts_file(folder, accounts):
     """Write a file as the sample has it, with these accounts."""
-    sample = yaml.safe_load(SAMPLE.read_text())
+    sample = yaml_load(SAMPLE.read_text())
     pattern = sample["accounts"][0]
     sample["vars"] = {"topic": TOPIC, "queue": QUEUE}
     sample["accounts"] = [
@@ -150,7 +151,7 @@ def messages(cloud):
 
 def test_sample():
     """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
-    sample = yaml.safe_load(SAMPLE.read_text())
+    sample = yaml_load(SAMPLE.read_text())
     jsonschema.validate(sample, CONFIG_SCHEMA)
     assert set(sample["vars"]) == {"topic", "queue"}
     assert all(account["vars"]["authorized"] for account in sample["accounts"])

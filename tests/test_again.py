@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import yaml
+from c7n.utils import yaml_load
 from embedded import LOG_GROUP, ROOT, act, group_of, journal, load, run
 
 from mode.mailer import preview
@@ -99,7 +100,7 @@ def test_wrong_keys(cloud, tmp_path, wrong):
 
 def test_the_message():
     """The watch's messages name the groups, and how often each was opened; nothing in them is anybody's words."""
-    (policy,) = (each for each in yaml.safe_load(WATCH.read_text())["policies"] if each["name"].endswith("-again"))
+    (policy,) = (each for each in yaml_load(WATCH.read_text())["policies"] if each["name"].endswith("-again"))
     (action,) = policy["actions"]
     said = {f"sg-{number:017x}": f"opened again, {number}th time since Monday 10:00 UTC" for number in (4, 5)}
     resources = [{"GroupId": group, "GroupName": "<b>", "c7n:reopened-ingress": text} for group, text in said.items()]

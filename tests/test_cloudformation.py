@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from embedded import ROOT, cases, day, ports
 
 FOLDER = ROOT / "policies" / "cloudformation"
@@ -185,7 +185,7 @@ def test_the_cases_beside_the_rule(guard):
     tests = FOLDER / "tests" / "open-ingress_tests.yml"
     done = subprocess.run([guard, "test", "--dir", FOLDER], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("Test Case #") == len(yaml.safe_load(tests.read_text()))
+    assert done.stdout.count("Test Case #") == len(yaml_load(tests.read_text()))
     assert "FAIL Rules" not in done.stdout
 
 

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from forked import forked
 
 from mode.local.loop import LoopError, leave_out_unknown
 
 ROOT = Path(__file__).parents[1]
-CASES = yaml.safe_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
+CASES = yaml_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
 ACCOUNT = "210987654321"
 
 

@@ -6,7 +6,7 @@ import string
 from datetime import datetime, timedelta, timezone
 
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, day, group_of, load, made_changes, make_queue, messages, run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,7 +164,7 @@ def test_what_is_open_is_what_the_other_policies_close(digest):
 def test_exempt_is_what_the_other_policies_leave_alone():
     """The digest's filters are those of open-ingress, with the exemption in the place of its opposite."""
     (digest,), (closing,) = (
-        yaml.safe_load((ROOT / "policies" / f"{name}.yml").read_text())["policies"]
+        yaml_load((ROOT / "policies" / f"{name}.yml").read_text())["policies"]
         for name in ("open-ingress-exempt", "open-ingress")
     )
     *wrong, exempt = closing["filters"]

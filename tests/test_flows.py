@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from hypothesis import example, given
 from hypothesis import strategies as st
 from search import examples
@@ -19,8 +19,8 @@ from mode.local import clients, covering, flows, interfaces
 from mode.local.exports import RefusedError
 
 ROOT = Path(__file__).parents[1]
-FLOWS = yaml.safe_load((ROOT / "tests" / "cases" / "flows.yml").read_text(encoding="utf-8"))
-FILES = yaml.safe_load((ROOT / "tests" / "cases" / "flows-files.yml").read_text(encoding="utf-8"))
+FLOWS = yaml_load((ROOT / "tests" / "cases" / "flows.yml").read_text(encoding="utf-8"))
+FILES = yaml_load((ROOT / "tests" / "cases" / "flows-files.yml").read_text(encoding="utf-8"))
 WORLD = FLOWS["world"]
 DEFAULT = " ".join(flows.DEFAULT)
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
+from c7n.utils import yaml_load
 
 from mode.local import groups
 
-CASES = yaml.safe_load(Path(__file__).with_name("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
+CASES = yaml_load(Path(__file__).with_name("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
 ENDING = f". This prints the right thing: {groups.COMMAND}"
 
 

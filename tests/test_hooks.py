@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from c7n.utils import yaml_load
 from embedded import ROOT
 
 SCRIPTS = Path(sys.executable).parent
 TERRAFORM = 'resource "aws_security_group_rule" "r" {\n  type = "ingress"\n  cidr_blocks = ["%s"]\n}\n'
-HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+HOOKS = {hook["id"]: hook for hook in yaml_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
 
 
 def run(*command, folder, **environment):

@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 import yaml
+from c7n.utils import yaml_load
 from embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, messages, rules_of, source_of
 from fresh import installed
 
@@ -53,7 +54,7 @@ def test_schema(command):
     result = command("custodian", "schema", "aws.security-group.actions.replace-ingress")
     assert result.returncode == 0, result.stderr
     example = result.stdout.partition(".. code-block:: yaml")[2].partition("Schema")[0]
-    (policy,) = yaml.safe_load(example)["policies"]
+    (policy,) = yaml_load(example)["policies"]
     assert policy["actions"][0]["type"] == "replace-ingress"
 
 

@@ -1,10 +1,10 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
-import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
+from c7n.utils import yaml_load
 from embedded import (
     ACCOUNT,
     ROOT,
@@ -179,7 +179,7 @@ def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
             ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(cloud, ids[0])])
 
     happens.update({"before-call": {"DescribeSecurityGroups": mend}, "after-call": {}})
-    policies = yaml.safe_load(edited("open-ingress-notice", tmp_path, AUTHORIZED).read_text())["policies"]
+    policies = yaml_load(edited("open-ingress-notice", tmp_path, AUTHORIZED).read_text())["policies"]
     del policies[0]["mode"]
     load_resources(("aws.security-group",))
     options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(tmp_path / "out"))

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import boto3
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from c7n_mailer.handle import config_setup
 from embedded import edited, group_of, load, run
 from internet import serving
@@ -98,13 +98,13 @@ def test_each_documented_list_of_people_is_valid(cloud, tmp_path, word):
     path = told_as_documented("open-ingress-sweep", tmp_path, word)
     done = run(cloud, path, tmp_path / "out", "--dryrun")
     assert done.returncode == 0, done.stderr
-    (policy,) = yaml.safe_load(path.read_text())["policies"]
+    (policy,) = yaml_load(path.read_text())["policies"]
     assert word in policy["actions"][0]["notify"]["to"][-1]
 
 
 def test_a_teams_channel_gets_the_mail(post):
     """The e-mail address that Teams gives to a channel is a target as any address."""
-    address = yaml.safe_load(documented("teams.ms"))["tell"][-1]
+    address = yaml_load(documented("teams.ms"))["tell"][-1]
     post.send(message_to(address))
     with post.mailer() as function:
         assert post.work(function) == set()
@@ -324,7 +324,7 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
 
 def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, monkeypatch):
     """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
-    config = config_setup(yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8")))
+    config = config_setup(yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8")))
     config |= {"templates_folders": [str(lambda_entry.TEMPLATES)]}
     mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"), lambda_entry.log)
     monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)

@@ -17,11 +17,11 @@ from functools import partial
 
 import boto3
 import pytest
-import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
+from c7n.utils import yaml_load
 from embedded import EXAMPLES, POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of
 from moto.awslambda.models import LambdaFunction
 from moto.core.authorization import enable_iam_authentication
@@ -59,7 +59,7 @@ INLINE = {"PolicyRole": "open-ingress", "WatchRole": "open-ingress-watch", "Mail
 GROUP_ID = group_of({"name": "web", "ingress": []}, 1)["GroupId"]
 CASES = cases("permissions")
 """Who: {action: case}, or a list of cases, one for each statement that names the action."""
-WATCH = yaml.safe_load((ROOT / "mode" / "watch.yml").read_text())["policies"]
+WATCH = yaml_load((ROOT / "mode" / "watch.yml").read_text())["policies"]
 
 
 # ---- Enforced
@@ -327,7 +327,7 @@ def variant(policy, name, **action):
 def own(name):
     """Give a shipped policy with networks of one's own, if it has any, none of them IPv6."""
     text = EXAMPLES.sub("    - 198.18.7.0/24\n    - 198.18.8.0/24\n", (ROOT / "policies" / f"{name}.yml").read_text())
-    (policy,) = yaml.safe_load(text)["policies"]
+    (policy,) = yaml_load(text)["policies"]
     return policy
 
 
@@ -612,7 +612,7 @@ ASKS = [
     *(
         ("UndoPolicy" if path.stem == "restore-ingress" else "PolicyRole", policy)
         for path in POLICIES
-        for policy in yaml.safe_load(path.read_text())["policies"]
+        for policy in yaml_load(path.read_text())["policies"]
     ),
     *(("WatchRole", policy) for policy in WATCH),
 ]

@@ -1,5 +1,5 @@
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from embedded import (
     CASES_OF_OPEN_INGRESS,
     POLICIES,
@@ -29,7 +29,7 @@ policies = pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
 
 def policy_in(path):
     """Read the one policy of a file."""
-    (policy,) = yaml.safe_load(path.read_text())["policies"]
+    (policy,) = yaml_load(path.read_text())["policies"]
     return policy
 
 

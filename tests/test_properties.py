@@ -5,8 +5,8 @@ from functools import cache
 from ipaddress import ip_network
 
 import pytest
-import yaml
 from c7n.exceptions import PolicyExecutionError
+from c7n.utils import yaml_load
 from embedded import MUTATING, NOTIFY, ROOT, VPC, act, journal, load, make_queue, messages, rules_of, shape, source_of
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ TRAFFIC = [
     {"IpProtocol": "50"},
     *({"IpProtocol": "tcp", "FromPort": port, "ToPort": port} for port in range(1000, 1020)),
 ]
-(POLICY,) = yaml.safe_load((ROOT / "policies" / "open-ingress.yml").read_text())["policies"]
+(POLICY,) = yaml_load((ROOT / "policies" / "open-ingress.yml").read_text())["policies"]
 FILTERS = POLICY["filters"][:1]
 QUOTA = 60
 """Rules a group may have of each family; a reference to a group or a prefix list counts in both."""

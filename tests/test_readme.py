@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection, load
+from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from stacked import create
 
@@ -135,7 +135,7 @@ def test_the_action_alone_loads():
     """The block that is an action alone is one, in a policy that says what its anchors stand for."""
     (text,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("actions:")]
     anchors = "vars: [&authorized [198.18.7.0/24], &tell [me@example.com], &queue custodian-mailer]\n"
-    action = yaml.safe_load(anchors + text)["actions"]
+    action = yaml_load(anchors + text)["actions"]
     policy = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
     options = Config.empty(region="us-east-1", account_id="123456789012")
     (loaded,) = PolicyCollection.from_data({"policies": [{**policy, "actions": action}]}, options)

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from c7n.exceptions import PolicyValidationError
+from c7n.utils import yaml_load
 from embedded import (
     NOTIFY,
     act,
@@ -132,7 +132,7 @@ def function(cloud, tmp_path, request):
     account.client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
     path = edited("open-ingress", tmp_path, ["198.18.7.0/24"])
-    (policy,) = yaml.safe_load(path.read_text())["policies"]
+    (policy,) = yaml_load(path.read_text())["policies"]
     policy["actions"][0]["reopened"] = {"times": 3, "hours": 24, **getattr(request, "param", {})}
     path.write_text(json.dumps({"policies": [policy]}))
     done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, path)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from axe_playwright_python.sync_playwright import Axe
 from browser import browser
+from c7n.utils import yaml_load
 from embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ from mode.report.sources import NoRunError, facts_from, of_rehearsal
 from mode.report.text import visible
 from mode.report.write import write
 
-CASES = yaml.safe_load((ROOT / "tests" / "cases" / "report.yml").read_text(encoding="utf-8"))
+CASES = yaml_load((ROOT / "tests" / "cases" / "report.yml").read_text(encoding="utf-8"))
 NOW = dt.datetime(2026, 5, 4, 10, 2, tzinfo=dt.timezone.utc)
 CALLERS = tuple(Caller(f"198.51.100.{n}", 10**n, "2026-05-01 10:02") for n in range(7))
 CUT_OFF = {"tcp 22 from 0.0.0.0/0": CutOff(9, 1_234_567, CALLERS), "tcp 22 from ::/0": CutOff(0, 0, ())}

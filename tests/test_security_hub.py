@@ -4,8 +4,8 @@ import re
 from textwrap import dedent
 
 import pytest
-import yaml
 from botocore.exceptions import ClientError
+from c7n.utils import yaml_load
 from embedded import ROOT, edited, group_of, load, made_changes, make_queue, rules_of, run, source_of
 from moto.securityhub.models import securityhub_backends
 
@@ -143,7 +143,7 @@ def test_without_security_hub_the_run_fails_after_closing(cloud, tmp_path):
 def test_what_is_resolved_is_what_the_other_policies_do_not_close():
     """The filters are the opposite of those of open-ingress, exemptions apart; the file's name is the policy's."""
     (resolved,), (closing,) = (
-        yaml.safe_load(path.read_text())["policies"] for path in (RESOLVED, ROOT / "policies" / "open-ingress.yml")
+        yaml_load(path.read_text())["policies"] for path in (RESOLVED, ROOT / "policies" / "open-ingress.yml")
     )
     assert resolved["name"] == RESOLVED.stem
     *wrong, _exempt = closing["filters"]
@@ -199,5 +199,5 @@ def test_security_hub_here_refuses_what_security_hub_refuses(cloud, hub):
 def test_the_documented_action_is_yaml_as_it_stands():
     """The README's block is one action."""
     (block,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (action,) = yaml.safe_load(dedent(block))
+    (action,) = yaml_load(dedent(block))
     assert (action["type"], action["title"]) == ("post-finding", "open-ingress")

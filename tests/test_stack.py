@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, cases, load, rules_of, source_of
 from followed import README, blocks, copied, follow
 from stacked import (
@@ -29,7 +30,7 @@ from mode.local.runtime import deployed
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
 DEPLOYED = [path for path in POLICIES if "mode:" in path.read_text()]
-WATCH = [policy["name"] for policy in yaml.safe_load((ROOT / "mode" / "watch.yml").read_text())["policies"]]
+WATCH = [policy["name"] for policy in yaml_load((ROOT / "mode" / "watch.yml").read_text())["policies"]]
 POLICIES_FUNCTIONS = sorted(f"custodian-{name}" for name in [*(path.stem for path in DEPLOYED), *WATCH])
 FUNCTIONS = ["custodian-mailer", *POLICIES_FUNCTIONS]
 QUEUES = {"custodian-mailer", "custodian-mailer-failed", "custodian-open-ingress-failed"}
@@ -152,7 +153,7 @@ def test_logs(cloud):
 def test_dead_letters(cloud, path):
     """A policy's Lambda has its dead letters in the queue that the stack makes, which keeps them for 14 days."""
     create(cloud)
-    (policy,) = yaml.safe_load(path.read_text())["policies"]
+    (policy,) = yaml_load(path.read_text())["policies"]
     arn = policy["mode"]["dead_letter_config"]["TargetArn"]
     queue = attributes(cloud, "custodian-open-ingress-failed")
     assert arn.format(partition="aws", region="us-east-1", account_id=ACCOUNT) == queue["QueueArn"]
@@ -172,7 +173,7 @@ def test_redrive(cloud):
 def test_the_mailer_has_time(cloud):
     """The queue hides a message for six times the mailer's timeout, as AWS advises."""
     create(cloud)
-    timeout = yaml.safe_load((ROOT / "mode" / "mailer" / "mailer.yml").read_text())["timeout"]
+    timeout = yaml_load((ROOT / "mode" / "mailer" / "mailer.yml").read_text())["timeout"]
     assert int(attributes(cloud, "custodian-mailer")["VisibilityTimeout"]) >= 6 * timeout
 
 

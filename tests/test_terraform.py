@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from c7n.utils import yaml_load
 from embedded import ROOT, cases, day, ports
 
 FOLDER = ROOT / "policies" / "terraform"
@@ -46,7 +47,7 @@ def run(*command, folder=ROOT, **environment):
 
 def policy_in(path):
     """Read the one policy of a file."""
-    (policy,) = yaml.safe_load(path.read_text())["policies"]
+    (policy,) = yaml_load(path.read_text())["policies"]
     return policy
 
 
@@ -253,7 +254,7 @@ def test_the_readme_installs_what_is_tested():
 def test_the_workflow_of_the_readme(repository, terraform, code):
     """The README's GitHub Actions workflow fails on an open port alone, and marks its lines."""
     (repository / "main.tf").write_text(terraform)
-    (job,) = yaml.safe_load(SNIPPETS[0])["jobs"].values()
+    (job,) = yaml_load(SNIPPETS[0])["jobs"].values()
     install, judge = [step["run"] for step in job["steps"] if "run" in step]
     assert install.startswith("pip install 'c7n-left")
 
@@ -267,7 +268,7 @@ def test_the_workflow_of_the_readme(repository, terraform, code):
 def test_the_hook_of_the_readme(repository, tmp_path, terraform, code):
     """The README's pre-commit hook stops a commit that opens a port, and no other."""
     (repository / "main.tf").write_text(terraform)
-    config = yaml.safe_load(SNIPPETS[1])
+    config = yaml_load(SNIPPETS[1])
     # The c7n-left that is installed here, in place of one that pre-commit would fetch.
     config["repos"][0]["hooks"][0] |= {"language": "system", "additional_dependencies": []}
     (repository / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import yaml
+from c7n.utils import yaml_load
 from embedded import CUSTODIAN, ROOT
 from posted import MAILER, TOPIC, Post, message_to
 
@@ -86,7 +87,7 @@ def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
     nobody = TOPIC.replace("open-ingress", "nobody")
     for message in (message_to(TOPIC), message_to(nobody), message_to(TOPIC)):
         post.send(message)
-    settings = yaml.safe_load((MAILER / "mailer.yml").read_text()) | {"queue_url": post.queue}
+    settings = yaml_load((MAILER / "mailer.yml").read_text()) | {"queue_url": post.queue}
     (tmp_path / "mailer.yml").write_text(yaml.safe_dump(settings))
     code, _, log = seen(commands / "mailer", ["mailer.yml"], tmp_path, **cloud.environment())
     assert code == 0

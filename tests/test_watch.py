@@ -1,10 +1,10 @@
 from contextlib import ExitStack, suppress
 
 import pytest
-import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
+from c7n.utils import yaml_load
 from embedded import ROOT, cases, custodian, edited
 from moto.ses.models import ses_backends
 from moto.sns.models import sns_backends
@@ -14,7 +14,7 @@ from mode.local.runtime import deployed
 from mode.mailer import deploy
 
 WATCH = ROOT / "mode" / "watch.yml"
-NAMES = [policy["name"] for policy in yaml.safe_load(WATCH.read_text())["policies"]]
+NAMES = [policy["name"] for policy in yaml_load(WATCH.read_text())["policies"]]
 RULE = "custodian-open-ingress"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
 ON_CALL = "on-call@example.com"
@@ -199,7 +199,7 @@ def described(case):
 def test_what_a_recorder_records(case):
     """The watch knows all the ways in which AWS Config can be told what to record, and how often."""
     load_resources(("aws.account", "aws.config-recorder"))
-    (recorder, *_) = yaml.safe_load(WATCH.read_text())["policies"]
+    (recorder, *_) = yaml_load(WATCH.read_text())["policies"]
     policy = {"name": "recorders", **recorder["filters"][0]["policy"]}
     (loaded,) = PolicyCollection.from_data({"policies": [policy]}, Config.empty(region="us-east-1", account_id=ACCOUNT))
     found = loaded.resource_manager.filter_resources([described(case)])

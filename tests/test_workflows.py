@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from c7n.utils import yaml_load
 from embedded import ROOT, group_of, with_networks
 
 SCRIPTS = Path(sys.executable).parent
@@ -47,7 +47,7 @@ def run(*command, folder=ROOT, **environment):
 
 def read(path):
     """Read a workflow. YAML takes its key `on` for true."""
-    return yaml.safe_load(path.read_text())
+    return yaml_load(path.read_text())
 
 
 def steps(path):

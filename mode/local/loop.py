@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import yaml
+from c7n.utils import yaml_load
 
 from c7n_ingress.decide.behind import behind
 from mode.local import config, ec2
@@ -202,7 +203,7 @@ class Loop:
         text = POLICY.read_text(encoding="utf-8")
         for example, network in NETWORKS.items():
             text = text.replace(example, network)
-        file = yaml.safe_load(text)
+        file = yaml_load(text)
         for action in file["policies"][0]["actions"]:
             self.result.left_out += leave_out_unknown(action, vpcs=self.knows_vpcs, interfaces=bool(self.result.behind))
         policy.write_text(yaml.safe_dump(file, sort_keys=False), encoding="utf-8")
@@ -333,7 +334,7 @@ class Loop:
 
     def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
         """Start so many mailers, each of which ends when no message waits in the queue any more."""
-        settings = yaml.safe_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        settings = yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
         settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
         (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         command = [str(self.commands / "mailer"), "mailer.yml"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from c7n.utils import yaml_load
 
 from mode.local.server import Cloud
 from tests.embedded import CUSTODIAN, ROOT, edited
@@ -75,7 +76,7 @@ def sweep_policy(folder: Path) -> Path:
 
 def stock_policy(path: Path) -> Path:
     """Write the same policy as c7n alone can run it: c7n's filters in the place of the pack's own, and its action."""
-    data = yaml.safe_load(path.read_text())
+    data = yaml_load(path.read_text())
     (policy,) = data["policies"]
     policy["name"] = "stock"
     for key in ("packages", "handler"):
