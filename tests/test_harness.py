@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from embedded import CUSTODIAN, ROOT
+from embedded import CASES_OF_OPEN_INGRESS, CUSTODIAN, ROOT, load, rules_of
 from forked import forked
 
 SEARCH = "import search; search.settings.load_profile({!r}); print(search.examples(30).max_examples)"
@@ -38,3 +38,15 @@ def test_a_profile_stretches_every_search(profile, number):
     python = [sys.executable, "-c", SEARCH.format(profile)]
     folder = Path(__file__).parent
     assert int(subprocess.run(python, cwd=folder, capture_output=True, text=True, check=True).stdout) == number
+
+
+def test_rules_are_as_ec2_tells_them(cloud):
+    """What the tests see of a group's rules is, to the letter, what DescribeSecurityGroupRules answers."""
+    groups = [group for _, group in CASES_OF_OPEN_INGRESS]
+    load(groups)
+    pages = cloud.session().client("ec2").get_paginator("describe_security_group_rules").paginate()
+    there = {group["GroupId"] for group in groups}
+    told = [each for each in pages.build_full_result()["SecurityGroupRules"] if each["GroupId"] in there]
+    seen = {key: rule for group in groups for key, rule in rules_of(cloud, group["GroupId"]).items()}
+    assert seen == {each["SecurityGroupRuleId"]: each for each in told if not each["IsEgress"]}
+    assert rules_of(cloud, "sg-0fffffffffffffff0") == {}
