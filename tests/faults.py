@@ -50,8 +50,7 @@ class Failing(Cloud):
         client = session.client
 
         def patient(*names, config=None, **more):
-            settings = settings_of(self.attempts, self.patience)
-            config = settings.merge(config) if config else settings
+            config = settings_of(self.attempts, self.patience, config)
             return client(*names, config=config, **{"endpoint_url": self.endpoint} | more)
 
         session.client = patient
@@ -59,9 +58,10 @@ class Failing(Cloud):
 
 
 @cache
-def settings_of(attempts, patience):
-    """Give a client's settings."""
-    return Config(retries={"total_max_attempts": attempts}, read_timeout=patience)
+def settings_of(attempts, patience, more):
+    """Give a client's settings, the same for the same: a client that is there already is used again."""
+    settings = Config(retries={"total_max_attempts": attempts}, read_timeout=patience)
+    return settings.merge(more) if more else settings
 
 
 class Proxy(Microburst):

@@ -11,6 +11,7 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection, load
 from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
+from followed import warm
 from stacked import create
 
 from mode.local.ec2 import load_groups, load_vpcs
@@ -49,7 +50,7 @@ def reader(embedded_aws, tmp_path_factory):
     for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
         os.utime(path, (0, 0))  # older than the environment, so that make does not install the clone
     environment = embedded_aws.environment()
-    path = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    path = os.pathsep.join([str(warm()), str(Path(sys.executable).parent), environment["PATH"]])
     home = str(clone.parent)  # where c7n caches what it has listed
     return embedded_aws, clone, {**environment, "PATH": path, "HOME": home}
 

@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
 from embedded import (
     ACCOUNT,
-    CUSTODIAN,
     LOG_GROUP,
     NOTIFY,
     ROOT,
@@ -32,6 +31,7 @@ from embedded import (
     source_of,
     wanted_shape,
 )
+from followed import warm
 
 from c7n_ingress.decide.undo import exemption
 from mode.local.config import configuration_item, event
@@ -168,7 +168,7 @@ def obey(cloud, tmp_path):
     shutil.copytree(ROOT / "policies", tmp_path / "project" / "policies")
 
     def paste(line):
-        environment = cloud.environment() | {"PATH": f"{CUSTODIAN.parent}{os.pathsep}{os.environ['PATH']}"}
+        environment = cloud.environment() | {"PATH": os.pathsep.join([str(warm()), os.environ["PATH"]])}
         command = ["bash", "-c", line]
         folder = tmp_path / "project"
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
