@@ -111,7 +111,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_finish():
-    """Have the garbage collector pass over what is there to stay: all of c7n, moto and botocore."""
+    """Have the garbage collector pass over what is there to stay, all of c7n and moto, and come less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)

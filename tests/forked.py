@@ -42,7 +42,7 @@ def forked(command, *, env, cwd):
 
     Or run a module, as `python -m mode.local` does. Text is UTF-8, whatever the locale. The process has this
     environment and folder, nothing on standard input, and an end of its own. All that sets it apart from one that was
-    started is that modules are loaded, and botocore's files read, before it begins.
+    started is that modules are loaded, and botocore's files read, before it begins, and that garbage waits longer.
     """
     command = [str(word) for word in command]
     with TemporaryDirectory() as folder, ONE_AT_A_TIME:
