@@ -12,23 +12,10 @@ from c7n.policy import PolicyCollection, load
 from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from followed import warm
+from readme import BLOCKS, COMMANDS, GROUPS, README, put_networks_in
 from stacked import create
 
 from mode.local.ec2 import load_groups, load_vpcs
-
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [
-    line.partition("  #")[0].strip()
-    for language, text in BLOCKS
-    if language == "sh"
-    for line in text.replace("\\\n", " ").splitlines()
-    if not line.startswith("#")
-]
-GROUPS = [
-    {"name": "web", "ingress": [{"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0", "description": "site"}]},
-    {"name": "bastion", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}]},
-]
 
 ELSEWHERE = {
     "make test": "runs this very test",
@@ -85,7 +72,7 @@ def test_every_command_runs(reader):
             load_groups(groups)
             load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
             (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
-            follow_the_yaml(clone)
+            put_networks_in(clone)
             continue
         if command.startswith("aws cloudformation deploy"):
             created = create(cloud, Email=re.search(r"Email=(\S+)", command)[1])
@@ -106,16 +93,6 @@ def test_every_command_runs(reader):
         if not rule["IsEgress"] and "CidrIpv4" in rule
     }
     assert sources >= {"0.0.0.0/0"}, "the site is public, and the bastion restored"
-
-
-def follow_the_yaml(clone):
-    """Put the networks and ports of the README's block into every policy, as it says."""
-    (wanted,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("vars:")]
-    authorized = wanted[wanted.index("  authorized:") : wanted.index("  public-ports:")]
-    (ports,) = re.findall(r"&public-ports \[.*\]", wanted)
-    for path in (clone / "policies").glob("*.yml"):
-        text = re.sub(r"  authorized: &authorized\n(    - .*\n)+", authorized, path.read_text())
-        path.write_text(text.replace("&public-ports []", ports))
 
 
 @pytest.mark.parametrize("command", ELSEWHERE)

@@ -11,25 +11,13 @@ import fresh
 import pytest
 from embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
 from packaging.version import Version
+from readme import COMMANDS, GROUPS, put_networks_in
 from stacked import create
 
 from c7n_ingress_kit.lay import PARTS, shipped_names
 from mode.local.ec2 import load_groups, load_vpcs
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [
-    line.partition("  #")[0].strip()
-    for language, text in BLOCKS
-    if language == "sh"
-    for line in text.replace("\\\n", " ").splitlines()
-    if not line.startswith("#")
-]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-GROUPS = [
-    {"name": "web", "ingress": [{"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0", "description": "site"}]},
-    {"name": "bastion", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}]},
-]
 REHEARSAL = "python -m mode.local groups.json"
 """What `make demo GROUPS=groups.json` runs, in a folder that has no Makefile."""
 
@@ -131,16 +119,6 @@ def test_the_steps_of_the_readme(installed, cloud):
     rules = cloud.session().client("ec2").describe_security_group_rules()["SecurityGroupRules"]
     open_groups = {rule["GroupId"] for rule in rules if rule.get("CidrIpv4") == "0.0.0.0/0" and not rule["IsEgress"]}
     assert open_groups == {group["GroupId"] for group in groups}, "the site is public, and the bastion restored"
-
-
-def put_networks_in(folder):
-    """Put the networks and ports of README's block into every policy, as it says."""
-    (wanted,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("vars:")]
-    authorized = wanted[wanted.index("  authorized:") : wanted.index("  public-ports:")]
-    (ports,) = re.findall(r"&public-ports \[.*\]", wanted)
-    for path in (folder / "policies").glob("*.yml"):
-        text = re.sub(r"  authorized: &authorized\n(    - .*\n)+", authorized, path.read_text())
-        path.write_text(text.replace("&public-ports []", ports))
 
 
 def test_the_command_tells_its_version(installed):
