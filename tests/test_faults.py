@@ -143,6 +143,15 @@ def test_any_fault_of_any_call(aws, run, rules, mends):
     assert second.told == set(second.logged)
 
 
+def test_an_answer_that_comes_slowly_is_whole(aws, cloud):
+    """What the proxy holds back comes in the end, to the letter, for a client that waits for it."""
+    call = {"service": "ec2", "operation": "DescribeSecurityGroups"}
+    aws.proxy.breaks(*rules(call, [{"response": {"bandwidth_kbps": 100}}]))
+    seen, told = (each.session().client("ec2").describe_security_groups() for each in (aws, cloud))
+    assert aws.proxy.fired
+    assert seen["SecurityGroups"] == told["SecurityGroups"]
+
+
 @pytest.mark.parametrize("call", ["authorize", "modify", "revoke"])
 @pytest.mark.parametrize("fault", [{"response": {"abort_bytes": 0}, "times": 1}, {"response": {"abort_bytes": 0}}])
 def test_an_answer_lost_while_describes_lag(aws, cloud, run, call, fault):
