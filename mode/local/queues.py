@@ -1,10 +1,10 @@
-"""SQS with many messages: moto counts all that are in a queue anew, four times, for each that it hands out."""
+"""SQS with many messages: moto counts all that are in a queue anew, four times, for each that it takes or hands out."""
 
 from __future__ import annotations
 
 import time
 
-from moto.sqs import urls
+from moto.sqs import models, urls
 from moto.sqs.models import Message, SQSBackend, sqs_backends
 
 
@@ -19,6 +19,12 @@ class Backend(SQSBackend):
         return message.sent_timestamp / 1000 + kept > time.time()
 
 
+def now() -> float:
+    """Give the milliseconds since 1970, at a tenth of what moto's way through two dates takes."""
+    return time.time() * 1000
+
+
 def install() -> None:
     """Have moto serve this SQS, wherever it holds none yet."""
     sqs_backends.backend = Backend
+    models.unix_time_millis = now
