@@ -7,14 +7,20 @@ from functools import cache
 from operator import ge, lt
 from pathlib import Path
 
-from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.models import Stack, cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
 from moto.cloudwatch.models import cloudwatch_backends
+from moto.kms import models as kms
 from moto.utilities.utils import get_partition
 
 TEMPLATE = Path(__file__).parent.parent / "mode" / "stack.yml"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+
+# What is created here is JSON: moto reads all as YAML, in Python alone, for longer than it makes all resources.
+Stack.parse_template = staticmethod(json.loads)
+# moto makes an RSA key for each key of KMS, also where that is symmetric; nobody here signs.
+kms.generate_private_key = cache(kms.generate_private_key)
 
 
 def create(cloud, region=REGION, account=ACCOUNT, **parameters):
