@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 
 import boto3
-from botocore.loaders import JSONFileLoader
 
 from c7n_ingress import bytecode
 
@@ -75,10 +74,7 @@ def load(kind):
 
 def read_models():
     """Read what each of c7n's commands would read of botocore, and make what it would make of itself."""
-    read = JSONFileLoader().load_file
-    read_once = cache(read)
-    # What botocore reads of S3 it also changes, at each client.
-    JSONFileLoader.load_file = lambda _self, path: (read if "/s3/" in path else read_once)(path)
+    import_module("mode.local.models").share()
     for service in ("ec2", "sts", "sqs", "lambda", "iam", "config"):
         boto3.Session(region_name="us-east-1").client(service)
     if bytecode.interpreter(SHIPPED_RUNTIME):
