@@ -1,4 +1,4 @@
-"""How long hypothesis searches: as long as a test says, or twenty times as long in the profile `nightly`.
+"""How long hypothesis searches: as long as a test says, or fifty times as long in the profile `nightly`.
 
     pytest --hypothesis-profile=nightly
 
@@ -12,7 +12,7 @@ DEFAULT = settings.get_profile("default")
 
 settings.register_profile("default", DEFAULT, deadline=None)
 settings.register_profile(
-    "nightly", DEFAULT, max_examples=20 * DEFAULT.max_examples, deadline=None, print_blob=True, database=None
+    "nightly", DEFAULT, max_examples=50 * DEFAULT.max_examples, deadline=None, print_blob=True, database=None
 )
 
 

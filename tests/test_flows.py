@@ -295,7 +295,7 @@ def lines(draw):
     return f"2 1 {name} {ends} {protocol} {packets} {size} {start} {start + 60} {action} OK"
 
 
-@examples(60)
+@examples(30)
 @given(st.lists(lines(), min_size=1, max_size=60))
 def test_answers_as_the_model(tmp_path_factory, drawn):
     """The engine tells what a program of a page tells that reads the records one by one."""

@@ -32,9 +32,9 @@ def test_a_forked_command_is_the_command(cloud, tmp_path, arguments):
     assert timeless(done.stderr) == timeless(wanted.stderr)
 
 
-@pytest.mark.parametrize(("profile", "number"), [("default", 30), ("nightly", 600)])
+@pytest.mark.parametrize(("profile", "number"), [("default", 30), ("nightly", 1500)])
 def test_a_profile_stretches_every_search(profile, number):
-    """A test that names a number of examples gets twenty times as many in the profile `nightly`."""
+    """A test that names a number of examples gets fifty times as many in the profile `nightly`."""
     python = [sys.executable, "-c", SEARCH.format(profile)]
     folder = Path(__file__).parent
     assert int(subprocess.run(python, cwd=folder, capture_output=True, text=True, check=True).stdout) == number

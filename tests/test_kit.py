@@ -94,7 +94,7 @@ versions = st.lists(st.dictionaries(names, st.sampled_from("xyz")), min_size=1, 
 edits = st.lists(st.dictionaries(names, st.sampled_from([None, "x", "mine"])), min_size=4, max_size=4)
 
 
-@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions, edits)
 def test_edits_stay_and_all_else_is_as_shipped(tmp_path_factory, versions, edits):
     """Over any versions and edits, a file is as shipped if nobody touched it since it was laid, else as it was."""

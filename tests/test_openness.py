@@ -29,7 +29,7 @@ def judged(rules):
     return {rules[number] for number in found}
 
 
-@examples(500)
+@examples(200)
 @given(groups, st.randoms(use_true_random=False))
 def test_the_order_of_rules_does_not_matter(rules, random):
     """A group is judged alike in whatever order its rules come."""
@@ -37,7 +37,7 @@ def test_the_order_of_rules_does_not_matter(rules, random):
     assert judged(shuffled) == judged(rules)
 
 
-@examples(500)
+@examples(200)
 @given(groups)
 def test_what_is_left_is_not_open(rules):
     """Without the rules that are found, nothing is open any more; and each of them would make it so."""

@@ -79,7 +79,7 @@ def version_of(rule):
     return PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
 
 
-many = examples(250)
+many = examples(100)
 
 
 @many

@@ -175,7 +175,7 @@ def unchanged(rule):
     return {**rule, "Tags": tags}
 
 
-@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
 def test_whatever_stands_in_a_group(replace, permissions, authorized):
     """Whatever stands in a group and whoever is authorized, the run keeps each of the pack's promises."""
@@ -302,7 +302,7 @@ def restored(done, lines, place, **action):
     return made
 
 
-@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5), st.data())
 def test_whatever_was_replaced_comes_back(replace, permissions, authorized, data):
     """Whatever stood in a group and whoever was authorized, replaced and restored from the journal it is as it was."""

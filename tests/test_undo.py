@@ -19,7 +19,7 @@ TRAFFIC = [Traffic("tcp", 22, 22), Traffic("tcp", 443, 443), Traffic("-1", -1, -
 MOST_LOOKS = 4
 """How often a group is planned at most: as often as the run plans it."""
 
-properties = examples(250)
+properties = examples(100)
 sources = st.sampled_from([*NETWORKS, *OPEN, *LISTS])
 traffics = st.sampled_from(TRAFFIC)
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(timezone.utc))  # noqa: DTZ001 - hypothesis wants none
