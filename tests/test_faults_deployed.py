@@ -18,7 +18,7 @@ from mode.mailer import preview
 RULE = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
-ITEMS, PROCESSES = 1000, 20
+ITEMS, PROCESSES = 1000, 30
 
 
 @pytest.fixture(scope="module")

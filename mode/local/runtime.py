@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 API = "/2018-06-01/runtime"
 PROVIDED = ("boto3", "awslambdaric")  # what Lambda's image has beside Python
 STAND_IN = Path(__file__).with_name("runtime_client.py")
-INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with nineteen others
+INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with twenty-nine others
 SHARED: Path | None = None
 """Where what zips hold is unpacked once, and compiled once, for all; nowhere, as in Lambda, unless somebody says so.
 A zip's folders are links then: who changes what was deployed changes it for all."""
