@@ -11,8 +11,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
-from c7n import mu
+from c7n import mu, schema
 from c7n.filters.offhours import Time
+from c7n.resources import load_resources
 from dateutil import zoneinfo
 from embedded import ROOT
 
@@ -245,6 +246,18 @@ def test_a_python_by_another_s_name(another, caplog, put):
     assert function.names == []
     (record,) = caplog.records
     assert "install python3.99" in record.getMessage()
+
+
+@pytest.mark.parametrize("ours", ["python3.12", "python3.14"])
+def test_the_python_that_deploys_may_be_the_function_s(monkeypatch, ours):
+    """Where Custodian takes the Python that deploys for a runtime, the line says that the policy may name it."""
+    monkeypatch.setattr(bytecode, "OURS", ours)
+    with pytest.raises(bytecode.NoPythonError) as refused:
+        bytecode.of_a_cold_start("python3.99")
+    load_resources(("aws.security-group",))
+    mode = {"type": "config-rule", "role": "custodian", "runtime": ours}
+    taken = not schema.validate({"policies": [{"name": "a-policy", "resource": "aws.security-group", "mode": mode}]})
+    assert (f"or write `runtime: {ours}` under the policy's `mode:`" in str(refused.value)) == taken
 
 
 @pytest.mark.parametrize("packages", [None, ["boto3"]])

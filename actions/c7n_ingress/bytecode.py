@@ -94,9 +94,18 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     """
     python = interpreter(runtime)
     if python is None:
-        raise NoPythonError(f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages")
+        mend = f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages"
+        raise NoPythonError(f"{mend}{or_take_this_one()}")
     loaded = output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"])
     return dict(marshal.loads(output_of([python, "-S", __file__], loaded)))  # noqa: S302 - from the process above
+
+
+def or_take_this_one() -> str:
+    """Give the other mend, which installs nothing: where Lambda has this Python, the policy may name it."""
+    from c7n.policy import LambdaMode  # noqa: PLC0415 - a function never deploys
+
+    taken = LambdaMode.schema["properties"]["runtime"]["enum"]
+    return f"; or write `runtime: {OURS}` under the policy's `mode:`, the Python that deploys" if OURS in taken else ""
 
 
 @cache
