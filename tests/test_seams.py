@@ -22,7 +22,7 @@ from c7n.credentials import CustodianSession, SessionFactory
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.filters import Filter
 from c7n.mu import PolicyLambda, PythonPackageArchive, SQSSubscription
-from c7n.policy import PolicyCollection
+from c7n.policy import LambdaMode, PolicyCollection
 from c7n.query import DescribeSource, QueryResourceManager, sources
 from c7n.resolver import URIResolver, ValuesFrom
 from c7n.resources import load_resources
@@ -381,6 +381,7 @@ def test_bytecode():
     function.archive.add_contents("c7n/__pycache__/one.cpython-313.pyc", b"code")
     with zipfile.ZipFile(io.BytesIO(PolicyLambda.get_archive.__wrapped__(function).get_bytes())) as archive:
         assert archive.read("c7n/__pycache__/one.cpython-313.pyc") == b"code", broken("bytecode")
+    assert "python3.13" in LambdaMode.schema["properties"]["runtime"]["enum"], broken("bytecode")
 
 
 def test_zones():
