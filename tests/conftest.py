@@ -45,8 +45,8 @@ def group(cloud):
 
 
 def pytest_xdist_auto_num_workers():
-    """Run one process more than there are cores: many a test waits, for a Lambda, a browser or another try."""
-    return (os.cpu_count() or 1) + 1
+    """Run two processes more than there are cores: many a test waits, for a Lambda, a browser or another try."""
+    return (os.cpu_count() or 1) + 2
 
 
 LONGEST_FIRST = [
