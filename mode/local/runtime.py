@@ -292,8 +292,9 @@ class RuntimeApiRequest(BaseHTTPRequestHandler):
         if matched is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        self._send(HTTPStatus.ACCEPTED, b'{"status":"OK"}', {})
+        # First, so that what a client sends one after another is told in this order: each comes by a thread of its own.
         self.server.answers.put(Answer(matched[1] or matched[2], body))
+        self._send(HTTPStatus.ACCEPTED, b'{"status":"OK"}', {})
 
     def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
