@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
+from c7n.utils import reset_session_cache
 from embedded import group_of, load, make_queue
 from xdist.scheduler import LoadScopeScheduling
 
@@ -26,7 +27,11 @@ def embedded_aws(tmp_path_factory):
 
 @pytest.fixture
 def cloud(embedded_aws):
-    """Give the embedded AWS, empty; one server for all the tests of a worker process."""
+    """Give the embedded AWS, empty; one server for all the tests of a worker process.
+
+    c7n keeps a thread's sessions: without this, a policy that is run here may call where an earlier test's went.
+    """
+    reset_session_cache()
     embedded_aws.reset()
     return embedded_aws
 
