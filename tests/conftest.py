@@ -1,4 +1,3 @@
-import gc
 import os
 import sys
 
@@ -10,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from mode.local import runtime
 from mode.local.server import serving
+from tests.forked import pass_over_what_is_loaded
 
 # Where the environment lets Python write no bytecode, each of the many processes would compile the same anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -119,7 +119,5 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_finish():
-    """Have the garbage collector pass over what is there to stay, all of c7n and moto, and come less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000)
+    """Spare the tests what garbage collection of all that was loaded would cost them."""
+    pass_over_what_is_loaded()

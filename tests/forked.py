@@ -68,6 +68,12 @@ def load(kind):
         import_module(module)
     if kind == INSTALLED:
         read_models()
+    pass_over_what_is_loaded()
+
+
+def pass_over_what_is_loaded():
+    """Have the garbage collector pass over what is there to stay, all of c7n and moto, and come less often."""
+    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
 

@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 from c7n.utils import yaml_load
 from c7n_org.cli import CONFIG_SCHEMA
 from embedded import EXAMPLES, ROOT, group_of
-from forked import forked
 from moto.core.exceptions import AccessDeniedError
 from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
@@ -20,6 +19,7 @@ from moto.sts.responses import TokenResponse
 from stacked import create
 
 from mode.local.ec2 import load_groups
+from tests.forked import forked
 
 C7N_ORG = Path(sys.executable).with_name("c7n-org")
 SAMPLE = ROOT / "mode" / "accounts.yml"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from c7n.utils import yaml_load
-from forked import forked
 
 from mode.local.loop import LoopError, leave_out_unknown
+from tests.forked import forked
 
 ROOT = Path(__file__).parents[1]
 CASES = yaml_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from embedded import CASES_OF_OPEN_INGRESS, CUSTODIAN, ROOT, load, rules_of
-from forked import forked
+
+from tests.forked import forked
 
 SEARCH = "import search; search.settings.load_profile({!r}); print(search.examples(30).max_examples)"
 
