@@ -101,7 +101,7 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
 
 
 def or_take_this_one() -> str:
-    """Give the other mend, which installs nothing: where Lambda has this Python, the policy may name it."""
+    """Give the other mend, which installs nothing: where Custodian takes this Python, the policy may name it."""
     from c7n.policy import LambdaMode  # noqa: PLC0415 - a function never deploys
 
     taken = LambdaMode.schema["properties"]["runtime"]["enum"]

@@ -1,4 +1,4 @@
-"""SQS with many messages: moto counts all that are in a queue anew, four times, for each that it takes or hands out."""
+"""SQS with many messages: moto counts all that are in a queue, again and again, for each that it takes or hands out."""
 
 from __future__ import annotations
 
