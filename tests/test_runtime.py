@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
 import pytest
 from c7n.mu import custodian_archive
@@ -208,6 +209,26 @@ def test_stands_in_for_the_native_client(monkeypatch):
     answers = [api.answers.get(timeout=10) for _ in range(3)]
     api.close()
     assert [(answer.kind, answer.body) for answer in answers] == [("ready", b""), ("response", b"2"), ("error", b"{}")]
+
+
+class SlowQueue(Queue):
+    """A queue that takes a tenth of a second for what is put into it."""
+
+    def put(self, *args, **kwargs):
+        """Put late."""
+        time.sleep(0.1)
+        super().put(*args, **kwargs)
+
+
+def test_requests_are_told_in_their_order(monkeypatch):
+    """What a client has an answer to is told by then, so that whatever it sends next is told after it."""
+    api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
+    api.answers = SlowQueue()
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "{}:{}".format(*api.server_address))
+    runtime_client.initialize_client("test")
+    runtime_client.post_invocation_result("1", b"2", "application/json")
+    assert api.answers.get_nowait() == ("response", b"2")
+    api.close()
 
 
 def test_the_stand_in_needs_the_standard_library_alone():
