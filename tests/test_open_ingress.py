@@ -3,6 +3,7 @@ from ipaddress import ip_network
 
 import pytest
 from botocore.exceptions import ClientError
+from c7n.exceptions import PolicyExecutionError
 from embedded import (
     CASES_OF_OPEN_INGRESS,
     NOTIFY,
@@ -164,30 +165,35 @@ def test_a_list_that_cannot_be_read(cloud, group, replace, hide):
     assert left.startswith(f"tcp 22 from {OPEN_LIST}: that prefix list cannot be read")
 
 
-def test_a_failed_reading_is_no_verdict(cloud, group, replace):
-    """If EC2 refuses to tell what a list holds, the run fails: nobody takes the list for a harmless one."""
-    group_id = group(SSH)
+@pytest.fixture(params=READS)
+def unanswered(request):
+    """Have EC2 not answer one of the calls that read lists, and give what is to happen just before it is called."""
 
-    def deny(**_):
+    def down(**_):
         raise ClientError({"Error": {"Code": "InternalError", "Message": "An internal error has occurred."}}, "Get")
 
-    with pytest.raises(ClientError, match="InternalError"):
-        replace(before={READS[1]: deny})
-    assert sources(cloud, group_id) == [OPEN_LIST]
+    return {request.param: down}
 
 
-def test_a_list_that_nobody_may_read_stops_nothing_else(cloud, group, replace):
-    """If EC2 denies one list, it is left alone and told; the group's other open rules are closed."""
+def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, replace, unanswered):
+    """If EC2 does not tell what a list holds, its rule is left, told, and a failure; the other open ones are closed."""
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
-
-    def deny(**_):
-        error = {"Error": {"Code": "UnauthorizedOperation", "Message": "You are not authorized."}}
-        raise ClientError({**error, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Get")
-
-    replace(before={READS[1]: deny}, filters=[{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, FINDER]}])
+    with pytest.raises(PolicyExecutionError, match=f"tcp 22 from {OPEN_LIST}: EC2 did not tell.*internal error"):
+        replace(before=unanswered)
     assert sources(cloud, group_id) == [*AUTHORIZED[:2], OPEN_LIST]
     (message,) = messages(cloud)
-    assert OPEN_LIST in message["resources"][0]["c7n:left-ingress"][0]
+    (failure,) = message["resources"][0]["c7n:failed-ingress"]
+    assert failure.startswith(f"tcp 22 from {OPEN_LIST}: EC2 did not tell what that prefix list holds")
+
+    replace()
+    assert OPEN_LIST not in sources(cloud, group_id)
+
+
+def test_without_the_action_the_filter_fails(cloud, group, tmp_path, unanswered):
+    """Where no action would say that EC2 did not tell, the run fails: nobody takes a harmless list for an open one."""
+    group(SSH)
+    with pytest.raises(PolicyExecutionError, match=f"EC2 did not tell what {OPEN_LIST} holds: .*internal error"):
+        act(cloud, tmp_path, unanswered, None, [FINDER], type="remove-permissions", ingress="matched")
 
 
 def test_both_finders_match_the_same_rule(cloud, group, replace):

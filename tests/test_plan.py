@@ -22,7 +22,7 @@ AUTHORIZED = [
     ip_network(text)
     for text in ("198.18.7.0/24", "198.18.8.0/24", "198.19.0.0/16", "10.0.0.0/8", "2001:2:0:7::/64", "2001:2:0:8::/64")
 ]
-PREFIX_LISTS = {"pl-0004": 4, "pl-0006": 6, "pl-hidden": None}
+PREFIX_LISTS = {"pl-0004": 4, "pl-0006": 6, "pl-hidden": None, "pl-silent": "EC2 is out of order"}
 REFERENCES = [*PREFIX_LISTS, "pl-other", "sg-0123"]
 
 matches = st.builds(Match, st.sampled_from(TRAFFIC), st.sampled_from([*OPEN, *AUTHORIZED, *REFERENCES]))
@@ -76,7 +76,8 @@ def is_widened(rule, authorized):
 
 def version_of(rule):
     """Give the IP version of what a rule is open to, None for a reference to what nobody knows."""
-    return PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
+    version = PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
+    return None if isinstance(version, str) else version
 
 
 many = examples(100)
@@ -170,7 +171,7 @@ def test_a_second_run_changes_nothing(case):
 @many
 @given(groups())
 def test_what_is_not_there_is_reported(case):
-    """A match that no rule answers to, a list that cannot be read and any other reference are given back."""
+    """A match that no rule answers to, a list whose entries are not known, and any other reference are given back."""
     rules, matched, authorized, _ = case
     absent = Match(Traffic("tcp", 9, 9), OPEN[0])
     todo = replacement(rules, matched | {absent}, authorized, PREFIX_LISTS)
@@ -184,6 +185,8 @@ def test_what_is_not_there_is_reported(case):
         if rule.match in matched and version_of(rule) and rule.source not in authorized and is_widened(rule, authorized)
     ]
     assert len(todo.refused) == sum(rule.source != "pl-hidden" for rule in unknown) + len(widened)
+    silent = sum(rule.source == "pl-silent" for rule in unknown)
+    assert sum(text.endswith("(EC2 is out of order)") for text in todo.refused) == silent
 
 
 @many

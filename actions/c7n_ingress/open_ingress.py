@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import chunks, local_session, type_schema
 
-from c7n_ingress.aws.apply import THROTTLED, error_code
+from c7n_ingress.aws.apply import error_code
 from c7n_ingress.aws.read import GROUPS_A_CALL, pages
 from c7n_ingress.decide.checks import check_filled, check_values
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.rules import FAMILY, Network, network, traffic
+from c7n_ingress.decide.rules import FAMILY, UNANSWERED, Network, network, traffic
+
+log = logging.getLogger("custodian.filters")
 
 PAGE_SIZE = 100
 """The most items that EC2 gives in one answer (``MaxResults`` of both calls)."""
@@ -22,14 +25,25 @@ PAGE_SIZE = 100
 AWS = "AWS"
 """The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
 
+UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
+"""EC2's error codes for a list that is not there, or not shared: it writes them in both ways.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+TELLS = "replace-ingress"
+"""The action that tells of a list that could not be looked up, and leaves its rules alone."""
+
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort", "Ports", "OnlyPorts")
 
 
 class PrefixList(NamedTuple):
     """What a customer-managed prefix list holds; no family where it cannot be read."""
 
-    family: str | None
-    networks: Sequence[Network]
+    family: str | None = None
+    networks: Sequence[Network] = ()
+    unanswered: str | None = None
+    """Why EC2 did not tell what the list holds, if so."""
 
 
 @SecurityGroup.filter_registry.register("open-ingress")
@@ -38,9 +52,13 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     Open is a source wider than /8 (IPv6: wider than /16, outside of fc00::/7), so 0.0.0.0/1 and 128.0.0.0/1 are. The
     sources that a group has for the same port are open together if they hold more public addresses than one /8 (/16):
-    then the widest match. A customer-managed prefix list counts as the sum of its entries. One that another account no
-    longer shares cannot be read, and matches: whether it is open is for somebody to find out, and ``replace-ingress``
-    says so. The rules are annotated as the ``ingress`` filter does it, so that ``replace-ingress`` works on them.
+    then the widest match. The rules are annotated as the ``ingress`` filter does it, so that ``replace-ingress`` works
+    on them.
+
+    A customer-managed prefix list counts as the sum of its entries. One that another account no longer shares cannot be
+    read, and matches: whether it is open is for somebody to find out, and ``replace-ingress`` says so. Where EC2 does
+    not tell what a list holds, being denied or out of order, the list matches as well: ``replace-ingress`` leaves it,
+    closes what else is open, and fails. In a policy without that action, nobody would say so, and the filter fails.
 
     Which traffic the rule is for is said with the ``ingress`` filter's own keys; a rule for exactly one of
     ``OnlyPorts`` is left out. EC2 is asked nothing where no rule refers to a prefix list, and for each list once a run.
@@ -82,7 +100,8 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Read the lists that the groups refer to, those that no earlier call has read, and match the groups.
 
-        :raises PolicyExecutionError: a variable was not filled, so that it is not known what may be open.
+        :raises PolicyExecutionError: a variable was not filled, so that it is not known what may be open; or EC2 did
+            not tell of a list, and the policy has no action that says so.
         """
         try:
             check_filled(self.data)
@@ -92,7 +111,16 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         if unread:
             client = local_session(self.manager.session_factory).client("ec2")
             self.lists |= prefix_lists(client, unread)
+            self._check_told()
         return super().process(resources, event)  # type: ignore[no-any-return]
+
+    def _check_told(self) -> None:
+        """Fail of what EC2 did not tell, where no action would say so: that is not to be taken for "open"."""
+        if any(action.type == TELLS for action in self.manager.actions):
+            return
+        for list_id, prefix_list in self.lists.items():
+            if prefix_list and prefix_list.unanswered:
+                raise PolicyExecutionError(f"EC2 did not tell what {list_id} holds: {prefix_list.unanswered}")
 
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Give those permissions alone that are open, one for each source, a prefix list's with its family."""
@@ -103,7 +131,8 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             (reference,) = rule["PrefixListIds"] or [None]
             prefix_list = reference and self.lists[reference["PrefixListId"]]
             if prefix_list and (number in open_ones or prefix_list.family is None):
-                yield {**rule, "PrefixListIds": [{**reference, FAMILY: prefix_list.family}]}
+                noted = {FAMILY: prefix_list.family, UNANSWERED: prefix_list.unanswered}
+                yield {**rule, "PrefixListIds": [reference | noted]}
             elif number in open_ones:
                 yield rule
 
@@ -143,41 +172,35 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
-    """Read prefix lists, by id; None for one of AWS's.
+    """Read prefix lists, by id; None for one of AWS's. Those of which EC2 does not tell say why.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
     its entries, and no longer when the sharing ends, though its rules go on to refer to it.
-
-    :raises ClientError: EC2 did not answer. That is not to be taken for "not open".
     """
     found: dict[str, PrefixList | None] = {}
     for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
         # By filter: the parameter PrefixListIds fails whole if one of the lists is not there.
         filters = [{"Name": "prefix-list-id", "Values": batch}]
-        shapes = list(
-            pages(client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=PAGE_SIZE, Filters=filters)
-        )
-        found |= dict.fromkeys(batch, PrefixList(None, ()))
+        described = pages(client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=PAGE_SIZE, Filters=filters)
+        try:
+            shapes = list(described)
+        except (ClientError, BotoCoreError) as error:
+            log.exception("prefix lists could not be looked up")
+            found |= dict.fromkeys(batch, PrefixList(unanswered=str(error)))
+            continue
+        found |= dict.fromkeys(batch, PrefixList())
         for shape in shapes:
             found[shape["PrefixListId"]] = None if shape["OwnerId"] == AWS else _read(client, shape)
     return found
-
-
-def is_refusal(error: ClientError) -> bool:
-    """Tell whether EC2 will not tell of a list, be it for now or for good; that one list is told of, and stops nothing.
-
-    Throttling, and what fails on EC2's own side, is none: it says nothing of the list.
-    """
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and error_code(error) not in THROTTLED
 
 
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
     arguments = {"MaxResults": PAGE_SIZE, "PrefixListId": shape["PrefixListId"]}
     try:
         entries = list(pages(client, "get_managed_prefix_list_entries", "Entries", **arguments))
-    except ClientError as error:
-        if not is_refusal(error):
-            raise
-        return PrefixList(None, ())
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error_code(error) in UNKNOWN:
+            return PrefixList()
+        log.exception("%s could not be read", shape["PrefixListId"])
+        return PrefixList(unanswered=str(error))
     return PrefixList(shape["AddressFamily"], [network(entry["Cidr"]) for entry in entries])

@@ -286,6 +286,6 @@ def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
     rule, network = result.replacement
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
     return (
-        f"{network} found no room on {text_of(rule.match)}: the group has as many rules as EC2 allows. Have the quota "
-        "for inbound rules of a group (L-0EA8095F) raised, or remove rules, then run its line"
+        f"{network} found no room on {text_of(rule.match)}: the group had as many rules as EC2 allows. If it still "
+        "has, have the quota for inbound rules of a group (L-0EA8095F) raised, or remove rules; then run its line"
     ), f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"

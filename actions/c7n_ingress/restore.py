@@ -162,6 +162,6 @@ def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
 def no_room(result: NoRoom, _group_id: str) -> tuple[str, None]:
     """Say which rule does not come back, and what to do about it."""
     return (
-        f"{text_of(result.replacement.rule.match)} found no room: the group has as many rules as EC2 allows; "
-        "remove some, and restore it again"
+        f"{text_of(result.replacement.rule.match)} found no room: the group had as many rules as EC2 allows. "
+        "If it still has, remove some; then restore it again"
     ), None

@@ -42,8 +42,8 @@ class Reading(NamedTuple):
     selected: bool
     matches: set[Match]
     rules: Sequence[Rule]
-    prefix_lists: Mapping[str, int | None]
-    """The IP version of each prefix list that was found open, by id; None for one that cannot be read."""
+    prefix_lists: Mapping[str, int | str | None]
+    """The IP version of each prefix list that was found open, by id; why it is not known, or None if not shown."""
     since: float
     """Since when it may be outdated: when the first call for it was made, by the monotonic clock."""
 

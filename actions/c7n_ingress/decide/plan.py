@@ -50,6 +50,10 @@ UNREADABLE = (
     "again, or revoke the rule"
 )
 
+UNANSWERED = (
+    "EC2 did not tell what that prefix list holds, so nobody knows whether it is open; it is left alone until the next "
+    "run"
+)
 
 TOGETHER = (
     "it is authorized, and so wide that the group stays open to the internet by it and its other sources for the same "
@@ -61,14 +65,15 @@ def replacement(
     rules: Iterable[Rule],
     matches: Collection[Match],
     authorized: Sequence[Network],
-    prefix_lists: Mapping[str, int | None] = MappingProxyType({}),
+    prefix_lists: Mapping[str, int | str | None] = MappingProxyType({}),
 ) -> Plan:
     """Plan the replacement of the rules that the filter matched, and of no others.
 
     :param rules: all ingress rules that stand in the group now.
     :param matches: what the policy's filter matched in that group.
     :param authorized: the authorized networks of both families, in order of preference.
-    :param prefix_lists: the IP version of each prefix list that is open, by id; None for one that cannot be read.
+    :param prefix_lists: the IP version of each prefix list that is open, by id; why EC2 did not tell it, or None for
+        one that cannot be read.
     """
     rules = list(rules)
     found = {rule.match for rule in rules}
@@ -88,6 +93,9 @@ def replacement(
                     f"{text_of(rule.match)}: no network can take the place of a reference; narrow the filter by Cidr "
                     "or CidrV6"
                 )
+            continue
+        if isinstance(version, str):
+            refused.append(f"{text_of(rule.match)}: {UNANSWERED} ({version})")
             continue
         of_family = by_version[version]
         wider = [network for network in of_family if _is_wider(network, rule.source)]

@@ -21,6 +21,8 @@ ICMP = frozenset({"icmp", "icmpv6"})
 FAMILY = "AddressFamily"
 """EC2's name for a prefix list's IP version; the filter ``open-ingress`` notes it on the references it matches."""
 VERSIONS = {"IPv4": 4, "IPv6": 6, None: None}
+UNANSWERED = "c7n-ingress:unanswered"
+"""Where that filter notes why EC2 did not tell what a list holds."""
 
 
 class Traffic(NamedTuple):
@@ -77,10 +79,14 @@ def matches_from(permissions: Iterable[Mapping[str, Any]]) -> set[Match]:
     return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
 
 
-def prefix_lists_from(permissions: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
-    """Read what ``open-ingress`` noted: the IP version of each list by its id, None for one it could not read."""
+def prefix_lists_from(permissions: Iterable[Mapping[str, Any]]) -> dict[str, int | str | None]:
+    """Read what ``open-ingress`` noted of each list, by its id.
+
+    :returns: its IP version; why EC2 did not tell it; or None for one that EC2 does not show.
+    """
     references = [reference for shape in permissions for reference in shape.get("PrefixListIds") or ()]
-    return {each["PrefixListId"]: VERSIONS[each[FAMILY]] for each in references if FAMILY in each}
+    noted = [each for each in references if FAMILY in each]
+    return {each["PrefixListId"]: VERSIONS[each[FAMILY]] or each[UNANSWERED] for each in noted}
 
 
 def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:
