@@ -145,6 +145,9 @@ class ReplaceIngress(EventAction):
             check_values(self.data, self.schema)
             self.check_authorized()
             check_filters(self.manager.data.get("filters", []), FINDERS)
+            for each in self.manager.iter_filters():
+                if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
+                    check_values(each.data, each.schema)
             if "reopened" in self.data:
                 reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
             if "evidence" in self.data:
