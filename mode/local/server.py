@@ -31,13 +31,13 @@ from moto.core.request import Request
 from moto.core.routing import NotFound, get_service_router
 from moto.core.utils import method_names_from_class
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sts.models import sts_backends
 from werkzeug.datastructures import Headers
-from werkzeug.serving import make_server
 from werkzeug.test import create_environ, run_wsgi_app
 
 from mode.local import config, ec2, insights, logs, queues, securityhub
+from mode.local.listener import Answer, Listener
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -79,7 +79,7 @@ class Cloud:
     endpoint: str
     calls: list[Call] = field(default_factory=list)
     ec2: ec2.Behaviour = field(default_factory=lambda: ec2.behaviour)
-    app: Callable[..., Any] | None = None
+    answer: Answer | None = None
     """Answers what this process asks, where there is no need to go through the port."""
     _sessions: dict[tuple[str, str], Session] = field(default_factory=dict, init=False)
 
@@ -113,15 +113,9 @@ class Cloud:
         botocore_session.register_component("data_loader", SERVICE_MODELS)
         access = {name.lower(): value for name, value in credentials(account).items()}
         session = Session(region_name=region, botocore_session=botocore_session, **access)
-        if self.app:
+        if self.answer:
             session.events.register("before-send", self._answer)
         return session
-
-    def answer(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> tuple[int, Headers, bytes]:
-        """Give the server's own answer, status, headers and body, but for the way through a socket."""
-        environ = create_environ(url, method=method, headers=headers, data=body)
-        answered, status, sent = run_wsgi_app(self.app, environ, buffered=True)
-        return int(status[:3]), sent, b"".join(answered)
 
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         """Answer a request to this AWS without a socket."""
@@ -166,9 +160,9 @@ def serving() -> Iterator[Cloud]:
     moto.get_backend_for_host = cache(moto.get_backend_for_host)
     responses.method_names_from_class = cache(method_names_from_class)
     app = Recorder(moto, calls)
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
-    cloud = Cloud(f"http://127.0.0.1:{server.port}", calls, app=app)
-    thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
+    listener = Listener(partial(answer, app))
+    cloud = Cloud(listener.endpoint, calls, answer=listener.answer)
+    thread = Thread(target=partial(listener.serve_forever, poll_interval=0.05), daemon=True)
     # An account starts in 5 ms without moto's 1301 AMIs, in 110 with them.
     environment = cloud.environment() | {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
     with mock.patch.dict(os.environ, environment, clear=True):
@@ -177,9 +171,18 @@ def serving() -> Iterator[Cloud]:
         try:
             yield cloud
         finally:
-            server.shutdown()
-            server.server_close()
+            listener.shutdown()
+            listener.server_close()
             thread.join()
+
+
+def answer(
+    app: Callable[..., Any], method: str, url: str, headers: list[tuple[str, str]], body: bytes
+) -> tuple[int, Headers, bytes]:
+    """Give a WSGI application's answer to a request: status, headers and body."""
+    environ = create_environ(url, method=method, headers=headers, data=body)
+    answered, status, sent = run_wsgi_app(app, environ, buffered=True)
+    return int(status[:3]), sent, b"".join(answered)
 
 
 def credentials(account: str) -> dict[str, str]:
@@ -202,13 +205,6 @@ def credentials(account: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": role.secret_access_key,
         "AWS_SESSION_TOKEN": role.session_token,
     }
-
-
-class QuietHandler(MotoRequestHandler):
-    """Serve without a line on standard error for each request."""
-
-    def log_request(self, *_args: object) -> None:
-        """Leave the log to the recorder."""
 
 
 class Recorder:
