@@ -25,6 +25,7 @@ from embedded import (
     source_of,
 )
 
+from c7n_ingress.aws.settle import MOST_STALE
 from mode.local.ec2 import load_groups, load_prefix_list
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -559,6 +560,19 @@ def test_a_full_group_does_not_keep_its_open_rule(cloud, group, replace, monkeyp
         replace({"AuthorizeSecurityGroupIngress": take_time}, authorized=networks)
     assert set(sources(cloud, group_id)) == {"10.0.0.0/8", networks[0]}
     assert len(told(cloud)[group_id]["c7n:todo-ingress"]) == 5
+
+
+def test_a_slow_ec2_is_waited_for_while_it_does_something(cloud, group, replace, monkeypatch):
+    """However often readings grow old between one network and the next, the run goes on until each has its rule."""
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1028)]
+    group_id = group(SSH, *many)
+    clock = itertools.count(step=0.3)  # so that two networks are added a reading
+    monkeypatch.setattr("c7n_ingress.aws.read.time.monotonic", lambda: next(clock))
+    networks = [f"198.18.{number}.0/24" for number in range(33)]
+    with pytest.raises(PolicyExecutionError, match=r"198.18.32.0/24 found no room"):
+        replace(authorized=networks)
+    assert set(sources(cloud, group_id)) == {"10.0.0.0/8", *networks[:32]}
+    assert [call.action for call in cloud.calls].count("DescribeSecurityGroups") > MOST_STALE
 
 
 def test_a_rule_within_an_authorized_network_stays(cloud, group, replace):
