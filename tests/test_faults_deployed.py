@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import itertools
 import json
@@ -78,13 +79,16 @@ def function(embedded_aws, failing_aws, tmp_path_factory):
         yield function
 
 
-def deploy(cloud, folder):
-    """Have the stock command deploy open-ingress."""
+def deploy(cloud, folder, policy="open-ingress", edit=("", "")):
+    """Have the stock command deploy a policy with an edit, and give its name."""
     role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
     cloud.session().client("iam").create_role(**role)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
-    result = run(cloud, edited("open-ingress", folder, AUTHORIZED), folder)
+    path = edited(policy, folder, AUTHORIZED)
+    path.write_text(path.read_text().replace(*edit))
+    result = run(cloud, path, folder)
     assert result.returncode == 0, result.stderr
+    return policy
 
 
 # These are about one function, so AWS is not emptied between them: each has a group of its own.
@@ -162,6 +166,48 @@ def test_a_lasting_fault_fails_the_command(cloud, aws, tmp_path, call, fault):
     aws.proxy.heal()
     assert run(aws, sweep, tmp_path).returncode == 0
     assert sources(cloud, group) == AUTHORIZED[:1]
+
+
+# -- the time
+
+LOOKS = "DescribeNetworkInterfaces"
+
+
+@pytest.mark.parametrize(("call", "number"), [("ModifySecurityGroupRules", 2), (LOOKS, 1)], ids=["change", "look"])
+def test_a_function_whose_time_runs_out(cloud, aws, tmp_path, call, number):
+    """A function that waits for an answer until its time is nearly over tells what it has done, and what it has not."""
+    groups = [open_group(1), open_group(2)]
+    make_queue(cloud)
+    policy = deploy(
+        cloud, tmp_path, "open-ingress-daily", ("runtime: python3.13", "runtime: python3.13\n      timeout: 10")
+    )
+    calls = []
+
+    async def hang(passing):
+        calls.append(passing)
+        if passing == call and calls.count(call) == number:
+            await asyncio.sleep(3600)
+
+    aws.proxy.passing(hang)
+    with deployed(aws, f"custodian-{policy}", folder=tmp_path) as function:
+        with pytest.raises(FunctionError, match="TimeoutError: the function's time was nearly over") as failed:
+            function.invoke({})
+        closed = {group["GroupId"] for group in groups if sources(cloud, group) == AUTHORIZED[:1]}
+        assert len(closed) == (1 if call != LOOKS else 2)
+        (message,) = messages(cloud)
+        by_group = {each["GroupId"]: each for each in message["resources"]}
+        hows = {key: [record["how"] for record in each["c7n:replaced-ingress"]] for key, each in by_group.items()}
+        assert {key for key, how in hows.items() if how == ["modified"]} == closed
+        for group_id in by_group.keys() - closed:
+            assert hows[group_id] == ["perhaps modified"]
+            assert by_group[group_id]["c7n:failed-ingress"][0].startswith("was not finished: the function's time")
+        assert {each["c7n:behind-ingress"]["exposure"] for each in by_group.values()} == {"unknown"}
+        assert [record["group"] for record in logged(failed.value.log)] == [*hows]
+
+        aws.proxy.heal()
+        function.invoke({})
+    assert [sources(cloud, group) for group in groups] == [AUTHORIZED[:1]] * 2
+    assert {record["group"] for record in told(cloud)} == {group["GroupId"] for group in groups} - closed
 
 
 # -- the mailer

@@ -51,6 +51,7 @@ import c7n_ingress.restore  # noqa: F401 - importing them registers filters and 
 from c7n_ingress.aws import journal
 from c7n_ingress.aws.apply import ONCE
 from c7n_ingress.decide.events import check_config_event
+from c7n_ingress.in_time import ended_in_time
 from c7n_ingress.sessions import KeptSessions
 
 log = logging.getLogger("custodian.lambda")
@@ -91,7 +92,8 @@ def run_policy(policy: Any, event: dict[str, Any], context: Any) -> None:
         policy.validate()
         if policy.execution_mode == "config-rule":
             check_config_event(event)
-        policy.push(event, context)
+        with ended_in_time(context):
+            policy.push(event, context)
     except Exception:
         log.exception("error during policy execution")
         if not handler.C7N_CATCH_ERR:

@@ -66,6 +66,8 @@ class Surroundings:
         self.manager = action.manager
         self.wanted = bool(action.data.get("behind"))
         self.known: dict[str, dict[str, Any]] = {}
+        self.looks = True
+        """Whether there is time to look anything up."""
 
     def of(self, groups: Collection[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Give what is told of what stands behind each group, by id; trouble is logged, and told as such."""
@@ -75,7 +77,7 @@ class Surroundings:
         self.known |= {group["GroupId"]: group[ANNOTATION] for group in groups if ANNOTATION in group}
         unread = [group["GroupId"] for group in groups if group["GroupId"] not in self.known]
         try:
-            client = local_session(self.manager.session_factory).client("ec2")
+            client = self.client()
             self.known |= {group_id: each.told() for group_id, each in look_behind(client, unread).items()}
         except Exception:  # whatever it is: the groups are closed, and told
             log.exception("what stands behind %d groups could not be looked up", len(unread))
@@ -87,8 +89,17 @@ class Surroundings:
         if not self.wanted:
             return {}
         try:
-            block = blocked(local_session(self.manager.session_factory).client("ec2"))
+            block = blocked(self.client())
         except Exception:  # likewise
             log.exception("VPC Block Public Access could not be looked up")
             block = "Whether VPC Block Public Access is on could not be looked up."
         return {"blocked": block} if block else {}
+
+    def client(self) -> Any:
+        """Give EC2's client.
+
+        :raises TimeoutError: there is no time for it.
+        """
+        if not self.looks:
+            raise TimeoutError("the run is stopped")
+        return local_session(self.manager.session_factory).client("ec2")

@@ -52,15 +52,17 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         job.evidence.note(outcomes)
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
-    except BaseException:  # somebody stops the run: what it has done by then is told all the same
+        failures = _failures(job, outcomes) + tell(job, outcomes, event, waiting)
+    except BaseException:  # somebody stops the run, or its time is over: what it has done by then is told all the same
+        log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
+        job.surroundings.looks = False
         tell(job, outcomes, event, waiting)
+        tell_config(manager, event)
         raise
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
     _leave_out_untold(job, outcomes, resources)
-    failures = _failures(job, outcomes)
-    failures += tell(job, outcomes, event, waiting)
     if waiting:
         failures.append(
             f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at "
@@ -138,6 +140,9 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
     except Exception as error:  # told and raised at the end
         log.exception("%s: %s failed", job.action.type, group_id)
         outcome.failures.append(str(error))
+    except BaseException as stop:
+        outcome.failures.append(f"was not finished: {stop or 'somebody stopped the run'}")
+        raise
 
 
 def _would_change(job: Job, reading: Reading | Unread, outcome: Outcome) -> bool:

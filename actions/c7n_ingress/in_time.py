@@ -1,0 +1,43 @@
+"""Have a run end before Lambda ends it: what a killed process has done, nobody is told."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+LONGEST = 60.0
+"""How many seconds are kept for telling, at most; of a short time-out, a fifth. Lambda's longest is 900."""
+
+
+class OutOfTime(BaseException):  # no Exception: whatever goes on after an error must not after this
+    """The function's time is nearly over."""
+
+
+@contextmanager
+def ended_in_time(context: Any) -> Iterator[None]:
+    """End what is done in this block while there is time left to tell of it, whatever it waits for.
+
+    It is ended once, wherever it is; what it does upon that is ended by Lambda alone. Takes the main thread, which is
+    where Lambda runs a handler, and a system that has the signal SIGALRM.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+
+    :param context: Lambda's.
+    :raises TimeoutError: it was ended.
+    """
+    seconds = context.get_remaining_time_in_millis() / 1000
+    before = signal.signal(signal.SIGALRM, _end)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds - min(LONGEST, seconds / 5), 0.001))
+    try:
+        yield
+    except OutOfTime as stop:
+        raise TimeoutError(str(stop)) from stop
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _end(_signal: int, _frame: object) -> NoReturn:
+    raise OutOfTime("the function's time was nearly over: AWS answered too slowly, or too often not at all")
