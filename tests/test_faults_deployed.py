@@ -148,6 +148,25 @@ def test_a_passing_fault_does_not_show(embedded_aws, aws, function, call, fault)
     assert said == {"NON_COMPLIANT"}
 
 
+@pytest.mark.parametrize("fault", ["throttled", "internal error", "reset before", "denied"])
+def test_an_alias_that_cannot_be_had(embedded_aws, aws, function, fault):
+    """A message that cannot have the account's alias is sent without it; the next one has it."""
+    embedded_aws.session().client("iam").create_account_alias(AccountAlias="the-alias")
+    function.close()  # who has an alias keeps it; the next event starts a new process
+    embedded_aws.calls.clear()
+    aliases = []
+    for broken in ([FAULTS[fault]], [], []):
+        group = open_group(next(GROUPS))
+        aws.proxy.breaks(*rules(CALLS["list aliases"], broken))
+        function.invoke(event(configuration_item(group), RULE))
+        assert bool(aws.proxy.fired) == bool(broken)
+        aws.proxy.heal()
+        assert sources(embedded_aws, group) == AUTHORIZED[:1]
+        aliases += [message["account"] for message in messages(embedded_aws)]
+    assert aliases == ["", "the-alias", "the-alias"]
+    assert [each.action for each in embedded_aws.calls].count("ListAccountAliases") == 1
+
+
 # -- the command
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,8 @@ from c7n.credentials import CustodianSession, SessionFactory
 from c7n_ingress.aws.apply import ONCE
 from c7n_ingress.aws.reopened import BRIEFLY
 from c7n_ingress.cold import models_read_faster
+
+log = logging.getLogger("custodian.lambda")
 
 KEPT = (ONCE, BRIEFLY)
 """How clients of our own are made otherwise. Config compares by identity, and these last as long as the process."""
@@ -42,16 +45,36 @@ def kept_session(region: str) -> Session:
 
 
 class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
-    """A session that keeps its clients, and asks for the account's alias once."""
+    """A session that keeps its clients, and asks for the account's alias once, and not for long."""
 
     def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """Give the service's client, which may have been used before."""
         if kwargs.get("config") in KEPT:
             return configured(self, service_name, kwargs["config"])
-        client = super().client(service_name, region_name, *args, **kwargs)
-        if service_name == "iam" and "list_account_aliases" not in vars(client):
-            client.list_account_aliases = cache(client.list_account_aliases)
-        return client
+        if service_name == "iam" and not kwargs.get("config"):
+            return brief_iam(self)
+        return super().client(service_name, region_name, *args, **kwargs)
+
+
+@cache
+def brief_iam(session: Session) -> Any:
+    """Give IAM's client, which c7n asks for the account's alias before it sends a message.
+
+    IAM's one endpoint for all regions may be out of reach, or forbidden. A message has the account's id besides, so
+    without an alias it is sent all the same, and soon.
+    """
+    client = configured(session, "iam", BRIEFLY)
+    known = cache(client.list_account_aliases)
+
+    def list_account_aliases() -> dict[str, Any]:
+        try:
+            return known()  # type: ignore[no-any-return]
+        except Exception:  # whatever it is: people are told
+            log.exception("the account's alias could not be looked up")
+            return {"AccountAliases": []}
+
+    client.list_account_aliases = list_account_aliases
+    return client
 
 
 @cache
