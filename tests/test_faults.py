@@ -64,12 +64,8 @@ class Run:
             self.error = error
         self.after = rules_of(cloud, GROUP["GroupId"])
         self.logged = sorted(change(json.loads(line)) for line in caplog.messages if line.startswith("{"))
-        self.told = {
-            change(record)
-            for message in messages(cloud)
-            for resource in message["resources"]
-            for record in resource["c7n:replaced-ingress"]
-        }
+        self.resources = [resource for message in messages(cloud) for resource in message["resources"]]
+        self.told = {change(record) for resource in self.resources for record in resource["c7n:replaced-ingress"]}
 
     @property
     def made(self):
@@ -141,6 +137,22 @@ def test_any_fault_of_any_call(aws, run, rules, mends):
     assert second.is_right
     assert second.logged == second.made
     assert second.told == set(second.logged)
+
+
+CALLS_FOR_GROUPS = ["read groups", "read rules", "authorize", "modify", "revoke"]
+
+
+@pytest.mark.parametrize(
+    "call", [call for call in CASES["calls"] if call["name"] in CALLS_FOR_GROUPS], ids=CALLS_FOR_GROUPS
+)
+def test_what_is_forbidden_is_told_with_its_mend(aws, run, call):
+    """The message of a group that AWS forbids to read or change says what is forbidden, and what to do about it."""
+    aws.proxy.breaks(*rules(call, [{"error": "denied"}]))
+    failed = run()
+    (text,) = {said for each in failed.resources for said in each.get("c7n:failed-ingress", [])}
+    assert text.removeprefix("could not be read: ").startswith("allow it, as mode/stack.yml does, or find")
+    assert call["operation"] in text
+    assert text in str(failed.error)
 
 
 def test_an_answer_that_comes_slowly_is_whole(aws, cloud):

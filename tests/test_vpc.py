@@ -144,7 +144,7 @@ def unfamiliar(parsed, **_):
 
 
 UNREADABLE = {
-    "refused": ({"before": {"DescribeVpcs": refused}}, "cannot be read: .*UnauthorizedOperation"),
+    "refused": ({"before": {"DescribeVpcs": refused}}, "cannot be read: allow it, as .*UnauthorizedOperation"),
     "unreachable": ({"before": {"DescribeVpcs": unreachable}}, "cannot be read: .*timeout"),
     "gone": ({"after": {"DescribeVpcs": gone}}, "EC2 knows no {vpc}"),
     "open": ({"after": {"DescribeVpcs": wide_open}}, "cannot be authorized: '0.0.0.0/0' is itself open"),

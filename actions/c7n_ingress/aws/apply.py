@@ -27,6 +27,9 @@ CHANGED_MEANWHILE = frozenset(
 THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException"})
 """Error codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
 
+DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+"""What EC2 and other services of AWS answer with where they are forbidden to."""
+
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
 """How a client is made that changes groups: botocore must not call again on a reading that has grown old meanwhile."""
 
@@ -183,3 +186,10 @@ class _Caller:
 def error_code(error: ClientError) -> str:
     """Give EC2's code for what went wrong."""
     return str(error.response["Error"]["Code"])
+
+
+def said(error: Exception) -> str:
+    """Say what an error is, and first what to do about it where AWS forbids something: its own words can be long."""
+    if isinstance(error, ClientError) and error_code(error) in DENIED:
+        return f"allow it, as mode/stack.yml does, or find the service control policy that denies it: {error}"
+    return str(error)

@@ -9,7 +9,7 @@ from typing import Any
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.utils import local_session
 
-from c7n_ingress.aws.apply import GONE, ONCE, error_code
+from c7n_ingress.aws.apply import GONE, ONCE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
@@ -122,7 +122,8 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
     group_id, owner = reading.group["GroupId"], reading.group["OwnerId"]
     if isinstance(reading, Unread):
         log.error("%s: %s could not be read", job.action.type, group_id, exc_info=reading.error)
-        outcome.failures.append(f"could not be read: {reading.error!r}")
+        known = isinstance(reading.error, ClientError)
+        outcome.failures.append(f"could not be read: {said(reading.error) if known else repr(reading.error)}")
         return
     try:
         if owner != job.action.manager.config.account_id:
@@ -136,7 +137,7 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
     except ClientError as error:
         if error_code(error) not in GONE:
             log.exception("%s: %s failed", job.action.type, group_id)
-            outcome.failures.append(str(error))
+            outcome.failures.append(said(error))
     except Exception as error:  # told and raised at the end
         log.exception("%s: %s failed", job.action.type, group_id)
         outcome.failures.append(str(error))

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
+from c7n_ingress.aws.apply import said
 from c7n_ingress.aws.read import GROUPS_A_CALL, PAGE_SIZE, pages
 
 log = logging.getLogger("custodian.actions")
@@ -36,7 +37,7 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
             shapes = list(pages(client, "describe_vpcs", "Vpcs", MaxResults=PAGE_SIZE, Filters=filters))
         except (ClientError, BotoCoreError) as error:  # told of each group of theirs
             log.exception("VPCs could not be read")
-            found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {error}" for vpc_id in batch}
+            found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {said(error)}" for vpc_id in batch}
             continue
         found |= {vpc_id: f"EC2 knows no {vpc_id}, so that its networks cannot be authorized" for vpc_id in batch}
         found |= {shape["VpcId"]: _cidrs(shape) for shape in shapes}
