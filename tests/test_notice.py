@@ -154,6 +154,31 @@ def test_a_group_that_cannot_be_closed(cloud, tmp_path):
     assert state(cloud, f"sg-{1:017x}")[1] == ["10.0.0.0/8"]
 
 
+def test_more_groups_than_at_most(cloud, tmp_path):
+    """What at-most leaves open is told and keeps its mark; the run does not fail, as Lambda would try it twice more."""
+    make_queue(cloud)
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
+    file = edited("open-ingress-noticed", tmp_path, AUTHORIZED)
+    file.write_text(file.read_text().replace("at-most: 50", "at-most: 1"))
+    assert custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, file).returncode == 0
+    groups = [group({"name": f"group {number}", "mark": {"in": -1}}, number) for number in (1, 2)]
+    load(groups)
+    run(cloud, "noticed")
+    (message,) = messages(cloud)
+    assert (
+        message["action"]["subject"]
+        == "Open ingress: 1 rule replaced in 1 group, 1 still open (123456789012 us-east-1)"
+    )
+    closed, still_open = (state(cloud, each["GroupId"]) for each in groups)
+    assert closed == (None, sorted(AUTHORIZED[:2]))
+    assert still_open == (groups[1]["Tags"][0]["Value"], ["0.0.0.0/0"])
+
+    load(groups)
+    cloud.session().client("sqs").delete_queue(QueueUrl=make_queue(cloud))
+    with pytest.raises(FunctionError, match=r"the notification could not be sent.*and 1 more"):
+        run(cloud, "noticed")
+
+
 def test_groups_of_other_accounts(cloud, tmp_path):
     """A group that another account shares cannot be marked: nobody is told of it again every hour."""
     deploy(cloud, tmp_path)

@@ -11,7 +11,7 @@ from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
 from c7n_ingress.aws.evidence import Evidence
 from c7n_ingress.aws.read import Reading
-from c7n_ingress.aws.reopened import Histories
+from c7n_ingress.aws.reopened import DEPLOYED, Histories
 from c7n_ingress.decide.message import Deed, Outcome
 from c7n_ingress.decide.plan import Plan
 
@@ -34,6 +34,14 @@ class Job:
     def preview(self) -> bool:
         """Whether to tell what would change and to change nothing."""
         return self.action.data.get("preview", False) is not False
+
+    @property
+    def tried_again(self) -> bool:
+        """Whether Lambda runs this twice more within minutes if it fails.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+        """
+        return self.action.manager.data.get("mode", {}).get("type") in DEPLOYED
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -29,7 +29,8 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
 
     :returns: the records of all changes.
     :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then. A preview
-        that has told people of what would fail does not raise.
+        that has told people of what would fail does not raise, nor does a deployed policy that has told of groups which
+        ``at-most`` leaves open: Lambda would run it twice more at once, and close three times as many.
     """
     manager = job.action.manager
     session = local_session(manager.session_factory)
@@ -52,7 +53,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         job.evidence.note(outcomes)
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
-        failures = _failures(job, outcomes) + tell(job, outcomes, event, waiting)
+        failures, untold = _failures(job, outcomes), tell(job, outcomes, event, waiting)
     except BaseException:  # somebody stops the run, or its time is over: what it has done by then is told all the same
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
         job.surroundings.looks = False
@@ -63,17 +64,15 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
     _leave_out_untold(job, outcomes, resources)
-    if waiting:
-        failures.append(
-            f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at "
-            "them, then run the policy again, or raise at-most"
-        )
+    failures += untold + _still_open(job, waiting)
     if failures:
         failures += tell_config(manager, event)
         for failure in failures:
             log.error("%s: %s", job.action.type, failure)
-        more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
-        raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
+        if untold or not (waiting and job.tried_again and "notify" in job.action.data):
+            more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
+            raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
+        _leave_out_undone(outcomes, resources)
     return [record for outcome in outcomes for record in outcome.records]
 
 
@@ -86,6 +85,21 @@ def _leave_out_untold(job: Job, outcomes: Iterable[Outcome], resources: list[dic
     if job.preview and "notify" in job.action.data:
         told = {outcome.group["GroupId"] for outcome in outcomes if outcome.worth_telling}
         resources[:] = [resource for resource in resources if resource["GroupId"] in told]
+
+
+def _still_open(job: Job, waiting: int) -> list[str]:
+    """Say that groups are left open, if any are, and what to do about it."""
+    said = (
+        f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at them, then "
+        "run the policy again, or raise at-most"
+    )
+    return [said] if waiting else []
+
+
+def _leave_out_undone(outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
+    """Have the actions after one that told of what is still open work on what is done: remove-tag, in -noticed."""
+    done = {outcome.group["GroupId"] for outcome in outcomes if outcome.records and not outcome.failures}
+    resources[:] = [resource for resource in resources if resource["GroupId"] in done]
 
 
 def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
