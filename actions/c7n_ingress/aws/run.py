@@ -90,8 +90,8 @@ def _leave_out_untold(job: Job, outcomes: Iterable[Outcome], resources: list[dic
 def _still_open(job: Job, waiting: int) -> list[str]:
     """Say that groups are left open, if any are, and what to do about it."""
     said = (
-        f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at them, then "
-        "run the policy again, or raise at-most"
+        f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at them, "
+        "then run the policy again, or raise at-most"
     )
     return [said] if waiting else []
 
