@@ -258,6 +258,26 @@ def test_killed_at_any_call(aws, cloud, run, tmp_path, number):
     assert second.told == set(second.logged)
 
 
+@pytest.mark.parametrize("number", range(4, len(CALLS) + 1), ids=lambda number: f"{number}-{CALLS[number - 1]}")
+def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
+    """Asked to end at any call, a run tells what it has done, and perhaps done, and ends."""
+    aws.proxy.passing(At(number, lambda: os.kill(ended.pid, signal.SIGTERM)))
+    before = rules_of(cloud, GROUP["GroupId"])
+    ended = process(aws, tmp_path, authorized=AUTHORIZED, notify=NOTIFY)
+    ended.join()
+    assert ended.exitcode not in (0, -signal.SIGTERM)
+    changes = made(before, rules_of(cloud, GROUP["GroupId"]))
+    logged = records((tmp_path / "log").read_text())
+    assert {(was, now) for _, was, now in changes} <= {change(record)[1:] for record in logged}
+    told = [
+        record
+        for message in messages(cloud)
+        for each in message["resources"]
+        for record in each["c7n:replaced-ingress"]
+    ]
+    assert [record for record in logged if record not in told] == []
+
+
 PEOPLE = {
     "deletes the group": lambda ec2, _: ec2.delete_security_group(GroupId=GROUP["GroupId"]),
     "revokes a rule": lambda ec2, ssh: ec2.revoke_security_group_ingress(

@@ -1,8 +1,9 @@
-"""Have a run end before Lambda ends it: what a killed process has done, nobody is told."""
+"""Have a run end before it is ended: what a killed process has done, nobody is told."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -41,3 +42,19 @@ def ended_in_time(context: Any) -> Iterator[None]:
 
 def _end(_signal: int, _frame: object) -> NoReturn:
     raise OutOfTime("the function's time was nearly over: AWS answered too slowly, or too often not at all")
+
+
+@contextmanager
+def ended_on_request() -> Iterator[None]:
+    """Have SIGTERM stop this block as Ctrl-C does: a cancelled job and a stopped container ask so for a process's end.
+
+    Only the main thread can have it so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

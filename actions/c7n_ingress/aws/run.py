@@ -19,10 +19,12 @@ from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import matches_from
 from c7n_ingress.decide.severity import worst
+from c7n_ingress.in_time import ended_on_request
 
 log = logging.getLogger("custodian.actions")
 
 
+@ended_on_request()
 @uncollected()
 def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
     """Change the rules of each group that still matches, and tell what changed and what failed.
