@@ -11,7 +11,7 @@ from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationEr
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import chunks, local_session, type_schema
 
-from c7n_ingress.aws.apply import error_code
+from c7n_ingress.aws.apply import error_code, said
 from c7n_ingress.aws.read import GROUPS_A_CALL, pages
 from c7n_ingress.decide.checks import check_filled, check_values
 from c7n_ingress.decide.openness import open_sources
@@ -186,7 +186,7 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
             shapes = list(described)
         except (ClientError, BotoCoreError) as error:
             log.exception("prefix lists could not be looked up")
-            found |= dict.fromkeys(batch, PrefixList(unanswered=str(error)))
+            found |= dict.fromkeys(batch, PrefixList(unanswered=said(error)))
             continue
         found |= dict.fromkeys(batch, PrefixList())
         for shape in shapes:
@@ -202,5 +202,5 @@ def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
         if isinstance(error, ClientError) and error_code(error) in UNKNOWN:
             return PrefixList()
         log.exception("%s could not be read", shape["PrefixListId"])
-        return PrefixList(unanswered=str(error))
+        return PrefixList(unanswered=said(error))
     return PrefixList(shape["AddressFamily"], [network(entry["Cidr"]) for entry in entries])
