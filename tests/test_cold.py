@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import logging
 import os
@@ -155,7 +156,7 @@ class Function:
 
 def test_bytecode_that_cannot_be_made(monkeypatch, caplog):
     """Where the process that makes it fails, the zip is c7n's own, and the log says so."""
-    bytecode.of_a_cold_start.cache_clear()
+    forget()
     monkeypatch.setattr(bytecode.sys, "executable", "/bin/false")
     function = Function()
     with caplog.at_level(logging.WARNING):
@@ -165,11 +166,12 @@ def test_bytecode_that_cannot_be_made(monkeypatch, caplog):
 
 
 def test_bytecode_of_another_source(tmp_path):
-    """Where c7n is run from a folder of its own, its zip has no bytecode of the c7n that is installed."""
+    """Where c7n is run from a folder of its own, its zip has bytecode of that one, and not of the installed one."""
     shutil.copytree(Path(mu.__file__).parent, tmp_path / "c7n", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "c7n" / "handler.py").open("a") as source:
         source.write("edited = True\n")
     code = """
+        import importlib.util
         from types import SimpleNamespace
         from c7n import mu
         from c7n_ingress import bytecode
@@ -177,19 +179,19 @@ def test_bytecode_of_another_source(tmp_path):
         function = SimpleNamespace(packages=["c7n_ingress"], runtime=bytecode.OURS, archive=archive)
         bytecode.with_bytecode(lambda each: each.archive.close())(function)
         reader = archive.get_reader()
-        print(b"edited" in reader.read("c7n/handler.py"), any("__pycache__" in name for name in reader.namelist()))
+        cached = importlib.util.cache_from_source("c7n/handler.py")
+        print(b"edited" in reader.read("c7n/handler.py"), b"edited" in reader.read(cached))
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # may name this folder
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
-    assert done.stdout == "True False\n", done.stderr
-    assert "the zip has no bytecode" in done.stderr
+    assert done.stdout == "True True\n", done.stderr
 
 
 def forget():
-    """Forget what was made, and by which Python."""
-    bytecode.of_a_cold_start.cache_clear()
-    bytecode.interpreter.cache_clear()
+    """Forget what was made, of what, and by which Python."""
+    for kept in (bytecode.names_at_a_cold_start, bytecode.compiled_by, bytecode.interpreter):
+        kept.cache_clear()
 
 
 @pytest.fixture
@@ -219,6 +221,16 @@ def test_bytecode_by_the_function_s_python_on_the_path(another):
     assert any(name.startswith("c7n/__pycache__/policy.") for name in own)
 
 
+def test_bytecode_by_a_python_of_another_version(another, monkeypatch, caplog):
+    """What a Python of another version makes is in the zip, though the two hash the same source differently."""
+    monkeypatch.setattr(importlib.util, "_RAW_MAGIC_NUMBER", 0)  # what the hash goes by
+    without_packages(another / Function.runtime)
+    function = Function()
+    bytecode.with_bytecode(lambda each: each.archive)(function)
+    assert f"c7n/__pycache__/policy.{sys.implementation.cache_tag}.pyc" in function.names
+    assert caplog.records == []
+
+
 def test_no_python_of_the_function_s(another, caplog):
     """Where the function's Python is not to be found, the zip is c7n's own, and one line says what to install."""
     assert list(another.iterdir()) == []
@@ -229,16 +241,24 @@ def test_no_python_of_the_function_s(another, caplog):
     assert f"the zip has no bytecode, so that cold starts take longer: install {Function.runtime}" in caplog.text
 
 
-def not_there(path):
-    """Put there what a version manager has for a Python that it has not, or that is not chosen."""
-    path.write_text("#!/bin/sh\necho 'command not found' >&2\nexit 127\n")
-    path.chmod(0o755)
+NO_PYTHON = {
+    "another version's": f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n',  # noqa: SLF001
+    "one that a version manager has not": "#!/bin/sh\necho 'command not found' >&2\nexit 127\n",
+    "asks whether to install it": "#!/bin/sh\necho 'Install it? [y/n]'\nread answer && exec /bin/sleep 1000\n",
+    "hangs": "#!/bin/sh\nexec /bin/sleep 1000\n",
+    "says no text": "#!/bin/sh\nprintf '\\377\\376'\n",
+    "is PyPy": "#!/bin/sh\necho pypy399\n",
+    "nothing runs": "",
+    "is run by what is not there": "#!/nowhere/python3.99\n",
+}
 
 
-@pytest.mark.parametrize("put", [without_packages, not_there])
-def test_a_python_by_another_s_name(another, caplog, put):
+@pytest.mark.parametrize("script", NO_PYTHON.values(), ids=NO_PYTHON)
+def test_a_python_by_another_s_name(another, monkeypatch, caplog, script):
     """What is no Python of the version that its name says makes no bytecode, and one line says what to install."""
-    put(another / "python3.99")
+    monkeypatch.setattr(bytecode, "ANSWERS", 0.5)
+    (another / "python3.99").write_text(script)
+    (another / "python3.99").chmod(0o755)
     function = Function()
     function.runtime = "python3.99"
     with caplog.at_level(logging.INFO):

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import Any
 
 log = logging.getLogger("custodian.serverless")
@@ -38,8 +39,8 @@ NONE = "the zip has no bytecode, so that cold starts take longer"
 UNCHECKED = (0b01).to_bytes(4, "little")
 """The flags of bytecode that goes by its source's hash, which is not looked at."""
 
-HASH = slice(8, 16)
-"""Where the hash of its source stands in such bytecode."""
+ANSWERS = 10
+"""How many seconds a Python on the PATH is given to say which one it is."""
 
 READ_BY_ALL = 2
 """A version of marshal's format that every Python reads and writes; bytecode itself is in its own Python's."""
@@ -62,10 +63,7 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def get(function: Any) -> Any:
         try:
             if PACKAGE in (function.packages or ()):
-                made = of_a_cold_start(function.runtime)
-                for name, content in made.items():
-                    check_source(name, content)
-                for name, content in made.items():
+                for name, content in of_a_cold_start(function.runtime).items():
                     function.archive.add_contents(name, content)
         except NoPythonError as error:
             log.info("%s: %s", NONE, error)
@@ -80,7 +78,6 @@ class NoPythonError(Exception):
     """There is no Python here of a function's version."""
 
 
-@cache
 def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     """Give the bytecode of what a deployed function loads, by its name in the zip.
 
@@ -96,8 +93,32 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     if python is None:
         mend = f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages"
         raise NoPythonError(f"{mend}{or_take_this_one()}")
-    loaded = output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"])
-    return dict(marshal.loads(output_of([python, "-S", __file__], loaded)))  # noqa: S302 - from the process above
+    return compiled_by(python, marshal.dumps(sources(), READ_BY_ALL))
+
+
+def sources() -> dict[str, bytes]:
+    """Give the sources of what a deployed function loads, by their names in the zip, as c7n ships them.
+
+    Those are the ones that this process imports. The one that says what is loaded may find others first, as where c7n
+    is run from a clone's folder; a function does not look at its sources, and would run those.
+    """
+    folders = {package: Path(importlib.import_module(package).__path__[0]).parent for package in SHIPPED}
+    paths = {name: folders[PurePosixPath(name).parts[0]] / name for name in names_at_a_cold_start()}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+
+
+@cache
+def names_at_a_cold_start() -> list[str]:
+    """Give the names in the zip of what a deployed function loads, as a process that loads it says them."""
+    names: list[str] = json.loads(output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"]))
+    return names
+
+
+@cache
+def compiled_by(python: str, marshalled: bytes) -> dict[str, bytes]:
+    """Have a Python compile sources, and give their bytecode by its name in the zip."""
+    made: dict[str, bytes] = marshal.loads(output_of([python, "-S", __file__], marshalled))  # noqa: S302 - ours
+    return made
 
 
 def or_take_this_one() -> str:
@@ -112,15 +133,23 @@ def or_take_this_one() -> str:
 def interpreter(runtime: str) -> str | None:
     """Give the path of a Python of a runtime's version, if there is one: this one, or one on the PATH by its name.
 
-    A file of that name need not be one: a version manager puts one there for each Python that it could run.
+    A file of that name need not be one: a version manager puts one there for each Python that it could run, and may ask
+    whether it should install it; PyPy has one, too, and its bytecode is its own.
     """
     if runtime == OURS:
         return sys.executable
     if (found := shutil.which(runtime)) is None:
         return None
-    asked = "import sys; print('python{}.{}'.format(*sys.version_info))"
-    said = subprocess.run([found, "-S", "-c", asked], capture_output=True, text=True, check=False)  # noqa: S603
-    return found if said.stdout.strip() == runtime else None
+    asked = [found, "-S", "-c", "import sys; print(sys.implementation.cache_tag)"]
+    with TemporaryFile() as said:  # no pipe, which what a script has started could hold open
+        try:
+            subprocess.run(  # noqa: S603
+                asked, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL, timeout=ANSWERS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        said.seek(0)
+        return found if said.read().strip() == runtime.replace("python3.", "cpython-3").encode() else None
 
 
 def output_of(command: list[str], given: bytes = b"") -> bytes:
@@ -133,33 +162,17 @@ def output_of(command: list[str], given: bytes = b"") -> bytes:
     return subprocess.run(command, env=environment, input=given, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603
 
 
-def check_source(name: str, content: bytes) -> None:
-    """See to it that a module's bytecode is of the source that c7n ships: what this process has imported.
-
-    The process that compiles may find another one first, as where c7n is run from a clone's folder; a function would
-    run that, for it does not look at its source.
-
-    :raises ValueError: it is of another source.
-    """
-    source = importlib.util.source_from_cache(name)
-    (folder,) = importlib.import_module(PurePosixPath(source).parts[0]).__path__
-    shipped = Path(folder).parent / source
-    if importlib.util.source_hash(shipped.read_bytes()) != content[HASH]:
-        raise ValueError(f"what was compiled is not {shipped}")
-
-
-def loaded_at_a_cold_start() -> dict[str, str]:
-    """Give the sources of what a deployed function loads, by their names in the zip."""
+def loaded_at_a_cold_start() -> list[str]:
+    """Give the names in the zip of what a deployed function loads."""
     import c7n_ingress.lambda_entry  # noqa: F401, PLC0415 - what it loads is what is asked for
 
     specs = (module.__spec__ for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in SHIPPED)
-    sources = {}
+    names = []
     for spec in specs:
         if spec and spec.has_location:
             path = PurePosixPath(*spec.name.split("."))
-            path = path / "__init__.py" if spec.submodule_search_locations else path.with_suffix(".py")
-            sources[str(path)] = str(spec.origin)
-    return sources
+            names.append(str(path / "__init__.py" if spec.submodule_search_locations else path.with_suffix(".py")))
+    return names
 
 
 def compiled(path: PurePosixPath, source: bytes) -> tuple[str, bytes]:
@@ -174,5 +187,6 @@ if __name__ == "__main__":
     if __spec__:  # as a module: where c7n is
         sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
     else:  # as a file: by whatever Python is the function's
-        made = dict(compiled(PurePosixPath(name), Path(at).read_bytes()) for name, at in json.load(sys.stdin).items())
+        given = marshal.load(sys.stdin.buffer)  # noqa: S302 - from the process that started this one
+        made = dict(compiled(PurePosixPath(name), source) for name, source in given.items())
         sys.stdout.buffer.write(marshal.dumps(made, READ_BY_ALL))
