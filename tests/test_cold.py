@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -268,16 +269,20 @@ def test_a_python_by_another_s_name(another, monkeypatch, caplog, script):
     assert "install python3.99" in record.getMessage()
 
 
-@pytest.mark.parametrize("ours", ["python3.12", "python3.14"])
-def test_the_python_that_deploys_may_be_the_function_s(monkeypatch, ours):
-    """Where Custodian takes the Python that deploys for a runtime, the line says that the policy may name it."""
+@pytest.mark.parametrize("ours", ["python3.12", "python3.14", "python3.99"])
+@pytest.mark.parametrize("days", [-1, 0, 2])
+def test_the_python_that_deploys_may_be_the_function_s(monkeypatch, ours, days):
+    """Where Custodian takes the Python that deploys, and AWS does not deprecate it yet, the policy may name it."""
+    until = str(date.today() + timedelta(days))  # noqa: DTZ011 - as who deploys has it
     monkeypatch.setattr(bytecode, "OURS", ours)
+    monkeypatch.setattr(bytecode, "SUPPORTED_UNTIL", {"python3.12": until, "python3.14": until})
     with pytest.raises(bytecode.NoPythonError) as refused:
-        bytecode.of_a_cold_start("python3.99")
+        bytecode.of_a_cold_start("python3.98")
     load_resources(("aws.security-group",))
     mode = {"type": "config-rule", "role": "custodian", "runtime": ours}
     taken = not schema.validate({"policies": [{"name": "a-policy", "resource": "aws.security-group", "mode": mode}]})
-    assert (f"or write `runtime: {ours}` under the policy's `mode:`" in str(refused.value)) == taken
+    mend = f"or write `runtime: {ours}` under the policy's `mode:`, the Python that deploys (AWS: until {until})"
+    assert (mend in str(refused.value)) == (taken and days > 0)
 
 
 @pytest.mark.parametrize("packages", [None, ["boto3"]])

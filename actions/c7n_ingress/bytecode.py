@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from functools import cache, wraps
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -33,6 +34,17 @@ SHIPPED = ("c7n", PACKAGE)
 
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
 """This Python, as Lambda names its runtimes."""
+
+SUPPORTED_UNTIL = {
+    "python3.10": "2026-10-31",
+    "python3.11": "2027-06-30",
+    "python3.12": "2028-10-31",
+    "python3.13": "2029-06-30",
+    "python3.14": "2029-06-30",
+}
+"""When AWS deprecates a runtime, as it plans: no patches come after that day, and functions cannot be made for much
+longer. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+"""
 
 NONE = "the zip has no bytecode, so that cold starts take longer"
 
@@ -122,11 +134,13 @@ def compiled_by(python: str, marshalled: bytes) -> dict[str, bytes]:
 
 
 def or_take_this_one() -> str:
-    """Give the other mend, which installs nothing: where Custodian takes this Python, the policy may name it."""
+    """Give the other mend, which installs nothing: the policy may name this Python, if Custodian and AWS take it."""
     from c7n.policy import LambdaMode  # noqa: PLC0415 - a function never deploys
 
-    taken = LambdaMode.schema["properties"]["runtime"]["enum"]
-    return f"; or write `runtime: {OURS}` under the policy's `mode:`, the Python that deploys" if OURS in taken else ""
+    until = SUPPORTED_UNTIL.get(OURS, "")
+    if OURS not in LambdaMode.schema["properties"]["runtime"]["enum"] or until <= str(date.today()):  # noqa: DTZ011
+        return ""
+    return f"; or write `runtime: {OURS}` under the policy's `mode:`, the Python that deploys (AWS: until {until})"
 
 
 @cache
