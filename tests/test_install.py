@@ -1,5 +1,6 @@
 import json
 import subprocess
+import textwrap
 
 import pytest
 import yaml
@@ -104,3 +105,17 @@ def test_an_interpreter_without_custodian_pays_nothing(bin_folder):
     code = "import sys; print([name for name in sys.modules if 'c7n' in name or name == 'importlib.abc'])"
     output = subprocess.run([bin_folder / "python", "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "['c7n_ingress', 'c7n_ingress.autoload']"
+
+
+def test_whoever_asks_where_a_module_is(bin_folder):
+    """Python tells where c7n's modules are, as to a debugger or to coverage, and the pack is loaded with them after."""
+    code = """
+        import importlib.util, sys
+        for name in ("c7n.mu", "c7n.resources.vpc"):
+            print(importlib.util.find_spec(name).name)
+        import c7n.mu, c7n.resources.vpc
+        print("c7n_ingress.replace" in sys.modules, "c7n_ingress.bytecode" in sys.modules)
+    """
+    command = [bin_folder / "python", "-c", textwrap.dedent(code)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.splitlines() == ["c7n.mu", "c7n.resources.vpc", "True True"]

@@ -20,13 +20,17 @@ class After:
     def __init__(self, name, then):  # type: ignore[no-untyped-def]
         self.name = name
         self.then = then
+        self.asking = False
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
         """Give the spec that the other finders give for the module, and leave every other module to them."""
-        if name != self.name:
+        if name != self.name or self.asking:
             return None
-        sys.meta_path.remove(self)
-        spec = next((s for f in sys.meta_path if (s := f.find_spec(name, path, target))), None)
+        self.asking = True
+        try:
+            spec = next((s for f in sys.meta_path if (s := f.find_spec(name, path, target))), None)
+        finally:
+            self.asking = False
         if spec is None or spec.loader is None:
             return spec
         exec_module = spec.loader.exec_module
