@@ -18,10 +18,8 @@ test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	@.venv/bin/python -m tests.bench $(PARTS)
 
-.venv/bin/python:
-	$(PYTHON) -m venv --without-pip .venv
-
-.venv/%: requirements/%.lock pyproject.toml | .venv/bin/python
+# All is installed anew where .venv's Python does not run, as after an upgrade of the one that it is of.
+.venv/%: requirements/%.lock pyproject.toml $(shell .venv/bin/python -S -c '' 2>/dev/null || echo anew)
 	@$(PYTHON) requirements/install.py $*
 	@touch $@ $(if $(filter dev,$*),.venv/flows) $(if $(filter-out local,$*),.venv/local)  # dev has flows', flows has local's
 
@@ -37,4 +35,4 @@ lock:
 	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
 	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra local --output-file requirements/local.lock
 
-.PHONY: demo test bench lock
+.PHONY: demo test bench lock anew

@@ -1,7 +1,8 @@
 """Install what a lock names, and the project, into .venv: `python3 requirements/install.py local`.
 
-By uv where it is there, as it takes a second, and by pip where it is not or does not succeed. Either way nothing but
-wheels is installed, each with a hash that the lock has. It runs on any Python that the pack does.
+.venv is made first if its Python does not run. By uv where it is there, as it takes a second, and by pip where it is
+not or does not succeed. Either way nothing but wheels is installed, each with a hash that the lock has. It runs on any
+Python that the pack does, and says so on any other.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ COMPILED = {"dev"}
 
 def main(name: str) -> None:
     """Install the lock of a name. Ends with pip's exit code if pip fails."""
+    made = version_of(INTO)
+    refuse_unsupported(made or version_of(sys.executable), "remove .venv, then " if made else "")
+    if not made:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", ".venv"], cwd=ROOT, check=True)
     if uv := shutil.which("uv"):
         options = ["--quiet", "--python", INTO, *(["--compile-bytecode"] if name in COMPILED else [])]
         if installed([uv, "pip", "install", *options], name, os.environ | of_pip()) == 0:
@@ -31,6 +36,25 @@ def main(name: str) -> None:
         print("uv could not install it, as it says above: now pip tries", file=sys.stderr)
     options = ["--quiet", "--disable-pip-version-check", *([] if name in COMPILED else ["--no-compile"])]
     sys.exit(installed([*pip(), "install", *options], name, os.environ))
+
+
+def version_of(python: str) -> tuple[int, ...]:
+    """Give the version of a Python, as (3, 13), or nothing where it does not run."""
+    command = [python, "-S", "-c", "import sys; print(*sys.version_info[:2])"]
+    try:
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ()
+    return tuple(map(int, said.split()))
+
+
+def refuse_unsupported(version: tuple[int, ...], before: str) -> None:
+    """End with the mend if this is no version that the project takes."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    oldest, too_new = map(int, re.findall(r'^requires-python = ">=3\.(\d+),<3\.(\d+)"', project, re.MULTILINE)[0])
+    if not (3, oldest) <= version < (3, too_new):
+        found, newest = ".".join(map(str, version)), too_new - 1
+        sys.exit(f"Python {found} is not 3.{oldest} to 3.{newest}: {before}name another one, as PYTHON=python3.13 does")
 
 
 def installed(command: list[str], name: str, environment: dict[str, str]) -> int:

@@ -141,6 +141,7 @@ def test_make_installs_no_more_than_its_goal_needs(goal, lock, tmp_path):
 
 # ---- Installing
 
+PROJECT_TABLE = '[project]\nname = "toyproject"\nversion = "1"\nrequires-python = ">=3.10,<3.15"\n'
 BACKEND = """
 import zipfile
 NAME = "toyproject-1-py3-none-any.whl"
@@ -165,7 +166,7 @@ def project(tmp_path):
     shutil.copy(ROOT / "requirements" / "install.py", folder / "requirements")
     (folder / "backend.py").write_text(BACKEND)
     build = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    (folder / "pyproject.toml").write_text(f'[project]\nname = "toyproject"\nversion = "1"\n[build-system]\n{build}')
+    (folder / "pyproject.toml").write_text(f"{PROJECT_TABLE}[build-system]\n{build}")
     wheel = folder / "wheels" / "toydependency-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("toydependency.py", "")
@@ -267,3 +268,56 @@ def test_uv_looks_where_pip_would(settings, told, project):
     index, *arguments = (project / "called").read_text().splitlines()
     assert index == told
     assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(arguments)
+
+
+def gone(python):
+    """Have a Python be one that was upgraded away."""
+    python.unlink()
+    python.symlink_to("/nowhere/python3")
+
+
+def no_program(python):
+    """Have a Python be none."""
+    python.unlink()
+    python.write_text("")
+    python.chmod(0o755)
+
+
+@pytest.mark.parametrize("broken", [gone, no_program])
+def test_a_venv_whose_python_does_not_run(broken, project):
+    """Where .venv's Python is gone, .venv is made anew, with nothing of the old one."""
+    broken(project / ".venv" / "bin" / "python")
+    left = project / ".venv" / "dev"
+    left.touch()
+    done = installing(project)
+    assert (done.returncode, has(project)) == (0, ["toydependency", "toyproject"]), done.stderr
+    assert not left.exists()
+
+
+def test_make_installs_anew_where_python_is_gone(tmp_path):
+    """The goals' files stand in .venv, and count for nothing where its Python does not run."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    venv.create(tmp_path / ".venv", with_pip=False)
+    (tmp_path / ".venv" / "local").touch()
+    dry = ["make", "--dry-run", "demo"]
+    assert "install.py" not in subprocess.run(dry, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    gone(tmp_path / ".venv" / "bin" / "python")
+    assert "install.py local" in subprocess.run(dry, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no .venv", "a .venv of it"])
+def test_a_python_that_the_project_does_not_take(made, project):
+    """Another Python is refused in a line that says which it takes and how to name one, and makes no .venv."""
+    pyproject = project / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace(">=3.10,<3.15", ">=3.99,<3.101"))
+    if not made:
+        shutil.rmtree(project / ".venv")
+    done = installing(project)
+    assert done.returncode != 0
+    version = "{}.{}".format(*sys.version_info)
+    before = "remove .venv, then " if made else ""
+    mend = f"{before}name another one, as PYTHON=python3.13 does"
+    assert done.stderr == f"Python {version} is not 3.99 to 3.100: {mend}\n"
+    assert ((project / ".venv").exists(), has(project)) == (made, [])
