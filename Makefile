@@ -2,12 +2,14 @@
 # `make lock`: the newest releases that pyproject.toml allows, into requirements/.
 PYTHON ?= python3
 BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name)))
+quoted = '$(subst ','\'',$(1))'
 .DEFAULT_GOAL := demo
 
 # Bytecode is written as the demo goes along, also where the environment says not to: compiling all takes longer.
 demo: .venv/$(if $(FLOWS),flows,local)
-	@PYTHONDONTWRITEBYTECODE= .venv/bin/python -m mode.local $(if $(GROUPS),'$(GROUPS)') \
-	  $(if $(INTERFACES),--interfaces '$(INTERFACES)') $(if $(VPCS),--vpcs '$(VPCS)') $(if $(FLOWS),--flows $(FLOWS))
+	@PYTHONDONTWRITEBYTECODE= .venv/bin/python -m mode.local $(if $(GROUPS),$(call quoted,$(GROUPS))) \
+	  $(if $(INTERFACES),--interfaces $(call quoted,$(INTERFACES))) $(if $(VPCS),--vpcs $(call quoted,$(VPCS))) \
+	  $(if $(FLOWS),--flows $(FLOWS))
 
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check

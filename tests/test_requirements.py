@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,16 @@ def test_make_installs_no_more_than_its_goal_needs(goal, lock, tmp_path):
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     done = subprocess.run(["make", "--dry-run", *goal], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert re.findall(r"requirements/install\.py (\w+)", done.stdout) == [lock]
+
+
+@pytest.mark.parametrize("name", ["it's mine.json", "a,b (c) $$HOME.json", 'say "so".json'])
+def test_make_hands_names_of_files_on(name):
+    """A name is one argument of the demo, whatever is in it; a dollar is written twice for make."""
+    command = ["make", "--dry-run", "demo", *(f"{each}={name}" for each in ("GROUPS", "INTERFACES", "VPCS"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = re.findall(r"-m mode\.local (.*)", done.stdout.replace("\\\n", ""))
+    it = name.replace("$$", "$")
+    assert shlex.split(line) == [it, "--interfaces", it, "--vpcs", it]
 
 
 # ---- Installing

@@ -56,6 +56,8 @@ def items(document: Any, key: str, kind: str) -> list[dict[str, Any]]:
     """
     if isinstance(document, dict) and key not in document:
         raise WrongError(f'has {names(document)}, but no "{key}"')
+    if isinstance(document, dict) and document.get("NextToken"):
+        raise WrongError(f'has a "NextToken", so it is not all {kind}: --max-items, or --no-paginate?')
     listed = document[key] if isinstance(document, dict) else document
     if not isinstance(listed, list):
         raise WrongError(f"holds {show(listed)} where the list of {kind} belongs: a --query projection?")
