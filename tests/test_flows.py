@@ -646,5 +646,8 @@ def test_demo_without_duckdb(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
     done = demo(tmp_path, "--flows", str(ROOT / "mode" / "local" / "flows.log"), PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "DuckDB reads flow logs, and is not installed: pip install '.[flows]'\n"
+    assert (
+        done.stderr
+        == "duckdb is not installed: pip install 'c7n-ingress[flows]', or '.[flows]' in a clone of the project\n"
+    )
     assert demo(tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").returncode == 0

@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -119,3 +120,23 @@ def test_whoever_asks_where_a_module_is(bin_folder):
     command = [bin_folder / "python", "-c", textwrap.dedent(code)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output.splitlines() == ["c7n.mu", "c7n.resources.vpc", "True True"]
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("mode.local", "rich", "local"),
+        ("mode.local", "moto", "local"),
+        ("mode.report", "jinja2", "report"),
+        ("mode.report", "pygal", "report"),
+        ("mode.mailer.deploy", "c7n_mailer", "mailer"),
+        ("mode.mailer.preview", "c7n_mailer", "mailer"),
+    ],
+)
+def test_a_command_without_its_extra(module, package, extra):
+    """A command that misses a package ends with one line that says what installs it."""
+    code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module({module!r}, run_name='__main__')"
+    python = [sys.executable, "-c", code]
+    done = subprocess.run(python, capture_output=True, text=True, check=False, cwd=ROOT)
+    mend = f"pip install 'c7n-ingress[{extra}]', or '.[{extra}]' in a clone of the project"
+    assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {mend}\n")

@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mode.extras import of_extra
 from mode.local import groups, interfaces, vpcs, warm
 
 
@@ -18,10 +19,11 @@ def main() -> int:
     """Run what the command line says; return the exit code."""
     arguments = _arguments()
     with warm.commands() as commands:
-        from mode.local import models  # noqa: PLC0415 - moto takes a second, in which Custodian is loaded as well
+        with of_extra("local"):
+            from mode.local import models  # noqa: PLC0415 - moto takes a second, in which Custodian is loaded as well
 
-        models.share()
-        from mode.local import rehearsal  # noqa: PLC0415
+            models.share()
+            from mode.local import rehearsal  # noqa: PLC0415
 
         return rehearsal.main(arguments, commands)
 

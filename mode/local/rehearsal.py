@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mode.extras import of_extra
 from mode.local import exports, groups, interfaces, show, vpcs
 from mode.local.loop import LoopError, Result, run
 from mode.report.rows import CutOff, Facts
@@ -97,10 +98,6 @@ def _traffic(
 
 def _module_traffic():
     """Load what reads flow logs: only for those who have some, as it takes DuckDB."""
-    try:
+    with of_extra("flows"):
         from mode.local import traffic  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name != "duckdb":
-            raise
-        raise exports.UnusableError("DuckDB reads flow logs, and is not installed: pip install '.[flows]'") from error
     return traffic

@@ -17,10 +17,14 @@ import jsonschema
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
-from c7n_mailer.cli import CONFIG_SCHEMA
-from c7n_mailer.utils import setup_defaults
 
-from mode.mailer.chat import SLACK_HOOK, shown
+from mode.extras import of_extra
+
+with of_extra("mailer"):
+    from c7n_mailer.cli import CONFIG_SCHEMA
+    from c7n_mailer.utils import setup_defaults
+
+    from mode.mailer.chat import SLACK_HOOK, shown
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "mailer.yml"

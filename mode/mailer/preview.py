@@ -14,7 +14,11 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from c7n_mailer.utils import get_rendered_jinja
+
+from mode.extras import of_extra
+
+with of_extra("mailer"):
+    from c7n_mailer.utils import get_rendered_jinja
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"

@@ -9,9 +9,12 @@ import datetime as dt
 import sys
 from pathlib import Path
 
-from mode.report.sources import NoRunError, facts_from, of_runs
-from mode.report.text import visible
-from mode.report.write import write
+from mode.extras import of_extra
+
+with of_extra("report"):
+    from mode.report.sources import NoRunError, facts_from, of_runs
+    from mode.report.text import visible
+    from mode.report.write import write
 
 
 def main(arguments: list[str] | None = None) -> int:
