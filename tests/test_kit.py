@@ -1,4 +1,5 @@
 import json
+import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -195,3 +196,24 @@ def test_a_difference_without_a_last_line_break(tmp_path):
     new = pack(tmp_path / "1", {"policies/a": "x"})
     folder = pack(tmp_path / "mine", {"policies/a": "y"})
     assert difference(folder, "policies/a", "1", new).splitlines()[-2:] == ["-y", "+x"]
+
+
+def test_a_file_that_could_not_be_written_whole(tmp_path):
+    """Where the disk is full in the middle of a file, nothing half is left: the next run finds no edited file."""
+    largest = max(shipped_names(), key=lambda name: (ROOT / name).stat().st_size)
+    assert main(["init", str(tmp_path)]) == 0
+    (tmp_path / largest).unlink()
+    (tmp_path / NOTE).unlink()
+    limit = (ROOT / largest).stat().st_size - 1
+    failed = subprocess.run(
+        [COMMAND, "init", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert "mend that, and run this again" in failed.stderr
+    again = subprocess.run([COMMAND, "init", tmp_path], capture_output=True, text=True, check=True).stdout
+    assert again.endswith(f": 1 written, {len(shipped_names()) - 1} as shipped\n")
+    assert sorted(content(tmp_path)) == shipped_names()

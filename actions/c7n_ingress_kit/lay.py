@@ -79,7 +79,7 @@ def _lay(folder: Path, version: str, shipped: Path) -> Laid:
         elif theirs in (None, before.get(name), last.get(name)):
             (laid.written if theirs is None else laid.updated).append(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            _write(target, content)
         else:
             laid.edited.append(name)
             if was := last.get(name, before.get(name)):
@@ -88,7 +88,7 @@ def _lay(folder: Path, version: str, shipped: Path) -> Laid:
                 laid.behind.append(name)
     laid.dropped = [name for name in before if name not in notes and (folder / name).exists()]
     note = {"version": version, "files": notes, "laid": {name: was for name, was in kept.items() if was != notes[name]}}
-    (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _write(folder / NOTE, json.dumps(note, indent=1, sort_keys=True).encode() + b"\n")
     return laid
 
 
@@ -145,6 +145,16 @@ def _inside(hashes: dict[str, str]) -> dict[str, str]:
         for name, value in hashes.items()
         if not PurePath(name).is_absolute() and ".." not in PurePath(name).parts
     }
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole: half a file, as a full disk leaves it, would be taken for an edited one."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _hash(content: bytes) -> str:
