@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -140,3 +141,17 @@ def test_a_command_without_its_extra(module, package, extra):
     done = subprocess.run(python, capture_output=True, text=True, check=False, cwd=ROOT)
     mend = f"pip install 'c7n-ingress[{extra}]', or '.[{extra}]' in a clone of the project"
     assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {mend}\n")
+
+
+EXTRAS = {"c7n-org": "org", "python -m mode.mailer.deploy": "mailer", "python -m mode.report": "report"}
+"""What commands of the READMEs are of."""
+
+
+@pytest.mark.parametrize("path", ["README.md", "mode/README.md", "mode/mailer/README.md"])
+def test_what_a_readme_has_typed_is_installed_before(path):
+    """Before a command that an extra installs stands the line that installs it."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+    typed = "".join(blocks)
+    for command, extra in EXTRAS.items():
+        before, found, _ = typed.partition(f"\n{command} ")
+        assert not found or f"pip install '.[{extra}]'" in before, command
