@@ -126,7 +126,7 @@ def load(groups, region="us-east-1"):
     load_groups(groups, region)
 
 
-def rules_of(_cloud, group_id):
+def rules_of(group_id):
     """Give the group's ingress rules as they stand, by id: what EC2 answers, from where it takes that.
 
     Tests look at rules so often that a call for each look was a quarter of what the properties take.

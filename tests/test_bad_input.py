@@ -226,11 +226,11 @@ def lists(cloud):
 def test_a_bad_list_changes_nothing(cloud, server, tmp_path, case):
     """A list of authorized networks that cannot be had or used is refused with the value, and nothing is changed."""
     url = case.get("url") or f"{server}/{case['file']}"
-    before = rules_of(cloud, GROUP["GroupId"])
+    before = rules_of(GROUP["GroupId"])
     with pytest.raises(PolicyExecutionError, match="replace-ingress changed nothing: ") as refused:
         act(cloud, tmp_path, **{"authorized-from": {"url": url, **case.get("more", {})}})
     assert case["says"] in str(refused.value)
-    assert rules_of(cloud, GROUP["GroupId"]) == before
+    assert rules_of(GROUP["GroupId"]) == before
     assert made_changes(cloud) == messages(cloud) == []
 
 
@@ -347,14 +347,14 @@ def test_what_variables_fill(cloud, tmp_path, kind, case):
     """A value that variables fill wrong, or not at all, is refused with the mend, and changes nothing."""
     make_queue(cloud)
     load([GROUP])
-    before = rules_of(cloud, GROUP["GroupId"])
+    before = rules_of(GROUP["GroupId"])
     given = {"type": kind, **GOOD[kind], case["key"]: case["value"]}
     action = given if kind in ("restore-ingress", "replace-ingress", "notify-in-parts") else GOOD["replace-ingress"]
     filters = [{"type": "open-ingress"} if action is given else given]
     filters += [{"type": "open-ingress"}] if kind in ("named", "closed-again") else []
     with pytest.raises((PolicyValidationError, PolicyExecutionError), match=re.escape(case["says"])):
         act(cloud, tmp_path, filters=filters, **action)
-    assert rules_of(cloud, GROUP["GroupId"]) == before
+    assert rules_of(GROUP["GroupId"]) == before
     assert made_changes(cloud) == []
 
 
@@ -373,7 +373,7 @@ def test_a_vars_file(cloud, tmp_path, policy, edits, variables):
     """`custodian run` refuses what its --vars-file fills wrong, and changes nothing."""
     make_queue(cloud)
     load([GROUP])
-    before = rules_of(cloud, GROUP["GroupId"])
+    before = rules_of(GROUP["GroupId"])
     text = (ROOT / "policies" / f"{policy}.yml").read_text()
     for shipped, own in edits.items():
         text = with_networks(text, ["198.18.7.0/24"]).replace(shipped, own)
@@ -382,4 +382,4 @@ def test_a_vars_file(cloud, tmp_path, policy, edits, variables):
     done = run(cloud, path, tmp_path / "out", "--vars-file", filled)
     assert done.returncode != 0
     assert "is not of type" in done.stderr
-    assert rules_of(cloud, GROUP["GroupId"]) == before
+    assert rules_of(GROUP["GroupId"]) == before

@@ -111,7 +111,7 @@ def test_filter(cloud, tmp_path, value, closed):
     cloud.calls.clear()
     result = custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", tmp_path, policy)
     assert result.returncode == 0, result.stderr
-    still_open = [source_of(rule) == "0.0.0.0/0" for group in ids for rule in rules_of(cloud, group).values()]
+    still_open = [source_of(rule) == "0.0.0.0/0" for group in ids for rule in rules_of(group).values()]
     assert still_open == [number not in closed for number in range(3)]
     assert [call.action for call in cloud.calls].count("DescribeNetworkInterfaces") == 1
     (message,) = messages(cloud)
@@ -156,16 +156,16 @@ def test_closed_worst_first(cloud, tmp_path):
     cloud.calls.clear()
     with pytest.raises(PolicyExecutionError, match="2 more groups are open: at-most 2"):
         act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"], **{"at-most": 2})
-    still = {group for group in (unused, private, internet, closed["GroupId"]) if "0.0.0.0/0" in sources(cloud, group)}
+    still = {group for group in (unused, private, internet, closed["GroupId"]) if "0.0.0.0/0" in sources(group)}
     assert still == {unused, private}
     assert [call.action for call in cloud.calls].count("DescribeNetworkInterfaces") == 1
     (message,) = messages(cloud)
     assert [each["GroupId"] for each in message["resources"]] == [internet, closed["GroupId"]]
 
 
-def sources(cloud, group_id):
+def sources(group_id):
     """Give the sources of a group's rules."""
-    return {source_of(rule) for rule in rules_of(cloud, group_id).values()}
+    return {source_of(rule) for rule in rules_of(group_id).values()}
 
 
 def test_closed_though_nothing_can_be_looked_up(cloud, tmp_path):
@@ -186,8 +186,8 @@ def test_closed_though_nothing_can_be_looked_up(cloud, tmp_path):
             authorized=["198.18.7.0/24"],
             **{"at-most": 1},
         )
-    assert "0.0.0.0/0" in sources(cloud, web[0])
-    assert "0.0.0.0/0" not in sources(cloud, ssh["GroupId"])
+    assert "0.0.0.0/0" in sources(web[0])
+    assert "0.0.0.0/0" not in sources(ssh["GroupId"])
 
 
 def test_pages(cloud, tmp_path):

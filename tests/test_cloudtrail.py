@@ -45,11 +45,11 @@ def event(case, group_id, rule_id):
     }
 
 
-def open_group(cloud, number):
+def open_group(number):
     """Put a group that lets SSH in from everywhere into EC2, and give its id and its rule's."""
     group = group_of({"name": f"group {number}", "ingress": [SSH]}, number)
     load([group])
-    (rule_id,) = rules_of(cloud, group["GroupId"])
+    (rule_id,) = rules_of(group["GroupId"])
     return group["GroupId"], rule_id
 
 
@@ -72,11 +72,11 @@ def outcomes(embedded_aws, tmp_path_factory):
     found = []
     with deployed(cloud, NAME) as function:
         for number, case in enumerate(EVENTS, 1):
-            group_id, rule_id = open_group(cloud, number)
+            group_id, rule_id = open_group(number)
             cloud.calls.clear()
             function.invoke(event(case, group_id, rule_id))
             changes = made_changes(cloud)
-            sources = [source_of(rule) for rule in rules_of(cloud, group_id).values()]
+            sources = [source_of(rule) for rule in rules_of(group_id).values()]
             found.append({"group": group_id, "sources": sources, "changes": changes, "messages": messages(cloud)})
     return found
 
@@ -135,7 +135,7 @@ def test_a_call_that_was_made_up(cloud, tmp_path):
     arrived = sqs.create_queue(QueueName="arrived")["QueueUrl"]
     events.remove_targets(Rule=NAME, Ids=[NAME])  # the Lambda: here a queue shows what it would be invoked with
     events.put_targets(Rule=NAME, Targets=[{"Id": "1", "Arn": "arn:aws:sqs:us-east-1:123456789012:arrived"}])
-    made_up = event(EVENTS[0], *open_group(cloud, 1))
+    made_up = event(EVENTS[0], *open_group(1))
 
     def put(source):
         entry = {"DetailType": made_up["detail-type"], "Detail": json.dumps(made_up["detail"])}
@@ -151,7 +151,7 @@ def test_a_call_that_was_made_up(cloud, tmp_path):
 def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
     """If EC2 does not tell of the group, the Lambda fails, so that the event is tried again and then kept."""
     deploy(cloud, tmp_path)
-    group_id, rule_id = open_group(cloud, 1)
+    group_id, rule_id = open_group(1)
 
     def refuse(_):
         raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
@@ -162,7 +162,7 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
             with pytest.raises(FunctionError, match=rf"groups {group_id} could not be read: .*UnauthorizedOperation"):
                 function.invoke(event(EVENTS[0], group_id, rule_id))
         function.invoke(event(EVENTS[0], group_id, rule_id))
-    assert [source_of(rule) for rule in rules_of(cloud, group_id).values()] == ["198.18.7.0/24"]
+    assert [source_of(rule) for rule in rules_of(group_id).values()] == ["198.18.7.0/24"]
 
 
 MEMBER = "210987654321"
@@ -185,7 +185,7 @@ def test_one_lambda_for_many_accounts(cloud, tmp_path):
     policy.write_text(policy.read_text().replace(mode, mode + member_role))
     done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, policy)
     assert done.returncode == 0, done.stderr
-    own, _ = open_group(cloud, 1)
+    own, _ = open_group(1)
     theirs = [{**group_of({"name": f"group {n}", "ingress": [SSH]}, n), "OwnerId": MEMBER} for n in (2, 3)]
     load(theirs)
     member = cloud.session(account=MEMBER)
@@ -193,7 +193,7 @@ def test_one_lambda_for_many_accounts(cloud, tmp_path):
     with deployed(cloud, NAME) as function:
         for group in theirs:
             function.invoke(of_member(EVENTS[0], group["GroupId"]))
-    assert [source_of(rule) for rule in rules_of(cloud, own).values()] == ["0.0.0.0/0"]
+    assert [source_of(rule) for rule in rules_of(own).values()] == ["0.0.0.0/0"]
     rules = member.client("ec2").describe_security_group_rules()["SecurityGroupRules"]
     ids = [group["GroupId"] for group in theirs]
     assert {source_of(rule) for rule in rules if rule["GroupId"] in ids and not rule["IsEgress"]} == {"198.18.7.0/24"}

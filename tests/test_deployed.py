@@ -70,9 +70,9 @@ def live(cloud, group_id):
     return found["SecurityGroups"][0]
 
 
-def sources(cloud, group_id):
+def sources(group_id):
     """Give the sources of the group's ingress rules, sorted."""
-    return sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+    return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 def verdicts(cloud, group_id):
@@ -88,10 +88,10 @@ def test_items(cloud, tmp_path, public_ports):
     with deploy(cloud, tmp_path, public_ports) as function:
         for case, group in chosen:
             group_id = group["GroupId"]
-            before = rules_of(cloud, group_id)
+            before = rules_of(group_id)
             function.invoke(event(configuration_item(live(cloud, group_id)), RULE))
             assert verdicts(cloud, group_id) == [case["verdict"]], case["name"]
-            check(case, before, rules_of(cloud, group_id))
+            check(case, before, rules_of(group_id))
 
             cloud.calls.clear()
             function.invoke(event(configuration_item(live(cloud, group_id)), RULE))
@@ -143,7 +143,7 @@ def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
         "SendMessage",
         "PutEvaluations",
     ]
-    assert sources(cloud, group["GroupId"]) == [vpc["CidrBlock"]]
+    assert sources(group["GroupId"]) == [vpc["CidrBlock"]]
 
 
 def test_what_a_cold_event_costs(cloud, function):
@@ -188,10 +188,10 @@ def test_a_stale_item(cloud, function):
     load([OPEN[1]])
     stale = event(configuration_item(OPEN[1]), RULE)
     cloud.session().client("ec2").revoke_security_group_ingress(
-        GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id))
+        GroupId=group_id, SecurityGroupRuleIds=list(rules_of(group_id))
     )
     function.invoke(stale)
-    assert sources(cloud, group_id) == []
+    assert sources(group_id) == []
     assert messages(cloud) == []
 
 
@@ -204,7 +204,7 @@ def test_an_exemption_given_meanwhile(cloud, function):
         Resources=[group_id], Tags=[{"Key": "open-ingress-until", "Value": tomorrow}]
     )
     function.invoke(event(configuration_item(OPEN[1]), RULE))
-    assert sources(cloud, group_id) == ["0.0.0.0/0"]
+    assert sources(group_id) == ["0.0.0.0/0"]
 
 
 def test_a_group_that_is_gone(cloud, function):
@@ -237,11 +237,11 @@ SHIPPED = "python3.13"
 """This Python as Lambda names its runtimes, and the one that the shipped policies have."""
 
 
-def closes(cloud, function):
+def closes(function):
     """Have the function close a group that is open."""
     load([OPEN[1]])
     function.invoke(event(configuration_item(OPEN[1]), RULE))
-    return "0.0.0.0/0" not in sources(cloud, OPEN[1]["GroupId"])
+    return "0.0.0.0/0" not in sources(OPEN[1]["GroupId"])
 
 
 def own_task(folder):
@@ -269,7 +269,7 @@ def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
         }
         for path in shipped:
             path.write_text("this is no Python")
-        assert closes(cloud, function)
+        assert closes(function)
         assert set(task.rglob("*.pyc")) == {
             path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc" for path in shipped
         }
@@ -284,7 +284,7 @@ def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
                 path.unlink()
             else:
                 path.write_bytes(damage + path.read_bytes()[4:] if damage else b"")
-        assert closes(cloud, function)
+        assert closes(function)
 
 
 def test_a_runtime_of_another_python(cloud, tmp_path):
@@ -295,7 +295,7 @@ def test_a_runtime_of_another_python(cloud, tmp_path):
             made_for = {name.split(".")[-2] for name in archive.namelist() if name.endswith(".pyc")}
             by_one_on_the_path = {other.replace("python3.", "cpython-3")} if bytecode.interpreter(other) else set()
             assert made_for == by_one_on_the_path
-        assert closes(cloud, function)
+        assert closes(function)
 
 
 def test_bytecode_is_the_same_each_time(cloud, tmp_path):

@@ -57,12 +57,12 @@ class Run:
 
     def __init__(self, cloud, aws, folder, caplog):
         caplog.clear()
-        self.before, self.error = rules_of(cloud, GROUP["GroupId"]), None
+        self.before, self.error = rules_of(GROUP["GroupId"]), None
         try:
             act(aws, folder, authorized=AUTHORIZED, notify=NOTIFY)
         except Exception as error:  # noqa: BLE001 - which one is for the test to say
             self.error = error
-        self.after = rules_of(cloud, GROUP["GroupId"])
+        self.after = rules_of(GROUP["GroupId"])
         self.logged = sorted(change(json.loads(line)) for line in caplog.messages if line.startswith("{"))
         self.resources = [resource for message in messages(cloud) for resource in message["resources"]]
         self.told = {change(record) for resource in self.resources for record in resource["c7n:replaced-ingress"]}
@@ -173,14 +173,14 @@ def test_an_answer_lost_while_describes_lag(aws, cloud, run, call, fault):
     cloud.ec2.lag = 1
     first = run()
     cloud.ec2.lag = 0
-    first.after = rules_of(cloud, GROUP["GroupId"])
+    first.after = rules_of(GROUP["GroupId"])
     assert first.logged == first.made
 
 
 def test_what_somebody_else_did_is_not_claimed(aws, cloud, run):
     """If a call was throttled, and somebody meanwhile does what it was to do, that is not recorded as the run's own."""
     ec2 = cloud.session().client("ec2")
-    (rdp,) = (i for i, rule in rules_of(cloud, GROUP["GroupId"]).items() if shape(rule)[3:] == ("0.0.0.0/0", "rdp"))
+    (rdp,) = (i for i, rule in rules_of(GROUP["GroupId"]).items() if shape(rule)[3:] == ("0.0.0.0/0", "rdp"))
 
     async def revoke(call):
         if call == "RevokeSecurityGroupIngress":
@@ -240,7 +240,7 @@ def test_killed_at_any_call(aws, cloud, run, tmp_path, number):
         raise web.HTTPServiceUnavailable
 
     aws.proxy.passing(At(number, kill))
-    before = rules_of(cloud, GROUP["GroupId"])
+    before = rules_of(GROUP["GroupId"])
     killed = process(aws, tmp_path, authorized=AUTHORIZED, notify=NOTIFY)
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
@@ -262,11 +262,11 @@ def test_killed_at_any_call(aws, cloud, run, tmp_path, number):
 def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
     """Asked to end at any call, a run tells what it has done, and perhaps done, and ends."""
     aws.proxy.passing(At(number, lambda: os.kill(ended.pid, signal.SIGTERM)))
-    before = rules_of(cloud, GROUP["GroupId"])
+    before = rules_of(GROUP["GroupId"])
     ended = process(aws, tmp_path, authorized=AUTHORIZED, notify=NOTIFY)
     ended.join()
     assert ended.exitcode not in (0, -signal.SIGTERM)
-    changes = made(before, rules_of(cloud, GROUP["GroupId"]))
+    changes = made(before, rules_of(GROUP["GroupId"]))
     logged = records((tmp_path / "log").read_text())
     assert {(was, now) for _, was, now in changes} <= {change(record)[1:] for record in logged}
     told = [
@@ -296,7 +296,7 @@ PEOPLE = {
 def test_somebody_else_at_any_call(aws, cloud, run, number, person):
     """Whatever somebody does to the group before any call, the run ends well, and leaves nothing to the next one."""
     ec2 = cloud.session().client("ec2")
-    (ssh,) = (i for i, rule in rules_of(cloud, GROUP["GroupId"]).items() if shape(rule)[3:] == ("0.0.0.0/0", "ssh"))
+    (ssh,) = (i for i, rule in rules_of(GROUP["GroupId"]).items() if shape(rule)[3:] == ("0.0.0.0/0", "ssh"))
 
     def meddle():
         with suppress(ec2.exceptions.ClientError):  # the network is there already
@@ -315,11 +315,11 @@ def test_somebody_else_at_any_call(aws, cloud, run, number, person):
     assert (second.error, second.made, second.told) == (None, [], set())
 
 
-def test_two_deliveries_at_once(aws, cloud, run, tmp_path):
+def test_two_deliveries_at_once(aws, run, tmp_path):
     """Two processes that make each changing call at the same moment get the group right, and record all of it."""
     meeting = Meeting(2, {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"})
     aws.proxy.passing(meeting)
-    before = rules_of(cloud, GROUP["GroupId"])
+    before = rules_of(GROUP["GroupId"])
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
         folder.mkdir()

@@ -44,9 +44,9 @@ def open_group(number):
     return group
 
 
-def sources(cloud, group):
+def sources(group):
     """Give the sources of a group's rules."""
-    return [source_of(rule) for rule in rules_of(cloud, group["GroupId"]).values()]
+    return [source_of(rule) for rule in rules_of(group["GroupId"]).values()]
 
 
 def told(cloud):
@@ -112,13 +112,13 @@ def test_a_lasting_fault_fails_the_function(embedded_aws, aws, function, fault):
     with pytest.raises(FunctionError) as failed:
         function.invoke(item)
     assert aws.proxy.fired
-    assert (sources(embedded_aws, group) == AUTHORIZED[:1]) == was_closed
+    assert (sources(group) == AUTHORIZED[:1]) == was_closed
     assert len(logged(failed.value.log)) == was_closed
     assert {record["group"] for record in told(embedded_aws)} <= ({group["GroupId"]} if was_closed else set())
 
     aws.proxy.heal()
     function.invoke(item)
-    assert sources(embedded_aws, group) == AUTHORIZED[:1]
+    assert sources(group) == AUTHORIZED[:1]
     assert embedded_aws.evaluations[-1].resource == group["GroupId"]
     assert len(told(embedded_aws)) == (not was_closed)
 
@@ -142,7 +142,7 @@ def test_a_passing_fault_does_not_show(embedded_aws, aws, function, call, fault)
     aws.proxy.breaks(*rules(CALLS[call], [FAULTS[fault]], times=1))
     function.invoke(event(configuration_item(group), RULE))
     assert aws.proxy.fired
-    assert sources(embedded_aws, group) == AUTHORIZED[:1]
+    assert sources(group) == AUTHORIZED[:1]
     assert {record["group"] for record in told(embedded_aws)} == {group["GroupId"]}
     said = {each.verdict for each in embedded_aws.evaluations if each.resource == group["GroupId"]}
     assert said == {"NON_COMPLIANT"}
@@ -161,7 +161,7 @@ def test_an_alias_that_cannot_be_had(embedded_aws, aws, function, fault):
         function.invoke(event(configuration_item(group), RULE))
         assert bool(aws.proxy.fired) == bool(broken)
         aws.proxy.heal()
-        assert sources(embedded_aws, group) == AUTHORIZED[:1]
+        assert sources(group) == AUTHORIZED[:1]
         aliases += [message["account"] for message in messages(embedded_aws)]
     assert aliases == ["", "the-alias", "the-alias"]
     assert [each.action for each in embedded_aws.calls].count("ListAccountAliases") == 1
@@ -180,11 +180,11 @@ def test_a_lasting_fault_fails_the_command(cloud, aws, tmp_path, call, fault):
     failed = run(aws, sweep, tmp_path)
     assert failed.returncode == 2
     assert "replace-ingress: " in failed.stderr
-    assert len(records(failed.stderr)) == (sources(cloud, group) == AUTHORIZED[:1])
+    assert len(records(failed.stderr)) == (sources(group) == AUTHORIZED[:1])
 
     aws.proxy.heal()
     assert run(aws, sweep, tmp_path).returncode == 0
-    assert sources(cloud, group) == AUTHORIZED[:1]
+    assert sources(group) == AUTHORIZED[:1]
 
 
 # -- the time
@@ -211,7 +211,7 @@ def test_a_function_whose_time_runs_out(cloud, aws, tmp_path, call, number):
     with deployed(aws, f"custodian-{policy}", folder=tmp_path) as function:
         with pytest.raises(FunctionError, match="TimeoutError: the function's time was nearly over") as failed:
             function.invoke({})
-        closed = {group["GroupId"] for group in groups if sources(cloud, group) == AUTHORIZED[:1]}
+        closed = {group["GroupId"] for group in groups if sources(group) == AUTHORIZED[:1]}
         assert len(closed) == (1 if call != LOOKS else 2)
         (message,) = messages(cloud)
         by_group = {each["GroupId"]: each for each in message["resources"]}
@@ -225,7 +225,7 @@ def test_a_function_whose_time_runs_out(cloud, aws, tmp_path, call, number):
 
         aws.proxy.heal()
         function.invoke({})
-    assert [sources(cloud, group) for group in groups] == [AUTHORIZED[:1]] * 2
+    assert [sources(group) for group in groups] == [AUTHORIZED[:1]] * 2
     assert {record["group"] for record in told(cloud)} == {group["GroupId"] for group in groups} - closed
 
 
@@ -323,7 +323,7 @@ def test_many_items_at_once(cloud, aws, tmp_path):
         log = "".join(path.read_text() for path in function.logs)
     assert len(aws.proxy.fired) > ITEMS
     assert given_up == []
-    assert [group["GroupName"] for group in groups if sources(cloud, group) != AUTHORIZED[:1]] == []
+    assert [group["GroupName"] for group in groups if sources(group) != AUTHORIZED[:1]] == []
     assert {each.resource for each in cloud.evaluations} == {group["GroupId"] for group in groups}
     assert {record["group"] for record in logged(log)} == {group["GroupId"] for group in groups}
     untold = {group["GroupId"] for group in groups} - {record["group"] for record in told(cloud)}

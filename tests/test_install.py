@@ -40,9 +40,9 @@ def command(cloud, bin_folder, tmp_path):
     return run
 
 
-def sources(cloud):
+def sources():
     """Give the sources of the group's ingress rules."""
-    return [source_of(rule) for rule in rules_of(cloud, group_of(OPEN, 1)["GroupId"]).values()]
+    return [source_of(rule) for rule in rules_of(group_of(OPEN, 1)["GroupId"]).values()]
 
 
 def test_validate(command, tmp_path):
@@ -61,21 +61,21 @@ def test_schema(command):
     assert policy["actions"][0]["type"] == "replace-ingress"
 
 
-def test_dryrun(command, cloud, tmp_path):
+def test_dryrun(command, tmp_path):
     """`custodian run --dryrun` finds the group and changes nothing."""
     policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
     result = command("custodian", "run", "--dryrun", "--region", "us-east-1", "-s", "out", policy)
     assert result.returncode == 0, result.stderr
     assert "count:1" in result.stderr
-    assert sources(cloud) == ["0.0.0.0/0"]
+    assert sources() == ["0.0.0.0/0"]
 
 
-def test_run_and_report(command, cloud, tmp_path):
+def test_run_and_report(command, tmp_path):
     """`custodian run` replaces, and `custodian report` lists what it found."""
     policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
     result = command("custodian", "run", "--region", "us-east-1", "-s", "out", policy)
     assert result.returncode == 0, result.stderr
-    assert sources(cloud) == ["198.18.7.0/24"]
+    assert sources() == ["198.18.7.0/24"]
     (record,) = json.loads((tmp_path / "out" / "open-ingress-sweep" / "action-replaceingress").read_text())
     assert (record["was"], record["now"]) == ("0.0.0.0/0", "198.18.7.0/24")
 
@@ -98,7 +98,7 @@ def test_org(command, cloud, tmp_path):
     (tmp_path / "accounts.yml").write_text(yaml.safe_dump({"accounts": [account]}))
     result = command("c7n-org", "run", "-c", "accounts.yml", "-s", "out", "-u", "policy.yml")
     assert result.returncode == 0, result.stderr
-    assert sources(cloud) == ["198.18.9.0/24"]
+    assert sources() == ["198.18.9.0/24"]
     assert messages(cloud)[0]["account_id"] == ACCOUNT
 
 

@@ -69,7 +69,7 @@ def state(cloud, group_id):
     """Give a group's mark and the sources of its rules."""
     (found,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
-    return tags.get(MARK), sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+    return tags.get(MARK), sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
     def mend(**_):
         looks.append(len(looks))
         if mended and len(looks) == 2:
-            ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(cloud, ids[0])])
+            ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(ids[0])])
 
     happens.update({"before-call": {"DescribeSecurityGroups": mend}, "after-call": {}})
     policies = yaml_load(edited("open-ingress-notice", tmp_path, AUTHORIZED).read_text())["policies"]

@@ -42,9 +42,9 @@ def replace(cloud, tmp_path):
     return run
 
 
-def sources(cloud, group_id):
+def sources(group_id):
     """Give the sources of the group's ingress rules, sorted."""
-    return sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+    return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 def reads(cloud):
@@ -81,10 +81,10 @@ def test_what_is_open(cidrs, verdict):
 def test_the_networks_come_before_the_list_goes(cloud, group, replace):
     """The authorized networks of the list's family are added, then the reference is revoked by its id; all is told."""
     group_id = group(SSH)
-    (rule_id,) = rules_of(cloud, group_id)
+    (rule_id,) = rules_of(group_id)
     records = replace()
     assert made_changes(cloud) == ["AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress"]
-    assert sources(cloud, group_id) == AUTHORIZED[:2]
+    assert sources(group_id) == AUTHORIZED[:2]
     told = [(r["how"], r["was"], r["now"]) for r in records]
     assert told == [
         ("authorized", None, AUTHORIZED[0]),
@@ -97,11 +97,11 @@ def test_the_networks_come_before_the_list_goes(cloud, group, replace):
 
 
 @pytest.mark.parametrize("key", [{"FromPort": 22}, {"ToPort": 22}, {"IpProtocol": "tcp"}, {"Ports": [22]}])
-def test_which_traffic_is_meant(cloud, group, replace, key):
+def test_which_traffic_is_meant(group, replace, key):
     """Of what is open, that is closed which the filter's keys name, and nothing else."""
     group_id = group({**SSH, "source": "0.0.0.0/0"}, {"protocol": "udp", "ports": 53, "source": "0.0.0.0/0"})
     replace(filters=[{**FINDER, **key}])
-    assert {(rule["FromPort"], source_of(rule)) for rule in rules_of(cloud, group_id).values()} == {
+    assert {(rule["FromPort"], source_of(rule)) for rule in rules_of(group_id).values()} == {
         (22, AUTHORIZED[0]),
         (22, AUTHORIZED[1]),
         (53, "0.0.0.0/0"),
@@ -128,17 +128,17 @@ def test_a_list_of_many_pages(cloud, group, replace):
     load_prefix_list("pl-00000000000000099", [*(f"10.0.{n}.0/24" for n in range(250)), "0.0.0.0/0"])
     group_id = group({**SSH, "source": "pl-00000000000000099"})
     replace()
-    assert "pl-00000000000000099" not in sources(cloud, group_id)
+    assert "pl-00000000000000099" not in sources(group_id)
     assert reads(cloud) == [READS[0], *[READS[1]] * 3]
 
 
 @pytest.mark.parametrize(("owner", "left"), [("999999999999", AUTHORIZED[:2]), ("AWS", ["pl-00000000000000098"])])
-def test_lists_of_others(cloud, group, replace, owner, left):
+def test_lists_of_others(group, replace, owner, left):
     """A list that another account shares is read as one's own; what AWS keeps is never open, whatever it holds."""
     load_prefix_list("pl-00000000000000098", ["0.0.0.0/0"], owner=owner)
     group_id = group({**SSH, "source": "pl-00000000000000098"})
     replace()
-    assert sources(cloud, group_id) == left
+    assert sources(group_id) == left
 
 
 @pytest.fixture(params=["no longer listed", "gone before its entries are read"])
@@ -159,7 +159,7 @@ def test_a_list_that_cannot_be_read(cloud, group, replace, hide):
     """A list that is no longer shared is left alone and told, with its id; the group's open rules are closed."""
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
     replace(before=hide, filters=[{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, FINDER]}])
-    assert sources(cloud, group_id) == [*AUTHORIZED[:2], OPEN_LIST]
+    assert sources(group_id) == [*AUTHORIZED[:2], OPEN_LIST]
     (message,) = messages(cloud)
     (left,) = message["resources"][0]["c7n:left-ingress"]
     assert left.startswith(f"tcp 22 from {OPEN_LIST}: that prefix list cannot be read")
@@ -180,13 +180,13 @@ def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, repla
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
     with pytest.raises(PolicyExecutionError, match=f"tcp 22 from {OPEN_LIST}: EC2 did not tell.*internal error"):
         replace(before=unanswered)
-    assert sources(cloud, group_id) == [*AUTHORIZED[:2], OPEN_LIST]
+    assert sources(group_id) == [*AUTHORIZED[:2], OPEN_LIST]
     (message,) = messages(cloud)
     (failure,) = message["resources"][0]["c7n:failed-ingress"]
     assert failure.startswith(f"tcp 22 from {OPEN_LIST}: EC2 did not tell what that prefix list holds")
 
     replace()
-    assert OPEN_LIST not in sources(cloud, group_id)
+    assert OPEN_LIST not in sources(group_id)
 
 
 def test_without_the_action_the_filter_fails(cloud, group, tmp_path, unanswered):
@@ -196,12 +196,12 @@ def test_without_the_action_the_filter_fails(cloud, group, tmp_path, unanswered)
         act(cloud, tmp_path, unanswered, None, [FINDER], type="remove-permissions", ingress="matched")
 
 
-def test_both_finders_match_the_same_rule(cloud, group, replace):
+def test_both_finders_match_the_same_rule(group, replace):
     """A rule that a broad `ingress` filter matches too is replaced as an open list's, whichever branch comes first."""
     for number, branches in enumerate(([FINDER, {"type": "ingress", "Ports": [22]}],) * 2, 1):
         group_id = group(SSH, number=number)
         replace(filters=[{"or": branches[::-1] if number == 2 else branches}])
-        assert sources(cloud, group_id) == AUTHORIZED[:2]
+        assert sources(group_id) == AUTHORIZED[:2]
 
 
 def test_an_item_of_aws_config(cloud, tmp_path):
@@ -217,12 +217,12 @@ def test_an_item_of_aws_config(cloud, tmp_path):
     load(group for _, group in chosen)
     with deployed(cloud, "custodian-open-ingress") as function:
         for case, group in chosen:
-            before = rules_of(cloud, group["GroupId"])
+            before = rules_of(group["GroupId"])
             (told,) = (
                 cloud.session().client("ec2").describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"]
             )
             function.invoke(event(configuration_item(told), "custodian-open-ingress"))
-            check(case, before, rules_of(cloud, group["GroupId"]))
+            check(case, before, rules_of(group["GroupId"]))
             assert cloud.evaluations[-1].verdict == case["verdict"]
 
 

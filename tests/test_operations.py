@@ -55,9 +55,9 @@ def open_group(number):
     return group
 
 
-def sources(cloud, group):
+def sources(group):
     """Give the sources of a group's rules."""
-    return [source_of(rule) for rule in rules_of(cloud, group["GroupId"]).values()]
+    return [source_of(rule) for rule in rules_of(group["GroupId"]).values()]
 
 
 # ---- Upgrade
@@ -107,7 +107,7 @@ def test_switching_it_off(cloud, pack):
     typed(cloud, pack, delete)
     with pytest.raises(ClientError, match="does not exist"):
         cloud.session().client("cloudformation").describe_stacks(StackName="open-ingress")
-    assert sources(cloud, group) == ["0.0.0.0/0"]
+    assert sources(group) == ["0.0.0.0/0"]
 
 
 def test_leaving_where_nothing_is(cloud):
@@ -247,8 +247,8 @@ def test_replay(cloud, pack):
         put_by(cloud, json.dumps(called(by_call)), "no JSON", json.dumps(not_ours))
         done = attempted(cloud, pack, REPLAY)
         assert done.returncode == 1, done.stderr
-        assert sources(cloud, by_config) == sources(cloud, by_call) == ["198.18.7.0/24"], done.stdout
-        assert sources(cloud, by_day) == ["0.0.0.0/0"]
+        assert sources(by_config) == sources(by_call) == ["198.18.7.0/24"], done.stdout
+        assert sources(by_day) == ["0.0.0.0/0"]
         assert failed(cloud) == sorted([json.dumps(broken), "no JSON", json.dumps(not_ours)])
         assert done.stdout.splitlines()[-1] == f"2 events done, 3 left in {QUEUE}"
         assert done.stdout.count(": done\n") == 2
@@ -258,7 +258,7 @@ def test_replay(cloud, pack):
         )
         put_by(cloud, json.dumps(scheduled("custodian-open-ingress-daily")))
         assert typed(cloud, pack, REPLAY).splitlines()[-1] == f"1 events done, 0 left in {QUEUE}"
-        assert sources(cloud, by_day) == ["198.18.7.0/24"]
+        assert sources(by_day) == ["198.18.7.0/24"]
         assert failed(cloud) == []
 
 

@@ -175,9 +175,9 @@ def group_event(cloud):
     return event(configuration_item(live), "custodian-open-ingress")
 
 
-def sources(cloud):
+def sources():
     """Give the sources of the group's rules."""
-    return sorted(source_of(rule) for rule in rules_of(cloud, GROUP_ID).values())
+    return sorted(source_of(rule) for rule in rules_of(GROUP_ID).values())
 
 
 def marks(cloud):
@@ -204,12 +204,12 @@ class PolicyPaths:
     def replace(self):
         """Turn an open rule into two."""
         assert self.invoke("open-ingress", group_with(self.cloud, "0.0.0.0/0")) == 1
-        assert sources(self.cloud) == ["198.18.7.0/24", "198.18.8.0/24"]
+        assert sources() == ["198.18.7.0/24", "198.18.8.0/24"]
 
     def revoke(self):
         """Revoke an open rule of a family of which no network is authorized."""
         assert self.invoke("open-ingress", group_with(self.cloud, "::/0")) == 1
-        assert sources(self.cloud) == []
+        assert sources() == []
 
     def give_notice(self):
         """Mark an open group."""
@@ -234,12 +234,12 @@ class PolicyPaths:
             .create_managed_prefix_list(PrefixListName="everybody", MaxEntries=1, AddressFamily="IPv4", Entries=entries)
         )
         assert self.invoke("open-ingress", group_with(self.cloud, made["PrefixList"]["PrefixListId"])) == 1
-        assert sources(self.cloud) == ["198.18.7.0/24", "198.18.8.0/24"]
+        assert sources() == ["198.18.7.0/24", "198.18.8.0/24"]
 
     def preview(self):
         """Tell what would change."""
         assert self.invoke("open-ingress-preview", group_with(self.cloud, "0.0.0.0/0")) == 1
-        assert sources(self.cloud) == ["0.0.0.0/0"]
+        assert sources() == ["0.0.0.0/0"]
 
     def look_around(self):
         """Authorize the VPC's own networks, and say what stands behind the group."""
@@ -250,7 +250,7 @@ class PolicyPaths:
         messages(self.cloud)
         try:
             assert self.invoke("open-ingress-behind", group_event(self.cloud)) == 1
-            assert sources(self.cloud) == [vpc["CidrBlock"]]
+            assert sources() == [vpc["CidrBlock"]]
             (message,) = messages(self.cloud)
             assert message["resources"][0]["c7n:behind-ingress"] == {"exposure": "unused", "behind": []}
         finally:
@@ -266,7 +266,7 @@ class PolicyPaths:
         """Find an open group without an event."""
         group_with(self.cloud, "0.0.0.0/0")
         assert self.invoke("open-ingress-daily", {}) == 1
-        assert sources(self.cloud) == ["198.18.7.0/24", "198.18.8.0/24"]
+        assert sources() == ["198.18.7.0/24", "198.18.8.0/24"]
 
     def open_again(self):
         """Look up in Config how often a group was opened."""
@@ -283,7 +283,7 @@ class PolicyPaths:
     def authorized_from(self):
         """Take the networks from the one S3 object."""
         assert self.invoke("open-ingress-from", group_with(self.cloud, "0.0.0.0/0")) == 1
-        assert sources(self.cloud) == ["198.18.9.0/24"]
+        assert sources() == ["198.18.9.0/24"]
 
     def fail(self):
         """Fail on a group without room for a second network; Lambda then puts the event by, with the role."""

@@ -120,7 +120,7 @@ def test_sweep(cloud, tmp_path, public_ports):
     ]
     load(group for _, group in chosen)
     make_queue(cloud)
-    before = {group["GroupId"]: rules_of(cloud, group["GroupId"]) for _, group in chosen}
+    before = {group["GroupId"]: rules_of(group["GroupId"]) for _, group in chosen}
     policy = edited("open-ingress-sweep", tmp_path, AUTHORIZED, public_ports)
 
     result = run(cloud, policy, tmp_path)
@@ -129,7 +129,7 @@ def test_sweep(cloud, tmp_path, public_ports):
     changed = {record["group"] for record in records(result.stderr)}
     assert changed == {group["GroupId"] for case, group in chosen if case["verdict"] == "NON_COMPLIANT"}
     for case, group in chosen:
-        check(case, before[group["GroupId"]], rules_of(cloud, group["GroupId"]))
+        check(case, before[group["GroupId"]], rules_of(group["GroupId"]))
 
     cloud.calls.clear()
     assert run(cloud, policy, tmp_path).returncode == 0

@@ -85,7 +85,7 @@ def replace(cloud, tmp_path, monkeypatch):
                 }
             ]
         )
-        tagged = list(rules_of(cloud, GROUP))[::2]
+        tagged = list(rules_of(GROUP))[::2]
         if tagged:
             cloud.session().client("ec2").create_tags(Resources=tagged, Tags=[{"Key": "owner", "Value": "web"}])
         return Run(cloud, tmp_path, authorized)
@@ -98,13 +98,13 @@ class Run:
 
     def __init__(self, cloud, folder, authorized):
         self.cloud, self.folder, self.authorized = cloud, folder, authorized
-        self.stages = [rules_of(cloud, GROUP)]
+        self.stages = [rules_of(GROUP)]
         self.go()
 
     def go(self):
         """Run the action."""
         self.cloud.calls.clear()
-        look = lambda **_: self.stages.append(rules_of(self.cloud, GROUP))  # noqa: E731 - shorter so
+        look = lambda **_: self.stages.append(rules_of(GROUP))  # noqa: E731 - shorter so
         self.failure = None
         try:
             act(
@@ -132,7 +132,7 @@ class Run:
     @property
     def after(self):
         """The rules after the run, by id."""
-        return rules_of(self.cloud, GROUP)
+        return rules_of(GROUP)
 
     @property
     def open(self):

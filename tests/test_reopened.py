@@ -161,9 +161,9 @@ def live(cloud):
     return group
 
 
-def sources(cloud):
+def sources():
     """Give the sources of the group's rules."""
-    return [source_of(rule) for rule in rules_of(cloud, "sg-00000000000000001").values()]
+    return [source_of(rule) for rule in rules_of("sg-00000000000000001").values()]
 
 
 def test_opened_four_times(cloud, function):
@@ -173,7 +173,7 @@ def test_opened_four_times(cloud, function):
     for minutes in (15, 10, 5, 0):
         resource, message = opened(cloud, function, minutes)
         said.append(resource.get(REOPENED))
-        assert sources(cloud) == ["198.18.7.0/24"]
+        assert sources() == ["198.18.7.0/24"]
     assert said[:2] == [None, None]
     assert said[2].startswith("opened again, 3rd time since ")
     since = {f"{start + timedelta(minutes=late):%A %H:%M} UTC" for late in (0, 1)}
@@ -208,7 +208,7 @@ def test_no_history(cloud, function):
     """A group of which Config has no history is closed, and it is told that nothing could be looked up."""
     resource, _ = opened(cloud, function, 0, known=False)
     assert "could not be looked up in AWS Config (ResourceNotDiscoveredException)" in resource[REOPENED]
-    assert sources(cloud) == ["198.18.7.0/24"]
+    assert sources() == ["198.18.7.0/24"]
 
 
 def test_no_recorder(cloud, function):
@@ -216,7 +216,7 @@ def test_no_recorder(cloud, function):
     cloud.session().client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
     resource, _ = opened(cloud, function, 0)
     assert "NoAvailableConfigurationRecorderException" in resource[REOPENED]
-    assert sources(cloud) == ["198.18.7.0/24"]
+    assert sources() == ["198.18.7.0/24"]
 
 
 @pytest.mark.usefixtures("function")
@@ -228,7 +228,7 @@ def test_a_throttled_history(cloud):
         resource, _ = opened(cloud, behind, 0)
         assert len(aws.proxy.fired) == 2
     assert "could not be looked up in AWS Config (Throttl" in resource[REOPENED]
-    assert sources(cloud) == ["198.18.7.0/24"]
+    assert sources() == ["198.18.7.0/24"]
 
 
 @pytest.mark.parametrize("function", [{"then": "tell"}], indirect=True)
@@ -236,10 +236,10 @@ def test_then_tell(cloud, function):
     """By `then: tell` the group is left open from the third time on, told each time, and Config knows it is open."""
     for minutes in (20, 15):
         opened(cloud, function, minutes)
-        assert sources(cloud) == ["198.18.7.0/24"]
+        assert sources() == ["198.18.7.0/24"]
     for minutes, times in ((10, "3rd"), (9, "3rd")):
         resource, message = opened(cloud, function, minutes)
-        assert sources(cloud) == ["0.0.0.0/0"]
+        assert sources() == ["0.0.0.0/0"]
         assert resource[REOPENED].startswith(f"opened again, {times} time since ")
         assert "then: tell" in resource[SKIPPED]
         assert cloud.evaluations[-1].verdict == "NON_COMPLIANT"
@@ -251,7 +251,7 @@ def test_then_tell_without_a_history(cloud, function):
     """By `then: tell` a group is closed, too, where nothing can be looked up, and Config is asked once."""
     resource, _ = opened(cloud, function, 0, known=False)
     assert "could not be looked up" in resource[REOPENED]
-    assert sources(cloud) == ["198.18.7.0/24"]
+    assert sources() == ["198.18.7.0/24"]
     assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") == 1
 
 

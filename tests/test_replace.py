@@ -63,9 +63,9 @@ class Once:
             self.happens()
 
 
-def sources(cloud, group_id):
+def sources(group_id):
     """Give the sources of the group's ingress rules, sorted."""
-    return sorted(source_of(rule) for rule in rules_of(cloud, group_id).values())
+    return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 def told(cloud):
@@ -77,10 +77,10 @@ def told(cloud):
 # -- what is told
 
 
-def test_a_record_says_all(cloud, group, replace):
+def test_a_record_says_all(group, replace):
     """A change is recorded with where, what, before, after, how, by which policy and when."""
     group_id = group(SSH)
-    (rule_id,) = rules_of(cloud, group_id)
+    (rule_id,) = rules_of(group_id)
     record = replace(authorized=["198.18.7.0/24"])[0]
     assert record.pop("time").endswith("Z")
     assert uuid.UUID(record.pop("run"))
@@ -149,7 +149,7 @@ def test_a_message_that_cannot_be_sent(cloud, group, replace, caplog):
     caplog.set_level(logging.INFO, "custodian.journal")
     with pytest.raises(PolicyExecutionError, match="the notification could not be sent"):
         replace(authorized=["198.18.7.0/24"])
-    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    assert sources(group_id) == ["198.18.7.0/24"]
     assert '"was": "0.0.0.0/0", "now": "198.18.7.0/24"' in caplog.text
 
 
@@ -161,7 +161,7 @@ def test_preview(cloud, group, replace):
         ("preview", None, "198.18.7.0/24"),
         ("preview", "0.0.0.0/0", "203.0.113.0/24"),
     ]
-    assert sources(cloud, group_id) == ["0.0.0.0/0"]
+    assert sources(group_id) == ["0.0.0.0/0"]
     (message,) = messages(cloud)
     assert message["action"]["subject"] == "Open ingress: 1 rule would be replaced in 1 group (123456789012 us-east-1)"
 
@@ -239,7 +239,7 @@ def test_a_group_that_no_longer_matches_is_left_alone(cloud, group, replace, fat
     happens = {
         "exempted": lambda: ec2.create_tags(Resources=[group_id], Tags=[{"Key": "exempt", "Value": "yes"}]),
         "closed": lambda: ec2.revoke_security_group_ingress(
-            GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id))
+            GroupId=group_id, SecurityGroupRuleIds=list(rules_of(group_id))
         ),
         "deleted": lambda: ec2.delete_security_group(GroupId=group_id),
     }[fate]
@@ -258,7 +258,7 @@ def test_what_somebody_narrows_while_ec2_throttles(cloud, group, replace, monkey
     monkeypatch.setattr("c7n_ingress.aws.read.time.monotonic", lambda: next(clock))
 
     def narrow():
-        (rule_id,) = rules_of(cloud, ids[-1])
+        (rule_id,) = rules_of(ids[-1])
         narrower = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIpv4": "10.1.0.0/16"}
         ec2.modify_security_group_rules(
             GroupId=ids[-1], SecurityGroupRules=[{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": narrower}]
@@ -267,8 +267,8 @@ def test_what_somebody_narrows_while_ec2_throttles(cloud, group, replace, monkey
 
     before = {"ModifySecurityGroupRules": Once(narrow)}
     records = replace(before, authorized=["198.18.7.0/24"], filters=[{"tag:exempt": "absent"}, *OPEN])
-    assert sources(cloud, ids[-1]) == ["10.1.0.0/16"]
-    assert sources(cloud, ids[-2]) == ["0.0.0.0/0"]
+    assert sources(ids[-1]) == ["10.1.0.0/16"]
+    assert sources(ids[-2]) == ["0.0.0.0/0"]
     assert {record["group"] for record in records} == set(ids[:-2])
 
 
@@ -279,25 +279,25 @@ def test_a_throttled_call_is_not_made_again_on_the_old_reading(cloud, group, rep
     error = {"Error": {"Code": "RequestLimitExceeded", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 503}}
 
     def throttle():
-        ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id)))
+        ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=list(rules_of(group_id)))
         raise ClientError(error, "ModifySecurityGroupRules")
 
     modify = Once(throttle)
     assert replace({"ModifySecurityGroupRules": modify}, authorized=["198.18.7.0/24"]) == []
     assert modify.times == 1
-    assert sources(cloud, group_id) == []
+    assert sources(group_id) == []
 
 
 def test_a_rule_is_revoked_only_as_it_was_read(cloud, group, replace):
     """A rule that becomes another between read and revoke stays: EC2 is told what to revoke, not only its id."""
     group_id = group(SSH, TWIN)
     ec2 = cloud.session().client("ec2")
-    (rule_id,) = (i for i, rule in rules_of(cloud, group_id).items() if source_of(rule) == "0.0.0.0/0")
+    (rule_id,) = (i for i, rule in rules_of(group_id).items() if source_of(rule) == "0.0.0.0/0")
     narrower = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIpv4": "10.1.0.0/16"}
     request = [{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": narrower}]
     comes = Once(lambda: ec2.modify_security_group_rules(GroupId=group_id, SecurityGroupRules=request))
     assert replace({"RevokeSecurityGroupIngress": comes}, authorized=["198.18.7.0/24"]) == []
-    assert sources(cloud, group_id) == ["10.1.0.0/16", "198.18.7.0/24"]
+    assert sources(group_id) == ["10.1.0.0/16", "198.18.7.0/24"]
 
 
 # -- which, and how many
@@ -311,8 +311,8 @@ def test_the_worst_come_first(cloud, group, replace):
     ssh = group(SSH, number=4)
     with pytest.raises(PolicyExecutionError, match="2 more groups are open: at-most 2 are changed at once"):
         replace(authorized=["198.18.7.0/24"], **{"at-most": 2})
-    assert [sources(cloud, each) for each in (everything, ssh)] == [["198.18.7.0/24"]] * 2
-    assert [sources(cloud, each) for each in (database, web)] == [["0.0.0.0/0"]] * 2
+    assert [sources(each) for each in (everything, ssh)] == [["198.18.7.0/24"]] * 2
+    assert [sources(each) for each in (database, web)] == [["0.0.0.0/0"]] * 2
     (message,) = messages(cloud)
     assert message["action"]["subject"].startswith("Open ingress: 2 rules replaced in 2 groups, 2 still open")
     assert [resource["c7n:waiting-ingress"] for resource in message["resources"]] == [2, 2]
@@ -329,7 +329,7 @@ def test_what_is_left_open_is_told_though_no_more_may_be_closed(cloud, group, re
     )
     replace(authorized=["198.18.7.0/24"], reopened={"times": 3, "hours": 24, "then": "tell"}, **{"at-most": 1})
     assert "then: tell" in told(cloud)[again]["c7n:skipped-ingress"]
-    assert sources(cloud, again) == ["0.0.0.0/0"]
+    assert sources(again) == ["0.0.0.0/0"]
 
 
 @pytest.mark.parametrize("beside", ["20.0.0.0/9", "20.0.0.0/12"])
@@ -340,7 +340,7 @@ def test_what_stays_open_by_an_authorized_network(cloud, group, replace, beside)
         assert len(replace(authorized=["30.0.0.0/8"], filters=[{"type": "open-ingress"}])) == records
         (left,) = told(cloud)[group_id]["c7n:left-ingress"]
         assert left.startswith("tcp 22 from 30.0.0.0/8: it is authorized, and so wide that the group stays open")
-    assert sources(cloud, group_id) == [beside, "30.0.0.0/8"]
+    assert sources(group_id) == [beside, "30.0.0.0/8"]
 
 
 def test_what_cannot_be_changed_does_not_count(group, replace):
@@ -360,7 +360,7 @@ def test_nothing_gets_wider(cloud, group, replace):
     group_id = group(one)
     with pytest.raises(PolicyExecutionError, match=r"198\.18\.0\.0/16 is wider than what it would replace"):
         replace(authorized=["198.18.0.0/16"], filters=[{"type": "ingress", "Ports": [22]}])
-    assert sources(cloud, group_id) == ["198.51.100.7/32"]
+    assert sources(group_id) == ["198.51.100.7/32"]
     assert "198.51.100.7/32" in told(cloud)[group_id]["c7n:failed-ingress"][0]
 
 
@@ -375,7 +375,7 @@ def test_a_shape_that_nobody_knows_stops_no_other_group(cloud, group, replace):
 
     with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
         replace(after={"DescribeSecurityGroupRules": distort}, authorized=["198.18.7.0/24"])
-    assert sources(cloud, good) == ["198.18.7.0/24"]
+    assert sources(good) == ["198.18.7.0/24"]
     assert set(told(cloud)) == {strange, good}
 
 
@@ -404,7 +404,7 @@ def test_a_twin_that_comes_meanwhile(cloud, group, replace):
     twin = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.7.0/24"}]}
     comes = Once(lambda: authorize(GroupId=group_id, IpPermissions=[twin]))
     records = replace({"ModifySecurityGroupRules": comes}, authorized=["198.18.7.0/24"])
-    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    assert sources(group_id) == ["198.18.7.0/24"]
     assert [(r["how"], r["was"], r["now"]) for r in records] == [("revoked", "0.0.0.0/0", None)]
 
 
@@ -412,9 +412,9 @@ def test_a_rule_that_goes_meanwhile(cloud, group, replace):
     """If somebody revokes the open rule between read and write, there is nothing to do, to record or to fail."""
     group_id = group(SSH)
     revoke = cloud.session().client("ec2").revoke_security_group_ingress
-    goes = Once(lambda: revoke(GroupId=group_id, SecurityGroupRuleIds=list(rules_of(cloud, group_id))))
+    goes = Once(lambda: revoke(GroupId=group_id, SecurityGroupRuleIds=list(rules_of(group_id))))
     assert replace({"ModifySecurityGroupRules": goes}, authorized=["198.18.7.0/24"]) == []
-    assert sources(cloud, group_id) == []
+    assert sources(group_id) == []
 
 
 def test_a_group_that_goes_meanwhile(cloud, group, replace):
@@ -442,7 +442,7 @@ def test_a_group_that_never_stands_still(cloud, group, replace):
     ec2 = cloud.session().client("ec2")
 
     def swap(**_):
-        for rule_id, rule in rules_of(cloud, group_id).items():
+        for rule_id, rule in rules_of(group_id).items():
             ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
             again = {"IpProtocol": "tcp", "FromPort": rule["FromPort"], "ToPort": rule["ToPort"]}
             again["IpRanges"] = [{"CidrIp": "0.0.0.0/0"}]
@@ -460,7 +460,7 @@ def test_a_group_without_room(cloud, group, replace):
     networks = ["198.18.7.0/24", "198.18.8.0/24", "198.18.9.0/24", "198.18.10.0/24"]
     with pytest.raises(PolicyExecutionError, match=r"198.18.9.0/24 found no room on tcp 22 from 0.0.0.0/0"):
         replace(authorized=networks)
-    assert set(sources(cloud, group_id)) == {"10.0.0.0/8", "198.18.7.0/24", "198.18.8.0/24"}
+    assert set(sources(group_id)) == {"10.0.0.0/8", "198.18.7.0/24", "198.18.8.0/24"}
     group_told = told(cloud)[group_id]
     assert [r["now"] for r in group_told["c7n:replaced-ingress"]] == ["198.18.8.0/24", "198.18.7.0/24"]
     assert [text.split()[0] for text in group_told["c7n:failed-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
@@ -470,24 +470,24 @@ def test_a_group_without_room(cloud, group, replace):
         *command, request = shlex.split(line)
         assert command == ["aws", "ec2", "authorize-security-group-ingress", "--cli-input-json"]
         cloud.session().client("ec2").authorize_security_group_ingress(**json.loads(request))
-    added = [rule for rule in rules_of(cloud, group_id).values() if source_of(rule) in networks]
+    added = [rule for rule in rules_of(group_id).values() if source_of(rule) in networks]
     assert {source_of(rule) for rule in added} == set(networks)
     assert {rule["FromPort"] for rule in added} == {22}
 
 
-def test_room_that_a_revoke_makes_is_used(cloud, group, replace):
+def test_room_that_a_revoke_makes_is_used(group, replace):
     """If the quota refuses a network, but a rule is revoked after that, the network finds its room."""
     rdp = {**SSH, "ports": 3389}
     twins = [{**rdp, "source": source} for source in ("198.18.7.0/24", "198.18.8.0/24")]
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1056)]
     group_id = group(SSH, rdp, *twins, *many)
     replace()
-    assert sources(cloud, group_id).count("198.18.8.0/24") == 2
-    assert "0.0.0.0/0" not in sources(cloud, group_id)
+    assert sources(group_id).count("198.18.8.0/24") == 2
+    assert "0.0.0.0/0" not in sources(group_id)
 
 
 @pytest.mark.parametrize("trouble", ["throttled", "lost", "old"])
-def test_what_was_refused_for_room_is_owed_until_it_stands(cloud, group, replace, monkeypatch, trouble):
+def test_what_was_refused_for_room_is_owed_until_it_stands(group, replace, monkeypatch, trouble):
     """If the open rule had to go to make room, its network is added whatever comes between."""
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
     group_id = group({**SSH, "source": "pl-0e000000000000001"}, *many)
@@ -515,13 +515,11 @@ def test_what_was_refused_for_room_is_owed_until_it_stands(cloud, group, replace
         filters=[{"type": "open-ingress"}],
         authorized=["198.18.7.0/24"],
     )
-    assert [source_of(rule) for rule in rules_of(cloud, group_id).values() if rule["FromPort"] == 22] == [
-        "198.18.7.0/24"
-    ]
+    assert [source_of(rule) for rule in rules_of(group_id).values() if rule["FromPort"] == 22] == ["198.18.7.0/24"]
 
 
 @pytest.mark.parametrize(("code", "times"), [("RequestLimitExceeded", 3), ("InternalError", 2)])
-def test_what_is_owed_is_not_forgotten_the_second_time(cloud, group, replace, code, times):
+def test_what_is_owed_is_not_forgotten_the_second_time(group, replace, code, times):
     """Where an open rule had to go first, its network comes in its place, however often EC2 then throttles or fails."""
     load_prefix_list("pl-0a000000000000009", ["0.0.0.0/0"])
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(2000, 2059)]
@@ -541,9 +539,7 @@ def test_what_is_owed_is_not_forgotten_the_second_time(cloud, group, replace, co
         authorized=["198.18.7.0/24"],
     )
     assert len(failed) == times
-    assert [source_of(rule) for rule in rules_of(cloud, group_id).values() if rule["FromPort"] == 22] == [
-        "198.18.7.0/24"
-    ]
+    assert [source_of(rule) for rule in rules_of(group_id).values() if rule["FromPort"] == 22] == ["198.18.7.0/24"]
 
 
 def test_a_full_group_does_not_keep_its_open_rule(cloud, group, replace, monkeypatch):
@@ -558,7 +554,7 @@ def test_a_full_group_does_not_keep_its_open_rule(cloud, group, replace, monkeyp
 
     with pytest.raises(PolicyExecutionError, match="found no room"):
         replace({"AuthorizeSecurityGroupIngress": take_time}, authorized=networks)
-    assert set(sources(cloud, group_id)) == {"10.0.0.0/8", networks[0]}
+    assert set(sources(group_id)) == {"10.0.0.0/8", networks[0]}
     assert len(told(cloud)[group_id]["c7n:todo-ingress"]) == 5
 
 
@@ -571,15 +567,15 @@ def test_a_slow_ec2_is_waited_for_while_it_does_something(cloud, group, replace,
     networks = [f"198.18.{number}.0/24" for number in range(33)]
     with pytest.raises(PolicyExecutionError, match=r"198.18.32.0/24 found no room"):
         replace(authorized=networks)
-    assert set(sources(cloud, group_id)) == {"10.0.0.0/8", *networks[:32]}
+    assert set(sources(group_id)) == {"10.0.0.0/8", *networks[:32]}
     assert [call.action for call in cloud.calls].count("DescribeSecurityGroups") > MOST_STALE
 
 
-def test_a_rule_within_an_authorized_network_stays(cloud, group, replace):
+def test_a_rule_within_an_authorized_network_stays(group, replace):
     """Whoever is let in from within an authorized network is authorized, even if a broad filter matches the rule."""
     group_id = group({**SSH, "source": "198.18.9.0/24"})
     assert replace(authorized=["198.18.0.0/16", "198.19.7.0/24"], filters=[{"type": "ingress", "Ports": [22]}]) == []
-    assert sources(cloud, group_id) == ["198.18.9.0/24"]
+    assert sources(group_id) == ["198.18.9.0/24"]
 
 
 def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
@@ -591,7 +587,7 @@ def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
 
     with pytest.raises(KeyboardInterrupt):
         replace(after={"ModifySecurityGroupRules": stop}, authorized=["198.18.7.0/24"])
-    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    assert sources(group_id) == ["198.18.7.0/24"]
     (record,) = told(cloud)[group_id]["c7n:replaced-ingress"]
     assert (record["how"], record["was"], record["now"]) == ("perhaps modified", "0.0.0.0/0", "198.18.7.0/24")
 
@@ -616,10 +612,10 @@ def test_a_run_that_is_stopped_between_records(cloud, group, replace):
             replace(authorized=["198.18.7.0/24"])
     finally:
         journal.removeHandler(stop)
-    assert set(sources(cloud, group_id)) == {"198.18.7.0/24"}
-    assert {record["rule"] for record in written} == set(rules_of(cloud, group_id))
+    assert set(sources(group_id)) == {"198.18.7.0/24"}
+    assert {record["rule"] for record in written} == set(rules_of(group_id))
     told_of = told(cloud)[group_id]["c7n:replaced-ingress"]
-    assert {record["rule"] for record in told_of} == set(rules_of(cloud, group_id))
+    assert {record["rule"] for record in told_of} == set(rules_of(group_id))
 
 
 def test_one_group_without_permission(cloud, group, replace):
@@ -633,12 +629,12 @@ def test_one_group_without_permission(cloud, group, replace):
 
     with pytest.raises(PolicyExecutionError, match=rf"{bad}: .*UnauthorizedOperation"):
         replace({"ModifySecurityGroupRules": deny}, authorized=["198.18.7.0/24"])
-    assert sources(cloud, good) == ["198.18.7.0/24"]
-    assert sources(cloud, bad) == ["0.0.0.0/0"]
+    assert sources(good) == ["198.18.7.0/24"]
+    assert sources(bad) == ["0.0.0.0/0"]
     assert set(told(cloud)) == {good, bad}
 
 
-def test_a_match_that_no_rule_answers_to(cloud, group, replace):
+def test_a_match_that_no_rule_answers_to(group, replace):
     """If a match has no rule after three readings, what can be closed is closed, and the rest fails aloud."""
     group_id = group(SSH, {**SSH, "ports": 23, "description": "hidden"})
 
@@ -648,7 +644,7 @@ def test_a_match_that_no_rule_answers_to(cloud, group, replace):
 
     with pytest.raises(PolicyExecutionError, match=r"tcp 23 from 0.0.0.0/0 matched, but EC2 lists no such rule"):
         replace(after={"DescribeSecurityGroupRules": hide}, authorized=["198.18.7.0/24"])
-    assert sources(cloud, group_id) == ["0.0.0.0/0", "198.18.7.0/24"]
+    assert sources(group_id) == ["0.0.0.0/0", "198.18.7.0/24"]
 
 
 # -- groups and rules that are not ours to replace
@@ -666,23 +662,23 @@ def test_a_group_of_another_account(cloud, group, replace):
                 each["OwnerId"] = "999999999999"
 
     replace(after={"DescribeSecurityGroups": belongs_elsewhere}, authorized=["198.18.7.0/24"])
-    assert sources(cloud, foreign) == ["0.0.0.0/0"]
+    assert sources(foreign) == ["0.0.0.0/0"]
     assert "belongs to account 999999999999" in told(cloud)[foreign]["c7n:skipped-ingress"]
 
 
-def test_references_are_not_replaced(cloud, group, replace):
+def test_references_are_not_replaced(group, replace):
     """A rule whose source is a group or a prefix list, matched by a broad filter, stays, and fails aloud."""
     group_id = group(SSH, {**SSH, "source": "sg-0f0000000000000aa"})
     with pytest.raises(PolicyExecutionError, match="no network can take the place of a reference"):
         replace(filters=[{"type": "ingress", "Ports": [22]}], authorized=["198.18.7.0/24"])
-    assert sources(cloud, group_id) == ["198.18.7.0/24", "sg-0f0000000000000aa"]
+    assert sources(group_id) == ["198.18.7.0/24", "sg-0f0000000000000aa"]
 
 
-def test_a_broad_filter_spares_the_authorized(cloud, group, replace):
+def test_a_broad_filter_spares_the_authorized(group, replace):
     """A rule for an authorized network that a broad filter matches is neither replaced nor revoked."""
     group_id = group(TWIN)
     assert replace(filters=[{"type": "ingress", "Ports": [22]}], authorized=["198.18.7.0/24"]) == []
-    assert sources(cloud, group_id) == ["198.18.7.0/24"]
+    assert sources(group_id) == ["198.18.7.0/24"]
 
 
 # -- bad networks, found out only when it runs

@@ -85,9 +85,9 @@ def shapes(rules):
     return sorted(map(shape, rules), key=str)
 
 
-def by_source(cloud, group_id):
+def by_source(group_id):
     """Give the group's rules by their source."""
-    return {source_of(rule): rule for rule in rules_of(cloud, group_id).values()}
+    return {source_of(rule): rule for rule in rules_of(group_id).values()}
 
 
 def calls(cloud):
@@ -107,7 +107,7 @@ def told(cloud):
 def edit(cloud, group_id, since):
     """Do what people did since the group was closed."""
     ec2 = cloud.session().client("ec2")
-    rule_id = by_source(cloud, group_id)[since["rule"]]["SecurityGroupRuleId"]
+    rule_id = by_source(group_id)[since["rule"]]["SecurityGroupRuleId"]
     if "becomes" not in since:
         ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
         return
@@ -126,8 +126,8 @@ def test_cases(cloud, tmp_path, replace):
     make_queue(cloud)
     ec2 = cloud.session().client("ec2")
     for group in groups:
-        ec2.create_tags(Resources=[*rules_of(cloud, group["GroupId"])], Tags=[{"Key": "owner", "Value": "web"}])
-    before = {group["GroupId"]: rules_of(cloud, group["GroupId"]) for group in groups}
+        ec2.create_tags(Resources=[*rules_of(group["GroupId"])], Tags=[{"Key": "owner", "Value": "web"}])
+    before = {group["GroupId"]: rules_of(group["GroupId"]) for group in groups}
     replace()
     for case, group in zip(CASES["groups"], groups, strict=True):
         for since in case.get("since", ()):
@@ -138,7 +138,7 @@ def test_cases(cloud, tmp_path, replace):
 
     _, resources = told(cloud)
     for case, group in zip(CASES["groups"], groups, strict=True):
-        group_id, after = group["GroupId"], rules_of(cloud, group["GroupId"])
+        group_id, after = group["GroupId"], rules_of(group["GroupId"])
         if "since" in case:
             wanted = case.get("afterwards", case["ingress"])
             assert shapes(after.values()) == sorted(map(wanted_shape, wanted), key=str), case["name"]
@@ -216,32 +216,32 @@ def by_lambda(cloud, folder, group_id):
 def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
     """The message's first line shows what its second then does: that group is as it was, and the sweep heeds it."""
     group_id = group(SSH, WEB)
-    before = rules_of(cloud, group_id)
+    before = rules_of(group_id)
     done = close(cloud, tmp_path, group_id)
     assert done.returncode == 0, done.stderr
     (message,) = messages(cloud)
     (resource,) = message["resources"]
     look, do = resource["c7n:undo-ingress"]
-    closed = rules_of(cloud, group_id)
+    closed = rules_of(group_id)
     assert {source_of(rule) for rule in closed.values()} == set(AUTHORIZED)
 
     other = group(SSH, number=2)
     looked = obey(look)
     assert looked.returncode == 0, looked.stderr
-    assert (rules_of(cloud, group_id), tags_of(cloud, group_id)) == (closed, {})
+    assert (rules_of(group_id), tags_of(cloud, group_id)) == (closed, {})
     assert {record["how"] for record in records(looked.stderr)} == {"preview"}
 
     undone = obey(do)
     assert undone.returncode == 0, undone.stderr
-    assert shapes(rules_of(cloud, group_id).values()) == shapes(before.values())
-    assert by_source(cloud, group_id)["0.0.0.0/0"] == next(r for r in before.values() if source_of(r) == "0.0.0.0/0")
+    assert shapes(rules_of(group_id).values()) == shapes(before.values())
+    assert by_source(group_id)["0.0.0.0/0"] == next(r for r in before.values() if source_of(r) == "0.0.0.0/0")
     foreseen, made = ([(r["was"], r["now"]) for r in records(each.stderr)] for each in (looked, undone))
     assert foreseen == made
 
     swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
     assert swept.returncode == 0, swept.stderr
-    assert shapes(rules_of(cloud, group_id).values()) == shapes(before.values())
-    assert set(by_source(cloud, other)) == set(AUTHORIZED)
+    assert shapes(rules_of(group_id).values()) == shapes(before.values())
+    assert set(by_source(other)) == set(AUTHORIZED)
 
     cloud.calls.clear()
     again = obey(do)
@@ -256,7 +256,7 @@ def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
     done = run(cloud, ROOT / "policies" / "restore-ingress.yml", tmp_path)
     assert done.returncode != 0
     assert "'{group}' was not filled: run the line of the message" in done.stderr
-    assert set(by_source(cloud, group_id)) == set(AUTHORIZED)
+    assert set(by_source(group_id)) == set(AUTHORIZED)
 
 
 @pytest.mark.parametrize("key", ["from", "run", "preview"])
@@ -285,7 +285,7 @@ def test_what_was_perhaps_added(cloud, group, replace, restore):
     replace()  # which finds the network there already
 
     restore()
-    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", AUTHORIZED[1]}
+    assert set(by_source(group_id)) == {"0.0.0.0/0", AUTHORIZED[1]}
     (left,) = told(cloud)[1][group_id]["c7n:left-ingress"]
     assert left.startswith(f"tcp 22 from {AUTHORIZED[1]}: perhaps added, by a call whose answer was lost")
 
@@ -311,7 +311,7 @@ def test_one_run_of_several(cloud, group, replace, restore):
     _, resources = told(cloud)
     assert "changed since it was 0.0.0.0/0" in resources[group_id]["c7n:left-ingress"][0]
     restore(run=second[0]["run"])
-    assert set(by_source(cloud, group_id)) == {"198.18.7.0/24"}
+    assert set(by_source(group_id)) == {"198.18.7.0/24"}
 
 
 @pytest.mark.parametrize("bound", ["since", "until"])
@@ -333,7 +333,7 @@ def test_a_preview_is_nothing_to_undo(cloud, group, replace, restore):
     foreseen = replace(preview=True)
     assert {record["how"] for record in foreseen} == {"preview"}
     ec2 = cloud.session().client("ec2")
-    ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[*rules_of(cloud, group_id)])
+    ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[*rules_of(group_id)])
     with pytest.raises(PolicyExecutionError, match="has no record of"):
         restore()
     assert calls(cloud) == []
@@ -342,7 +342,7 @@ def test_a_preview_is_nothing_to_undo(cloud, group, replace, restore):
 # -- what is told
 
 
-def test_records(cloud, group, replace, restore):
+def test_records(group, replace, restore):
     """What was turned back or came back is recorded as restored, what was added as removed."""
     group_id = group(SSH, WEB)
     replace()
@@ -353,7 +353,7 @@ def test_records(cloud, group, replace, restore):
         ("removed", "22", "198.18.8.0/24", None, "ssh"),
     ]
     assert {record["account"] for record in records} == {ACCOUNT}
-    assert {record["rule"] for record in records if record["now"]} == set(rules_of(cloud, group_id))
+    assert {record["rule"] for record in records if record["now"]} == set(rules_of(group_id))
 
 
 def test_a_message_says_what_was_restored(cloud, group, replace, restore):
@@ -372,7 +372,7 @@ def test_preview(cloud, group, replace, tmp_path, said):
     """Unless it is told otherwise, it tells what would be restored, and changes nothing, the exemption included."""
     group_id = group(SSH, WEB)
     replace()
-    before = rules_of(cloud, group_id), tags_of(cloud, group_id)
+    before = rules_of(group_id), tags_of(cloud, group_id)
     cloud.calls.clear()
     action = {key: value for key, value in RESTORE.items() if key != "preview"} | said
     foreseen = act(cloud, tmp_path, filters=[{"GroupId": group_id}], notify=NOTIFY, **action)
@@ -382,7 +382,7 @@ def test_preview(cloud, group, replace, tmp_path, said):
         ("preview", "198.18.8.0/24", None),
     ]
     assert calls(cloud) == []
-    assert (rules_of(cloud, group_id), tags_of(cloud, group_id)) == before
+    assert (rules_of(group_id), tags_of(cloud, group_id)) == before
     subject, _ = told(cloud)
     assert subject == "Open ingress: 2 rules would be restored in 1 group (123456789012 us-east-1)"
 
@@ -425,13 +425,13 @@ def refused(operation="CreateTags"):
     return refuse
 
 
-def test_without_an_exemption_nothing_is_opened(cloud, group, replace, restore):
+def test_without_an_exemption_nothing_is_opened(group, replace, restore):
     """If the exemption is refused, nothing is restored, and the run fails."""
     group_id = group(SSH)
     replace()
     with pytest.raises(PolicyExecutionError, match="not you"):
         restore({"CreateTags": refused()})
-    assert set(by_source(cloud, group_id)) == set(AUTHORIZED)
+    assert set(by_source(group_id)) == set(AUTHORIZED)
 
 
 @pytest.mark.parametrize(
@@ -464,13 +464,13 @@ class Once:
 def test_a_run_that_broke_off_is_finished(cloud, group, replace, restore):
     """If a run breaks off between two calls, the next one does the rest."""
     group_id = group(SSH, WEB)
-    before = shapes(rules_of(cloud, group_id).values())
+    before = shapes(rules_of(group_id).values())
     replace()
     for operation in ("AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"):
         with pytest.raises(PolicyExecutionError, match="not you"):
             restore({operation: refused(operation=operation)})
     restore()
-    assert shapes(rules_of(cloud, group_id).values()) == before
+    assert shapes(rules_of(group_id).values()) == before
     assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
 
 
@@ -481,7 +481,7 @@ def test_a_rule_that_comes_meanwhile(cloud, group, replace, restore):
     authorize = cloud.session().client("ec2").authorize_security_group_ingress
     comes = Once(lambda: authorize(GroupId=group_id, IpPermissions=[permission(WEB)]))
     restore({"AuthorizeSecurityGroupIngress": comes})
-    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", "::/0"}
+    assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
     assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
 
 
@@ -500,29 +500,29 @@ def test_a_group_that_never_stands_still(cloud, group, replace, restore):
     ec2 = cloud.session().client("ec2")
 
     def comes_and_goes(**_):
-        if "::/0" in by_source(cloud, group_id):
-            rule_id = by_source(cloud, group_id)["::/0"]["SecurityGroupRuleId"]
+        if "::/0" in by_source(group_id):
+            rule_id = by_source(group_id)["::/0"]["SecurityGroupRuleId"]
             ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
         else:
             ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[permission(WEB)])
 
     def gone_again(**_):
-        if "::/0" in by_source(cloud, group_id):
+        if "::/0" in by_source(group_id):
             comes_and_goes()
 
     with pytest.raises(PolicyExecutionError, match="changed by somebody else 3 times while it was being restored"):
         restore({"AuthorizeSecurityGroupIngress": comes_and_goes}, {"AuthorizeSecurityGroupIngress": gone_again})
 
 
-def test_a_full_group(cloud, group, replace, restore):
+def test_a_full_group(group, replace, restore):
     """What was revoked comes back in the same run, though there is room for it only when what was added is gone."""
     halves = [{**SSH, "source": source} for source in ("0.0.0.0/1", "128.0.0.0/1")]
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
     group_id = group(*halves, *many)
-    before = shapes(rules_of(cloud, group_id).values())
+    before = shapes(rules_of(group_id).values())
     replace(filters=[{"type": "open-ingress"}])
     restore()
-    assert shapes(rules_of(cloud, group_id).values()) == before
+    assert shapes(rules_of(group_id).values()) == before
 
 
 def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, restore):
@@ -537,7 +537,7 @@ def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, 
     ids = [rule["SecurityGroupRuleId"] for rule in filled["SecurityGroupRules"]]
     ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=ids)
     restore()
-    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", "::/0"}
+    assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
 
 
 def test_another_accounts_group(cloud, group, replace, restore):
@@ -562,11 +562,11 @@ def test_a_prefix_list(cloud, group, replace, restore):
         PrefixListName="everybody", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": "0.0.0.0/0"}]
     )["PrefixList"]["PrefixListId"]
     group_id = group({**SSH, "source": made})
-    before = shapes(rules_of(cloud, group_id).values())
+    before = shapes(rules_of(group_id).values())
     replace(filters=[{"type": "open-ingress"}])
-    assert set(by_source(cloud, group_id)) == set(AUTHORIZED)
+    assert set(by_source(group_id)) == set(AUTHORIZED)
     restore()
-    assert shapes(rules_of(cloud, group_id).values()) == before
+    assert shapes(rules_of(group_id).values()) == before
 
 
 # -- a journal that is of no use
@@ -621,7 +621,7 @@ def test_a_journal_that_may_not_be_read(cloud, group, replace, restore):
     assert calls(cloud) == []
 
 
-def test_a_journal_that_is_throttled(cloud, group, replace, restore):
+def test_a_journal_that_is_throttled(group, replace, restore):
     """If CloudWatch Logs takes no more calls for the moment, it is asked again."""
     group_id = group(SSH)
     replace()
@@ -633,7 +633,7 @@ def test_a_journal_that_is_throttled(cloud, group, replace, restore):
     once = Once(throttle)
     restore({"FilterLogEvents": once})
     assert once.times == 2
-    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0"}
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
 @pytest.mark.parametrize(("days", "kept"), [(14, f"{LOG_GROUP} for 14 days:"), (None, f"{LOG_GROUP} for ever:")])
@@ -701,7 +701,7 @@ def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
         "group": group({**SSH, "source": "198.18.7.0/24"}),
         "other": group({**SSH, "source": "198.18.7.0/24"}, number=2),
     }
-    before = {group_id: rules_of(cloud, group_id) for group_id in ids.values()}
+    before = {group_id: rules_of(group_id) for group_id in ids.values()}
     ids["rule"], ids["other_rule"] = (rule_id for rules in before.values() for rule_id in rules)
     made = [filled({**FORGED["record"], **each}, **ids) for each in case.get("records", [])]
     record = json.dumps(filled(FORGED["record"], **ids))
@@ -718,16 +718,16 @@ def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
             left = told(cloud)[1][ids["group"]]["c7n:left-ingress"]
             assert [re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left] == case["left"]
         assert calls(cloud) == []
-    assert {group_id: rules_of(cloud, group_id) for group_id in before} == before
+    assert {group_id: rules_of(group_id) for group_id in before} == before
 
 
-def test_a_record_as_it_should_be(cloud, group, restore):
+def test_a_record_as_it_should_be(group, restore):
     """The record of which the cases are forgeries restores its rule."""
     group_id = group({**SSH, "source": "198.18.7.0/24"})
-    (rule,) = rules_of(cloud, group_id)
+    (rule,) = rules_of(group_id)
     journal([filled(FORGED["record"], rule=rule, group=group_id)])
     restore()
-    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0"}
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
 def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
@@ -736,7 +736,7 @@ def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
     done = replace()
     journal([{**done[0], "traffic": "all"}, {**done[0], "v": 2, "group": "sg-0123"}])
     restore()
-    assert set(by_source(cloud, group_id)) == {"0.0.0.0/0", "::/0"}
+    assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
     _, resources = told(cloud)
     (left,) = resources[group_id]["c7n:left-ingress"]
     assert left.startswith("a record that cannot be read")

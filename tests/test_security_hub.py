@@ -82,7 +82,7 @@ def test_a_finding_lives_and_dies_with_its_group(cloud, hub, tmp_path):
     assert resource["Id"] == f"arn:aws:ec2:us-east-1:123456789012:security-group/{GROUP}"
     assert resource["Type"] == "AwsEc2SecurityGroup"
     assert "198.18.7.0/24" in resource["Details"]["Other"]["c7n:replaced-ingress"]
-    assert [source_of(rule) for rule in rules_of(cloud, GROUP).values()] == ["198.18.7.0/24"]
+    assert [source_of(rule) for rule in rules_of(GROUP).values()] == ["198.18.7.0/24"]
 
     investigate("RESOLVED")
     sweep(cloud, resolving(tmp_path), tmp_path)
@@ -126,7 +126,7 @@ def test_a_forged_tag_keeps_no_group_open(cloud, hub, tmp_path, value):
     """Whatever somebody writes into the tag in which c7n remembers, the group is closed."""
     load([group_of({"name": "web", "ingress": [SSH], "tags": {TAG: value}}, 1)])
     run(cloud, closing(tmp_path), tmp_path / "out")
-    assert [source_of(rule) for rule in rules_of(cloud, GROUP).values()] == ["198.18.7.0/24"]
+    assert [source_of(rule) for rule in rules_of(GROUP).values()] == ["198.18.7.0/24"]
     assert len(hub()) <= 1
 
 
@@ -137,7 +137,7 @@ def test_without_security_hub_the_run_fails_after_closing(cloud, tmp_path):
     done = run(cloud, closing(tmp_path), tmp_path / "out")
     assert done.returncode != 0
     assert "not subscribed to AWS Security Hub" in done.stderr
-    assert [source_of(rule) for rule in rules_of(cloud, GROUP).values()] == ["198.18.7.0/24"]
+    assert [source_of(rule) for rule in rules_of(GROUP).values()] == ["198.18.7.0/24"]
 
 
 def test_what_is_resolved_is_what_the_other_policies_do_not_close():

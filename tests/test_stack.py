@@ -135,7 +135,7 @@ def test_the_whole_loop(cloud, tmp_path):
     with deployed(cloud, "custodian-mailer") as mailer:
         assert poll(cloud.session(), mailer) == 1
 
-    assert "0.0.0.0/0" not in {source_of(rule) for rule in rules_of(cloud, OPEN[1]["GroupId"]).values()}
+    assert "0.0.0.0/0" not in {source_of(rule) for rule in rules_of(OPEN[1]["GroupId"]).values()}
     (told,) = take()
     assert told["Subject"].startswith("Open ingress: ")
     assert OPEN[1]["GroupId"] in told["Message"]

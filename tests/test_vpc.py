@@ -40,23 +40,23 @@ def ipv6_of(cloud, vpc_id):
     return str(ip_network(found["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]))
 
 
-def sources(cloud, group_id):
+def sources(group_id):
     """Give the sources of a group's rules."""
-    return {source_of(rule) for rule in rules_of(cloud, group_id).values()}
+    return {source_of(rule) for rule in rules_of(group_id).values()}
 
 
 def test_both_families(cloud, tmp_path, vpc):
     """The word stands for all of the VPC's networks, IPv4 and IPv6, beside the other authorized ones."""
     vpc_id, group_id = vpc("10.1.0.0/16", "10.2.0.0/20", ipv6=True)
     act(cloud, tmp_path, authorized=[OFFICE, "vpc"])
-    assert sources(cloud, group_id) == {OFFICE, "10.1.0.0/16", "10.2.0.0/20", ipv6_of(cloud, vpc_id)}
+    assert sources(group_id) == {OFFICE, "10.1.0.0/16", "10.2.0.0/20", ipv6_of(cloud, vpc_id)}
 
 
 def test_each_group_its_own(cloud, tmp_path, vpc):
     """Each group gets the networks of its own VPC, and EC2 is asked once for all, before anything changes."""
     groups = {vpc(f"10.{n}.0.0/16", number=n, ingress=[IPV4])[1]: f"10.{n}.0.0/16" for n in range(1, 6)}
     act(cloud, tmp_path, authorized=["vpc"])
-    assert {group_id: sources(cloud, group_id) for group_id in groups} == {each: {groups[each]} for each in groups}
+    assert {group_id: sources(group_id) for group_id in groups} == {each: {groups[each]} for each in groups}
     calls = [call.action for call in cloud.calls]
     assert calls.count("DescribeVpcs") == 1
     assert calls.index("DescribeVpcs") < calls.index("ModifySecurityGroupRules")
@@ -66,9 +66,9 @@ def test_each_group_its_own(cloud, tmp_path, vpc):
 def test_order(cloud, tmp_path, vpc, authorized):
     """The open rule becomes one for the first network, be it the VPC's or another."""
     _, group_id = vpc("10.1.0.0/16", ingress=[IPV4])
-    (open_rule,) = rules_of(cloud, group_id)
+    (open_rule,) = rules_of(group_id)
     act(cloud, tmp_path, authorized=authorized)
-    assert source_of(rules_of(cloud, group_id)[open_rule]) == {"vpc": "10.1.0.0/16"}.get(authorized[0], authorized[0])
+    assert source_of(rules_of(group_id)[open_rule]) == {"vpc": "10.1.0.0/16"}.get(authorized[0], authorized[0])
 
 
 def test_a_vpc_from_an_export(cloud, tmp_path):
@@ -97,14 +97,14 @@ def test_a_vpc_from_an_export(cloud, tmp_path):
     load([{**group_of({"name": "g", "ingress": [IPV4, IPV6]}, 1), "VpcId": shape["VpcId"]}])
     make_queue(cloud)
     act(cloud, tmp_path, authorized=["vpc"])
-    assert sources(cloud, f"sg-{1:017x}") == {"10.9.0.0/16", "10.8.0.0/20", "2001:2:0:900::/56"}
+    assert sources(f"sg-{1:017x}") == {"10.9.0.0/16", "10.8.0.0/20", "2001:2:0:900::/56"}
 
 
 def test_no_ipv6(cloud, tmp_path, vpc):
     """In a VPC without IPv6, and with no other IPv6 network authorized, an open IPv6 rule is revoked."""
     _, group_id = vpc("10.1.0.0/16")
     act(cloud, tmp_path, authorized=["vpc"])
-    assert sources(cloud, group_id) == {"10.1.0.0/16"}
+    assert sources(group_id) == {"10.1.0.0/16"}
 
 
 def test_networks_that_are_going(cloud, tmp_path, vpc):
@@ -115,7 +115,7 @@ def test_networks_that_are_going(cloud, tmp_path, vpc):
         parsed["Vpcs"][0]["CidrBlockAssociationSet"][1]["CidrBlockState"]["State"] = "disassociating"
 
     act(cloud, tmp_path, after={"DescribeVpcs": going}, authorized=["vpc"])
-    assert sources(cloud, group_id) == {"10.1.0.0/16"}
+    assert sources(group_id) == {"10.1.0.0/16"}
 
 
 def refused(**_):
@@ -162,7 +162,7 @@ def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
     with nullcontext() if preview else fails:
         act(cloud, tmp_path, **happens, authorized=[OFFICE, "vpc"], notify=NOTIFY, preview=preview)
     assert made_changes(cloud) == []
-    assert sources(cloud, group_id) == {"0.0.0.0/0", "::/0"}
+    assert sources(group_id) == {"0.0.0.0/0", "::/0"}
     ((told,),) = [message["resources"] for message in messages(cloud)]
     assert re.search(says.format(vpc=vpc_id), told["c7n:failed-ingress"][0])
     assert "the group is left as it is" in told["c7n:failed-ingress"][0]
