@@ -97,29 +97,36 @@ def rules(call, faults, **times):
 
 
 class Gate(Upstream):
-    """The way from the proxy to the embedded AWS, which is in this process: a second socket would double the work."""
+    """The way from the proxy to the embedded AWS, where something may happen before a call is forwarded."""
 
     def __init__(self, cloud, stats):
         super().__init__(cloud.endpoint, stats=stats)
         self.cloud = cloud
 
     async def start(self):
-        """Have what is forwarded answered here."""
-        self.session = self
-
-    async def close(self):
-        """Leave the embedded AWS as it is."""
-
-    async def request(self, method, url, *, headers, data, **_settings):
-        """Answer as aiohttp's client does."""
-        body = data if isinstance(data, bytes) else await data.read()
-        answer = await asyncio.to_thread(self.cloud.answer, method, url, list(headers.items()), body)
-        return Answer(*answer)
+        """Have what is forwarded answered in this process."""
+        self.session = NoSocket(self.cloud)
 
     async def relay(self, request, body, *args, **kwargs):
         """Let something happen, then forward the call."""
         await self.happens(called(request.headers, body))
         return await super().relay(request, body, *args, **kwargs)
+
+
+@dataclass
+class NoSocket:
+    """aiohttp's client, as far as microburst uses one: a second socket to a server in this process doubles the work."""
+
+    cloud: Cloud
+
+    async def request(self, method, url, *, headers, data, **_settings):
+        """Give the embedded AWS's answer."""
+        body = data if isinstance(data, bytes) else await data.read()
+        answer = await asyncio.to_thread(self.cloud.answer, method, url, list(headers.items()), body)
+        return Answer(*answer)
+
+    async def close(self):
+        """Leave the embedded AWS as it is."""
 
 
 @dataclass
