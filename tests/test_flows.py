@@ -182,19 +182,30 @@ def connected(lines):
 def knocked(connections):
     """Give, by source, the doors at which it knocked: what was let in there, and whether something was not."""
     doors = defaultdict(list)
+    pairs = {
+        (name, protocol, sport, port) for (name, protocol, port, _, sport), both in connections.items() if both["out"]
+    }
     for (name, protocol, port, source, sport), both in connections.items():
-        if both["in"] and not is_reply(both, sport, port):
+        against = (
+            len({pair for pair in pairs if pair[:3] == (name, protocol, sport) and sport < pair[3]}),
+            len({pair for pair in pairs if pair[:2] == (name, protocol) and pair[2] < port == pair[3]}),
+        )
+        if both["in"] and not is_reply(both, sport, port, *against):
             accepted = [each for each in both["in"] if each[4] == "ACCEPT"]
             doors[source].append((name, protocol, port, accepted, len(accepted) < len(both["in"])))
     return doors
 
 
-def is_reply(both, sport, port):
-    """Tell whether a connection was begun by the interface."""
+def is_reply(both, sport, port, ports_of_own, ports_of_others):
+    """Tell whether a connection was begun by the interface; against how many ports each of the two stands is given."""
     if not both["out"]:
         return False
     came, went = min(each[0] for each in both["in"]), min(both["out"])
-    return sport < port and went <= came if sport or port else went < came
+    if not sport and not port:
+        return went < came
+    if went > came or sport >= port:
+        return False
+    return ports_of_own > ports_of_others or (ports_of_own == ports_of_others and sport < 32768 <= port)
 
 
 def takes(rule, traffic):

@@ -16,8 +16,10 @@ files, alike in all that is read, counts once: two flow logs, or two exports tha
 (interface, protocol, both ports, the other side's address) are judged together. `tcp-flags` decides where there is a
 SYN: with ACK it is a reply, without it is none. Elsewhere all of these must hold, as a client that is overlooked is
 worse than a reply that is shown: the interface sent in this connection; what it sent began no later than what came in;
-and the other side's port is the lower one, as a service's is. Without ports (ICMP and others): what it sent began
-earlier.
+the other side's port is the lower one, as a service's is; and it stands against more of the interface's ports than the
+interface's port does against others, as a service is one port against many. Against as many, only the interface's port
+may be one from which clients come (EPHEMERAL): so a client that comes from a low port, as of NFS or through NAT, to
+2049, to 31234 or to 50051 is none. Without ports (ICMP and others): what it sent began earlier.
 
 **Cut off.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
 a group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in.
@@ -58,6 +60,12 @@ Address: TypeAlias = IPv4Address | IPv6Address
 SQL = Path(__file__).with_name("clients.sql")
 SCANNERS = {"long": 100, "turned_away": 5, "doors": 10, "small": 3, "half_open": 2}
 """The numbers of the rule for scanners, by their names in clients.sql."""
+
+EPHEMERAL = 32_768
+"""From which port on clients come, as Linux has it.
+
+https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ephemeral-ports
+"""
 
 SHOWN = 5
 MOST_SUGGESTED = 1_000
@@ -335,7 +343,7 @@ def _addresses(log: Log) -> Iterator[tuple[str, int]]:
 
 def _work_out(log: Log, done: Callable[[float], None]) -> None:
     """Run clients.sql."""
-    for name, value in SCANNERS.items():
+    for name, value in (SCANNERS | {"ephemeral": EPHEMERAL}).items():
         log.connection.execute(f"set variable {name} = {value}")
     statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
     for number, statement in enumerate(statements):

@@ -40,6 +40,15 @@ where flows."interface-id" in (select interface from members)
     and (coalesce(dstport, 0) < coalesce(srcport, 0) or coalesce(dstport, 0) = 0)
 group by all;
 
+-- How many ports of the interface a port of the other side stands against, and the other way round: a service is one port
+-- against many.
+create table ports as
+with pairs as (select distinct interface, protocol, remote_port, port from outward)
+select
+    *, count(*) over (partition by interface, protocol, remote_port) as against_remote,
+    count(*) over (partition by interface, protocol, port) as against_own
+from pairs;
+
 -- Connections, but for replies.
 create table connections as
 select
@@ -49,13 +58,18 @@ select
     coalesce(sum(packets) filter (action = 'ACCEPT'), 0) as packets,
     coalesce(sum(bytes) filter (action = 'ACCEPT'), 0) as bytes,
     max("end") filter (action = 'ACCEPT') as last
-from inward left join outward using (interface, protocol, remote, remote_port, port)
+from inward
+    left join outward using (interface, protocol, remote, remote_port, port)
+    left join ports using (interface, protocol, remote_port, port)
 group by interface, protocol, remote, remote_port, port
-having not case
+having not coalesce(case
     when protocol = 6 and bit_or(flags) & 2 = 2 then bit_or(flags) & 16 = 16
-    when remote_port = 0 and port = 0 then coalesce(any_value(began) < min("start"), false)
-    else coalesce(any_value(began) <= min("start"), false) and remote_port < port
-end;
+    when remote_port = 0 and port = 0 then any_value(began) < min("start")
+    when coalesce(any_value(began) > min("start"), true) then false
+    when any_value(against_remote) = any_value(against_own)
+    then remote_port < getvariable('ephemeral') and port >= getvariable('ephemeral')
+    else any_value(against_remote) > any_value(against_own)
+end, false);
 
 -- What came in through each rule.
 create table through as
