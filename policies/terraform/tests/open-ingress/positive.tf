@@ -154,6 +154,26 @@ resource "aws_security_group" "exempt_until_it_ran_out" {
   tags = { open-ingress-until = "2020-01-01" }
 }
 
+resource "aws_security_group" "exempt_in_other_digits" {
+  ingress {
+    protocol    = "tcp"
+    from_port   = 22
+    to_port     = 22
+    cidr_blocks = ["0.0.0.0/0"]
+  }
+  tags = { open-ingress-until = replace(formatdate("YYYY-MM-DD", timeadd(timestamp(), "720h")), "2", "٢") }
+}
+
+resource "aws_security_group" "exempt_until_the_end_of_a_line" {
+  ingress {
+    protocol    = "tcp"
+    from_port   = 22
+    to_port     = 22
+    cidr_blocks = ["0.0.0.0/0"]
+  }
+  tags = { open-ingress-until = "${formatdate("YYYY-MM-DD", timeadd(timestamp(), "720h"))}\n" }
+}
+
 resource "aws_vpc_security_group_ingress_rule" "exempt_by_its_own_tag" {
   security_group_id = "sg-0f0000000000000aa"
   ip_protocol       = "-1"
