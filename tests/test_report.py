@@ -87,7 +87,7 @@ def test_rows(case):
             "OwnerId": case.get("owners", {}).get(number, ACCOUNT),
             "Tags": [{"Key": "open-ingress-until", "Value": day} for day in [case.get("tags", {}).get(number)] if day],
         }
-        for number in range(1, 7)
+        for number in range(1, 8)
     ]
     made = rows(
         groups,
