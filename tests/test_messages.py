@@ -473,6 +473,51 @@ def test_preview_says_that_nothing_was_changed(template):
     assert "\nCLOSED: " not in told
 
 
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_a_preview_of_which_all_failed(template):
+    """A preview that could foresee nothing says that it was one; PagerDuty is told nothing of it."""
+    failed = group(**{"c7n:replaced-ingress": [], "c7n:failed-ingress": ["the networks of vpc-1 cannot be had"]})
+    policy = {"name": "look", "actions": [{"type": "replace-ingress", "preview": True}]}
+    assert "nothing was changed" in words(template, resources=[failed], policy=policy)
+    assert "nothing was changed" not in words(template, resources=[failed])
+    assert events(resources=[failed], policy=policy) == []
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+@pytest.mark.parametrize("annotation", ["c7n:failed-ingress", "c7n:left-ingress", "c7n:skipped-ingress"])
+def test_where_nothing_was_changed_nothing_is_to_be_undone(template, annotation):
+    """A message that tells of no change says how a group may stay open, and not how to undo what was not done."""
+    untouched = group(**{"c7n:replaced-ingress": [], annotation: "why" if "skipped" in annotation else ["why"]})
+    told = words(template, resources=[untouched]).lower()
+    assert "if a group must stay open" in told
+    assert "if this was wrong" not in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_why_a_group_was_skipped(template):
+    """A group that is the account's own, as `then: tell` leaves it open, is not told of as another account's."""
+    skipped = group(**{"c7n:replaced-ingress": [], "c7n:skipped-ingress": "is left open: the policy says 'then: tell'"})
+    told = words(template, resources=[skipped])
+    assert "is left open: the policy says" in told
+    assert "account own" not in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_a_skipped_group_is_not_open_where_another_was_to_be_opened(template):
+    """Restoring skips another account's group, which nobody has opened again."""
+    told = words(template, resources=[restored(**{"c7n:skipped-ingress": "belongs to account 999999999999"})])
+    assert "belongs to account 999999999999" in told
+    assert "still open" not in told.lower()
+
+
+@pytest.mark.parametrize(("annotation", "told"), [("failed", ", FAILED"), ("left", ", left alone")])
+def test_what_became_of_a_group_in_short(annotation, told):
+    """A group of which there is one line alone says there that it failed, or was left alone."""
+    untold = group(0, **{"c7n:replaced-ingress": [], f"c7n:{annotation}-ingress": ["why"]})
+    others = [group(n, **{f"c7n:{annotation}-ingress": ["why"]}) for n in range(1, 11)]
+    assert f'{untold["GroupId"]} "group-0": 0 rules{told}\n' in rendered(TEXT, resources=[*others, untold])
+
+
 TURNED_BACK = {"was": "198.18.7.0/24", "now": "0.0.0.0/0"}
 CAME_BACK = {"was": None, "now": "::/0"}
 WENT = {"was": "198.18.8.0/24", "now": None}
