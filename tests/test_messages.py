@@ -499,7 +499,7 @@ def test_why_a_group_was_skipped(template):
     skipped = group(**{"c7n:replaced-ingress": [], "c7n:skipped-ingress": "is left open: the policy says 'then: tell'"})
     told = words(template, resources=[skipped])
     assert "is left open: the policy says" in told
-    assert "account own" not in told
+    assert "accounts own" not in told
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
