@@ -353,8 +353,8 @@ def words(template, **changes):
             ["Terraform", "mend aws_"],
         ),
         (
-            {"c7n:undo-ingress": ["aws ec2 describe-tags --filters 'Name=a,Values=[b]'"]},
-            ["--filters 'Name=a,Values=[b]'"],
+            {"c7n:undo-ingress": ["aws ec2 describe-tags --filters 'Name=a~1,Values=[b]'"]},
+            ["--filters 'Name=a~1,Values=[b]'"],
         ),
         ({"c7n:cut-ingress": "9 tags. The log has the whole."}, ["9 tags. The log has the whole."]),
         ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "named as the caller chose", "Opened by jane."]),
