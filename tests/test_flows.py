@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from search import examples
 
-from mode.local import clients, covering, flows, interfaces
+from mode.local import clients, covering, flows, interfaces, show_clients, traffic
 from mode.local.exports import RefusedError
 
 ROOT = Path(__file__).parents[1]
@@ -386,6 +386,46 @@ def test_formats_do_not_matter(tmp_path_factory, drawn, order):
     expected = as_told(naive(drawn))
     assert as_model(told(folder, custom)) == expected
     assert as_model(told(folder, parquet, "flows.bin")) == expected
+
+
+CLIENT = "2 1 eni-00000001 198.18.0.9 10.0.0.1 40000 22 6 20 4000 100 160 ACCEPT OK"
+
+
+def test_who_may_stay_by_what_is_not_known(tmp_path):
+    """Prefix lists and others' groups that stand beside what is cut off are named, those of other ports are not."""
+    beside = {
+        "sg-0000000a": ["tcp 20-30 sg-0000000f", "tcp 443 sg-0000000e"],
+        "sg-0000000c": ["tcp 22 sg-0000000d", "tcp 22 sg-00000009"],
+    }
+    groups = [
+        group | {"IpPermissions": [*group["IpPermissions"], *map(permission, beside.get(group["GroupId"], ()))]}
+        for group in GROUPS
+    ]
+    listed = permission("all all 0.0.0.0/0") | {"IpRanges": [], "PrefixListIds": [{"PrefixListId": "pl-1"}]}
+    groups[0]["IpPermissions"].append(listed)
+    path = tmp_path / "flows.log"
+    path.write_text(f"{CLIENT}\n")
+    with flows.read([path], Silent()) as log:
+        (note,) = clients.who_came_in(log, INTERFACES, groups, RECORDS).notes
+    assert note.startswith("who is in sg-0000000f, pl-1 is not known here")
+    assert told(tmp_path, f"{CLIENT}\n".replace(" 198.18.0.9 ", " 203.0.113.5 ")).notes == ()
+
+
+def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
+    """Of a rule whose interfaces have no records nobody says that nobody is cut off: neither screen nor report."""
+    stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")
+    result = told(tmp_path, f"{stays}\n")
+    assert "nobody would be cut off, as far as there are flow logs" in show_clients.headline(result).plain
+    assert show_clients._nobody(of_rule(0, result)).plain == "nobody at 1 of 2 interfaces"  # noqa: SLF001
+    assert show_clients._nobody(of_rule(2, result)).plain == "not logged"  # noqa: SLF001
+    found = traffic.cut_off(result)
+    assert found.keys() == {"sg-0000000a"}
+    assert found["sg-0000000a"]["tcp 22 from 0.0.0.0/0"].count == 0
+
+    nothing = "2 1 {} - - - - - - - 100 160 - NODATA\n"
+    whole = told(tmp_path, f"{stays}\n" + "".join(nothing.format(each.id) for each in INTERFACES))
+    assert "nobody would be cut off  " in show_clients.headline(whole).plain
+    assert traffic.cut_off(whole).keys() == {record["group"] for record in RECORDS}
 
 
 # -- files

@@ -156,13 +156,14 @@ def who_came_in(
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
     evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.cut, -each.bytes))
+    cut = [each.rule for each in evidence if each.cut]
     first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
     return Told(
         rules=tuple(evidence),
         first=first and _time(first),
         last=last and _time(last),
         records=log.records,
-        notes=(*log.notes, *_notes(log)),
+        notes=(*log.notes, *_notes(log), *_unseen(cut, interfaces, groups)),
     )
 
 
@@ -432,6 +433,35 @@ def _notes(log: Log) -> Iterator[str]:
     )[0]
     if wrong:
         yield f"left out {wrong:,} records for what is no address, such as {example}"
+
+
+def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Iterable[Group]) -> Iterator[str]:
+    """Tell which sources beside those rules may keep clients in, and are not known: prefix lists, others' groups."""
+    members = {group for each in interfaces for group in each.groups}
+    beside: dict[str, list[Rule]] = {}
+    for rule in cut:
+        for group in {group for each in interfaces if rule.group in each.groups for group in each.groups}:
+            beside.setdefault(group, []).append(rule)
+    unseen = dict.fromkeys(
+        source
+        for group in groups
+        for permission in group["IpPermissions"]
+        if any(_may_share(permission, rule) for rule in beside.get(group["GroupId"], ()))
+        for source in (
+            *(each["PrefixListId"] for each in permission.get("PrefixListIds") or ()),
+            *(pair["GroupId"] for pair in permission["UserIdGroupPairs"] if pair["GroupId"] not in members),
+        )
+    )
+    if unseen:
+        names = [*list(unseen)[:SHOWN], *([f"{len(unseen) - SHOWN} more"] if len(unseen) > SHOWN else [])]
+        yield f"who is in {', '.join(names)} is not known here: some of those that are told as cut off may stay by it"
+
+
+def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
+    """Tell whether a permission and a rule have traffic in common; of ICMP, whatever its types."""
+    protocol, first, last, _ = _numbers(protocol_of(permission), ports_of(permission))
+    of_rule, low, high, _ = _numbers(rule.protocol, rule.ports)
+    return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last
 
 
 def _rows(log: Log, query: str, *values: Any) -> list[tuple[Any, ...]]:

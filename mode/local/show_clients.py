@@ -44,7 +44,9 @@ def show(told: Told, console: Console, rows: int) -> None:
 def headline(told: Told) -> Text:
     """Say how many rules have clients that would be cut off, and from which time that is known."""
     worse = sum(each.cut > 0 for each in told.rules)
-    said = f"{worse} of {len(told.rules)} rules would cut clients off" if worse else "nobody would be cut off"
+    unlogged = any(each.logged < each.interfaces for each in told.rules)
+    nobody = "nobody would be cut off" + (", as far as there are flow logs" if unlogged else "")
+    said = f"{worse} of {len(told.rules)} rules would cut clients off" if worse else nobody
     span = f", {_time(told.first)} to {_time(told.last)} UTC" if told.first and told.last else ""
     records = f"  {told.records:,} flow log records{span}"
     return Text.assemble((said, "bold red" if worse else "bold green"), (records, "dim"))
@@ -96,6 +98,8 @@ def _nobody(evidence: Evidence) -> Text:
         return Text("no interface", "dim")
     if not evidence.logged:
         return Text("not logged", "yellow")
+    if evidence.logged < evidence.interfaces:
+        return Text(f"nobody at {evidence.logged} of {evidence.interfaces} interfaces", "yellow")
     return Text("nobody", "green")
 
 

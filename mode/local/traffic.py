@@ -37,9 +37,11 @@ def reading(
 
 
 def cut_off(told: clients.Told) -> dict[str, dict[str, CutOff]]:
-    """Give who would be cut off, by group and by rule, as the report takes it."""
+    """Give who would be cut off, by group and by rule, as the report takes it; nothing where there are no records."""
     found: dict[str, dict[str, CutOff]] = {}
     for evidence in told.rules:
+        if evidence.interfaces and not evidence.logged:
+            continue
         rule = evidence.rule
         callers = tuple(
             Caller(str(client.source), client.bytes, f"{client.last:%Y-%m-%d %H:%M}") for client in evidence.clients
