@@ -89,7 +89,7 @@ def chart(title: str, counted: Sequence[Bar]) -> Chart:
         truncate_label=-1,
         max_scale=5,
         min_scale=1,
-        range=(0, 1.1 * max(bar.before for bar in counted)),  # room for the number at the end
+        range=(0, 1.15 * max(bar.before for bar in counted)),  # room for the number at the end
         value_formatter=lambda value: f"{value:.0f}",
     )
     # pygal draws upwards.
