@@ -604,6 +604,28 @@ def test_what_was_left_alone(template, heading):
     assert heading not in beside
 
 
+@pytest.mark.parametrize(
+    ("template", "whole", "part"),
+    [
+        (TEXT, "CLOSED: ", "CLOSED IN PART: "),
+        (HTML, "Closed", "Closed in part"),
+        (SLACK, "CLOSED: ", "CLOSED IN PART: "),
+        (PAGERDUTY, "ingress closed: ", "ingress closed in part: "),
+    ],
+)
+def test_a_group_that_was_closed_in_part(template, whole, part):
+    """A group of which a rule was left alone cannot be taken for one that is closed, nor the message for a good one."""
+    left = {"c7n:left-ingress": ["tcp 22 from pl-1: that prefix list cannot be read"]}
+    told = words(template, resources=[group(**left)])
+    assert part in told
+    if template != PAGERDUTY:
+        assert "1 rule left alone: why is said below" in told.replace("*", "")
+    entire = words(template, resources=[group()])
+    assert whole in entire
+    assert "in part" not in entire.lower()
+    assert 'class="edge look"' in rendered(HTML, resources=[group(**left)])
+
+
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_who_opened_it(template):
     """Where it is known who opened a group, the message quotes it; the links that a tool's name may hold are broken."""
