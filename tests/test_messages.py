@@ -481,6 +481,8 @@ def test_a_preview_of_which_all_failed(template):
     assert "nothing was changed" in words(template, resources=[failed], policy=policy)
     assert "nothing was changed" not in words(template, resources=[failed])
     assert events(resources=[failed], policy=policy) == []
+    closed = words(template, resources=[failed, group(2)], policy=policy)  # by another action of the same policy
+    assert "nothing was changed" not in closed
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
