@@ -593,6 +593,17 @@ def test_a_preview_of_what_would_be_restored(template):
     assert "would be removed" in told
 
 
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_what_could_not_be_restored_is_not_exempt(template):
+    """Where nothing came back nobody was exempted: the message says how to, and not that a tag might be removed."""
+    left = {"c7n:left-ingress": ["it was 0.0.0.0/0, for which there is another rule now"]}
+    told = words(template, resources=[restored(**left)])
+    assert "at most 90 days ahead" in told
+    assert "before its day" not in told
+    exempt = words(template, resources=[restored(**left, **{"c7n:exempt-ingress": "2026-12-24"})])
+    assert "before its day" in exempt
+
+
 @pytest.mark.parametrize(("template", "heading"), [(TEXT, "LEFT ALONE: "), (HTML, ">Left alone<")])
 def test_what_was_left_alone(template, heading):
     """A rule that was left alone is told with the reason, and its group cannot be taken for a closed one."""
