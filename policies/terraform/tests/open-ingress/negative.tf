@@ -84,6 +84,29 @@ module "closed_network" {
   sources = ["198.18.7.0/24"]
 }
 
+# What is not made.
+
+variable "made" {
+  type    = bool
+  default = false
+}
+
+resource "aws_security_group_rule" "not_made" {
+  count             = var.made ? 1 : 0
+  security_group_id = aws_security_group.authorized.id
+  type              = "ingress"
+  protocol          = "-1"
+  from_port         = 0
+  to_port           = 0
+  cidr_blocks       = ["0.0.0.0/0"]
+}
+
+module "not_made" {
+  source  = "./network"
+  count   = var.made ? 1 : 0
+  sources = ["0.0.0.0/0"]
+}
+
 # Exempt for thirty days.
 
 resource "aws_security_group" "exempt" {
