@@ -411,6 +411,16 @@ def test_who_may_stay_by_what_is_not_known(tmp_path):
     assert told(tmp_path, f"{CLIENT}\n".replace(" 198.18.0.9 ", " 203.0.113.5 ")).notes == ()
 
 
+def test_a_group_that_the_file_lacks(tmp_path):
+    """A group of an interface that is not in the file of groups is named where its rules may keep somebody in."""
+    path = tmp_path / "flows.log"
+    path.write_text(f"{CLIENT}\n")
+    known = [group for group in GROUPS if group["GroupId"] != "sg-0000000b"]
+    with flows.read([path], Silent()) as log:
+        (note,) = clients.who_came_in(log, INTERFACES, known, RECORDS).notes
+    assert note.startswith("the file of groups lacks sg-0000000b: ")
+
+
 def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
     """Of a rule whose interfaces have no records nobody says that nobody is cut off: neither screen nor report."""
     stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")

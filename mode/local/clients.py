@@ -435,8 +435,8 @@ def _notes(log: Log) -> Iterator[str]:
         yield f"left out {wrong:,} records for what is no address, such as {example}"
 
 
-def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Iterable[Group]) -> Iterator[str]:
-    """Tell which sources beside those rules may keep clients in, and are not known: prefix lists, others' groups."""
+def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Sequence[Group]) -> Iterator[str]:
+    """Tell what beside those rules may keep clients in, and is not known: prefix lists, others' groups, their rules."""
     members = {group for each in interfaces for group in each.groups}
     beside: dict[str, list[Rule]] = {}
     for rule in cut:
@@ -453,8 +453,14 @@ def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Iterab
         )
     )
     if unseen:
-        names = [*list(unseen)[:SHOWN], *([f"{len(unseen) - SHOWN} more"] if len(unseen) > SHOWN else [])]
-        yield f"who is in {', '.join(names)} is not known here: some of those that are told as cut off may stay by it"
+        yield f"who is in {_named(unseen)} is not known here: some that are told as cut off may stay by it"
+    if lacking := sorted(beside.keys() - {group["GroupId"] for group in groups}):
+        yield f"the file of groups lacks {_named(lacking)}: some that are told as cut off may stay by its rules"
+
+
+def _named(ids: Iterable[str]) -> str:
+    ids = list(ids)
+    return ", ".join([*ids[:SHOWN], *([f"{len(ids) - SHOWN} more"] if len(ids) > SHOWN else [])])
 
 
 def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
