@@ -1,6 +1,11 @@
+import asyncio
 import base64
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -11,6 +16,7 @@ from botocore.exceptions import ClientError
 from c7n.utils import yaml_load
 from c7n_org.cli import CONFIG_SCHEMA
 from embedded import EXAMPLES, ROOT, group_of
+from faults import failing
 from moto.core.exceptions import AccessDeniedError
 from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
@@ -181,6 +187,36 @@ def test_twenty_accounts(organization, tmp_path):
         for region in REGIONS:
             assert sources(organization, account, region) == own["authorized"]
     assert sources(organization, FORGOTTEN, "us-east-1") == EVERYBODY
+
+
+def test_a_job_that_is_cancelled(organization, tmp_path):
+    """Where a job is ended, each account that is being worked on is told, no further one is begun, no process stays."""
+    accounts = dict(list(ACCOUNTS.items())[:6])
+    for account in accounts:
+        join(organization, account)
+        load_groups([open_group(account)], "us-east-1")
+    begun = []
+
+    async def hang(call):
+        if call == "ModifySecurityGroupRules":
+            begun.append(call)
+            await asyncio.sleep(3600 if len(begun) <= 2 else 0)
+
+    with failing(organization) as aws:
+        aws.proxy.passing(hang)
+        own = {account: {"authorized": networks(number)} for account, number in accounts.items()}
+        command = [C7N_ORG, "run", "-c", accounts_file(tmp_path, own), "-u", policy_file(tmp_path), "-r", "us-east-1"]
+        command += ["-s", tmp_path / "out", "--cache-path", tmp_path]
+        environment = aws.environment() | {"C7N_ORG_PARALLEL": "2"}
+        with subprocess.Popen(
+            command, env=environment, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE
+        ) as job:
+            while len(begun) < 2:
+                time.sleep(0.1)
+            os.killpg(job.pid, signal.SIGTERM)
+            job.communicate(timeout=60)  # until nobody has its standard error any more
+    assert len(begun) == 2
+    assert len({message["account_id"] for message in messages(organization)}) == 2
 
 
 def test_every_account_well(organization, tmp_path):

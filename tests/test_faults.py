@@ -3,11 +3,25 @@ import json
 import logging
 import os
 import signal
+import subprocess
 from contextlib import suppress
 
 import pytest
 from aiohttp import web
-from embedded import NOTIFY, act, group_of, load, make_queue, messages, records, rules_of, shape, source_of
+from embedded import (
+    CUSTODIAN,
+    NOTIFY,
+    act,
+    edited,
+    group_of,
+    load,
+    make_queue,
+    messages,
+    records,
+    rules_of,
+    shape,
+    source_of,
+)
 from faults import CASES, failing, nothing, process, rules
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -260,12 +274,19 @@ def test_killed_at_any_call(aws, cloud, run, tmp_path, number):
 
 @pytest.mark.parametrize("number", range(4, len(CALLS) + 1), ids=lambda number: f"{number}-{CALLS[number - 1]}")
 def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
-    """Asked to end at any call, a run tells what it has done, and perhaps done, and ends."""
-    aws.proxy.passing(At(number, lambda: os.kill(ended.pid, signal.SIGTERM)))
+    """Asked to end at any call, and at each one after it, a run tells what it has done, and perhaps done, and ends."""
+    calls = []
+
+    async def end(call):
+        calls.append(call)
+        if len(calls) >= number:
+            os.kill(ended.pid, signal.SIGTERM)
+
+    aws.proxy.passing(end)
     before = rules_of(GROUP["GroupId"])
     ended = process(aws, tmp_path, authorized=AUTHORIZED, notify=NOTIFY)
     ended.join()
-    assert ended.exitcode not in (0, -signal.SIGTERM)
+    assert ended.exitcode == -signal.SIGTERM
     changes = made(before, rules_of(GROUP["GroupId"]))
     logged = records((tmp_path / "log").read_text())
     assert {(was, now) for _, was, now in changes} <= {change(record)[1:] for record in logged}
@@ -276,6 +297,22 @@ def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
         for record in each["c7n:replaced-ingress"]
     ]
     assert [record for record in logged if record not in told] == []
+
+
+def test_the_command_asked_to_end(aws, cloud, tmp_path):
+    """A command that is asked to end, and has told, ends as upon Ctrl-C, so that Custodian finishes its output."""
+
+    async def end(call):
+        if call == "ModifySecurityGroupRules":
+            command.terminate()
+
+    aws.proxy.passing(end)
+    sweep = edited("open-ingress-sweep", tmp_path, AUTHORIZED)
+    arguments = [CUSTODIAN, "run", "--region", "us-east-1", "-s", tmp_path / "out", sweep]
+    command = subprocess.Popen(arguments, env=aws.environment(), stderr=subprocess.DEVNULL)
+    assert command.wait() not in (0, -signal.SIGTERM)
+    assert len(messages(cloud)) == 1
+    assert (tmp_path / "out" / "open-ingress-sweep" / "metadata.json").exists()
 
 
 PEOPLE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,13 +49,25 @@ def _end(_signal: int, _frame: object) -> NoReturn:
 def ended_on_request() -> Iterator[None]:
     """Have SIGTERM stop this block as Ctrl-C does: a cancelled job and a stopped container ask so for a process's end.
 
+    It stops the block once: ``timeout`` of coreutils may send it twice, which must not stop the telling. A worker of
+    c7n-org's would go on with the next account upon any exception, and wait for ever once its parent has ended; so a
+    process that multiprocessing has started ends by the signal, once this block has told.
+
     Only the main thread can have it so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     finally:
+        asked = signal.getsignal(signal.SIGTERM) is not _stop
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if asked and multiprocessing.parent_process():
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _stop(_signal: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
