@@ -651,12 +651,13 @@ def test_who_opened_it(template):
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
 @pytest.mark.parametrize(("until", "told"), [({"hours": 36}, "36 hours"), ({"days": 3}, "3 days")])
-def test_notice_says_how_long_there_is(template, until, told):
+@pytest.mark.parametrize("kind", ["mark-for-op", "mark-each-for-op"])
+def test_notice_says_how_long_there_is(template, until, told, kind):
     """A notice says when the groups will be closed, and what keeps one open; it cannot be taken for a change."""
     noticed = group(**{"c7n:replaced-ingress": [record(how="preview")]})
     policy = {
         "name": "notice",
-        "actions": ["replace-ingress", {"type": "mark-for-op", "op": "replace-ingress", **until}],
+        "actions": ["replace-ingress", {"type": kind, "op": "replace-ingress", **until}],
     }
     message = rendered(template, resources=[noticed], policy=policy)
     assert f"They will be closed in {told}, unless" in message

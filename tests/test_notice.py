@@ -132,7 +132,7 @@ def test_from_notice_to_the_end(cloud, tmp_path):
 
 
 def test_a_group_that_cannot_be_closed(cloud, tmp_path):
-    """A group that fails keeps no other from its notice, and is told of; when its time is up, it fails aloud."""
+    """A group that fails keeps no other from its notice, nor its mark on what is closed; at its time it fails aloud."""
     make_queue(cloud)
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
     for name in POLICIES[:2]:
@@ -151,7 +151,18 @@ def test_a_group_that_cannot_be_closed(cloud, tmp_path):
     cloud.session().client("ec2").create_tags(Resources=[f"sg-{number:017x}" for number in (1, 2)], Tags=due)
     with pytest.raises(FunctionError, match="is wider than what it would replace"):
         run(cloud, "noticed")
-    assert state(cloud, f"sg-{1:017x}")[1] == ["10.0.0.0/8"]
+    assert state(cloud, f"sg-{1:017x}") == (None, ["10.0.0.0/8"])
+    assert state(cloud, f"sg-{2:017x}")[0] == due[0]["Value"]
+
+
+def test_a_group_that_cannot_be_marked(cloud, tmp_path):
+    """A group that has as many tags as EC2 allows keeps no other from its mark; it is named by the failure."""
+    deploy(cloud, tmp_path)
+    tags = {f"tag {number}": "" for number in range(50)}
+    load([group_of({"name": f"group {n}", "ingress": SSH, "tags": tags if n == 2 else {}}, n) for n in (1, 2, 3)])
+    with pytest.raises(FunctionError, match=r"so that it stays open: sg-0*2: .*TagLimitExceeded"):
+        run(cloud, "notice")
+    assert [bool(state(cloud, f"sg-{number:017x}")[0]) for number in (1, 2, 3)] == [True, False, True]
 
 
 def test_more_groups_than_at_most(cloud, tmp_path):

@@ -99,7 +99,7 @@ def test_what_is_done_after_notice():
     (close,) = shipped("open-ingress", "actions")["actions"]
     (close_all,) = shipped("open-ingress-daily", "actions")["actions"]
     notice, noticed = (shipped(name, "actions")["actions"] for name in AFTER_NOTICE)
-    assert noticed[0] == close_all
+    assert noticed == [{**close_all, "untag": "open-ingress-notice"}]
     subject = notice[0]["notify"].pop("subject")
     assert notice[0] == {**{key: value for key, value in close.items() if key != "reopened"}, "preview": True}
     assert "closed" in subject

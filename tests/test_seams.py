@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from c7n.resources import load_resources
 from c7n.resources.aws import AWS
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.structure import StructureParser
+from c7n.tags import TagDelayedAction
 from c7n.utils import chunks, type_schema
 from c7n.version import version
 from embedded import ACCOUNT, NOTIFY, ROOT, group_of, make_queue, messages
@@ -399,6 +401,31 @@ def test_zones():
     python = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(python, capture_output=True, text=True, check=True)
     assert done.stdout == "1 ['Europe/Berlin']\n", broken("zones")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_marking(refused):
+    """Groups are marked in sets, by a method that takes a set and the tags; what it raises is raised in the end."""
+    sets = []
+
+    class Marking(TagDelayedAction):
+        def get_client(self):
+            return None
+
+        def process_resource_set(self, client, resource_set, tags):
+            sets.append((client, [each["GroupId"] for each in resource_set], [tag["Key"] for tag in tags]))
+            if refused:
+                raise PolicyExecutionError("refused")
+
+    action = Marking({"tag": "a-tag", "op": "replace-ingress", "hours": 1}, policy_of().resource_manager)
+    action.validate()
+    groups = [{"GroupId": f"sg-{number}"} for number in range(30)]
+    with pytest.raises(PolicyExecutionError) if refused else nullcontext():
+        action.process(groups)
+    assert {keys for _, _, (keys,) in sets} == {"a-tag"}, broken("marking")
+    assert sorted(group for _, ids, _ in sets for group in ids) == sorted(each["GroupId"] for each in groups), broken(
+        "marking"
+    )
 
 
 def test_dispatching():

@@ -49,6 +49,7 @@ def register() -> None:
     import c7n_ingress.closed_again  # noqa: PLC0415
     import c7n_ingress.digest  # noqa: PLC0415
     import c7n_ingress.exposure  # noqa: PLC0415
+    import c7n_ingress.mark  # noqa: PLC0415
     import c7n_ingress.named  # noqa: PLC0415
     import c7n_ingress.open_ingress  # noqa: PLC0415
     import c7n_ingress.replace  # noqa: PLC0415

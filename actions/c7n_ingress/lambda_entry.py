@@ -44,6 +44,7 @@ from c7n.utils import format_event
 import c7n_ingress.closed_again
 import c7n_ingress.digest
 import c7n_ingress.exposure
+import c7n_ingress.mark
 import c7n_ingress.named
 import c7n_ingress.open_ingress
 import c7n_ingress.replace

@@ -31,7 +31,7 @@ from c7n_ingress.decide.authorized import (
     with_vpc,
 )
 from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_values
-from c7n_ingress.decide.message import REPLACED
+from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Network, permission, text_of
@@ -76,6 +76,9 @@ class ReplaceIngress(EventAction):
     no records. It takes the permissions ec2:DescribeNetworkInterfaces, logs:StartQuery, logs:GetQueryResults and
     logs:StopQuery, which the stack's roles do not have: run it by hand.
 
+    ``untag: open-ingress-notice`` takes that tag off each group as soon as nothing is open in it any more. An action
+    ``remove-tag`` after this one would not be reached where another group fails.
+
     ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
     from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
     closed group, after all are closed; if it fails, that is told. With ``then: tell`` besides, it is looked up before,
@@ -112,6 +115,7 @@ class ReplaceIngress(EventAction):
             "evidence": evidence.SCHEMA,
             "preview": {"type": "boolean"},
             "reopened": reopened.SCHEMA,
+            "untag": {"type": "string", "minLength": 1},
             "notify": tell.SCHEMA,
         },
     )
@@ -133,6 +137,8 @@ class ReplaceIngress(EventAction):
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "evidence" in self.data:
             needed += evidence.PERMISSIONS
+        if "untag" in self.data:
+            needed += ("ec2:DeleteTags",)
         return needed + (reopened.PERMISSIONS if "reopened" in self.data else ())
 
     # -- before anything runs
@@ -204,7 +210,14 @@ class ReplaceIngress(EventAction):
             return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
 
         at_most = None if self.data.get("preview") else self.data.get("at-most")
-        return run(Job(self, REPLACED, plan, no_room, at_most=at_most), resources, event)
+        after = self.untag if "untag" in self.data else None
+        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most), resources, event)
+
+    def untag(self, outcome: Outcome) -> None:
+        """Take the tag off a group that is closed: whatever becomes of the others, what opens it anew gets notice."""
+        client = local_session(self.manager.session_factory).client("ec2")
+        tags = [{"Key": self.data["untag"]}]
+        self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
 
     def authorized_networks(self) -> list[Network]:
         """Give the authorized networks in order of preference, those from elsewhere by family and address.

@@ -27,6 +27,8 @@ class Job:
     """Says which source is missing in a group now and what to do about it, and gives the command that does it."""
     before: Callable[[Outcome], None] | None = None
     """What has to be done to a group before anything else is."""
+    after: Callable[[Outcome], None] | None = None
+    """What has to be done to a group once nothing of it is left to do."""
     at_most: int | None = None
     """How many groups may be changed; the worst come first."""
 

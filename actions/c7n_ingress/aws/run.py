@@ -99,7 +99,7 @@ def _still_open(job: Job, waiting: int) -> list[str]:
 
 
 def _leave_out_undone(outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
-    """Have the actions after one that told of what is still open work on what is done: remove-tag, in -noticed."""
+    """Have the actions after one that told of what is still open work on what is done alone."""
     done = {outcome.group["GroupId"] for outcome in outcomes if outcome.records and not outcome.failures}
     resources[:] = [resource for resource in resources if resource["GroupId"] in done]
 
@@ -150,6 +150,8 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             outcome.skipped = "is left open: the policy says 'then: tell' of a group that is opened again and again"
         else:
             settle(job, groups, writer, reading, outcome)
+            if job.after and reading.selected and not outcome.failures:
+                job.after(outcome)
     except ClientError as error:
         if error_code(error) not in GONE:
             log.exception("%s: %s failed", job.action.type, group_id)

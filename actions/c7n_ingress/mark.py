@@ -1,0 +1,58 @@
+"""The ``mark-each-for-op`` action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.resources.vpc import SecurityGroup
+from c7n.tags import TagDelayedAction
+from c7n.utils import type_schema
+
+from c7n_ingress.aws.apply import said
+
+
+@SecurityGroup.action_registry.register("mark-each-for-op")
+class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no types
+    """Mark groups as c7n's own ``mark-for-op`` does, though some of them cannot be marked.
+
+    c7n marks 25 groups in a call, which EC2 refuses as a whole where one of them has 50 tags: by ``mark-for-op``, that
+    one keeps the time of the others from ever coming. Here, what is refused is tried again group by group; the action
+    fails, and names those that got no mark.
+
+    :example:
+
+    .. code-block:: yaml
+
+        actions:
+          - type: mark-each-for-op
+            tag: open-ingress-notice
+            op: replace-ingress
+            hours: 24
+            msg: "Open to the internet: {op}@{action_date}"
+    """
+
+    schema = type_schema("mark-each-for-op", rinherit=TagDelayedAction.schema)
+    schema_alias = False
+
+    def process_resource_set(self, client: Any, resource_set: Sequence[dict[str, Any]], tags: Any) -> None:
+        """Mark groups by one call, or by one for each.
+
+        :raises PolicyExecutionError: some could not be marked; the others are.
+        """
+        mark = super().process_resource_set
+        try:
+            mark(client, resource_set, tags)
+        except ClientError:
+            refused = [why for group in resource_set if (why := _refused(mark, client, group, tags))]
+            if refused:
+                raise PolicyExecutionError(f"no mark, so that it stays open: {'; '.join(refused)}") from None
+
+
+def _refused(mark: Any, client: Any, group: Mapping[str, Any], tags: Any) -> str | None:
+    try:
+        mark(client, [group], tags)
+    except ClientError as error:
+        return f"{group['GroupId']}: {said(error)}"
+    return None
