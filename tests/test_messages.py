@@ -476,13 +476,11 @@ def test_preview_says_that_nothing_was_changed(template):
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
 def test_a_preview_of_which_all_failed(template):
     """A preview that could foresee nothing says that it was one; PagerDuty is told nothing of it."""
-    failed = group(**{"c7n:replaced-ingress": [], "c7n:failed-ingress": ["the networks of vpc-1 cannot be had"]})
-    policy = {"name": "look", "actions": [{"type": "replace-ingress", "preview": True}]}
-    assert "nothing was changed" in words(template, resources=[failed], policy=policy)
-    assert "nothing was changed" not in words(template, resources=[failed])
-    assert events(resources=[failed], policy=policy) == []
-    closed = words(template, resources=[failed, group(2)], policy=policy)  # by another action of the same policy
-    assert "nothing was changed" not in closed
+    failed = {"c7n:replaced-ingress": [], "c7n:failed-ingress": ["the networks of vpc-1 cannot be had"]}
+    previewed = group(**failed, **{"c7n:preview-ingress": True})
+    assert "nothing was changed" in words(template, resources=[previewed])
+    assert "nothing was changed" not in words(template, resources=[group(**failed)])
+    assert events(resources=[previewed]) == []
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])

@@ -19,9 +19,11 @@ from embedded import (
     source_of,
     watched,
 )
+from faults import failing, rules
 
 from mode.local.ec2 import load_groups
 from mode.local.runtime import FunctionError, deployed
+from mode.mailer import preview
 
 CASES = cases("open-ingress-notice")["groups"]
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -153,6 +155,21 @@ def test_a_group_that_cannot_be_closed(cloud, tmp_path):
         run(cloud, "noticed")
     assert state(cloud, f"sg-{1:017x}") == (None, ["10.0.0.0/8"])
     assert state(cloud, f"sg-{2:017x}")[0] == due[0]["Value"]
+
+
+def test_a_group_that_cannot_be_read(cloud, tmp_path):
+    """The notice of a group that could not be read says as well when it will be closed, and speaks of no undo."""
+    deploy(cloud, tmp_path)
+    load([group_of({"name": "web", "ingress": SSH}, 1)])
+    with failing(cloud) as aws:
+        aws.proxy.breaks(*rules({"service": "ec2", "operation": "DescribeSecurityGroupRules"}, [{"error": "denied"}]))
+        run(aws, "notice")
+    assert state(cloud, f"sg-{1:017x}")[0]
+    (message,) = messages(cloud)
+    told = preview.render(message, "open-ingress")
+    assert "They will be closed in 24 hours, unless" in told
+    assert "could not be read: allow it" in told
+    assert "Undo it" not in told
 
 
 def test_a_group_that_cannot_be_marked(cloud, tmp_path):
