@@ -189,7 +189,8 @@ def test_twenty_accounts(organization, tmp_path):
     assert sources(organization, FORGOTTEN, "us-east-1") == EVERYBODY
 
 
-def test_a_job_that_is_cancelled(organization, tmp_path):
+@pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_job_that_is_cancelled(organization, tmp_path, ask):
     """Where a job is ended, each account that is being worked on is told, no further one is begun, no process stays."""
     accounts = dict(list(ACCOUNTS.items())[:6])
     for account in accounts:
@@ -213,7 +214,7 @@ def test_a_job_that_is_cancelled(organization, tmp_path):
         ) as job:
             while len(begun) < 2:
                 time.sleep(0.1)
-            os.killpg(job.pid, signal.SIGTERM)
+            os.killpg(job.pid, ask)
             job.communicate(timeout=60)  # until nobody has its standard error any more
     assert len(begun) == 2
     assert len({message["account_id"] for message in messages(organization)}) == 2

@@ -49,23 +49,30 @@ def _end(_signal: int, _frame: object) -> NoReturn:
 def ended_on_request() -> Iterator[None]:
     """Have SIGTERM stop this block as Ctrl-C does: a cancelled job and a stopped container ask so for a process's end.
 
-    It stops the block once: ``timeout`` of coreutils may send it twice, which must not stop the telling. A worker of
-    c7n-org's would go on with the next account upon any exception, and wait for ever once its parent has ended; so a
-    process that multiprocessing has started ends by the signal, once this block has told.
+    SIGTERM asks for nothing more after either: ``timeout`` of coreutils may send it twice, and GitHub sends it after
+    Ctrl-C, which must not stop the telling. A worker of c7n-org's would go on with the next account upon any exception,
+    and wait for ever once its parent has ended; so a process that multiprocessing has started ends by SIGTERM, once
+    this block was stopped.
 
     Only the main thread can have it so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _stop)
+    heeded = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody has it ignored
+        heeded.append(signal.SIGINT)
+    before = {each: signal.signal(each, _stop) or signal.SIG_DFL for each in heeded}
     try:
         yield
-    finally:
-        asked = signal.getsignal(signal.SIGTERM) is not _stop
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-        if asked and multiprocessing.parent_process():
+    except KeyboardInterrupt:
+        if multiprocessing.parent_process():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
