@@ -140,6 +140,17 @@ def test_tags_never_keep_the_digest_from_being_sent(digest):
     assert sorted(told) == sorted(f"g{number}" for number in range(1, 26))
 
 
+def test_rules_never_keep_the_digest_from_being_sent(digest):
+    """A group with as many rules as EC2 ever allows, whatever describes them, keeps no other from being told of."""
+    noise = random.Random(1)
+    described = lambda: "".join(noise.choices(string.ascii_letters + string.digits, k=255))  # noqa: E731 - shorter so
+    many = [{**SSH, "ports": port, "description": described()} for port in range(1000)]
+    tags = {"open-ingress-until": "+3"}
+    load(group_of({"name": f"g{n}", "ingress": many if n == 1 else [SSH], "tags": tags}, n) for n in (1, 2))
+    told = [resource["GroupName"] for message in digest() for resource in message["resources"]]
+    assert sorted(told) == ["g1", "g2"]
+
+
 def test_no_message_where_nothing_is_exempt(digest):
     """An account without exemptions gets no mail."""
     load([group_of({"name": "open", "ingress": [SSH]}, 1)])

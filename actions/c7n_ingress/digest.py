@@ -7,14 +7,16 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from c7n.actions.notify import Notify, ResourceMessageBuffer
+from c7n.actions.notify import Notify
 from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session
 
-from c7n_ingress.aws.read import pages
+from c7n_ingress.aws.read import MATCHED, pages
 from c7n_ingress.aws.reopened import BRIEFLY, LOOKING, MOST_ITEMS, check_time, why_not
 from c7n_ingress.decide.checks import check_filled, check_notify
+from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
+from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
 from c7n_ingress.decide.undo import MOST_DAYS
 
@@ -36,20 +38,13 @@ SCHEMA = {
 }
 
 
-class NoGuess(ResourceMessageBuffer):  # type: ignore[misc]  # c7n ships no types
-    """Fills a message by what it can grow to: c7n guesses that text halves, and raises where it guessed wrong.
-
-    What zlib cannot shorten, base64 makes longer by a third.
-    """
-
-    compress_ratio = 1.4
-
-
 @SecurityGroup.action_registry.register("notify-in-parts")
 class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     """Tell of groups as c7n's own ``notify`` does, in as many messages as it takes.
 
-    With ``notify``, groups whose tags hold much that cannot be compressed keep all others from being told of.
+    With ``notify``, groups whose tags or descriptions hold much that cannot be compressed keep all others from being
+    told of: it guesses that text halves, and raises where it guessed wrong. Here, what is told of is parted by its
+    length, and of the rules of a group those alone are told that matched, as many as a message holds.
 
     ``renewals`` says of each group how often a tag's value was changed for another, by AWS Config's history of the
     group. The ninety days before are read, too, as long as an exemption lasts, and a call spans seven, so that ``days:
@@ -70,7 +65,6 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
 
     schema_alias = False
     schema = SCHEMA
-    message_buffer_class = NoGuess
 
     def get_permissions(self) -> tuple[str, ...]:
         """Give what the action needs."""
@@ -91,7 +85,8 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             end = time.monotonic() + LOOKING
             for group in resources:
                 group[RENEWED] = self.renewed(group["GroupId"], end, **self.data["renewals"])
-        super().process(resources, event)
+        for part in packed(map(_told, resources), MESSAGE_SIZE, size):
+            super().process(part, event)
 
     def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
         """Say how often a group's tag was renewed in the last days, or why that is not known.
@@ -117,3 +112,13 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
         values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
         return sentence([each for each in renewals(values) if each >= since], days)
+
+
+def _told(group: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what no template reads, all rules beside those that matched, and of these what no message holds."""
+    told = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
+    matched = told.pop(MATCHED, [])
+    fitting = list(as_fit(matched, MESSAGE_SIZE - size(told)))
+    if len(fitting) < len(matched):
+        log.warning("%s: %d rules are told of as of %d", group["GroupId"], len(matched), len(fitting))
+    return {**told, MATCHED: fitting}

@@ -138,20 +138,20 @@ def _count(number: int, noun: str) -> str:
 
 def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[dict[str, Any]]]:
     """Part what is told into as few messages as hold it, each group cut to what one message holds."""
-    return packed((_cut(resource, deed) for resource in resources), MESSAGE_SIZE, _size)
+    return packed((_cut(resource, deed) for resource in resources), MESSAGE_SIZE, size)
 
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
     """Cut what is told of a group to what one message holds: its tags first, then the ends of its lists."""
     tags = resource.get("Tags") or []
-    kept = list(_as_fit(tags, TAGS_SIZE))
+    kept = list(as_fit(tags, TAGS_SIZE))
     cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]
     fitting = {**resource, "Tags": kept} if cut else dict(resource)
-    room = MESSAGE_SIZE - TAGS_SIZE - _size({key: value for key, value in fitting.items() if not _is_list(value)})
+    room = MESSAGE_SIZE - TAGS_SIZE - size({key: value for key, value in fitting.items() if not _is_list(value)})
     for key, noun in ((deed.annotation, "changes"), *LISTS):
         whole = list(fitting.get(key, ()))
-        part = list(_as_fit(whole, room))
-        room -= _size(part)
+        part = list(as_fit(whole, room))
+        room -= size(part)
         if len(part) < len(whole):
             fitting[key] = part
             cut.append(f"{len(whole) - len(part)} {noun}")
@@ -164,14 +164,15 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _as_fit(items: Iterable[Any], room: int) -> Iterator[Any]:
+def as_fit(items: Iterable[Any], room: int) -> Iterator[Any]:
     """Give the first items that together have room."""
     for item in items:
-        room -= _size(item)
+        room -= size(item)
         if room < 0:
             return
         yield item
 
 
-def _size(value: object) -> int:
+def size(value: object) -> int:
+    """Give how many characters of JSON something takes."""
     return len(json.dumps(value, default=str))
