@@ -210,7 +210,12 @@ def test_a_job_that_is_cancelled(organization, tmp_path, ask):
         command += ["-s", tmp_path / "out", "--cache-path", tmp_path]
         environment = aws.environment() | {"C7N_ORG_PARALLEL": "2"}
         with subprocess.Popen(
-            command, env=environment, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE
+            command,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
         ) as job:
             while len(begun) < 2:
                 time.sleep(0.1)
