@@ -79,7 +79,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
 
 
 def _leave_out_untold(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
-    """Have the actions after a preview that tells work on what was told alone: mark-for-op, in open-ingress-notice.
+    """Have the actions after a preview that tells work on what was told alone: the mark, in open-ingress-notice.
 
     Somebody may have mended or exempted a group after it was listed; marked all the same, it would be closed without
     notice once it is opened again.
