@@ -588,8 +588,10 @@ def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
     with pytest.raises(KeyboardInterrupt):
         replace(after={"ModifySecurityGroupRules": stop}, authorized=["198.18.7.0/24"])
     assert sources(group_id) == ["198.18.7.0/24"]
-    (record,) = told(cloud)[group_id]["c7n:replaced-ingress"]
+    group_told = told(cloud)[group_id]
+    (record,) = group_told["c7n:replaced-ingress"]
     assert (record["how"], record["was"], record["now"]) == ("perhaps modified", "0.0.0.0/0", "198.18.7.0/24")
+    assert group_told["c7n:failed-ingress"] == ["was not finished: somebody stopped the run"]
 
 
 def test_a_run_that_is_stopped_between_records(cloud, group, replace):

@@ -160,7 +160,7 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
         log.exception("%s: %s failed", job.action.type, group_id)
         outcome.failures.append(str(error))
     except BaseException as stop:
-        outcome.failures.append(f"was not finished: {stop or 'somebody stopped the run'}")
+        outcome.failures.append(f"was not finished: {str(stop) or 'somebody stopped the run'}")
         raise
 
 
