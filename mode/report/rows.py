@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from c7n_ingress.decide.severity import SEVERITIES, Severity
-from c7n_ingress.decide.undo import MOST_DAYS
+from c7n_ingress.decide.undo import is_exempt
 from mode.report.severity import severity, traffic_text
 
 Record = Mapping[str, Any]
@@ -286,21 +285,7 @@ def _state(group: Group, account: str, failures: Mapping[str, str], today: str) 
         return "skipped"
     if group["GroupId"] in failures:
         return "failed"
-    until = _tags(group).get(EXEMPT, "")
-    return "exempt" if _is_day(until) and today < until <= _last_day(today) else "open"
-
-
-def _is_day(text: str) -> bool:
-    """Tell whether a tag's value is a day as the policies read it."""
-    try:
-        return bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) and date.fromisoformat(text))
-    except ValueError:
-        return False
-
-
-def _last_day(today: str) -> str:
-    """Give the last day until which a group can be exempt."""
-    return (date.fromisoformat(today) + timedelta(MOST_DAYS)).isoformat()
+    return "exempt" if is_exempt(_tags(group).get(EXEMPT, ""), date.fromisoformat(today)) else "open"
 
 
 def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:

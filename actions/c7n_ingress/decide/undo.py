@@ -127,8 +127,12 @@ def exemption(today: date, days: int, present: str | None) -> str:
     A day that the policies do not heed, or too far ahead, does not count.
     """
     until = (today + timedelta(days)).isoformat()
-    most = (today + timedelta(MOST_DAYS)).isoformat()
-    return present if present and _is_day(present) and until < present <= most else until
+    return present if present and is_exempt(present, today) and until < present else until
+
+
+def is_exempt(until: str, today: date) -> bool:
+    """Tell whether the policies heed an exemption: until a day ahead, and not too far ahead."""
+    return _is_day(until) and today.isoformat() < until <= (today + timedelta(MOST_DAYS)).isoformat()
 
 
 def _is_day(text: str) -> bool:
