@@ -50,7 +50,7 @@ UNREADABLE = (
     "again, or revoke the rule"
 )
 
-UNANSWERED = (
+NOT_TOLD = (
     "EC2 did not tell what that prefix list holds, so nobody knows whether it is open; it is left alone until the next "
     "run"
 )
@@ -95,7 +95,7 @@ def replacement(
                 )
             continue
         if isinstance(version, str):
-            refused.append(f"{text_of(rule.match)}: {UNANSWERED} ({version})")
+            refused.append(f"{text_of(rule.match)}: {NOT_TOLD} ({version})")
             continue
         of_family = by_version[version]
         wider = [network for network in of_family if _is_wider(network, rule.source)]
