@@ -77,7 +77,6 @@ LONGEST_FIRST = [
     "test_faults_deployed.py",
     "test_deployed.py",
     "test_watch.py",
-    "test_evidence.py",
     "test_accounts.py",
     "test_reopened.py",
     "test_restore.py",

@@ -333,7 +333,6 @@ GOOD = {
     "notify-in-parts": NOTIFY,
     "open-ingress": {},
     "ingress": {"Ports": [22]},
-    "closed-again": {"times": 3, "hours": 24, "log-groups": [LOG_GROUP]},
     "named": {"groups": [GROUP["GroupId"]]},
 }
 
@@ -351,7 +350,7 @@ def test_what_variables_fill(cloud, tmp_path, kind, case):
     given = {"type": kind, **GOOD[kind], case["key"]: case["value"]}
     action = given if kind in ("restore-ingress", "replace-ingress", "notify-in-parts") else GOOD["replace-ingress"]
     filters = [{"type": "open-ingress"} if action is given else given]
-    filters += [{"type": "open-ingress"}] if kind in ("named", "closed-again") else []
+    filters += [{"type": "open-ingress"}] if kind == "named" else []
     with pytest.raises((PolicyValidationError, PolicyExecutionError), match=re.escape(case["says"])):
         act(cloud, tmp_path, filters=filters, **action)
     assert rules_of(GROUP["GroupId"]) == before

@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 from c7n_ingress import digest
 from c7n_ingress.aws import reopened
 from c7n_ingress.aws.reopened import check_mode
-from c7n_ingress.decide.message import SKIPPED
 from c7n_ingress.decide.reopened import REOPENED, State, openings, sentence, was_open
 from c7n_ingress.decide.rules import Match, Traffic, network
 from mode.local.config import configuration_item, event, record
@@ -123,7 +122,7 @@ def test_a_prefix_list_was_open():
 
 
 @pytest.fixture
-def function(cloud, tmp_path, request):
+def function(cloud, tmp_path):
     """Deploy open-ingress with `reopened`, in an account with a recorder, and give its Lambda."""
     account = cloud.session()
     recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
@@ -133,7 +132,7 @@ def function(cloud, tmp_path, request):
     make_queue(cloud)
     path = edited("open-ingress", tmp_path, ["198.18.7.0/24"])
     (policy,) = yaml_load(path.read_text())["policies"]
-    policy["actions"][0]["reopened"] = {"times": 3, "hours": 24, **getattr(request, "param", {})}
+    policy["actions"][0]["reopened"] = {"times": 3, "hours": 24}
     path.write_text(json.dumps({"policies": [policy]}))
     done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, path)
     assert done.returncode == 0, done.stderr
@@ -229,30 +228,6 @@ def test_a_throttled_history(cloud):
         assert len(aws.proxy.fired) == 2
     assert "could not be looked up in AWS Config (Throttl" in resource[REOPENED]
     assert sources() == ["198.18.7.0/24"]
-
-
-@pytest.mark.parametrize("function", [{"then": "tell"}], indirect=True)
-def test_then_tell(cloud, function):
-    """By `then: tell` the group is left open from the third time on, told each time, and Config knows it is open."""
-    for minutes in (20, 15):
-        opened(cloud, function, minutes)
-        assert sources() == ["198.18.7.0/24"]
-    for minutes, times in ((10, "3rd"), (9, "3rd")):
-        resource, message = opened(cloud, function, minutes)
-        assert sources() == ["0.0.0.0/0"]
-        assert resource[REOPENED].startswith(f"opened again, {times} time since ")
-        assert "then: tell" in resource[SKIPPED]
-        assert cloud.evaluations[-1].verdict == "NON_COMPLIANT"
-    assert "1 group skipped" in message["action"]["subject"]
-
-
-@pytest.mark.parametrize("function", [{"then": "tell"}], indirect=True)
-def test_then_tell_without_a_history(cloud, function):
-    """By `then: tell` a group is closed, too, where nothing can be looked up, and Config is asked once."""
-    resource, _ = opened(cloud, function, 0, known=False)
-    assert "could not be looked up" in resource[REOPENED]
-    assert sources() == ["198.18.7.0/24"]
-    assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") == 1
 
 
 REOPENED_IN_A_DAY = {"reopened": {"times": 3, "hours": 24}}

@@ -4,10 +4,8 @@ import re
 from textwrap import dedent
 
 import pytest
-from botocore.exceptions import ClientError
 from c7n.utils import yaml_load
 from embedded import ROOT, edited, group_of, load, made_changes, make_queue, rules_of, run, source_of
-from moto.securityhub.models import securityhub_backends
 
 FOLDER = ROOT / "policies" / "security-hub"
 RESOLVED = FOLDER / "open-ingress-resolved.yml"
@@ -65,18 +63,12 @@ def open_again(cloud):
     cloud.session().client("ec2").authorize_security_group_ingress(GroupId=GROUP, IpPermissions=[permission])
 
 
-def investigate(status):
-    """Set the workflow status of the one finding, as people do in the console; moto has no BatchUpdateFindings."""
-    (finding,) = securityhub_backends["123456789012"]["us-east-1"].findings
-    finding.data["Workflow"] = {"Status": status}
-
-
 def test_a_finding_lives_and_dies_with_its_group(cloud, hub, tmp_path):
-    """Closed, resolved, opened again: one finding all the time, new to people when the group is opened again."""
+    """Closed, resolved, opened again: it is one finding all the time."""
     load([group_of({"name": "web", "ingress": [SSH]}, 1)])
     sweep(cloud, closing(tmp_path), tmp_path)
     (finding,) = hub()
-    assert (state(finding), finding["Workflow"]["Status"]) == (OPEN, "NEW")
+    assert state(finding) == OPEN
     assert finding["Title"] == "open-ingress"
     (resource,) = finding["Resources"]
     assert resource["Id"] == f"arn:aws:ec2:us-east-1:123456789012:security-group/{GROUP}"
@@ -84,16 +76,15 @@ def test_a_finding_lives_and_dies_with_its_group(cloud, hub, tmp_path):
     assert "198.18.7.0/24" in resource["Details"]["Other"]["c7n:replaced-ingress"]
     assert [source_of(rule) for rule in rules_of(GROUP).values()] == ["198.18.7.0/24"]
 
-    investigate("RESOLVED")
     sweep(cloud, resolving(tmp_path), tmp_path)
     (resolved,) = hub()
-    assert (state(resolved), resolved["Workflow"]["Status"], resolved["Id"]) == (CLOSED, "RESOLVED", finding["Id"])
+    assert (state(resolved), resolved["Id"]) == (CLOSED, finding["Id"])
     assert TAG not in tags(cloud)
 
     open_again(cloud)
     sweep(cloud, closing(tmp_path), tmp_path)
     (again,) = hub()
-    assert (state(again), again["Workflow"]["Status"], again["Id"]) == (OPEN, "NEW", finding["Id"])
+    assert (state(again), again["Id"]) == (OPEN, finding["Id"])
 
 
 def test_a_group_that_is_open_is_not_resolved(cloud, hub, tmp_path):
@@ -130,16 +121,6 @@ def test_a_forged_tag_keeps_no_group_open(cloud, hub, tmp_path, value):
     assert len(hub()) <= 1
 
 
-def test_without_security_hub_the_run_fails_after_closing(cloud, tmp_path):
-    """In an account that has not enabled Security Hub the group is closed, and the run fails aloud."""
-    make_queue(cloud)
-    load([group_of({"name": "web", "ingress": [SSH]}, 1)])
-    done = run(cloud, closing(tmp_path), tmp_path / "out")
-    assert done.returncode != 0
-    assert "not subscribed to AWS Security Hub" in done.stderr
-    assert [source_of(rule) for rule in rules_of(GROUP).values()] == ["198.18.7.0/24"]
-
-
 def test_what_is_resolved_is_what_the_other_policies_do_not_close():
     """The filters are the opposite of those of open-ingress, exemptions apart; the file's name is the policy's."""
     (resolved,), (closing,) = (
@@ -148,52 +129,6 @@ def test_what_is_resolved_is_what_the_other_policies_do_not_close():
     assert resolved["name"] == RESOLVED.stem
     *wrong, _exempt = closing["filters"]
     assert resolved["filters"][1:] == [{"not": wrong}]
-
-
-FINDING = {
-    "SchemaVersion": "2018-10-08",
-    "Id": "a",
-    "ProductArn": "arn:aws:securityhub:us-east-1::product/cloud-custodian/cloud-custodian",
-    "GeneratorId": "g",
-    "AwsAccountId": "123456789012",
-    "CreatedAt": "2026-01-01T00:00:00Z",
-    "UpdatedAt": "2026-01-01T00:00:00Z",
-    "Title": "t",
-    "Description": "d",
-    "RecordState": "ACTIVE",
-    "Resources": [{"Type": "Other", "Id": "r"}],
-}
-
-
-@pytest.mark.parametrize(
-    ("before", "people", "after", "status"),
-    [
-        ({}, "NOTIFIED", {"Workflow": {"Status": "RESOLVED"}}, "NOTIFIED"),
-        ({"RecordState": "ARCHIVED"}, "RESOLVED", {}, "NEW"),
-        ({"RecordState": "ARCHIVED"}, "SUPPRESSED", {}, "SUPPRESSED"),
-        ({"Compliance": {"Status": "PASSED"}}, "NOTIFIED", {"Compliance": {"Status": "FAILED"}}, "NEW"),
-        ({"Compliance": {"Status": "FAILED"}}, "NOTIFIED", {"Compliance": {"Status": "PASSED"}}, "NOTIFIED"),
-    ],
-)
-def test_workflow_here_is_as_security_hub_keeps_it(cloud, hub, before, people, after, status):  # noqa: PLR0913, PLR0917
-    """An import changes no workflow status, but a finding that comes back is new, unless it was suppressed."""
-    client = cloud.session().client("securityhub")
-    client.batch_import_findings(Findings=[FINDING | before])
-    investigate(people)
-    client.batch_import_findings(Findings=[FINDING | after])
-    (finding,) = hub()
-    assert finding["Workflow"]["Status"] == status
-
-
-def test_security_hub_here_refuses_what_security_hub_refuses(cloud, hub):
-    """A finding of more than 240 KB fails, those beside it do not; an account without Security Hub is refused."""
-    client = cloud.session().client("securityhub")
-    answer = client.batch_import_findings(Findings=[FINDING, FINDING | {"Id": "b", "Description": "x" * 245_760}])
-    assert (answer["SuccessCount"], answer["FailedCount"], answer["FailedFindings"][0]["Id"]) == (1, 1, "b")
-    assert len(hub()) == 1
-    client.disable_security_hub()
-    with pytest.raises(ClientError, match="InvalidAccessException"):
-        client.batch_import_findings(Findings=[FINDING])
 
 
 def test_the_documented_action_is_yaml_as_it_stands():

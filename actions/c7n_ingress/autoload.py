@@ -46,7 +46,6 @@ class After:
 def register() -> None:
     """Have the pack's filters and actions register themselves."""
     refuse_unsupported()
-    import c7n_ingress.closed_again  # noqa: PLC0415
     import c7n_ingress.digest  # noqa: PLC0415
     import c7n_ingress.exposure  # noqa: PLC0415
     import c7n_ingress.mark  # noqa: PLC0415

@@ -41,7 +41,6 @@ from c7n.resources.aws import AWS
 from c7n.structure import StructureParser
 from c7n.utils import format_event
 
-import c7n_ingress.closed_again
 import c7n_ingress.digest
 import c7n_ingress.exposure
 import c7n_ingress.mark

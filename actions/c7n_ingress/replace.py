@@ -14,7 +14,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import behind, evidence, reopened, tell, vpcs
+from c7n_ingress.aws import behind, reopened, tell, vpcs
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
@@ -71,19 +71,12 @@ class ReplaceIngress(EventAction):
     calls more, after the changes. Where more groups are open than ``at-most``, it is looked up before, and these come
     first.
 
-    ``evidence: {log-groups: [vpc-flow-logs], days: 14, seconds: 120}`` beside ``preview`` says of each rule who came in
-    through it and would be cut off, and what it cost to read that: CloudWatch Logs Insights runs as few queries as hold
-    the groups, on flow logs of the default format, until the seconds are over. Of another format it says that there are
-    no records. It takes the permissions ec2:DescribeNetworkInterfaces, logs:StartQuery, logs:GetQueryResults and
-    logs:StopQuery, which the stack's roles do not have: run it by hand.
-
     ``untag: open-ingress-notice`` takes that tag off each group as soon as nothing is open in it any more. An action
     ``remove-tag`` after this one would not be reached where another group fails.
 
     ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
     from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
-    closed group, after all are closed; if it fails, that is told. With ``then: tell`` besides, it is looked up before,
-    and such a group is told of each time and left open, until it was opened less often. It takes a deployed policy
+    closed group, after all are closed; if it fails, that is told. It takes a deployed policy
     (config-rule, periodic or cloudtrail), and AWS Config recording security groups.
 
     :example:
@@ -113,7 +106,6 @@ class ReplaceIngress(EventAction):
             "authorized-from": ValuesFrom.schema,
             "at-most": {"type": "integer", "minimum": 1},
             "behind": {"type": "boolean"},
-            "evidence": evidence.SCHEMA,
             "preview": {"type": "boolean"},
             "reopened": reopened.SCHEMA,
             "untag": {"type": "string", "minLength": 1},
@@ -136,8 +128,6 @@ class ReplaceIngress(EventAction):
         if "notify" in self.data:
             needed += tuple(tell.notifier(self).get_permissions())
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
-        if "evidence" in self.data:
-            needed += evidence.PERMISSIONS
         if "untag" in self.data:
             needed += ("ec2:DeleteTags",)
         return needed + (reopened.PERMISSIONS if "reopened" in self.data else ())
@@ -158,8 +148,6 @@ class ReplaceIngress(EventAction):
                     check_values(each.data, each.schema)
             if "reopened" in self.data:
                 reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
-            if "evidence" in self.data:
-                evidence.check_preview(self.data)
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 tell.notifier(self).validate()

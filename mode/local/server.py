@@ -36,7 +36,7 @@ from moto.sts.models import sts_backends
 from werkzeug.datastructures import Headers
 from werkzeug.test import create_environ, run_wsgi_app
 
-from mode.local import config, ec2, insights, logs, queues, securityhub
+from mode.local import config, ec2, logs, queues
 from mode.local.listener import Answer, Listener
 
 ACCOUNT = "123456789012"
@@ -137,7 +137,6 @@ class Cloud:
         moto_api_backend.reset()
         self._sessions = {key: session for key, session in self._sessions.items() if key[1] == ACCOUNT}
         self.ec2.reset()
-        insights.reset()
         self.calls.clear()
 
 
@@ -151,8 +150,6 @@ def serving() -> Iterator[Cloud]:
     ec2.install()
     config.install()
     logs.install()
-    insights.install()
-    securityhub.install()
     queues.install()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)

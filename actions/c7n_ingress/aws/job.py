@@ -9,7 +9,6 @@ from typing import Any
 
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
-from c7n_ingress.aws.evidence import Evidence
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.reopened import DEPLOYED, Histories
 from c7n_ingress.decide.message import Deed, Outcome
@@ -44,11 +43,6 @@ class Job:
         https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
         """
         return self.action.manager.data.get("mode", {}).get("type") in DEPLOYED
-
-    @cached_property
-    def evidence(self) -> Evidence:
-        """Who came in through the rules that would be replaced."""
-        return Evidence(self.action)
 
     @cached_property
     def histories(self) -> Histories:

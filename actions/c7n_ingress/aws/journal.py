@@ -94,12 +94,7 @@ def undo_commands(manager: Any, group_id: str) -> list[str]:
 
 
 def _place(manager: Any) -> dict[str, Any] | None:
-    """Say where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3.
-
-    Nothing where that is another account's: the one of a Lambda that works on its members' groups.
-    """
-    if "member-role" in manager.data.get("mode", {}):
-        return None
+    """Say where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3."""
     if log_group := os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"):
         return {"log-groups": [log_group]}
     output = manager.ctx.output
@@ -162,21 +157,6 @@ def read(manager: Any, place: Mapping[str, Any], span: Span) -> Journal:
     if not found:
         raise PolicyExecutionError(f"{NOTHING}: {_nothing(manager, place, span, unreadable)}")
     return Journal(found, unreadable)
-
-
-def closings(manager: Any, log_groups: Iterable[str], since: datetime) -> dict[str, list[datetime]]:
-    """Read when groups were closed, by group, the first time first; what one run did to a group is one time.
-
-    :raises ClientError: a log group cannot be read.
-    """
-    config = manager.config
-    wanted = {"account": [config.account_id], "how": ["modified", "revoked"]}
-    found: dict[str, dict[str, datetime]] = {}
-    for entry in entries(_events(manager, log_groups, wanted, startTime=since), config.account_id, config.region):
-        if isinstance(entry, Entry) and entry.was is not None and entry.time >= since:
-            runs = found.setdefault(entry.group, {})
-            runs[entry.run] = min(entry.time, runs.get(entry.run, entry.time))
-    return {group: sorted(runs.values()) for group, runs in found.items()}
 
 
 def _is_asked_for(entry: Entry, span: Span) -> bool:

@@ -27,7 +27,6 @@ SCHEMA = {
     "properties": {
         "times": {"type": "integer", "minimum": 2},
         "hours": {"type": "integer", "minimum": 1, "maximum": LONGEST},
-        "then": {"enum": ["tell"]},
     },
 }
 
@@ -86,39 +85,30 @@ class Histories:
         self.client: Any = None
         self.end: float | None = None
         """Until when Config is asked, from the first time on."""
-        self.looked_up: set[str] = set()
-
-    def hands_off(self, outcome: Outcome, matches: Collection[Match]) -> bool:
-        """Tell whether a group that is open now is to be left so: where the policy says ``then: tell``."""
-        return self.wanted.get("then") == "tell" and self.look_up(outcome, matches, datetime.now(timezone.utc))
 
     def note(self, outcome: Outcome) -> None:
         """Note of a group that was closed how often it was opened."""
         closed = [record for record in outcome.records if record["was"] is not None]
-        if not closed or not self.wanted or outcome.group["GroupId"] in self.looked_up:
+        if not closed or not self.wanted:
             return
         matches = {Match(traffic(record["traffic"]), source_from(record["was"])) for record in closed}
         self.look_up(outcome, matches, min(datetime.fromisoformat(record["time"][:-1] + "+00:00") for record in closed))
 
-    def look_up(self, outcome: Outcome, matches: Collection[Match], now: datetime) -> bool:
+    def look_up(self, outcome: Outcome, matches: Collection[Match], now: datetime) -> None:
         """Note how often a group was opened, if it is often enough, or that this could not be looked up.
 
-        :param matches: what is open in it, or was.
+        :param matches: what was open in it.
         :param now: when it was.
-        :returns: whether it was often enough.
         """
         group_id = outcome.group["GroupId"]
-        self.looked_up.add(group_id)
         try:
             opened = openings(self.states(group_id, matches), now, self.wanted["hours"])
         except Exception as error:  # the group is closed all the same, and told, whatever Config says
             log.exception("%s: whether it was opened before could not be looked up", group_id)
             outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why_not(error)})"
-            return False
-        if len(opened) < self.wanted["times"]:
-            return False
-        outcome.reopened = sentence(opened)
-        return True
+            return
+        if len(opened) >= self.wanted["times"]:
+            outcome.reopened = sentence(opened)
 
     def states(self, group_id: str, matches: Collection[Match]) -> list[State]:
         """Read the last 100 states of a group.

@@ -44,7 +44,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         worst_first = sorted(resources, key=_urgency(job, resources))
         for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
             outcome = Outcome(reading.group)
-            if changed == job.at_most and _would_change(job, reading, outcome):
+            if changed == job.at_most and _would_change(job, reading):
                 waiting += 1
                 continue
             outcomes.append(outcome)
@@ -52,7 +52,6 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             changed += bool(outcome.records)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
-        job.evidence.note(outcomes)
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
         failures, untold = _failures(job, outcomes), tell(job, outcomes, event, waiting)
@@ -146,8 +145,6 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
         elif job.preview:
             foresee(job, reading, outcome)
-        elif reading.selected and job.histories.hands_off(outcome, reading.matches):
-            outcome.skipped = "is left open: the policy says 'then: tell' of a group that is opened again and again"
         else:
             settle(job, groups, writer, reading, outcome)
             if job.after and reading.selected and not outcome.failures:
@@ -164,10 +161,10 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
         raise
 
 
-def _would_change(job: Job, reading: Reading | Unread, outcome: Outcome) -> bool:
+def _would_change(job: Job, reading: Reading | Unread) -> bool:
     """Tell whether a group may be changed now; what else is to be told of it can be told at any time."""
     own = reading.group["OwnerId"] == job.action.manager.config.account_id
     if not (own and isinstance(reading, Reading) and reading.selected):
         return False
     plan = job.plan(reading)
-    return bool(plan.changes or plan.missing) and not job.histories.hands_off(outcome, reading.matches)
+    return bool(plan.changes or plan.missing)

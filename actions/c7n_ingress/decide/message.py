@@ -20,15 +20,13 @@ WAITING = "c7n:waiting-ingress"
 PREVIEW = "c7n:preview-ingress"
 UNDO = "c7n:undo-ingress"
 TODO = "c7n:todo-ingress"
-EVIDENCE = "c7n:evidence-ingress"
-EVIDENCE_READ = "c7n:evidence-read-ingress"
 CUT = "c7n:cut-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
 TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
 """What a message says of a group besides; whole resources would not fit by the hundred."""
 
-LISTS = ((FAILED, "failures"), (LEFT, "rules left alone"), (TODO, "commands"), (EVIDENCE, "rules' evidence"))
+LISTS = ((FAILED, "failures"), (LEFT, "rules left alone"), (TODO, "commands"))
 """What can be long in a message besides the records."""
 
 MESSAGE_SIZE = 180_000
@@ -82,10 +80,6 @@ class Outcome:
     """The day until which the group was exempted."""
     reopened: str | None = None
     """How often it was opened before."""
-    evidence: Sequence[str] = ()
-    """Who would be cut off: a sentence a rule."""
-    evidence_read: str | None = None
-    """What was read to find that out, of all groups."""
 
     @property
     def worth_telling(self) -> bool:
@@ -97,7 +91,6 @@ class Outcome:
         resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
         resource[deed.annotation] = self.records
         more |= {FAILED: self.failures, TODO: self.todo, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until}
-        more |= {EVIDENCE: self.evidence, EVIDENCE_READ: self.evidence_read}
         return resource | {key: value for key, value in more.items() if value}
 
 

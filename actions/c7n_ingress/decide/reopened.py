@@ -28,13 +28,6 @@ ALIKE = 0.25
 """By which part of it the times between openings may differ from the middle one, and still count as steady."""
 
 
-AT_ONCE = timedelta(minutes=1)
-"""How far apart two closings are at least that were of two openings.
-
-Terraform opens three ports by three calls at once, and each call's event may have a run of its own.
-"""
-
-
 class State(NamedTuple):
     """What a group was like from a moment on."""
 
@@ -66,15 +59,6 @@ def openings(states: Iterable[State], now: datetime, hours: int) -> list[datetim
     opened = [past[0].since] if past[0].is_open else []
     opened += [after.since for before, after in pairwise(past) if after.is_open and not before.is_open]
     return [each for each in opened if each >= now - timedelta(hours=hours)]
-
-
-def apart(closed: Iterable[datetime]) -> list[datetime]:
-    """Give those closings, in order, before which the group was opened anew."""
-    kept: list[datetime] = []
-    for each in closed:
-        if not kept or each - kept[-1] >= AT_ONCE:
-            kept.append(each)
-    return kept
 
 
 def sentence(opened: Collection[datetime]) -> str:
