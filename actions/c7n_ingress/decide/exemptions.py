@@ -1,0 +1,214 @@
+"""Exemptions: which open rules stay open, until when and why. One definition for policies, report, digest and undo.
+
+A tag of the group exempts all of its rules; an entry of the register exempts exactly what it names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from fnmatch import translate
+from typing import Any, NamedTuple
+
+from c7n_ingress.decide.ports import Ports, parse_ports
+from c7n_ingress.decide.rules import Traffic
+
+TAG = "open-ingress-until"
+"""The tag that exempts a group until the day that is its value, 00:00 UTC."""
+
+MOST_DAYS = 90
+"""How many days ahead the day of a tag may be at most. The register has no such limit: its entries are reviewed."""
+
+REQUIRED = ("until", "reason")
+NAMES = ("account", "region", "vpc", "group")
+"""The keys of an entry that say which groups it is for. It has one of them at least."""
+
+KEYS = (*NAMES, "ports", *REQUIRED, "owner", "ticket")
+
+SHAPES = {
+    "account": (re.compile(r"\d{12}"), "an account id of 12 digits, in quotes"),
+    "region": (re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+"), "a region such as us-east-1"),
+    "vpc": (re.compile(r"vpc-[0-9a-f]+"), "a VPC id such as vpc-0123456789abcdef0"),
+}
+
+
+class Entry(NamedTuple):
+    """An entry of the register. Where it has no account, region, VPC or group, it is for all of them."""
+
+    number: int
+    """Its place in the register, from 1."""
+    account: str | None
+    region: str | None
+    vpc: str | None
+    group: str | None
+    """A group's id, or a pattern for names as the shell has it: ``web-*``."""
+    ports: Ports | None
+    """The ports that stay open; None for all traffic."""
+    until: date
+    """The day on which it ends, at 00:00 UTC."""
+    reason: str
+    owner: str | None
+    ticket: str | None
+
+
+class Exemption(NamedTuple):
+    """Why a rule stays open, and until when."""
+
+    until: str
+    """The day, YYYY-MM-DD."""
+    reason: str | None = None
+    owner: str | None = None
+    ticket: str | None = None
+
+
+# -- the tag
+
+
+def by_tag(group: Mapping[str, Any], today: date) -> Exemption | None:
+    """Return the exemption that a group's tag makes, if it makes one.
+
+    :param group: as ``DescribeSecurityGroups`` returns it.
+    :param today: in UTC.
+    """
+    value = next((tag["Value"] for tag in group.get("Tags") or () if tag["Key"] == TAG), "")
+    return Exemption(value) if is_exempt(value, today) else None
+
+
+def is_exempt(until: str, today: date) -> bool:
+    """Whether a tag with this value exempts a group: it is a day ahead, and not too far ahead."""
+    return _is_day(until) and today.isoformat() < until <= (today + timedelta(MOST_DAYS)).isoformat()
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+# -- the register
+
+
+def parse_register(values: object) -> list[Entry]:
+    """Read the register.
+
+    :param values: a list of mappings, as ``exemptions:`` of settings.yml has them.
+    :returns: all entries, those that have ended included.
+    :raises ValueError: names the entry, the value and the fix.
+    """
+    if not isinstance(values, list):
+        raise ValueError(f"exemptions {values!r:.80} is not a list of entries")  # noqa: TRY004 - bad input, one kind of error
+    return [_entry(number, value) for number, value in enumerate(values, 1)]
+
+
+def _entry(number: int, value: object) -> Entry:
+    try:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r:.80} is not a mapping of {', '.join(KEYS)}")  # noqa: TRY004, TRY301 - the same
+        return _checked(number, {key: each for key, each in value.items() if each not in (None, "")})
+    except ValueError as error:
+        raise ValueError(f"exemptions, entry {number}: {error}") from None
+
+
+def _checked(number: int, value: Mapping[str, Any]) -> Entry:
+    if unknown := [str(key) for key in value if key not in KEYS]:
+        raise ValueError(f"{unknown[0]!r:.80} is no key: use {', '.join(KEYS)}")
+    if missing := [key for key in REQUIRED if key not in value]:
+        raise ValueError(f"it has no {missing[0]}: an exemption needs a day on which it ends, and a reason")
+    if not any(key in value for key in NAMES):
+        raise ValueError(f"it names nothing, so that it would exempt every group: add {', '.join(NAMES[:-1])} or group")
+    texts = {key: str(value[key]) for key in KEYS if key in value and key not in ("until", "ports")}
+    for key, (shape, wanted) in SHAPES.items():
+        if key in texts and not shape.fullmatch(texts[key]):
+            raise ValueError(f"{key} {texts[key]!r:.80} is not {wanted}")
+    return Entry(
+        number,
+        account=texts.get("account"),
+        region=texts.get("region"),
+        vpc=texts.get("vpc"),
+        group=texts.get("group"),
+        ports=parse_ports(value["ports"]) if "ports" in value else None,
+        until=_day(value["until"]),
+        reason=texts["reason"],
+        owner=texts.get("owner"),
+        ticket=texts.get("ticket"),
+    )
+
+
+def _day(value: object) -> date:
+    text = str(value)  # YAML reads a day without quotes as a date
+    if not _is_day(text):
+        raise ValueError(f"until {text!r:.80} is no day: write YYYY-MM-DD, such as 2027-01-31")
+    return date.fromisoformat(text)
+
+
+class Register:
+    """The entries that count in one account and region today.
+
+    A look-up costs the same whether there are five entries or five hundred.
+
+    :param entries: all entries of the register, in any order.
+    :param account: the account's id.
+    :param region: the region's name.
+    :param today: in UTC.
+    """
+
+    def __init__(self, entries: Iterable[Entry], account: str, region: str, today: date) -> None:
+        self.entries = [
+            entry
+            for entry in entries
+            if entry.account in (None, account) and entry.region in (None, region) and today < entry.until
+        ]
+        self._by_name: defaultdict[str | None, list[Entry]] = defaultdict(list)
+        patterns: list[Entry] = []
+        for entry in self.entries:
+            if entry.group is None or not _is_pattern(entry.group):
+                self._by_name[entry.group].append(entry)
+            else:
+                patterns.append(entry)
+        self._patterns = [(re.compile(translate(entry.group or "")), entry) for entry in patterns]
+        self._any_pattern = re.compile("|".join(pattern.pattern for pattern, _ in self._patterns) or r"(?!)")
+
+    def of_group(self, group: Mapping[str, Any]) -> list[Entry]:
+        """Return the entries that are for a group, whatever its rules.
+
+        :param group: as ``DescribeSecurityGroups`` returns it.
+        """
+        found = [*self._by_name[None], *self._by_name.get(group["GroupId"], ())]
+        name = group.get("GroupName") or ""
+        found += self._by_name.get(name, ())
+        if self._any_pattern.match(name):
+            found += [entry for pattern, entry in self._patterns if pattern.match(name)]
+        return [entry for entry in found if entry.vpc in (None, group.get("VpcId"))]
+
+
+def _is_pattern(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def by_register(entries: Iterable[Entry], traffic: Traffic) -> Exemption | None:
+    """Return the exemption of a rule by entries that are for its group: of several, the one that ends last.
+
+    :param entries: what :meth:`Register.of_group` returns.
+    :param traffic: what the rule lets in.
+    """
+    matching = [entry for entry in entries if entry.ports is None or entry.ports.are_exactly(traffic)]
+    if not matching:
+        return None
+    last = max(matching, key=lambda entry: (entry.until, -entry.number))
+    return Exemption(last.until.isoformat(), last.reason, last.owner, last.ticket)
+
+
+def exemption(group: Mapping[str, Any], entries: Sequence[Entry], traffic: Traffic, today: date) -> Exemption | None:
+    """Return why a rule of a group stays open, if it does: by the group's tag, else by the register."""
+    return by_tag(group, today) or by_register(entries, traffic)
+
+
+# -- for the digest
+
+
+def ending(entries: Iterable[Entry], today: date, days: int) -> Iterator[Entry]:
+    """Return the entries that end within so many days."""
+    return (entry for entry in entries if today < entry.until <= today + timedelta(days))

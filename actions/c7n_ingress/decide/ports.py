@@ -1,0 +1,44 @@
+"""Lists of ports as people write them: ``443``, ``tcp/443``, ``udp/8000-8010``."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from c7n_ingress.decide.rules import Traffic
+
+PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
+HIGHEST = 65_535
+
+
+class Ports(NamedTuple):
+    """A list of ports and port ranges, each for a protocol."""
+
+    traffic: frozenset[Traffic]
+
+    def are_exactly(self, traffic: Traffic) -> bool:
+        """Whether traffic is for exactly one of these ports, or one of these ranges as a whole."""
+        return traffic in self.traffic
+
+
+def parse_ports(values: object) -> Ports:
+    """Read a list of ports. A port without a protocol is for tcp and for udp.
+
+    :raises ValueError: names the value and the fix.
+    """
+    if not isinstance(values, list):
+        raise ValueError(f"ports {values!r:.80} are not a list: write [443] or [tcp/443]")  # noqa: TRY004 - bad input, one kind of error
+    return Ports(frozenset(each for value in values for each in _traffic(value)))
+
+
+def _traffic(value: object) -> list[Traffic]:
+    found = None if isinstance(value, bool) else PORT.fullmatch(str(value))
+    if not found:
+        raise ValueError(f"port {value!r:.80} is none: write 443, tcp/443, udp/500 or 8000-8010")
+    first = int(found["first"])
+    last = int(found["last"] or first)
+    if not first <= last <= HIGHEST:
+        raise ValueError(f"port {value!r:.80} is none: ports are 0 to {HIGHEST}, the lower one first")
+    return [
+        Traffic(protocol, first, last) for protocol in ([found["protocol"]] if found["protocol"] else ["tcp", "udp"])
+    ]

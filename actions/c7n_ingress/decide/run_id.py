@@ -1,0 +1,35 @@
+"""The id of a run: a UUID of version 7, so that it carries the time at which the run started.
+
+https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from uuid import UUID
+
+MILLISECONDS, VERSION, VARIANT = 80, 0x7 << 76, 0b10 << 62
+RANDOM = (1 << 76) - 1 & ~(0b11 << 62)
+
+
+def run_id(started: float, execution_id: str) -> str:
+    """Return the id of a run: the same for the same start and execution.
+
+    :param started: in seconds since 1970.
+    :param execution_id: Cloud Custodian's id of the execution, a UUID of version 4: its random bits are used.
+    """
+    return str(UUID(int=int(started * 1000) << MILLISECONDS | VERSION | VARIANT | UUID(execution_id).int & RANDOM))
+
+
+def started(run: str) -> datetime:
+    """Return when a run started, in UTC, to the millisecond.
+
+    :raises ValueError: this is no run id; the message has the fix.
+    """
+    try:
+        uuid = UUID(run)
+    except ValueError:
+        uuid = None
+    if uuid is None or uuid.version != 7:  # noqa: PLR2004 - a UUID's version
+        raise ValueError(f"{run!r:.80} is no run id: copy it from the message, or from a record of the log")
+    return datetime.fromtimestamp((uuid.int >> MILLISECONDS) / 1000, timezone.utc)

@@ -1,0 +1,66 @@
+"""The user's settings: the keys of ``settings.yml``, what they may hold, and what counts where one is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from c7n_ingress.decide.authorized import PLACEHOLDER, parse_fixed
+from c7n_ingress.decide.exemptions import MOST_DAYS, parse_register
+from c7n_ingress.decide.ports import parse_ports
+
+DEFAULTS: Mapping[str, Any] = {
+    "public-ports": [],
+    "tell": ["arn:{partition}:sns:{region}:{account_id}:open-ingress"],
+    "queue": "custodian-mailer",
+    "exemptions": [],
+    "at-most": 50,
+    "notice-hours": 24,
+    "undo-days": 30,
+}
+"""What counts where a key is left out. The authorized networks have no default."""
+
+WITHOUT_DEFAULT = ("authorized", "authorized-from", "exemptions-from")
+KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
+
+LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
+"""The smallest and the largest value of each number."""
+
+
+def check(settings: object) -> None:
+    """Refuse settings that no run can use.
+
+    :param settings: the content of settings.yml.
+    :raises ValueError: names the key, the value and the fix.
+    """
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")  # noqa: TRY004 - bad input, one kind of error
+    for key in settings:
+        if key not in KEYS:
+            near = get_close_matches(str(key), KEYS, 1)
+            raise ValueError(f"{key!r:.80} is no setting: write {near[0] if near else ', '.join(KEYS)}")
+    if ("authorized" in settings) == ("authorized-from" in settings):
+        raise ValueError("name the authorized networks by either authorized or authorized-from")
+    if "exemptions-from" in settings and settings.get("exemptions"):
+        raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
+    if "authorized" in settings:
+        parse_fixed(settings["authorized"])
+    parse_ports(settings.get("public-ports", []))
+    parse_register(settings.get("exemptions", []))
+    _check_recipients(settings.get("tell", DEFAULTS["tell"]))
+    for key, (least, most) in LIMITS.items():
+        value = settings.get(key, DEFAULTS[key])
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"{key} {value!r:.80} is not a whole number from {least} to {most}")
+
+
+def _check_recipients(value: object) -> None:
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each.strip() for each in value):
+        raise ValueError(f"tell {value!r:.80} is not a list of recipients: name a topic, an address or a channel")
+
+
+def filled(value: object) -> object:
+    """Return a value of a policy, or the default of the setting that it names where no file has filled it."""
+    name = value[1:-1] if isinstance(value, str) and PLACEHOLDER.fullmatch(value) else None
+    return DEFAULTS.get(name, value) if name else value

@@ -1,0 +1,134 @@
+import random
+import re
+from datetime import date, timedelta
+
+import pytest
+from embedded import cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c7n_ingress.decide.exemptions import MOST_DAYS, TAG, Register, by_register, by_tag, exemption, parse_register
+from c7n_ingress.decide.rules import Traffic
+
+CASES = cases("exemptions")
+TODAY, ACCOUNT, REGION = date(2026, 12, 1), "123456789012", "us-east-1"
+GROUP = {"GroupId": "sg-00000000000000001", "GroupName": "web-1", "VpcId": "vpc-0a"}
+RULES = {
+    "tcp 443": Traffic("tcp", 443, 443),
+    "udp 443": Traffic("udp", 443, 443),
+    "tcp 8000-8010": Traffic("tcp", 8000, 8010),
+    "-1": Traffic("-1", -1, -1),
+}
+
+
+def entry(**keys):
+    """Return an entry with what every entry has."""
+    return {"until": "2027-01-01", "reason": "a reason", **keys}
+
+
+def stay_open(entries):
+    """Return the names of the rules that entries exempt."""
+    found = Register(parse_register(entries), ACCOUNT, REGION, TODAY).of_group(GROUP)
+    return {name for name, traffic in RULES.items() if by_register(found, traffic)}
+
+
+@pytest.mark.parametrize("case", CASES["register"], ids=lambda case: case["name"])
+def test_the_register(case):
+    """Exactly the rules that an entry names stay open."""
+    assert stay_open([entry(**each) for each in case["entries"]]) == set(map(str, case["open"]))
+
+
+@pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["says"])
+def test_a_bad_entry(case):
+    """A bad entry is refused with its number, the value and the fix, in one line."""
+    with pytest.raises(ValueError, match=re.escape(case["says"])) as refused:
+        parse_register(case["entries"])
+    assert "\n" not in str(refused.value)
+
+
+ENTRIES = st.lists(
+    st.builds(
+        entry,
+        group=st.sampled_from(["web-1", "web-2", "web-*", "sg-00000000000000001", "sg-00000000000000002", "*-1"]),
+        ports=st.none() | st.lists(st.sampled_from([443, "tcp/443", "udp/443", "8000-8010", 22]), min_size=1),
+        until=st.integers(-3, 3).map(lambda days: (TODAY + timedelta(days)).isoformat()),
+        account=st.sampled_from([None, ACCOUNT, "210987654321"]),
+        region=st.sampled_from([None, REGION, "eu-west-1"]),
+        vpc=st.sampled_from([None, "vpc-0a", "vpc-0b"]),
+    ),
+    max_size=8,
+)
+
+
+def names(one, rule):
+    """Whether an entry names a rule of the group, told without the code under test."""
+    group = one["group"] in ("web-1", "web-*", "*-1", GROUP["GroupId"])
+    place = one["account"] in (None, ACCOUNT) and one["region"] in (None, REGION) and one["vpc"] in (None, "vpc-0a")
+    protocol, _, ports = rule.partition(" ")
+    written = {f"{protocol}/{ports}", ports} if protocol in ("tcp", "udp") else set()
+    return (
+        group
+        and place
+        and one["until"] > TODAY.isoformat()
+        and (one["ports"] is None or not written.isdisjoint(map(str, one["ports"])))
+    )
+
+
+@given(ENTRIES)
+def test_no_other_rule_stays_open(entries):
+    """A register exempts a rule if, and only if, one of its entries names it."""
+    assert stay_open(entries) == {rule for rule in RULES if any(names(each, rule) for each in entries)}
+
+
+@given(ENTRIES, st.randoms())
+def test_the_order_of_entries(entries, shuffle):
+    """The order of entries changes neither what stays open nor until when."""
+
+    def until(some):
+        found = Register(parse_register(some), ACCOUNT, REGION, TODAY).of_group(GROUP)
+        return [each and each.until for each in (by_register(found, traffic) for traffic in RULES.values())]
+
+    mixed = list(entries)
+    shuffle.shuffle(mixed)
+    assert until(mixed) == until(entries)
+
+
+@pytest.mark.parametrize(
+    ("value", "counts"),
+    [
+        ("2026-12-02", True),
+        ((TODAY + timedelta(MOST_DAYS)).isoformat(), True),
+        ((TODAY + timedelta(MOST_DAYS + 1)).isoformat(), False),
+        ("2026-12-01", False),
+        ("2026-11-30", False),
+        ("2026-12-2", False),
+        ("20261202", False),
+        ("never", False),
+        ("2026-12-02 ", False),
+        ("", False),
+    ],
+)
+def test_the_tag(value, counts):
+    """A tag exempts a group until a day ahead, 90 days at most; any other text exempts nothing."""
+    group = {**GROUP, "Tags": [{"Key": "Name", "Value": "2026-12-02"}, {"Key": TAG, "Value": value}]}
+    assert (by_tag(group, TODAY) is not None) == counts
+    assert exemption(group, [], RULES["-1"], TODAY) == by_tag(group, TODAY)
+
+
+def test_the_tag_comes_before_the_register():
+    """Where both exempt a rule, the tag says until when."""
+    group = {**GROUP, "Tags": [{"Key": TAG, "Value": "2026-12-24"}]}
+    entries = Register(parse_register([entry(group="web-1")]), ACCOUNT, REGION, TODAY).of_group(group)
+    assert exemption(group, entries, RULES["-1"], TODAY).until == "2026-12-24"
+    assert exemption(GROUP, entries, RULES["-1"], TODAY).until == "2027-01-01"
+
+
+def test_many_entries_look_up_what_few_do():
+    """Of 500 entries with patterns and ids, those that are for a group are found."""
+    some = [entry(group=f"app-{number}-*") for number in range(250)] + [
+        entry(group=f"sg-{number:017x}") for number in range(250)
+    ]
+    random.Random(7).shuffle(some)
+    register = Register(parse_register(some), ACCOUNT, REGION, TODAY)
+    group = {"GroupId": f"sg-{249:017x}", "GroupName": "app-17-blue", "VpcId": "vpc-0a"}
+    assert sorted(each.group for each in register.of_group(group)) == ["app-17-*", f"sg-{249:017x}"]

@@ -1,0 +1,29 @@
+import re
+
+import pytest
+from embedded import cases
+
+from c7n_ingress.decide.settings import DEFAULTS, check, filled
+
+CASES = cases("settings")
+
+
+@pytest.mark.parametrize("settings", CASES["taken"], ids=str)
+def test_settings_that_a_run_can_use(settings):
+    """Settings that a run can use are taken."""
+    check(settings)
+
+
+@pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["says"])
+def test_settings_that_no_run_can_use(case):
+    """Settings that no run can use are refused with one line that names the key, the value and the fix."""
+    with pytest.raises(ValueError, match=re.escape(case["says"])) as refused:
+        check(case["settings"])
+    assert "\n" not in str(refused.value)
+
+
+def test_the_defaults():
+    """A variable that no file has filled counts as its default; any other value stays as it is."""
+    assert {key: filled(f"{{{key}}}") for key in DEFAULTS} == dict(DEFAULTS)
+    for value in ("{authorized}", "{other}", "{at-most}s", [1], 3, "text", None):
+        assert filled(value) == value
