@@ -59,8 +59,9 @@ class ReplaceIngress(EventAction):
     same, and the action raises at the end. The records are what ``restore-ingress`` undoes changes from.
 
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
-    ``vars``. The word ``vpc`` in the list stands for the CIDRs of the group's own VPC, IPv4 and IPv6, so that clients
-    and load balancers inside stay in; a group whose VPC cannot be read fails, and is left as it is. ``authorized-from``
+    ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
+    the group is associated with, so that clients and load balancers inside are not blocked. A group whose VPC cannot be
+    read fails, and is left as it is. Where EC2 does not list the associations, the message says so. ``authorized-from``
     takes the list from S3 or HTTPS, as c7n's ``value_from`` does, without ``vpc``.
 
     ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
@@ -202,17 +203,19 @@ class ReplaceIngress(EventAction):
         except PolicyExecutionError as error:
             raise PolicyExecutionError("; ".join([str(error), *tell.tell_config(self.manager, event)])) from error
 
-        of_vpc = self.networks_by_vpc(resources)
+        inside = self.inside(resources)
+        of_group = {group_id: in_vpc(self.data["authorized"], each.cidrs) for group_id, each in inside.items()}
 
         def plan(reading: Reading) -> Plan:
-            wanted = of_vpc[reading.group["VpcId"]] if of_vpc else authorized
+            wanted = of_group[reading.group["GroupId"]] if of_group else authorized
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
             return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
 
         at_most = None if self.data.get("preview") else self.data.get("at-most")
         after = self.untag if "untag" in self.data else None
-        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most), resources, event)
+        noted = {group_id: each.left_out for group_id, each in inside.items()}
+        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted), resources, event)
 
     def untag(self, outcome: Outcome) -> None:
         """Take the tag off a group that is closed: whatever becomes of the others, what opens it anew gets notice."""
@@ -237,14 +240,11 @@ class ReplaceIngress(EventAction):
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
         return networks
 
-    def networks_by_vpc(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, list[Network] | str]:
-        """Give what is authorized in each VPC, where it is not the same in all; or why that is not known."""
-        values = self.data.get("authorized")
-        if not names_vpc(values):
+    def inside(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
+        """Return the networks that the word ``vpc`` adds for each group, by id; nothing where nobody writes it."""
+        if not names_vpc(self.data.get("authorized")):
             return {}
-        client = local_session(self.manager.session_factory).client("ec2")
-        cidrs = vpcs.cidrs_of(client, {group["VpcId"] for group in groups})
-        return {vpc_id: in_vpc(values, vpc_id, of_vpc) for vpc_id, of_vpc in cidrs.items()}
+        return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 
     def fetch_authorized(self) -> list[Network]:
         """Read ``authorized-from``. c7n gives most formats as a set, so the networks are put in an order."""
@@ -261,14 +261,14 @@ class ReplaceIngress(EventAction):
         return sorted(networks, key=lambda network: (network.version, network))
 
 
-def in_vpc(values: Iterable[object], vpc_id: str, cidrs: Sequence[str] | str) -> list[Network] | str:
-    """Give what is authorized in a VPC, or why that is not known: a sentence, as its CIDRs may be one."""
+def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network] | str:
+    """Return what is authorized in a group, or why that is not known: a sentence, as its VPCs' CIDRs may be one."""
     if isinstance(cidrs, str):
         return cidrs
     try:
         return with_vpc(values, cidrs)
     except ValueError as error:
-        return f"the networks of {vpc_id} cannot be authorized: {error}"
+        return f"the networks of the group's VPCs cannot be authorized: {error}"
 
 
 def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:

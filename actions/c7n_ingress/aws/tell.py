@@ -17,7 +17,7 @@ from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.managed import MANAGED, managed_by
-from c7n_ingress.decide.message import OPENED, PREVIEW, REPLACED, UNDO, WAITING, Outcome, messages, subject
+from c7n_ingress.decide.message import NOTED, OPENED, PREVIEW, REPLACED, UNDO, WAITING, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
 from c7n_ingress.decide.reopened import REOPENED
 
@@ -63,6 +63,7 @@ def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None,
                 OPENED: _opened_by(call, outcome),
                 MANAGED: managed_by(outcome.group),
                 REOPENED: outcome.reopened,
+                NOTED: outcome.records and job.noted.get(outcome.group["GroupId"]),
                 WAITING: waiting,
                 PREVIEW: preview,  # said of each group: one that failed has no record that says so
                 UNDO: _undo(action, outcome) if deed is REPLACED and not preview else None,
