@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from c7n.actions import EventAction
@@ -19,6 +17,7 @@ from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import run
+from c7n_ingress.aws.values import FreshValues, scheme_of
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
     cut_off,
@@ -39,9 +38,6 @@ from c7n_ingress.decide.rules import Network, permission, text_of
 FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
 
-FETCH_TIMEOUT = 30
-"""How many seconds a server may keep the list of authorized networks to itself."""
-
 
 @SecurityGroup.action_registry.register("replace-ingress")
 class ReplaceIngress(EventAction):
@@ -61,8 +57,9 @@ class ReplaceIngress(EventAction):
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
     ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
     the group is associated with, so that clients and load balancers inside are not blocked. A group whose VPC cannot be
-    read fails, and is left as it is. Where EC2 does not list the associations, the message says so. ``authorized-from``
-    takes the list from S3 or HTTPS, as c7n's ``value_from`` does, without ``vpc``.
+    read fails, and is left as it is. Where EC2 does not list the associations, the message says so.
+    ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache, and without
+    ``vpc``.
 
     ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
     A deployed policy's run that has told of them by ``notify`` does not fail, be it that other groups did, as these are
@@ -247,11 +244,11 @@ class ReplaceIngress(EventAction):
         return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 
     def fetch_authorized(self) -> list[Network]:
-        """Read ``authorized-from``. c7n gives most formats as a set, so the networks are put in an order."""
+        """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
         source = self.data["authorized-from"]
+        check_source(source, in_lambda="mode" in self.manager.data)  # again, as a variable may have filled it
         try:
-            with socket_timeout(FETCH_TIMEOUT):
-                values = ValuesFrom(source, self.manager).get_values()
+            values = FreshValues(source, self.manager).get_values()
         except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
             raise ValueError(f"authorized-from {source['url']} cannot be read: {error}") from error
         try:
@@ -272,28 +269,17 @@ def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network
 
 
 def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:
-    """Check what can be told of ``authorized-from`` before it is read.
+    """Check what is known of ``authorized-from`` before it is read.
 
-    :raises ValueError: names the value and the mend.
+    :raises ValueError: names the value and the fix.
     """
     url = source["url"]
-    if url.startswith("file:") and in_lambda:
+    if scheme_of(url) == "file" and in_lambda:
         raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
-    if url.startswith("http:"):
-        raise ValueError(f"authorized-from {url!r}: whoever is on the way could write the list; use https or S3")
+    if scheme_of(url) == "http":
+        raise ValueError(f"authorized-from {url!r}: anyone on the way could write the list; use https or S3")
     if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
         raise ValueError(f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json")
-
-
-@contextmanager
-def socket_timeout(seconds: float) -> Iterator[None]:
-    """Have sockets made in the block give up after a while: c7n's request would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
