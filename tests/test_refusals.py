@@ -11,7 +11,7 @@ ALL = [(verdict, case) for verdict in ("refused", "warned", "valid") for case in
 
 def policy(case, number):
     """Give the case's policy file: the good policy, changed where the case says so."""
-    good = {**CASES["good"], **{key: case[key] for key in ("filters", "mode") if key in case}}
+    good = {**CASES["good"], **{key: case[key] for key in ("filters", "mode", "query", "source") if key in case}}
     (action,) = good["actions"]
     action = case.get("action", action)
     if "notify" in case:

@@ -29,7 +29,7 @@ from c7n_ingress.decide.authorized import (
     refuse_documentation,
     with_vpc,
 )
-from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_values
+from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
@@ -150,6 +150,7 @@ class ReplaceIngress(EventAction):
         try:
             check_values(self.data, self.schema)
             self.check_authorized()
+            check_query(self.manager.data)
             check_filters(self.manager.data.get("filters", []), FINDERS)
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
@@ -246,7 +247,6 @@ class ReplaceIngress(EventAction):
     def fetch_authorized(self) -> list[Network]:
         """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
         source = self.data["authorized-from"]
-        check_source(source, in_lambda="mode" in self.manager.data)  # again, as a variable may have filled it
         try:
             values = FreshValues(source, self.manager).get_values()
         except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
