@@ -75,8 +75,8 @@ def check_query(policy: Mapping[str, Any]) -> None:
     """
     if "query" in policy and policy.get("source") != "config":
         raise ValueError(
-            f"query {policy['query']!r:.80}: nothing reads it for security groups, so groups that it leaves out would be "
-            "changed, too; write a filter, such as 'VpcId: vpc-0a1b2c3d'"
+            f"query {policy['query']!r:.80}: nothing reads it for security groups, so groups that it leaves out would "
+            "be changed, too; write a filter, such as 'VpcId: vpc-0a1b2c3d'"
         )
 
 
