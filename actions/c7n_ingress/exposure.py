@@ -39,7 +39,7 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
               - {type: exposure, value: internet}
             actions:
               - type: replace-ingress
-                authorized: [198.18.7.0/24]
+                authorized: [203.0.113.0/24]
     """
 
     schema = type_schema(

@@ -29,7 +29,7 @@ from c7n_ingress.decide.authorized import (
     refuse_documentation,
     with_vpc,
 )
-from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values
+from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values, silent_limit
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
@@ -97,7 +97,7 @@ class ReplaceIngress(EventAction):
                 Cidr: 0.0.0.0/0
             actions:
               - type: replace-ingress
-                authorized: [198.18.7.0/24]
+                authorized: [203.0.113.0/24]
                 notify:
                   to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
                   template: open-ingress
@@ -151,6 +151,8 @@ class ReplaceIngress(EventAction):
             check_values(self.data, self.schema)
             self.check_authorized()
             check_query(self.manager.data)
+            if warning := silent_limit(self.manager.data):
+                self.log.warning(warning)
             check_filters(self.manager.data.get("filters", []), FINDERS)
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
