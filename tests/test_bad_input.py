@@ -247,13 +247,26 @@ def test_a_list_that_is_too_long(cloud, tmp_path):
 @pytest.mark.usefixtures("lists")
 def test_a_server_that_never_answers(cloud, tmp_path, monkeypatch, authority):
     """A server that keeps the list to itself is given up on."""
-    monkeypatch.setattr("c7n_ingress.replace.FETCH_TIMEOUT", 0.1)
+    monkeypatch.setattr("c7n_ingress.aws.values.FETCH_TIMEOUT", 0.1)
     over = Event()
     with serving(authority, lambda _request: over.wait()) as address:
         with pytest.raises(PolicyExecutionError, match=r"changed nothing: .* timed out"):
             act(cloud, tmp_path, **{"authorized-from": {"url": f"{address}/networks.txt"}})
         over.set()
     assert made_changes(cloud) == []
+
+
+@pytest.mark.usefixtures("lists")
+def test_a_list_that_moved(cloud, tmp_path, authority):
+    """A redirect that stays on https is followed."""
+
+    def respond(request):
+        moved = request.path == "/networks.txt"
+        answer(request, {"status": 301, "headers": {"Location": "/new.txt"}} if moved else {"body": "198.18.7.0/24"})
+
+    with serving(authority, respond) as address:
+        act(cloud, tmp_path, **{"authorized-from": {"url": f"{address}/networks.txt"}})
+    assert made_changes(cloud) == ["ModifySecurityGroupRules"]
 
 
 @pytest.mark.usefixtures("lists")

@@ -1,11 +1,13 @@
 import itertools
 import json
 
+import botocore
 import pytest
 import yaml
 from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
 from embedded import (
+    ACCOUNT,
     NOTIFY,
     act,
     cases,
@@ -17,12 +19,13 @@ from embedded import (
     messages,
     rules_of,
     source_of,
+    watched,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.behind import EXPOSURES, behind, exposure
-from mode.local.ec2 import load_interfaces
+from mode.local.ec2 import load_groups, load_interfaces
 
 CASES = cases("behind")["cases"]
 COUNTER = itertools.count(1)
@@ -195,6 +198,70 @@ def test_pages(cloud, tmp_path):
     open_groups(cloud, [{"instance": f"i-{number}"} for number in range(1001)])
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
     assert told(cloud) == [{"exposure": "private", "behind": ["1001 instances"]}]
+
+
+HIDDEN = {"instance": "i-0c", "public": "198.18.1.1", "Operator": {"Managed": True, "HiddenByDefault": True}}
+"""An interface that a service manages: EC2 lists it only if somebody asks for it."""
+
+
+@pytest.fixture
+def old_client(cloud, monkeypatch):
+    """Make clients of EC2 of the time before interfaces were hidden: they refuse a parameter that they do not know."""
+    session, _ = watched(cloud)
+    create = session.client
+
+    def client(*args, **more):
+        made = create(*args, **more)
+        if made.meta.service_model.service_name == "ec2":
+            asked = made.meta.service_model.operation_model("DescribeNetworkInterfaces").input_shape.members
+            monkeypatch.delitem(asked, "IncludeManagedResources", raising=False)
+        return made
+
+    monkeypatch.setattr(session, "client", client)
+
+
+def test_interfaces_that_a_service_manages(cloud, tmp_path):
+    """Interfaces that a service manages and hides are counted."""
+    open_groups(cloud, [HIDDEN])
+    act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
+    assert told(cloud) == [{"exposure": "internet", "behind": ["1 instance"]}]
+
+
+@pytest.mark.usefixtures("old_client")
+def test_interfaces_that_an_old_client_cannot_see(cloud, tmp_path):
+    """A client that cannot list hidden interfaces says so, and calls no group unused."""
+    open_groups(cloud, [HIDDEN], [PRIVATE], [PUBLIC])
+    act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
+    found = [(each["exposure"], *each["behind"]) for each in told(cloud)]
+    unseen = f"interfaces that AWS services hide cannot be seen: botocore {botocore.__version__} is too old"
+    assert found == [("internet", "1 instance", unseen), ("unknown", unseen), ("private", "1 instance", unseen)]
+
+
+@pytest.mark.usefixtures("old_client")
+@pytest.mark.parametrize(("value", "closed"), [("unused", False), ("unknown", True)])
+def test_filter_of_what_cannot_be_seen(cloud, tmp_path, value, closed):
+    """A group is not unused while interfaces may be hidden: it is unknown."""
+    (group,) = open_groups(cloud, [])
+    filters = [{"type": "open-ingress"}, {"type": "exposure", "value": value}]
+    act(cloud, tmp_path, filters=filters, authorized=["198.18.7.0/24"])
+    assert (sources(group) == {"198.18.7.0/24"}) is closed
+
+
+def test_a_group_that_is_shared_with_this_account(cloud, tmp_path):
+    """Nobody knows whether a group is used that another account owns: that account's interfaces are not listed here."""
+    make_queue(cloud)
+    group = {**group_of({"name": "theirs", "ingress": [SSH]}, 1), "OwnerId": "999999999999"}
+    load_groups([group], account=ACCOUNT)
+    act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
+    assert told(cloud) == [{"exposure": "unknown", "behind": ["interfaces of other accounts may be missing here"]}]
+
+
+def test_as_many_phrases_as_a_message_shows():
+    """What cannot be seen is among the phrases that a message shows, however many kinds of interfaces there are."""
+    kinds = [interface_of({"InterfaceType": f"kind-{number}"}, "sg-it") for number in range(20)]
+    found = behind(kinds, ["something"])
+    assert (len(found.phrases), *found.phrases[-2:]) == (10, "and 12 more", "something")
+    assert found.exposure == "private"
 
 
 def told(cloud):

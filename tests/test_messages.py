@@ -361,6 +361,7 @@ def words(template, **changes):
         ({"c7n:failed-ingress": ["no room"]}, ["no room"]),
         ({"c7n:skipped-ingress": "another owns it"}, ["another owns it"]),
         ({"c7n:left-ingress": ["pl-1 cannot be read"]}, ["pl-1 cannot be read"]),
+        ({"c7n:noted-ingress": ["their clients are blocked"]}, ["their clients are blocked"]),
         ({"c7n:waiting-ingress": 137}, ["137"]),
     ],
 )

@@ -252,7 +252,9 @@ class PolicyPaths:
             assert self.invoke("open-ingress-behind", group_event(self.cloud)) == 1
             assert sources() == [vpc["CidrBlock"]]
             (message,) = messages(self.cloud)
-            assert message["resources"][0]["c7n:behind-ingress"] == {"exposure": "unused", "behind": []}
+            (told,) = message["resources"]
+            assert told["c7n:behind-ingress"] == {"exposure": "unused", "behind": []}
+            assert "c7n:noted-ingress" not in told
         finally:
             ec2.delete_security_group(GroupId=GROUP_ID)  # the next path has it in another VPC
 

@@ -3,15 +3,18 @@ import re
 
 import pytest
 import yaml
-from embedded import cases, custodian
+from embedded import POLICIES, ROOT, cases, custodian
+
+from c7n_ingress.decide.authorized import documentation, parse_fixed
 
 CASES = cases("refusals")
 ALL = [(verdict, case) for verdict in ("refused", "warned", "valid") for case in CASES[verdict]]
+POLICY_KEYS = ("filters", "mode", "query", "source", "max-resources", "max-resources-percent")
 
 
 def policy(case, number):
     """Give the case's policy file: the good policy, changed where the case says so."""
-    good = {**CASES["good"], **{key: case[key] for key in ("filters", "mode") if key in case}}
+    good = {**CASES["good"], **{key: case[key] for key in POLICY_KEYS if key in case}}
     (action,) = good["actions"]
     action = case.get("action", action)
     if "notify" in case:
@@ -42,3 +45,17 @@ def test_what_validate_says(said, number):
     assert after.startswith("invalid: " if verdict == "refused" else "valid: ")
     assert case.get("says-nothing-of", "\0") not in before
     assert case.get("says", "") in (before if verdict == "warned" else after)
+
+
+def test_examples_are_refused_in_a_run():
+    """Each network that the docstrings and the policies authorize is one that a run refuses: a copy blocks nobody."""
+    texts = [path.read_text() for path in (ROOT / "actions" / "c7n_ingress").rglob("*.py")]
+    examples = [
+        yaml.safe_load(found) for text in texts for found in re.findall(r"^ +authorized: (\[.*\])$", text, re.MULTILINE)
+    ]
+    vars_of = [yaml.safe_load(path.read_text()).get("vars", {}) for path in POLICIES]
+    lists = [*examples, *(each["authorized"] for each in vars_of if "authorized" in each)]
+    assert len(examples) >= 3
+    assert len(lists) > len(examples)
+    for networks in map(parse_fixed, lists):
+        assert networks == documentation(networks)

@@ -7,9 +7,22 @@ from ipaddress import ip_network
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
-from embedded import NOTIFY, act, group_of, load, made_changes, make_queue, messages, rules_of, source_of
+from embedded import (
+    ACCOUNT,
+    NOTIFY,
+    act,
+    group_of,
+    load,
+    made_changes,
+    make_queue,
+    messages,
+    rules_of,
+    source_of,
+    watched,
+)
+from moto.ec2.models import ec2_backends
 
-from mode.local.ec2 import load_vpcs
+from mode.local.ec2 import load_interfaces, load_vpcs
 
 IPV4 = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 IPV6 = {**IPV4, "source": "::/0"}
@@ -211,4 +224,147 @@ def test_not_asked_for(cloud, tmp_path, vpc):
     """EC2 is not asked for VPCs where nobody authorizes them."""
     vpc("10.1.0.0/16")
     act(cloud, tmp_path, authorized=[OFFICE])
-    assert "DescribeVpcs" not in {call.action for call in cloud.calls}
+    assert not {"DescribeVpcs", "DescribeSecurityGroupVpcAssociations"} & {call.action for call in cloud.calls}
+
+
+@pytest.fixture
+def associated(cloud, vpc):
+    """Make an open group, and VPCs that it is associated with; return the group's id and theirs."""
+    ec2 = cloud.session().client("ec2")
+
+    def make(*cidrs, number=1):
+        _, group_id = vpc(f"10.{number}.0.0/16", number=number, ingress=[IPV4])
+        vpc_ids = [ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"] for cidr in cidrs]
+        for vpc_id in vpc_ids:
+            ec2.associate_security_group_vpc(GroupId=group_id, VpcId=vpc_id)
+        cloud.calls.clear()
+        return group_id, *vpc_ids
+
+    return make
+
+
+def test_each_vpc_that_a_group_is_associated_with(cloud, tmp_path, associated):
+    """The word authorizes the networks of each VPC that a group is associated with, by one more call for all groups."""
+    groups = [associated(f"10.{n}1.0.0/16", f"10.{n}2.0.0/16", number=n)[0] for n in (1, 2)]
+    (alone,) = associated(number=3)
+    act(cloud, tmp_path, authorized=["vpc"])
+    wanted = [{f"10.{n}.0.0/16", f"10.{n}1.0.0/16", f"10.{n}2.0.0/16"} for n in (1, 2)]
+    assert [sources(each) for each in (*groups, alone)] == [*wanted, {"10.3.0.0/16"}]
+    calls = [call.action for call in cloud.calls]
+    assert [calls.count(each) for each in ("DescribeSecurityGroupVpcAssociations", "DescribeVpcs")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("state", "counts"),
+    {
+        "associating": True,
+        "associated": True,
+        "association-failed": False,
+        "disassociating": True,
+        "disassociated": False,
+        "disassociation-failed": True,
+    }.items(),
+)
+def test_states_of_an_association(cloud, tmp_path, associated, state, counts):
+    """A VPC counts from the time that it may have an interface with the group until it can have none any more."""
+    group_id, _ = associated("10.2.0.0/16")
+
+    def in_state(parsed, **_):
+        parsed["SecurityGroupVpcAssociations"][0]["State"] = state
+
+    act(cloud, tmp_path, after={"DescribeSecurityGroupVpcAssociations": in_state}, authorized=["vpc"])
+    assert sources(group_id) == {"10.1.0.0/16", *(["10.2.0.0/16"] if counts else [])}
+
+
+def noted(cloud):
+    """Return what the one message notes of its one group."""
+    ((told,),) = [message["resources"] for message in messages(cloud)]
+    assert "c7n:failed-ingress" not in told
+    return told.get("c7n:noted-ingress")
+
+
+@pytest.mark.parametrize("preview", [False, True], ids=["for good", "preview"])
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "AccessDenied", "InvalidAction"])
+def test_associations_that_ec2_does_not_list(cloud, tmp_path, associated, code, preview):
+    """A group is closed for its own VPC where EC2 does not list its associations, and the message says so."""
+    group_id, _ = associated("10.2.0.0/16")
+
+    def refuse(**_):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeSecurityGroupVpcAssociations")
+
+    refused = {"DescribeSecurityGroupVpcAssociations": refuse}
+    act(cloud, tmp_path, before=refused, authorized=["vpc"], notify=NOTIFY, preview=preview)
+    assert sources(group_id) == ({"0.0.0.0/0"} if preview else {"10.1.0.0/16"})
+    (text,) = noted(cloud)
+    assert text.startswith(
+        "'vpc' authorizes only the networks of the group's own VPC; if the group is associated with "
+    )
+    assert "their clients are blocked: EC2 refuses DescribeSecurityGroupVpcAssociations: " in text
+    assert code in text
+
+
+def test_a_client_that_knows_no_associations(cloud, tmp_path, associated, monkeypatch):
+    """A botocore that is older than associations closes a group for its own VPC, and the message says so."""
+    group_id, _ = associated("10.2.0.0/16")
+    session, _ = watched(cloud)
+    create = session.client
+
+    def old(*args, **more):
+        client = create(*args, **more)
+        if client.meta.service_model.service_name == "ec2":
+            monkeypatch.delattr(type(client), "describe_security_group_vpc_associations", raising=False)
+        return client
+
+    monkeypatch.setattr(session, "client", old)
+    act(cloud, tmp_path, authorized=["vpc"], notify=NOTIFY)
+    assert sources(group_id) == {"10.1.0.0/16"}
+    (text,) = noted(cloud)
+    assert re.search(r"their clients are blocked: botocore \S+ is too old to know DescribeSecurityGroupVpc", text)
+
+
+def test_associations_that_cannot_be_read_now(cloud, tmp_path, associated):
+    """A group fails, and stays as it is, where a later run can read its associations."""
+    group_id, _ = associated("10.2.0.0/16")
+    lost = {"DescribeSecurityGroupVpcAssociations": unreachable}
+    with pytest.raises(PolicyExecutionError, match=r"VPCs that the group is associated with cannot be read: .*timeout"):
+        act(cloud, tmp_path, before=lost, authorized=["vpc"])
+    assert sources(group_id) == {"0.0.0.0/0"}
+
+
+def test_an_associated_vpc_that_is_not_shared_any_more(cloud, tmp_path, associated):
+    """A group is closed though EC2 does not show a VPC that it is associated with, and the message names that VPC."""
+    group_id, vpc_id = associated("10.2.0.0/16")
+    act(cloud, tmp_path, after=hidden(vpc_id), authorized=["vpc"], notify=NOTIFY)
+    assert sources(group_id) == {"10.1.0.0/16"}
+    (text,) = noted(cloud)
+    assert text.startswith(f"Clients in a VPC that the group is associated with are blocked: EC2 knows no {vpc_id}")
+
+
+def test_nothing_to_note(cloud, tmp_path, associated):
+    """A message notes nothing where all networks are known."""
+    associated("10.2.0.0/16")
+    act(cloud, tmp_path, authorized=["vpc"], notify=NOTIFY)
+    assert noted(cloud) is None
+
+
+def test_associations_in_the_embedded_aws(cloud, associated):
+    """A group can be associated with a further VPC until no interface there has it; default ones cannot."""
+    group_id, vpc_id = associated("10.2.0.0/16")
+    ec2 = cloud.session().client("ec2")
+
+    def states(**filters):
+        wanted = [{"Name": name.replace("_", "-"), "Values": [value]} for name, value in filters.items()]
+        found = ec2.describe_security_group_vpc_associations(Filters=wanted)["SecurityGroupVpcAssociations"]
+        return [(each["GroupId"], each["VpcId"], each["State"]) for each in found]
+
+    assert states() == states(group_id=group_id) == states(vpc_id=vpc_id) == [(group_id, vpc_id, "associated")]
+    assert states(state="disassociated") == []
+    load_interfaces([{"NetworkInterfaceId": "eni-1", "VpcId": vpc_id, "Groups": [{"GroupId": group_id}]}])
+    ec2.disassociate_security_group_vpc(GroupId=group_id, VpcId=vpc_id)
+    assert states() == [(group_id, vpc_id, "disassociation-failed")]
+    ec2_backends[ACCOUNT]["us-east-1"].loaded_interfaces.clear()
+    ec2.disassociate_security_group_vpc(GroupId=group_id, VpcId=vpc_id)
+    assert states() == [(group_id, vpc_id, "disassociated")]
+    (default,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    with pytest.raises(ClientError, match="cannot be associated"):
+        ec2.associate_security_group_vpc(GroupId=group_id, VpcId=default["VpcId"])

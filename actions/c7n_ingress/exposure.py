@@ -11,20 +11,21 @@ from c7n.utils import local_session, type_schema
 from c7n_ingress.aws.behind import look_behind
 from c7n_ingress.decide.behind import ANNOTATION, Behind
 
-VALUES = {"enum": ["internet", "private", "unused"]}
+VALUES = {"enum": ["internet", "private", "unused", "unknown"]}
 
 
 @SecurityGroup.filter_registry.register("exposure")
 class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
-    """Match security groups by how far what stands behind them can be reached.
+    """Match security groups by how far what uses them can be reached.
 
     ``internet``: one of the network interfaces that have the group has a public address, IPv4 or IPv6. ``private``:
-    none has one. ``unused``: no interface that is attached to anything has the group. ``value`` is one of these, or a
-    list of them. Interfaces of other accounts in a shared VPC cannot be seen, nor can a balancer in front of a private
-    interface: a policy that leaves out what is not ``internet`` leaves those groups open.
+    none has one. ``unused``: no interface that is attached to anything has the group. ``unknown``: no interface can be
+    seen, but another account owns the group, or botocore is too old to list interfaces that AWS services hide.
+    ``value`` is one of these, or a list of them. A balancer in front of a private interface cannot be seen: a policy
+    that leaves out what is not ``internet`` leaves those groups open.
 
-    EC2 is asked once a run for each group that comes to this filter, 200 in a call: let the filters that leave few of
-    them stand before it.
+    EC2 is asked once a run for each group that comes to this filter, 200 in a call: write the filters that leave few
+    groups before it.
 
     :example:
 
@@ -38,7 +39,7 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
               - {type: exposure, value: internet}
             actions:
               - type: replace-ingress
-                authorized: [198.18.7.0/24]
+                authorized: [203.0.113.0/24]
     """
 
     schema = type_schema(
@@ -51,15 +52,16 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
         super().__init__(data, manager)
         self.known: dict[str, Behind] = {}
-        """What stands behind the groups that were looked up."""
+        """What uses the groups that were looked up."""
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
-        """Look up the groups that no earlier call has, and give those that match.
+        """Look up the groups that no earlier call has, and return those that match.
 
-        :raises ClientError, BotoCoreError: EC2 did not tell. That is not to be taken for "unused".
+        :raises ClientError, BotoCoreError: EC2 did not answer. That does not mean "unused".
         """
-        if unread := {group["GroupId"] for group in resources} - self.known.keys():
-            self.known |= look_behind(local_session(self.manager.session_factory).client("ec2"), unread)
+        if unread := [group for group in resources if group["GroupId"] not in self.known]:
+            client = local_session(self.manager.session_factory).client("ec2")
+            self.known |= look_behind(client, unread, self.manager.config.account_id)
         for group in resources:
             group[ANNOTATION] = self.known[group["GroupId"]].told()
         wanted = self.data["value"] if isinstance(self.data["value"], list) else [self.data["value"]]

@@ -74,7 +74,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
               - {type: open-ingress, Ports: [22]}
             actions:
               - type: replace-ingress
-                authorized: [198.18.7.0/24]
+                authorized: [203.0.113.0/24]
     """
 
     ip_permissions_key = "IpPermissions"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from c7n.actions import EventAction
@@ -19,6 +17,7 @@ from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import run
+from c7n_ingress.aws.values import FreshValues, scheme_of
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
     cut_off,
@@ -30,7 +29,7 @@ from c7n_ingress.decide.authorized import (
     refuse_documentation,
     with_vpc,
 )
-from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_values
+from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values, silent_limit
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
@@ -38,9 +37,6 @@ from c7n_ingress.decide.rules import Network, permission, text_of
 
 FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
-
-FETCH_TIMEOUT = 30
-"""How many seconds a server may keep the list of authorized networks to itself."""
 
 
 @SecurityGroup.action_registry.register("replace-ingress")
@@ -59,9 +55,11 @@ class ReplaceIngress(EventAction):
     same, and the action raises at the end. The records are what ``restore-ingress`` undoes changes from.
 
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
-    ``vars``. The word ``vpc`` in the list stands for the CIDRs of the group's own VPC, IPv4 and IPv6, so that clients
-    and load balancers inside stay in; a group whose VPC cannot be read fails, and is left as it is. ``authorized-from``
-    takes the list from S3 or HTTPS, as c7n's ``value_from`` does, without ``vpc``.
+    ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
+    the group is associated with, so that clients and load balancers inside are not blocked. A group whose VPC cannot be
+    read fails, and is left as it is. Where EC2 does not list the associations, the message says so.
+    ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache, and without
+    ``vpc``.
 
     ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
     A deployed policy's run that has told of them by ``notify`` does not fail, be it that other groups did, as these are
@@ -92,7 +90,7 @@ class ReplaceIngress(EventAction):
                 Cidr: 0.0.0.0/0
             actions:
               - type: replace-ingress
-                authorized: [198.18.7.0/24]
+                authorized: [203.0.113.0/24]
                 notify:
                   to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
                   template: open-ingress
@@ -142,6 +140,9 @@ class ReplaceIngress(EventAction):
         try:
             check_values(self.data, self.schema)
             self.check_authorized()
+            check_query(self.manager.data)
+            if warning := silent_limit(self.manager.data):
+                self.log.warning(warning)
             check_filters(self.manager.data.get("filters", []), FINDERS)
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
@@ -190,17 +191,19 @@ class ReplaceIngress(EventAction):
         except PolicyExecutionError as error:
             raise PolicyExecutionError("; ".join([str(error), *tell.tell_config(self.manager, event)])) from error
 
-        of_vpc = self.networks_by_vpc(resources)
+        inside = self.inside(resources)
+        of_group = {group_id: in_vpc(self.data["authorized"], each.cidrs) for group_id, each in inside.items()}
 
         def plan(reading: Reading) -> Plan:
-            wanted = of_vpc[reading.group["VpcId"]] if of_vpc else authorized
+            wanted = of_group[reading.group["GroupId"]] if of_group else authorized
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
             return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
 
         at_most = None if self.data.get("preview") else self.data.get("at-most")
         after = self.untag if "untag" in self.data else None
-        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most), resources, event)
+        noted = {group_id: each.left_out for group_id, each in inside.items()}
+        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted), resources, event)
 
     def untag(self, outcome: Outcome) -> None:
         """Take the tag off a group that is closed: whatever becomes of the others, what opens it anew gets notice."""
@@ -225,21 +228,17 @@ class ReplaceIngress(EventAction):
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
         return networks
 
-    def networks_by_vpc(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, list[Network] | str]:
-        """Give what is authorized in each VPC, where it is not the same in all; or why that is not known."""
-        values = self.data.get("authorized")
-        if not names_vpc(values):
+    def inside(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
+        """Return the networks that the word ``vpc`` adds for each group, by id; nothing where nobody writes it."""
+        if not names_vpc(self.data.get("authorized")):
             return {}
-        client = local_session(self.manager.session_factory).client("ec2")
-        cidrs = vpcs.cidrs_of(client, {group["VpcId"] for group in groups})
-        return {vpc_id: in_vpc(values, vpc_id, of_vpc) for vpc_id, of_vpc in cidrs.items()}
+        return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 
     def fetch_authorized(self) -> list[Network]:
-        """Read ``authorized-from``. c7n gives most formats as a set, so the networks are put in an order."""
+        """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
         source = self.data["authorized-from"]
         try:
-            with socket_timeout(FETCH_TIMEOUT):
-                values = ValuesFrom(source, self.manager).get_values()
+            values = FreshValues(source, self.manager).get_values()
         except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
             raise ValueError(f"authorized-from {source['url']} cannot be read: {error}") from error
         try:
@@ -249,39 +248,28 @@ class ReplaceIngress(EventAction):
         return sorted(networks, key=lambda network: (network.version, network))
 
 
-def in_vpc(values: Iterable[object], vpc_id: str, cidrs: Sequence[str] | str) -> list[Network] | str:
-    """Give what is authorized in a VPC, or why that is not known: a sentence, as its CIDRs may be one."""
+def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network] | str:
+    """Return what is authorized in a group, or why that is not known: a sentence, as its VPCs' CIDRs may be one."""
     if isinstance(cidrs, str):
         return cidrs
     try:
         return with_vpc(values, cidrs)
     except ValueError as error:
-        return f"the networks of {vpc_id} cannot be authorized: {error}"
+        return f"the networks of the group's VPCs cannot be authorized: {error}"
 
 
 def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:
-    """Check what can be told of ``authorized-from`` before it is read.
+    """Check what is known of ``authorized-from`` before it is read.
 
-    :raises ValueError: names the value and the mend.
+    :raises ValueError: names the value and the fix.
     """
     url = source["url"]
-    if url.startswith("file:") and in_lambda:
+    if scheme_of(url) == "file" and in_lambda:
         raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
-    if url.startswith("http:"):
-        raise ValueError(f"authorized-from {url!r}: whoever is on the way could write the list; use https or S3")
+    if scheme_of(url) == "http":
+        raise ValueError(f"authorized-from {url!r}: anyone on the way could write the list; use https or S3")
     if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
         raise ValueError(f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json")
-
-
-@contextmanager
-def socket_timeout(seconds: float) -> Iterator[None]:
-    """Have sockets made in the block give up after a while: c7n's request would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:

@@ -183,6 +183,8 @@ class Group(SecurityGroup):
         del self.ingress_rules, self.egress_rules
         self._rules: Rules = ()
         self._outdated: list[Rules] = []
+        self.vpc_associations: dict[str, str] = {}
+        """The state of each association with a further VPC, by the VPC's id."""
 
     @property
     def rules(self) -> Rules:
@@ -234,6 +236,14 @@ class Group(SecurityGroup):
         if group_id := shape.pop("ReferencedGroupId", None):
             shape["ReferencedGroupInfo"] = {"GroupId": group_id, **rule.peer}
         return shape
+
+    def associations(self) -> list[dict[str, str]]:
+        """Return the group's associations with further VPCs as [API] SecurityGroupVpcAssociation."""
+        owners = {"VpcOwnerId": self.ec2_backend.account_id, "GroupOwnerId": self.owner_id}
+        return [
+            {"GroupId": self.id, "VpcId": vpc_id, "State": state, **owners}
+            for vpc_id, state in self.vpc_associations.items()
+        ]
 
     def matches_filter(self, key: str, filter_value: list[str]) -> bool:
         """Match a filter of DescribeSecurityGroups: those on rules here, the others as moto does."""
@@ -303,7 +313,10 @@ class Response(EC2Response):
         return Answer({"SecurityGroupRules": page, "NextToken": token})
 
     def describe_network_interfaces(self) -> ActionResult:
-        """Tell of those that were loaded, by group, page by page ([API] DescribeNetworkInterfaces); else moto does."""
+        """List those that were loaded, by group, page by page ([API] DescribeNetworkInterfaces); else moto does.
+
+        Those that a service manages and hides are listed only with `IncludeManagedResources` ([API] OperatorResponse).
+        """
         loaded = self.ec2_backend.loaded_interfaces
         if not loaded:
             return super().describe_network_interfaces()
@@ -311,15 +324,58 @@ class Response(EC2Response):
         filters = self._filters()
         if unknown := filters.keys() - {"group-id"}:
             raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
-        wanted = filters.get("group-id", ["*"])
+        wanted, all_of_them = filters.get("group-id", ["*"]), self._get_param("IncludeManagedResources")
         page, token = self._page(
             [
                 interface
                 for interface in loaded.values()
-                if any(aws_api_matches(value, group["GroupId"]) for value in wanted for group in interface["Groups"])
+                if (all_of_them or not interface.get("Operator", {}).get("HiddenByDefault"))
+                and any(aws_api_matches(value, group["GroupId"]) for value in wanted for group in interface["Groups"])
             ]
         )
         return Answer({"NetworkInterfaces": page, "NextToken": token})
+
+    def associate_security_group_vpc(self) -> Answer:
+        """Associate a group with a further VPC, at once ([API] AssociateSecurityGroupVpc).
+
+        The documentation names what is refused, and no error codes.
+        """
+        self.error_on_dryrun()
+        group, vpc = self._group(), self.ec2_backend.get_vpc(self._get_param("VpcId"))
+        if group.is_default or vpc.is_default:
+            raise InvalidParameterValue("Default security groups and the default VPC cannot be associated.")
+        group.vpc_associations[vpc.id] = "associated"
+        return Answer({"State": "associating"})
+
+    def disassociate_security_group_vpc(self) -> Answer:
+        """End an association, unless an interface in the VPC has the group ([API] DisassociateSecurityGroupVpc)."""
+        self.error_on_dryrun()
+        group, vpc_id = self._group(), self._get_param("VpcId")
+        if vpc_id not in group.vpc_associations:
+            raise InvalidParameterValue(f"{group.id} is not associated with {vpc_id}.")
+        in_use = self.ec2_backend.is_used_in(group.id, vpc_id)
+        group.vpc_associations[vpc_id] = "disassociation-failed" if in_use else "disassociated"
+        return Answer({"State": "disassociating"})
+
+    def describe_security_group_vpc_associations(self) -> Answer:
+        """List associations by filters, page by page ([API] DescribeSecurityGroupVpcAssociations)."""
+        self.error_on_dryrun()
+        filters = self._filters()
+        named = {"group-id": "GroupId", "vpc-id": "VpcId", "state": "State"}
+        named |= {"group-owner-id": "GroupOwnerId", "vpc-owner-id": "VpcOwnerId"}
+        if unknown := filters.keys() - named.keys():
+            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
+        associations = [
+            association
+            for group in self.ec2_backend.candidates(filters)
+            for association in group.associations()
+            if all(
+                any(aws_api_matches(value, association[named[key]]) for value in values)
+                for key, values in filters.items()
+            )
+        ]
+        page, token = self._page(associations)
+        return Answer({"SecurityGroupVpcAssociations": page, "NextToken": token})
 
     def describe_vpc_block_public_access_options(self) -> Answer:
         """Tell whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
@@ -512,6 +568,15 @@ class Backend(EC2Backend):
     def get_security_group_from_id(self, group_id: str) -> Group | None:
         """Give the group with an id, by looking it up: moto goes through all groups."""
         return next((groups[group_id] for groups in list(self.groups.values()) if group_id in groups), None)
+
+    def is_used_in(self, group_id: str, vpc_id: str) -> bool:
+        """Whether an interface in a VPC has a group."""
+        loaded = [
+            (each.get("VpcId"), [group["GroupId"] for group in each["Groups"]])
+            for each in self.loaded_interfaces.values()
+        ]
+        made = [(each.subnet.vpc_id, [group.id for group in each.group_set]) for each in self.enis.values()]
+        return any(where == vpc_id and group_id in groups for where, groups in (*loaded, *made))
 
     def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
         """Give the groups that the filters can match: those with the ids that they name, else all."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import botocore
 from c7n.utils import chunks, local_session
 
 from c7n_ingress.aws.read import GROUPS_A_CALL, PAGE_SIZE, pages
@@ -17,29 +18,53 @@ log = logging.getLogger("custodian.actions")
 PERMISSIONS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcBlockPublicAccessOptions")
 
 
-def look_behind(client: Any, group_ids: Iterable[str]) -> dict[str, Behind]:
-    """Tell what stands behind each of the groups, by id.
+MANAGED = "IncludeManagedResources"
+"""The parameter by which EC2 lists the interfaces, too, that AWS services manage and hide.
 
-    :raises ClientError, BotoCoreError: EC2 did not tell.
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyManagedResourceVisibility.html
+"""
+
+HIDDEN = f"interfaces that AWS services hide cannot be seen: botocore {botocore.__version__} is too old"
+
+FOREIGN = "interfaces of other accounts may be missing here"
+"""What cannot be seen of a group that another account owns, and shares with this one.
+
+https://docs.aws.amazon.com/vpc/latest/userguide/security-group-sharing.html
+"""
+
+
+def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, Behind]:
+    """Describe what uses each of the groups, by id.
+
+    :param account_id: the account that looks.
+    :raises ClientError, BotoCoreError: EC2 did not answer.
     """
-    wanted = set(group_ids)
-    found = interfaces_of(client, wanted)
-    return {group_id: behind(found.get(group_id, ())) for group_id in wanted}
+    owners = {group["GroupId"]: group["OwnerId"] for group in groups}
+    found = interfaces_of(client, owners)
+    hidden = () if _knows_managed(client) else (HIDDEN,)
+    return {
+        group_id: behind(found.get(group_id, ()), (*hidden, *(() if owner == account_id else (FOREIGN,))))
+        for group_id, owner in owners.items()
+    }
+
+
+def _knows_managed(client: Any) -> bool:
+    operation = client.meta.service_model.operation_model("DescribeNetworkInterfaces")
+    return MANAGED in operation.input_shape.members
 
 
 def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
     """Read the interfaces that have any of the groups, by each group that they have.
 
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
-
-    :raises ClientError, BotoCoreError: EC2 did not tell.
+    :raises ClientError, BotoCoreError: EC2 did not answer.
     """
+    managed = {MANAGED: True} if _knows_managed(client) else {}
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for batch in chunks(sorted(set(group_ids)), GROUPS_A_CALL):
         filters = [{"Name": "group-id", "Values": batch}]
-        for interface in pages(
-            client, "describe_network_interfaces", "NetworkInterfaces", MaxResults=PAGE_SIZE, Filters=filters
-        ):
+        request = {"MaxResults": PAGE_SIZE, "Filters": filters, **managed}
+        for interface in pages(client, "describe_network_interfaces", "NetworkInterfaces", **request):
             for group in interface["Groups"]:
                 found[group["GroupId"]].append(interface)
     return found
@@ -75,13 +100,13 @@ class Surroundings:
             return {}
         # What a filter of the policy has read is not read again.
         self.known |= {group["GroupId"]: group[ANNOTATION] for group in groups if ANNOTATION in group}
-        unread = [group["GroupId"] for group in groups if group["GroupId"] not in self.known]
+        unread = [group for group in groups if group["GroupId"] not in self.known]
         try:
-            client = self.client()
-            self.known |= {group_id: each.told() for group_id, each in look_behind(client, unread).items()}
+            found = look_behind(self.client(), unread, self.manager.config.account_id)
+            self.known |= {group_id: each.told() for group_id, each in found.items()}
         except Exception:  # whatever it is: the groups are closed, and told
             log.exception("what stands behind %d groups could not be looked up", len(unread))
-            self.known |= dict.fromkeys(unread, UNKNOWN.told())
+            self.known |= dict.fromkeys((group["GroupId"] for group in unread), UNKNOWN.told())
         return {group["GroupId"]: self.known[group["GroupId"]] for group in groups}
 
     def blocked(self) -> dict[str, str]:

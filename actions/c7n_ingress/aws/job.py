@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,8 @@ class Job:
     """What has to be done to a group once nothing of it is left to do."""
     at_most: int | None = None
     """How many groups may be changed; the worst come first."""
+    noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What people must know of a group that is changed, by its id: one sentence each."""
 
     @property
     def preview(self) -> bool:

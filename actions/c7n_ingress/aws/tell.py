@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from functools import cache
 from typing import Any
 
@@ -14,10 +14,11 @@ from c7n.utils import local_session
 
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.journal import undo_commands
+from c7n_ingress.aws.values import FreshValues
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.managed import MANAGED, managed_by
-from c7n_ingress.decide.message import OPENED, PREVIEW, REPLACED, UNDO, WAITING, Outcome, messages, subject
+from c7n_ingress.decide.message import NOTED, OPENED, PREVIEW, REPLACED, UNDO, WAITING, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
 from c7n_ingress.decide.reopened import REOPENED
 
@@ -32,9 +33,24 @@ SCHEMA = {
 """The keys of c7n's own ``notify`` action."""
 
 
-def notifier(action: Any, **defaults: str) -> Notify:
-    """Give c7n's own action for what an action's ``notify`` says."""
-    return Notify({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
+class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
+    """c7n's ``notify``, but lists of recipients are read past c7n's cache."""
+
+    def expand_variables(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the action's data says, with the recipients that ``to_from`` and ``cc_from`` list."""
+        data: dict[str, Any] = deepcopy(self.data)
+        for key in ("to", "cc"):
+            if source := data.get(f"{key}_from"):
+                filled = {
+                    name: source[name].format(**message) for name in ("url", "expr") if type(source.get(name)) is str
+                }
+                data.setdefault(key, []).extend(FreshValues(source | filled, self.manager).get_values())
+        return data
+
+
+def notifier(action: Any, **defaults: str) -> Notifier:
+    """Return c7n's own action for what an action's ``notify`` says."""
+    return Notifier({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
 
 
 def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
@@ -63,6 +79,7 @@ def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None,
                 OPENED: _opened_by(call, outcome),
                 MANAGED: managed_by(outcome.group),
                 REOPENED: outcome.reopened,
+                NOTED: outcome.records and job.noted.get(outcome.group["GroupId"]),
                 WAITING: waiting,
                 PREVIEW: preview,  # said of each group: one that failed has no record that says so
                 UNDO: _undo(action, outcome) if deed is REPLACED and not preview else None,

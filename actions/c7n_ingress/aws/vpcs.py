@@ -1,21 +1,38 @@
-"""Read the networks of VPCs."""
+"""Read the networks of the VPCs in which a group is used."""
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import botocore
 from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
-from c7n_ingress.aws.apply import said
+from c7n_ingress.aws.apply import DENIED, error_code, said
 from c7n_ingress.aws.read import GROUPS_A_CALL, PAGE_SIZE, pages
 
 log = logging.getLogger("custodian.actions")
 
-PERMISSIONS = ("ec2:DescribeVpcs",)
+PERMISSIONS = ("ec2:DescribeVpcs", "ec2:DescribeSecurityGroupVpcAssociations")
+
+NOT_USED = frozenset({"association-failed", "disassociated"})
+"""The states of an association in which the VPC has no interface with the group.
+
+A disassociation fails while an interface in the VPC has the group, so ``disassociating`` is none of them.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupVpcAssociation.html
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSecurityGroupVpc.html
+"""
+
+REFUSED = DENIED | {"InvalidAction", "UnsupportedOperation"}
+"""EC2's error codes for a call that it does not answer, however often it is made.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
 
 ASSOCIATIONS = (
     ("CidrBlockAssociationSet", "CidrBlock", "CidrBlockState"),
@@ -27,8 +44,91 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
 """
 
 
+OWN_ALONE = (
+    "'vpc' authorizes only the networks of the group's own VPC; if the group is associated with other VPCs, their "
+    "clients are blocked: {}"
+)
+"""What people must know of a group whose associations EC2 does not list."""
+
+
+class Inside(NamedTuple):
+    """The networks of the VPCs in which a group is used."""
+
+    cidrs: list[str] | str
+    """The CIDRs, those of its own VPC first; or why these are not known, in a sentence."""
+    left_out: tuple[str, ...] = ()
+    """Which other VPCs' networks are missing, and why: one sentence each."""
+
+
+def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside]:
+    """Read the networks of each group's own VPC and of those that it is associated with, by group id.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupVpcAssociations.html
+    """
+    own = {group["GroupId"]: group["VpcId"] for group in groups}
+    others: Mapping[str, list[str]] = {}
+    left_out: tuple[str, ...] = ()
+    try:
+        others = associated(client, own)
+    except NotAnsweredError as error:
+        left_out = (OWN_ALONE.format(error),)
+        log.warning(*left_out)
+    except (ClientError, BotoCoreError) as error:  # reported for each group
+        log.exception("associations of groups with VPCs could not be read")
+        return dict.fromkeys(own, Inside(f"the VPCs that the group is associated with cannot be read: {said(error)}"))
+    cidrs = cidrs_of(client, {*own.values(), *(vpc_id for each in others.values() for vpc_id in each)})
+    return {group_id: _inside([vpc_id, *others.get(group_id, ())], cidrs, left_out) for group_id, vpc_id in own.items()}
+
+
+def _inside(vpc_ids: Iterable[str], cidrs: Mapping[str, list[str] | str], left_out: tuple[str, ...]) -> Inside:
+    own, *others = (cidrs[vpc_id] for vpc_id in vpc_ids)
+    if isinstance(own, str):
+        return Inside(own)
+    known = [cidr for each in others if not isinstance(each, str) for cidr in each]
+    missing = (
+        f"Clients in a VPC that the group is associated with are blocked: {each}"
+        for each in others
+        if isinstance(each, str)
+    )
+    return Inside([*own, *known], (*left_out, *missing))
+
+
+class NotAnsweredError(Exception):
+    """EC2 cannot be asked with which VPCs groups are associated, or does not answer that."""
+
+
+def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]]:
+    """Read with which further VPCs groups are associated, by group id, 200 groups in a call.
+
+    :raises NotAnsweredError: no later call will be answered either.
+    :raises ClientError, BotoCoreError: this call was not answered.
+    """
+    if not hasattr(client, "describe_security_group_vpc_associations"):
+        raise NotAnsweredError(
+            f"botocore {botocore.__version__} is too old to know DescribeSecurityGroupVpcAssociations"
+        )
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for batch in chunks(sorted(group_ids), GROUPS_A_CALL):
+        filters = [{"Name": "group-id", "Values": batch}]
+        try:
+            for each in pages(
+                client,
+                "describe_security_group_vpc_associations",
+                "SecurityGroupVpcAssociations",
+                MaxResults=PAGE_SIZE,
+                Filters=filters,
+            ):
+                if each["State"] not in NOT_USED:
+                    found[each["GroupId"]].append(each["VpcId"])
+        except ClientError as error:
+            if error_code(error) in REFUSED:
+                raise NotAnsweredError(f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}") from error
+            raise
+    return {group_id: sorted(vpc_ids) for group_id, vpc_ids in found.items()}
+
+
 def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
-    """Read the CIDRs of VPCs, by id, IPv4 before IPv6; in their place a sentence, where they cannot be read."""
+    """Read the CIDRs of VPCs, by id, IPv4 before IPv6; or a sentence where they cannot be read."""
     found: dict[str, list[str] | str] = {}
     for batch in chunks(sorted(vpc_ids), GROUPS_A_CALL):
         # By filter: the parameter VpcIds fails whole if one of the VPCs is not there.

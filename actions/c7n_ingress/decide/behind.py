@@ -3,15 +3,16 @@
 An interface says what it is for by its type, its requester and its description:
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/requester-managed-eni.html
-What cannot be seen from here: interfaces of other accounts in a VPC that is shared with them, and a balancer or an
-accelerator in front of a private interface.
+What cannot be seen: interfaces of other accounts in a VPC that another account owns (its owner sees them all,
+https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html), interfaces that AWS services hide from a client that
+cannot ask for them, and a balancer or an accelerator in front of a private interface.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ ANNOTATION = "c7n:behind-ingress"
 """Where the filter leaves, and templates find, what stands behind a group."""
 
 EXPOSURES = ("internet", "unknown", "private", "unused")
-"""How far what stands behind a group can be reached, the worst first; unknown is what could not be looked up."""
+"""How far what uses a group can be reached, the worst first; unknown is what could not be looked up, or not be seen."""
 
 MOST_PHRASES = 10
 """How many phrases a message has of one group."""
@@ -88,10 +89,12 @@ class Kind(NamedTuple):
 UNKNOWN = Behind("unknown", ["could not be looked up"])
 
 
-def behind(interfaces: Iterable[Mapping[str, Any]]) -> Behind:
-    """Tell what stands behind a group.
+def behind(interfaces: Iterable[Mapping[str, Any]], unseen: Sequence[str] = ()) -> Behind:
+    """Describe what uses a group.
 
-    :param interfaces: those that have the group, as ``DescribeNetworkInterfaces`` gives them, in any order.
+    :param interfaces: those that have the group, as ``DescribeNetworkInterfaces`` lists them, in any order.
+    :param unseen: which other interfaces may have it, and cannot be seen: a short phrase each. If there are any, nobody
+        knows that a group is unused.
     """
     found: defaultdict[Kind, set[str]] = defaultdict(set)
     exposures: dict[Kind, str] = {}
@@ -102,9 +105,11 @@ def behind(interfaces: Iterable[Mapping[str, Any]]) -> Behind:
     phrases = [
         text for _, text in sorted((rank(exposures[kind]), _phrase(kind, len(ids))) for kind, ids in found.items())
     ]
-    if len(phrases) > MOST_PHRASES:
-        phrases[MOST_PHRASES - 1 :] = [f"and {len(phrases) - MOST_PHRASES + 1} more"]
-    return Behind(min(exposures.values(), key=rank, default="unused"), phrases)
+    most = MOST_PHRASES - len(unseen)
+    if len(phrases) > most:
+        phrases[most - 1 :] = [f"and {len(phrases) - most + 1} more"]
+    worst = min(exposures.values(), key=rank, default="unused")
+    return Behind("unknown" if worst == "unused" and unseen else worst, [*phrases, *unseen])
 
 
 def rank(exposure: str) -> int:

@@ -67,6 +67,33 @@ def is_unfilled(value: object) -> bool:
     return isinstance(value, str) and bool(PLACEHOLDER.fullmatch(value))
 
 
+def check_query(policy: Mapping[str, Any]) -> None:
+    """Refuse ``query`` where c7n ignores it: for security groups, only the source ``config`` reads it.
+
+    :param policy: the policy, as it is written.
+    :raises ValueError: names the filter to write instead.
+    """
+    if "query" in policy and policy.get("source") != "config":
+        raise ValueError(
+            f"query {policy['query']!r:.80}: nothing reads it for security groups, so groups that it leaves out would "
+            "be changed, too; write a filter, such as 'VpcId: vpc-0a1b2c3d'"
+        )
+
+
+def silent_limit(policy: Mapping[str, Any]) -> str | None:
+    """Return a warning if a limit of c7n's own stops the policy before anybody is notified.
+
+    :param policy: the policy, as it is written.
+    """
+    for key in ("max-resources", "max-resources-percent"):
+        if key in policy:
+            return (
+                f"{key}: if more groups are open, c7n closes none of them and notifies nobody; write 'at-most' into "
+                "replace-ingress, which closes the worst and reports the others"
+            )
+    return None
+
+
 def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     """See to it that what the policy's filters annotate is what they matched.
 

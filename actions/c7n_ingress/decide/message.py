@@ -14,6 +14,7 @@ from c7n_ingress.decide.records import Record
 FAILED = "c7n:failed-ingress"
 SKIPPED = "c7n:skipped-ingress"
 LEFT = "c7n:left-ingress"
+NOTED = "c7n:noted-ingress"
 EXEMPT = "c7n:exempt-ingress"
 OPENED = "c7n:opened-ingress"
 WAITING = "c7n:waiting-ingress"

@@ -1,0 +1,60 @@
+"""Read a list of values from S3, HTTPS or a file as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from c7n.cache import NullCache
+from c7n.resolver import URIResolver, ValuesFrom
+
+FETCH_TIMEOUT = 30
+"""For how many seconds a server may not answer."""
+
+
+class FreshValues(ValuesFrom):  # type: ignore[misc]  # c7n ships no types
+    """c7n's ``value_from``, but past c7n's cache: that keeps a list for 15 minutes after somebody has corrected it."""
+
+    def __init__(self, data: Mapping[str, Any], manager: Any) -> None:
+        super().__init__(data, manager)
+        self.cache = NullCache(None)
+        self.resolver = _Resolver(manager.session_factory, self.cache)
+
+
+class _Resolver(URIResolver):  # type: ignore[misc]  # c7n ships no types
+    """c7n's, but https stays https."""
+
+    def resolve(self, uri: str, headers: Mapping[str, str]) -> str:
+        """Read the text at an address.
+
+        :raises ValueError: a server of https redirects to what is not.
+        """
+        if scheme_of(uri) != "https":
+            return str(super().resolve(uri, headers))
+        request = Request(uri, headers={**headers, "Accept-Encoding": "gzip"})  # noqa: S310 - it is https
+        with closing(build_opener(_ToHttps).open(request, timeout=FETCH_TIMEOUT)) as response:
+            return str(self.handle_response_encoding(response))
+
+
+class _ToHttps(HTTPRedirectHandler):
+    """Follows redirects to https."""
+
+    def redirect_request(self, *args: Any) -> Request | None:
+        """Return the next request: urllib passes its address last.
+
+        :raises ValueError: the next server is not behind https.
+        """
+        *_, url = args
+        if scheme_of(url) != "https":
+            raise ValueError(
+                f"it redirects to {url:.200}, and anyone on the way there could write the list; use an address that "
+                "stays on https"
+            )
+        return super().redirect_request(*args)
+
+
+def scheme_of(url: str) -> str:
+    """Return an address's scheme in lower case, as servers take it."""
+    return url.partition(":")[0].lower()
