@@ -23,7 +23,8 @@ https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limi
 VPC = "vpc"
 """The word that stands for the networks of a group's own VPC."""
 
-PLACEHOLDER = re.compile(r"\{\w+\}")
+PLACEHOLDER = re.compile(r"\{[\w-]+\}")
+"""A value that a variable fills: ``"{name}"``."""
 
 
 def parse_list(values: object) -> list[Network]:
