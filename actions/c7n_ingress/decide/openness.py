@@ -15,7 +15,7 @@ https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple, TypeVar
@@ -79,7 +79,7 @@ def are_open(networks: Iterable[Network]) -> bool:
     """Whether networks count as open, each by itself or those of one family together."""
     networks = list(networks)
     return any(map(is_open, networks)) or any(
-        _extent(each for each in networks if each.version == version) > MOST for version in (4, 6)
+        _extent(_merged(each for each in networks if each.version == version)) > MOST for version in (4, 6)
     )
 
 
@@ -92,11 +92,17 @@ def open_sources(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[
     :param traffic: what each rule lets in.
     :param sources: the networks that each rule lets in, of one family: one, or all those of its prefix list.
     """
-    found = {key for key, networks in sources.items() if are_open(networks)}
-    for version in (4, 6):
-        wide = [key for key in sources if key not in found and is_wide(sources[key], version)]
-        rules = tuple((traffic[key], tuple(sources[key])) for key in wide)
-        found.update(wide[number] for number in _too_wide(rules))
+    found = set()
+    wide: dict[int, list[tuple[Key, tuple[Traffic, tuple[_Block, ...]]]]] = {4: [], 6: []}
+    for key, networks in sources.items():
+        blocks = _merged(networks)
+        extent = _extent(blocks)
+        if extent > MOST or any(map(is_open, networks)):
+            found.add(key)
+        elif networks and extent > NARROW[networks[0].version]:
+            wide[networks[0].version].append((key, (traffic[key], blocks)))
+    for of_family in wide.values():
+        found.update(of_family[number][0] for number in _too_wide(tuple(rule for _, rule in of_family)))
     return found
 
 
@@ -111,9 +117,9 @@ def lets_in(wide: Traffic, narrow: Traffic) -> bool:
     return wide.protocol == narrow.protocol and first <= port <= last
 
 
-def is_wide(networks: Iterable[Network], version: int) -> bool:
-    """Whether a source of that family is wide enough to be part of what is open together."""
-    return _extent(each for each in networks if each.version == version) > NARROW[version]
+def is_wide(network: Network) -> bool:
+    """Whether a network is wide enough to be part of what is open together."""
+    return _block(network).public > NARROW[network.version]
 
 
 def is_private(network: Network) -> bool:
@@ -136,23 +142,21 @@ LANE = 1 << 17
 
 
 @lru_cache(maxsize=64)
-def _too_wide(rules: tuple[tuple[Traffic, tuple[Network, ...]], ...]) -> frozenset[int]:
+def _too_wide(rules: tuple[tuple[Traffic, tuple[_Block, ...]], ...]) -> frozenset[int]:
     """Return the places of the rules that are too wide beside narrower ones. None of them is open by itself."""
-    if _extent(network for _, networks in rules for network in networks) <= MOST:
+    every = sorted({block for _, blocks in rules for block in blocks})
+    if _extent(_outermost(every)) <= MOST:
         return frozenset()
-    blocks = [_merged(networks) for _, networks in rules]
-    width = [
-        (sum(each.public for each in blocks[number]), blocks[number], rules[number][0]) for number in range(len(rules))
-    ]
     spans = _spans([traffic for traffic, _ in rules])
     ports = sorted(
         {first for first, _ in spans}
     )  # rules that have a port in common all have the first one of some rule
-    kept = _Kept(len(ports), blocks)
+    kept = _Kept(len(ports), every)
+    order = sorted((_extent(blocks), blocks, traffic, number) for number, (traffic, blocks) in enumerate(rules))
     found = set()
-    for number in sorted(range(len(rules)), key=width.__getitem__):
+    for _, blocks, _, number in order:
         first, last = spans[number]
-        if not kept.add(blocks[number], bisect_left(ports, first), bisect_right(ports, last)):
+        if not kept.add(blocks, bisect_left(ports, first), bisect_right(ports, last)):
             found.add(number)
     return frozenset(found)
 
@@ -196,11 +200,10 @@ class _Kept:
     held yet: by itself, by networks in it, or by those around it.
 
     :param ports: how many ports there are.
-    :param sources: the networks of all sources.
+    :param blocks: the networks of all sources, in order.
     """
 
-    def __init__(self, ports: int, sources: Iterable[Iterable[_Block]]) -> None:
-        self._ports = ports
+    def __init__(self, ports: int, blocks: Iterable[_Block]) -> None:
         self._ones = ((1 << DIGIT * ports) - 1) // ((1 << DIGIT) - 1)
         self._sum = 0
         """What is held, for each port."""
@@ -211,7 +214,7 @@ class _Kept:
         self._around: dict[_Block, list[_Block]] = {}
         """The wider networks that hold a network."""
         around: list[_Block] = []
-        for block in sorted({block for blocks in sources for block in blocks}):
+        for block in blocks:
             while around and around[-1].last < block.first:
                 around.pop()
             self._around[block] = around.copy()
@@ -262,18 +265,24 @@ class _Block(NamedTuple):
         return self.first - self.size - 1
 
 
-def _extent(networks: Iterable[Network]) -> int:
-    """Count how much of the internet networks of one family hold together."""
-    return sum(block.public for block in _merged(networks))
+def _extent(blocks: Iterable[_Block]) -> int:
+    """Count how much of the internet networks hold together that have no address in common."""
+    return sum(block.public for block in blocks)
 
 
-def _merged(networks: Iterable[Network]) -> list[_Block]:
+def _merged(networks: Iterable[Network]) -> tuple[_Block, ...]:
     """Return networks of one family, in order, without those that are within others."""
-    merged: list[_Block] = []
-    for block in sorted(map(_block, networks)):
-        if not merged or block.first > merged[-1].last:
-            merged.append(block)
-    return merged
+    blocks = [*map(_block, networks)]
+    return tuple(blocks if len(blocks) == 1 else _outermost(sorted(blocks)))
+
+
+def _outermost(blocks: Iterable[_Block]) -> Iterator[_Block]:
+    """Return those that are not within the ones before."""
+    last = -1
+    for block in blocks:
+        if block.first > last:
+            last = block.last
+            yield block
 
 
 @lru_cache(maxsize=4096)

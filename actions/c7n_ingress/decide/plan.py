@@ -119,7 +119,7 @@ def replacement(
             revoke.append(rule)
         authorize += replacements
     plan = Plan(authorize, modify, revoke, left, refused, bool(missing), missing)
-    if any(is_wide([network], network.version) for network in authorized):
+    if any(map(is_wide, authorized)):
         left += _open_for_authorized(carried_out(rules, plan), within)
     return plan
 
