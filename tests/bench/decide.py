@@ -71,7 +71,7 @@ def ranged(sources: Iterator[str], number: int, *, inwards: bool = True) -> list
 
 def full(number: int) -> list[dict[str, Any]]:
     """Return rules that hold as much as may be together, and as many that are too wide beside them."""
-    narrow = list(islice(nested("11.0.0.0/9", "12.0.0.0/9", deepest=15), number // 2))
+    narrow = list(islice(nested("11.0.0.0/9", "12.0.0.0/9", deepest=16), number // 2))
     wide = [f"{first}.0.0.0/8" for first in range(13, 13 + number - number // 2)]
     wide = [each if int(each.split(".")[0]) < 100 else "12.0.0.0/8" for each in wide]
     return ranged(iter(narrow + wide), number)
