@@ -171,11 +171,12 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Return those permissions alone that are open, one for each source, a prefix list's with its family."""
         public, meant = (ports_from(self.data.get(key) or ()) for key in ("OnlyPorts", "Ports"))
-        rules = [rule for rule in super().expand_permissions(permissions) if not is_one_of(traffic(rule), public)]
-        networks = {number: found for number, rule in enumerate(rules) if (found := self._networks(rule))}
-        open_ones = open_sources({number: traffic(rules[number]) for number in networks}, networks)
-        for number, rule in enumerate(rules):
-            if meant and not lets_in_port(traffic(rule), meant):
+        every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
+        rules = [(rule, of) for rule, of in every if not is_one_of(of, public)]
+        networks = {number: found for number, (rule, _) in enumerate(rules) if (found := self._networks(rule))}
+        open_ones = open_sources({number: rules[number][1] for number in networks}, networks)
+        for number, (rule, of) in enumerate(rules):
+            if meant and not lets_in_port(of, meant):
                 continue
             (reference,) = rule["PrefixListIds"] or [None]
             prefix_list = reference and self.lists[reference["PrefixListId"]]

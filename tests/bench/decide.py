@@ -14,7 +14,7 @@ from c7n.loader import PolicyLoader
 
 from c7n_ingress.decide import openness, rules
 from c7n_ingress.decide.plan import Plan, replacement
-from c7n_ingress.decide.rules import Rule, matches_from, prefix_lists_from
+from c7n_ingress.decide.rules import Network, Rule, matches_from, prefix_lists_from
 from c7n_ingress.open_ingress import OpenIngress, PrefixList
 from mode.local.server import Cloud
 from tests.bench.table import Row
@@ -36,19 +36,21 @@ LIST = "pl-00000000000000001"
 
 def nested(*roots: str, deepest: int) -> Iterator[str]:
     """Return the networks within others, from each in turn, the widest first."""
-    trees = [
-        (each for length in range(root.prefixlen, deepest + 1) for each in root.subnets(new_prefix=length))
-        for root in map(ip_network, roots)
-    ]
-    for networks in zip(*trees, strict=True):
+    for networks in zip(*(within(ip_network(root), deepest) for root in roots), strict=True):
         yield from map(str, networks)
+
+
+def within(root: Network, deepest: int) -> Iterator[Network]:
+    """Return a network, then its halves, then theirs."""
+    for length in range(root.prefixlen, deepest + 1):
+        yield from root.subnets(new_prefix=length)
 
 
 def chains(deepest: int) -> Iterator[str]:
     """Return networks each of which is the half of the one before, the narrowest first: chain after chain."""
     for number in range(1 << 8):
-        last = IPv6Network((0x2A02 << 112 | number << 105, 128))
-        yield from (str(last.supernet(new_prefix=length)) for length in range(deepest, 15, -1))
+        last = IPv6Network(((0x2A02 + number % 3) << 112 | number << 104, 128))
+        yield from (str(last.supernet(new_prefix=length)) for length in range(deepest, 16, -1))
 
 
 def rule(source: str, protocol: str = "tcp", first: int = 0, last: int = 65535) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -78,12 +77,10 @@ def replacement(
         one that cannot be read.
     """
     rules, matches = list(rules), set(matches)
-    existing = {rule.match for rule in rules}
-    missing = [match for match in matches if match not in existing]
-    found = _sources_by_traffic(rules)
+    missing = list(matches.difference(rule.match for rule in rules))
+    exists = _authorized_by_traffic(rules, authorized)
     by_version = {version: [each for each in authorized if each.version == version] for version in (4, 6)}
     within = _Within(authorized)
-    narrower = cache(lambda prefix, version: [each for each in by_version[version] if each.prefixlen >= prefix])
     # A rule within an authorized network is as it should be, even if a broad filter matches it.
     matched = [rule for rule in rules if rule.match in matches and rule.source not in within]
     matched.sort(key=lambda rule: isinstance(rule.source, str))  # what can become another first
@@ -103,15 +100,16 @@ def replacement(
         if isinstance(version, str):
             refused.append(f"{text_of(rule.match)}: {NOT_TOLD} ({version})")
             continue
-        narrow = narrower(0 if isinstance(rule.source, str) else rule.source.prefixlen, version)
+        widest = 0 if isinstance(rule.source, str) else rule.source.prefixlen
+        narrow = [network for network in by_version[version] if network.prefixlen >= widest]
         if by_version[version] and not narrow:
             refused.append(
                 f"{text_of(rule.match)}: {by_version[version][0]} is wider than what it would replace; authorize a "
                 "narrower network, or narrow the filter"
             )
             continue
-        wanted = [network for network in narrow if network not in found[rule.traffic]]
-        found[rule.traffic].update(wanted)
+        wanted = [network for network in narrow if id(network) not in exists[rule.traffic]]
+        exists[rule.traffic].update(map(id, wanted))
         replacements = [Replacement(rule, network) for network in wanted]
         if replacements and not isinstance(rule.source, str):  # EC2 makes no network of a prefix list
             modify.append(replacements.pop(0))
@@ -141,10 +139,13 @@ def carried_out(rules: Iterable[Rule], plan: Plan) -> list[Rule]:
     return stay + [rule._replace(id="", source=source) for rule, source in plan.authorize]
 
 
-def _sources_by_traffic(rules: Iterable[Rule]) -> defaultdict[Traffic, set[Source]]:
+def _authorized_by_traffic(rules: Iterable[Rule], authorized: Iterable[Network]) -> defaultdict[Traffic, set[int]]:
+    """Return which authorized networks have a rule already, by traffic: their ids, as a network's own hash is slow."""
+    ids: dict[Source, int] = {network: id(network) for network in authorized}
     found = defaultdict(set)
     for rule in rules:
-        found[rule.traffic].add(rule.source)
+        if rule.source in ids:
+            found[rule.traffic].add(ids[rule.source])
     return found
 
 
