@@ -288,17 +288,18 @@ def test_permissions():
         def expand_permissions(self, permissions):
             yield from list(super().expand_permissions(permissions))[:1]
 
-        def process_cidrs(self, _permission):
-            return True
+        def __call__(self, group):
+            found = self.expand_permissions(group["IpPermissions"])
+            group["Narrowed"] = [rule for rule in found if all(each(rule) for each in self.vfilters)]
+            return bool(group["Narrowed"])
 
     group = json.loads(json.dumps(GROUP))
-    judge = Narrowed({"type": "seam", "OnlyPorts": [443]}, policy_of().resource_manager)
+    keys = {"type": "seam", "IpProtocol": "tcp", "Ports": [22], "OnlyPorts": [443]}
+    judge = Narrowed(keys, policy_of().resource_manager)
     assert judge.process([group]) == [group], broken("permissions")
-    assert judge.only_ports == [443], broken("permissions")
-    assert [rule["IpRanges"] for rule in group["MatchedIpPermissions"]] == [[{"CidrIp": "0.0.0.0/0"}]]
-    assert {"IpProtocol", "FromPort", "ToPort", "Ports", "OnlyPorts"} <= SGPermissionSchema.keys(), broken(
-        "permissions"
-    )
+    assert (judge.ports, judge.only_ports) == ([22], [443]), broken("permissions")
+    assert [rule["IpRanges"] for rule in group["Narrowed"]] == [[{"CidrIp": "0.0.0.0/0"}]], broken("permissions")
+    assert {"IpProtocol", "FromPort", "ToPort"} <= SGPermissionSchema.keys(), broken("permissions")
 
 
 @pytest.mark.parametrize(("code", "calls"), [("RequestLimitExceeded", 2), ("InvalidGroup.NotFound", 1)])

@@ -12,10 +12,20 @@ from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import chunks, local_session, type_schema
 
 from c7n_ingress.aws.apply import error_code, said
-from c7n_ingress.aws.read import GROUPS_A_CALL, pages
-from c7n_ingress.decide.checks import check_filled, check_values
+from c7n_ingress.aws.read import GROUPS_A_CALL, MATCHED, pages
+from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.rules import FAMILY, UNANSWERED, Network, network, traffic
+from c7n_ingress.decide.rules import (
+    FAMILY,
+    PORT_PATTERN,
+    UNANSWERED,
+    Network,
+    is_one_of,
+    lets_in_port,
+    network,
+    ports_from,
+    traffic,
+)
 
 log = logging.getLogger("custodian.filters")
 
@@ -34,7 +44,24 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 TELLS = "replace-ingress"
 """The action that tells of a list that could not be looked up, and leaves its rules alone."""
 
-TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort", "Ports", "OnlyPorts")
+TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort")
+
+PORTS = {
+    "anyOf": [
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {"type": "integer", "minimum": 0, "maximum": 65535},
+                    {"type": "string", "pattern": PORT_PATTERN},
+                    UNFILLED,
+                ]
+            },
+        },
+        UNFILLED,
+    ]
+}
+"""Ports, or the variable that fills them."""
 
 
 class PrefixList(NamedTuple):
@@ -50,18 +77,22 @@ class PrefixList(NamedTuple):
 class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     """Match ingress rules that let the internet in: by themselves, together with others, or through a prefix list.
 
-    Open is a source wider than /8 (IPv6: wider than /16, outside of fc00::/7), so 0.0.0.0/1 and 128.0.0.0/1 are. The
-    sources that a group has for the same port are open together if they hold more public addresses than one /8 (/16):
-    then the widest match. The rules are annotated as the ``ingress`` filter does it, so that ``replace-ingress`` works
-    on them.
+    Open is a source wider than /8 (IPv6: wider than /16), so 0.0.0.0/1 and 128.0.0.0/1 are. The sources that a group
+    has for the same port are open together if they hold more addresses than one /8 (/16): then the widest match.
+    Addresses from which nobody comes over the internet do not count: private, link-local, loopback, multicast and
+    reserved ones. The rules are annotated as the ``ingress`` filter does it, so that ``replace-ingress`` works on them.
 
     A customer-managed prefix list counts as the sum of its entries. One that another account no longer shares cannot be
     read, and matches: whether it is open is for somebody to find out, and ``replace-ingress`` says so. Where EC2 does
     not tell what a list holds, being denied or out of order, the list matches as well: ``replace-ingress`` leaves it,
     closes what else is open, and fails. In a policy without that action, nobody would say so, and the filter fails.
 
-    Which traffic the rule is for is said with the ``ingress`` filter's own keys; a rule for exactly one of
-    ``OnlyPorts`` is left out. EC2 is asked nothing where no rule refers to a prefix list, and for each list once a run.
+    ``IpProtocol``, ``FromPort`` and ``ToPort`` are the ``ingress`` filter's own keys. ``Ports`` matches a rule that
+    lets in one of these ports; all traffic (``-1``) does, while ICMP and protocols such as GRE and ESP have no ports.
+    ``OnlyPorts`` leaves out a rule for exactly one of these ports. In both, ``443`` is TCP and UDP port 443, and
+    ``tcp/443`` or ``udp/443`` is that port of one protocol.
+
+    EC2 is asked nothing where no rule refers to a prefix list, and for each list once a run.
 
     :example:
 
@@ -78,7 +109,9 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     """
 
     ip_permissions_key = "IpPermissions"
-    schema = type_schema("open-ingress", **{key: SGPermissionSchema[key] for key in TRAFFIC_KEYS})
+    schema = type_schema(
+        "open-ingress", Ports=PORTS, OnlyPorts=PORTS, **{key: SGPermissionSchema[key] for key in TRAFFIC_KEYS}
+    )
     permissions = ("ec2:DescribeManagedPrefixLists", "ec2:GetManagedPrefixListEntries")
 
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
@@ -122,12 +155,29 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             if prefix_list and prefix_list.unanswered:
                 raise PolicyExecutionError(f"EC2 did not tell what {list_id} holds: {prefix_list.unanswered}")
 
+    def __call__(self, group: dict[str, Any]) -> bool:
+        """Match a group, and annotate its rules: c7n would compare each one with all others."""
+        matched = [
+            rule
+            for rule in self.expand_permissions(group[self.ip_permissions_key])
+            if all(each(rule) for each in self.vfilters)
+        ]
+        if matched:
+            annotated = group.setdefault(MATCHED, [])
+            known = set(map(repr, annotated))
+            annotated += [rule for rule in matched if repr(rule) not in known]
+        return bool(matched)
+
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Give those permissions alone that are open, one for each source, a prefix list's with its family."""
-        rules = [rule for rule in super().expand_permissions(permissions) if not self._is_public(rule)]
-        networks = {number: found for number, rule in enumerate(rules) if (found := self._networks(rule))}
-        open_ones = open_sources({number: traffic(rules[number]) for number in networks}, networks)
-        for number, rule in enumerate(rules):
+        """Return those permissions alone that are open, one for each source, a prefix list's with its family."""
+        public, meant = (ports_from(self.data.get(key) or ()) for key in ("OnlyPorts", "Ports"))
+        every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
+        rules = [(rule, of) for rule, of in every if not is_one_of(of, public)]
+        networks = {number: found for number, (rule, _) in enumerate(rules) if (found := self._networks(rule))}
+        open_ones = open_sources({number: rules[number][1] for number in networks}, networks)
+        for number, (rule, of) in enumerate(rules):
+            if meant and not lets_in_port(of, meant):
+                continue
             (reference,) = rule["PrefixListIds"] or [None]
             prefix_list = reference and self.lists[reference["PrefixListId"]]
             if prefix_list and (number in open_ones or prefix_list.family is None):
@@ -135,11 +185,6 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
                 yield {**rule, "PrefixListIds": [reference | noted]}
             elif number in open_ones:
                 yield rule
-
-    def _is_public(self, rule: Mapping[str, Any]) -> bool:
-        """Tell whether a rule is for exactly one of the ports that may be open."""
-        ports = {rule.get("FromPort"), rule.get("ToPort")}
-        return rule["IpProtocol"] in ("tcp", "udp", "6", "17") and len(ports) == 1 and ports <= set(self.only_ports)
 
     def _networks(self, rule: Mapping[str, Any]) -> Sequence[Network]:
         for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
@@ -149,16 +194,6 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             prefix_list = self.lists[reference["PrefixListId"]]
             return prefix_list.networks if prefix_list else ()
         return ()
-
-    def process_ports(self, permission: Mapping[str, Any]) -> bool | None:
-        """Judge by ``Ports`` alone: what ``OnlyPorts`` leaves out is gone by now, and c7n would leave out ICMP, too."""
-        if not self.ports or "FromPort" not in permission:
-            return None
-        return any(permission["FromPort"] <= port <= permission["ToPort"] for port in self.ports)
-
-    def process_cidrs(self, _perm: Mapping[str, Any]) -> bool:
-        """Take the source as matched, as it is in all of the permissions that this filter looks at."""
-        return True
 
 
 def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:

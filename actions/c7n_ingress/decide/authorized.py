@@ -24,6 +24,7 @@ VPC = "vpc"
 """The word that stands for the networks of a group's own VPC."""
 
 PLACEHOLDER = re.compile(r"\{[\w-]+\}")
+"""A value that a variable fills: ``"{name}"``."""
 
 
 def parse_list(values: object) -> list[Network]:

@@ -14,6 +14,9 @@ MAX_SUBJECT = 99
 
 BLOCKS = ("and", "or", "not")
 
+UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
+"""The schema of a value that a variable fills."""
+
 
 def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check by its schema what variables have filled: c7n checks a policy's file alone, before it fills it.

@@ -1,27 +1,47 @@
 """What "open to the internet" means: one definition for rules, prefix lists and authorized networks alike.
 
-A source is open that is wider than /8, or for IPv6 wider than /16 outside of the private fc00::/7. Sources of the same
-traffic are open together that hold more public addresses than one such network: sixty /8 are as open as one /0, and so
-are rules for sixty port ranges that have one port in common. There, sources no wider than /16 (/32) do not count: a
-thousand of them, as many as a group can hold, are no internet, and what is put in the place of open ones is like them.
+A source is open that is wider than /8, or for IPv6 wider than /16. Sources for the same port are open together if they
+hold more addresses than one such network: sixty /8 are as open as one /0, and so are rules for sixty port ranges that
+have one port in common. There, sources no wider than /16 (/32) do not count: a thousand of them, as many as a group can
+hold, are no internet, and what replaces open ones is like them. Only addresses count from which somebody can come over
+the internet: private, link-local, loopback, multicast and reserved ones do not.
+
+Anyone who may create a group could make a slow decision take minutes, so this takes one step for each rule that is not
+open by itself, for all ports at once. EC2 bounds how many there are: a group has 1,000 rules of a family at most, and
+each reference to a prefix list counts as many rules as the list may have entries.
+https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
-from typing import TypeVar
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
 
-from c7n_ingress.decide.rules import ICMP, Network, Traffic
+from c7n_ingress.decide.rules import ALL, ICMP, Network, Traffic
 
 Key = TypeVar("Key", bound=Hashable)
 
 WIDEST_PREFIX = {4: 8, 6: 16}
 """The shortest prefix, by IP version, that does not count as open to the internet."""
 
-NARROW = {4: 1 << 16, 6: 1 << 96}
-"""How many public addresses a source may hold, by IP version, and not count where others are open together."""
+BITS = {4: 32, 6: 128}
+"""How many bits an address has, by IP version."""
+
+FINEST_PREFIX = {4: 32, 6: 40}
+"""The prefix of the networks that are counted, by IP version: addresses of IPv4, and /40 networks of IPv6.
+
+What is narrower counts as the one that holds it, so that both families have as many up to the widest that is not open.
+"""
+
+MOST = 1 << 24
+"""How many of these a port may be open to: one network of the widest prefix."""
+
+NARROW = {4: 1 << 16, 6: 1 << 8}
+"""How many of these a source may hold, by IP version, and not count where others are open together: a /16, or a /32."""
 
 PRIVATE: tuple[Network, ...] = (
     IPv4Network("10.0.0.0/8"),
@@ -30,110 +50,270 @@ PRIVATE: tuple[Network, ...] = (
     IPv4Network("100.64.0.0/10"),
     IPv6Network("fc00::/7"),
 )
-"""Networks from which nobody comes over the internet: RFC 1918, RFC 6598, RFC 4193."""
+"""Networks of which there can be one in each VPC: RFC 1918, RFC 6598, RFC 4193."""
+
+UNUSABLE: Mapping[Network, str] = {
+    ip_network("0.0.0.0/8"): "'this network'",
+    ip_network("127.0.0.0/8"): "loopback",
+    ip_network("169.254.0.0/16"): "link-local",
+    ip_network("224.0.0.0/4"): "multicast",
+    ip_network("240.0.0.0/4"): "reserved",
+    ip_network("::/128"): "unspecified",
+    ip_network("::1/128"): "loopback",
+    ip_network("::ffff:0:0/96"): "IPv4 written as IPv6",
+    ip_network("fe80::/10"): "link-local",
+    ip_network("ff00::/8"): "multicast",
+}
+"""Networks from which no packet comes to a group, and what they are.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry
+https://www.iana.org/assignments/iana-ipv6-special-registry
+"""
 
 
 def is_open(network: Network) -> bool:
-    """Tell whether a network counts as open by itself."""
-    return network.prefixlen < WIDEST_PREFIX[network.version] and not (
-        network.version == 6 and is_private(network)  # noqa: PLR2004 - the IP version
-    )
+    """Whether a network counts as open by itself."""
+    return network.prefixlen < WIDEST_PREFIX[network.version] and _block(network).public > 0
 
 
 def are_open(networks: Iterable[Network]) -> bool:
-    """Tell whether networks count as open, each by itself or those of one family together."""
+    """Whether networks count as open, each by itself or those of one family together."""
     networks = list(networks)
-    if any(map(is_open, networks)):
-        return True
-    if len(networks) < 2:  # noqa: PLR2004 - nothing to add up
-        return False
-    merged = _merged(networks)
-    return any(
-        sum(_public(network) for network in merged if network.version == version) > _most(version) for version in (4, 6)
+    return any(map(is_open, networks)) or any(
+        _extent(_merged(each for each in networks if each.version == version)) > MOST for version in (4, 6)
     )
 
 
 def open_sources(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[Network]]) -> set[Key]:
-    """Give those of a group's rules that let the internet in, by themselves or together.
+    """Return those of a group's rules that let the internet in, by themselves or together.
 
-    Of rules that do so only together, the widest are given: without them, the others are no longer open.
+    Of rules that are open only together, the widest are returned: from the narrowest to the widest, a rule is kept as
+    long as no port is open by those that are kept. Rules as wide as each other are kept in the order of their networks.
 
     :param traffic: what each rule lets in.
     :param sources: the networks that each rule lets in, of one family: one, or all those of its prefix list.
     """
-    found = {key for key, networks in sources.items() if are_open(networks)}
-    for version in (4, 6):
-        wide = [key for key in sources if key not in found and is_wide(sources[key], version)]
-        if not _is_narrow([network for key in wide for network in sources[key]], version):
-            found |= _too_many({key: traffic[key] for key in wide}, sources, version)
+    found = set()
+    wide: dict[int, list[tuple[Key, tuple[Traffic, tuple[_Block, ...]]]]] = {4: [], 6: []}
+    for key, networks in sources.items():
+        blocks = _merged(networks)
+        extent = _extent(blocks)
+        if extent > MOST or any(map(is_open, networks)):
+            found.add(key)
+        elif networks and extent > NARROW[networks[0].version]:
+            wide[networks[0].version].append((key, (traffic[key], blocks)))
+    for of_family in wide.values():
+        found.update(of_family[number][0] for number in _too_wide(tuple(rule for _, rule in of_family)))
     return found
 
 
 def lets_in(wide: Traffic, narrow: Traffic) -> bool:
-    """Tell whether traffic covers the first port of other traffic; for ICMP, its type and code.
+    """Whether traffic covers the first port of other traffic; for ICMP, its type and code.
 
     Rules that have any port in common all cover the first port of one of them.
     """
-    if wide.protocol == "-1":
+    if wide.protocol == ALL:
         return True
-    if wide.protocol != narrow.protocol:
-        return False
-    if wide.from_port == -1 or wide == narrow:
-        return True
-    if wide.protocol in ICMP:
-        return wide.from_port == narrow.from_port and wide.to_port == -1
-    return wide.from_port <= narrow.from_port <= wide.to_port
+    (first, last), (port, _) = _span(wide), _span(narrow)
+    return wide.protocol == narrow.protocol and first <= port <= last
 
 
-def _too_many(traffic: Mapping[Key, Traffic], sources: Mapping[Key, Sequence[Network]], version: int) -> set[Key]:
-    """Give the rules that are too many, the narrowest being kept as long as no port is open by those that are kept."""
-    points = set(traffic.values())
-    kept: dict[Traffic, set[Network]] = {point: set() for point in points}
-    found = set()
-    for key in sorted(traffic, key=lambda key: (sum(map(_public, sources[key])), str(sources[key]), traffic[key])):
-        covered = [point for point in points if lets_in(traffic[key], point)]
-        if all(
-            _is_narrow(together := kept[point].union(sources[key]), version) or not are_open(together)
-            for point in covered
-        ):
-            for point in covered:
-                kept[point].update(sources[key])
-        else:
-            found.add(key)
-    return found
-
-
-def _is_narrow(networks: Iterable[Network], version: int) -> bool:
-    """Tell at little cost that networks are not open together, however they overlap."""
-    return sum(map(_public, set(networks))) <= _most(version)
-
-
-def _most(version: int) -> int:
-    return 1 << ({4: 32, 6: 128}[version] - WIDEST_PREFIX[version])
-
-
-def is_wide(networks: Sequence[Network], version: int) -> bool:
-    """Tell whether a source of that family is wide enough to be part of what is open together."""
-    return bool(networks) and networks[0].version == version and sum(map(_public, networks)) > NARROW[version]
-
-
-def _merged(networks: Iterable[Network]) -> list[Network]:
-    networks = list(networks)
-    return [
-        *collapse_addresses(network for network in networks if isinstance(network, IPv4Network)),
-        *collapse_addresses(network for network in networks if isinstance(network, IPv6Network)),
-    ]
-
-
-@lru_cache(maxsize=4096)
-def _public(network: Network) -> int:
-    """Count a network's addresses outside of the private networks."""
-    if is_private(network):
-        return 0
-    within = [private for private in PRIVATE if private.version == network.version and private.subnet_of(network)]  # type: ignore[arg-type]
-    return network.num_addresses - sum(private.num_addresses for private in within)
+def is_wide(network: Network) -> bool:
+    """Whether a network is wide enough to be part of what is open together."""
+    return _block(network).public > NARROW[network.version]
 
 
 def is_private(network: Network) -> bool:
-    """Tell whether nobody comes from a network over the internet."""
+    """Whether a network is a private one."""
     return any(network.version == private.version and network.subnet_of(private) for private in PRIVATE)  # type: ignore[arg-type]
+
+
+def unusable(network: Network) -> str | None:
+    """Return what a network is from which no packet comes to a group; None for any other."""
+    for each, what in UNUSABLE.items():
+        if each.version == network.version and network.subnet_of(each):  # type: ignore[arg-type]
+            return what
+    return None
+
+
+# -- what is open together
+
+LANE = 1 << 17
+"""How many places a protocol has where all traffic is put on one line: more than it has ports, or types and codes."""
+
+
+@lru_cache(maxsize=64)
+def _too_wide(rules: tuple[tuple[Traffic, tuple[_Block, ...]], ...]) -> frozenset[int]:
+    """Return the places of the rules that are too wide beside narrower ones. None of them is open by itself."""
+    every = sorted({block for _, blocks in rules for block in blocks})
+    if _extent(_outermost(every)) <= MOST:
+        return frozenset()
+    spans = _spans([traffic for traffic, _ in rules])
+    ports = sorted(
+        {first for first, _ in spans}
+    )  # rules that have a port in common all have the first one of some rule
+    kept = _Kept(len(ports), every)
+    order = sorted((_extent(blocks), blocks, traffic, number) for number, (traffic, blocks) in enumerate(rules))
+    found = set()
+    for _, blocks, _, number in order:
+        first, last = spans[number]
+        if not kept.add(blocks, bisect_left(ports, first), bisect_right(ports, last)):
+            found.add(number)
+    return frozenset(found)
+
+
+def _spans(traffic: Sequence[Traffic]) -> list[tuple[int, int]]:
+    """Put all traffic on one line, each protocol on a part of its own: the first and the last place of each."""
+    names = sorted({each.protocol for each in traffic} - {ALL})
+    lanes = {name: number * LANE for number, name in enumerate(names, 1)}  # the first lane is for all other protocols
+    whole = (0, (len(names) + 1) * LANE - 1)
+    spans = []
+    for each in traffic:
+        first, last = _span(each)
+        lane = lanes.get(each.protocol, 0)
+        spans.append(whole if each.protocol == ALL else (lane + first, lane + last))
+    return spans
+
+
+def _span(of: Traffic) -> tuple[int, int]:
+    """Return the first and the last place of traffic in its protocol's lane: ports, or ICMP's types and codes."""
+    if of.from_port == -1:
+        return 0, LANE - 1
+    if of.protocol not in ICMP:
+        return of.from_port, of.to_port
+    any_code = 1 + 257 * of.from_port  # one place for "all codes", and one for each of 256
+    return (any_code, any_code + 256) if of.to_port == -1 else (any_code + 1 + of.to_port,) * 2
+
+
+DIGIT = 30
+"""How many bits a port has in a number that holds a sum for each port; more than a sum of two sources of MOST takes.
+
+As many as a digit of Python's own integers: adding two such numbers adds the sums of all ports at once.
+"""
+
+CARRY = 1 << (DIGIT - 1)
+
+
+class _Kept:
+    """The sources that are kept, and how much of the internet they hold together, port by port.
+
+    Two networks either have no address in common or one holds the other. So a network that is added adds what is not
+    held yet: by itself, by networks in it, or by those around it.
+
+    :param ports: how many ports there are.
+    :param blocks: the networks of all sources, in order.
+    """
+
+    def __init__(self, ports: int, blocks: Iterable[_Block]) -> None:
+        self._ones = ((1 << DIGIT * ports) - 1) // ((1 << DIGIT) - 1)
+        self._sum = 0
+        """What is held, for each port."""
+        self._held: dict[_Block, int] = {}
+        """What is held of a network, for each port; where a wider network is kept, that counts instead."""
+        self._whole: dict[_Block, int] = {}
+        """For each port, all bits where a network itself is kept."""
+        self._around: dict[_Block, list[_Block]] = {}
+        """The wider networks that hold a network."""
+        around: list[_Block] = []
+        for block in blocks:
+            while around and around[-1].last < block.first:
+                around.pop()
+            self._around[block] = around.copy()
+            around.append(block)
+
+    def add(self, source: Sequence[_Block], start: int, end: int) -> bool:
+        """Keep a source for the ports from `start` up to `end`, unless one of them would be open.
+
+        :returns: whether it is kept.
+        """
+        shift, every = DIGIT * start, (1 << DIGIT * (end - start)) - 1
+        ones = self._ones & every
+        more = [self._not_held(block, ones, every, shift) for block in source]
+        total = sum(more, (self._sum >> shift) & every)
+        if (total + ones * (CARRY - 1 - MOST)) & (ones * CARRY):
+            return False
+        self._sum += sum(more) << shift
+        for block, added in zip(source, more, strict=True):
+            if added:
+                here = added << shift
+                for each in (block, *self._around[block]):
+                    self._held[each] = self._held.get(each, 0) + here
+            self._whole[block] = self._whole.get(block, 0) | every << shift
+        return True
+
+    def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
+        more = ones * block.public - (self._held.get(block, 0) >> shift & every)
+        for each in self._around[block]:
+            if each in self._whole:
+                more &= ~(self._whole[each] >> shift)
+        return more
+
+
+# -- the addresses of the internet
+
+
+class _Block(NamedTuple):
+    """The addresses of a network, counted as FINEST_PREFIX says."""
+
+    first: int
+    size: int
+    """The negative of how many there are, so that a wider network comes before those in it."""
+    public: int
+    """How many of them are on the internet."""
+
+    @property
+    def last(self) -> int:
+        """The last one."""
+        return self.first - self.size - 1
+
+
+def _extent(blocks: Iterable[_Block]) -> int:
+    """Count how much of the internet networks hold together that have no address in common."""
+    return sum(block.public for block in blocks)
+
+
+def _merged(networks: Iterable[Network]) -> tuple[_Block, ...]:
+    """Return networks of one family, in order, without those that are within others."""
+    blocks = [*map(_block, networks)]
+    return tuple(blocks if len(blocks) == 1 else _outermost(sorted(blocks)))
+
+
+def _outermost(blocks: Iterable[_Block]) -> Iterator[_Block]:
+    """Return those that are not within the ones before."""
+    last = -1
+    for block in blocks:
+        if block.first > last:
+            last = block.last
+            yield block
+
+
+@lru_cache(maxsize=4096)
+def _block(network: Network) -> _Block:
+    first, size = _counted(network)
+    aside = _ASIDE[network.version]
+    return _Block(first, -size, size - (aside.below(first + size) - aside.below(first)))
+
+
+def _counted(network: Network) -> tuple[int, int]:
+    """Return the place of the first address of a network, and how many there are."""
+    finest = FINEST_PREFIX[network.version]
+    return int(network.network_address) >> (BITS[network.version] - finest), 1 << max(0, finest - network.prefixlen)
+
+
+class _Aside:
+    """The addresses of one family from which nobody comes over the internet."""
+
+    def __init__(self, version: int) -> None:
+        networks = [each for each in (*PRIVATE, *UNUSABLE) if each.version == version]
+        places = sorted(_counted(each) for each in networks if each.prefixlen <= FINEST_PREFIX[version])
+        self._firsts = [first for first, _ in places]
+        self._sizes = [size for _, size in places]
+        self._before = [0, *accumulate(self._sizes)]
+
+    def below(self, address: int) -> int:
+        """Count those before an address."""
+        at = bisect_right(self._firsts, address) - 1
+        return self._before[at] + min(address - self._firsts[at], self._sizes[at]) if at >= 0 else 0
+
+
+_ASIDE = {version: _Aside(version) for version in (4, 6)}

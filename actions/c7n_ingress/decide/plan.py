@@ -6,12 +6,13 @@ group fewer authorized sources than before, or more open ones; and planning agai
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from c7n_ingress.decide.openness import is_wide, open_sources
-from c7n_ingress.decide.rules import Match, Network, Rule, Source, text_of
+from c7n_ingress.decide.openness import BITS, is_wide, open_sources
+from c7n_ingress.decide.rules import Match, Network, Rule, Source, Traffic, text_of
 
 
 class Replacement(NamedTuple):
@@ -75,11 +76,13 @@ def replacement(
     :param prefix_lists: the IP version of each prefix list that is open, by id; why EC2 did not tell it, or None for
         one that cannot be read.
     """
-    rules = list(rules)
-    found = {rule.match for rule in rules}
+    rules, matches = list(rules), set(matches)
+    missing = list(matches.difference(rule.match for rule in rules))
+    exists = _authorized_by_traffic(rules, authorized)
     by_version = {version: [each for each in authorized if each.version == version] for version in (4, 6)}
+    within = _Within(authorized)
     # A rule within an authorized network is as it should be, even if a broad filter matches it.
-    matched = [rule for rule in rules if rule.match in matches and not _is_within(rule.source, by_version)]
+    matched = [rule for rule in rules if rule.match in matches and rule.source not in within]
     matched.sort(key=lambda rule: isinstance(rule.source, str))  # what can become another first
 
     authorize, modify, revoke, left, refused = [], [], [], [], []
@@ -97,35 +100,34 @@ def replacement(
         if isinstance(version, str):
             refused.append(f"{text_of(rule.match)}: {NOT_TOLD} ({version})")
             continue
-        of_family = by_version[version]
-        wider = [network for network in of_family if _is_wider(network, rule.source)]
-        if wider and len(wider) == len(of_family):
+        widest = 0 if isinstance(rule.source, str) else rule.source.prefixlen
+        narrow = [network for network in by_version[version] if network.prefixlen >= widest]
+        if by_version[version] and not narrow:
             refused.append(
-                f"{text_of(rule.match)}: {wider[0]} is wider than what it would replace; authorize a narrower network, "
-                "or narrow the filter"
+                f"{text_of(rule.match)}: {by_version[version][0]} is wider than what it would replace; authorize a "
+                "narrower network, or narrow the filter"
             )
             continue
-        wanted = [n for n in of_family if n not in wider and Match(rule.traffic, n) not in found]
-        found.update(Match(rule.traffic, network) for network in wanted)
+        wanted = [network for network in narrow if id(network) not in exists[rule.traffic]]
+        exists[rule.traffic].update(map(id, wanted))
         replacements = [Replacement(rule, network) for network in wanted]
         if replacements and not isinstance(rule.source, str):  # EC2 makes no network of a prefix list
             modify.append(replacements.pop(0))
         else:
             revoke.append(rule)
         authorize += replacements
-    missing = [match for match in matches if match not in {rule.match for rule in rules}]
     plan = Plan(authorize, modify, revoke, left, refused, bool(missing), missing)
-    return plan._replace(left=[*left, *_open_for_authorized(carried_out(rules, plan), by_version)])
+    if any(map(is_wide, authorized)):
+        left += _open_for_authorized(carried_out(rules, plan), within)
+    return plan
 
 
-def _open_for_authorized(rules: Sequence[Rule], authorized: Mapping[int, Sequence[Network]]) -> Iterator[str]:
-    """Say of authorized networks which are so wide that, together with other sources, the group stays open by them."""
-    if not any(is_wide([network], version) for version, networks in authorized.items() for network in networks):
-        return
+def _open_for_authorized(rules: Sequence[Rule], within: _Within) -> Iterator[str]:
+    """Name the rules of authorized networks by which, together with other sources, the group stays open."""
     sources = {n: [rule.source] for n, rule in enumerate(rules) if not isinstance(rule.source, str)}
     open_ones = open_sources({number: rules[number].traffic for number in sources}, sources)
     for rule in (rules[number] for number in sorted(open_ones)):
-        if _is_within(rule.source, authorized):
+        if rule.source in within:
             yield f"{text_of(rule.match)}: {TOGETHER}"
 
 
@@ -137,12 +139,31 @@ def carried_out(rules: Iterable[Rule], plan: Plan) -> list[Rule]:
     return stay + [rule._replace(id="", source=source) for rule, source in plan.authorize]
 
 
-def _is_within(source: Source, authorized: Mapping[int, Sequence[Network]]) -> bool:
-    return not isinstance(source, str) and any(
-        source.subnet_of(network)  # type: ignore[arg-type]  # they are of one version
-        for network in authorized[source.version]
-    )
+def _authorized_by_traffic(rules: Iterable[Rule], authorized: Iterable[Network]) -> defaultdict[Traffic, set[int]]:
+    """Return which authorized networks have a rule already, by traffic: their ids, as a network's own hash is slow."""
+    ids: dict[Source, int] = {network: id(network) for network in authorized}
+    found = defaultdict(set)
+    for rule in rules:
+        if rule.source in ids:
+            found[rule.traffic].add(ids[rule.source])
+    return found
 
 
-def _is_wider(network: Network, source: Source) -> bool:
-    return not isinstance(source, str) and network.prefixlen < source.prefixlen
+class _Within:
+    """Knows which sources are within some networks: it looks once for each prefix length, not for each network."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        self._firsts: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+        for network in networks:
+            self._firsts[network.version, network.prefixlen].add(int(network.network_address))
+
+    def __contains__(self, source: Source) -> bool:
+        if isinstance(source, str):
+            return False
+        address = int(source.network_address)
+        return any(
+            version == source.version
+            and prefix <= source.prefixlen
+            and address >> (BITS[version] - prefix) << (BITS[version] - prefix) in firsts
+            for (version, prefix), firsts in self._firsts.items()
+        )
