@@ -15,7 +15,7 @@ from c7n_ingress.aws.apply import error_code, said
 from c7n_ingress.aws.read import GROUPS_A_CALL, pages
 from c7n_ingress.decide.checks import check_filled, check_values
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.rules import FAMILY, UNANSWERED, Network, network, traffic
+from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, VERSIONS, Network, network, traffic
 
 log = logging.getLogger("custodian.filters")
 
@@ -116,14 +116,36 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     def _check_told(self) -> None:
         """Fail of what EC2 did not tell, where no action would say so: that is not to be taken for "open"."""
-        if any(action.type == TELLS for action in self.manager.actions):
+        if self._is_reported():
             return
         for list_id, prefix_list in self.lists.items():
             if prefix_list and prefix_list.unanswered:
                 raise PolicyExecutionError(f"EC2 did not tell what {list_id} holds: {prefix_list.unanswered}")
 
+    def _is_reported(self) -> bool:
+        """Whether the policy has the action that reports what this filter cannot read."""
+        return any(action.type == TELLS for action in self.manager.actions)
+
+    def __call__(self, group: dict[str, Any]) -> bool:
+        """Match one group, and note on it which prefix lists are open; beside EC2's shapes, which other actions send.
+
+        A group that cannot be read matches, so that the action reports it and the other groups are closed.
+        """
+        self.noted: dict[str, int | str | None] = {}
+        try:
+            matched = bool(super().__call__(group))
+        except Exception as error:
+            if not self._is_reported():
+                raise
+            log.exception("%s cannot be read", group["GroupId"])
+            group[UNREADABLE] = repr(error)
+            return True
+        if matched and self.noted:
+            group[PREFIX_LISTS] = self.noted
+        return matched
+
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Give those permissions alone that are open, one for each source, a prefix list's with its family."""
+        """Give those permissions alone that are open, one for each source, and note which prefix lists are open."""
         rules = [rule for rule in super().expand_permissions(permissions) if not self._is_public(rule)]
         networks = {number: found for number, rule in enumerate(rules) if (found := self._networks(rule))}
         open_ones = open_sources({number: traffic(rules[number]) for number in networks}, networks)
@@ -131,8 +153,9 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             (reference,) = rule["PrefixListIds"] or [None]
             prefix_list = reference and self.lists[reference["PrefixListId"]]
             if prefix_list and (number in open_ones or prefix_list.family is None):
-                noted = {FAMILY: prefix_list.family, UNANSWERED: prefix_list.unanswered}
-                yield {**rule, "PrefixListIds": [reference | noted]}
+                known = VERSIONS[prefix_list.family] if prefix_list.family else prefix_list.unanswered
+                self.noted[reference["PrefixListId"]] = known
+                yield rule
             elif number in open_ones:
                 yield rule
 
@@ -168,6 +191,7 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
         for group in groups
         for permission in group.get("IpPermissions") or ()
         for reference in permission.get("PrefixListIds") or ()
+        if "PrefixListId" in reference
     }
 
 

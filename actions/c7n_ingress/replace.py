@@ -16,7 +16,7 @@ from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws import behind, reopened, tell, vpcs
 from c7n_ingress.aws.apply import NoRoom
-from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import run
 from c7n_ingress.decide.authorized import (
@@ -38,6 +38,8 @@ from c7n_ingress.decide.rules import Network, permission, text_of
 
 FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
+
+NO_VPC = "EC2 lists no VPC of the group, so its networks cannot be authorized"
 
 FETCH_TIMEOUT = 30
 """How many seconds a server may keep the list of authorized networks to itself."""
@@ -127,6 +129,7 @@ class ReplaceIngress(EventAction):
             needed += vpcs.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(tell.notifier(self).get_permissions())
+            needed += tell.REACH[self.data["notify"]["transport"]["type"]] if "at-most" in self.data else ()
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "untag" in self.data:
             needed += ("ec2:DeleteTags",)
@@ -151,6 +154,8 @@ class ReplaceIngress(EventAction):
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 tell.notifier(self).validate()
+            else:
+                check_at_most(self.data, tried_again=is_tried_again(self.manager))
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
 
@@ -190,10 +195,10 @@ class ReplaceIngress(EventAction):
         except PolicyExecutionError as error:
             raise PolicyExecutionError("; ".join([str(error), *tell.tell_config(self.manager, event)])) from error
 
-        of_vpc = self.networks_by_vpc(resources)
+        uses_vpc, of_vpc = names_vpc(self.data.get("authorized")), self.networks_by_vpc(resources)
 
         def plan(reading: Reading) -> Plan:
-            wanted = of_vpc[reading.group["VpcId"]] if of_vpc else authorized
+            wanted = of_vpc.get(reading.group.get("VpcId", ""), NO_VPC) if uses_vpc else authorized
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
             return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
@@ -231,7 +236,7 @@ class ReplaceIngress(EventAction):
         if not names_vpc(values):
             return {}
         client = local_session(self.manager.session_factory).client("ec2")
-        cidrs = vpcs.cidrs_of(client, {group["VpcId"] for group in groups})
+        cidrs = vpcs.cidrs_of(client, {group["VpcId"] for group in groups if group.get("VpcId")})
         return {vpc_id: in_vpc(values, vpc_id, of_vpc) for vpc_id, of_vpc in cidrs.items()}
 
     def fetch_authorized(self) -> list[Network]:
@@ -247,6 +252,18 @@ class ReplaceIngress(EventAction):
         except ValueError as error:
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
         return sorted(networks, key=lambda network: (network.version, network))
+
+
+def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
+    """Refuse a limit that a deployed policy without ``notify`` would not keep.
+
+    :raises ValueError: says what to do about it.
+    """
+    if "at-most" in data and tried_again:
+        raise ValueError(
+            "at-most: a run that leaves groups open has to report them. Without 'notify' it can only fail, Lambda runs "
+            "it twice more, and three times as many groups are changed: add 'notify'"
+        )
 
 
 def in_vpc(values: Iterable[object], vpc_id: str, cidrs: Sequence[str] | str) -> list[Network] | str:
