@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -10,6 +11,8 @@ from typing import Any, TypeAlias
 from c7n_ingress.aws.read import DELAYS, MATCHED, LiveGroups, Reading, Unread
 from c7n_ingress.decide.awaited import said_by
 from c7n_ingress.decide.rules import UNREADABLE, matches_from, text_of
+
+log = logging.getLogger("custodian.actions")
 
 Event: TypeAlias = dict[str, Any] | None
 
@@ -55,5 +58,9 @@ class Shown:
         """Say which of a group's open rules EC2 does not show yet, if one is missing."""
         if self.said is None or isinstance(reading, Unread) or UNREADABLE in group or not self._is_recent():
             return None
-        missing = self.said.lacks(group, matches_from(group.get(MATCHED, ())), reading.rules)
+        try:
+            missing = self.said.lacks(group, matches_from(group.get(MATCHED, ())), reading.group, reading.rules)
+        except Exception:  # an odd shape beside the open rules: the group is closed as EC2 shows it
+            log.exception("%s cannot be compared with the event", group["GroupId"])
+            return None
         return f"{group['GroupId']}: EC2 does not show {text_of(missing[0])} yet" if missing else None

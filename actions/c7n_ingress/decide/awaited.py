@@ -45,7 +45,9 @@ class Said(NamedTuple):
         """Whether EC2 may not show it yet."""
         return now - self.time < RECENT
 
-    def lacks(self, group: Mapping[str, Any], wanted: Iterable[Match], rules: Iterable[Rule]) -> list[Match]:
+    def lacks(
+        self, group: Mapping[str, Any], wanted: Iterable[Match], now: Mapping[str, Any], rules: Iterable[Rule]
+    ) -> list[Match]:
         """Return the rules that EC2 may not show yet; none where EC2 shows a state after the event.
 
         Such a state has a rule that the call created, whatever it is for now; or one that the group had neither in the
@@ -53,12 +55,13 @@ class Said(NamedTuple):
 
         :param group: the group as the event says that it is.
         :param wanted: which of its rules have to be there.
-        :param rules: what EC2 shows.
+        :param now: the group as EC2 shows it, and, read by a call of its own, its rules.
         """
         rules = list(rules)
         shown = {rule.match for rule in rules}
-        missing = [match for match in wanted if match not in shown]
-        if not missing or not self.created.isdisjoint(rule.id for rule in rules):
+        permitted = matches_from(now.get("IpPermissions") or ())
+        missing = [match for match in wanted if match not in shown or match not in permitted]
+        if not missing or not self.created.isdisjoint(rule.id for rule in rules if rule.match not in missing):
             return []
         if self.before is not None and shown - self.before - matches_from(group.get("IpPermissions") or ()):
             return []
