@@ -212,3 +212,18 @@ def test_not_asked_for(cloud, tmp_path, vpc):
     vpc("10.1.0.0/16")
     act(cloud, tmp_path, authorized=[OFFICE])
     assert "DescribeVpcs" not in {call.action for call in cloud.calls}
+
+
+def test_a_group_without_a_vpc(cloud, tmp_path, vpc):
+    """A group of which EC2 lists no VPC fails alone; the others get the networks of their VPCs."""
+    (_, strange), (_, good) = (vpc(f"10.{number}.0.0/16", number=number, ingress=[IPV4]) for number in (1, 2))
+
+    def distort(parsed, **_):
+        for each in parsed["SecurityGroups"]:
+            if each["GroupId"] == strange:
+                del each["VpcId"]
+
+    with pytest.raises(PolicyExecutionError, match=f"{strange}: EC2 lists no VPC of the group"):
+        act(cloud, tmp_path, after={"DescribeSecurityGroups": distort}, authorized=[OFFICE, "vpc"], notify=NOTIFY)
+    assert (sources(strange), sources(good)) == ({"0.0.0.0/0"}, {OFFICE, "10.2.0.0/16"})
+    assert {each["GroupId"] for message in messages(cloud) for each in message["resources"]} == {strange, good}

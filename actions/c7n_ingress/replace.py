@@ -129,7 +129,8 @@ class ReplaceIngress(EventAction):
             needed += vpcs.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(tell.notifier(self).get_permissions())
-            needed += tell.REACH[self.data["notify"]["transport"]["type"]] if "at-most" in self.data else ()
+            if "at-most" in self.data and is_tried_again(self.manager):
+                needed += tell.REACH[self.data["notify"]["transport"]["type"]]
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "untag" in self.data:
             needed += ("ec2:DeleteTags",)
