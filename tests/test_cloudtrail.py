@@ -1,5 +1,8 @@
 import json
 import logging
+import time
+from datetime import datetime, timezone
+from threading import Timer
 
 import pytest
 from c7n_mailer.utils import get_aws_username_from_event
@@ -43,6 +46,13 @@ def event(case, group_id, rule_id):
         "resources": [],
         "detail": json.loads(text),
     }
+
+
+def recent(case, group_id, rule_id):
+    """Return the event of a case's call that was made just now."""
+    made = event(case, group_id, rule_id)
+    made["detail"]["eventTime"] = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    return made
 
 
 def open_group(number):
@@ -163,3 +173,133 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
                 function.invoke(event(EVENTS[0], group_id, rule_id))
         function.invoke(event(EVENTS[0], group_id, rule_id))
     assert [source_of(rule) for rule in rules_of(group_id).values()] == ["198.18.7.0/24"]
+
+
+# -- before EC2 shows what a call did
+
+WIDE = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+PRIVATE = {"protocol": "tcp", "ports": 443, "source": "10.0.0.0/8"}
+
+
+@pytest.fixture
+def function(cloud, tmp_path):
+    """Return the deployed function."""
+    deploy(cloud, tmp_path)
+    with deployed(cloud, NAME) as function:
+        yield function
+
+
+def closed_group(number=1):
+    """Load a group that lets in a private network only, and return its id."""
+    group = group_of({"name": f"group {number}", "ingress": [PRIVATE]}, number)
+    load([group])
+    return group["GroupId"]
+
+
+def sources_of(group_id):
+    """Return the sources of a group's rules, sorted."""
+    return sorted(source_of(rule) for rule in rules_of(group_id).values())
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_rule_that_ec2_shows_later(cloud, function, lag):
+    """A rule that a call added is closed in the same run, though EC2 shows it only some readings later."""
+    group_id, ec2 = closed_group(), cloud.session().client("ec2")
+    cloud.ec2.lag = lag
+    made = ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=WIDE)
+    cloud.ec2.lag = 0
+    function.invoke(recent(EVENTS[0], group_id, made["SecurityGroupRules"][0]["SecurityGroupRuleId"]))
+    assert sources_of(group_id) == ["10.0.0.0/8", "198.18.7.0/24"]
+    assert len(messages(cloud)) == 1
+
+
+def test_a_modified_rule_that_ec2_shows_later(cloud, function):
+    """A rule that a call modified is closed in the same run, though EC2 first shows it as it was."""
+    group_id, ec2 = closed_group(), cloud.session().client("ec2")
+    (rule_id,) = rules_of(group_id)
+    (case,) = (case for case in EVENTS if case["name"] == "one rule modified")
+    opened = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIpv4": "0.0.0.0/0"}
+    cloud.ec2.lag = 2
+    rules = [{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": opened}]
+    ec2.modify_security_group_rules(GroupId=group_id, SecurityGroupRules=rules)
+    cloud.ec2.lag = 0
+    function.invoke(recent(case, group_id, rule_id))
+    assert sources_of(group_id) == ["198.18.7.0/24"]
+
+
+def test_a_group_that_ec2_shows_later(function):
+    """A group that EC2 does not show yet is read again, and closed in the same run."""
+    group = group_of({"name": "group 1", "ingress": [SSH]}, 1)
+    function.invoke(event(EVENTS[0], group["GroupId"], "sgr-0123456789abcdef0"))  # starts the process
+    timer = Timer(1.5, load, [[group]])
+    timer.start()
+    function.invoke(recent(EVENTS[0], group["GroupId"], "sgr-0123456789abcdef0"))
+    timer.join()
+    assert sources_of(group["GroupId"]) == ["198.18.7.0/24"]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["the rule", "the group"])
+def test_what_ec2_never_shows(cloud, function, there):
+    """If EC2 does not show the rule or the group of a new event, the function fails, so that Lambda tries again."""
+    group_id = closed_group() if there else "sg-00000000000000001"
+    with pytest.raises(FunctionError, match=r"EC2 does not show (tcp 22 from 0\.0\.0\.0/0|sg-\w+) yet; Lambda tries"):
+        function.invoke(recent(EVENTS[0], group_id, "sgr-0123456789abcdef0"))
+    assert made_changes(cloud) == messages(cloud) == []
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["the rule", "the group"])
+def test_what_is_gone_since_an_old_event(cloud, function, there):
+    """A rule or a group that EC2 does not show a minute after the call was removed: nothing is waited for."""
+    group_id = closed_group() if there else "sg-00000000000000001"
+    cloud.calls.clear()
+    assert function.invoke(event(EVENTS[0], group_id, "sgr-0123456789abcdef0")) is True
+    assert [call.action for call in cloud.calls] == ["DescribeSecurityGroups"]
+
+
+def test_a_rule_that_was_changed_since(cloud, function):
+    """A rule that a new event names and that has another source by now was changed: nothing is waited for."""
+    group_id = closed_group()
+    (rule_id,) = rules_of(group_id)
+    function.invoke(event(EVENTS[0], group_id, rule_id))  # starts the process
+    start = time.monotonic()
+    assert function.invoke(recent(EVENTS[0], group_id, rule_id)) is True
+    assert time.monotonic() - start < 1
+    assert made_changes(cloud) == messages(cloud) == []
+
+
+def test_a_harmless_rule_that_ec2_does_not_show(cloud, function):
+    """A new event of a rule that the policy does not match costs one call, whether EC2 shows the rule or not."""
+    group_id = closed_group()
+    made = recent(EVENTS[0], group_id, "sgr-0123456789abcdef0")
+    (rule,) = made["detail"]["responseElements"]["securityGroupRuleSet"]["items"]
+    rule["cidrIpv4"] = "10.9.0.0/16"
+    cloud.calls.clear()
+    assert function.invoke(made) is True
+    assert [call.action for call in cloud.calls] == ["DescribeSecurityGroups"]
+
+
+# -- events that the function is not for
+
+BAD = cases("bad-input")["calls"]
+
+
+@pytest.fixture(scope="module")
+def refusing(embedded_aws, tmp_path_factory):
+    """Return the deployed function, for events that are refused."""
+    embedded_aws.reset()
+    deploy(embedded_aws, tmp_path_factory.mktemp("refusing"))
+    with deployed(embedded_aws, NAME) as function:
+        yield function
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case["name"])
+def test_a_bad_event_is_refused(embedded_aws, refusing, case):
+    """An event of another kind than the policy is for is refused with what is wrong, and how to send a right one."""
+    good = event(EVENTS[0], "sg-00000000000000001", "sgr-0123456789abcdef0")
+    bad = case["event"] if "event" in case else {**good, "detail": {**good["detail"], **case["put"]}}
+    embedded_aws.calls.clear()
+    with pytest.raises(FunctionError) as refused:
+        refusing.invoke(bad)
+    assert case["says"] in refused.value.error_message
+    assert "\n" not in refused.value.error_message
+    assert embedded_aws.calls == []

@@ -28,6 +28,9 @@ RULE = "custodian-open-ingress"
 
 OPEN, *_ = CASES_OF_OPEN_INGRESS
 
+LONG_AGO = datetime(2026, 1, 31, tzinfo=timezone.utc)
+"""When an item was captured of which EC2 has shown everything since."""
+
 
 PLAIN = [
     ("        behind: true  # the message says what stands behind the group\n", ""),
@@ -186,7 +189,7 @@ def test_a_stale_item(cloud, function):
     """A group that was closed since Config looked is left as it is now."""
     group_id = OPEN[1]["GroupId"]
     load([OPEN[1]])
-    stale = event(configuration_item(OPEN[1]), RULE)
+    stale = event(configuration_item(OPEN[1], captured=LONG_AGO), RULE)
     cloud.session().client("ec2").revoke_security_group_ingress(
         GroupId=group_id, SecurityGroupRuleIds=list(rules_of(group_id))
     )
@@ -209,8 +212,74 @@ def test_an_exemption_given_meanwhile(cloud, function):
 
 def test_a_group_that_is_gone(cloud, function):
     """An item of a group that has been deleted since is no failure."""
-    function.invoke(event(configuration_item(OPEN[1]), RULE))
+    function.invoke(event(configuration_item(OPEN[1], captured=LONG_AGO), RULE))
     assert not MUTATING & {call.action for call in cloud.calls}
+
+
+def opened(cloud, sources, lag=0):
+    """Load the group without its open rule and add rules for the sources, which EC2 shows so many describes later."""
+    load([{**OPEN[1], "IpPermissions": []}])
+    if not sources:
+        return
+    cloud.ec2.lag = lag
+    ranges = [{"CidrIp": source} for source in sources]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges}
+    cloud.session().client("ec2").authorize_security_group_ingress(GroupId=OPEN[1]["GroupId"], IpPermissions=[rule])
+    cloud.ec2.lag = 0
+
+
+def invoking(item, before=()):
+    """Return the event of an item; it says for which source the group had a rule before."""
+    sent = event(item, RULE)
+    read = json.loads(sent["invokingEvent"])
+    (permission, *_) = item["configuration"]["ipPermissions"]
+    read["configurationItemDiff"] = {
+        "changeType": "UPDATE",
+        "changedProperties": {
+            f"Configuration.IpPermissions.{number}": {
+                "previousValue": {**permission, "ipRanges": [cidr], "ipv4Ranges": [{"cidrIp": cidr}]},
+                "updatedValue": permission,
+                "changeType": "UPDATE",
+            }
+            for number, cidr in enumerate(before)
+        },
+    }
+    return sent | {"invokingEvent": json.dumps(read)}
+
+
+def test_an_item_before_ec2_shows_the_rule(cloud, function):
+    """A group is read again while EC2 does not show the rule of a new item, and is closed in the same run."""
+    opened(cloud, ["0.0.0.0/0"], lag=2)
+    function.invoke(event(configuration_item(OPEN[1]), RULE))
+    assert sources(OPEN[1]["GroupId"]) == ["198.18.7.0/24", "198.18.8.0/24"]
+    assert len(messages(cloud)) == 1
+
+
+@pytest.mark.parametrize("shown", [[], ["10.0.0.0/8"]], ids=["nothing", "what was there before"])
+def test_an_item_that_ec2_never_shows(cloud, function, shown):
+    """Where EC2 still shows the group as it was before a new item, the function fails, so that Lambda tries again."""
+    opened(cloud, shown)
+    with pytest.raises(FunctionError, match=r"EC2 does not show tcp 22 from 0\.0\.0\.0/0 yet; Lambda tries"):
+        function.invoke(invoking(configuration_item(OPEN[1]), before=shown))
+    assert verdicts(cloud, OPEN[1]["GroupId"]) == ["NON_COMPLIANT"]
+    assert messages(cloud) == []
+
+
+def test_a_new_item_of_a_group_that_was_changed_since(cloud, function):
+    """Where EC2 shows a rule that the group had neither in a new item nor before, nothing is read again."""
+    opened(cloud, ["10.0.0.0/8"])
+    cloud.calls.clear()
+    function.invoke(invoking(configuration_item(OPEN[1]), before=["192.168.0.0/16"]))
+    assert [call.action for call in cloud.calls if call.action.startswith("DescribeSecurity")] == [
+        "DescribeSecurityGroups",
+        "DescribeSecurityGroupRules",
+    ]
+
+
+def test_a_new_group_that_ec2_never_shows(function):
+    """A new item of a group that EC2 does not show fails the function."""
+    with pytest.raises(FunctionError, match=f"EC2 does not show {OPEN[1]['GroupId']} yet"):
+        function.invoke(event(configuration_item(OPEN[1]), RULE))
 
 
 def test_a_deletion(cloud, function):

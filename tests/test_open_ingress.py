@@ -1,3 +1,4 @@
+import json
 import textwrap
 from ipaddress import ip_network
 
@@ -12,11 +13,13 @@ from embedded import (
     check,
     custodian,
     edited,
+    group_of,
     load,
     made_changes,
     make_queue,
     messages,
     rules_of,
+    run,
     source_of,
 )
 
@@ -238,3 +241,14 @@ def test_the_example(cloud, tmp_path):
     (tmp_path / "policy.yml").write_text(textwrap.dedent(example))
     result = custodian(cloud, "validate", tmp_path / "policy.yml")
     assert (result.returncode, "Configuration valid" in result.stderr) == (0, True), result.stderr
+
+
+def test_another_action_on_what_matched(cloud, tmp_path):
+    """c7n's own action removes what this filter matched, prefix lists included."""
+    load([group_of({"name": "web", "ingress": [SSH, {**SSH, "source": "0.0.0.0/0"}]}, 1)])
+    policy = {"name": "p", "resource": "aws.security-group", "filters": [FINDER]}
+    policy["actions"] = [{"type": "remove-permissions", "ingress": "matched"}]
+    (path := tmp_path / "p.yml").write_text(json.dumps({"policies": [policy]}))
+    done = run(cloud, path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert sources(f"sg-{1:017x}") == []

@@ -379,6 +379,110 @@ def test_a_shape_that_nobody_knows_stops_no_other_group(cloud, group, replace):
     assert set(told(cloud)) == {strange, good}
 
 
+def distorted(strange, distort, answers=itertools.count):
+    """Return what changes a group in each answer to DescribeSecurityGroups, or in those after the first."""
+    number = answers()
+
+    def change(parsed, **_):
+        if next(number):
+            for each in parsed["SecurityGroups"]:
+                if each["GroupId"] == strange:
+                    distort(each)
+
+    return {"DescribeSecurityGroups": change}
+
+
+ODD = {
+    "no owner": lambda group: group.pop("OwnerId"),
+    "no permissions": lambda group: group.pop("IpPermissions"),
+    "permissions that are null": lambda group: group.update(IpPermissions=None),
+    "a source that is no CIDR": lambda group: group["IpPermissions"][0]["IpRanges"][0].update(CidrIp="everywhere"),
+    "a range without a CIDR": lambda group: group["IpPermissions"][0]["IpRanges"][0].pop("CidrIp"),
+    "a prefix list without an id": lambda group: group["IpPermissions"][0].update(PrefixListIds=[{}]),
+    "no protocol": lambda group: group["IpPermissions"][0].pop("IpProtocol"),
+    "a port that is text": lambda group: group["IpPermissions"][0].update(FromPort="ssh"),
+}
+
+
+@pytest.mark.parametrize("start", [0, 1], ids=["when it is read again", "when it is listed"])
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_group_fails_alone(cloud, group, replace, odd, start):
+    """A group that cannot be read, whatever is odd about it, fails alone and is reported; the others are closed."""
+    strange, *good = (group(SSH, number=number) for number in (2, 1, 3))
+    after = distorted(strange, ODD[odd], lambda: itertools.count(start))
+    finder = {"type": "open-ingress", "Ports": [22]}
+    with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
+        replace(after=after, filters=[finder], authorized=["198.18.7.0/24"], **{"at-most": 2})
+    assert [sources(each) for each in (strange, *good)] == [["0.0.0.0/0"], ["198.18.7.0/24"], ["198.18.7.0/24"]]
+    assert set(told(cloud)) == {strange, *good}
+
+
+def test_a_group_that_another_filter_cannot_read(cloud, group, replace):
+    """A group on which one of c7n's own filters raises fails alone when it is read again."""
+    strange, *good = (group(SSH, number=number) for number in (2, 1, 3))
+    with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
+        replace(after=distorted(strange, ODD["permissions that are null"]), authorized=["198.18.7.0/24"])
+    assert [sources(each) for each in good] == [["198.18.7.0/24"]] * 2
+    assert set(told(cloud)) == {strange, *good}
+
+
+@pytest.mark.parametrize("key", ["GroupName", "VpcId", "Value"])
+def test_an_odd_group_is_closed_and_reported(cloud, group, replace, key):
+    """What a group lacks beside its rules keeps it neither from being closed nor from being reported."""
+    strange, good = group(SSH, number=1, Tags=[{"Key": "Name", "Value": "web"}]), group(SSH, number=2)
+    after = distorted(strange, lambda each: (each["Tags"][0] if key == "Value" else each).pop(key))
+    replace(after=after, authorized=["198.18.7.0/24"], behind=True)
+    assert sources(strange) == sources(good) == ["198.18.7.0/24"]
+    assert {each: len(said["c7n:replaced-ingress"]) for each, said in told(cloud).items()} == {strange: 1, good: 1}
+
+
+# -- filters that judge the set
+
+FINDER = {"type": "open-ingress"}
+COUNT = {"type": "value", "value_type": "resource_count", "op": "gt", "value": 3}
+FIRST = {"type": "reduce", "limit": 3, "sort-by": "GroupId"}
+SETS = {
+    "half": ([{"type": "reduce", "limit-percent": 50, "sort-by": "GroupId"}], 4),
+    "all but two": ([{"type": "reduce", "discard": 2, "sort-by": "GroupId"}], 6),
+    "one of each VPC": ([{"type": "reduce", "group-by": "VpcId", "limit": 1}], 1),
+    "more than three": ([COUNT], 8),
+    "not fewer than four": ([{"not": [{**COUNT, "op": "lte"}]}], 8),
+    "either": ([{"or": [FIRST, {"GroupName": "group 8"}]}], 4),
+    "both": ([{"and": [COUNT, FIRST]}], 3),
+    "all but the first": ([{"not": [FIRST]}], 5),
+    "all named": ([{"type": "named", "groups": [f"sg-{n:017x}" for n in range(1, 9)]}], 8),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_filters_that_judge_the_set(group, replace, monkeypatch, name):
+    """What the policy's filters selected as a set is closed, though it is read again in lots of another size."""
+    monkeypatch.setattr("c7n_ingress.aws.read.GROUPS_A_CALL", 3)
+    ids = [group(SSH, number=number) for number in range(1, 9)]
+    filters, selected = SETS[name]
+    replace(filters=[FINDER, *filters], authorized=["198.18.7.0/24"])
+    assert sum(sources(each) == ["198.18.7.0/24"] for each in ids) == selected
+
+
+EXEMPT = {"type": "value", "key": "tag:exempt", "value": "present"}
+BESIDE = {
+    "and": {"and": [{"type": "reduce", "limit": 5}, {"not": [EXEMPT]}]},
+    "or": {"or": [{"and": [COUNT, {"GroupName": "another"}]}, {"not": [EXEMPT]}]},
+    "not": {"not": [{"or": [EXEMPT, COUNT]}]},
+    "not twice": {"not": [{"not": [{"type": "reduce", "limit": 5}, {"not": [EXEMPT]}]}]},
+}
+
+
+@pytest.mark.parametrize("block", BESIDE)
+def test_filters_beside_those_that_judge_the_set(cloud, group, replace, block):
+    """A group that is exempted after it was selected is left open, whatever filter judges the set beside."""
+    exempted, other = group(SSH, number=1), group(SSH, number=2)
+    tags = [{"Key": "exempt", "Value": "yes"}]
+    second = SecondTime(lambda: cloud.session().client("ec2").create_tags(Resources=[exempted], Tags=tags))
+    replace({"DescribeSecurityGroups": second}, filters=[FINDER, BESIDE[block]], authorized=["198.18.7.0/24"])
+    assert [sources(exempted), sources(other)] == [["0.0.0.0/0"], ["198.18.7.0/24"]]
+
+
 def test_tags_never_keep_a_message_from_being_sent(cloud, group, replace):
     """Twenty-five groups with 46 tags of 256 characters are closed, and told of, each once."""
     noise = random.Random(1)

@@ -368,3 +368,18 @@ def test_associations_in_the_embedded_aws(cloud, associated):
     (default,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     with pytest.raises(ClientError, match="cannot be associated"):
         ec2.associate_security_group_vpc(GroupId=group_id, VpcId=default["VpcId"])
+
+
+def test_a_group_without_a_vpc(cloud, tmp_path, vpc):
+    """A group of which EC2 lists no VPC fails alone; the others get the networks of their VPCs."""
+    (_, strange), (_, good) = (vpc(f"10.{number}.0.0/16", number=number, ingress=[IPV4]) for number in (1, 2))
+
+    def distort(parsed, **_):
+        for each in parsed["SecurityGroups"]:
+            if each["GroupId"] == strange:
+                del each["VpcId"]
+
+    with pytest.raises(PolicyExecutionError, match=f"{strange}: EC2 lists no VPC of the group"):
+        act(cloud, tmp_path, after={"DescribeSecurityGroups": distort}, authorized=[OFFICE, "vpc"], notify=NOTIFY)
+    assert (sources(strange), sources(good)) == ({"0.0.0.0/0"}, {OFFICE, "10.2.0.0/16"})
+    assert {each["GroupId"] for message in messages(cloud) for each in message["resources"]} == {strange, good}

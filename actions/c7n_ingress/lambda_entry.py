@@ -34,6 +34,7 @@ from c7n_ingress.cold import zones_unread
 
 with zones_unread():
     from c7n import handler
+from c7n.cwe import CloudWatchEvents
 from c7n.exceptions import PolicyValidationError
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
@@ -50,7 +51,8 @@ import c7n_ingress.replace
 import c7n_ingress.restore  # noqa: F401 - importing them registers filters and actions
 from c7n_ingress.aws import journal
 from c7n_ingress.aws.apply import ONCE
-from c7n_ingress.decide.events import check_config_event
+from c7n_ingress.aws.read import LiveSource
+from c7n_ingress.decide.events import Here, check_call_event, check_config_event
 from c7n_ingress.in_time import ended_in_time
 from c7n_ingress.sessions import KeptSessions
 
@@ -80,7 +82,7 @@ def run(event: dict[str, Any], context: Any) -> bool | None:
     if handler.C7N_DEBUG_EVENT:
         event["debug"] = True
         log.info("Processing event\n %s", format_event(event))
-    policies = load_policies(context.invoked_function_arn.split(":")[4])
+    policies = load_policies(account_of(context))
     for policy in policies:
         run_policy(policy, event, context)
     return bool(policies)
@@ -90,14 +92,34 @@ def run_policy(policy: Any, event: dict[str, Any], context: Any) -> None:
     """Run one policy. What it raises fails the invocation, so that Lambda tries again and counts an error."""
     try:
         policy.validate()
-        if policy.execution_mode == "config-rule":
-            check_config_event(event)
+        check_event(policy, event, Here(account_of(context), os.environ["AWS_REGION"]))
         with ended_in_time(context):
             policy.push(event, context)
     except Exception:
         log.exception("error during policy execution")
         if not handler.C7N_CATCH_ERR:
             raise
+
+
+def account_of(context: Any) -> str:
+    """Return the id of the function's account."""
+    return str(context.invoked_function_arn.split(":")[4])
+
+
+def check_event(policy: Any, event: dict[str, Any], here: Here) -> None:
+    """Refuse an event that a policy is not for, and hand one of a call to what reads the groups of the call.
+
+    :raises ValueError: names what is wrong with it.
+    """
+    if policy.execution_mode == "config-rule":
+        check_config_event(event, here)
+    elif policy.execution_mode == "cloudtrail":
+        mode = policy.data["mode"]
+        check_call_event(event, here, {each if isinstance(each, str) else each["event"] for each in mode["events"]})
+        if not CloudWatchEvents.get_ids(event, mode):
+            raise ValueError("the event names no security group where the policy's mode looks for one")
+        if isinstance(source := policy.resource_manager.source, LiveSource):
+            source.event = event
 
 
 def load_policies(account_id: str) -> list[Any]:

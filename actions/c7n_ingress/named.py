@@ -32,6 +32,9 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         groups={"type": "array", "items": {"type": "string", "pattern": r"^(sg-[0-9a-f]+|\{\w+\})$"}, "minItems": 1},
     )
 
+    judges_the_set = True
+    """Of some of its groups it would say that the others are missing."""
+
     def validate(self) -> None:
         """Refuse ids of groups given twice, and what is no id.
 

@@ -16,9 +16,10 @@ from c7n_ingress.aws.read import GROUPS_A_CALL, MATCHED, pages
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import (
-    FAMILY,
     PORT_PATTERN,
-    UNANSWERED,
+    PREFIX_LISTS,
+    UNREADABLE,
+    VERSIONS,
     Network,
     is_one_of,
     lets_in_port,
@@ -149,13 +150,31 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     def _check_told(self) -> None:
         """Fail of what EC2 did not tell, where no action would say so: that is not to be taken for "open"."""
-        if any(action.type == TELLS for action in self.manager.actions):
+        if self._is_reported():
             return
         for list_id, prefix_list in self.lists.items():
             if prefix_list and prefix_list.unanswered:
                 raise PolicyExecutionError(f"EC2 did not tell what {list_id} holds: {prefix_list.unanswered}")
 
+    def _is_reported(self) -> bool:
+        """Whether the policy has the action that reports what this filter cannot read."""
+        return any(action.type == TELLS for action in self.manager.actions)
+
     def __call__(self, group: dict[str, Any]) -> bool:
+        """Match one group, and note on it which prefix lists are open; beside EC2's shapes, which other actions send.
+
+        A group that cannot be read matches, so that the action reports it and the other groups are closed.
+        """
+        try:
+            return self._match(group)
+        except Exception as error:
+            if not self._is_reported():
+                raise
+            log.exception("%s cannot be read", group["GroupId"])
+            group[UNREADABLE] = repr(error)
+            return True
+
+    def _match(self, group: dict[str, Any]) -> bool:
         """Match a group, and annotate its rules: c7n would compare each one with all others."""
         matched = [
             rule
@@ -166,10 +185,19 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             annotated = group.setdefault(MATCHED, [])
             known = set(map(repr, annotated))
             annotated += [rule for rule in matched if repr(rule) not in known]
+        if noted := {list_id: self._known_of(list_id) for rule in matched for list_id in _lists_of(rule)}:
+            group[PREFIX_LISTS] = group.get(PREFIX_LISTS, {}) | noted
         return bool(matched)
 
+    def _known_of(self, list_id: str) -> int | str | None:
+        """Return an open prefix list's IP version, or why EC2 did not tell it, or None for one that is not shown."""
+        prefix_list = self.lists[list_id]
+        if prefix_list is None:
+            return None
+        return VERSIONS[prefix_list.family] if prefix_list.family else prefix_list.unanswered
+
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Return those permissions alone that are open, one for each source, a prefix list's with its family."""
+        """Return those permissions alone that are open, one for each source."""
         public, meant = (ports_from(self.data.get(key) or ()) for key in ("OnlyPorts", "Ports"))
         every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
         rules = [(rule, of) for rule, of in every if not is_one_of(of, public)]
@@ -178,22 +206,27 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         for number, (rule, of) in enumerate(rules):
             if meant and not lets_in_port(of, meant):
                 continue
-            (reference,) = rule["PrefixListIds"] or [None]
-            prefix_list = reference and self.lists[reference["PrefixListId"]]
-            if prefix_list and (number in open_ones or prefix_list.family is None):
-                noted = {FAMILY: prefix_list.family, UNANSWERED: prefix_list.unanswered}
-                yield {**rule, "PrefixListIds": [reference | noted]}
-            elif number in open_ones:
+            if number in open_ones or any(self._is_unread(list_id) for list_id in _lists_of(rule)):
                 yield rule
+
+    def _is_unread(self, list_id: str) -> bool:
+        """Whether it is not known what a list holds, so that it may be open."""
+        prefix_list = self.lists[list_id]
+        return prefix_list is not None and prefix_list.family is None
 
     def _networks(self, rule: Mapping[str, Any]) -> Sequence[Network]:
         for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
             if rule[ranges]:
                 return [network(rule[ranges][0][key])]
-        for reference in rule["PrefixListIds"]:
-            prefix_list = self.lists[reference["PrefixListId"]]
+        for list_id in _lists_of(rule):
+            prefix_list = self.lists[list_id]
             return prefix_list.networks if prefix_list else ()
         return ()
+
+
+def _lists_of(rule: Mapping[str, Any]) -> list[str]:
+    """Return the id of the prefix list that a rule refers to, if it does."""
+    return [reference["PrefixListId"] for reference in rule["PrefixListIds"]]
 
 
 def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -203,6 +236,7 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
         for group in groups
         for permission in group.get("IpPermissions") or ()
         for reference in permission.get("PrefixListIds") or ()
+        if "PrefixListId" in reference
     }
 
 

@@ -14,7 +14,7 @@ from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws import behind, reopened, tell, vpcs
 from c7n_ingress.aws.apply import NoRoom
-from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import run
 from c7n_ingress.aws.values import FreshValues, scheme_of
@@ -125,6 +125,8 @@ class ReplaceIngress(EventAction):
             needed += vpcs.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(tell.notifier(self).get_permissions())
+            if "at-most" in self.data and is_tried_again(self.manager):
+                needed += tell.REACH[self.data["notify"]["transport"]["type"]]
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "untag" in self.data:
             needed += ("ec2:DeleteTags",)
@@ -152,6 +154,8 @@ class ReplaceIngress(EventAction):
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 tell.notifier(self).validate()
+            else:
+                check_at_most(self.data, tried_again=is_tried_again(self.manager))
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
 
@@ -246,6 +250,18 @@ class ReplaceIngress(EventAction):
         except ValueError as error:
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
         return sorted(networks, key=lambda network: (network.version, network))
+
+
+def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
+    """Refuse a limit that a deployed policy without ``notify`` would not keep.
+
+    :raises ValueError: says what to do about it.
+    """
+    if "at-most" in data and tried_again:
+        raise ValueError(
+            "at-most: a run that leaves groups open has to report them. Without 'notify' it can only fail, Lambda runs "
+            "it twice more, and three times as many groups are changed: add 'notify'"
+        )
 
 
 def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network] | str:

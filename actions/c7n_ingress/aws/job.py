@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from c7n.policy import LambdaMode
+
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
 from c7n_ingress.aws.read import Reading
-from c7n_ingress.aws.reopened import DEPLOYED, Histories
+from c7n_ingress.aws.reopened import Histories
 from c7n_ingress.decide.message import Deed, Outcome
 from c7n_ingress.decide.plan import Plan
+
+
+def is_tried_again(manager: Any) -> bool:
+    """Whether Lambda runs the policy twice more within minutes if it fails: so it is in all of c7n's deployed modes.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+    """
+    return isinstance(manager.ctx.policy.get_execution_mode(), LambdaMode)
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,8 @@ class Job:
 
     @property
     def tried_again(self) -> bool:
-        """Whether Lambda runs this twice more within minutes if it fails.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
-        """
-        return self.action.manager.data.get("mode", {}).get("type") in DEPLOYED
+        """Whether Lambda runs this twice more within minutes if it fails."""
+        return is_tried_again(self.action.manager)
 
     @cached_property
     def histories(self) -> Histories:

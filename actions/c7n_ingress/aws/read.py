@@ -5,15 +5,21 @@ from __future__ import annotations
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
+from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.query import DescribeSource, QueryResourceManager, sources
 from c7n.utils import local_session
 
-from c7n_ingress.decide.rules import Match, Rule, matches_from, prefix_lists_from, rule_from
+from c7n_ingress.aws.judge import each_by_itself
+from c7n_ingress.decide.awaited import said_by, with_opened
+from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Match, Rule, matches_from, rule_from
 
 GROUPS_A_CALL = 200
 """How many values EC2 takes in one filter of a describe call.
@@ -30,6 +36,9 @@ OLDEST = 1.0
 EC2 cannot be asked to change a rule only if it is still as it was read (``ModifySecurityGroupRules`` has no condition),
 so what somebody changes in this time, and on the way of the call, is overwritten.
 """
+
+DELAYS = (1, 2, 4)
+"""How many seconds pass before each further reading of what an event names and EC2 does not show yet."""
 
 MATCHED = "MatchedIpPermissions"
 """Where c7n's ``ingress`` filters leave what they matched."""
@@ -119,9 +128,39 @@ class LiveGroups:
         """
         since = time.monotonic()
         groups = self.groups(group_ids)
-        selected = {group["GroupId"]: group for group in self.manager.filter_resources(list(groups), self.event)}
+        failed: dict[str, Exception] = {}
+        selected = {group["GroupId"]: group for group in self.selected(groups, failed)}
         shapes = self.rules(group_ids)  # after the groups, never at once: what a group shows no more, its rules may not
-        return [_reading(group, selected, shapes[group["GroupId"]], since) for group in groups]
+        return [
+            Unread(group, failed[group_id])
+            if (group_id := group["GroupId"]) in failed
+            else _reading(group, selected.get(group_id), shapes[group_id], since)
+            for group in groups
+        ]
+
+    @cached_property
+    def judge(self) -> Any:
+        """The policy's manager, with only those filters that judge one group by itself: a lot is not the whole set."""
+        judge = copy(self.manager)
+        judge.filters = each_by_itself(self.manager.filters)
+        return judge
+
+    def selected(self, groups: Collection[dict[str, Any]], failed: dict[str, Exception]) -> list[dict[str, Any]]:
+        """Return the groups that the policy's filters select.
+
+        :param failed: gets the error of each group that the filters cannot read: such a group fails alone.
+        :raises ClientError, BotoCoreError, PolicyExecutionError: a filter failed for a reason that is not one group's.
+        """
+        try:
+            found: list[dict[str, Any]] = self.judge.filter_resources(list(groups), self.event)
+        except (ClientError, BotoCoreError, PolicyExecutionError):
+            raise
+        except Exception as error:  # noqa: BLE001 - c7n's filters raise anything; the group's failure is reported
+            if len(groups) > 1:
+                return [found for group in groups for found in self.selected([group], failed)]
+            failed |= {group["GroupId"]: error for group in groups}
+            return []
+        return found
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Read those of the groups (200 at most) that exist, in the order given."""
@@ -130,11 +169,10 @@ class LiveGroups:
         return sorted(found, key=lambda group: group_ids.index(group["GroupId"]))
 
     def rules(self, group_ids: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
-        """Read the ingress rules of the groups (200 at most), by group id."""
+        """Read the rules of the groups (200 at most), ingress and egress, by group id."""
         rules = defaultdict(list)
         for shape in self._describe("describe_security_group_rules", "SecurityGroupRules", group_ids):
-            if not shape["IsEgress"]:
-                rules[shape["GroupId"]].append(shape)
+            rules[shape["GroupId"]].append(shape)
         return rules
 
     def _describe(self, operation: str, key: str, group_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -144,15 +182,17 @@ class LiveGroups:
 
 
 def _reading(
-    group: Mapping[str, Any], selected: Mapping[str, Any], shapes: Iterable[Mapping[str, Any]], since: float
+    group: Mapping[str, Any], selected: Mapping[str, Any] | None, shapes: Iterable[Mapping[str, Any]], since: float
 ) -> Reading | Unread:
-    matched = selected.get(group["GroupId"], {}).get(MATCHED, [])
+    found = selected or {}
+    if why := found.get(UNREADABLE):
+        return Unread(group, ValueError(why))
     try:
-        rules = [rule_from(shape) for shape in shapes]
-        matches = matches_from(matched)
-    except (KeyError, ValueError) as error:  # a shape that is not known must not stop the other groups
+        rules = [rule_from(shape) for shape in shapes if not shape["IsEgress"]]
+        matches = matches_from(found.get(MATCHED, []))
+    except Exception as error:  # noqa: BLE001 - a shape that is not known fails this group alone, and is reported
         return Unread(group, error)
-    return Reading(group, group["GroupId"] in selected, matches, rules, prefix_lists_from(matched), since)
+    return Reading(group, selected is not None, matches, rules, found.get(PREFIX_LISTS, {}), since)
 
 
 @sources.register("live")
@@ -174,16 +214,35 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
         groups: list[dict[str, Any]] = self.query.filter(self.manager)
         return groups
 
-    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002, FBT001, FBT002 - c7n's
-        """Read the groups of an event.
+    event: dict[str, Any] | None = None
+    """The event of the run, if there is one that names groups."""
 
-        :raises PolicyExecutionError: EC2 did not tell.
+    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002, FBT001, FBT002 - c7n's
+        """Read the groups of an event, with the rules that its call made: EC2 may not show these yet.
+
+        So the filters judge what the call made. The action reads the group again before it changes anything.
+
+        :raises PolicyExecutionError: EC2 did not list the groups, or does not show them yet.
         """
-        client = local_session(self.manager.session_factory).client("ec2")
+        live = LiveGroups(self.manager, local_session(self.manager.session_factory).client("ec2"))
+        said = said_by(self.event)
         try:
-            return LiveGroups(self.manager, client).groups(ids)
+            groups = live.groups(ids)
+            if said is None:
+                return groups
+            for delay in DELAYS:
+                if len(groups) == len({*ids}) or not said.is_recent(datetime.now(timezone.utc)):
+                    break
+                time.sleep(delay)
+                groups = live.groups(ids)
         except ClientError as error:
             raise PolicyExecutionError(f"groups {', '.join(ids)} could not be read: {error}") from error
+        if not said.is_recent(datetime.now(timezone.utc)):
+            return groups
+        if missing := {*ids} - {group["GroupId"] for group in groups}:
+            names = ", ".join(sorted(missing))
+            raise PolicyExecutionError(f"EC2 does not show {names} yet; Lambda tries the event again")
+        return [with_opened(group, said) for group in groups]
 
 
 def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:

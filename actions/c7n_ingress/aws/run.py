@@ -13,7 +13,8 @@ from c7n_ingress.aws.apply import GONE, ONCE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
-from c7n_ingress.aws.tell import tell, tell_config
+from c7n_ingress.aws.shown import Shown
+from c7n_ingress.aws.tell import check_reachable, tell, tell_config
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record
@@ -40,9 +41,11 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     writer = session.client("ec2", config=ONCE)
     outcomes: list[Outcome] = []
     changed = waiting = 0
+    check_reachable(job, event)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
-        for number, reading in enumerate(groups.in_lots(worst_first), 1):  # read
+        shown = Shown(groups, worst_first, event)
+        for number, reading in enumerate(shown.readings(), 1):  # read
             outcome = Outcome(reading.group)
             if changed == job.at_most and _would_change(job, reading):
                 waiting += 1
@@ -65,12 +68,12 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
     _leave_out_untold(job, outcomes, resources)
-    failures += untold + _still_open(job, waiting)
+    failures += shown.missing + untold + _still_open(job, waiting)
     if failures:
         failures += tell_config(manager, event)
         for failure in failures:
             log.error("%s: %s", job.action.type, failure)
-        if untold or not (waiting and job.tried_again and "notify" in job.action.data):
+        if untold or shown.missing or not (waiting and job.tried_again and "notify" in job.action.data):
             more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
             raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
         _leave_out_undone(outcomes, resources)
@@ -127,21 +130,26 @@ def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str
     def key(group: dict[str, Any]) -> tuple[Any, ...]:
         group_id = group["GroupId"]
         exposure = rank(behind[group_id]["exposure"]) if behind else 0
-        return exposure, worst(matches_from(group.get(MATCHED, ()))), group_id
+        try:
+            badness = worst(matches_from(group.get(MATCHED, ())))
+        except Exception:  # it fails when it is its turn, and is reported then
+            log.exception("%s: what is open cannot be read", group_id)
+            badness = worst(())
+        return exposure, badness, group_id
 
     return key
 
 
 def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread, outcome: Outcome) -> None:
     """Change the rules of one group; whatever fails is told, and the others go on."""
-    group_id, owner = reading.group["GroupId"], reading.group["OwnerId"]
+    group_id = reading.group["GroupId"]
     if isinstance(reading, Unread):
         log.error("%s: %s could not be read", job.action.type, group_id, exc_info=reading.error)
         known = isinstance(reading.error, ClientError)
         outcome.failures.append(f"could not be read: {said(reading.error) if known else repr(reading.error)}")
         return
     try:
-        if owner != job.action.manager.config.account_id:
+        if (owner := reading.group["OwnerId"]) != job.action.manager.config.account_id:
             outcome.skipped = f"belongs to account {owner}, which shares its VPC: only that account can change it"
         elif job.preview:
             foresee(job, reading, outcome)
@@ -155,16 +163,21 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             outcome.failures.append(said(error))
     except Exception as error:  # told and raised at the end
         log.exception("%s: %s failed", job.action.type, group_id)
-        outcome.failures.append(str(error))
+        outcome.failures.append(repr(error) if isinstance(error, KeyError) else str(error))
     except BaseException as stop:
         outcome.failures.append(f"was not finished: {str(stop) or 'somebody stopped the run'}")
         raise
 
 
 def _would_change(job: Job, reading: Reading | Unread) -> bool:
-    """Tell whether a group may be changed now; what else is to be told of it can be told at any time."""
-    own = reading.group["OwnerId"] == job.action.manager.config.account_id
-    if not (own and isinstance(reading, Reading) and reading.selected):
+    """Whether a group may be changed now; what else is reported of it can be reported at any time."""
+    if not (isinstance(reading, Reading) and reading.selected):
         return False
-    plan = job.plan(reading)
+    try:
+        if reading.group["OwnerId"] != job.action.manager.config.account_id:
+            return False
+        plan = job.plan(reading)
+    except Exception:  # what the group fails of is reported when it is planned again
+        log.exception("%s: %s cannot be planned", job.action.type, reading.group["GroupId"])
+        return False
     return bool(plan.changes or plan.missing)

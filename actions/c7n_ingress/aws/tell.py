@@ -7,11 +7,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
 from c7n.actions.notify import Notify
+from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.utils import local_session
 
+from c7n_ingress.aws.apply import said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.aws.values import FreshValues
@@ -53,6 +57,55 @@ def notifier(action: Any, **defaults: str) -> Notifier:
     return Notifier({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
 
 
+REACH = {"sqs": ("sqs:GetQueueAttributes",), "sns": ("sns:GetTopicAttributes",)}
+"""What it takes to make sure of a queue or a topic, by the type of the transport."""
+
+
+def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
+    """Make sure, before the first change, that people can be notified of the groups that ``at-most`` leaves open.
+
+    Otherwise the run fails after its changes and Lambda tries it again: each try changes ``at-most`` more groups.
+
+    :raises PolicyExecutionError: the queue or the topic cannot be reached.
+    """
+    if job.at_most is None or "notify" not in job.action.data or not job.tried_again:
+        return
+    manager, notify = job.action.manager, notifier(job.action)
+    notify.manager = copy(manager)
+    notify.manager.session_factory = lambda **where: _Asking(manager.session_factory(**where))
+    names = {"account_id": manager.config.account_id, "region": manager.config.region, "policy": manager.data}
+    ask = notify.send_sqs if notify.data["transport"]["type"] == "sqs" else notify.send_sns
+    try:
+        ask(names, "")
+    except (ClientError, BotoCoreError) as error:
+        where = notify.data["transport"]
+        text = (
+            f"{job.action.type} changed nothing: {where.get('queue') or where.get('topic')} cannot be reached, so "
+            f"nobody would be notified: {said(error)}"
+        )
+        raise PolicyExecutionError("; ".join([text, *tell_config(manager, event)])) from error
+
+
+class _Asking:
+    """A session for c7n's ``notify``, whose client asks for the queue or the topic and sends nothing to it."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def client(self, service: str) -> Any:
+        client = self.session.client(service)
+
+        def send_message(QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
+            client.get_queue_attributes(QueueUrl=QueueUrl, AttributeNames=["QueueArn"])
+            return {"MessageId": None}
+
+        def publish(TopicArn: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
+            client.get_topic_attributes(TopicArn=TopicArn)
+            return {"MessageId": None}
+
+        return SimpleNamespace(send_message=send_message, publish=publish)
+
+
 def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
     """Send what changed and what failed to where the action's ``notify`` says.
 
@@ -71,27 +124,31 @@ def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None,
         outcomes.sort(key=lambda outcome: rank(behind[outcome.group["GroupId"]]["exposure"]))
         blocked = job.surroundings.blocked()
         behind = {group_id: {**each, **blocked} for group_id, each in behind.items()}
-    resources = [
-        outcome.told(
-            deed,
-            **{
-                BEHIND: behind.get(outcome.group["GroupId"]),
-                OPENED: _opened_by(call, outcome),
-                MANAGED: managed_by(outcome.group),
-                REOPENED: outcome.reopened,
-                NOTED: outcome.records and job.noted.get(outcome.group["GroupId"]),
-                WAITING: waiting,
-                PREVIEW: preview,  # said of each group: one that failed has no record that says so
-                UNDO: _undo(action, outcome) if deed is REPLACED and not preview else None,
-            },
-        )
-        for outcome in outcomes
-    ]
+    resources = [_told(job, outcome, behind.get(outcome.group["GroupId"]), call, waiting) for outcome in outcomes]
     notify = notifier(action, subject=text)
     notify.manager = copy(action.manager)
     notify.manager.session_factory = cache(action.manager.session_factory)  # c7n reads models anew for each message
     failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
     return [failure for failure in failures if failure][:1]
+
+
+def _told(job: Job, outcome: Outcome, behind: object, call: Mapping[str, Any] | None, waiting: int) -> dict[str, Any]:
+    """Return a group as a message's resource; without what was looked up, where something of the group is odd."""
+    try:
+        more = {
+            BEHIND: behind,
+            OPENED: _opened_by(call, outcome),
+            MANAGED: managed_by(outcome.group),
+            REOPENED: outcome.reopened,
+            NOTED: outcome.records and job.noted.get(outcome.group["GroupId"]),
+            WAITING: waiting,
+            PREVIEW: job.preview,  # said of each group: one that failed has no record that says so
+            UNDO: _undo(job.action, outcome) if job.deed is REPLACED and not job.preview else None,
+        }
+    except Exception:  # this group and the others are reported all the same
+        log.exception("%s: what was looked up cannot be reported", outcome.group["GroupId"])
+        more = {WAITING: waiting, PREVIEW: job.preview}
+    return outcome.told(job.deed, **more)
 
 
 def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, Any] | None) -> str | None:

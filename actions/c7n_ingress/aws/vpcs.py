@@ -51,6 +51,9 @@ OWN_ALONE = (
 """What people must know of a group whose associations EC2 does not list."""
 
 
+NO_VPC = "EC2 lists no VPC of the group, so its networks cannot be authorized"
+
+
 class Inside(NamedTuple):
     """The networks of the VPCs in which a group is used."""
 
@@ -65,7 +68,9 @@ def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupVpcAssociations.html
     """
-    own = {group["GroupId"]: group["VpcId"] for group in groups}
+    groups = list(groups)
+    ids = [group["GroupId"] for group in groups]
+    own = {group["GroupId"]: group["VpcId"] for group in groups if group.get("VpcId")}
     others: Mapping[str, list[str]] = {}
     left_out: tuple[str, ...] = ()
     try:
@@ -75,9 +80,12 @@ def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside
         log.warning(*left_out)
     except (ClientError, BotoCoreError) as error:  # reported for each group
         log.exception("associations of groups with VPCs could not be read")
-        return dict.fromkeys(own, Inside(f"the VPCs that the group is associated with cannot be read: {said(error)}"))
+        return dict.fromkeys(ids, Inside(f"the VPCs that the group is associated with cannot be read: {said(error)}"))
     cidrs = cidrs_of(client, {*own.values(), *(vpc_id for each in others.values() for vpc_id in each)})
-    return {group_id: _inside([vpc_id, *others.get(group_id, ())], cidrs, left_out) for group_id, vpc_id in own.items()}
+    known = {
+        group_id: _inside([vpc_id, *others.get(group_id, ())], cidrs, left_out) for group_id, vpc_id in own.items()
+    }
+    return dict.fromkeys(ids, Inside(NO_VPC)) | known
 
 
 def _inside(vpc_ids: Iterable[str], cidrs: Mapping[str, list[str] | str], left_out: tuple[str, ...]) -> Inside:

@@ -1,15 +1,18 @@
-"""What an event of AWS Config must be like before a policy may run on it.
+"""What an event of AWS Config or of CloudTrail must be like before a policy may run on it.
 
-Cloud Custodian looks at some of its parts only when the policy's actions have been taken. An event of another kind,
-such as the one that Lambda's console sends to try a function, is refused before that.
+Cloud Custodian looks at some of its parts only after the policy's actions. An event of another kind, such as the one
+that Lambda's console sends to try a function, is refused before that. So is one of another account or region: EC2 would
+not show its groups here, and nothing would be closed.
 
 https://docs.aws.amazon.com/config/latest/developerguide/evaluate-config_develop-rules_example-events.html
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 from botocore.utils import parse_timestamp
 
@@ -19,13 +22,20 @@ GONE = frozenset({"ResourceDeleted", "ResourceNotRecorded", "ResourceDeletedNotR
 """The statuses of items that have no configuration."""
 
 
-def check_config_event(event: object) -> None:
-    """Refuse what is no event of AWS Config about a security group.
+class Here(NamedTuple):
+    """Where the function runs."""
 
-    :raises ValueError: names what is wrong with it, and how to have a right one sent.
+    account: str
+    region: str
+
+
+def check_config_event(event: object, here: Here) -> None:
+    """Refuse an event that is not of AWS Config about a security group of this account and region.
+
+    :raises ValueError: names what is wrong with it, and how to send a right one.
     """
     try:
-        _check(event)
+        _check(event, here)
     except ValueError as error:
         raise ValueError(
             f"this is no event of AWS Config about a security group: {error}. To have one sent: "
@@ -33,7 +43,53 @@ def check_config_event(event: object) -> None:
         ) from None
 
 
-def _check(event: Any) -> None:
+def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
+    """Refuse an event that is not of a call that the policy is for, in this account and region.
+
+    :param calls: the names of these calls.
+    :raises ValueError: names what is wrong with it, and how to send a right one.
+    """
+    try:
+        _check_call(event, here, calls)
+    except ValueError as error:
+        raise ValueError(
+            f"this is no event of CloudTrail about {' or '.join(sorted(calls))}: {error}. EventBridge sends one after "
+            "the call. To try it, open a group that nobody uses: "
+            "aws ec2 authorize-security-group-ingress --group-id ID --protocol tcp --port 22 --cidr 0.0.0.0/0"
+        ) from None
+
+
+def _check_call(event: Any, here: Here, calls: Collection[str]) -> None:
+    _part({"event": event}, "event", dict)
+    call = _part(event, "detail", dict)
+    for name in ("eventSource", "eventName"):
+        _part(call, name, str)
+    _check_time(call, "eventTime")
+    _part(call, "userIdentity", dict)
+    if call["eventName"] not in calls:
+        raise ValueError(f"eventName is {call['eventName']!r:.80}")
+    _check_place(here, call.get("recipientAccountId"), call.get("awsRegion"))
+
+
+def _check_place(here: Here, account: object, region: object) -> None:
+    """Refuse what is of another account or region; an event may leave these out."""
+    for name, value, own in (("account", account, here.account), ("region", region, here.region)):
+        if value not in (None, own):
+            raise ValueError(
+                f"it is of {name} {value!r:.80}, and this function changes groups of account {here.account} and region "
+                f"{here.region} only: deploy the policy there"
+            )
+
+
+def _check_time(whole: Any, name: str) -> None:
+    text = _part(whole, name, str)
+    try:
+        parse_timestamp(text)
+    except (ValueError, OverflowError, RuntimeError):
+        raise ValueError(f"{name} is {text!r:.80}, not a time") from None
+
+
+def _check(event: Any, here: Here) -> None:
     _part({"event": event}, "event", dict)
     _part(event, "resultToken", str)
     try:
@@ -49,11 +105,8 @@ def _check(event: Any) -> None:
     _part(item, "resourceId", str)
     if _part(item, "configurationItemStatus", str) not in GONE and not event.get("eventLeftScope"):
         _part(_part(item, "configuration", dict), "groupId", str)
-    captured = _part(item, "configurationItemCaptureTime", str)
-    try:
-        parse_timestamp(captured)
-    except (ValueError, OverflowError, RuntimeError):
-        raise ValueError(f"configurationItemCaptureTime is {captured!r:.80}, not a time") from None
+    _check_time(item, "configurationItemCaptureTime")
+    _check_place(here, item.get("awsAccountId"), item.get("awsRegion"))
 
 
 def _part(whole: Any, name: str, kind: type) -> Any:

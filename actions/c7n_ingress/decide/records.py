@@ -55,7 +55,7 @@ def record_of(change: Change, how: str, group: Mapping[str, Any], **context: str
         **context,
         "vpc": group.get("VpcId"),
         "group": group["GroupId"],
-        "group_name": group["GroupName"],
+        "group_name": group.get("GroupName", ""),
         "rule": change.rule_id,
         "protocol": rule.traffic.protocol,
         "ports": ports_text(rule.traffic),

@@ -24,11 +24,12 @@ ALL = "-1"
 PORT_PATTERN = r"^(tcp|udp)/[0-9]{1,5}$"
 """How a port of one protocol is written: ``tcp/443``. A bare number is that port of both."""
 
-FAMILY = "AddressFamily"
-"""EC2's name for a prefix list's IP version; the filter ``open-ingress`` notes it on the references it matches."""
-VERSIONS = {"IPv4": 4, "IPv6": 6, None: None}
-UNANSWERED = "c7n-ingress:unanswered"
-"""Where that filter notes why EC2 did not tell what a list holds."""
+VERSIONS = {"IPv4": 4, "IPv6": 6}
+PREFIX_LISTS = "c7n-ingress:prefix-lists"
+"""Where the filter ``open-ingress`` notes on a group which prefix lists are open: by id, the IP version of the list;
+why EC2 did not list its entries, or None for a list that EC2 does not show."""
+UNREADABLE = "c7n-ingress:unreadable"
+"""Where that filter notes why it cannot read a group."""
 
 
 class Traffic(NamedTuple):
@@ -83,16 +84,6 @@ def matches_from(permissions: Iterable[Mapping[str, Any]]) -> set[Match]:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
     """
     return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
-
-
-def prefix_lists_from(permissions: Iterable[Mapping[str, Any]]) -> dict[str, int | str | None]:
-    """Read what ``open-ingress`` noted of each list, by its id.
-
-    :returns: its IP version; why EC2 did not tell it; or None for one that EC2 does not show.
-    """
-    references = [reference for shape in permissions for reference in shape.get("PrefixListIds") or ()]
-    noted = [each for each in references if FAMILY in each]
-    return {each["PrefixListId"]: VERSIONS[each[FAMILY]] or each[UNANSWERED] for each in noted}
 
 
 def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:

@@ -1,0 +1,165 @@
+"""What an event says of security groups, for the time in which EC2 may not show it yet.
+
+EC2 is eventually consistent: what a call changed may not be visible to the next calls.
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from botocore.utils import parse_timestamp
+
+from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, source_from, traffic
+
+log = logging.getLogger("custodian.actions")
+
+RECENT = timedelta(seconds=60)
+"""For how long after a change a group that does not show it is read again, and then fails.
+
+EC2's guide has no number for the usual delay. It says to read again after a couple of seconds. Lambda tries a failed
+event again after one minute (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html). That
+try is later than this, so what is not there then was removed.
+"""
+
+LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
+
+
+class Said(NamedTuple):
+    """What an event says of groups."""
+
+    time: datetime
+    """When EC2 changed the group, or showed the change to AWS Config."""
+    opened: Mapping[str, list[dict[str, Any]]] = {}
+    """The permissions that a call made, by group, as EC2 describes them."""
+    created: frozenset[str] = frozenset()
+    """The ids of the rules that a call created."""
+    before: frozenset[Match] | None = None
+    """What the group had before an item of AWS Config; None for a call."""
+
+    def is_recent(self, now: datetime) -> bool:
+        """Whether EC2 may not show it yet."""
+        return now - self.time < RECENT
+
+    def lacks(
+        self, group: Mapping[str, Any], wanted: Iterable[Match], now: Mapping[str, Any], rules: Iterable[Rule]
+    ) -> list[Match]:
+        """Return the rules that EC2 may not show yet; none where EC2 shows a state after the event.
+
+        Such a state has a rule that the call created, whatever it is for now; or one that the group had neither in the
+        item nor before it.
+
+        :param group: the group as the event says that it is.
+        :param wanted: which of its rules have to be there.
+        :param now: the group as EC2 shows it, and, read by a call of its own, its rules.
+        """
+        rules = list(rules)
+        shown = {rule.match for rule in rules}
+        permitted = matches_from(now.get("IpPermissions") or ())
+        missing = [match for match in wanted if match not in shown or match not in permitted]
+        if not missing or not self.created.isdisjoint(rule.id for rule in rules if rule.match not in missing):
+            return []
+        if self.before is not None and shown - self.before - matches_from(group.get("IpPermissions") or ()):
+            return []
+        return missing
+
+
+def said_by(event: Mapping[str, Any] | None) -> Said | None:
+    """Read an event of AWS Config, or of a call that CloudTrail recorded; None for another event."""
+    if not event:
+        return None
+    if "invokingEvent" in event:
+        return _of_item(json.loads(event["invokingEvent"]))
+    call = event.get("detail")
+    if isinstance(call, dict) and isinstance(call.get("eventTime"), str):
+        return _of_call(call)
+    return None
+
+
+def with_opened(group: dict[str, Any], said: Said) -> dict[str, Any]:
+    """Return a group with the permissions that a call made, those that EC2 does not show yet included."""
+    shown = matches_from(group.get("IpPermissions") or ())
+    hidden = [each for each in said.opened.get(group["GroupId"], ()) if not matches_from([each]) <= shown]
+    return {**group, "IpPermissions": [*(group.get("IpPermissions") or ()), *hidden]} if hidden else group
+
+
+# -- a call: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+
+
+def _of_call(call: Mapping[str, Any]) -> Said:
+    """Read a call. A part that cannot be read is logged and not waited for: the group is closed as EC2 shows it."""
+    opened: dict[str, list[dict[str, Any]]] = {}
+    created: set[str] = set()
+    try:
+        for group_id, rule, is_new in _rules(call):
+            if is_new:
+                created.add(rule["SecurityGroupRuleId"])
+            if made := _permission(rule):
+                opened.setdefault(group_id, []).append(made)
+    except Exception:
+        log.exception("the rules of the call %s cannot be read", call.get("eventName"))
+    return Said(_time(call["eventTime"]), opened, frozenset(created))
+
+
+def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Return each ingress rule that a call made: its group, its shape, and whether the rule is new."""
+    if call.get("eventName") == "AuthorizeSecurityGroupIngress":
+        for rule in ((call.get("responseElements") or {}).get("securityGroupRuleSet") or {}).get("items") or ():
+            if not rule.get("isEgress"):
+                yield rule["groupId"], pascal(rule), True
+    for request in _list((call.get("requestParameters") or {}).get("ModifySecurityGroupRulesRequest")):
+        for update in _list(request.get("SecurityGroupRule")):
+            yield request["GroupId"], update.get("SecurityGroupRule") or {}, False
+
+
+def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the permission of a rule, where the event says what it lets in, and from which network or list."""
+    source = rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId")
+    if not source or "IpProtocol" not in rule:
+        return None
+    return {**{listing: [] for listing in LISTINGS}, **permission(traffic(rule), source_from(source))}
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list: CloudTrail writes a list of one as an object."""
+    return value if isinstance(value, list) else [value] if value else []
+
+
+# -- an item: https://docs.aws.amazon.com/config/latest/developerguide/example-sns-notification.html
+
+
+def _of_item(invoking: Mapping[str, Any]) -> Said:
+    """Read an item of AWS Config, and what it replaced."""
+    changed = (invoking.get("configurationItemDiff") or {}).get("changedProperties") or {}
+    replaced = (
+        value
+        for key, each in changed.items()
+        if key.split(".")[:2] == ["Configuration", "IpPermissions"]
+        for value in _list(each.get("previousValue"))
+    )
+    before = frozenset(match for each in replaced for match in matches_from([of_item(each)]))
+    return Said(_time(invoking["configurationItem"]["configurationItemCaptureTime"]), before=before)
+
+
+def of_item(permission: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a permission of an item as EC2 describes it: an item has IPv4 ranges as objects, and again as texts."""
+    shape: dict[str, Any] = pascal(permission)
+    texts = [each if isinstance(each, dict) else {"CidrIp": each} for each in shape.get("IpRanges") or ()]
+    return {**shape, "IpRanges": shape.pop("Ipv4Ranges", None) or texts}
+
+
+def pascal(value: Any) -> Any:
+    """Return JSON with its keys written as EC2 writes them."""
+    if isinstance(value, dict):
+        return {key[:1].upper() + key[1:]: pascal(each) for key, each in value.items()}
+    return [pascal(each) for each in value] if isinstance(value, list) else value
+
+
+def _time(text: str) -> datetime:
+    """Read a time, which names its zone: AWS writes UTC."""
+    time: datetime = parse_timestamp(text)
+    return time
