@@ -127,7 +127,7 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
 
 
 def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
-    """The VPC's own networks cost one call before the change; what the message says besides, three after it."""
+    """The networks of the group's VPCs cost two calls before the change; what the message says besides, three after it."""
     (vpc,) = cloud.session().client("ec2").describe_vpcs()["Vpcs"]
     group = {**OPEN[1], "VpcId": vpc["VpcId"]}
     with deploy(cloud, tmp_path, authorized=["vpc"]) as function:
@@ -136,6 +136,7 @@ def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
             cloud.calls.clear()
             function.invoke(event(configuration_item(group), RULE))
     assert [call.action for call in cloud.calls] == [
+        "DescribeSecurityGroupVpcAssociations",
         "DescribeVpcs",
         "DescribeSecurityGroups",
         "DescribeSecurityGroupRules",
