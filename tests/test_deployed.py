@@ -127,7 +127,7 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
 
 
 def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
-    """The networks of the group's VPCs cost two calls before the change; what the message says besides, three after it."""
+    """The networks of a group's VPCs cost two calls before the change, and what the message explains three after it."""
     (vpc,) = cloud.session().client("ec2").describe_vpcs()["Vpcs"]
     group = {**OPEN[1], "VpcId": vpc["VpcId"]}
     with deploy(cloud, tmp_path, authorized=["vpc"]) as function:
