@@ -21,7 +21,7 @@ https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limi
 """
 
 VPC = "vpc"
-"""The word that stands for the networks of a group's own VPC."""
+"""The word that means the networks of a group's VPCs."""
 
 PLACEHOLDER = re.compile(r"\{[\w-]+\}")
 """A value that a variable fills: ``"{name}"``."""
@@ -63,7 +63,7 @@ def parse_fixed(values: object) -> list[Network]:
 
 
 def with_vpc(values: Iterable[object], cidrs: Iterable[str]) -> list[Network]:
-    """Read a list of authorized networks for the groups of one VPC, whose CIDRs stand where the word ``vpc`` does.
+    """Read a list of authorized networks for one group; the CIDRs of its VPCs replace the word ``vpc``.
 
     :raises ValueError: as :func:`parse_list` does.
     """
