@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from c7n.utils import yaml_load
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mode.local import groups
+from mode.local import config, ec2, groups
+from mode.report.sources import of_rehearsal
 
 CASES = yaml_load(Path(__file__).with_name("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
 ENDING = f". This prints the right thing: {groups.COMMAND}"
@@ -87,7 +90,161 @@ def test_tells_account_and_region():
     assert (groups.account(bare), groups.region(bare)) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("partition", "region"), [("aws-us-gov", "us-gov-west-1"), ("aws-cn", "cn-north-1"), ("aws", "us-east-1")]
+)
+def test_region_of_any_partition(partition, region):
+    """The region is the one of the groups' ARNs, in each of AWS's partitions."""
+    arn = f"arn:{partition}:ec2:{region}:123456789012:security-group/sg-0a1b2c3d"
+    listed = [{"GroupId": "sg-0a1b2c3d", "IpPermissions": [], "SecurityGroupArn": arn}]
+    assert groups.region(groups.parse(json.dumps(listed).encode(), "groups.json")) == region
+
+
 def test_sample_has_an_exemption_that_is_ahead():
     """The sample's exemption ends thirty days after the day on which it is read."""
     tags = [tag for group in groups.sample(dt.date(2030, 1, 31)) for tag in group["Tags"]]
     assert {"Key": "open-ingress-until", "Value": "2030-03-02"} in tags
+
+
+EXPORT = [
+    {
+        "GroupId": f"sg-0000000{number}",
+        "GroupName": f"group {number}",
+        "Description": "d",
+        "OwnerId": "123456789012",
+        "VpcId": "vpc-0123456789abcdef0",
+        "SecurityGroupArn": f"arn:aws:ec2:us-east-1:123456789012:security-group/sg-0000000{number}",
+        "Tags": [{"Key": "team", "Value": "web"}],
+        "IpPermissions": [
+            {
+                **traffic,
+                "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "all"}, {"CidrIp": "10.0.0.0/8"}],
+                "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
+                "PrefixListIds": [{"PrefixListId": "pl-0123", "Description": "offices"}],
+                "UserIdGroupPairs": [{"GroupId": "sg-0ffffffff", "UserId": "999999999999"}],
+            }
+        ],
+        "IpPermissionsEgress": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
+    }
+    for number, traffic in enumerate(
+        (
+            {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22},
+            {"IpProtocol": "-1"},
+            {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1},
+        )
+    )
+]
+OPEN = {"0.0.0.0/0", "::/0"}
+NAMES = (
+    *("IpRanges", "Ipv4Ranges", "Ipv6Ranges", "PrefixListIds", "CidrIp", "CidrIpv6", "Id", "GroupId", "IpProtocol"),
+    *("FromPort", "ToPort", "IpPermissions", "OwnerId", "Tags", "Key", "SecurityGroupArn", "VpcId", "Cidr", ""),
+)
+JUNK = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        22,
+        70000,
+        1.5,
+        10**30,
+        "",
+        "x",
+        "XXXXXXXXXXXX",
+        "6",
+        "58",
+        "icmpv6",
+        "256",
+        "pl-0123",
+        "sg-1",
+    ),
+    *("arn:aws:ec2:mars-north-1:1:x", [], {}, [None], [[]], ["x"], [{}], {"a": {"b": []}}),
+)
+
+
+def places(value, path=()):
+    """Give the path to each value of a document."""
+    yield path
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
+        yield from places(each, (*path, key))
+
+
+def at(document, path):
+    """Give the value at a path."""
+    for key in path:
+        document = document[key]
+    return document
+
+
+def open_sources(value, key=None):
+    """Give the open networks in a value, but for what is in descriptions, whatever its fields are called."""
+    if isinstance(value, dict):
+        return {each for name, inner in value.items() for each in open_sources(inner, name) | OPEN & {name}}
+    if isinstance(value, list):
+        return {each for inner in value for each in open_sources(inner, key)}
+    return {value} & OPEN if isinstance(value, str) and key != "Description" else set()
+
+
+@st.composite
+def mutated(draw):
+    """Draw an export in which one to four things are removed, renamed, replaced, doubled, wrapped or put elsewhere."""
+    document = json.loads(json.dumps(EXPORT))
+    for _ in range(draw(st.integers(1, 4))):
+        path = draw(st.sampled_from([each for each in places(document) if each] or [None]))
+        if path is None:
+            break
+        parent, key = at(document, path[:-1]), path[-1]
+        value = json.loads(json.dumps(parent[key]))
+        how = draw(st.sampled_from(["remove", "rename", "replace", "double", "wrap", "graft"]))
+        if how == "remove" or (how == "rename" and isinstance(parent, list)):
+            del parent[key]
+        elif how == "rename":
+            parent[draw(st.sampled_from(NAMES))] = parent.pop(key)
+        elif how == "replace":
+            parent[key] = draw(st.sampled_from(JUNK))
+        elif how == "double" and isinstance(parent, list):
+            parent.append(value)
+        elif how == "graft":
+            target = at(document, draw(st.sampled_from(list(places(document)))))
+            if isinstance(target, dict):
+                target[draw(st.sampled_from(NAMES))] = value
+            elif isinstance(target, list):
+                target.append(value)
+        else:
+            parent[key] = [value]
+    return document
+
+
+@given(document=mutated())
+def test_whatever_a_file_has(embedded_aws, document):
+    """A file that is not what EC2 describes is refused in one line, or each open source in it is rehearsed on."""
+    try:
+        read = groups.parse(json.dumps(document).encode(), "groups.json")
+    except groups.RefusedError as refused:
+        said = str(refused)
+    else:
+        said = None
+        rehearse(embedded_aws, read, document)
+    assert said is None or (said.endswith(ENDING) and "\n" not in said)
+
+
+def rehearse(cloud, read, document):
+    """Put groups into the embedded EC2 and into the report; see that each open source of the document is there."""
+    for group, item in zip(read, document, strict=True):
+        assert open_sources(group["IpPermissions"]) >= open_sources(item["IpPermissions"]), item
+    cloud.reset()
+    region = groups.region(read) or "us-east-1"
+    owner = groups.account(read) or "123456789012"
+    ec2.load_groups([group | {"OwnerId": group["OwnerId"] or owner} for group in read], region)
+    described = cloud.session(region, owner).client("ec2").describe_security_groups()["SecurityGroups"]
+    live = {group["GroupId"]: group for group in described}
+    for group in read:
+        if group["OwnerId"] in {"", owner}:
+            there = live[group["GroupId"]]
+            assert open_sources(there["IpPermissions"]) == open_sources(group["IpPermissions"])
+            config.event(config.configuration_item(there, region), "rule")
+    report = of_rehearsal(read, [], [], account=owner, region=region, now=dt.datetime.now(dt.timezone.utc), facts={})
+    assert {row.group for row in report.rows} == {
+        group["GroupId"] for group in read if open_sources(group["IpPermissions"])
+    }

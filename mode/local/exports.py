@@ -1,9 +1,14 @@
 """Files that the AWS CLI has printed as JSON: what reading any of them has in common."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML, so in EC2's answers
 
@@ -83,6 +88,24 @@ def text(item: dict[str, Any], name: str) -> str:
     if value and UNSPEAKABLE.search(value):
         raise WrongError(f"the {name} {show(value)}, with a character that EC2 cannot have answered")
     return value or ""
+
+
+def account(item: dict[str, Any], name: str) -> str:
+    """Return an account's id, null and nothing as an empty text. Raises WrongError."""
+    value = text(item, name)
+    if value and not re.fullmatch(r"\d{12}", value, re.ASCII):
+        raise WrongError(f"the {name} {show(value)}, which is not an account id of 12 digits: correct it, or remove it")
+    return value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Return all texts in a value, however deep they are, and the names of fields."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts(each)
 
 
 def names(item: dict[str, Any]) -> str:
