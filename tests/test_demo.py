@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from c7n.utils import yaml_load
 
-from mode.local.loop import LoopError, leave_out_unknown
+from mode.local import authorized, interfaces
+from mode.local.exports import UnusableError
 from tests.forked import forked
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +142,7 @@ def test_hostile_groups(tmp_path):
     assert missing(CASES["hostile"]["table"], done.stdout) == []
     for part in CASES["hostile"]["lines"]:
         assert part in done.stdout
-    failures = " ".join(done.stdout[done.stdout.index("✗") :].split()).split("✗ ")[1:]
+    failures = " ".join(done.stdout[done.stdout.index("✗") :].partition("\nAuthorized networks")[0].split()).split("✗ ")[1:]
     assert len(failures) == 2
     assert failures[0].startswith("sg-00000008 (umlaut): PolicyExecutionError: replace-ingress: sg-00000008: ")
     assert failures[1].startswith("sg-0000000a (huge): an item of ")
@@ -179,6 +180,7 @@ def test_interfaces_of_ones_own(tmp_path):
     run = tmp_path / ".local" / "run"
     messages = (run / "messages.txt").read_text(encoding="utf-8")
     assert all(line in messages for line in case["messages"])
+    assert "unused            no interface in the file uses the group. A file may lack" in done.stdout
     rows = json.loads((run / "report.json").read_text())["rows"]
     assert {row["name"]: row["exposure"] for row in rows} == case["exposures"]
 
@@ -213,25 +215,115 @@ def with_vpcs(folder, **changes):
     return demo(folder, "groups.json", "--vpcs", "vpcs.json")
 
 
-@pytest.mark.parametrize("authorized", [["198.18.7.0/24", "vpc"], ["vpc"], "{authorized}", ["198.18.7.0/24"]], ids=str)
-@pytest.mark.parametrize("known", [True, False])
-def test_what_is_not_known_here(authorized, known):
-    """What VPCs would tell is left out where there are none, and said; a list that is empty then ends the rehearsal."""
-    action = {"type": "replace-ingress", "authorized": authorized, "behind": True}
-    if authorized == ["vpc"] and not known:
-        with pytest.raises(LoopError, match=r"nothing but vpc.*VPCS=vpcs\.json"):
-            leave_out_unknown(action, vpcs=known, interfaces=known)
-        return
-    said = leave_out_unknown(action, vpcs=known, interfaces=known)
-    kept = authorized if known else ["198.18.7.0/24"] if "vpc" in authorized else authorized
-    assert (action["authorized"], action.get("behind", False)) == (kept, known)
-    assert len(said) == (action["authorized"] != authorized)
+EXAMPLES = ("198.18.7.0/24", "2001:2:0:7::/64")
+
+
+@pytest.mark.parametrize(
+    ("policy", "named", "knows_vpcs", "values", "are_examples"),
+    [
+        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], True, (*EXAMPLES, "vpc"), True),
+        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], False, EXAMPLES, True),
+        (["203.0.113.0/24", "198.51.100.0/24", "10.1.0.0/16"], [], True, (EXAMPLES[0], "10.1.0.0/16"), True),
+        (["10.1.0.0/16", "vpc"], [], True, ("10.1.0.0/16", "vpc"), False),
+        (["203.0.113.0/24", "vpc"], ["10.1.0.0/16"], True, ("10.1.0.0/16", "vpc"), False),
+        (["203.0.113.0/24", "vpc"], ["vpc", "10.1.0.0/16"], True, ("vpc", "10.1.0.0/16"), False),
+        (["203.0.113.0/24"], ["10.1.0.0/16"], True, ("10.1.0.0/16",), False),
+        (["vpc"], [], True, ("vpc",), False),
+        ("{authorized}", [], True, EXAMPLES, True),
+        (None, ["10.1.0.0/16"], False, ("10.1.0.0/16",), False),
+    ],
+)
+def test_what_is_authorized(policy, named, knows_vpcs, values, are_examples):
+    """The user's own networks replace those of the policy, and examples replace documentation networks."""
+    chosen = authorized.chosen(policy, named, knows_vpcs=knows_vpcs)
+    assert (chosen.values, chosen.are_examples) == (values, are_examples)
+    assert ("examples, not yours" in chosen.words) == are_examples
+
+
+@pytest.mark.parametrize(("policy", "named"), [(["vpc"], []), (["203.0.113.0/24"], ["vpc"]), ([], [])])
+def test_nothing_is_authorized(policy, named):
+    """A rehearsal in which nothing is authorized is refused."""
+    with pytest.raises(UnusableError, match="only vpc is authorized"):
+        authorized.chosen(policy, named, knows_vpcs=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--authorized", "203.0.113.0/24"], "--authorized: 203.0.113.0/24 is an example from the documentation"),
+        (["--authorized", "10.0.0.0/8,0.0.0.0/0"], "--authorized: '0.0.0.0/0' is itself open to the internet"),
+        (["--authorized", "10.0.0.0/8", "--authorized", "10.0.0.1/8"], "--authorized: '10.0.0.1/8' is not a CIDR"),
+        (["--make", "--authorized", "office"], "AUTHORIZED: 'office' is not a CIDR"),
+        (["--authorized", " , "], "--authorized: no network is authorized"),
+        (["--authorized", "vpc"], "only vpc is authorized"),
+        (["missing.json", "--flows", "x"], "--flows needs --interfaces: "),
+        (["--make", "missing.json", "--flows", "x"], "FLOWS needs INTERFACES: "),
+    ],
+)
+def test_refuses_wrong_options(tmp_path, arguments, says):
+    """A wrong option is refused in one line before anything is started, by the name that the user wrote."""
+    done = demo(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_of_ones_own(tmp_path):
+    """The user's own networks replace the internet; the first line, the closing lines and the report name them."""
+    rules = [
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+        {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "PrefixListIds": [{"PrefixListId": "pl-0123"}]},
+    ]
+    arn = "arn:aws-us-gov:ec2:us-gov-west-1:210987654321:security-group/sg-00000001"
+    group = {"GroupId": "sg-00000001", "SecurityGroupArn": arn, "OwnerId": ACCOUNT, "IpPermissions": rules}
+    (tmp_path / "groups.json").write_text(json.dumps([group]))
+    done = demo(tmp_path, "groups.json", "--authorized", "10.1.0.0/16,10.2.0.0/16", "--authorized", "fd00:7::/64")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = "10.1.0.0/16, 10.2.0.0/16, fd00:7::/64"
+    assert done.stdout.startswith(f"Authorized networks: {words}\n✓ ")
+    assert f"authorized        {words}\n" in done.stdout
+    assert "example" not in done.stdout
+    assert "what is in prefix lists (pl-0123)" in done.stdout
+    run = tmp_path / ".local" / "run"
+    records = written(run / "records.jsonl")
+    assert {record["now"] for record in records} == {"10.1.0.0/16", "10.2.0.0/16", "fd00:7::/64"}
+    assert {row["region"] for row in json.loads((run / "report.json").read_text())["rows"]} == {"us-gov-west-1"}
+    assert "region=us-gov-west-1" in (run / "messages.txt").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"Authorized networks: {words}." in page
+    assert "Not rehearsed: what is in prefix lists (pl-0123)" in page
+
+
+def test_examples_are_named(sample):
+    """Examples are named as such in the first line, in the closing lines and in the report."""
+    folder, done = sample
+    examples = "198.18.7.0/24, 2001:2:0:7::/64 (examples, not yours)"
+    hint = "  To use your own, add --authorized 203.0.113.0/24,2001:db8:7::/64"
+    assert done.stdout.startswith(f"Authorized networks: {examples}\n{hint}\n")
+    assert done.stdout.endswith(f"Authorized networks: {examples}\n{hint}\n")
+    page = (folder / ".local" / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"Authorized networks: {examples}." in page
+
+
+@pytest.mark.parametrize(
+    ("operator", "lacks_managed"),
+    [(None, True), ({"Managed": False}, True), ({"Managed": True, "HiddenByDefault": True}, False)],
+)
+def test_what_unused_means(operator, lacks_managed):
+    """What "unused" means names managed interfaces unless the file has such a one."""
+    interface = {"NetworkInterfaceId": "eni-0000000a", "Groups": [], "Operator": operator}
+    said = interfaces.unseen(interfaces.parse(json.dumps([interface]).encode(), "interfaces.json"))
+    assert ("--include-managed-resources" in said) == lacks_managed
+    assert "other accounts in a shared VPC" in said
 
 
 def test_vpcs_of_ones_own(tmp_path):
     """With VPCs, the rehearsal authorizes the networks of each group's own, as the policy does."""
     done = with_vpcs(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "not rehearsed     further VPCs that groups are associated with" in done.stdout
     assert {record["now"] for record in written(tmp_path / ".local/run/records.jsonl")} == {
         "198.18.7.0/24",
         "10.20.0.0/16",

@@ -12,7 +12,7 @@ from c7n.policy import PolicyCollection, load
 from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from followed import warm
-from readme import BLOCKS, COMMANDS, GROUPS, README, put_networks_in
+from readme import BLOCKS, COMMANDS, GROUPS, README, put_networks_in, with_own_networks
 from stacked import create
 
 from mode.local.ec2 import load_groups, load_vpcs
@@ -85,7 +85,7 @@ def test_every_command_runs(reader):
         if command.startswith("echo "):
             lines = lines or undo_lines(cloud, "bastion")
             command = as_the_message_has_it(lines, command)  # noqa: PLW2901 - the same line with other ids
-        result = run(reader, command)
+        result = run(reader, with_own_networks(command))
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     sources = {
         rule["CidrIpv4"]

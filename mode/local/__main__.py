@@ -1,14 +1,15 @@
-"""Run the whole loop on this machine, on the sample groups or on one's own: `python -m mode.local [groups.json]`.
+"""Run the whole loop on this machine, on the sample groups or on your own: `python -m mode.local [groups.json]`.
 
-One's own are what `aws ec2 describe-security-groups --output json` prints. With `--interfaces`, what
-`aws ec2 describe-network-interfaces --output json` prints, it tells what stands behind each group, and with `--flows`,
-VPC flow logs, whom the change would cut off. With `--vpcs`, what `aws ec2 describe-vpcs --output json` prints, it
-rehearses the policy's word `vpc`, which is left out otherwise. Nothing leaves the machine, and no credentials are
-needed. The exit code is 0 if every group ended as the pack promises, 1 if not, 2 if the loop could not be run.
+Your own groups are what `aws ec2 describe-security-groups --output json` prints. `--authorized` names the networks that
+replace the internet; without it, they are examples. `--interfaces` shows what uses each group, and with `--flows`, VPC
+flow logs, which clients the change would block. `--vpcs` has the networks that the policy's word `vpc` is for, which is
+left out otherwise. Nothing leaves the machine, and no credentials are needed. The exit code is 0 if every group ended
+as the pack promises, 1 if not, 2 if the loop could not be run.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from mode.extras import of_extra
@@ -33,13 +34,26 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "groups", nargs="?", type=Path, help=f"a file of your own groups, made by: {groups.COMMAND} (else a sample)"
     )
-    parser.add_argument("--interfaces", type=Path, help=f"a file made by: {interfaces.COMMAND}")
-    parser.add_argument("--vpcs", type=Path, help=f"what `vpc` in the policy stands for: {vpcs.COMMAND}")
+    parser.add_argument(
+        "--authorized",
+        action="append",
+        default=[],
+        metavar="NETWORK,…",
+        help="your own networks, which replace the internet (else the policy's, or examples)",
+    )
+    parser.add_argument("--interfaces", type=Path, help=f"a file made by: {interfaces.COMMAND} ({interfaces.WHY})")
+    parser.add_argument("--vpcs", type=Path, help=f"the networks that `vpc` in the policy is for: {vpcs.COMMAND}")
     parser.add_argument("--flows", type=Path, nargs="+", help="VPC flow logs of these interfaces: files or folders")
+    parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.flows and arguments.groups and not arguments.interfaces:
-        parser.error("FLOWS needs INTERFACES: flow logs name interfaces, and interfaces have the groups")
+    arguments.option = partial(_option, make=arguments.make)
     return arguments
+
+
+def _option(name: str, value: str = "", *, make: bool) -> str:
+    """Return an option as the user writes it, who may have called `make demo`."""
+    word, equals = (name.upper(), "=") if make else (f"--{name}", " ")
+    return f"{word}{equals}{value}" if value else word
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise RefusedError(path, "there is no such file. FLOWS is a file of VPC flow logs, several, or a folder")
+            raise RefusedError(path, "there is no such file. Name a file of VPC flow logs, several, or a folder")
     return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
 
 

@@ -95,6 +95,12 @@ def region(groups: list[Group]) -> str | None:
     return next(iter(_regions(groups)), None)
 
 
+def prefix_lists(groups: list[Group]) -> list[str]:
+    """Return the ids of the prefix lists that may come in."""
+    permissions = (permission for group in groups for permission in group["IpPermissions"])
+    return sorted({each["PrefixListId"] for permission in permissions for each in permission["PrefixListIds"]})
+
+
 def _regions(groups: list[Group]) -> list[str]:
     """Return the regions that the groups' ARNs name, in whichever partition."""
     arns = (re.match(r"arn:aws[a-z-]*:ec2:([a-z0-9-]+):", group["SecurityGroupArn"]) for group in groups)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from botocore.model import Shape
 
-COMMAND = "aws ec2 describe-network-interfaces --output json > interfaces.json"
+OPTION = "--include-managed-resources"
+COMMAND = f"aws ec2 describe-network-interfaces {OPTION} --output json > interfaces.json"
+WHY = f"without {OPTION}, interfaces that AWS services manage are missing, and groups that only they use look unused"
 SAMPLE = Path(__file__).with_name("interfaces.json")
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -48,6 +50,8 @@ class Interface:
     addresses: tuple[Network, ...]
     owner: str
     """The account; empty when the file does not say."""
+    hidden: bool = False
+    """Whether EC2 lists it only if managed resources are asked for."""
     item: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """All that EC2 tells of it, without what is null."""
 
@@ -80,6 +84,12 @@ def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], nam
     raise RefusedError(name, what, COMMAND)
 
 
+def unseen(interfaces: Iterable[Interface]) -> str:
+    """Return what "unused" means: no interface of the file has the group, and which ones a file may lack."""
+    managed = "" if any(each.hidden for each in interfaces) else f"those that AWS services manage ({OPTION}), and "
+    return f"no interface in the file uses the group. A file may lack {managed}those of other accounts in a shared VPC"
+
+
 def _interfaces(document: Any) -> list[Interface]:
     items = exports.items(document, "NetworkInterfaces", "interfaces")
     if not items:
@@ -98,7 +108,8 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
     try:
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
         told = {"Groups": []} | _told(item, _shape())
-        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), told)
+        hidden = told.get("Operator", {}).get("HiddenByDefault", False)
+        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), hidden, told)
     except WrongError as error:
         raise WrongError(f"interface {number} has {error}") from error
 

@@ -51,13 +51,6 @@ MAILER_LOG = "c7n-mailer.log"
 JOBS_A_PROCESS = 50  # an item or a message takes a tenth of a second, a process takes one to start
 MOST_PROCESSES = 8
 
-# The networks in the policy as it is shipped are examples, which its user replaces. Here, those that are set aside for
-# benchmarks (RFC 2544, RFC 5180) stand for a user's own.
-NETWORKS = {"203.0.113.0/24": "198.18.7.0/24", "2001:db8:10::/48": "2001:2:0:7::/64"}
-
-
-OF_VPCS = "to have them authorized, run with VPCS=vpcs.json"
-
 
 class LoopError(Exception):
     """A step could not be done, so that there is nothing to show."""
@@ -121,6 +114,8 @@ class Result:
     """What a subscriber of the SNS topic gets."""
     left_out: list[str] = field(default_factory=list)
     """What of the policy was not rehearsed."""
+    unseen: str = ""
+    """What "unused" means, if interfaces come from a file that may lack some."""
     failures: list[str] = field(default_factory=list)
     """What is not as the pack promises."""
 
@@ -131,6 +126,7 @@ def run(  # noqa: PLR0913 - what stands around the groups is given by who knows 
     progress: Progress,
     commands: Path,
     *,
+    authorized: Sequence[str],
     there: Sequence[Interface] = (),
     vpcs: Sequence[dict[str, Any]] = (),
 ) -> Result:
@@ -138,7 +134,8 @@ def run(  # noqa: PLR0913 - what stands around the groups is given by who knows 
 
     Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
     emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it;
-    `there` are the account's network interfaces, and `vpcs` its VPCs, if they are known. Returns what came of it.
+    `authorized` is the action's; `there` are the account's network interfaces, and `vpcs` its VPCs, if they are known.
+    Returns what came of it.
     Raises LoopError if a command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -150,14 +147,16 @@ def run(  # noqa: PLR0913 - what stands around the groups is given by who knows 
     with serving() as cloud:
         ec2.load_interfaces((each.item for each in there), result.region, owner)
         ec2.load_vpcs(vpcs, result.region, owner)
-        Loop(cloud, result, progress, commands, knows_vpcs=bool(vpcs)).run()
+        Loop(cloud, result, progress, commands, authorized).run()
     return result
 
 
 class Loop:
     """One round. Each step is a method; they are in the order in which they are run."""
 
-    def __init__(self, cloud: Cloud, result: Result, progress: Progress, commands: Path, *, knows_vpcs: bool) -> None:
+    def __init__(
+        self, cloud: Cloud, result: Result, progress: Progress, commands: Path, authorized: Sequence[str]
+    ) -> None:
         self.cloud = cloud
         self.result = result
         self.folder = result.folder.absolute()
@@ -165,8 +164,9 @@ class Loop:
         self.failed: set[str] = set()
         self.progress = progress
         self.commands = commands
-        self.knows_vpcs = knows_vpcs
+        self.authorized = authorized
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
+        self.partition = self.session.get_partition_for_region(result.region)
         self.environment = cloud.environment(region=result.region, account=result.account)
 
     def run(self) -> None:
@@ -190,22 +190,22 @@ class Loop:
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
             self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
-            recorder = {"name": "default", "roleARN": f"arn:aws:iam::{self.result.account}:role/config"}
+            recorder = {"name": "default", "roleARN": f"arn:{self.partition}:iam::{self.result.account}:role/config"}
             self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
             sqs, sns = self.session.client("sqs"), self.session.client("sns")
             self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
-            inbox = f"arn:aws:sqs:{self.result.region}:{self.result.account}:{INBOX}"
+            inbox = f"arn:{self.partition}:sqs:{self.result.region}:{self.result.account}:{INBOX}"
             sns.subscribe(TopicArn=sns.create_topic(Name=TOPIC)["TopicArn"], Protocol="sqs", Endpoint=inbox)
 
     def deploy(self) -> None:
-        """Deploy the policy as anyone does: put one's own networks in, and `custodian run`."""
+        """Deploy the policy with the authorized networks in it, by `custodian run`."""
         policy = self.folder / POLICY.name
-        text = POLICY.read_text(encoding="utf-8")
-        for example, network in NETWORKS.items():
-            text = text.replace(example, network)
-        file = yaml_load(text)
+        file = read_policy()
         for action in file["policies"][0]["actions"]:
-            self.result.left_out += leave_out_unknown(action, vpcs=self.knows_vpcs, interfaces=bool(self.result.behind))
+            action.pop("authorized-from", None)
+            action["authorized"] = list(self.authorized)
+            if not self.result.behind:
+                action.pop("behind", None)
         policy.write_text(yaml.safe_dump(file, sort_keys=False), encoding="utf-8")
         with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
             self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
@@ -422,20 +422,9 @@ class Loop:
         }
 
 
-def leave_out_unknown(action: dict[str, Any], *, vpcs: bool, interfaces: bool) -> list[str]:
-    """Take out of an action what it asks of an account beside its groups, as far as that is not known here.
-
-    Returns what people should know of it. Raises LoopError if nothing would be authorized without it.
-    """
-    if not interfaces:
-        action.pop("behind", None)
-    authorized = action.get("authorized")
-    if vpcs or not isinstance(authorized, list) or "vpc" not in authorized:
-        return []
-    action["authorized"] = [each for each in authorized if each != "vpc"]
-    if not action["authorized"]:
-        raise LoopError(f"{POLICY.name} authorizes nothing but vpc, whose networks are not known here: {OF_VPCS}")
-    return [f"the networks of the groups' own VPCs (vpc): {OF_VPCS}"]
+def read_policy() -> dict[str, Any]:
+    """Return the policy's file."""
+    return yaml_load(POLICY.read_text(encoding="utf-8"))
 
 
 def reads(action: str) -> bool:

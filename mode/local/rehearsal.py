@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mode.extras import of_extra
-from mode.local import exports, groups, interfaces, show, vpcs
-from mode.local.loop import LoopError, Result, run
+from mode.local import authorized, exports, groups, interfaces, show, vpcs
+from mode.local.loop import LoopError, Result, read_policy, run
 from mode.report.rows import CutOff, Facts
 from mode.report.sources import of_rehearsal
 from mode.report.write import write
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 FOLDER = Path(".local", "run")
+SHOWN_LISTS = 5
 
 
 def main(arguments: argparse.Namespace, commands: Path) -> int:
@@ -29,24 +30,33 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
     cut_off: Mapping[str, Mapping[str, CutOff]] = {}
     told = None
     try:
+        _check(arguments)
+        networks = _authorized(arguments)
         chosen = _groups(arguments.groups)
         there = _interfaces(arguments, chosen)
         known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
-        with _traffic(arguments, there, chosen, progress) as who_came_in:
-            result = run(chosen, FOLDER, progress, commands, there=there, vpcs=known)
+        traffic = _traffic(arguments, there, chosen, progress)
+        show.authorized(networks, console, arguments.option)
+        with traffic as who_came_in:
+            result = run(chosen, FOLDER, progress, commands, authorized=networks.values, there=there, vpcs=known)
             if who_came_in:
                 told = who_came_in(result.records)
                 cut_off = _module_traffic().cut_off(told)
     except (exports.UnusableError, LoopError) as error:
         print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
+    result.left_out = list(_left_out(result, networks, arguments))
+    if arguments.interfaces:
+        result.unseen = interfaces.unseen(there)
     with progress.step(f"wrote the report that one forwards: {FOLDER / 'report.html'}"):
-        report(result, cut_off)
-    show.show(result, console, told)
+        report(result, cut_off, networks)
+    show.show(result, networks, console, told)
+    if networks.are_examples:
+        show.authorized(networks, console, arguments.option)
     return 1 if result.failures else 0
 
 
-def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> None:
+def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks: authorized.Authorized) -> None:
     """Write the page, and the CSV and JSON beside it."""
     made = of_rehearsal(
         [*result.groups, *result.foreign],
@@ -56,8 +66,37 @@ def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> None:
         region=result.region,
         now=dt.datetime.now(dt.timezone.utc),
         facts=facts(result, cut_off),
+        notes=[f"Authorized networks: {networks.words}.", *(f"Not rehearsed: {each}." for each in result.left_out)]
+        + ([f"Unused: {result.unseen}."] if result.unseen else []),
     )
     write(made, result.folder)
+
+
+def _authorized(arguments: argparse.Namespace) -> authorized.Authorized:
+    """Return the networks to authorize. Raises UnusableError, which names the option."""
+    action = read_policy()["policies"][0]["actions"][0]
+    option = arguments.option("authorized")
+    try:
+        named = authorized.own(arguments.authorized) if arguments.authorized else []
+    except ValueError as error:
+        raise exports.UnusableError(f"{option}: {error}") from error
+    try:
+        return authorized.chosen(action.get("authorized"), named, knows_vpcs=bool(arguments.vpcs))
+    except ValueError as error:
+        more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {option}"
+        raise exports.UnusableError(f"{error}: {more}") from error
+
+
+def _left_out(result: Result, networks: authorized.Authorized, arguments: argparse.Namespace) -> Iterator[str]:
+    """Return what the files do not have, and the rehearsal leaves out."""
+    if authorized.VPC in networks.values:
+        yield "further VPCs that groups are associated with: describe-security-groups does not list them"
+    if networks.lacks_vpc:
+        option = arguments.option("vpcs", "vpcs.json")
+        yield f"the networks of the groups' own VPCs (vpc): to authorize them, add {option}"
+    if lists := groups.prefix_lists(result.groups):
+        shown = [*lists[:SHOWN_LISTS], *([f"{len(lists) - SHOWN_LISTS} more"] if len(lists) > SHOWN_LISTS else [])]
+        yield f"what is in prefix lists ({', '.join(shown)}), so that rules for them are left alone here"
 
 
 def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[str, Facts]:
@@ -68,6 +107,15 @@ def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[s
         said = (behind.exposure, tuple(behind.phrases)) if behind else (None, None)
         found[group] = Facts(*said, cut_off=cut_off.get(group))
     return found
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse flow logs without what they are about: UnusableError."""
+    if arguments.flows and arguments.groups and not arguments.interfaces:
+        flows, needed = arguments.option("flows"), arguments.option("interfaces")
+        raise exports.UnusableError(
+            f"{flows} needs {needed}: flow logs name interfaces, and interfaces have the groups"
+        )
 
 
 def _groups(path: Path | None) -> list[groups.Group]:

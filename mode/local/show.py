@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from c7n_ingress.decide.severity import SEVERITIES
+from mode.local.authorized import SAMPLE
 from mode.local.loop import reads
 from mode.local.printable import printable
 from mode.report.rows import EXPOSURES
@@ -35,6 +36,7 @@ from mode.report.severity import severity, traffic_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mode.local.authorized import Authorized
     from mode.local.clients import Told
     from mode.local.groups import Group
     from mode.local.loop import Result
@@ -112,7 +114,16 @@ class Progress:
             yield lambda: bar.advance(task)
 
 
-def show(result: Result, console: Console, told: Told | None = None) -> None:
+def authorized(networks: Authorized, console: Console, option: Callable[[str, str], str]) -> None:
+    """Print which networks replace the internet and, if they are examples, how to name others."""
+    if networks.are_examples:
+        console.print(Text.assemble("Authorized networks: ", (networks.words, "bold yellow")))
+        console.print(Text(f"  To use your own, add {option('authorized', SAMPLE)}", "dim"))
+    else:
+        console.print(Text(f"Authorized networks: {networks.words}"))
+
+
+def show(result: Result, networks: Authorized, console: Console, told: Told | None = None) -> None:
     """Print the whole result and, if somebody looked, who came in; and write the whole tables into files."""
     with (result.folder / "changes.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=PIPE_WIDTH).print(table(result, len(result.records)))
@@ -127,7 +138,7 @@ def show(result: Result, console: Console, told: Told | None = None) -> None:
         with (result.folder / "clients.txt").open("w", encoding="utf-8") as file:
             show_clients.show(told, Console(file=file, width=PIPE_WIDTH), len(told.rules))
         show_clients.show(told, console, SHOWN_ROWS)
-    console.print(summary(result))
+    console.print(summary(result, networks))
     if result.messages:
         console.print()
         console.print(message(result), crop=False)
@@ -197,7 +208,7 @@ def cells(record: dict[str, Any]) -> tuple[str, str, str, str]:
     )
 
 
-def summary(result: Result) -> Table:
+def summary(result: Result, networks: Authorized) -> Table:
     """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
     touched = {record["group"] for record in result.records}
     compliant = [group for group in result.groups if result.after.get(group["GroupId"]) == "COMPLIANT"]
@@ -205,11 +216,14 @@ def summary(result: Result) -> Table:
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
+    made.add_row("authorized", networks.words)
     made.add_row("left alone", Text(names([group for group in compliant if group["GroupId"] not in touched])))
     if result.foreign:
         made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
     for each in result.left_out:
         made.add_row("not rehearsed", Text(each))
+    if result.unseen and any(each.exposure == "unused" for each in result.behind.values()):
+        made.add_row("unused", Text(result.unseen))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
     made.add_row("API calls to EC2", counts(changes))
     made.add_row("", counts(read))

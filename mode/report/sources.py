@@ -84,8 +84,11 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     region: str,
     now: dt.datetime,
     facts: Mapping[str, Facts] | None = None,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Report of a rehearsal: what its function did to a copy of one's own groups.
+
+    The notes are sentences about what the rehearsal took as given.
 
     A failure is told of a group if it begins with the group's id, of the whole if not. What is open in a group that the
     function left alone is there, too: an exempt group is still open.
@@ -105,7 +108,9 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     others += [f"{group}: {why}" for group, why in of_groups.items() if group not in shown]
     return Report(
         title="Open ingress: a rehearsal",
-        made="Rehearsed on a copy of the security groups, on one machine: nothing was changed in AWS.",
+        made=" ".join(
+            ("Rehearsed on a copy of the security groups, on one machine: nothing was changed in AWS.", *notes)
+        ),
         time=_iso(now),
         policies=("open-ingress",),
         rows=worst_first(made),
