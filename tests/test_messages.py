@@ -32,7 +32,8 @@ CUT_OFF = (
 )
 LIVE_ON = (
     "what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT gateway, "
-    "PrivateLink, Lambda …), until each of them ends. A network ACL cuts them off."
+    "PrivateLink, Lambda and others), until each of them ends or is idle too long: TCP for 350 seconds on Nitro v6 "
+    "instances, else for five days. A network ACL blocks them."
 )
 
 plain_texts = pytest.mark.parametrize("template", [TEXT, DIGEST_TEXT])

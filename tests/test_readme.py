@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from c7n.config import Config
 from c7n.policy import PolicyCollection, load
+from c7n.resources import load_resources
 from c7n.utils import yaml_load
 from embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from followed import warm
 from readme import BLOCKS, COMMANDS, GROUPS, README, put_networks_in, with_own_networks
 from stacked import create
 
+from c7n_ingress.decide.authorized import parse_list, refuse_documentation
 from mode.local.ec2 import load_groups, load_vpcs
 
 ELSEWHERE = {
@@ -116,9 +118,37 @@ def test_the_action_alone_loads():
     action = yaml_load(anchors + text)["actions"]
     policy = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
     options = Config.empty(region="us-east-1", account_id="123456789012")
+    load_resources(("aws.security-group",))
     (loaded,) = PolicyCollection.from_data({"policies": [{**policy, "actions": action}]}, options)
     loaded.validate()
     assert loaded.resource_manager.actions[0].data["preview"] is True
+
+
+SHOWN = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "mode").rglob("*.md")),
+    *sorted((ROOT / "policies").rglob("*.md")),
+    *sorted((ROOT / "actions" / "c7n_ingress").glob("*.py")),
+]
+COPIED = re.compile(r"^```(?!text)\w+\n.*?^```$|authorized: \[.*?\]", re.DOTALL | re.MULTILINE)
+CIDR = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*(?::[0-9a-f]*){2,7})/\d+(?![\w.])")
+
+
+def test_networks_that_are_shown_are_refused():
+    """A run refuses each network that somebody may copy from the documentation."""
+    shown = [(path, cidr) for path in SHOWN for each in COPIED.findall(path.read_text()) for cidr in CIDR.findall(each)]
+    assert len(shown) >= 7
+    assert [(path, cidr) for path, cidr in shown if is_taken(cidr)] == []
+
+
+def is_taken(cidr):
+    """Whether a run takes a network."""
+    try:
+        refuse_documentation(parse_list([cidr]))
+    except ValueError:
+        return False
+    return True
 
 
 def test_the_counts_are_real():

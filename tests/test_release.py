@@ -100,7 +100,7 @@ def test_the_steps_of_the_readme(installed, cloud):
     put_networks_in(installed.folder)
     done, lines = [], []
     for written in COMMANDS:
-        command = REHEARSAL if written == "make demo GROUPS=groups.json" else written
+        command = REHEARSAL if written.startswith("make demo GROUPS=groups.json") else written
         if command.startswith(("make ", "pip ", "aws ec2 ", "c7n-left ", "cd ")):
             continue
         if command.startswith("aws cloudformation deploy"):
