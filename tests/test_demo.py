@@ -142,7 +142,9 @@ def test_hostile_groups(tmp_path):
     assert missing(CASES["hostile"]["table"], done.stdout) == []
     for part in CASES["hostile"]["lines"]:
         assert part in done.stdout
-    failures = " ".join(done.stdout[done.stdout.index("✗") :].partition("\nAuthorized networks")[0].split()).split("✗ ")[1:]
+    failures = " ".join(done.stdout[done.stdout.index("✗") :].partition("\nAuthorized networks")[0].split()).split(
+        "✗ "
+    )[1:]
     assert len(failures) == 2
     assert failures[0].startswith("sg-00000008 (umlaut): PolicyExecutionError: replace-ingress: sg-00000008: ")
     assert failures[1].startswith("sg-0000000a (huge): an item of ")
@@ -337,6 +339,8 @@ def test_vpcs_of_ones_own(tmp_path):
         ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network'),
         ({"CidrBlock": None}, 'the CidrBlock "", which is no network'),
         ({"VpcId": 1}, "the VpcId 1, which is no text"),
+        ({"VpcId": None}, "the VpcId null, which is not a VPC's id"),
+        ({"VpcId": "vpc-xxxx"}, 'the VpcId "vpc-xxxx", which is not a VPC\'s id'),
         ({"CidrBlockAssociationSet": "all"}, "which is no list of objects"),
         ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "the CidrBlockState null, which is none"),
         (

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from c7n.utils import yaml_load
 from hypothesis import given
-from hypothesis import strategies as st
 
-from mode.local import config, ec2, groups
+from c7n_ingress.decide.behind import behind
+from mode.local import config, ec2, groups, interfaces, vpcs
 from mode.report.sources import of_rehearsal
+from tests.mutated import mutated
 
 CASES = yaml_load(Path(__file__).with_name("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
 ENDING = f". This prints the right thing: {groups.COMMAND}"
@@ -135,46 +136,6 @@ EXPORT = [
     )
 ]
 OPEN = {"0.0.0.0/0", "::/0"}
-NAMES = (
-    *("IpRanges", "Ipv4Ranges", "Ipv6Ranges", "PrefixListIds", "CidrIp", "CidrIpv6", "Id", "GroupId", "IpProtocol"),
-    *("FromPort", "ToPort", "IpPermissions", "OwnerId", "Tags", "Key", "SecurityGroupArn", "VpcId", "Cidr", ""),
-)
-JUNK = (
-    *(
-        None,
-        True,
-        0,
-        -1,
-        22,
-        70000,
-        1.5,
-        10**30,
-        "",
-        "x",
-        "XXXXXXXXXXXX",
-        "6",
-        "58",
-        "icmpv6",
-        "256",
-        "pl-0123",
-        "sg-1",
-    ),
-    *("arn:aws:ec2:mars-north-1:1:x", [], {}, [None], [[]], ["x"], [{}], {"a": {"b": []}}),
-)
-
-
-def places(value, path=()):
-    """Give the path to each value of a document."""
-    yield path
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
-        yield from places(each, (*path, key))
-
-
-def at(document, path):
-    """Give the value at a path."""
-    for key in path:
-        document = document[key]
-    return document
 
 
 def open_sources(value, key=None):
@@ -186,37 +147,7 @@ def open_sources(value, key=None):
     return {value} & OPEN if isinstance(value, str) and key != "Description" else set()
 
 
-@st.composite
-def mutated(draw):
-    """Draw an export in which one to four things are removed, renamed, replaced, doubled, wrapped or put elsewhere."""
-    document = json.loads(json.dumps(EXPORT))
-    for _ in range(draw(st.integers(1, 4))):
-        path = draw(st.sampled_from([each for each in places(document) if each] or [None]))
-        if path is None:
-            break
-        parent, key = at(document, path[:-1]), path[-1]
-        value = json.loads(json.dumps(parent[key]))
-        how = draw(st.sampled_from(["remove", "rename", "replace", "double", "wrap", "graft"]))
-        if how == "remove" or (how == "rename" and isinstance(parent, list)):
-            del parent[key]
-        elif how == "rename":
-            parent[draw(st.sampled_from(NAMES))] = parent.pop(key)
-        elif how == "replace":
-            parent[key] = draw(st.sampled_from(JUNK))
-        elif how == "double" and isinstance(parent, list):
-            parent.append(value)
-        elif how == "graft":
-            target = at(document, draw(st.sampled_from(list(places(document)))))
-            if isinstance(target, dict):
-                target[draw(st.sampled_from(NAMES))] = value
-            elif isinstance(target, list):
-                target.append(value)
-        else:
-            parent[key] = [value]
-    return document
-
-
-@given(document=mutated())
+@given(document=mutated(EXPORT))
 def test_whatever_a_file_has(embedded_aws, document):
     """A file that is not what EC2 describes is refused in one line, or each open source in it is rehearsed on."""
     try:
@@ -248,3 +179,55 @@ def rehearse(cloud, read, document):
     assert {row.group for row in report.rows} == {
         group["GroupId"] for group in read if open_sources(group["IpPermissions"])
     }
+
+
+INTERFACES = json.loads(interfaces.SAMPLE.read_text(encoding="utf-8"))["NetworkInterfaces"]
+VPCS = [
+    {
+        "VpcId": "vpc-0123456789abcdef0",
+        "CidrBlock": "10.0.0.0/16",
+        "CidrBlockAssociationSet": [
+            {"AssociationId": "a", "CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}
+        ],
+        "Ipv6CidrBlockAssociationSet": [
+            {"AssociationId": "b", "Ipv6CidrBlock": "2600:1f00::/56", "Ipv6CidrBlockState": {"State": "associated"}}
+        ],
+    }
+]
+
+
+@given(document=mutated(INTERFACES))
+def test_whatever_a_file_of_interfaces_has(embedded_aws, document):
+    """A file of interfaces is refused in one line, or each of its interfaces uses the groups that it names."""
+    try:
+        read = interfaces.parse(json.dumps(document).encode(), "interfaces.json")
+    except interfaces.RefusedError as refused:
+        said = str(refused)
+    else:
+        said = None
+        for each, item in zip(read, document, strict=True):
+            assert list(each.groups) == [group["GroupId"] for group in item["Groups"]]
+        behind(each.item for each in read)
+        embedded_aws.reset()
+        ec2.load_interfaces((each.item for each in read), "us-east-1")
+        described = embedded_aws.session().client("ec2").describe_network_interfaces()["NetworkInterfaces"]
+        assert {each["NetworkInterfaceId"] for each in described} == {each.id for each in read if each.groups}
+    assert said is None or (said.endswith(f": {interfaces.COMMAND}") and "\n" not in said)
+
+
+@given(document=mutated(VPCS))
+def test_whatever_a_file_of_vpcs_has(embedded_aws, tmp_path_factory, document):
+    """A file of VPCs is refused in one line, or EC2 describes each of its VPCs."""
+    path = tmp_path_factory.getbasetemp() / "vpcs.json"
+    path.write_text(json.dumps(document))
+    try:
+        read = vpcs.load(path, [])
+    except vpcs.RefusedError as refused:
+        said = str(refused)
+    else:
+        said = None
+        embedded_aws.reset()
+        ec2.load_vpcs(read)
+        described = embedded_aws.session().client("ec2").describe_vpcs()["Vpcs"]
+        assert {vpc["VpcId"] for vpc in described} >= {vpc["VpcId"] for vpc in read}
+    assert said is None or (said.endswith(f": {vpcs.COMMAND}") and "\n" not in said)

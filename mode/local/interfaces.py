@@ -37,6 +37,9 @@ ADDRESSES = {
 }
 
 
+# What an entry of a list cannot lack.
+NEEDED = {"Groups": ("GroupId",), "TagSet": ("Key", "Value"), **{name: (key,) for name, key in ADDRESSES.items()}}
+
 # How JSON has the types of EC2's model.
 TYPES = {"structure": dict, "list": list, "string": str, "boolean": bool, "integer": int, "timestamp": str}
 
@@ -97,7 +100,7 @@ def _interfaces(document: Any) -> list[Interface]:
     found = [_interface(item, position) for position, item in enumerate(items, start=1)]
     most, times = Counter(each.id for each in found).most_common(1)[0]
     if times > 1:
-        raise WrongError(f"interface {most} stands {times} times in it")
+        raise WrongError(f"interface {most} is there {times} times")
     return found
 
 
@@ -105,7 +108,13 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
     number = item.get("NetworkInterfaceId")
     if not isinstance(number, str) or not re.fullmatch(r"eni-[0-9a-f]{8,17}", number):
         raise WrongError(f"interface {position} of the list has the NetworkInterfaceId {exports.show(number)}")
+    if item.get("Groups") is None:
+        raise WrongError(f'interface {number} has no "Groups", only {exports.names(item)}: a --query projection?')
     try:
+        for name, keys in NEEDED.items():
+            for each in exports.objects(item, name):
+                if missing := [key for key in keys if each.get(key) is None]:
+                    raise WrongError(f"{exports.show(each)} in {name}, without {', '.join(missing)}")  # noqa: TRY301
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
         told = {"Groups": []} | _told(item, _shape())
         hidden = told.get("Operator", {}).get("HiddenByDefault", False)
@@ -143,7 +152,7 @@ def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text)
     except ValueError:
-        raise WrongError(f"the address {exports.show(text)}, which is none") from None
+        raise WrongError(f"the address {exports.show(text)}, which is not an address") from None
 
 
 def _collapsed(networks: Iterable[Network]) -> Iterator[Network]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING, Any
 
 from mode.local import exports
@@ -34,7 +35,9 @@ def load(path: Path, groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _vpc(item: dict[str, Any]) -> dict[str, Any]:
-    name = exports.text(item, "VpcId") or "without VpcId"
+    name = exports.text(item, "VpcId")
+    if not re.fullmatch(r"vpc-[0-9a-f]+", name):
+        raise WrongError(f"the VpcId {exports.show(item.get('VpcId'))}, which is not a VPC's id")
     try:
         _network(item, "CidrBlock")
         for listing, network in NETWORKS.items():
