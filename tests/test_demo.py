@@ -106,7 +106,7 @@ def test_sample_leaves_its_files(sample):
 def test_sample_leaves_a_report(sample):
     """The page, and CSV and JSON beside it, tell of each open rule: those that were closed, and the exempt one."""
     folder, done = sample
-    assert "wrote the report that one forwards: .local/run/report.html" in done.stdout
+    assert "wrote the report: .local/run/report.html" in done.stdout
     run = folder / ".local" / "run"
     rows = json.loads((run / "report.json").read_text())["rows"]
     assert sorted(row["state"] for row in rows) == ["closed"] * 18 + ["exempt"]

@@ -186,7 +186,7 @@ class Loop:
 
     def prepare(self) -> None:
         """Make the account: its groups, and what a deployed policy needs there."""
-        with self.progress.step(f"loaded {len(self.result.groups)} security groups into an embedded AWS"):
+        with self.progress.step(f"loaded {_count(len(self.result.groups), 'security group')} into an embedded AWS"):
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
             self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)

@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
     result.left_out = list(_left_out(result, networks, arguments))
     if arguments.interfaces:
         result.unseen = interfaces.unseen(there)
-    with progress.step(f"wrote the report that one forwards: {FOLDER / 'report.html'}"):
+    with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
         report(result, cut_off, networks)
     show.show(result, networks, console, told)
     if networks.are_examples:

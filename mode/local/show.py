@@ -117,7 +117,7 @@ class Progress:
 def authorized(networks: Authorized, console: Console, option: Callable[[str, str], str]) -> None:
     """Print which networks replace the internet and, if they are examples, how to name others."""
     if networks.are_examples:
-        console.print(Text.assemble("Authorized networks: ", (networks.words, "bold yellow")))
+        console.print(Text.assemble("Authorized networks: ", (networks.words, "yellow")))
         console.print(Text(f"  To use your own, add {option('authorized', SAMPLE)}", "dim"))
     else:
         console.print(Text(f"Authorized networks: {networks.words}"))
