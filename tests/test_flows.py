@@ -682,6 +682,7 @@ def test_demo_shows_who_would_be_cut_off(tmp_path):
     shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
     for line in FLOWS["demo"]:
         assert line in shown
+    assert "! the authorized networks are examples: with your own, other clients are cut off" in shown
     assert (tmp_path / ".local" / "run" / "clients.txt").read_text(encoding="utf-8").count("nobody") == 4
 
 

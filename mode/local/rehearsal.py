@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
             result = run(chosen, FOLDER, progress, commands, authorized=networks.values, there=there, vpcs=known)
             if who_came_in:
                 told = who_came_in(result.records)
+                told = replace(told, notes=(*_about(networks), *told.notes))
                 cut_off = _module_traffic().cut_off(told)
     except (exports.UnusableError, LoopError) as error:
         print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
@@ -52,6 +54,7 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
         report(result, cut_off, networks)
     show.show(result, networks, console, told)
     if networks.are_examples:
+        console.print()
         show.authorized(networks, console, arguments.option)
     return 1 if result.failures else 0
 
@@ -85,6 +88,12 @@ def _authorized(arguments: argparse.Namespace) -> authorized.Authorized:
     except ValueError as error:
         more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {option}"
         raise exports.UnusableError(f"{error}: {more}") from error
+
+
+def _about(networks: authorized.Authorized) -> Iterator[str]:
+    """Return what people should know of the networks by which clients were judged."""
+    if networks.are_examples:
+        yield "the authorized networks are examples: with your own, other clients are cut off"
 
 
 def _left_out(result: Result, networks: authorized.Authorized, arguments: argparse.Namespace) -> Iterator[str]:
