@@ -133,7 +133,7 @@ def unusable(network: Network) -> str | None:
     for each, what in UNUSABLE.items():
         if each.version == network.version and network.subnet_of(each):  # type: ignore[arg-type]
             return what
-    return None
+    return None if _block(network).public or is_private(network) else "reserved"
 
 
 # -- what is open together
