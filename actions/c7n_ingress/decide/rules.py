@@ -21,7 +21,7 @@ WITH_NUMBERED_PORTS = ("tcp", "udp")
 ALL = "-1"
 """The protocol of a rule for all traffic."""
 
-PORT_PATTERN = r"^(tcp|udp)/[0-9]{1,5}$"
+PORT_PATTERN = r"^(tcp|udp)/([0-9]{1,4}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5]))))$"
 """How a port of one protocol is written: ``tcp/443``. A bare number is that port of both."""
 
 VERSIONS = {"IPv4": 4, "IPv6": 6}
