@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from search import examples
 
+from c7n_ingress.decide.authorized import parse_list
 from mode.local import clients, covering, flows, interfaces, show_clients, traffic
 from mode.local.exports import RefusedError
 
@@ -624,13 +625,28 @@ def test_covering_holds(wanted, unwanted, most):
     for version in (4, 6):
         networks = [each for each in found.networks if each.version == version]
         assert len(networks) <= most
-        assert all(each.prefixlen >= covering.WIDEST[version] for each in networks)
+    assert parse_list([str(network) for network in found.networks]) == list(found.networks)
     assert all(any(address in network for network in found.networks) for address in wanted)
     assert not any(address in network for address in unwanted - wanted for network in found.networks)
     assert sum(each.num_addresses for each in found.networks) == len(wanted) + found.more
     exact = list(ipaddress.collapse_addresses(each for each in wanted if each.version == 4))
     if len(exact) <= most and {each.version for each in wanted} == {4}:
         assert (list(found.networks), found.more) == (exact, 0)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "most"),
+    [
+        ([f"{first}.{second}.0.1" for first in range(11, 19) for second in (0, 128)], 8),
+        (["11.0.0.1", "11.255.0.1", "12.0.0.1", "12.255.0.1"], 2),
+        (["2a02::1", "2a02:ffff::1", "2a04::1", "2a04:ffff::1"], 2),
+        (["169.254.7.1"], 8),
+        (["fe80::1"], 8),
+    ],
+)
+def test_covering_suggests_nothing_that_is_refused(addresses, most):
+    """Networks that are open together, or that nobody can come from, are not suggested."""
+    assert covering.covering(map(ipaddress.ip_address, addresses), most=most) is None
 
 
 @examples(200)

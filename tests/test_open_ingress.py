@@ -111,6 +111,45 @@ def test_which_traffic_is_meant(group, replace, key):
     }
 
 
+PROTOCOLS = {
+    "22": {"protocol": "tcp", "ports": 22},
+    "20-30": {"protocol": "tcp", "ports": "20-30"},
+    "all tcp": {"protocol": "tcp", "ports": "0-65535"},
+    "udp 22": {"protocol": "udp", "ports": 22},
+    "udp 500": {"protocol": "udp", "ports": 500},
+    "all": {"protocol": "-1"},
+    "gre": {"protocol": "47"},
+    "esp": {"protocol": "50"},
+    "ah": {"protocol": "51"},
+    "icmp 3 4": {"protocol": "icmp", "ports": "3-4"},
+    "icmp": {"protocol": "icmp"},
+    "icmp 22": {"protocol": "icmp", "ports": "22--1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "closed"),
+    [
+        ({"Ports": [22]}, {"22", "20-30", "all tcp", "udp 22", "all"}),
+        ({"Ports": ["tcp/22"]}, {"22", "20-30", "all tcp", "all"}),
+        ({"Ports": ["udp/22", 500]}, {"udp 22", "udp 500", "all tcp", "all"}),
+        ({"Ports": [3, 4]}, {"all tcp", "all"}),
+        ({"Ports": []}, {*PROTOCOLS}),
+        ({"OnlyPorts": [22]}, {*PROTOCOLS} - {"22", "udp 22"}),
+        ({"OnlyPorts": ["tcp/22"]}, {*PROTOCOLS} - {"22"}),
+        ({"OnlyPorts": ["tcp/22", "udp/500"]}, {*PROTOCOLS} - {"22", "udp 500"}),
+        ({"OnlyPorts": [3, 4, 47]}, {*PROTOCOLS}),
+        ({"Ports": [22], "OnlyPorts": ["tcp/22"]}, {"20-30", "all tcp", "udp 22", "all"}),
+    ],
+    ids=str,
+)
+def test_which_ports_are_meant(group, replace, key, closed):
+    """A number is a port of TCP and of UDP, or of the one that is named; ICMP, GRE, ESP and AH have no ports."""
+    named = {name: group({**each, "source": "0.0.0.0/0"}, number=n) for n, (name, each) in enumerate(PROTOCOLS.items())}
+    replace(filters=[{**FINDER, **key}])
+    assert {name for name, group_id in named.items() if "0.0.0.0/0" not in sources(group_id)} == closed
+
+
 def test_nothing_is_read_where_no_rule_refers_to_a_list(cloud, group, replace):
     """Groups that refer to no prefix list cost no call more."""
     group({**SSH, "source": "0.0.0.0/0"})

@@ -13,7 +13,7 @@ from c7n.utils import chunks, local_session, type_schema
 
 from c7n_ingress.aws.apply import error_code, said
 from c7n_ingress.aws.read import GROUPS_A_CALL, MATCHED, pages
-from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values
+from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import (
     PORT_PATTERN,
@@ -127,6 +127,9 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         """
         try:
             check_values(self.data, self.schema)
+            for ports in (self.data.get("Ports"), self.data.get("OnlyPorts")):
+                if ports and not is_unfilled(ports):
+                    ports_from(each for each in ports if not is_unfilled(each))
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: open-ingress: {error}") from None
         return self

@@ -85,9 +85,7 @@ class ReplaceIngress(EventAction):
           - name: open-ssh
             resource: aws.security-group
             filters:
-              - type: ingress
-                Ports: [22]
-                Cidr: 0.0.0.0/0
+              - {type: open-ingress, Ports: [22]}
             actions:
               - type: replace-ingress
                 authorized: [203.0.113.0/24]

@@ -11,14 +11,13 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from c7n_ingress.decide.openness import are_open, is_open, unusable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
-
-WIDEST = {4: 8, 6: 16}
-"""The shortest prefixes that are not open to the pack: what is wider would be refused as an authorized network."""
 
 MOST = 8
 
@@ -41,23 +40,27 @@ def covering(addresses: Iterable[Address], without: Iterable[Address] = (), most
     """Give the networks, of each family at most so many, that hold all of the addresses and the fewest others.
 
     Exact where that takes no more networks than `most`. Otherwise neighbours are joined where that costs the fewest
-    addresses; never into a network that holds one of `without`, nor one that is open to the pack. None if that cannot
-    be done with so few networks, or if an address is one of `without`.
+    addresses; never into a network that holds one of `without`, nor one that is open to the internet. None if that
+    cannot be done with so few networks, if they are open together, if nobody can come from one of them, or if an
+    address is one of `without`: the pack would not authorize them.
     """
     by_version: dict[int, set[Address]] = {4: set(), 6: set()}
     for each in addresses:
         by_version[each.version].add(each)
     parts = [
-        _of_family(wanted, sorted(int(each) for each in without if each.version == version), WIDEST[version], most)
+        _of_family(wanted, sorted(int(each) for each in without if each.version == version), most)
         for version, wanted in by_version.items()
         if wanted
     ]
     if None in parts:
         return None
-    return Covering(tuple(network for part in parts for network in part.networks), sum(part.more for part in parts))
+    networks = tuple(network for part in parts for network in part.networks)
+    if are_open(networks) or any(map(unusable, networks)):
+        return None
+    return Covering(networks, sum(part.more for part in parts))
 
 
-def _of_family(wanted: Iterable[Address], without: Sequence[int], widest: int, most: int) -> _Choice | None:
+def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> _Choice | None:
     """Choose among all sets of networks: a network covers whatever lies between the first and the last that it holds.
 
     The best networks for a run of sorted neighbours are either the one that holds the run, or the best for the halves
@@ -68,7 +71,7 @@ def _of_family(wanted: Iterable[Address], without: Sequence[int], widest: int, m
 
     def allowed(network: Network) -> bool:
         at = bisect_left(without, int(network.network_address))
-        return network.prefixlen >= widest and not (at < len(without) and without[at] <= int(network.broadcast_address))
+        return not is_open(network) and not (at < len(without) and without[at] <= int(network.broadcast_address))
 
     @cache
     def best(start: int, end: int) -> tuple[_Choice | None, ...]:

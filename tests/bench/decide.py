@@ -12,9 +12,10 @@ from typing import Any
 from c7n.config import Config
 from c7n.loader import PolicyLoader
 
+from c7n_ingress.aws.read import MATCHED, uncollected
 from c7n_ingress.decide import openness, rules
 from c7n_ingress.decide.plan import Plan, replacement
-from c7n_ingress.decide.rules import Network, Rule, matches_from, prefix_lists_from
+from c7n_ingress.decide.rules import PREFIX_LISTS, Network, Rule, matches_from
 from c7n_ingress.open_ingress import OpenIngress, PrefixList
 from mode.local.server import Cloud
 from tests.bench.table import Row
@@ -114,7 +115,7 @@ SHAPES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "all traffic": lambda n: [rule(each, "-1") for each in islice(two_eighths(), n)],
     "all protocols": spread,
     "types and codes of ICMP": lambda n: [
-        rule(each, "icmp", k % 40, k % 256 - 1) for k, each in enumerate(islice(two_eighths(), n))
+        rule(each, "icmp", k % 3, k % 8 - 1) for k, each in enumerate(islice(two_eighths(), n))
     ],
     "IPv6, each network in the one after it": lambda n: ranged(chains(31), n),
     "IPv6, networks in networks": lambda n: ranged(nested("2a02::/16", "2a03::/16", deepest=26), n, inwards=False),
@@ -139,8 +140,8 @@ def finder(number: int) -> OpenIngress:
 
 def decide(judge: OpenIngress, permissions: list[dict[str, Any]], listed_rules: list[Rule]) -> Plan:
     """Decide as a run does: which rules match, and what becomes of them."""
-    matched = list(judge.expand_permissions(permissions))
-    return replacement(listed_rules, matches_from(matched), OFFICES, prefix_lists_from(matched))
+    (group,) = judge.process([{"GroupId": "sg-1", "IpPermissions": permissions}])
+    return replacement(listed_rules, matches_from(group[MATCHED]), OFFICES, group.get(PREFIX_LISTS, {}))
 
 
 def seconds(shape: Callable[[int], list[dict[str, Any]]], number: int) -> float:
@@ -151,9 +152,10 @@ def seconds(shape: Callable[[int], list[dict[str, Any]]], number: int) -> float:
     for _ in range(ROUNDS):
         for cached in (openness._too_wide, openness._block, rules.network):  # noqa: SLF001 - as in a new process
             cached.cache_clear()
-        start = time.process_time()
-        decide(judge, permissions, listed_rules)
-        taken.append(time.process_time() - start)
+        with uncollected():  # as in a run
+            start = time.process_time()
+            decide(judge, permissions, listed_rules)
+            taken.append(time.process_time() - start)
     return median(taken)
 
 

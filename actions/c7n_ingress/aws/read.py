@@ -37,6 +37,9 @@ EC2 cannot be asked to change a rule only if it is still as it was read (``Modif
 so what somebody changes in this time, and on the way of the call, is overwritten.
 """
 
+LONGEST_FILTERING = OLDEST / 4
+"""How many seconds the policy's filters may take before the groups are read again after them."""
+
 DELAYS = (1, 2, 4)
 """How many seconds pass before each further reading of what an event names and EC2 does not show yet."""
 
@@ -55,6 +58,10 @@ class Reading(NamedTuple):
     """The IP version of each prefix list that was found open, by id; why it is not known, or None if not shown."""
     since: float
     """Since when it may be outdated: when the first call for it was made, by the monotonic clock."""
+    answering: float = 0.0
+    """How many seconds EC2 took to answer."""
+    filtering: float = 0.0
+    """How many seconds the policy's filters took."""
 
     @property
     def is_fresh(self) -> bool:
@@ -124,17 +131,28 @@ class LiveGroups:
     def read(self, group_ids: Sequence[str]) -> list[Reading | Unread]:
         """Read those of the groups (200 at most) that exist, in the order given.
 
-        :raises ClientError, BotoCoreError: EC2 did not tell.
+        Where the policy's filters take long, the groups are read again after them. A group that is still as the filters
+        judged it may then be changed on the later reading.
+
+        :raises ClientError, BotoCoreError: EC2 did not list them.
         """
-        since = time.monotonic()
+        started, since = time.perf_counter(), time.monotonic()
         groups = self.groups(group_ids)
+        listed = [dict(group) for group in groups]  # as EC2 listed them: filters add their own keys
         failed: dict[str, Exception] = {}
+        before = time.perf_counter()
         selected = {group["GroupId"]: group for group in self.selected(groups, failed)}
+        filtering = time.perf_counter() - before
+        ages = dict.fromkeys(group_ids, since)
+        if filtering > LONGEST_FILTERING:
+            later = time.monotonic()
+            ages |= dict.fromkeys(_alike(listed, self.groups(group_ids)), later)
         shapes = self.rules(group_ids)  # after the groups, never at once: what a group shows no more, its rules may not
+        answering = time.perf_counter() - started - filtering
         return [
             Unread(group, failed[group_id])
             if (group_id := group["GroupId"]) in failed
-            else _reading(group, selected.get(group_id), shapes[group_id], since)
+            else _reading(group, selected.get(group_id), shapes[group_id], (ages[group_id], answering, filtering))
             for group in groups
         ]
 
@@ -182,7 +200,10 @@ class LiveGroups:
 
 
 def _reading(
-    group: Mapping[str, Any], selected: Mapping[str, Any] | None, shapes: Iterable[Mapping[str, Any]], since: float
+    group: Mapping[str, Any],
+    selected: Mapping[str, Any] | None,
+    shapes: Iterable[Mapping[str, Any]],
+    times: tuple[float, float, float],
 ) -> Reading | Unread:
     found = selected or {}
     if why := found.get(UNREADABLE):
@@ -192,7 +213,21 @@ def _reading(
         matches = matches_from(found.get(MATCHED, []))
     except Exception as error:  # noqa: BLE001 - a shape that is not known fails this group alone, and is reported
         return Unread(group, error)
-    return Reading(group, selected is not None, matches, rules, found.get(PREFIX_LISTS, {}), since)
+    return Reading(group, selected is not None, matches, rules, found.get(PREFIX_LISTS, {}), *times)
+
+
+def _alike(groups: Iterable[Mapping[str, Any]], later: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of the groups that are the same later."""
+    by_id = {group["GroupId"]: group for group in later}
+    pairs = ((group, by_id.get(group["GroupId"])) for group in groups)
+    return [group["GroupId"] for group, other in pairs if other and _unordered(group) == _unordered(other)]
+
+
+def _unordered(value: Any) -> Any:
+    """Return a shape of EC2's so that it compares in whatever order EC2 lists its parts."""
+    if isinstance(value, dict):
+        return sorted((key, _unordered(part)) for key, part in value.items())
+    return sorted(map(_unordered, value), key=repr) if isinstance(value, list) else value
 
 
 @sources.register("live")

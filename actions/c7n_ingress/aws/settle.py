@@ -19,10 +19,10 @@ from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import text_of
 
 LOOKS = 3
-"""How often a group is read and planned anew while somebody else changes it, or EC2's answers are lost."""
+"""How often a group is read and planned again while somebody else changes it, or EC2's answers are lost."""
 
 MOST_STALE = 10
-"""How often a group is read again without any change, as planning or EC2 took longer than a reading may be old."""
+"""How often a group is read again without any change, as something took longer than a reading may be old."""
 
 LONGEST_DELAY = 128
 """How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
@@ -69,6 +69,19 @@ def _record(job: Job, outcome: Outcome, change: Change) -> None:
     journal.write(job.action.manager, outcome, change, job.deed.hows.get(change.how, change.how))
 
 
+def too_slow(reading: Reading, deciding: float) -> str:
+    """Say why a group was not changed on a reading, what took longest first."""
+    took = {
+        "EC2's answers": reading.answering,
+        "the policy's filters": reading.filtering,
+        "deciding what to change": deciding,
+    }
+    slowest = sorted(took.items(), key=lambda each: -each[1])
+    return f"no reading is younger than {OLDEST:g} s when the group is changed: " + ", ".join(
+        f"{what} took {seconds:.1f} s" for what, seconds in slowest
+    )
+
+
 class _Settling:
     """Plans and applies until one group is as it should be, or has changed under our hands too often."""
 
@@ -81,6 +94,8 @@ class _Settling:
         self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
         self.stale = 0
         """How often in a row nothing was changed because the reading had grown old."""
+        self.deciding = 0.0
+        """How many seconds the last plan took."""
 
     def settle(self, reading: Reading) -> None:
         """Plan and apply, and look again as often as it needs."""
@@ -88,7 +103,7 @@ class _Settling:
         while True:
             for change in self.ledger.come_true(reading.rules):
                 self.record(change)
-            plan = self.ledger.with_owed(self.job.plan(reading) if reading.selected else Plan(), reading.rules)
+            plan = self.ledger.with_owed(self.plan(reading), reading.rules)
             if looks == LOOKS or not (plan.changes or plan.missing):
                 break
             why = self.attempt(reading, plan)
@@ -111,6 +126,13 @@ class _Settling:
         if why and not self.ledger.full and (plan.changes or plan.missing):
             self.outcome.failures.append(why)
 
+    def plan(self, reading: Reading) -> Plan:
+        """Plan, and note how long that took."""
+        before = time.perf_counter()
+        plan = self.job.plan(reading) if reading.selected else Plan()
+        self.deciding = time.perf_counter() - before
+        return plan
+
     def attempt(self, reading: Reading, plan: Plan) -> str | None:
         """Apply a plan, and record each change once it is made.
 
@@ -124,10 +146,8 @@ class _Settling:
             self.apply(reading, plan)
         except StaleError:
             self.stale = self.stale + 1 if len(self.ledger.made) == before else 0
-            if self.stale > MOST_STALE:
-                raise PolicyExecutionError(
-                    f"EC2 answers so slowly that no reading is younger than {OLDEST:g} s when the group is changed"
-                ) from None
+            if self.stale > (MOST_STALE if self.deciding < OLDEST else LOOKS):  # a plan takes as long each time
+                raise PolicyExecutionError(too_slow(reading, self.deciding)) from None
             return ""
         except ThrottledError as error:
             if (delay := next(self.delays, None)) is None:

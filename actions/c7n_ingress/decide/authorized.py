@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from c7n_ingress.decide.openness import PRIVATE, WIDEST_PREFIX, are_open, is_open
+from c7n_ingress.decide.openness import PRIVATE, WIDEST_PREFIX, are_open, is_open, unusable
 from c7n_ingress.decide.rules import Network
 
 DOCUMENTATION = tuple(
@@ -108,6 +108,12 @@ def _network(text: object) -> Network:
         raise ValueError(f"{shown} is an address: write '{network}' for this one address")
     if text.rpartition("/")[2] != str(network.prefixlen):
         raise ValueError(f"{shown} has no prefix length: write '{network}'")
+    if getattr(network.network_address, "scope_id", None):
+        raise ValueError(f"{shown} names an interface after '%': EC2 knows no such networks; write one without it")
+    if what := unusable(network):
+        raise ValueError(
+            f"{shown} is {what}, and nobody comes from there: authorize a network of yours, such as your VPN's"
+        )
     if is_open(network):
         widest = WIDEST_PREFIX[network.version]
         raise ValueError(

@@ -31,11 +31,22 @@ def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         return
     elsewhere = {key for key, part in schema.get("properties", {}).items() if "$ref" in str(part)}
     known = {key: value for key, value in data.items() if key not in elsewhere}
-    errors = jsonschema.Draft7Validator(schema).iter_errors(known)
-    if error := jsonschema.exceptions.best_match(each for each in errors if not is_unfilled(each.instance)):
+    errors = jsonschema.Draft7Validator(_once_filled(schema)).iter_errors(known)
+    wrong = (each for each in errors if not is_unfilled(each.instance))
+    if error := max(wrong, key=jsonschema.exceptions.relevance, default=None):
         key = ".".join(map(str, error.absolute_path))
         why = "; or ".join(each.message for each in error.context or [error])
         raise ValueError(f"{key} {error.instance!r:.80}: {why:.300}; write it as `custodian schema` says")
+
+
+def _once_filled(schema: Any) -> Any:
+    """Return a schema without the choice that a variable fills a value: an error names what the value should be."""
+    if isinstance(schema, list):
+        return [_once_filled(each) for each in schema if each != UNFILLED]
+    if not isinstance(schema, Mapping):
+        return schema
+    parts = {key: _once_filled(part) for key, part in schema.items()}
+    return parts["anyOf"][0] if len(parts.get("anyOf", ())) == 1 else parts
 
 
 @cache

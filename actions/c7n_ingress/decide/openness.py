@@ -133,7 +133,7 @@ def unusable(network: Network) -> str | None:
     for each, what in UNUSABLE.items():
         if each.version == network.version and network.subnet_of(each):  # type: ignore[arg-type]
             return what
-    return None
+    return None if _block(network).public or is_private(network) else "reserved"
 
 
 # -- what is open together
@@ -206,19 +206,25 @@ class _Kept:
 
     def __init__(self, ports: int, blocks: Iterable[_Block]) -> None:
         self._ones = ((1 << DIGIT * ports) - 1) // ((1 << DIGIT) - 1)
-        self._sum = 0
-        """What is held, for each port."""
+        self._carries = self._ones * CARRY
+        self._sum = self._ones * (CARRY - 1 - MOST)
+        """What is held, for each port, and as much more as lets a port's carry bit say that it is open."""
         self._held: dict[_Block, int] = {}
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
         self._whole: dict[_Block, int] = {}
         """For each port, all bits where a network itself is kept."""
         self._around: dict[_Block, list[_Block]] = {}
-        """The wider networks that hold a network."""
+        """The wider networks that hold a network, the widest first."""
+        self._news: dict[_Block, int] = {}
+        """What of a network's addresses has not been added yet to the next wider one."""
+        self._with_news: dict[_Block, set[_Block]] = {}
+        """The next narrower networks that have news, or hold networks that have."""
         around: list[_Block] = []
         for block in blocks:
             while around and around[-1].last < block.first:
                 around.pop()
             self._around[block] = around.copy()
+            self._with_news[block] = set()
             around.append(block)
 
     def add(self, source: Sequence[_Block], start: int, end: int) -> bool:
@@ -230,18 +236,37 @@ class _Kept:
         ones = self._ones & every
         more = [self._not_held(block, ones, every, shift) for block in source]
         total = sum(more, (self._sum >> shift) & every)
-        if (total + ones * (CARRY - 1 - MOST)) & (ones * CARRY):
+        if total & self._carries:
             return False
         self._sum += sum(more) << shift
         for block, added in zip(source, more, strict=True):
             if added:
-                here = added << shift
-                for each in (block, *self._around[block]):
-                    self._held[each] = self._held.get(each, 0) + here
+                self._hold(block, added << shift)
+                self._announce(block)
             self._whole[block] = self._whole.get(block, 0) | every << shift
         return True
 
+    def _hold(self, block: _Block, more: int) -> None:
+        self._held[block] = self._held.get(block, 0) + more
+        self._news[block] = self._news.get(block, 0) + more
+
+    def _announce(self, block: _Block) -> None:
+        """Mark what holds a network, up to what is marked."""
+        for each in reversed(self._around[block]):
+            if block in self._with_news[each]:
+                return
+            self._with_news[each].add(block)
+            block = each
+
+    def _hear(self, block: _Block) -> None:
+        """Add to a network what narrower ones have got since."""
+        while self._with_news[block]:
+            each = self._with_news[block].pop()
+            self._hear(each)
+            self._hold(block, self._news.pop(each, 0))
+
     def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
+        self._hear(block)
         more = ones * block.public - (self._held.get(block, 0) >> shift & every)
         for each in self._around[block]:
             if each in self._whole:

@@ -18,6 +18,7 @@ PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
 ICMP = frozenset({"icmp", "icmpv6"})
 WITH_NUMBERED_PORTS = ("tcp", "udp")
+LAST_PORT = 65535
 ALL = "-1"
 """The protocol of a rule for all traffic."""
 
@@ -126,10 +127,15 @@ Port: TypeAlias = tuple[str, int]  # the protocol's name, and the number
 
 
 def ports_from(values: Iterable[int | str]) -> frozenset[Port]:
-    """Read ports as a policy names them: ``443`` for TCP and UDP, ``tcp/443`` or ``udp/443`` for one of them."""
+    """Read ports as a policy names them: ``443`` for TCP and UDP, ``tcp/443`` or ``udp/443`` for one of them.
+
+    :raises ValueError: there is no such port.
+    """
     ports = set()
     for value in values:
         name, _, number = value.partition("/") if isinstance(value, str) else ("", "", value)
+        if not 0 <= int(number) <= LAST_PORT:
+            raise ValueError(f"{value!r} is no port: the last one is {LAST_PORT}")
         ports |= {(protocol, int(number)) for protocol in ([name] if name else WITH_NUMBERED_PORTS)}
     return frozenset(ports)
 
