@@ -319,19 +319,6 @@ def test_the_worst_come_first(cloud, group, replace):
     assert {record["group"] for record in replace(authorized=["198.18.7.0/24"], **{"at-most": 2})} == {database, web}
 
 
-def test_what_is_left_open_is_told_though_no_more_may_be_closed(cloud, group, replace, monkeypatch):
-    """By `then: tell`, a group that is opened again and again is told of, however many others are closed."""
-    monkeypatch.setattr("c7n_ingress.aws.reopened.check_mode", lambda _mode: None)
-    again = group({**SSH, "ports": 8443}, number=1)
-    group(SSH, number=2)
-    monkeypatch.setattr(
-        "c7n_ingress.aws.reopened.Histories.look_up", lambda _self, outcome, *_: outcome.group["GroupId"] == again
-    )
-    replace(authorized=["198.18.7.0/24"], reopened={"times": 3, "hours": 24, "then": "tell"}, **{"at-most": 1})
-    assert "then: tell" in told(cloud)[again]["c7n:skipped-ingress"]
-    assert sources(again) == ["0.0.0.0/0"]
-
-
 @pytest.mark.parametrize("beside", ["20.0.0.0/9", "20.0.0.0/12"])
 def test_what_stays_open_by_an_authorized_network(cloud, group, replace, beside):
     """A group that an authorized network and its other sources leave open together is told of each time."""

@@ -339,7 +339,7 @@ def test_partitions(cloud, partition, region):
 
 
 def test_organization(cloud):
-    """The organization that is named may send to the mailer's queue, and nobody else; without one, nobody may."""
+    """The organization that is named may look for and send to the mailer's queue; nobody else may."""
     create(cloud)
     assert "Policy" not in attributes(cloud, "custodian-mailer")
     cloud.reset()
@@ -350,7 +350,7 @@ def test_organization(cloud):
             "Sid": "TheOrganizationTells",
             "Effect": "Allow",
             "Principal": "*",
-            "Action": "sqs:SendMessage",
+            "Action": ["sqs:SendMessage", "sqs:GetQueueAttributes"],
             "Resource": queue["QueueArn"],
             "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}},
         }

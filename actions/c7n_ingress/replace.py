@@ -64,6 +64,7 @@ class ReplaceIngress(EventAction):
     ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
     A deployed policy's run that has told of them by ``notify`` does not fail, be it that other groups did, as these are
     told of as well: Lambda would run it twice more within minutes, and close three times as many.
+    Such a run makes sure of the queue or the topic before its first change; without ``notify``, the policy is refused.
     ``preview: true`` tells what would change and what would fail, and changes nothing; it fails where nobody was told.
     ``behind: true`` has messages say what stands behind each group, and tell first of what the internet can reach: two
     calls more, after the changes. Where more groups are open than ``at-most``, it is looked up before, and these come

@@ -163,7 +163,7 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             outcome.failures.append(said(error))
     except Exception as error:  # told and raised at the end
         log.exception("%s: %s failed", job.action.type, group_id)
-        outcome.failures.append(repr(error) if isinstance(error, KeyError) else str(error))
+        outcome.failures.append(f"could not be read: {error!r}" if isinstance(error, KeyError) else str(error))
     except BaseException as stop:
         outcome.failures.append(f"was not finished: {str(stop) or 'somebody stopped the run'}")
         raise

@@ -35,12 +35,14 @@ def check_config_event(event: object, here: Here) -> None:
     :raises ValueError: names what is wrong with it, and how to send a right one.
     """
     try:
-        _check(event, here)
+        item = _item(event)
     except ValueError as error:
         raise ValueError(
             f"this is no event of AWS Config about a security group: {error}. To have one sent: "
             "aws configservice start-config-rules-evaluation --config-rule-names NAME"
         ) from None
+    _check_place(here, item.get("awsAccountId"), item.get("awsRegion"))
+    _check_place(here, (item.get("configuration") or {}).get("ownerId"), None)
 
 
 def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
@@ -50,25 +52,26 @@ def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
     :raises ValueError: names what is wrong with it, and how to send a right one.
     """
     try:
-        _check_call(event, here, calls)
+        call = _call(event, calls)
     except ValueError as error:
         raise ValueError(
             f"this is no event of CloudTrail about {' or '.join(sorted(calls))}: {error}. EventBridge sends one after "
             "the call. To try it, open a group that nobody uses: "
             "aws ec2 authorize-security-group-ingress --group-id ID --protocol tcp --port 22 --cidr 0.0.0.0/0"
         ) from None
+    _check_place(here, call.get("recipientAccountId"), call.get("awsRegion"))
 
 
-def _check_call(event: Any, here: Here, calls: Collection[str]) -> None:
+def _call(event: Any, calls: Collection[str]) -> dict[str, Any]:
     _part({"event": event}, "event", dict)
-    call = _part(event, "detail", dict)
+    call: dict[str, Any] = _part(event, "detail", dict)
     for name in ("eventSource", "eventName"):
         _part(call, name, str)
     _check_time(call, "eventTime")
     _part(call, "userIdentity", dict)
     if call["eventName"] not in calls:
         raise ValueError(f"eventName is {call['eventName']!r:.80}")
-    _check_place(here, call.get("recipientAccountId"), call.get("awsRegion"))
+    return call
 
 
 def _check_place(here: Here, account: object, region: object) -> None:
@@ -76,8 +79,8 @@ def _check_place(here: Here, account: object, region: object) -> None:
     for name, value, own in (("account", account, here.account), ("region", region, here.region)):
         if value not in (None, own):
             raise ValueError(
-                f"it is of {name} {value!r:.80}, and this function changes groups of account {here.account} and region "
-                f"{here.region} only: deploy the policy there"
+                f"the event is of {name} {value!r:.80}, and this function changes groups of account {here.account} and "
+                f"region {here.region} only: deploy the policy there"
             )
 
 
@@ -89,7 +92,7 @@ def _check_time(whole: Any, name: str) -> None:
         raise ValueError(f"{name} is {text!r:.80}, not a time") from None
 
 
-def _check(event: Any, here: Here) -> None:
+def _item(event: Any) -> dict[str, Any]:
     _part({"event": event}, "event", dict)
     _part(event, "resultToken", str)
     try:
@@ -99,14 +102,14 @@ def _check(event: Any, here: Here) -> None:
     _part({"invokingEvent": invoking}, "invokingEvent", dict)
     if "configurationItemSummary" in invoking:
         raise ValueError("its item is too large to be sent, so the daily policy looks at this group")
-    item = _part(invoking, "configurationItem", dict)
+    item: dict[str, Any] = _part(invoking, "configurationItem", dict)
     if item.get("resourceType") != "AWS::EC2::SecurityGroup":
         raise ValueError(f"resourceType is {item.get('resourceType')!r:.80}")
     _part(item, "resourceId", str)
     if _part(item, "configurationItemStatus", str) not in GONE and not event.get("eventLeftScope"):
         _part(_part(item, "configuration", dict), "groupId", str)
     _check_time(item, "configurationItemCaptureTime")
-    _check_place(here, item.get("awsAccountId"), item.get("awsRegion"))
+    return item
 
 
 def _part(whole: Any, name: str, kind: type) -> Any:

@@ -1,0 +1,116 @@
+"""What is read out of an event, for the time in which EC2 may not show it."""
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from c7n_ingress.decide.awaited import RECENT, said_by, with_opened
+from c7n_ingress.decide.rules import matches_from
+
+TIME = datetime(2026, 1, 31, 12, 34, 56, tzinfo=timezone.utc)
+GROUP = {"GroupId": "sg-1", "IpPermissions": []}
+WIDE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+ADDED = {"groupId": "sg-1", "securityGroupRuleId": "sgr-1", "ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
+
+
+def added(*rules):
+    """Return the event of a call that added rules."""
+    answer = {"securityGroupRuleSet": {"items": [{**ADDED, **rule} for rule in rules]}}
+    call = {"eventName": "AuthorizeSecurityGroupIngress", "eventTime": "2026-01-31T12:34:56Z"}
+    return {"detail": {**call, "requestParameters": {}, "responseElements": answer}}
+
+
+def modified(request):
+    """Return the event of a call that modified rules."""
+    call = {"eventName": "ModifySecurityGroupRules", "eventTime": "2026-01-31T12:34:56Z", "responseElements": None}
+    return {"detail": {**call, "requestParameters": {"ModifySecurityGroupRulesRequest": request}}}
+
+
+UPDATE = {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": {**WIDE, "CidrIpv6": "::/0"}}
+
+
+@pytest.mark.parametrize(
+    ("event", "sources"),
+    [
+        (added({"cidrIpv4": "0.0.0.0/0"}), {"0.0.0.0/0"}),
+        (added({"cidrIpv4": "0.0.0.0/0"}, {"cidrIpv6": "::/0"}), {"0.0.0.0/0", "::/0"}),
+        (added({"prefixListId": "pl-1"}), {"pl-1"}),
+        (added({"referencedGroupInfo": {"groupId": "sg-2"}}), set()),
+        (added({"cidrIpv4": "0.0.0.0/0", "isEgress": True}), set()),
+        (added({"cidrIpv4": "0.0.0.0/0", "groupId": "sg-2"}), set()),
+        (added({"cidrIpv4": "everywhere"}), set()),
+        (modified({"GroupId": "sg-1", "SecurityGroupRule": UPDATE}), {"::/0"}),
+        (modified([{"GroupId": "sg-1", "SecurityGroupRule": [UPDATE]}]), {"::/0"}),
+        (modified({"GroupId": "sg-1", "SecurityGroupRule": {"SecurityGroupRuleId": "sgr-1"}}), set()),
+        (modified("sg-1"), set()),
+        (modified(None), set()),
+    ],
+    ids=str,
+)
+def test_the_rules_of_a_call(event, sources):
+    """The ingress rules that a call made are read, in each shape; what cannot be read is left out."""
+    found = matches_from(with_opened(GROUP, said_by(event))["IpPermissions"])
+    assert {str(match.source) for match in found} == sources
+
+
+def test_a_rule_that_is_shown():
+    """A rule that EC2 shows is not added a second time."""
+    shown = {**GROUP, "IpPermissions": [{**WIDE, "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "all"}]}]}
+    assert with_opened(shown, said_by(added({"cidrIpv4": "0.0.0.0/0"}))) is shown
+
+
+PERMISSION = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sources"),
+    [
+        (None, set()),
+        ({}, set()),
+        ({"Configuration.IpPermissions.0": {"previousValue": None}}, set()),
+        (
+            {"Configuration.IpPermissions.0": {"previousValue": {**PERMISSION, "ipRanges": ["10.0.0.0/8"]}}},
+            {"10.0.0.0/8"},
+        ),
+        (
+            {
+                "Configuration.IpPermissions.1": {
+                    "previousValue": {
+                        **PERMISSION,
+                        "ipRanges": ["10.0.0.0/8"],
+                        "ipv4Ranges": [{"cidrIp": "10.0.0.0/8"}],
+                        "ipv6Ranges": [{"cidrIpv6": "fd00::/8"}],
+                        "prefixListIds": [{"prefixListId": "pl-1"}],
+                        "userIdGroupPairs": [{"groupId": "sg-2", "userId": "123456789012"}],
+                    }
+                }
+            },
+            {"10.0.0.0/8", "fd00::/8", "pl-1", "sg-2"},
+        ),
+        ({"Configuration.IpPermissionsEgress.0": {"previousValue": {**PERMISSION, "ipRanges": ["10.0.0.0/8"]}}}, set()),
+    ],
+    ids=str,
+)
+def test_what_an_item_replaced(changed, sources):
+    """The ingress rules that a group had before an item of AWS Config are read from what changed."""
+    item = {"configurationItemCaptureTime": "2026-01-31T12:34:56.000Z"}
+    invoking = {"configurationItem": item, "configurationItemDiff": changed and {"changedProperties": changed}}
+    said = said_by({"invokingEvent": json.dumps(invoking)})
+    assert {str(match.source) for match in said.before} == sources
+    assert said.time == TIME
+
+
+@pytest.mark.parametrize(
+    "event", [None, {}, {"detail": {}}, {"detail": {"findings": []}}, {"source": "aws.events"}], ids=str
+)
+def test_other_events(event):
+    """Nothing is waited for on an event of another kind."""
+    assert said_by(event) is None
+
+
+def test_how_long_an_event_is_recent():
+    """EC2 may not show a change for a minute."""
+    said = said_by(added())
+    assert said.is_recent(TIME + RECENT - timedelta(seconds=1))
+    assert not said.is_recent(TIME + RECENT)
