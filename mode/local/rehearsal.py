@@ -8,9 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c7n.utils import yaml_load
+
 from mode.extras import of_extra
 from mode.local import exports, groups, interfaces, show, vpcs
-from mode.local.loop import LoopError, Result, run
+from mode.local.loop import POLICY, LoopError, Result, run
 from mode.report.rows import CutOff, Facts
 from mode.report.sources import of_rehearsal
 from mode.report.write import write
@@ -56,8 +58,15 @@ def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> None:
         region=result.region,
         now=dt.datetime.now(dt.timezone.utc),
         facts=facts(result, cut_off),
+        public_ports=public_ports(result.folder / POLICY.name),
     )
     write(made, result.folder)
+
+
+def public_ports(policy: Path) -> list[int | str]:
+    """Return the ports that the rehearsed policy leaves open."""
+    filters = yaml_load(policy.read_text(encoding="utf-8"))["policies"][0]["filters"]
+    return [port for each in filters if each.get("type") == "open-ingress" for port in each.get("OnlyPorts", ())]
 
 
 def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[str, Facts]:
