@@ -113,8 +113,8 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
 ) -> Report:
     """Return the report of a rehearsal: what its function did to a copy of the user's groups.
 
-    A failure is about a group if it begins with the group's id. An open rule that the function left alone has a row, too:
-    an exempt group is open.
+    A failure is about a group if it begins with the group's id. An open rule that the function left alone, as one of an
+    exempt group, has a row, too.
 
     :param public_ports: the ports that the rehearsed policy leaves open.
     """
