@@ -677,7 +677,7 @@ def test_a_closed_group_that_lacks_a_network(template):
     todo = "aws ec2 authorize-security-group-ingress --group-id sg-1"
     told = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
     assert "not closed" not in told.lower()
-    for fact in (WHY, todo, "Clients there are blocked", "Raise the quota for inbound rules", "No later run adds"):
+    for fact in (WHY, todo, "Clients there are blocked", "Raise the quota for inbound rules", "No later run adds them"):
         assert fact in told
 
 

@@ -187,8 +187,8 @@ def test_report_of_a_sweep(cloud, tmp_path):
         ("crowded", "tcp 443", "0.0.0.0/0", new[:1], "closed, but …"),
         ("crowded", "tcp 444", "0.0.0.0/0", new[:1], "closed, but …"),
     ]
-    lacking = "closed, but 198.18.8.0/24 could not be added for tcp 44{}. Clients there are blocked"
-    assert [row["failure"].startswith(lacking.format(n)) for row, n in zip(written["rows"][2:], (3, 4), strict=True)]
+    lacking = "closed, but 198.18.8.0/24 could not be added for tcp 44{}"
+    assert [row["failure"] for row in written["rows"][2:]] == [lacking.format(number) for number in (3, 4)]
     assert written["failures"] == []
 
     load([group_of({"name": "new", "ingress": [{**web, "source": "::/0"}]}, 4)])

@@ -85,6 +85,7 @@ def chart(title: str, counted: Sequence[Bar]) -> Chart:
         print_values=True,
         print_values_position="top",
         margin=4,
+        margin_left=16,  # a browser's letters are wider than pygal thinks
         spacing=0,
         truncate_label=-1,
         max_scale=5,

@@ -14,10 +14,11 @@ from markupsafe import Markup
 from c7n_ingress.decide import states
 from c7n_ingress.decide.severity import SEVERITIES
 from mode.report.charts import BEHIND, charts
-from mode.report.rows import CLOSED_BUT, EXPOSURES, NOT_CLOSED, URGENCY, Report
+from mode.report.rows import EXPOSURES, URGENCY, Report
 from mode.report.text import visible
 
 HERE = Path(__file__).parent
+COUNTED = {state.name: state.counted for state in states.URGENCY}
 MOODS = {state.name: state.mood for state in states.URGENCY}
 MOST_RUNS = 50
 """How many runs the page lists; the JSON file has all."""
@@ -82,7 +83,7 @@ def _lead(report: Report) -> str:
         return "Not everything could be looked at." if report.failures else "No open rule was found."
     groups = len({(row.account, row.region, row.group) for row in report.rows})
     by_state = Counter(row.state for row in report.rows)
-    outcome = ", ".join(f"{by_state[state]:,} {state}" for state in URGENCY if by_state[state])
+    outcome = ", ".join(f"{by_state[state]:,} {COUNTED[state]}" for state in URGENCY if by_state[state])
     verb = "lets" if len(report.rows) == 1 else "let"
     rules = f"{_count(len(report.rows), 'rule')} in {_count(groups, 'group')}"
     return f"{rules} {verb} the internet in before: {outcome}."
@@ -90,11 +91,13 @@ def _lead(report: Report) -> str:
 
 def _urgent(report: Report) -> list[tuple[int, str, str]]:
     """Return of each state that needs an action now how many groups are in it, its name, and what to do."""
-    groups = {
-        state: len({(row.account, row.region, row.group) for row in report.rows if row.state == state and row.failure})
-        for state in (NOT_CLOSED, CLOSED_BUT)
-    }
-    return [(groups[state.name], state.name, state.todo) for state in states.CLOSING[:2] if groups[state.name]]
+    urgent = []
+    for state in states.CLOSING[:2]:
+        of_state = [row for row in report.rows if row.state == state.name]
+        groups = {(row.account, row.region, row.group) for row in of_state}
+        reason = " The reason is beside each rule." if any(row.failure for row in of_state) else ""
+        urgent += [(len(groups), state.counted, state.todo + reason)] if groups else []
+    return urgent
 
 
 def _tiles(report: Report) -> list[tuple[int, str, str]]:
@@ -104,7 +107,7 @@ def _tiles(report: Report) -> list[tuple[int, str, str]]:
     severe = sum(row.severity.level == SEVERITIES[0] for row in rows)
     tiles = [(len(rows), "open rules found" if len(rows) != 1 else "open rule found", "plain")]
     tiles += [(severe, "of them critical", "bad")] if severe else []
-    tiles += [(by_state[state], state, MOODS[state]) for state in URGENCY if by_state[state]]
+    tiles += [(by_state[state], COUNTED[state], MOODS[state]) for state in URGENCY if by_state[state]]
     if "exposure" in report.columns:
         tiles.append((sum(row.exposure == "internet" for row in rows), "reachable from the internet", "look"))
     if "cut_off" in report.columns:

@@ -203,7 +203,7 @@ def _with_failure(row: Row, said: Sequence[str], *, shown: bool) -> Row:
     """
     lacking = [text for text in said if LACKS in text and f" for {row.protocol} {row.ports}. " in f"{text} "]
     if row.state == CLOSED and lacking:
-        return replace(row, state=CLOSED_BUT, failure="; ".join(lacking))
+        return replace(row, state=CLOSED_BUT, failure="; ".join(text.partition(". ")[0] for text in lacking))
     wrong = [text for text in said if LACKS not in text]
     return replace(row, failure="; ".join(wrong)) if wrong and (shown or row.state == NOT_CLOSED) else row
 

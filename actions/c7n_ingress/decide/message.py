@@ -66,20 +66,17 @@ class Deed(NamedTuple):
     """What else is done, in a message that tells of nothing but that."""
     states: States
     """What it calls a group afterwards."""
-    lack: str
-    """What is wrong with a group that is changed, but lacks something: a few words."""
     hows: Mapping[str, str] = MappingProxyType({})
     """What a change is called, where it is not called what EC2 does: authorized, modified, revoked."""
 
 
-REPLACED = Deed("c7n:replaced-ingress", "replaced", "was", "networks added", states.CLOSING, "clients blocked")
+REPLACED = Deed("c7n:replaced-ingress", "replaced", "was", "networks added", states.CLOSING)
 RESTORED = Deed(
     "c7n:restored-ingress",
     "restored",
     "now",
     "networks removed",
     states.RESTORING,
-    "in part",
     {"authorized": "restored", "modified": "restored", "revoked": "removed"},
 )
 
@@ -154,10 +151,10 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
     until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
     changed = f"{_count(sum(done), 'rule')} {'would be ' if preview else ''}{deed.done}"
     parts = [
-        undone and f"{_count(undone, 'group')} {deed.states.undone.name}",
-        partly and f"{_count(partly, 'group')} {deed.states.partly.said(deed.lack)}",
+        undone and f"{_count(undone, 'group')} {deed.states.undone.counted}",
+        partly and f"{_count(partly, 'group')} {deed.states.partly.counted}",
         done and f"{changed} in {_count(len(done), 'group')}" + (f" until {until}" if until else ""),
-        of_state[states.SKIPPED] and f"{_count(of_state[states.SKIPPED], 'group')} {states.SKIPPED.name}",
+        of_state[states.SKIPPED] and f"{_count(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
     ]
     told = [part for part in parts if part] or [deed.beside]
     short = [changed if part == parts[2] else part for part in told]

@@ -9,6 +9,8 @@ class State(NamedTuple):
     """A state: its name, how urgent it is, what to do about it, and what ends an incident about it."""
 
     name: str
+    counted: str
+    """The name where groups are counted: 2 groups …"""
     rank: int
     """Its place in a message: the most urgent first."""
     mood: str
@@ -33,6 +35,7 @@ class States(NamedTuple):
 CLOSING = States(
     State(
         "not closed",
+        "not closed",
         0,
         "bad",
         "The internet may still get in.",
@@ -41,30 +44,47 @@ CLOSING = States(
     ),
     State(
         "closed, but …",
+        "closed, but clients blocked",
         1,
         "bad",
         "Clients there are blocked, because the group has as many rules as EC2 allows. Raise the quota for inbound "
-        "rules of a group (L-0EA8095F) or remove rules, then run the commands. No later run adds the networks: the "
-        "group is closed.",
+        "rules of a group (L-0EA8095F) or remove rules, then add the networks. No later run adds them: the group "
+        "is closed.",
         "Nothing resolves this incident but you: resolve it once the networks are added.",
     ),
-    State("would be closed", 2, "look"),
-    State("closed", 2, "good"),
+    State("would be closed", "would be closed", 2, "look"),
+    State("closed", "closed", 2, "good"),
 )
+AGAIN, RESOLVES = "Restore it again.", "Restoring the group later resolves this incident."
 RESTORING = States(
-    State("not restored", 0, "bad", "Restore it again.", "Restoring the group later resolves this incident."),
-    State("restored, but …", 1, "bad", "Restore it again.", "Restoring the group later resolves this incident."),
-    State("would be restored", 2, "look"),
-    State("restored", 2, "look"),
+    State(
+        "not restored",
+        "not restored",
+        0,
+        "bad",
+        "Restore it again.",
+        "Restoring the group later resolves this incident.",
+    ),
+    State(
+        "restored, but …",
+        "restored in part",
+        1,
+        "bad",
+        "Restore it again.",
+        "Restoring the group later resolves this incident.",
+    ),
+    State("would be restored", "would be restored", 2, "look"),
+    State("restored", "restored", 2, "look"),
 )
 SKIPPED = State(
+    "skipped",
     "skipped",
     3,
     "look",
     "Only the account that owns the group can change it.",
     "Resolve this incident by hand once that account has closed the group.",
 )
-EXEMPT = State("exempt", 3, "look")
+EXEMPT = State("exempt", "exempt", 3, "look")
 
 URGENCY = (*CLOSING[:3], SKIPPED, EXEMPT, CLOSING.done)
 """The states of an open rule, the most urgent first."""
