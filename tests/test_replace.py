@@ -26,6 +26,7 @@ from embedded import (
 )
 
 from c7n_ingress.aws.settle import MOST_STALE
+from c7n_ingress.decide import states
 from mode.local.ec2 import load_groups, load_prefix_list
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -119,6 +120,7 @@ def test_a_message_says_what_changed(cloud, group, replace):
             "OwnerId": ACCOUNT,
             "Tags": [{"Key": "owner", "Value": "web"}],
             "c7n:replaced-ingress": records,
+            "c7n:state-ingress": states.CLOSING.done._asdict(),
         }
     ]
     assert message["action"]["subject"] == "Open ingress: 1 rule replaced in 1 group (123456789012 us-east-1)"
