@@ -141,7 +141,7 @@ def test_a_message_reaches_topic_and_mailbox(post):
         assert post.work(function) == set()
     ((subject, text),) = inbox.read()
     assert subject == SAMPLE["action"]["subject"]
-    assert 'FAILED: sg-08d2b6e4f0a1c3957 "orders-db"' in text
+    assert 'CLOSED, BUT …: sg-08d2b6e4f0a1c3957 "orders-db"' in text
     (mail,) = post.mails()
     assert (mail["To"], mail["From"], mail["Subject"]) == (ON_CALL, "custodian@example.com", subject)
     assert mail.get_content_type() == "multipart/alternative"
@@ -422,4 +422,4 @@ def test_the_stock_command_reads_the_same_files(post, tmp_path):
         mailer.wait()
     ((subject, text),) = told
     assert subject == SAMPLE["action"]["subject"]
-    assert 'FAILED: sg-08d2b6e4f0a1c3957 "orders-db"' in text
+    assert 'CLOSED, BUT …: sg-08d2b6e4f0a1c3957 "orders-db"' in text

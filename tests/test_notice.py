@@ -195,7 +195,7 @@ def test_more_groups_than_at_most(cloud, tmp_path):
     (message,) = messages(cloud)
     assert (
         message["action"]["subject"]
-        == "Open ingress: 1 rule replaced in 1 group, 1 still open (123456789012 us-east-1)"
+        == "Open ingress: 1 group not closed, 1 rule replaced in 1 group (123456789012 us-east-1)"
     )
     closed, still_open = (state(cloud, each["GroupId"]) for each in groups)
     assert closed == (None, sorted(AUTHORIZED[:2]))

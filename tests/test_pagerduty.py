@@ -13,13 +13,25 @@ from internet import serving
 from pagerduty import KEY, PagerDuty, broken_rules
 from posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
-from mode.local.ec2 import load_interfaces
+from c7n_ingress.decide import states
 from mode.mailer import lambda_entry, preview
 
 README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 TARGET = f"pagerduty://{KEY}"
-FAILED, CLOSED, LAST = SAMPLE["resources"][1], SAMPLE["resources"][0], SAMPLE["resources"][2]
+CLOSED, LACKING, LAST = SAMPLE["resources"]
+
+
+def in_state(state, group=CLOSED, **annotations):
+    """Return a group of the sample in another state."""
+    return group | {"c7n:state-ingress": state._asdict(), **annotations}
+
+
+FAILED = in_state(
+    states.CLOSING.undone,
+    {key: value for key, value in LACKING.items() if key not in ("c7n:lacking-ingress", "c7n:todo-ingress")},
+    **{"c7n:failed-ingress": ["UnauthorizedOperation"]},
+)
 
 
 @pytest.fixture
@@ -60,36 +72,47 @@ TOPIC_IN_POLICY = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\
 
 
 def key_of(group):
-    """Give the key under which a group is one incident."""
+    """Return the key under which a group that is not closed is one incident."""
     return f"open-ingress/123456789012/{SAMPLE['region']}/{group['GroupId']}"
+
+
+def blocked_key_of(group):
+    """Return the key of the incident about the networks that a run could not add to a group."""
+    return f"{key_of(group)}/blocked/{group['c7n:replaced-ingress'][0]['run']}"
 
 
 # -- from the policy to the incident
 
 
-def test_one_incident_a_group_and_run_all_of_them_resolved(cloud, post, service, mailer, tmp_path):
-    """Groups that the sweep closes are incidents that say what was changed, and are resolved at once.
-
-    They are worse where the internet reached what stands behind.
-    """
-    load([group_of({"name": f"web-{n}", "ingress": [SSH]}, n) for n in (1, 2)])
-    public = {"Association": {"PublicIp": "198.18.1.1"}, "Attachment": {"InstanceId": "i-0a"}, "Status": "in-use"}
-    load_interfaces([{"NetworkInterfaceId": "eni-1", "Groups": [{"GroupId": f"sg-{1:017x}"}], **public}])
+def test_a_group_without_room_is_an_incident_that_says_what_to_do(cloud, post, service, mailer, tmp_path):
+    """A sweep that closes groups opens an incident for the one that lacks a network, and none for the others."""
+    crowded = [{"protocol": "tcp", "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1059)]
+    load([group_of({"name": f"web-{n}", "ingress": [SSH, *rules]}, n) for n, rules in ((1, []), (2, crowded))])
     policy = told_as_documented("open-ingress-sweep", tmp_path, "pagerduty://")
-    assert run(cloud, policy, tmp_path / "out").returncode == 0
+    ours = "    - 198.18.7.0/24\n"
+    policy.write_text(policy.read_text().replace(ours, f"{ours}    - 198.18.9.0/24\n"))
+    assert run(cloud, policy, tmp_path / "out").returncode != 0
     with mailer() as function:
         assert post.work(function) == set()
     assert service.refused == []
-    first, second = sorted(service.incidents, key=lambda incident: incident["key"])  # EC2 lists groups in no order
-    assert [(each["key"], each["open"]) for each in (first, second)] == [
-        (f"open-ingress/123456789012/us-east-1/sg-{n:017x}", False) for n in (1, 2)
+    first, second = (f"open-ingress/123456789012/us-east-1/sg-{n:017x}" for n in (1, 2))
+    assert sorted(event for event in service.events if event[0] == "resolve") == [
+        ("resolve", first),
+        ("resolve", second),
     ]
-    (event,) = first["events"]
-    assert event["payload"]["summary"] == f'Open ingress closed: sg-{1:017x} "web-1" in 123456789012 us-east-1'
-    assert [each["events"][0]["payload"]["severity"] for each in (first, second)] == ["critical", "info"]
-    (change,) = event["payload"]["custom_details"]["changes"]
-    assert (change["traffic"], change["was"], change["now"]) == ("TCP 22 (SSH)", "0.0.0.0/0", "198.18.7.0/24")
-    assert change["description"] == "from anywhere"
+    (incident,) = service.incidents
+    assert incident["open"]
+    assert incident["key"].startswith(f"{second}/blocked/")
+    (event,) = incident["events"]
+    why = "198.18.9.0/24 could not be added for tcp 22"
+    says = f'Open ingress closed, but {why}: sg-{2:017x} "web-2" in 123456789012 us-east-1'
+    assert (event["payload"]["summary"], event["payload"]["severity"]) == (says, "warning")
+    details = event["payload"]["custom_details"]
+    assert details["what ends this incident"] == states.CLOSING.partly.resolves
+    assert "Raise the quota for inbound rules" in details["what to do"]
+    (command,) = details["to add what is missing"]
+    assert command.startswith("aws ec2 authorize-security-group-ingress")
+    assert "198.18.9.0/24" in command
 
 
 @pytest.mark.parametrize("word", [ON_CALL, "slack://#security", "teams.ms", "pagerduty://"])
@@ -133,26 +156,51 @@ def without(resource, *keys):
     return {key: value for key, value in resource.items() if key not in keys}
 
 
-def test_only_a_failure_stays_open_and_is_resolved_when_its_group_is_closed(post, service, mailer):
-    """A group that fails twice is one open incident; the run that closes it resolves this very incident."""
+def test_a_group_that_is_not_closed_is_one_incident_until_a_run_closes_it(post, service, mailer):
+    """A group that fails twice is one open incident, a closed one is none; the run that closes it resolves it."""
     work(post, mailer, about(FAILED, CLOSED), about(FAILED))
-    assert [(each["key"], each["open"]) for each in service.incidents] == [
-        (key_of(FAILED), True),
-        (key_of(CLOSED), False),
-    ]
+    assert [(each["key"], each["open"]) for each in service.incidents] == [(key_of(FAILED), True)]
     assert len(service.incidents[0]["events"]) == 2
-    work(post, mailer, about(without(FAILED, "c7n:failed-ingress")))
-    assert len(service.incidents) == 2
-    assert len(service.incidents[0]["events"]) == 3
-    assert service.incidents[0]["open"] is False
+    work(post, mailer, about(in_state(states.CLOSING.done, without(FAILED, "c7n:failed-ingress"))))
+    assert [(each["key"], each["open"]) for each in service.incidents] == [(key_of(FAILED), False)]
 
 
-@pytest.mark.parametrize("annotation", [{"c7n:skipped-ingress": "another's"}, {"c7n:left-ingress": ["pl-1 unread"]}])
-def test_what_was_left_open_stays_an_incident(post, service, mailer, annotation):
-    """A group of another account, and one whose prefix list cannot be read, are still open, and so is the incident."""
-    work(post, mailer, about(without(LAST, "c7n:replaced-ingress") | annotation))
+def test_a_closed_group_that_lacks_a_network_resolves_the_incident_that_it_is_open(post, service, mailer):
+    """The group's own incident ends; what is lacking is an incident of the run, which a message sent twice repeats."""
+    work(post, mailer, about(FAILED), about(LACKING), about(LACKING))
+    assert [(each["key"], each["open"], len(each["events"])) for each in service.incidents] == [
+        (key_of(LACKING), False, 1),
+        (blocked_key_of(LACKING), True, 2),
+    ]
+
+
+def test_each_run_that_lacks_a_network_is_an_incident(post, service, mailer):
+    """What one run could not add does not hide what a later run could not add."""
+    records = [record | {"run": "another"} for record in LACKING["c7n:replaced-ingress"]]
+    later = LACKING | {"c7n:replaced-ingress": records}
+    work(post, mailer, about(LACKING), about(later), about(in_state(states.CLOSING.done, without(later, *LACKS))))
+    assert [(each["key"], each["open"]) for each in service.incidents] == [
+        (blocked_key_of(LACKING), True),
+        (blocked_key_of(later), True),
+    ]
+
+
+LACKS = ("c7n:lacking-ingress", "c7n:todo-ingress")
+
+
+@pytest.mark.parametrize(
+    ("state", "annotation"),
+    [
+        (states.SKIPPED, {"c7n:skipped-ingress": "another's"}),
+        (states.CLOSING.undone, {"c7n:left-ingress": ["pl-1 unread"]}),
+    ],
+)
+def test_what_was_left_open_stays_an_incident(post, service, mailer, state, annotation):
+    """A group of another account, and one whose prefix list cannot be read, are incidents that say what ends them."""
+    work(post, mailer, about(in_state(state, without(LAST, "c7n:replaced-ingress"), **annotation)))
     ((event,),) = (each["events"] for each in service.incidents if each["open"])
-    assert event["payload"]["summary"].startswith("Open ingress left open: sg-03a5c7e9b1d2f4068")
+    assert event["payload"]["summary"].startswith(f"Open ingress {state.name}: sg-03a5c7e9b1d2f4068")
+    assert event["payload"]["custom_details"]["what ends this incident"] == state.resolves
 
 
 def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, mailer):
@@ -176,52 +224,37 @@ def test_what_the_watch_found_silent_is_one_incident(post, service, mailer):
     assert "AWS Config is silent." in incident["events"][0]["payload"]["custom_details"].values()
 
 
-def test_each_group_that_is_opened_again_is_an_incident(post, service, mailer):
-    """A group that is told of day after day is one open incident, and does not hide one that is told of later."""
-    message = message_to(TARGET)
-    message["action"] |= {"template": "open-ingress-watch", "violation_desc": "Something opens it."}
-    groups = [{"GroupId": f"sg-{n:017x}", "c7n:reopened-ingress": f"opened again, {n}th time"} for n in range(4, 204)]
-    work(post, mailer, message | {"resources": groups[:1]}, message | {"resources": groups})
-    assert len(service.incidents) == len(groups)
-    assert [len(incident["events"]) for incident in service.incidents] == [2] + [1] * 199
-    for group, incident in zip(groups, service.incidents, strict=True):
-        payload = incident["events"][0]["payload"]
-        assert group["GroupId"] in payload["summary"]
-        assert group["c7n:reopened-ingress"] in payload["custom_details"].values()
-
-
 def test_undoing_resolves_and_opens_nothing(post, service, mailer):
     """A group that was given back what was replaced is no incident, and resolves the one that was there."""
     restored = without(CLOSED, "c7n:replaced-ingress")
     restored |= {"c7n:restored-ingress": [CLOSED["c7n:replaced-ingress"][0] | {"how": "restored"}]}
+    restored = in_state(states.RESTORING.done, restored)
     work(post, mailer, about(FAILED | {"GroupId": CLOSED["GroupId"]}), about(restored))
     assert [(each["key"], each["open"]) for each in service.incidents] == [(key_of(CLOSED), False)]
     assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))]
 
 
 @pytest.mark.parametrize(
-    ("exposure", "closed", "failed"),
-    [
-        ("internet", "critical", "critical"),
-        ("private", "warning", "error"),
-        ("unused", "info", "error"),
-        ("moon", "warning", "error"),
-        (None, "warning", "error"),
-    ],
+    ("exposure", "severity"),
+    [("internet", "critical"), ("private", "error"), ("unused", "error"), ("moon", "error"), (None, "error")],
 )
-def test_severity_says_what_stands_behind(post, service, mailer, exposure, closed, failed):  # noqa: PLR0913, PLR0917
-    """The internet's reach is critical, none at all is for information; a failure is an error at least."""
+def test_severity_says_what_the_internet_can_reach(post, service, mailer, exposure, severity):
+    """A failure is critical where the internet comes in, else an error; clients that are blocked are a warning."""
     behind = {"c7n:behind-ingress": {"exposure": exposure, "behind": ["RDS orders-db"]}} if exposure else {}
-    work(post, mailer, about(*(without(group, "c7n:behind-ingress") | behind for group in (FAILED, CLOSED))))
-    assert [each["events"][0]["payload"]["severity"] for each in service.incidents] == [failed, closed]
+    failed = in_state(states.CLOSING.undone, LAST, **{"c7n:failed-ingress": ["UnauthorizedOperation"]})
+    work(post, mailer, about(*(without(group, "c7n:behind-ingress") | behind for group in (failed, LACKING))))
+    assert [each["events"][0]["payload"]["severity"] for each in service.incidents] == [severity, "warning"]
 
 
 def test_an_event_says_what_the_mail_says(post, service, mailer):
-    """What stands behind, who opened it, what made it, how to undo it and what was cut off is in the event."""
-    work(post, mailer, about(CLOSED))
+    """Why, what uses the group, who opened it, what made it, how to undo it and what is interrupted is in the event."""
+    failed = in_state(states.CLOSING.undone, **{"c7n:failed-ingress": ["UnauthorizedOperation"]})
+    work(post, mailer, about(failed))
     ((event,),) = (each["events"] for each in service.incidents)
     details = json.dumps(event["payload"]["custom_details"], ensure_ascii=False)
     for fact in (
+        "UnauthorizedOperation",
+        "A later run that closes the group resolves this incident.",
         "reachable from the internet",
         "2 addresses of the load balancer app/checkout",
         "opened again, 4th time since Monday",
@@ -256,15 +289,14 @@ def test_an_event_is_valid_whatever_names_hold(post, service, mailer):
     ]
     work(post, mailer, about(*groups, *failures))
     assert service.refused == []
-    assert len(service.incidents) == 2 * len(names)
-    assert sum(each["open"] for each in service.incidents) == len(names)
+    assert [each["open"] for each in service.incidents] == [True] * len(names)
     assert all(event["payload"]["summary"].isprintable() for each in service.incidents for event in each["events"])
 
 
 def test_as_many_rules_as_there_can_be(post, service, mailer):
     """Groups with as many open rules as EC2 allows make events within PagerDuty's 512 KB; each group is told."""
     records = [CLOSED["c7n:replaced-ingress"][0] | {"description": "\U0001f512" * 255}] * 120
-    groups = [CLOSED | {"GroupId": f"sg-{n}", "c7n:replaced-ingress": records} for n in range(15)]
+    groups = [LACKING | {"GroupId": f"sg-{n}", "c7n:replaced-ingress": records} for n in range(15)]
     work(post, mailer, about(*groups))
     assert service.refused == []
     assert len(service.incidents) == 15
@@ -281,7 +313,7 @@ def test_keys_that_end_alike_are_not_taken_for_each_other(post, service, mailer)
     post.send(message_to(TARGET, alike, f"pagerduty://eu/{KEY}") | {"resources": [CLOSED]})
     with mailer() as function:
         assert post.work(function) == set()
-    assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))] * 3
+    assert service.events == [("resolve", key_of(CLOSED))] * 3
 
 
 @pytest.mark.parametrize(
@@ -299,25 +331,20 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
     """The events of the group that failed are sent again with the next try, in their order; those of others are not."""
     inbox = post.subscribe()
     sent = post.send(message_to(TARGET, TOPIC))
-    service.next = ["take", "take", answer]  # the failure's event, CLOSED's first; its second is what fails
+    service.next = ["take", answer]  # the first event of LACKING; its second is what fails
     with mailer() as function:
         assert post.work(function) == {sent}
         log = function.logs[0].read_text()
         assert post.work(function) == set()
     assert service.events == [
-        ("trigger", key_of(FAILED)),
-        ("trigger", key_of(CLOSED)),
-        ("trigger", key_of(LAST)),
-        ("resolve", key_of(LAST)),
-        ("trigger", key_of(CLOSED)),
+        ("resolve", key_of(LACKING)),
         ("resolve", key_of(CLOSED)),
+        ("resolve", key_of(LAST)),
+        ("resolve", key_of(LACKING)),
+        ("trigger", blocked_key_of(LACKING)),
     ]
-    assert [(each["key"], each["open"]) for each in service.incidents] == [
-        (key_of(FAILED), True),
-        (key_of(CLOSED), False),
-        (key_of(LAST), False),
-    ]
-    assert f"pagerduty://…{KEY[-4:]} {CLOSED['GroupId']}" in log
+    assert [(each["key"], each["open"]) for each in service.incidents] == [(blocked_key_of(LACKING), True)]
+    assert f"pagerduty://…{KEY[-4:]} {LACKING['GroupId']}" in log
     assert KEY not in log
     assert len(inbox.read()) == 1
 
@@ -328,7 +355,7 @@ def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, mo
     config |= {"templates_folders": [str(lambda_entry.TEMPLATES)]}
     mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"), lambda_entry.log)
     monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)
-    record = event_record("m-1", pack(about(CLOSED, LAST)))
+    record = event_record("m-1", pack(about(LACKING, LAST)))
     with serving(service.hosts(), tmp_path) as internet:
         monkeypatch.setenv("https_proxy", internet.proxy)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
@@ -336,7 +363,11 @@ def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, mo
             context = Mock(get_remaining_time_in_millis=Mock(side_effect=left))
             answer = lambda_entry.handle({"Records": [record]}, context)
             assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == kept
-    assert service.events == [(do, key_of(group)) for group in (CLOSED, LAST) for do in ("trigger", "resolve")]
+    assert service.events == [
+        ("resolve", key_of(LACKING)),
+        ("trigger", blocked_key_of(LACKING)),
+        ("resolve", key_of(LAST)),
+    ]
 
 
 def test_a_short_throttle_is_waited_out(post, service, mailer):
@@ -345,7 +376,7 @@ def test_a_short_throttle_is_waited_out(post, service, mailer):
     service.next = [(429, {"Retry-After": "1"}, b"")]
     with mailer() as function:
         assert post.work(function) == set()
-    assert service.events == [("trigger", key_of(CLOSED)), ("resolve", key_of(CLOSED))]
+    assert service.events == [("resolve", key_of(CLOSED))]
 
 
 def test_a_key_that_pagerduty_does_not_know_ends_in_the_dead_letter_queue(post, service, mailer):

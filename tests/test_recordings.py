@@ -12,7 +12,7 @@ HIGH_RISK = {20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 3000, 3306, 338
 """Of EC2.19: https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-19."""
 
 ADMINISTRATION = {22, 3389}
-"""Of CIS AWS Foundations 3.0.0, 5.2 and 5.3, which Security Hub knows as EC2.53 and EC2.54 (the same page)."""
+"""Of CIS AWS Foundations 5.0.0, 5.3 and 5.4, which Security Hub lists as EC2.53 and EC2.54 (the same page)."""
 
 
 # ---- The controls, as AWS's documentation has them. None of them knows of this pack.
@@ -53,13 +53,13 @@ def ec2_19(ingress):
     return any(everybody(permission) and reaches(permission, HIGH_RISK) for permission in ingress)
 
 
-def cis_5_2(ingress):
-    """CIS 5.2: all of IPv4 may come in to administer a server."""
+def cis_5_3(ingress):
+    """CIS 5.3: all of IPv4 may come in to administer a server."""
     return any(everybody(each, {"0.0.0.0/0"}) and reaches(each, ADMINISTRATION) for each in ingress)
 
 
-def cis_5_3(ingress):
-    """CIS 5.3: all of IPv6 may come in to administer a server."""
+def cis_5_4(ingress):
+    """CIS 5.4: all of IPv6 may come in to administer a server."""
     return any(everybody(each, {"::/0"}) and reaches(each, ADMINISTRATION) for each in ingress)
 
 
@@ -100,9 +100,9 @@ def test_ec2_18(judged):
     assert {RECORDED[number]["group"] for number in found ^ failing} == set()
 
 
-@pytest.mark.parametrize("control", [ec2_19, cis_5_2], ids=["EC2.19", "CIS 5.2"])
+@pytest.mark.parametrize("control", [ec2_19, cis_5_3], ids=["EC2.19", "CIS 5.3"])
 def test_the_narrower_controls(judged, control):
-    """Each recorded group that fails EC2.19 or CIS 5.2 is found, whether or not a website may be public."""
+    """Each recorded group that fails EC2.19 or CIS 5.3 is found, whether or not a website may be public."""
     _, found = judged
     failing = {number for number, group in enumerate(RECORDED) if control(group["ingress"])}
     assert failing
@@ -119,7 +119,7 @@ def test_the_cases(case, group):
     """On each of the pack's cases, it and the controls agree, or part for one of the reasons that are known."""
     ingress, public_ports = group["IpPermissions"], case.get("public-ports", [])
     found, failing = case["verdict"] == "NON_COMPLIANT", ec2_18(ingress, public_ports)
-    narrower = ec2_19(ingress) or cis_5_2(ingress) or cis_5_3(ingress)
+    narrower = ec2_19(ingress) or cis_5_3(ingress) or cis_5_4(ingress)
     assert failing or not narrower, "EC2.18 is the strictest of them"
     reasons = {name for name, holds in REASONS.items() if holds(case, ingress)} & DIFFERENCES.keys()
     if found is not failing:

@@ -26,6 +26,7 @@ from embedded import (
 )
 
 from c7n_ingress.aws.settle import MOST_STALE
+from c7n_ingress.decide import states
 from mode.local.ec2 import load_groups, load_prefix_list
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -119,6 +120,7 @@ def test_a_message_says_what_changed(cloud, group, replace):
             "OwnerId": ACCOUNT,
             "Tags": [{"Key": "owner", "Value": "web"}],
             "c7n:replaced-ingress": records,
+            "c7n:state-ingress": states.CLOSING.done._asdict(),
         }
     ]
     assert message["action"]["subject"] == "Open ingress: 1 rule replaced in 1 group (123456789012 us-east-1)"
@@ -314,7 +316,7 @@ def test_the_worst_come_first(cloud, group, replace):
     assert [sources(each) for each in (everything, ssh)] == [["198.18.7.0/24"]] * 2
     assert [sources(each) for each in (database, web)] == [["0.0.0.0/0"]] * 2
     (message,) = messages(cloud)
-    assert message["action"]["subject"].startswith("Open ingress: 2 rules replaced in 2 groups, 2 still open")
+    assert message["action"]["subject"].startswith("Open ingress: 2 groups not closed, 2 rules replaced in 2 groups")
     assert [resource["c7n:waiting-ingress"] for resource in message["resources"]] == [2, 2]
     assert {record["group"] for record in replace(authorized=["198.18.7.0/24"], **{"at-most": 2})} == {database, web}
 
@@ -549,12 +551,14 @@ def test_a_group_without_room(cloud, group, replace):
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
     group_id = group(SSH, *many)
     networks = ["198.18.7.0/24", "198.18.8.0/24", "198.18.9.0/24", "198.18.10.0/24"]
-    with pytest.raises(PolicyExecutionError, match=r"198.18.9.0/24 found no room on tcp 22 from 0.0.0.0/0"):
+    with pytest.raises(PolicyExecutionError, match=r"closed, but 198.18.9.0/24 could not be added for tcp 22"):
         replace(authorized=networks)
     assert set(sources(group_id)) == {"10.0.0.0/8", "198.18.7.0/24", "198.18.8.0/24"}
     group_told = told(cloud)[group_id]
     assert [r["now"] for r in group_told["c7n:replaced-ingress"]] == ["198.18.8.0/24", "198.18.7.0/24"]
-    assert [text.split()[0] for text in group_told["c7n:failed-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
+    assert [text.split()[0] for text in group_told["c7n:lacking-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
+    assert "c7n:failed-ingress" not in group_told
+    assert group_told["c7n:state-ingress"]["name"] == "closed, but …"
 
     cloud.ec2.rules_per_group = 100  # the message's first step
     for line in group_told["c7n:todo-ingress"]:
@@ -643,7 +647,7 @@ def test_a_full_group_does_not_keep_its_open_rule(cloud, group, replace, monkeyp
     def take_time(**_):
         Event().wait(0.2)
 
-    with pytest.raises(PolicyExecutionError, match="found no room"):
+    with pytest.raises(PolicyExecutionError, match="could not be added"):
         replace({"AuthorizeSecurityGroupIngress": take_time}, authorized=networks)
     assert set(sources(group_id)) == {"10.0.0.0/8", networks[0]}
     assert len(told(cloud)[group_id]["c7n:todo-ingress"]) == 5
@@ -656,7 +660,7 @@ def test_a_slow_ec2_is_waited_for_while_it_does_something(cloud, group, replace,
     clock = itertools.count(step=0.3)  # so that two networks are added a reading
     monkeypatch.setattr("c7n_ingress.aws.read.time.monotonic", lambda: next(clock))
     networks = [f"198.18.{number}.0/24" for number in range(33)]
-    with pytest.raises(PolicyExecutionError, match=r"198.18.32.0/24 found no room"):
+    with pytest.raises(PolicyExecutionError, match=r"198.18.32.0/24 could not be added"):
         replace(authorized=networks)
     assert set(sources(group_id)) == {"10.0.0.0/8", *networks[:32]}
     assert [call.action for call in cloud.calls].count("DescribeSecurityGroups") > MOST_STALE

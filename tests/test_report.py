@@ -95,13 +95,33 @@ def test_rows(case):
         found,
         account=ACCOUNT,
         region="us-east-1",
-        failures={f"sg-{group}": why for group, why in case.get("failures", {}).items()},
+        failures={f"sg-{group}": [why] for group, why in case.get("failures", {}).items()},
         today="2026-05-04",
     )
     told = [[int(row.group[3:]), row.traffic, row.before, list(row.after), row.state] for row in worst_first(made)]
     for each, row in zip(told, worst_first(made), strict=True):
         each.extend([row.failure] if row.failure else [])
     assert told == case["rows"]
+
+
+@pytest.mark.parametrize("case", named("open"))
+def test_open_is_what_the_filter_matches(case):
+    """In a group that the rehearsal's function left alone, the rules are open that the policy's filter matches."""
+    tags = [{"Key": "open-ingress-until", "Value": case["until"]}] if "until" in case else []
+    group = {"GroupId": "sg-1", "GroupName": "x", "OwnerId": ACCOUNT, "Tags": tags, "IpPermissions": case["rules"]}
+    public = case.get("public", ())
+    made = of_rehearsal([group], [], [], account=ACCOUNT, region="us-east-1", now=NOW, public_ports=public)
+    assert [[row.traffic, row.before, row.state] for row in made.rows] == case["rows"]
+
+
+@pytest.mark.parametrize("case", named("others"))
+def test_what_other_rules_let_in_where_one_was_removed(case):
+    """A rule that was removed shows the networks that come in by the group's other rules for the same ports."""
+    group = {"GroupId": "sg-1", "GroupName": "x", "OwnerId": ACCOUNT, "IpPermissions": case["rules"]}
+    found = [Open(f"sg-{group}", *rest) for group, *rest in case["found"]]
+    records = [record(*each) for each in case["records"]]
+    made = rows([group], records, found, account=ACCOUNT, region="us-east-1", today="2026-05-04")
+    assert {row.before: list(row.others) for row in made} == case["others"]
 
 
 def test_refuses_records_of_another_action():
@@ -151,25 +171,37 @@ def test_report_of_a_sweep(cloud, tmp_path):
     assert run(cloud, policy, out, "--dryrun").returncode == 0
     found, written = reported(out)
     assert found == [
-        ("bastion", "tcp 22", "0.0.0.0/0", [], "open"),
-        ("bastion", "tcp 22", "::/0", [], "open"),
-        ("crowded", "tcp 443", "0.0.0.0/0", [], "open"),
-        ("crowded", "tcp 444", "0.0.0.0/0", [], "open"),
+        ("bastion", "tcp 22", "0.0.0.0/0", [], "not closed"),
+        ("bastion", "tcp 22", "::/0", [], "not closed"),
+        ("crowded", "tcp 443", "0.0.0.0/0", [], "not closed"),
+        ("crowded", "tcp 444", "0.0.0.0/0", [], "not closed"),
     ]
     assert written["rows"][0]["tags"] == {"owner": "jo"}
 
     assert run(cloud, policy, out).returncode != 0
-    found, written = reported(out)
-    assert found[:2] == [
-        ("bastion", "tcp 22", "0.0.0.0/0", ["198.18.7.0/24", "198.18.8.0/24"], "closed"),
+    closed, written = reported(out)
+    new = ["198.18.7.0/24", "198.18.8.0/24"]
+    assert closed == [
+        ("bastion", "tcp 22", "0.0.0.0/0", new, "closed"),
         ("bastion", "tcp 22", "::/0", ["2001:2:0:7::/64"], "closed"),
+        ("crowded", "tcp 443", "0.0.0.0/0", new[:1], "closed, but …"),
+        ("crowded", "tcp 444", "0.0.0.0/0", new[:1], "closed, but …"),
     ]
-    assert [row[:3] for row in found[2:]] == [("crowded", "tcp 443", "0.0.0.0/0"), ("crowded", "tcp 444", "0.0.0.0/0")]
-    assert all("no room" in row["failure"] or "room" in row["failure"] for row in written["rows"][2:])
+    lacking = "closed, but 198.18.8.0/24 could not be added for tcp 44{}"
+    assert [row["failure"] for row in written["rows"][2:]] == [lacking.format(number) for number in (3, 4)]
     assert written["failures"] == []
 
+    load([group_of({"name": "new", "ingress": [{**web, "source": "::/0"}]}, 4)])
     assert run(cloud, policy, out).returncode == 0
-    assert reported(out)[0] == []
+    assert run(cloud, policy, out, "--dryrun").returncode == 0
+    found, written = reported(out)
+    assert sorted(found) == sorted([*closed, ("new", "tcp 443", "::/0", ["2001:2:0:7::/64"], "closed")])
+    assert [run.partition("open-ingress-sweep: ")[2] for run in written["runs"]] == [
+        "2 groups matched, 0 rules changed",
+        "2 groups matched, 4 rules changed",
+        "1 group matched, 1 rule changed",
+        "0 groups matched, 0 rules changed, a dry run",
+    ]
 
 
 def test_report_of_a_sweep_that_stopped(cloud, tmp_path):
@@ -326,7 +358,7 @@ def many(number, **changes):
             account=ACCOUNT, region="us-east-1", vpc="vpc-1", group=f"sg-{each}", name=f"group {each}",
             tags={"owner": f"team-{each % 3}"}, protocol="tcp", ports=("22", "443", "8000-8010")[each % 3],
             description="", before=("0.0.0.0/0", "::/0")[each % 2], after=("198.18.7.0/24",), how=("modified",),
-            state=("closed", "open")[each % 5 == 0],
+            state=("closed", "not closed")[each % 5 == 0],
         )
         for each in range(number)
     ]  # fmt: skip
@@ -437,7 +469,7 @@ def test_filters(opened):
     page.wait_for_function("document.querySelector('[data-status]').textContent.includes(' of ')")
     expected = [each for each in range(120) if each % 3 == 0 and str(each).startswith("1")]
     assert sorted(shown(page)) == sorted(f"group {each}" for each in expected)
-    page.get_by_role("combobox", name="State", exact=True).select_option("still open")
+    page.get_by_role("combobox", name="State", exact=True).select_option("not closed")
     expected = [each for each in expected if each % 5 == 0]
     assert sorted(shown(page)) == sorted(f"group {each}" for each in expected)
     count = len(expected)
@@ -483,7 +515,7 @@ def test_reads_without_script(opened):
 def test_prints(opened):
     """On paper there are no filters, rows are not torn, the head is repeated, and what was filtered out stays away."""
     page = opened(many(120))
-    page.get_by_role("combobox", name="State", exact=True).select_option("still open")
+    page.get_by_role("combobox", name="State", exact=True).select_option("not closed")
     page.emulate_media(media="print")
     assert page.locator(".filters").is_hidden()
     style = "(each, name) => getComputedStyle(each)[name]"
@@ -527,4 +559,4 @@ def test_callers_beyond_the_first_are_counted(opened):
 def test_nothing_open(opened):
     """An account with nothing open gets a page that says so."""
     page = opened(Report("t", "m", "2026-05-04T10:02:00Z", ("p",), (), looked_at=1200))
-    assert "No rule is open to the internet in 1,200 security groups." in page.inner_text("main")
+    assert "No open rule was found in 1,200 security groups." in page.inner_text("main")

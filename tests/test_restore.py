@@ -395,7 +395,7 @@ def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, resto
     assert restore() == []
     assert calls(cloud) == []
     subject, _ = told(cloud)
-    assert subject == "Open ingress: 1 rule left alone (123456789012 us-east-1)"
+    assert subject == "Open ingress: 1 group not restored (123456789012 us-east-1)"
 
 
 # -- in which order

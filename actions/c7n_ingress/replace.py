@@ -33,7 +33,7 @@ from c7n_ingress.decide.checks import check_filled, check_filters, check_notify,
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import Network, permission, text_of
+from c7n_ingress.decide.rules import Network, permission, ports_text
 
 FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
@@ -288,13 +288,10 @@ def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:
 
 
 def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
-    """Say which network is missing now, and give the line that adds it once there is room.
-
-    Once closed the group no longer matches, so that no later run adds the network.
-    """
+    """Return which network could not be added, and the command that adds it once there is room."""
     rule, network = result.replacement
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
     return (
-        f"{network} found no room on {text_of(rule.match)}: the group had as many rules as EC2 allows. If it still "
-        "has, have the quota for inbound rules of a group (L-0EA8095F) raised, or remove rules; then run its line"
-    ), f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"
+        f"{network} could not be added for {rule.traffic.protocol} {ports_text(rule.traffic)}",
+        f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'",
+    )

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c7n.utils import yaml_load
+
 from mode.extras import of_extra
 from mode.local import authorized, exports, groups, interfaces, show, vpcs
-from mode.local.loop import LoopError, Result, read_policy, run
+from mode.local.loop import POLICY, LoopError, Result, read_policy, run
 from mode.report.rows import CutOff, Facts
 from mode.report.sources import of_rehearsal
 from mode.report.write import write
@@ -71,6 +73,7 @@ def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks
         facts=facts(result, cut_off),
         notes=[f"Authorized networks: {networks.words}.", *(f"Not rehearsed: {each}." for each in result.left_out)]
         + ([f"Unused: {result.unseen}."] if result.unseen else []),
+        public_ports=public_ports(result.folder / POLICY.name),
     )
     write(made, result.folder)
 
@@ -106,6 +109,12 @@ def _left_out(result: Result, networks: authorized.Authorized, arguments: argpar
     if lists := groups.prefix_lists(result.groups):
         shown = [*lists[:SHOWN_LISTS], *([f"{len(lists) - SHOWN_LISTS} more"] if len(lists) > SHOWN_LISTS else [])]
         yield f"what is in prefix lists ({', '.join(shown)}), so that rules for them are left alone here"
+
+
+def public_ports(policy: Path) -> list[int | str]:
+    """Return the ports that the rehearsed policy leaves open."""
+    filters = yaml_load(policy.read_text(encoding="utf-8"))["policies"][0]["filters"]
+    return [port for each in filters if each.get("type") == "open-ingress" for port in each.get("OnlyPorts", ())]
 
 
 def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[str, Facts]:

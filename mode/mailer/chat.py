@@ -189,7 +189,7 @@ class Slack(SlackDelivery):
 
 
 class PagerDuty:
-    """PagerDuty's Events API v2: a group is one incident, which its template opens and resolves."""
+    """PagerDuty's Events API v2: the template decides what opens an incident, and what resolves it."""
 
     def __init__(self, config: dict, logger: Any) -> None:
         self.config = config

@@ -52,7 +52,7 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
     chosen = [
         ("Open rules by what they let in", bars(rows, lambda row: row.traffic)),
         ("Open rules by severity", bars(rows, lambda row: row.severity.level, SEVERITIES)),
-        ("Open rules by what stands behind", bars(rows, _exposure, [BEHIND[each] for each in EXPOSURES])),
+        ("Open rules by who can reach them", bars(rows, _exposure, [BEHIND[each] for each in EXPOSURES])),
         ("Open rules by account", bars(rows, lambda row: row.account)),
     ]
     return [chart(title, counted) for title, counted in chosen if len(counted) > 1]
@@ -85,6 +85,7 @@ def chart(title: str, counted: Sequence[Bar]) -> Chart:
         print_values=True,
         print_values_position="top",
         margin=4,
+        margin_left=16,  # a browser's letters are wider than pygal thinks
         spacing=0,
         truncate_label=-1,
         max_scale=5,

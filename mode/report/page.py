@@ -11,20 +11,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from c7n_ingress.decide import states
 from c7n_ingress.decide.severity import SEVERITIES
 from mode.report.charts import BEHIND, charts
-from mode.report.rows import EXPOSURES, STATES, Report
+from mode.report.rows import EXPOSURES, URGENCY, Report
 from mode.report.text import visible
 
 HERE = Path(__file__).parent
-OUTCOMES = {
-    "closed": "closed",
-    "preview": "would be closed",
-    "open": "still open",
-    "failed": "failed",
-    "exempt": "exempt",
-    "skipped": "skipped",
-}
+COUNTED = {state.name: state.counted for state in states.URGENCY}
+MOODS = {state.name: state.mood for state in states.URGENCY}
+MOST_RUNS = 50
+"""How many runs the page lists; the JSON file has all."""
 MOST_CALLERS = 5
 """How many of those who would be cut off a row names; the JSON file has all that is known."""
 ROWS_A_PART = 50
@@ -43,12 +40,14 @@ def page(report: Report, files: str) -> str:
             files=files,
             lead=_lead(report),
             tiles=_tiles(report),
-            totals={"groups": len(groups), "failed": len({row.group for row in report.rows if row.failure})},
+            groups=len(groups),
+            urgent=_urgent(report),
             accounts=sorted({row.account for row in report.rows}) or ["-"],
             regions=sorted({row.region for row in report.rows}) or ["-"],
             charts=charts(report.rows),
             choices=_choices(report),
-            states=STATES,
+            moods=MOODS,
+            most_runs=MOST_RUNS,
             behind=bool(report.columns & {"behind", "exposure"}),
             cut_off="cut_off" in report.columns,
             most_callers=MOST_CALLERS,
@@ -79,29 +78,41 @@ def _hash(text: str) -> str:
 
 
 def _lead(report: Report) -> str:
-    """Say the outcome in one sentence."""
+    """Return what became of the open rules, in one sentence."""
     if not report.rows:
-        return "Not everything could be looked at." if report.failures else "Nothing is open to the internet."
+        return "Not everything could be looked at." if report.failures else "No open rule was found."
     groups = len({(row.account, row.region, row.group) for row in report.rows})
     by_state = Counter(row.state for row in report.rows)
-    outcome = ", ".join(f"{by_state[state]:,} {words}" for state, words in OUTCOMES.items() if by_state[state])
-    return f"{_count(len(report.rows), 'rule')} in {_count(groups, 'group')} let the whole internet in: {outcome}."
+    outcome = ", ".join(f"{by_state[state]:,} {COUNTED[state]}" for state in URGENCY if by_state[state])
+    verb = "lets" if len(report.rows) == 1 else "let"
+    rules = f"{_count(len(report.rows), 'rule')} in {_count(groups, 'group')}"
+    return f"{rules} {verb} the internet in before: {outcome}."
+
+
+def _urgent(report: Report) -> list[tuple[int, str, str]]:
+    """Return of each state that needs an action now how many groups are in it, its name, and what to do."""
+    urgent = []
+    for state in states.CLOSING[:2]:
+        of_state = [row for row in report.rows if row.state == state.name]
+        groups = {(row.account, row.region, row.group) for row in of_state}
+        reason = " The reason is beside each rule." if any(row.failure for row in of_state) else ""
+        urgent += [(len(groups), state.counted, state.todo + reason)] if groups else []
+    return urgent
 
 
 def _tiles(report: Report) -> list[tuple[int, str, str]]:
-    """Give the numbers that matter, what they count, and their mood."""
+    """Return the numbers that matter, what they count, and their mood."""
     rows = report.rows
     by_state = Counter(row.state for row in rows)
     severe = sum(row.severity.level == SEVERITIES[0] for row in rows)
-    moods = {"failed": "bad", "open": "bad", "closed": "good"}
     tiles = [(len(rows), "open rules found" if len(rows) != 1 else "open rule found", "plain")]
     tiles += [(severe, "of them critical", "bad")] if severe else []
-    tiles += [(by_state[state], words, moods.get(state, "look")) for state, words in STATES.items() if by_state[state]]
+    tiles += [(by_state[state], COUNTED[state], MOODS[state]) for state in URGENCY if by_state[state]]
     if "exposure" in report.columns:
         tiles.append((sum(row.exposure == "internet" for row in rows), "reachable from the internet", "look"))
     if "cut_off" in report.columns:
-        cutting = sum(row.cut_off is not None and row.cut_off.count > 0 for row in rows)
-        tiles.append((cutting, "of which cut somebody off", "look"))
+        blocking = sum(row.cut_off is not None and row.cut_off.count > 0 for row in rows)
+        tiles.append((blocking, "that block clients", "look"))
     return tiles
 
 
@@ -115,7 +126,7 @@ def _choices(report: Report) -> dict[str, list[tuple[str, str]]]:
     }
     return {
         "severity": [(each, each) for each in SEVERITIES if each in occur["severity"]],
-        "state": [(each, words) for each, words in STATES.items() if each in occur["state"]],
+        "state": [(each, each) for each in URGENCY if each in occur["state"]],
         "exposure": [(each, BEHIND[each]) for each in EXPOSURES if each in occur["exposure"]],
         "account": [(each, each) for each in sorted({row.account for row in rows})],
         "region": [(each, each) for each in sorted({row.region for row in rows})],

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
+from c7n_ingress.decide import states
+from c7n_ingress.decide.rules import ports_text, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity
 from c7n_ingress.decide.undo import is_exempt
 from mode.report.severity import severity, traffic_text
@@ -14,21 +16,27 @@ from mode.report.severity import severity, traffic_text
 Record = Mapping[str, Any]
 Group = Mapping[str, Any]
 
-STATES = {
-    "failed": "failed, may be open",
-    "open": "still open",
-    "preview": "would be closed",
-    "skipped": "skipped, still open",
-    "exempt": "exempt, still open",
-    "closed": "closed",
-}
-"""What may have become of an open rule, and how the page words it; the most urgent first."""
+URGENCY = tuple(state.name for state in states.URGENCY)
+"""What may have become of an open rule, by name; the most urgent first."""
+
+NOT_CLOSED, CLOSED_BUT, WOULD_BE_CLOSED, CLOSED = (state.name for state in states.CLOSING)
+SKIPPED, EXEMPT = states.SKIPPED.name, states.EXEMPT.name
+
+LACKS = CLOSED_BUT.removesuffix("…")
+"""How the action's sentence begins about a network that it could not add."""
 
 EXPOSURES = ("internet", "unknown", "private", "unused")
 """How far what stands behind a group can be reached; the most urgent first."""
 
-HOWS = {"modified": "closed", "revoked": "closed", "preview": "preview"}
-EXEMPT = "open-ingress-until"
+HOWS = {
+    "modified": CLOSED,
+    "revoked": CLOSED,
+    "preview": WOULD_BE_CLOSED,
+    "perhaps modified": NOT_CLOSED,  # EC2's answer was lost
+    "perhaps revoked": NOT_CLOSED,
+}
+ADDED = ("authorized", "perhaps authorized", "preview")
+UNTIL = "open-ingress-until"
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,13 @@ class Row:
     description: str
     before: str
     after: tuple[str, ...]
-    """The sources that have taken its place; none if the rule was removed, or stands as it was."""
+    """The sources that replace it; none if the rule was removed, or is as it was."""
     how: tuple[str, ...]
     """What EC2 did, in the words of the records: modified, authorized, revoked, preview."""
     state: str
-    """One of STATES."""
+    """One of URGENCY."""
+    others: tuple[str, ...] = ()
+    """The sources that other rules of the group let in for the same ports, where the rule was removed."""
     rule: str | None = None
     failure: str | None = None
     until: str | None = None
@@ -104,8 +114,8 @@ class Row:
 
     @property
     def is_open(self) -> bool:
-        """Whether the rule may still stand as it was."""
-        return self.state != "closed"
+        """Whether the rule may be as it was."""
+        return self.state not in (CLOSED, CLOSED_BUT)
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,10 @@ class Report:
     """What failed and is not about one group."""
     looked_at: int | None = None
     """How many groups were looked at, if that is known."""
+    unlisted: str = ""
+    """What may be open and has no row, in a few words."""
+    runs: tuple[str, ...] = ()
+    """The runs that the report covers, in one line each."""
     columns: frozenset[str] = field(init=False)
     """Which of the optional columns have anything in them."""
 
@@ -153,34 +167,45 @@ def rows(  # noqa: PLR0913 - what a run leaves
     *,
     account: str,
     region: str,
-    failures: Mapping[str, str] | None = None,
+    failures: Mapping[str, Sequence[str]] | None = None,
     facts: Mapping[str, Facts] | None = None,
     today: str,
 ) -> list[Row]:
-    """Make the rows of one account and region.
+    """Return the rows of one account and region.
 
-    `groups` are those that are reported of, in the shape of DescribeSecurityGroups. `records` are those of
-    replace-ingress. `found` is what was open; what of it no record tells of is still open. `failures` says why a group
-    failed, by its id; `facts` what else is known of it. `today` is the day (ISO 8601) that tells whether an exemption
-    has run out. Raises ValueError for records of another action.
+    :param groups: those that the report is about, as DescribeSecurityGroups returns them.
+    :param records: those of replace-ingress.
+    :param found: the rules that were open. What has no record is as it was.
+    :param failures: what the action says went wrong with a group, by the group's id.
+    :param facts: what else is known of a group, by its id.
+    :param today: the day (ISO 8601) by which an exemption counts.
+    :raises ValueError: a record is of another action.
     """
     by_id = {group["GroupId"]: group for group in groups}
-    failures, facts = failures or {}, facts or {}
-    told = _replaced(records)
-    done = {(row.group, row.protocol, row.ports, row.before) for row in told}
-    left = [each for each in found if (each.group, each.protocol, each.ports, each.source) not in done]
-    all_rows = [_with_group(row, by_id.get(row.group, {})) for row in told]
-    for each in left:
-        group = {"OwnerId": account} | by_id[each.group]
-        all_rows.append(_left(each, group, region, _state(group, account, failures, today)))
-    not_closed = {row.group for row in all_rows if row.state == "failed"}
+    failures, facts, found, records = failures or {}, facts or {}, list(found), list(records)
+    made = [_with_group(row, by_id.get(row.group, {}), found, records) for row in _replaced(records)]
+    done = {(row.group, row.protocol, row.ports, row.before) for row in made}
+    for each in found:
+        if (each.group, each.protocol, each.ports, each.source) not in done:
+            group = {"OwnerId": account} | by_id[each.group]
+            made.append(_left(each, group, region, _state(group, account, today)))
+    not_closed = {row.group for row in made if row.state == NOT_CLOSED}
     return [
-        replace(
-            _with_facts(row, facts),
-            failure=failures.get(row.group) if row.state == "failed" or row.group not in not_closed else None,
-        )
-        for row in all_rows
+        _with_failure(_with_facts(row, facts), failures.get(row.group, ()), shown=row.group not in not_closed)
+        for row in made
     ]
+
+
+def _with_failure(row: Row, said: Sequence[str], *, shown: bool) -> Row:
+    """Note beside a rule what went wrong with it.
+
+    :param shown: whether to note what is wrong with the group beside a closed rule, too.
+    """
+    lacking = [text for text in said if LACKS in text and f" for {row.protocol} {row.ports}. " in f"{text} "]
+    if row.state == CLOSED and lacking:
+        return replace(row, state=CLOSED_BUT, failure="; ".join(text.partition(". ")[0] for text in lacking))
+    wrong = [text for text in said if LACKS not in text]
+    return replace(row, failure="; ".join(wrong)) if wrong and (shown or row.state == NOT_CLOSED) else row
 
 
 def worst_first(unsorted: Iterable[Row]) -> tuple[Row, ...]:
@@ -194,7 +219,7 @@ def _urgency(row: Row) -> tuple[Any, ...]:
         SEVERITIES.index(level),
         -width,
         EXPOSURES.index(row.exposure or "unknown"),
-        list(STATES).index(row.state),
+        URGENCY.index(row.state),
         row.name,
         row.account,
         row.region,
@@ -211,7 +236,7 @@ def _replaced(records: Iterable[Record]) -> list[Row]:
     first_of: dict[tuple[Any, ...], tuple[str, ...]] = {}
     added: list[Record] = []
     for record in records:
-        if record["how"] not in {*HOWS, "authorized"}:
+        if record["how"] not in {*HOWS, *ADDED}:
             raise ValueError(f"a record says {record['how']!r:.80}, which is not of replace-ingress")
         if record["was"] is None:
             added.append(record)
@@ -254,12 +279,38 @@ def _row(record: Record) -> Row:
     )
 
 
-def _with_group(row: Row, group: Group) -> Row:
-    return replace(row, tags=_tags(group))
+def _with_group(row: Row, group: Group, found: Sequence[Open], records: Sequence[Record]) -> Row:
+    """Add to a row what the group tells: its tags, and for a removed rule what other rules let in."""
+    row = replace(row, tags=_tags(group))
+    if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
+        return row
+    was_open = {each.source for each in found if (each.group, each.protocol, each.ports) == _ports_of(row)}
+    added = [
+        record["now"]
+        for record in records
+        if record["now"] and (record["group"], record["protocol"], record["ports"]) == _ports_of(row)
+    ]
+    others = [each for each in [*_sources(row, group), *added] if each not in {row.before, *was_open}]
+    return replace(row, others=tuple(dict.fromkeys(each for each in others if (":" in each) == (":" in row.before))))
+
+
+def _ports_of(row: Row) -> tuple[str, str, str]:
+    return row.group, row.protocol, row.ports
+
+
+def _sources(row: Row, group: Group) -> list[str]:
+    """Return the networks that a group lets in for exactly a row's ports."""
+    return [
+        source[key]
+        for permission in group.get("IpPermissions") or ()
+        if (traffic(permission).protocol, ports_text(traffic(permission))) == (row.protocol, row.ports)
+        for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"))
+        for source in permission.get(ranges) or ()
+    ]
 
 
 def _left(found: Open, group: Group, region: str, state: str) -> Row:
-    """Make the row of a rule that stands as it was."""
+    """Return the row of a rule that is as it was."""
     tags = _tags(group)
     return Row(
         account=group.get("OwnerId") or "",
@@ -275,17 +326,15 @@ def _left(found: Open, group: Group, region: str, state: str) -> Row:
         after=(),
         how=(),
         state=state,
-        until=tags[EXEMPT] if state == "exempt" else None,
+        until=tags[UNTIL] if state == EXEMPT else None,
     )
 
 
-def _state(group: Group, account: str, failures: Mapping[str, str], today: str) -> str:
-    """Say why a group's open rules stand as they were."""
+def _state(group: Group, account: str, today: str) -> str:
+    """Return why a group's open rules are as they were."""
     if (group.get("OwnerId") or account) != account:
-        return "skipped"
-    if group["GroupId"] in failures:
-        return "failed"
-    return "exempt" if is_exempt(_tags(group).get(EXEMPT, ""), date.fromisoformat(today)) else "open"
+        return SKIPPED
+    return EXEMPT if is_exempt(_tags(group).get(UNTIL, ""), date.fromisoformat(today)) else NOT_CLOSED
 
 
 def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:

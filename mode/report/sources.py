@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from c7n_ingress.decide.openness import is_open
-from c7n_ingress.decide.rules import ports_text, traffic
+from c7n_ingress.decide.openness import open_sources
+from c7n_ingress.decide.rules import is_one_of, ports_from, ports_text, traffic
 from mode.report.rows import EXPOSURES, Caller, CutOff, Facts, Group, Open, Record, Report, Row, rows, worst_first
 
 RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log"
@@ -21,8 +21,8 @@ MATCHED = "MatchedIpPermissions"
 
 LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
-LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
-"""What c7n logs when the filters are done; it then writes resources.json anew, and not before."""
+LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:(?P<count>\d+) ")
+"""What c7n logs when the filters are done. Only then does it write resources.json, over that of an earlier run."""
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
 AGAIN = "Run the policy again, or take the folder away"
@@ -42,29 +42,49 @@ class Run:
     account: str
     region: str
     time: str
-    """When it ended."""
-    changed_nothing: bool
+    """When its filters were done, or when it stopped before."""
+    dry: bool = False
     """Whether it was a dry run."""
+    looked: bool = False
+    """Whether its filters looked at the groups."""
+    matched: int = 0
+    """How many groups its filters matched."""
     groups: list[Group] = field(default_factory=list)
-    """Those that its filters matched."""
+    """Those groups; c7n keeps them of the last run alone."""
     records: list[Record] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-    """Why a group failed, by its id."""
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    """What went wrong with a group, by its id."""
     more_failures: list[str] = field(default_factory=list)
-    """What failed besides."""
+    """What went wrong besides."""
+
+    def __str__(self) -> str:
+        """Return the run in one line."""
+        changed = len(
+            {(each["group"], each["rule"]) for each in self.records if each["was"] and each["how"] != PREVIEW}
+        )
+        did = f"{_count(self.matched, 'group')} matched, {_count(changed, 'rule')} changed"
+        did += ", a dry run" if self.dry else ""
+        return f"{self.time[:10]} {self.time[11:16]} UTC, {self.account} {self.region}, {self.policy}: " + (
+            did if self.looked else "stopped before it had looked at the groups"
+        )
+
+
+PREVIEW = "preview"
 
 
 def of_runs(folders: Sequence[Path], facts: Mapping[str, Facts], now: dt.datetime) -> Report:
-    """Report of the runs whose output lies in the folders or anywhere below them.
+    """Return the report of all runs whose output is in the folders or anywhere below them.
 
-    So `out` will do, as will c7n-org's folder of many accounts. Raises NoRunError if there is none, or if what is there
-    cannot be read.
+    So `out` will do, as will c7n-org's folder of many accounts.
+
+    :raises NoRunError: there is none, or it cannot be read.
     """
-    runs = [read_run(path) for folder in folders for path in _below(folder)]
-    made = [row for run in runs for row in _rows_of(run, facts, now)]
-    failures = [text for run in runs for text in _failures_of(run, made)]
+    of_folders = [read_runs(path) for folder in folders for path in _below(folder)]
+    runs = sorted((run for runs in of_folders for run in runs), key=lambda run: run.time)
+    made = [row for runs in of_folders for row in _rows_of(runs, facts, now)]
+    failures = [text for runs in of_folders for text in _failures_of(runs, made)]
     policies = tuple(dict.fromkeys(run.policy for run in runs))
-    dry = " Nothing was changed: it was a dry run." if all(run.changed_nothing for run in runs) else ""
+    dry = " Nothing was changed: it was a dry run." if all(run.dry for run in runs) else ""
     return Report(
         title="Open ingress: what was swept",
         made=f"{_count(len(runs), 'run')} of Cloud Custodian looked for security groups that let the internet in.{dry}",
@@ -72,7 +92,12 @@ def of_runs(folders: Sequence[Path], facts: Mapping[str, Facts], now: dt.datetim
         policies=policies,
         rows=worst_first(made),
         failures=tuple(failures),
+        unlisted=UNLISTED,
+        runs=tuple(map(str, runs)),
     )
+
+
+UNLISTED = "A sweep does not list what its policy leaves open: exempt groups and public ports."
 
 
 def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
@@ -85,19 +110,21 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     now: dt.datetime,
     facts: Mapping[str, Facts] | None = None,
     notes: Sequence[str] = (),
+    public_ports: Collection[int | str] = (),
 ) -> Report:
-    """Report of a rehearsal: what its function did to a copy of one's own groups.
+    """Return the report of a rehearsal: what its function did to a copy of the user's groups.
 
-    The notes are sentences about what the rehearsal took as given.
+    A failure is about a group if it begins with the group's id. An open rule that the function left alone, as one of an
+    exempt group, has a row, too.
 
-    A failure is told of a group if it begins with the group's id, of the whole if not. What is open in a group that the
-    function left alone is there, too: an exempt group is still open.
+    :param notes: sentences about what the rehearsal took as given.
+    :param public_ports: the ports that the rehearsed policy leaves open.
     """
     of_groups, others = _failures_by_group(groups, failures)
     made = rows(
         groups,
         records,
-        [each for group in groups for each in _wide(group)],
+        [each for group in groups for each in _open_rules(group, public_ports)],
         account=account,
         region=region,
         failures=of_groups,
@@ -105,7 +132,7 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
         today=now.date().isoformat(),
     )
     shown = {row.group for row in made}
-    others += [f"{group}: {why}" for group, why in of_groups.items() if group not in shown]
+    others += [f"{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
     return Report(
         title="Open ingress: a rehearsal",
         made=" ".join(
@@ -116,35 +143,35 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
         rows=worst_first(made),
         failures=tuple(others),
         looked_at=len(groups),
+        unlisted=f"Public ports may be open: {', '.join(map(str, public_ports))}." if public_ports else "",
     )
 
 
-def read_run(folder: Path) -> Run:
-    """Read what a run of `custodian run` left in the policy's folder.
+def read_runs(folder: Path) -> list[Run]:
+    """Read what the runs of a policy left in its folder, the oldest first.
 
-    c7n writes resources.json when the filters are done, and metadata.json at the end. It goes on in the log of earlier
-    runs, so that only what the log has since this run's start counts; and resources.json may be an earlier run's if
-    this one stopped before. Raises NoRunError.
+    c7n appends to the log, and writes resources.json and metadata.json over those of the run before. So the log tells
+    what each run changed, and only of the last run is it known what it found open. Where that run stopped before its
+    filters were done, resources.json is of an earlier run.
+
+    :raises NoRunError: the files are not what c7n writes.
     """
     metadata = _json(folder / METADATA)
     try:
         config, execution = metadata["config"], metadata["execution"]
         start, end = (dt.datetime.fromtimestamp(execution[key], dt.timezone.utc) for key in ("start", "end_time"))
-        run = Run(
-            metadata["policy"]["name"],
-            config["account_id"] or "",
-            config["region"] or "",
-            _iso(end),
-            changed_nothing=config["dryrun"],
-        )
+        where = metadata["policy"]["name"], config["account_id"] or "", config["region"] or ""
+        dry = config["dryrun"]
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:  # the last three: no time on earth
         raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r}). {AGAIN}") from error
-    if _read_log(folder / LOG, start, end, run):
-        run.groups.extend(_groups(folder / RESOURCES))
+    *earlier, last = _runs_in(folder / LOG, start, end, where)
+    last.dry = dry
+    if last.looked:
+        last.groups.extend(_groups(folder / RESOURCES))
     else:
-        why = next(iter(run.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
-        run.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
-    return run
+        why = next(iter(last.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
+        last.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
+    return [*earlier, last]
 
 
 def _groups(path: Path) -> list[Group]:
@@ -199,62 +226,84 @@ def _is_sweep(metadata: Path) -> bool:
     return ACTION in actions and "mode" not in policy and (metadata.parent / LOG).exists()
 
 
-def _rows_of(run: Run, facts: Mapping[str, Facts], now: dt.datetime) -> list[Row]:
-    try:
-        return rows(
-            run.groups,
-            run.records,
-            [each for group in run.groups for each in _matched(group)],
-            account=run.account,
-            region=run.region,
-            failures=run.failures,
-            facts=facts,
-            today=now.date().isoformat(),
-        )
-    except ValueError as error:
-        raise NoRunError(f"{run.policy}: {error}. A report is made of a policy that closes groups") from error
+def _rows_of(runs: Sequence[Run], facts: Mapping[str, Facts], now: dt.datetime) -> list[Row]:
+    """Return the rows of a folder's runs: of a rule that several runs tell about, the last run's."""
+    made: dict[tuple[str, ...], Row] = {}
+    for run in runs:
+        found = [each for group in run.groups for each in _matched(group)]
+        try:
+            of_run = rows(
+                run.groups,
+                run.records,
+                found,
+                account=run.account,
+                region=run.region,
+                failures=run.failures,
+                facts=facts,
+                today=now.date().isoformat(),
+            )
+        except ValueError as error:
+            raise NoRunError(f"{run.policy}: {error}. A report is made of a policy that closes groups") from error
+        made |= {(row.group, row.protocol, row.ports, row.before): row for row in of_run}
+    return list(made.values())
 
 
-def _failures_of(run: Run, made: Sequence[Row]) -> list[str]:
-    """Give the failures that no row tells of."""
+def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
+    """Return the failures that no row tells about.
+
+    A group that failed in an earlier run and that the last one did not match is not open any more.
+    """
+    *earlier, last = runs
+    where = f"{last.account} {last.region}: "
     shown = {row.group for row in made}
-    where = f"{run.account} {run.region}: "
-    told = [f"{where}{group}: {why}" for group, why in run.failures.items() if group not in shown]
-    return told + [where + why for why in run.more_failures]
+    of_groups = {group: said for run in ([last] if last.looked else runs) for group, said in run.failures.items()}
+    told = [f"{where}{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
+    before = [f"{run.time[:10]} {run.time[11:16]} UTC, {where}{why}" for run in earlier for why in run.more_failures]
+    return [*told, *(where + why for why in last.more_failures), *before]
 
 
-def _read_log(log: Path, start: dt.datetime, end: dt.datetime, run: Run) -> bool:
-    """Read into a run its records, why each group failed, and what else went wrong; say if it looked at the groups."""
-    looked = False
-    for level, message in _messages(log, start, end):
-        looked = looked or bool(LOOKED.match(message))
-        if level == "INFO" and message.startswith("{"):
-            if record := _record(message):
-                run.records.append(record)
-        elif level == "ERROR" and (said := FAILURE.fullmatch(message)):
-            if group := said["group"]:
-                run.failures[group] = said["why"]
-            elif not said["why"].endswith(" failed"):  # what comes with a trace is told again in one line
-                run.more_failures.append(said["why"])
-        elif level == "ERROR" and not looked:
-            run.more_failures.append(message)
-    return looked
+def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, str, str]) -> list[Run]:
+    """Read from a log what each run changed, why groups failed, and what else went wrong.
 
+    c7n writes the time of the clock where it ran, which need not be here. A run logs something at its end, so the last
+    line shows how far that clock is from UTC: a number of quarters of an hour.
 
-def _messages(log: Path, start: dt.datetime, end: dt.datetime) -> list[tuple[str, str]]:
-    """Give level and message of each line that the last run has logged.
-
-    c7n writes the time of the clock on the wall where it ran, which need not be here. A run logs something at its end,
-    so the last line tells how far that clock is from UTC: by a number of quarters of an hour.
+    :param start: when the last run began.
+    :param end: when it ended.
     """
     with log.open(encoding="utf-8", errors="replace") as file:
         lines = [line for line in map(LINE.match, file) if line]
-    if not lines:
-        return []
-    last = dt.datetime.strptime(lines[-1]["time"], "%Y-%m-%d %H:%M:%S,%f").replace(tzinfo=dt.timezone.utc)
-    first = start + round((last - end) / QUARTER) * QUARTER
-    since = f"{first:%Y-%m-%d %H:%M:%S},{first.microsecond // 1000:03}"
-    return [(line["level"], line["message"]) for line in lines if line["time"] >= since]
+    times = [dt.datetime.strptime(f"{line['time']}+0000", "%Y-%m-%d %H:%M:%S,%f%z") for line in lines]
+    ahead = round((times[-1] - end) / QUARTER) * QUARTER if times else dt.timedelta()
+    start = start.replace(microsecond=start.microsecond // 1000 * 1000)  # the log has milliseconds
+    runs: list[Run] = []
+    last = None
+    for line, time in zip(lines, times, strict=True):
+        begins = last is None and time - ahead >= start
+        looked = LOOKED.match(line["message"])
+        if begins:
+            runs.append(last := Run(*where, _iso(end)))
+        elif not runs or (looked and runs[-1].looked and last is None):
+            runs.append(Run(*where, _iso(time - ahead)))
+        run = runs[-1]
+        if looked and not run.looked:
+            run.looked, run.matched, run.time = True, int(looked["count"]), _iso(time - ahead)
+        _read_line(line["level"], line["message"], run)
+    return runs if last else [*runs, Run(*where, _iso(end))]
+
+
+def _read_line(level: str, message: str, run: Run) -> None:
+    """Read a line of a run's log into the run."""
+    if level == "INFO" and message.startswith("{"):
+        if record := _record(message):
+            run.records.append(record)
+    elif level == "ERROR" and (said := FAILURE.fullmatch(message)):
+        if group := said["group"]:
+            run.failures.setdefault(group, []).append(said["why"])
+        elif not said["why"].endswith(" failed"):  # what comes with a trace is said again in one line
+            run.more_failures.append(said["why"])
+    elif level == "ERROR" and not run.looked:
+        run.more_failures.append(message)
 
 
 def _record(message: str) -> Record | None:
@@ -272,16 +321,19 @@ def _matched(group: Group) -> Iterator[Open]:
         yield from _opened(group["GroupId"], permission)
 
 
-def _wide(group: Group) -> Iterator[Open]:
-    """Yield the rules that let in a network that counts as open."""
-    for permission in group.get("IpPermissions") or ():
-        for each in _opened(group["GroupId"], permission):
-            if not each.source.startswith("pl-") and _is_wide(each.source):
-                yield each
-
-
-def _is_wide(cidr: str) -> bool:
-    return is_open(ip_network(cidr))
+def _open_rules(group: Group, public_ports: Collection[int | str]) -> Iterator[Open]:
+    """Yield the rules of a group that the filter `open-ingress` matches; what a prefix list holds is not known here."""
+    public = ports_from(public_ports)
+    rules = [
+        (each, of)
+        for permission in group.get("IpPermissions") or ()
+        if not is_one_of(of := traffic(permission), public)
+        for each in _opened(group["GroupId"], permission)
+        if not each.source.startswith("pl-")
+    ]
+    sources = {number: [ip_network(each.source)] for number, (each, _) in enumerate(rules)}
+    for number in sorted(open_sources({number: of for number, (_, of) in enumerate(rules)}, sources)):
+        yield rules[number][0]
 
 
 def _opened(group: str, permission: Mapping[str, Any]) -> Iterator[Open]:
@@ -292,15 +344,15 @@ def _opened(group: str, permission: Mapping[str, Any]) -> Iterator[Open]:
             yield Open(group, of.protocol, ports_text(of), source, each.get("Description") or "")
 
 
-def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Part failures that begin `sg-0123 (name): ` from those that are about no one group."""
     begins = {group["GroupId"]: f"{group['GroupId']} ({group.get('GroupName')}): " for group in groups}
-    of_groups: dict[str, str] = {}
+    of_groups: dict[str, list[str]] = {}
     others: list[str] = []
     for failure in failures:
         group = failure.partition(" ")[0]
         if group in begins and failure.startswith(begins[group]):
-            of_groups[group] = failure.removeprefix(begins[group])
+            of_groups.setdefault(group, []).append(failure.removeprefix(begins[group]))
         else:
             others.append(failure)
     return of_groups, others

@@ -11,12 +11,12 @@ from typing import Any
 from mode.report.rows import Report, Row
 from mode.report.text import visible
 
-VERSION = 1
+VERSION = 2
 """Of the JSON file: it changes when a key goes or means something else."""
 
 COLUMNS = (
     "severity", "reason", "state", "account", "region", "vpc", "group", "name", "rule", "traffic", "before", "after",
-    "how", "description", "until", "failure", "exposure", "behind", "cut_off", "tags",
+    "others", "how", "description", "until", "failure", "exposure", "behind", "cut_off", "tags",
 )  # fmt: skip
 
 FORMULA = "=+-@＝＋－＠"  # noqa: RUF001 - spreadsheets take the wide ones, too
@@ -43,6 +43,8 @@ def as_json(report: Report) -> str:
         "policies": report.policies,
         "looked_at": report.looked_at,
         "failures": report.failures,
+        "unlisted": report.unlisted,
+        "runs": report.runs,
     }
     return json.dumps(head | {"rows": rows}, indent=1) + "\n"
 

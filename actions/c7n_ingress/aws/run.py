@@ -112,7 +112,7 @@ def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
     A preview that tells people of it does not fail: in open-ingress-notice the other groups would get no mark, so that
     one group that cannot be closed would keep all of an account open.
     """
-    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.failures]
+    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.errors(job.deed)]
     if not (job.preview and "notify" in job.action.data):
         return failures
     for failure in failures:

@@ -61,7 +61,7 @@ def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome:
         for change in ledger.doubtful:
             _record(job, outcome, change._replace(how=f"perhaps {change.how}"))
         for text, command in (job.no_room(NoRoom(each), outcome.group["GroupId"]) for each in ledger.full):
-            outcome.failures.append(text)
+            outcome.lacking.append(text)
             outcome.todo += [command] if command else []
 
 
@@ -123,7 +123,7 @@ class _Settling:
         self.ledger.doubtful = []  # has been looked for, and has not been done
         self.outcome.left = plan.left
         self.outcome.failures += plan.refused
-        if why and not self.ledger.full and (plan.changes or plan.missing):
+        if why and (plan.missing or self.ledger.without_full(plan).changes):
             self.outcome.failures.append(why)
 
     def plan(self, reading: Reading) -> Plan:

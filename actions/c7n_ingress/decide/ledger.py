@@ -61,6 +61,10 @@ class Ledger:
         self.full = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
         return plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *self.full])))
 
+    def without_full(self, plan: Plan) -> Plan:
+        """Return a plan without what has found no room."""
+        return plan._replace(authorize=[each for each in plan.authorize if each not in self.full])
+
 
 def _is_same(change: Change, other: Change) -> bool:
     """Tell whether two are one change; the id of a rule whose answer was lost is not known."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from c7n_ingress.decide import states
 from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.states import State, States
 
+STATE = "c7n:state-ingress"
 FAILED = "c7n:failed-ingress"
+LACKING = "c7n:lacking-ingress"
 SKIPPED = "c7n:skipped-ingress"
 LEFT = "c7n:left-ingress"
 NOTED = "c7n:noted-ingress"
@@ -27,7 +32,12 @@ CUT = "c7n:cut-ingress"
 TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
 """What a message says of a group besides; whole resources would not fit by the hundred."""
 
-LISTS = ((FAILED, "failures"), (LEFT, "rules left alone"), (TODO, "commands"))
+LISTS = (
+    (FAILED, "failures"),
+    (LACKING, "networks that could not be added"),
+    (LEFT, "rules left alone"),
+    (TODO, "commands"),
+)
 """What can be long in a message besides the records."""
 
 MESSAGE_SIZE = 180_000
@@ -36,6 +46,9 @@ MESSAGE_SIZE = 180_000
 SQS and SNS take 262,144 bytes: of what c7n makes of it, and of the text that the template makes of it
 (https://docs.aws.amazon.com/general/latest/gr/sns.html). Compressed and in base64, no JSON gets longer than by a third.
 """
+
+SUBJECT_SIZE = 99
+"""How long a subject may be: SNS takes fewer than 100 printable ASCII characters (``Publish``, ``Subject``)."""
 
 TAGS_SIZE = 4_000
 """How many characters of JSON a group's tags may take before they are cut."""
@@ -51,16 +64,19 @@ class Deed(NamedTuple):
     """Which source of a record is the open one: `was` or `now`."""
     beside: str
     """What else is done, in a message that tells of nothing but that."""
+    states: States
+    """What it calls a group afterwards."""
     hows: Mapping[str, str] = MappingProxyType({})
     """What a change is called, where it is not called what EC2 does: authorized, modified, revoked."""
 
 
-REPLACED = Deed("c7n:replaced-ingress", "replaced", "was", "networks added")
+REPLACED = Deed("c7n:replaced-ingress", "replaced", "was", "networks added", states.CLOSING)
 RESTORED = Deed(
     "c7n:restored-ingress",
     "restored",
     "now",
     "networks removed",
+    states.RESTORING,
     {"authorized": "restored", "modified": "restored", "revoked": "removed"},
 )
 
@@ -72,8 +88,11 @@ class Outcome:
     group: Mapping[str, Any]
     records: list[Record] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    """Why the group, or a rule of it, is as it was."""
+    lacking: list[str] = field(default_factory=list)
+    """What could not be added to the group, though it was changed: authorized networks, whose clients are blocked."""
     todo: list[str] = field(default_factory=list)
-    """The commands that do what failed, once what they need is there."""
+    """The commands that add what is lacking, once there is room."""
     skipped: str | None = None
     left: Sequence[str] = ()
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
@@ -84,46 +103,67 @@ class Outcome:
 
     @property
     def worth_telling(self) -> bool:
-        """Whether anything changed, failed, was left alone or was passed over."""
-        return bool(self.records or self.failures or self.left or self.skipped)
+        """Whether anything changed, failed, is lacking, was left alone or was skipped."""
+        return bool(self.records or self.failures or self.lacking or self.left or self.skipped)
+
+    def state(self, deed: Deed, *, preview: bool) -> State:
+        """Return the state in which the run leaves the group: not closed as long as one of its rules may be open."""
+        of = deed.states
+        if self.skipped and not self.failures:
+            return states.SKIPPED
+        if deed is RESTORED and self.records and not preview:  # some of what was replaced is back
+            return of.partly if self.failures or self.lacking or self.left else of.done
+        if self.failures or self.left or (self.lacking and deed is RESTORED):
+            return of.undone
+        if preview:
+            return of.foreseen
+        return of.partly if self.lacking else of.done
+
+    def errors(self, deed: Deed) -> list[str]:
+        """Return what a person has to act on: what failed, and what a changed group lacks."""
+        partly = deed.states.partly
+        if self.state(deed, preview=False) != partly:
+            return [*self.failures, *self.lacking]
+        return [*self.failures, *(f"{partly.said(text)}. {partly.todo}" for text in self.lacking)]
 
     def told(self, deed: Deed, **more: object) -> dict[str, Any]:
-        """Give the group as a message's resource; `more` is told of it besides, by annotation."""
+        """Return the group as a message's resource, with `more` about it, by annotation."""
         resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
         resource[deed.annotation] = self.records
-        more |= {FAILED: self.failures, TODO: self.todo, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until}
+        resource[STATE] = self.state(deed, preview=bool(more.get(PREVIEW)))._asdict()
+        more |= {FAILED: self.failures, LACKING: self.lacking, TODO: self.todo, SKIPPED: self.skipped}
+        more |= {LEFT: self.left, EXEMPT: self.until}
         return resource | {key: value for key, value in more.items() if value}
 
 
 def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: bool, waiting: int = 0) -> str:
-    """Say in one line what came of all groups, with nothing in it that anybody could have typed.
+    """Return in one line what became of all groups, the most urgent first, without any text that somebody typed.
 
-    SNS takes fewer than 100 printable ASCII characters (``Publish``, parameter ``Subject``).
+    What does not fit is left out, the least urgent first.
 
     :param where: the account's id and the region.
-    :param waiting: how many groups more are open than were to be closed at once.
+    :param waiting: how many more groups are open than the run may close.
     """
     outcomes = list(outcomes)
     done = [n for each in outcomes if (n := sum(record[deed.open_side] is not None for record in each.records))]
-    failed = sum(bool(outcome.failures) for outcome in outcomes)
-    skipped = sum(bool(outcome.skipped) for outcome in outcomes)
-    parts = []
-    if done:
-        would_be = "would be " if preview else ""
-        until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
-        parts.append(
-            f"{_count(sum(done), 'rule')} {would_be}{deed.done} in {_count(len(done), 'group')}"
-            + (f" until {until}" if until else "")
-        )
-    if failed:
-        parts.append(f"{_count(failed, 'group')} failed")
-    if waiting:
-        parts.append(f"{waiting} still open")
-    if skipped and len(parts) < 2:  # noqa: PLR2004 - more would not fit
-        parts.append(f"{_count(skipped, 'group')} skipped")
-    if len(parts) < 2 and (left := sum(len(outcome.left) for outcome in outcomes)):  # noqa: PLR2004 - likewise
-        parts.append(f"{_count(left, 'rule')} left alone")
-    return f"Open ingress: {', '.join(parts) or deed.beside} ({where})"
+    of_state = Counter(outcome.state(deed, preview=preview) for outcome in outcomes)
+    undone, partly = of_state[deed.states.undone] + waiting, of_state[deed.states.partly]
+    until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
+    changed = f"{_count(sum(done), 'rule')} {'would be ' if preview else ''}{deed.done}"
+    parts = [
+        undone and f"{_count(undone, 'group')} {deed.states.undone.counted}",
+        partly and f"{_count(partly, 'group')} {deed.states.partly.counted}",
+        done and f"{changed} in {_count(len(done), 'group')}" + (f" until {until}" if until else ""),
+        of_state[states.SKIPPED] and f"{_count(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
+    ]
+    told = [part for part in parts if part] or [deed.beside]
+    short = [changed if part == parts[2] else part for part in told]
+    lines = [_line(part[:number], where) for number in range(len(told), 0, -1) for part in (told, short)]
+    return next((line for line in lines if len(line) <= SUBJECT_SIZE), lines[-1])
+
+
+def _line(parts: Sequence[str], where: str) -> str:
+    return f"Open ingress: {', '.join(parts)} ({where})"
 
 
 def _count(number: int, noun: str) -> str:
