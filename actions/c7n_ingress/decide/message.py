@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import Match, text_of
 
 FAILED = "c7n:failed-ingress"
 SKIPPED = "c7n:skipped-ingress"
@@ -23,12 +24,19 @@ TODO = "c7n:todo-ingress"
 EVIDENCE = "c7n:evidence-ingress"
 EVIDENCE_READ = "c7n:evidence-read-ingress"
 CUT = "c7n:cut-ingress"
+BACK = "c7n:back-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
 TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
 """What a message says of a group besides; whole resources would not fit by the hundred."""
 
-LISTS = ((FAILED, "failures"), (LEFT, "rules left alone"), (TODO, "commands"), (EVIDENCE, "rules' evidence"))
+LISTS = (
+    (FAILED, "failures"),
+    (LEFT, "rules left alone"),
+    (BACK, "rules that were back already"),
+    (TODO, "commands"),
+    (EVIDENCE, "rules' evidence"),
+)
 """What can be long in a message besides the records."""
 
 MESSAGE_SIZE = 180_000
@@ -78,6 +86,8 @@ class Outcome:
     skipped: str | None = None
     left: Sequence[str] = ()
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
+    back: Sequence[Match] = ()
+    """What an undo found in the group again already."""
     until: str | None = None
     """The day until which the group was exempted."""
     reopened: str | None = None
@@ -90,13 +100,14 @@ class Outcome:
     @property
     def worth_telling(self) -> bool:
         """Whether anything changed, failed, was left alone or was passed over."""
-        return bool(self.records or self.failures or self.left or self.skipped)
+        return bool(self.records or self.failures or self.left or self.skipped or self.back)
 
     def told(self, deed: Deed, **more: object) -> dict[str, Any]:
         """Give the group as a message's resource; `more` is told of it besides, by annotation."""
         resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
         resource[deed.annotation] = self.records
         more |= {FAILED: self.failures, TODO: self.todo, SKIPPED: self.skipped, LEFT: self.left, EXEMPT: self.until}
+        more |= {BACK: list(map(text_of, self.back))}
         more |= {EVIDENCE: self.evidence, EVIDENCE_READ: self.evidence_read}
         return resource | {key: value for key, value in more.items() if value}
 
@@ -113,14 +124,14 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
     done = [n for each in outcomes if (n := sum(record[deed.open_side] is not None for record in each.records))]
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     skipped = sum(bool(outcome.skipped) for outcome in outcomes)
+    until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
+    until = f" until {until}" if until else ""
     parts = []
     if done:
         would_be = "would be " if preview else ""
-        until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
-        parts.append(
-            f"{_count(sum(done), 'rule')} {would_be}{deed.done} in {_count(len(done), 'group')}"
-            + (f" until {until}" if until else "")
-        )
+        parts.append(f"{_count(sum(done), 'rule')} {would_be}{deed.done} in {_count(len(done), 'group')}{until}")
+    elif back := sum(len(outcome.back) for outcome in outcomes):
+        parts.append(f"{_count(back, 'rule')} back already{until}")
     if failed:
         parts.append(f"{_count(failed, 'group')} failed")
     if waiting:
