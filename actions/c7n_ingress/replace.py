@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from c7n_ingress.decide.authorized import (
     with_vpc,
 )
 from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_values
+from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
@@ -306,4 +306,4 @@ def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
     return (
         f"{network} found no room on {text_of(rule.match)}: the group had as many rules as EC2 allows. If it still "
         "has, have the quota for inbound rules of a group (L-0EA8095F) raised, or remove rules; then run its line"
-    ), f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"
+    ), authorize_line(request)

@@ -35,6 +35,7 @@ from c7n_mailer.utils_email import is_email
 from jinja2 import TemplateError
 
 from mode.mailer.chat import PAGERDUTY, PagerDuty, Slack, is_slack, shown
+from mode.mailer.commands import set_journals, with_filters
 from mode.mailer.errors import UndeliverableError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def kept(environment: Callable[[list[str]], Environment]) -> Callable[[list[str]
     return lambda folders: made(tuple(map(str, folders)))
 
 
-get_jinja_env = c7n_mailer.utils.get_jinja_env = kept(c7n_mailer.utils.get_jinja_env)
+get_jinja_env = c7n_mailer.utils.get_jinja_env = kept(with_filters(c7n_mailer.utils.get_jinja_env))
 
 
 @cache
@@ -111,6 +112,7 @@ class Mailer(MailerSqsQueueProcessor):
     def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger) -> None:
         super().__init__(config, session, logger)
         self.reached = Reached()
+        set_journals(get_jinja_env(config["templates_folders"]), config.get("journals", ()))
 
     def give(self, milliseconds_left: Callable[[], int]) -> None:
         """Take what tells how much time is left, before a message."""
