@@ -5,12 +5,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
-from time import monotonic
 
 import pytest
 from aiosmtpd.smtp import SMTP
 from c7n.mu import generate_requirements
-from posted import ACCOUNT, MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
+from posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
 from mode.mailer import deploy
 
@@ -39,7 +38,7 @@ def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
                 (installed / top).symlink_to(distribution.locate_file(top))
     done = subprocess.run(
         [sys.executable, "-S", "-m", "mode.mailer.deploy", "-c", post.config()],
-        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{installed}"},
+        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/actions:{installed}"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -401,25 +400,3 @@ def test_a_mail_server_that_is_down_fails(post):
         assert post.work(function) == {sent}
         assert "Connection refused" in function.logs[0].read_text()
     assert len(inbox.read()) == 1
-
-
-# -- without the Lambda
-
-
-def test_the_stock_command_reads_the_same_files(post, tmp_path):
-    """`c7n-mailer --run` delivers with the shipped configuration and templates, to the topic as the Lambda does."""
-    inbox = post.subscribe()
-    post.send(message_to(TOPIC))
-    command = [Path(sys.executable).with_name("c7n-mailer"), "--run", "-c", MAILER / "mailer.yml", "-t"]
-    with (tmp_path / "log").open("w") as log:
-        mailer = subprocess.Popen(
-            [*command, MAILER / "templates"], env=post.cloud.environment(), cwd=tmp_path, stdout=log, stderr=log
-        )
-        told, end = [], monotonic() + 60
-        while not told and mailer.poll() is None and monotonic() < end:
-            told = inbox.read(seconds=1)
-        mailer.terminate()  # it would wait ten seconds more for a further message
-        mailer.wait()
-    ((subject, text),) = told
-    assert subject == SAMPLE["action"]["subject"]
-    assert 'FAILED: sg-08d2b6e4f0a1c3957 "orders-db"' in text

@@ -67,10 +67,8 @@ def shown_undo(resource: dict, region: Any, journals: Iterable[str] = JOURNALS) 
         return {"lines": [], "note": "the lines in the message are not the pack's own" if lines else ""}
     place = place_of(undo)
     if not any(fits(place, pattern) for pattern in journals):
-        return {
-            "lines": [],
-            "note": f"the records are in {place}, which the mailer does not know: add it to `journals` in its configuration",
-        }
+        why = "which the mailer does not know: add it to `journals` in its configuration"
+        return {"lines": [], "note": f"the records are in {place}, {why}"}
     return {"lines": lines, "note": ""}
 
 

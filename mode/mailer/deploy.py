@@ -33,7 +33,15 @@ CONFIG = HERE / "mailer.yml"
 # What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
 IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
 PROVIDED = ("six", "urllib3")
-MODULES = ("__init__", "chat", "commands", "errors", "lambda_entry")
+MODULES = ("__init__", "chat", "commands", "errors", "lambda_entry", "recipients")
+# What mailer.yml may hold besides c7n-mailer's own keys.
+TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+OWN_KEYS = {
+    "recipients": TEXTS,
+    "journals": TEXTS,
+    "senders": {"type": "object", "patternProperties": {"^A[A-Z0-9]+$": {"type": "string", "pattern": r"^\d{12}$"}}}
+    | {"additionalProperties": False},
+}
 # Ways to deliver that the Lambda's entry does not know, and so would leave out.
 NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
 
@@ -63,7 +71,7 @@ def read_config(path: Path, region: str | None = None) -> dict:
     """
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(config, CONFIG_SCHEMA)
+        jsonschema.validate(config, CONFIG_SCHEMA | {"properties": CONFIG_SCHEMA["properties"] | OWN_KEYS})
     except jsonschema.ValidationError as error:
         raise ValueError(error.message) from error
     for key in NOT_DELIVERED:

@@ -20,8 +20,8 @@ class Undo(NamedTuple):
 def undo_lines(undo: Undo) -> list[str]:
     """Return two lines: the first shows what the second then does.
 
-    Each line writes a file of its own, so two of them in one folder at once do not meet. It writes it by ``tee``: Slack's
-    message has no ``>``.
+    Each line writes a file of its own, so two of them in one folder at once do not meet. ``tee`` writes it, because
+    a message for Slack holds no ``>``.
     """
     written = {"group": undo.group, "run": undo.run, "journal": dict(undo.journal)}
     lines = []
