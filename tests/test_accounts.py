@@ -278,7 +278,7 @@ def under(organization, account, role):
 
 
 def test_strangers(organization):
-    """The pack's roles of the organization may send to the central queue; its other roles and other accounts may not."""
+    """The pack's roles of the organization may send to the central queue; other roles and accounts may not."""
     url = f"https://sqs.us-east-1.amazonaws.com/{CENTRAL}/custodian-mailer"
     under(organization, FIRST, "custodian-open-ingress").send_message(QueueUrl=url, MessageBody="told")
     strangers = [under(organization, FIRST, "admin"), under(organization, STRANGER, "custodian-open-ingress")]
