@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
+from time import sleep
 
 import pytest
 from botocore.exceptions import ClientError
@@ -33,6 +34,8 @@ from embedded import (
 )
 from followed import warm
 
+import c7n_ingress.restore
+from c7n_ingress.aws.read import OLDEST
 from c7n_ingress.decide.undo import exemption
 from mode.local.config import configuration_item, event
 from mode.local.runtime import deployed
@@ -258,6 +261,21 @@ def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
     assert calls(cloud) == []
 
 
+def test_two_undos_in_one_folder(cloud, group, obey, tmp_path):
+    """Lines of two groups, and the two lines of one, do not meet when people run them in one folder at once."""
+    one, other = group(SSH), group(SSH, number=2)
+    assert by_sweep(cloud, tmp_path, one).returncode == 0
+    resources = [resource for message in messages(cloud) for resource in message["resources"]]
+    lines = {resource["GroupId"]: resource["c7n:undo-ingress"] for resource in resources}
+    writes, runs = zip(*(line.split(" && ") for line in (*lines[one], *lines[other])), strict=True)
+    assert [obey(write).returncode for write in writes] == [0] * 4
+
+    for number, restored in ((0, set()), (3, {other}), (1, {one, other})):
+        done = obey(runs[number])
+        assert done.returncode == 0, done.stderr
+        assert {each for each in (one, other) if "0.0.0.0/0" in by_source(each)} == restored
+
+
 def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
     """`custodian run` on the shipped file, which nobody has filled, fails aloud and changes nothing."""
     group_id = group(SSH)
@@ -395,6 +413,20 @@ def test_preview(cloud, group, replace, tmp_path, said):
     assert (rules_of(group_id), tags_of(cloud, group_id)) == before
     subject, _ = told(cloud)
     assert subject == "Open ingress: 2 rules would be restored in 1 group (123456789012 us-east-1)"
+
+
+def test_a_long_journal(group, replace, restore, monkeypatch):
+    """However long it takes to make sense of the records, a reading of the group does not grow old meanwhile."""
+    group_id = group(SSH)
+    replace()
+
+    def slow(entries, fold=c7n_ingress.restore.fold):
+        sleep(OLDEST + 0.1)
+        return fold(entries)
+
+    monkeypatch.setattr(c7n_ingress.restore, "fold", slow)
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
 def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, restore):
