@@ -20,6 +20,16 @@ ACCOUNT = "123456789012"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
 ON_CALL = "on-call@example.com"
 TRIES = 3
+RECIPIENTS = [
+    "*@example.com",
+    "slack://#*",
+    "slack://*@example.com",
+    "slack://webhook/#*",
+    "https://hooks.slack.com/services/*/*/*",
+    "pagerduty://*",
+    "pagerduty://eu/*",
+    "arn:*:sns:*:*:*",
+]
 
 
 class Post:
@@ -41,7 +51,7 @@ class Post:
         """Write a copy of the shipped configuration with changes."""
         path = self.folder / "mailer.yml"
         shipped = yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
-        path.write_text(yaml.safe_dump(shipped | changes), encoding="utf-8")
+        path.write_text(yaml.safe_dump(shipped | {"recipients": RECIPIENTS} | changes), encoding="utf-8")
         return path
 
     @contextmanager
@@ -122,6 +132,7 @@ def message_to(*targets, **action):
     return SAMPLE | {"action": SAMPLE["action"] | {"to": list(targets)} | action}
 
 
-def event_record(message_id, body):
+def event_record(message_id, body, sender="AROA0123456789EXAMPLE:custodian-open-ingress"):
     """Give a message as Lambda's event has it, as far as the mailer looks."""
-    return {"messageId": message_id, "body": body, "attributes": {"SentTimestamp": "1790000000000"}}
+    attributes = {"SentTimestamp": "1790000000000", "SenderId": sender}
+    return {"messageId": message_id, "body": body, "attributes": attributes}

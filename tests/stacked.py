@@ -3,6 +3,7 @@
 import json
 import warnings
 from datetime import datetime, timedelta, timezone
+from fnmatch import fnmatchcase
 from functools import cache
 from operator import ge, lt
 from pathlib import Path
@@ -146,6 +147,40 @@ MAKE = {
 def of_type(resources, kind):
     """Give the properties of all resources of a type, by logical id."""
     return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
+
+
+def admitted(document, action, resource, context):
+    """Whether a resource's policy lets somebody in; it knows the elements that the stack's policies use."""
+    equal = lambda wanted, found: wanted == found  # noqa: E731 - shorter so
+    operators = {"StringEquals": equal, "ArnEquals": arn_like, "ArnLike": arn_like}
+
+    def holds(condition):
+        return all(
+            any(operators[operator](wanted, context.get(key, "")) for wanted in _as_list(values))
+            for operator, keys in condition.items()
+            for key, values in keys.items()
+        )
+
+    return any(
+        (statement["Effect"], statement["Principal"]) == ("Allow", "*")
+        and action in _as_list(statement["Action"])
+        and resource in _as_list(statement["Resource"])
+        and holds(statement.get("Condition", {}))
+        for statement in document["Statement"]
+    )
+
+
+def arn_like(pattern, arn):
+    """Match as IAM does: each of an ARN's six parts by itself, in which * and ? stand for anything.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+    """
+    patterns, parts = pattern.split(":", 5), arn.split(":", 5)
+    return len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns))
+
+
+def _as_list(value):
+    return value if isinstance(value, list) else [value]
 
 
 def inbox(cloud, region=REGION, account=ACCOUNT):

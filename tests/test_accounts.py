@@ -9,6 +9,7 @@ import time
 import zlib
 from pathlib import Path
 
+import boto3
 import jsonschema
 import pytest
 import yaml
@@ -21,8 +22,9 @@ from moto.core.exceptions import AccessDeniedError
 from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
 from moto.sqs.responses import SQSResponse
+from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
-from stacked import create
+from stacked import admitted, create
 
 from mode.local.ec2 import load_groups
 from tests.forked import forked
@@ -61,10 +63,13 @@ def queue_of_url(response):
     backend = sqs_backends[owner][response.region]
     if owner == response.current_account:
         return backend
-    policy = backend.get_queue(url.rpartition("/")[2]).policy or '{"Statement": []}'
-    within = {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}}
-    admitted = any(statement["Condition"] == within for statement in json.loads(policy)["Statement"])
-    if not admitted or response.current_account not in {*ACCOUNTS, FORGOTTEN}:
+    queue = backend.get_queue(url.rpartition("/")[2])
+    key = response.get_access_key()
+    found = (each["aws"].get_assumed_role_from_access_key(key) for each in sts_backends.values())
+    role = next((role.role_arn for role in found if role), "")
+    within = ORGANIZATION if response.current_account in {*ACCOUNTS, FORGOTTEN} else ""
+    context = {"aws:PrincipalArn": role, "aws:PrincipalOrgID": within}
+    if not admitted(json.loads(queue.policy or '{"Statement": []}'), "sqs:SendMessage", queue.queue_arn, context):
         raise AccessDeniedError(user_arn=response.current_account, action="sqs:SendMessage")
     return backend
 
@@ -257,10 +262,26 @@ def test_validation(cloud, tmp_path, own, code):
     assert (f"account-{FIRST}" in done.stderr) or not code
 
 
+def under(organization, account, role):
+    """Give a client of SQS under a role of an account."""
+    trust = json.dumps({"Statement": [{"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}]})
+    session = organization.session("us-east-1", account)
+    arn = session.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    given = session.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    return boto3.client(
+        "sqs",
+        region_name="us-east-1",
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+    )
+
+
 def test_strangers(organization):
-    """The organization's accounts may send to the central queue, and no other account."""
+    """The pack's roles of the organization may send to the central queue; other roles and accounts may not."""
     url = f"https://sqs.us-east-1.amazonaws.com/{CENTRAL}/custodian-mailer"
-    member, stranger = (organization.session("us-east-1", each).client("sqs") for each in (FIRST, STRANGER))
-    member.send_message(QueueUrl=url, MessageBody="told")
-    with pytest.raises(ClientError, match="AccessDenied"):
-        stranger.send_message(QueueUrl=url, MessageBody="told")
+    under(organization, FIRST, "custodian-open-ingress").send_message(QueueUrl=url, MessageBody="told")
+    strangers = [under(organization, FIRST, "admin"), under(organization, STRANGER, "custodian-open-ingress")]
+    for stranger in [*strangers, organization.session("us-east-1", SECOND).client("sqs")]:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            stranger.send_message(QueueUrl=url, MessageBody="told")

@@ -81,9 +81,10 @@ def test_sample_shows_an_undo(sample):
     for part in CASES["sample"]["undo"]["lines"]:
         assert part in done.stdout
     run = folder / ".local" / "run"
-    filled = json.loads((run / "undo.json").read_text(encoding="utf-8"))
-    (closed_in,) = {each["run"] for each in written(run / "records.jsonl") if each["group"] == "sg-0e91b5c3a7d402f68"}
-    assert (filled["group"], filled["run"], filled["preview"]) == ("sg-0e91b5c3a7d402f68", closed_in, False)
+    group = "sg-0e91b5c3a7d402f68"
+    (closed_in,) = {each["run"] for each in written(run / "records.jsonl") if each["group"] == group}
+    filled = json.loads((run / f"undo-{group}-{closed_in[:8]}.json").read_text(encoding="utf-8"))
+    assert (filled["group"], filled["run"], filled["preview"]) == (group, closed_in, False)
     assert filled["journal"]["log-groups"] == ["/aws/lambda/custodian-open-ingress"]
     log = (run / "custodian.log").read_text(encoding="utf-8")
     records = [json.loads(line[line.index("{") :]) for line in log.splitlines() if "custodian.journal" in line]

@@ -1,16 +1,17 @@
 import asyncio
+import base64
 import email
 import subprocess
 import sys
+import zlib
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
-from time import monotonic
 
 import pytest
 from aiosmtpd.smtp import SMTP
 from c7n.mu import generate_requirements
-from posted import ACCOUNT, MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
+from posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
 from mode.mailer import deploy
 
@@ -39,7 +40,7 @@ def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
                 (installed / top).symlink_to(distribution.locate_file(top))
     done = subprocess.run(
         [sys.executable, "-S", "-m", "mode.mailer.deploy", "-c", post.config()],
-        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{installed}"},
+        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/actions:{installed}"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -219,6 +220,100 @@ def test_a_bad_message_stays_and_blocks_no_good_one(post):
     assert len(inbox.read()) == 2
 
 
+# -- who may get a message, and who may speak
+
+OTHER_TOPIC = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
+STRANGER = "ceo@victim.example"
+
+
+def tagged(target, key, value):
+    """Give a message to a target, about a group with one tag."""
+    group = SAMPLE["resources"][0] | {"Tags": [{"Key": key, "Value": value}]}
+    return message_to(target) | {"resources": [group]}
+
+
+NOT_ALLOWED = {
+    "an address": message_to(STRANGER),
+    "an address after one that is allowed": message_to(f"{ON_CALL}, {STRANGER}"),
+    "a copy": message_to(ON_CALL, cc=[STRANGER]),
+    "where an owner is missing": message_to(ON_CALL, owner_absent_contact=[STRANGER]),
+    "a topic of another account": message_to(OTHER_TOPIC),
+    "another topic of the account": message_to(f"arn:aws:sns:us-east-1:{ACCOUNT}:orders"),
+    "an owner": tagged("resource-owner", "owner", STRANGER),
+    "a topic in a tag": tagged(ON_CALL, "owner", OTHER_TOPIC),
+    "a channel": message_to("slack://#general"),
+    "a channel in a tag": tagged("slack://tag/team", "team", "general"),
+    "an owner in Slack": tagged("slack://owners", "owner", STRANGER),
+    "a webhook": message_to("https://hooks.slack.com/services/T0/B0/secret"),
+    "a service": message_to("pagerduty://" + "R" * 32),
+}
+
+
+def test_nobody_else_gets_a_message(post):
+    """A recipient that mailer.yml does not name gets nothing, however a message names it, and the log says so."""
+    inbox = post.subscribe(OTHER_TOPIC)
+    with post.mailer(recipients=[ON_CALL], contact_tags=["owner"], slack_token="xoxb-1") as function:
+        for name, message in NOT_ALLOWED.items():
+            before = len(function.logs[0].read_text()) if function.logs[0].exists() else 0
+            answer = function.invoke({"Records": [event_record(name, pack(message))]})
+            assert answer == {"batchItemFailures": [{"itemIdentifier": name}]}, name
+            said = function.logs[0].read_text()[before:]
+            assert "is not allowed: add it to recipients in mailer.yml" in said, name
+    assert {address for mail in post.mails() for address in (mail["To"], mail["Cc"])} <= {ON_CALL, None, ""}
+    assert inbox.read() == []
+
+
+def test_the_stacks_own_topic_needs_no_name(post):
+    """By default the topic that the stack makes gets messages, and nobody else does."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC))
+    sent = post.send(message_to(ON_CALL))
+    with post.mailer(recipients=[]) as function:
+        assert post.work(function) == {sent}
+    assert len(inbox.read()) == 1
+    assert post.mails() == []
+
+
+def test_a_message_names_no_other_sender(post):
+    """Mail comes from the configured address, and a message that names another fails."""
+    sent = post.send(message_to(ON_CALL, **{"from": "ceo@example.com"}))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert "'ceo@example.com', which is not from_address in mailer.yml" in function.logs[0].read_text()
+    assert post.mails() == []
+
+
+ROLE = "AROA0123456789EXAMPLE"
+SENDERS = {
+    "its own account": (f"{ROLE}:custodian-open-ingress", ACCOUNT, None),
+    "another account": (f"{ROLE}:custodian-open-ingress", OTHER_ACCOUNT, f"it may send about {ACCOUNT}"),
+    "an unknown role": ("AROA9999999999EXAMPLE:x", ACCOUNT, "AROA9999999999EXAMPLE sent a message about account"),
+    "nobody": ("", ACCOUNT, "somebody sent a message about account"),
+}
+
+
+@pytest.mark.parametrize(("sender", "account", "said"), SENDERS.values(), ids=SENDERS)
+def test_a_role_speaks_of_its_own_account_alone(post, sender, account, said):
+    """With `senders`, a message about another account than its role's is not delivered."""
+    inbox = post.subscribe()
+    record = event_record("1", pack(message_to(TOPIC) | {"account_id": account}), sender)
+    with post.mailer(senders={ROLE: ACCOUNT}) as function:
+        answer = function.invoke({"Records": [record]})
+        assert bool(answer["batchItemFailures"]) == (said is not None)
+        assert (said or "delivered to") in function.logs[0].read_text()
+    assert len(inbox.read()) == (said is None)
+
+
+def test_a_message_that_unpacks_to_too_much(post):
+    """A small body that unpacks to 150 MB fails by itself, in a line that says so, and is never unpacked whole."""
+    bomb = base64.b64encode(zlib.compress(b'{"a":"' + b" " * 150_000_000 + b'"}', 9)).decode()
+    assert len(bomb) < 262_144
+    with post.mailer() as function:
+        answer = function.invoke({"Records": [event_record("1", bomb)]})
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+        assert "the message is longer than 4194304 bytes once it is unpacked" in function.logs[0].read_text()
+
+
 def test_nothing_is_lost_when_sns_fails_twice(post):
     """A message whose topic refuses two deliveries stays in the queue, and is delivered once with the third."""
     sent = post.send(message_to(TOPIC))
@@ -288,7 +383,7 @@ def test_a_message_is_never_too_long(post):
     }
     longest |= {"c7n:behind-ingress": {"exposure": "internet", "behind": ["\U0001f512" * 255] * 9}}
     longest |= {"c7n:evidence-ingress": ["\U0001f512" * 400] * 9, "c7n:evidence-read-ingress": "\U0001f512" * 500}
-    post.send(message_to(TOPIC) | {"resources": [longest] * 12})
+    post.send(message_to(TOPIC) | {"resources": [longest] * 9})
     with post.mailer() as function:
         assert post.work(function) == set()
     ((_, text),) = inbox.read()
@@ -401,25 +496,3 @@ def test_a_mail_server_that_is_down_fails(post):
         assert post.work(function) == {sent}
         assert "Connection refused" in function.logs[0].read_text()
     assert len(inbox.read()) == 1
-
-
-# -- without the Lambda
-
-
-def test_the_stock_command_reads_the_same_files(post, tmp_path):
-    """`c7n-mailer --run` delivers with the shipped configuration and templates, to the topic as the Lambda does."""
-    inbox = post.subscribe()
-    post.send(message_to(TOPIC))
-    command = [Path(sys.executable).with_name("c7n-mailer"), "--run", "-c", MAILER / "mailer.yml", "-t"]
-    with (tmp_path / "log").open("w") as log:
-        mailer = subprocess.Popen(
-            [*command, MAILER / "templates"], env=post.cloud.environment(), cwd=tmp_path, stdout=log, stderr=log
-        )
-        told, end = [], monotonic() + 60
-        while not told and mailer.poll() is None and monotonic() < end:
-            told = inbox.read(seconds=1)
-        mailer.terminate()  # it would wait ten seconds more for a further message
-        mailer.wait()
-    ((subject, text),) = told
-    assert subject == SAMPLE["action"]["subject"]
-    assert 'CLOSED, BUT …: sg-08d2b6e4f0a1c3957 "orders-db"' in text

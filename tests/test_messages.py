@@ -1,4 +1,5 @@
 import copy
+import html
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from unittest import mock
 
 import pytest
 from c7n_mailer import utils
+from embedded import cases
 from hypothesis import given
 from hypothesis.strategies import dates, text
 from pagerduty import broken_rules as broken_rules_of_pagerduty
@@ -19,7 +21,10 @@ from slack import broken_rules, texts
 from c7n_ingress.decide import message as told_by_the_action
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import behind
-from mode.mailer import preview
+from c7n_ingress.decide.commands import authorize_line
+from c7n_ingress.decide.rules import Traffic, network, permission
+from mode.mailer import lambda_entry, preview
+from mode.mailer.commands import set_journals
 
 SAMPLE, DIGEST = preview.sample(), preview.sample("sample-exempt")
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
@@ -370,8 +375,8 @@ def words(template, **changes):
             ["Terraform", "mend aws_"],
         ),
         (
-            {"c7n:undo-ingress": ["aws ec2 describe-tags --filters 'Name=a~1,Values=[b]'"]},
-            ["--filters 'Name=a~1,Values=[b]'"],
+            {"c7n:undo-ingress": ["aws ec2 describe-tags"]},
+            ["the lines in the message are not the pack's own"],
         ),
         ({"c7n:cut-ingress": "9 tags. The log has the whole."}, ["9 tags. The log has the whole."]),
         ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "named as the caller chose", "Opened by jane."]),
@@ -409,30 +414,59 @@ def test_what_becomes_of_open_connections(template):
     assert "at once" not in words(template, resources=[restored(record(**TURNED_BACK, how="restored"))])
 
 
-NO_COMMANDS = [
-    "aws ec2 describe-tags; rm -rf /",
-    "aws ec2 describe-tags | sh",
-    "aws ec2 describe-tags && x",
-    "aws ec2 `x`",
-    "aws ec2 $(x)",
-    "aws ec2 \\",
-    "aws ec2 > x",
-    "aws ec2 \nrm",
-    "aws https://x.example",
-    "aws ec2 \u2013-x",
-    "rm -rf /",
-    "aws " + "x" * 600,
-]
+UNDO_CASES, TODO_CASES = (cases("commands")[kind] for kind in ("undo", "todo"))
+COMMANDS = [TEXT, HTML, SLACK]
 
 
-@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
-@pytest.mark.parametrize("line", NO_COMMANDS)
-def test_a_command_is_shown_exactly_or_not_at_all(template, line):
-    """What a shell could take for more than one plain command is not shown; the message says that the log has it."""
-    told = words(template, resources=[group(**{"c7n:undo-ingress": [line, "custodian run x.yml"]})])
-    assert line not in told
-    assert "custodian run x.yml" in told
-    assert "1 more command: see the log" in told or "and 1 more in the log" in told
+def read(template, **changes):
+    """Give the texts of a message as a person reads them."""
+    told = rendered(template, **changes)
+    if template == SLACK:
+        return "\n".join(text for _, text in texts(json.loads(told)["blocks"]))
+    return html.unescape(told) if template == HTML else told
+
+
+@pytest.fixture
+def journals(request):
+    """Let messages show undo lines for more places, as mailer.yml does."""
+    environment = lambda_entry.get_jinja_env([preview.TEMPLATES])
+    set_journals(environment, request.param)
+    yield
+    set_journals(environment, ())
+
+
+@pytest.mark.parametrize("template", COMMANDS)
+@pytest.mark.parametrize(
+    ("case", "journals"),
+    [(case, case.get("journals", ())) for case in UNDO_CASES],
+    indirect=["journals"],
+    ids=[case["name"] for case in UNDO_CASES],
+)
+@pytest.mark.usefixtures("journals")
+def test_only_the_packs_own_undo_lines_are_shown(template, case):
+    """A message shows the lines that the action writes for this group and region, or says why it shows none."""
+    sent = copy.deepcopy(CHECKOUT)
+    lines = sent["c7n:undo-ingress"] = case.get("lines") or list(sent["c7n:undo-ingress"])
+    for old, new in case.get("replace", {}).items():
+        assert any(old in line for line in lines)
+        lines[:] = [line.replace(old, new.replace("LONG", "builds/" * 120 + "x")) for line in lines]
+    told = read(template, resources=[sent])
+    for line in lines:
+        assert (str(line) in told) == case.get("shown", False)
+    if "says" in case:
+        assert case["says"] in told
+
+
+@pytest.mark.parametrize("template", COMMANDS)
+@pytest.mark.parametrize("case", TODO_CASES, ids=lambda case: case["name"])
+def test_only_the_packs_own_lines_that_add_a_network_are_shown(template, case):
+    """A message shows a line that adds a network to its group, if the network is not open to the internet."""
+    asked = group()
+    allowed = [permission(Traffic("tcp", 22, 22), network(case["network"]))]
+    line = authorize_line({"GroupId": case.get("group", asked["GroupId"]), "IpPermissions": allowed})
+    line += case.get("more", "")
+    told = read(template, resources=[asked | {"c7n:todo-ingress": [line]}])
+    assert (line in told) == case.get("shown", False)
 
 
 def test_the_most_urgent_group_is_first():

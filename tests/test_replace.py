@@ -99,6 +99,7 @@ def test_a_record_says_all(group, replace):
         "was": "0.0.0.0/0",
         "now": "198.18.7.0/24",
         "description": "ssh",
+        "tags": {},
         "how": "modified",
         "policy": "a-policy",
     }

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
+from time import sleep
 
 import pytest
 from botocore.exceptions import ClientError
@@ -33,6 +34,8 @@ from embedded import (
 )
 from followed import warm
 
+import c7n_ingress.restore
+from c7n_ingress.aws.read import OLDEST
 from c7n_ingress.decide.undo import exemption
 from mode.local.config import configuration_item, event
 from mode.local.runtime import deployed
@@ -107,7 +110,14 @@ def told(cloud):
 def edit(cloud, group_id, since):
     """Do what people did since the group was closed."""
     ec2 = cloud.session().client("ec2")
+    if "adds" in since:
+        ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[permission(since["adds"])])
+        return
     rule_id = by_source(group_id)[since["rule"]]["SecurityGroupRuleId"]
+    if "tags" in since:
+        tags = [{"Key": key, "Value": value} for key, value in since["tags"].items()]
+        ec2.create_tags(Resources=[rule_id], Tags=tags)
+        return
     if "becomes" not in since:
         ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
         return
@@ -151,8 +161,10 @@ def test_cases(cloud, tmp_path, replace):
             ]
         left = resources.get(group_id, {}).get("c7n:left-ingress", [])
         assert sorted(re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left) == case.get("left", []), case["name"]
-        changed = any(record["group"] == group_id for record in done)
-        assert tags_of(cloud, group_id) == ({"open-ingress-until": day("+30")} if changed else {}), case["name"]
+        back = resources.get(group_id, {}).get("c7n:back-ingress", [])
+        assert back == case.get("back", []), case["name"]
+        exempt = back or any(record["group"] == group_id for record in done)
+        assert tags_of(cloud, group_id) == ({"open-ingress-until": day("+30")} if exempt else {}), case["name"]
 
     cloud.calls.clear()
     assert act(cloud, tmp_path, **restoring) == []
@@ -249,6 +261,21 @@ def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
     assert calls(cloud) == []
 
 
+def test_two_undos_in_one_folder(cloud, group, obey, tmp_path):
+    """Lines of two groups, and the two lines of one, do not meet when people run them in one folder at once."""
+    one, other = group(SSH), group(SSH, number=2)
+    assert by_sweep(cloud, tmp_path, one).returncode == 0
+    resources = [resource for message in messages(cloud) for resource in message["resources"]]
+    lines = {resource["GroupId"]: resource["c7n:undo-ingress"] for resource in resources}
+    writes, runs = zip(*(line.split(" && ") for line in (*lines[one], *lines[other])), strict=True)
+    assert [obey(write).returncode for write in writes] == [0] * 4
+
+    for number, restored in ((0, set()), (3, {other}), (1, {one, other})):
+        done = obey(runs[number])
+        assert done.returncode == 0, done.stderr
+        assert {each for each in (one, other) if "0.0.0.0/0" in by_source(each)} == restored
+
+
 def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
     """`custodian run` on the shipped file, which nobody has filled, fails aloud and changes nothing."""
     group_id = group(SSH)
@@ -269,13 +296,14 @@ def test_a_place_that_nobody_filled(cloud, group, replace, restore, key):
     assert calls(cloud) == []
 
 
+def stop(**_):
+    """Stop the run, as a person does."""
+    raise KeyboardInterrupt
+
+
 def test_what_was_perhaps_added(cloud, group, replace, restore):
     """A network that a stopped run perhaps added is named in the undo, and left: somebody else may have added it."""
     group_id = group(SSH)
-
-    def stop(**_):
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         replace(after={"AuthorizeSecurityGroupIngress": stop})
     (message,) = messages(cloud)
@@ -387,6 +415,20 @@ def test_preview(cloud, group, replace, tmp_path, said):
     assert subject == "Open ingress: 2 rules would be restored in 1 group (123456789012 us-east-1)"
 
 
+def test_a_long_journal(group, replace, restore, monkeypatch):
+    """However long it takes to make sense of the records, a reading of the group does not grow old meanwhile."""
+    group_id = group(SSH)
+    replace()
+
+    def slow(entries, fold=c7n_ingress.restore.fold):
+        sleep(OLDEST + 0.1)
+        return fold(entries)
+
+    monkeypatch.setattr(c7n_ingress.restore, "fold", slow)
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
 def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, restore):
     """If all that was replaced has been changed since, the group is not exempted nor changed, and people are told."""
     group_id = group(SSH)
@@ -396,6 +438,26 @@ def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, resto
     assert calls(cloud) == []
     subject, _ = told(cloud)
     assert subject == "Open ingress: 1 group not restored (123456789012 us-east-1)"
+
+
+def test_what_is_back_already(cloud, group, replace, restore, tmp_path):
+    """An undo of what somebody has put back by hand exempts the group, reports that, and no later event closes it."""
+    group_id = group(SSH)
+    replace(authorized=AUTHORIZED[:1])
+    edit(cloud, group_id, {"rule": AUTHORIZED[0], "becomes": SSH})
+    assert restore(preview=True) == []
+    assert told(cloud)[0] == "Open ingress: 1 rule back already (123456789012 us-east-1)"
+    assert tags_of(cloud, group_id) == {}
+
+    assert restore() == []
+    subject, resources = told(cloud)
+    assert subject == f"Open ingress: 1 rule back already until {day('+30')} (123456789012 us-east-1)"
+    assert resources[group_id]["c7n:back-ingress"] == ["tcp 22 from 0.0.0.0/0"]
+    assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
+    assert calls(cloud) == ["CreateTags"]
+    swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
+    assert swept.returncode == 0, swept.stderr
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
 # -- in which order
@@ -412,6 +474,20 @@ def test_order(cloud, group, replace, restore):
         "ModifySecurityGroupRules",
         "RevokeSecurityGroupIngress",
     ]
+
+
+class Once:
+    """Do something the first time only."""
+
+    def __init__(self, happens):
+        self.happens = happens
+        self.times = 0
+
+    def __call__(self, **_):
+        """Count, and do it if it is the first time."""
+        self.times += 1
+        if self.times == 1:
+            self.happens()
 
 
 def refused(operation="CreateTags"):
@@ -434,6 +510,75 @@ def test_without_an_exemption_nothing_is_opened(group, replace, restore):
     assert set(by_source(group_id)) == set(AUTHORIZED)
 
 
+FORMER = [{}, {"open-ingress-until": "+10"}, {"open-ingress-until": "friday"}, {"open-ingress-until": ""}]
+
+
+def taken_back(cloud, group_id):
+    """Check that the message says of the group that its exemption was taken back."""
+    resource = told(cloud)[1][group_id]
+    said = f"nothing was restored, so open-ingress-until = {day('+30')} was taken back"
+    assert resource["c7n:failed-ingress"][-1] == said
+    assert "c7n:exempt-ingress" not in resource
+
+
+@pytest.mark.parametrize("former", FORMER, ids=str)
+def test_an_exemption_for_nothing_is_taken_back(cloud, group, replace, restore, former):
+    """If nothing is restored, the tag is what it was before the undo, and the failure says so."""
+    tags = {key: day(value) for key, value in former.items()}
+    group_id = group(WEB, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    replace(filters=[{"type": "open-ingress"}])
+    with pytest.raises(PolicyExecutionError):
+        restore({"AuthorizeSecurityGroupIngress": refused()})
+    assert tags_of(cloud, group_id) == tags
+    taken_back(cloud, group_id)
+
+
+def test_an_exemption_for_what_finds_no_room_is_taken_back(cloud, group, replace, restore):
+    """If the only rule finds no room, the group is not exempt."""
+    group_id = group(WEB)
+    replace()
+    filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
+    ec2 = cloud.session().client("ec2")
+    ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=list(map(permission, filler)))
+    with pytest.raises(PolicyExecutionError, match="found no room"):
+        restore()
+    assert tags_of(cloud, group_id) == {}
+    taken_back(cloud, group_id)
+
+
+def test_an_exemption_of_an_undo_that_was_stopped_is_taken_back(cloud, group, replace, restore):
+    """If somebody stops the undo before anything is restored, the group is not exempt."""
+    group_id = group(WEB)
+    replace()
+    with pytest.raises(KeyboardInterrupt):
+        restore(after={"CreateTags": stop})
+    assert tags_of(cloud, group_id) == {}
+    taken_back(cloud, group_id)
+
+
+def test_an_exemption_of_what_was_perhaps_restored(cloud, group, replace, restore):
+    """If somebody stops the undo while EC2 is at work, a rule may be back, so the group stays exempt."""
+    group_id = group(WEB)
+    replace()
+    with pytest.raises(KeyboardInterrupt):
+        restore(after={"AuthorizeSecurityGroupIngress": stop})
+    assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
+    assert told(cloud)[1][group_id]["c7n:exempt-ingress"] == day("+30")
+
+
+def test_an_exemption_that_cannot_be_taken_back(cloud, group, replace, restore):
+    """If the tag cannot be removed, the failure says until when the group is exempt, and what to do."""
+    group_id = group(WEB)
+    replace()
+    with pytest.raises(PolicyExecutionError):
+        restore({"AuthorizeSecurityGroupIngress": refused(), "DeleteTags": refused("DeleteTags")})
+    resource = told(cloud)[1][group_id]
+    said = resource["c7n:failed-ingress"][-1]
+    assert said.startswith(f"nothing was restored, and open-ingress-until = {day('+30')} could not be taken back")
+    assert said.endswith("remove the tag")
+    assert resource["c7n:exempt-ingress"] == day("+30")
+
+
 @pytest.mark.parametrize(
     ("present", "until"),
     [("+60", "+60"), ("+10", "+30"), ("+91", "+30"), ("9999-12-31", "+30"), ("friday", "+30"), ("2026-1-1", "+30")],
@@ -445,20 +590,6 @@ def test_an_exemption_that_is_there_already(present, until):
 
 
 # -- when EC2 says no
-
-
-class Once:
-    """Do something the first time only."""
-
-    def __init__(self, happens):
-        self.happens = happens
-        self.times = 0
-
-    def __call__(self, **_):
-        """Count, and do it if it is the first time."""
-        self.times += 1
-        if self.times == 1:
-            self.happens()
 
 
 def test_a_run_that_broke_off_is_finished(cloud, group, replace, restore):

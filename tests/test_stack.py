@@ -13,6 +13,7 @@ from followed import README, blocks, copied, follow
 from stacked import (
     ACCOUNT,
     TEMPLATE,
+    admitted,
     create,
     forget_metrics,
     inbox,
@@ -339,7 +340,7 @@ def test_partitions(cloud, partition, region):
 
 
 def test_organization(cloud):
-    """The organization that is named may look for and send to the mailer's queue; nobody else may."""
+    """The pack's roles of the organization may look for and send to the mailer's queue; nobody else may."""
     create(cloud)
     assert "Policy" not in attributes(cloud, "custodian-mailer")
     cloud.reset()
@@ -352,10 +353,41 @@ def test_organization(cloud):
             "Principal": "*",
             "Action": ["sqs:SendMessage", "sqs:GetQueueAttributes"],
             "Resource": queue["QueueArn"],
-            "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}},
+            "Condition": {
+                "StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"},
+                "ArnLike": {
+                    "aws:PrincipalArn": [
+                        "arn:aws:iam::*:role/custodian-open-ingress",
+                        "arn:aws:iam::*:role/custodian-open-ingress-*",
+                    ]
+                },
+            },
         }
     ]
     assert not any("Policy" in attributes(cloud, name) for name in QUEUES - {"custodian-mailer"})
+
+
+@pytest.mark.parametrize(
+    ("principal", "organization", "may"),
+    [
+        ("arn:aws:iam::222222222222:role/custodian-open-ingress", "o-abcdefghij", True),
+        ("arn:aws:iam::222222222222:role/custodian-open-ingress-watch", "o-abcdefghij", True),
+        ("arn:aws:iam::222222222222:role/custodian-open-ingress-undo", "o-abcdefghij", True),
+        ("arn:aws:iam::222222222222:role/custodian-open-ingress", "o-klmnopqrst", False),
+        ("arn:aws:iam::222222222222:role/custodian-open-ingress", "", False),
+        ("arn:aws:iam::222222222222:role/admin", "o-abcdefghij", False),
+        ("arn:aws:iam::222222222222:role/teams/custodian-open-ingress", "o-abcdefghij", False),
+        ("arn:aws:iam::222222222222:role/my-custodian-open-ingress", "o-abcdefghij", False),
+        ("arn:aws:iam::222222222222:user/custodian-open-ingress", "o-abcdefghij", False),
+        ("arn:aws:iam::222222222222:root", "o-abcdefghij", False),
+    ],
+)
+def test_who_may_send_to_the_central_queue(cloud, principal, organization, may):
+    """Roles of the pack's names in the organization may send to the mailer's queue, and nobody else."""
+    create(cloud, OrganizationId="o-abcdefghij")
+    queue = attributes(cloud, "custodian-mailer")
+    context = {"aws:PrincipalArn": principal, "aws:PrincipalOrgID": organization}
+    assert admitted(json.loads(queue["Policy"]), "sqs:SendMessage", queue["QueueArn"], context) == may
 
 
 def test_another_account_tells(cloud):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from c7n_ingress.decide.authorized import (
     with_vpc,
 )
 from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values, silent_limit
+from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
@@ -293,5 +293,5 @@ def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
     return (
         f"{network} could not be added for {rule.traffic.protocol} {ports_text(rule.traffic)}",
-        f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'",
+        authorize_line(request),
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from c7n.actions import EventAction
-from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws import journal, tell
-from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.apply import GONE, NoRoom, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import run
@@ -24,6 +25,8 @@ from c7n_ingress.decide.rules import text_of
 from c7n_ingress.decide.undo import MOST_DAYS, exemption, fold, restoration
 from c7n_ingress.replace import ReplaceIngress
 
+log = logging.getLogger("custodian.actions")
+
 EXEMPTION = "open-ingress-until"
 """The tag by which the policies know a group that is to be left alone until a day."""
 
@@ -34,13 +37,14 @@ class RestoreIngress(EventAction):
 
     ``from`` names the journal: the log groups of deployed policies, or the log of a local run by its URL (``file:`` or
     ``s3:``); ``since`` and ``until`` in it bound the time (ISO 8601), and ``run`` names one run. Only records of this
-    account and region count, and only rules that still stand as they were left are turned back; all else is left alone,
-    and told.
+    account and region count. Only a rule that is still exactly as it was left (source, description, tags) is reverted;
+    everything else is left alone and reported.
 
     First, the groups are exempted for so many ``days``, 90 at most: tagged ``open-ingress-until`` with that day, or
     left with a later one that they have. Then the rules that were replaced become what they were, in place; those that
     were revoked come back with their description and tags, though under a new id; last, the networks that were added
-    beside them go. At no moment is less let in than before and after.
+    beside them go. At no moment is less let in than before and after. If nothing is restored, the tag gets its former
+    value back. A group that is open again already keeps its exemption.
 
     It tells what would change, and changes nothing, but with ``preview: false``. ``notify`` is as for
     ``replace-ingress``.
@@ -77,7 +81,13 @@ class RestoreIngress(EventAction):
             "notify": tell.SCHEMA,
         },
     )
-    permissions = (*ReplaceIngress.permissions, "ec2:CreateTags", "logs:FilterLogEvents", "logs:DescribeLogGroups")
+    permissions = (
+        *ReplaceIngress.permissions,
+        "ec2:CreateTags",
+        "ec2:DeleteTags",
+        "logs:FilterLogEvents",
+        "logs:DescribeLogGroups",
+    )
     get_permissions = ReplaceIngress.get_permissions
 
     def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
@@ -117,21 +127,56 @@ class RestoreIngress(EventAction):
         span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))
         found = journal.read(self.manager, place, span)
 
-        def plan(reading: Reading) -> Plan:
-            todo = restoration(reading.rules, fold(found.of(reading.group["GroupId"])))
-            return todo._replace(left=[*todo.left, *found.unreadable_of(reading.group["GroupId"])])
+        nets = {group: fold(found.of(group)) for group in groups}  # now: a reading of a group may be one second old
 
-        return run(Job(self, RESTORED, plan, no_room, before=self.exempt), resources, event)
+        def plan(reading: Reading) -> Plan:
+            group_id = reading.group["GroupId"]
+            todo = restoration(reading.rules, nets[group_id])
+            return todo._replace(left=[*todo.left, *found.unreadable_of(group_id)])
+
+        return run(Job(self, RESTORED, plan, no_room, self.exempt, self.withdraw), resources, event)
 
     def exempt(self, outcome: Outcome) -> None:
         """Have the policies leave the group alone: before anything is opened, or they would close it at once."""
-        present = {tag["Key"]: tag["Value"] for tag in outcome.group.get("Tags", [])}.get(EXEMPTION)
+        present = exemption_of(outcome.group)
         until = exemption(datetime.now(timezone.utc).date(), self.data["days"], present)
         if until not in (present, outcome.until):
             client = local_session(self.manager.session_factory).client("ec2")
             tags = [{"Key": EXEMPTION, "Value": until}]
-            self.manager.retry(client.create_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+            outcome.until = until  # before the call: if somebody stops the run during it, the tag may be there
+            try:
+                self.manager.retry(client.create_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+            except ClientError:
+                outcome.until = None
+                raise
         outcome.until = until
+
+    def withdraw(self, outcome: Outcome) -> None:
+        """Give the tag its former value again, if nothing was restored, so that the policies still close the group."""
+        until, former = outcome.until, exemption_of(outcome.group)
+        if until in (None, former) or outcome.back or any(record["now"] for record in outcome.records):
+            return
+        client = local_session(self.manager.session_factory).client("ec2")
+        call, value = (client.delete_tags, until) if former is None else (client.create_tags, former)
+        tags = [{"Key": EXEMPTION, "Value": value}]
+        try:
+            self.manager.retry(call, Resources=[outcome.group["GroupId"]], Tags=tags)
+        except Exception as error:  # what the undo failed of is reported, too
+            if isinstance(error, ClientError) and error_code(error) in GONE:
+                return
+            log.exception("the exemption of %s could not be taken back", outcome.group["GroupId"])
+            todo = "remove the tag" if former is None else f"set it to {former!r}"
+            outcome.failures.append(
+                f"nothing was restored, and {EXEMPTION} = {until} could not be taken back ({said(error)}): {todo}"
+            )
+        else:
+            outcome.until = None
+            outcome.failures.append(f"nothing was restored, so {EXEMPTION} = {until} was taken back")
+
+
+def exemption_of(group: Mapping[str, Any]) -> str | None:
+    """Return the value of the group's tag that exempts it, whatever it is."""
+    return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(EXEMPTION)
 
 
 def check_selection(filters: Sequence[Any], place: Any) -> None:

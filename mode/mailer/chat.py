@@ -118,6 +118,9 @@ class Slack(SlackDelivery):
         elif target.startswith("slack://tag/"):
             value_of = partial(tag_value, key=target.removeprefix("slack://tag/"))
             for value, together in groupby(sorted(filter(value_of, resources), key=value_of), key=value_of):
+                channel = value if value.startswith("#") or "@" in value else f"#{value}"
+                if not self.email_handler.recipients.allow(f"slack://{channel}"):
+                    continue
                 yield f" {value}", message | {"action": action | {"to": [target]}, "resources": list(together)}
         else:
             yield "", message | {"action": action | {"to": [target]}}

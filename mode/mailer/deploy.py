@@ -18,6 +18,7 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
 
+import c7n_ingress
 from mode.extras import of_extra
 
 with of_extra("mailer"):
@@ -32,7 +33,15 @@ CONFIG = HERE / "mailer.yml"
 # What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
 IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
 PROVIDED = ("six", "urllib3")
-MODULES = ("__init__", "chat", "errors", "lambda_entry")
+MODULES = ("__init__", "chat", "commands", "errors", "lambda_entry", "recipients")
+# What mailer.yml may hold besides c7n-mailer's own keys.
+TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+OWN_KEYS = {
+    "recipients": TEXTS,
+    "journals": TEXTS,
+    "senders": {"type": "object", "patternProperties": {"^A[A-Z0-9]+$": {"type": "string", "pattern": r"^\d{12}$"}}}
+    | {"additionalProperties": False},
+}
 # Ways to deliver that the Lambda's entry does not know, and so would leave out.
 NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
 
@@ -62,7 +71,7 @@ def read_config(path: Path, region: str | None = None) -> dict:
     """
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(config, CONFIG_SCHEMA)
+        jsonschema.validate(config, CONFIG_SCHEMA | {"properties": CONFIG_SCHEMA["properties"] | OWN_KEYS})
     except jsonschema.ValidationError as error:
         raise ValueError(error.message) from error
     for key in NOT_DELIVERED:
@@ -127,6 +136,9 @@ def build_archive(config: dict) -> PythonPackageArchive:
     archive.add_file(HERE.parent / "__init__.py", "mode/__init__.py")
     for source in (*(HERE / f"{name}.py" for name in MODULES), *sorted(HERE.glob("templates/*.j2"))):
         archive.add_file(source, f"mode/mailer/{source.relative_to(HERE)}")
+    pack = Path(c7n_ingress.__file__).parent  # its decisions alone, which need neither c7n nor AWS
+    for source in (pack / "__init__.py", *sorted(pack.glob("decide/*.py"))):
+        archive.add_file(source, f"c7n_ingress/{source.relative_to(pack)}")
     archive.add_contents("mode/mailer/mailer.json", json.dumps(config, indent=1, sort_keys=True))
     return archive.close()
 

@@ -13,12 +13,15 @@ Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
 import smtplib
 import socket
+import zlib
 from collections import OrderedDict
+from contextlib import suppress
 from email.mime.multipart import MIMEMultipart
 from functools import cache, partial
 from pathlib import Path
@@ -35,7 +38,9 @@ from c7n_mailer.utils_email import is_email
 from jinja2 import TemplateError
 
 from mode.mailer.chat import PAGERDUTY, PagerDuty, Slack, is_slack, shown
+from mode.mailer.commands import set_journals, with_filters
 from mode.mailer.errors import UndeliverableError
+from mode.mailer.recipients import Recipients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +61,7 @@ TOPIC = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):(?P<account>\d{12
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
 MESSAGE_LIMIT = 262_144  # SNS: bytes
+MOST_UNPACKED = 4_194_304  # bytes; c7n sends at most 262,144 packed, and the pack's own messages are 180,000
 RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
@@ -94,7 +100,7 @@ def kept(environment: Callable[[list[str]], Environment]) -> Callable[[list[str]
     return lambda folders: made(tuple(map(str, folders)))
 
 
-get_jinja_env = c7n_mailer.utils.get_jinja_env = kept(c7n_mailer.utils.get_jinja_env)
+get_jinja_env = c7n_mailer.utils.get_jinja_env = kept(with_filters(c7n_mailer.utils.get_jinja_env))
 
 
 @cache
@@ -111,6 +117,7 @@ class Mailer(MailerSqsQueueProcessor):
     def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger) -> None:
         super().__init__(config, session, logger)
         self.reached = Reached()
+        set_journals(get_jinja_env(config["templates_folders"]), config.get("journals", ()))
 
     def give(self, milliseconds_left: Callable[[], int]) -> None:
         """Take what tells how much time is left, before a message."""
@@ -123,7 +130,9 @@ class Mailer(MailerSqsQueueProcessor):
         :raises UndeliverableError: somebody was not reached.
         """
         self.message_id = encoded_sqs_message["MessageId"]
-        super().process_sqs_message(encoded_sqs_message)
+        message = unpacked(encoded_sqs_message["Body"])
+        check_sender(self.config, message, encoded_sqs_message["Attributes"].get("SenderId", ""))
+        self.handle_targets(message)
 
     def handle_targets(self, message: dict, *_: object, **__: object) -> None:
         """Deliver a message to each of its targets, whatever happens with the others.
@@ -133,9 +142,11 @@ class Mailer(MailerSqsQueueProcessor):
 
         :raises UndeliverableError: somebody was not reached, or there is nobody to tell of a group.
         """
-        message, failures = self.with_templates(with_subject(message))
-        topics = Topics(self.config, self.session, self.logger)
-        mail = Mail(self.config, self.session, self.logger)
+        recipients = Recipients(self.config)
+        message = with_recipients(with_sender(with_subject(message), self.config.get("from_address")), recipients)
+        message, failures = self.with_templates(message)
+        topics = Topics(self.config, self.session, self.logger, recipients)
+        mail = Mail(self.config, self.session, self.logger, recipients)
         slack = Slack(self.config, self.session, self.logger, mail)
         pagerduty = PagerDuty(self.config, self.logger)
         deliveries = [
@@ -148,6 +159,10 @@ class Mailer(MailerSqsQueueProcessor):
         told = [*topics.get_sns_addrs_to_resources_map(message).values(), *slack.told]
         told += mail.get_emails_to_resources_map(message).values()
         told += [message["resources"] for target in message["action"].get("to", []) if PAGERDUTY.fullmatch(target)]
+        failures += [
+            f"{shown(each)} is not allowed: add it to recipients in mailer.yml, or take it out of the policy or tag"
+            for each in recipients.refused
+        ]
         failures += slack.failures + [f"there is nobody to tell of {group}" for group in left_out(message, told)]
         failures += [failure for delivery in deliveries if (failure := self.attempt(*delivery))]
         if failures:
@@ -211,6 +226,62 @@ class Reached:
     def has(self, reached: tuple[str, ...]) -> bool:
         """Say whether a target was reached with a message."""
         return reached in self._known
+
+
+def unpacked(body: str) -> dict:
+    """Return the message of a body, as c7n packs it: through SNS or not, in base64, compressed JSON.
+
+    :raises UndeliverableError: it would need more memory than the function can spare.
+    """
+    with suppress(ValueError):  # it did not come through SNS
+        body = json.dumps(json.loads(body)["Message"])
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(base64.b64decode(body), MOST_UNPACKED)
+    if inflater.unconsumed_tail:
+        raise UndeliverableError(f"the message is longer than {MOST_UNPACKED} bytes once it is unpacked")
+    return json.loads(text)
+
+
+def check_sender(config: dict, message: dict, sender: str) -> None:
+    """Check that a message is about the account whose role sent it, if `senders` says which roles there are.
+
+    SQS itself sets the sender's id, which for a role is `AROA…:session`, and no account. A role's id is unique.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html (SenderId)
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
+
+    :raises UndeliverableError: it is about another account, or the role is not listed.
+    """
+    if "senders" not in config:
+        return
+    role = sender.partition(":")[0]
+    account = config["senders"].get(role)
+    if account is None or account != message.get("account_id"):
+        raise UndeliverableError(
+            f"{role or 'somebody'} sent a message about account {message.get('account_id')!r:.40}: "
+            f"{f'it may send about {account}' if account else 'add it to senders in mailer.yml'}"
+        )
+
+
+def with_sender(message: dict, sender: str | None) -> dict:
+    """Return a message that names no sender of e-mail but the configured one.
+
+    :raises UndeliverableError: it names another.
+    """
+    named = message["action"].get("from", sender)
+    if named != sender:
+        raise UndeliverableError(f"the message is to come from {named!r:.80}, which is not from_address in mailer.yml")
+    return message
+
+
+def with_recipients(message: dict, recipients: Recipients) -> dict:
+    """Return a message for the targets alone that may get messages."""
+    action, unknown = message["action"], unknown_targets(message)  # nothing is delivered to these
+    lists = {key: action[key] for key in ("to", "cc", "owner_absent_contact") if key in action}
+    allowed = {
+        key: [target for target in targets if target in unknown or recipients.allow_target(target)]
+        for key, targets in lists.items()
+    }
+    return message | {"action": action | allowed}
 
 
 def refuse_template_syntax(subject: str) -> None:
@@ -317,9 +388,15 @@ def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
 class Topics(SnsDelivery):
     """SNS topics, in every partition, region and account."""
 
-    def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger) -> None:
+    def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger, recipients: Recipients) -> None:
         super().__init__(config, session, logger)
         self.session = session
+        self.recipients = recipients
+
+    def get_sns_addrs_to_resources_map(self, sqs_message: dict) -> dict[str, list[dict]]:
+        """Return the resources for each topic that may get messages: a tag may name any."""
+        found = super().get_sns_addrs_to_resources_map(sqs_message)
+        return {topic: resources for topic, resources in found.items() if self.recipients.allow(topic)}
 
     def deliveries(self, message: dict) -> Iterator[Delivery]:
         """Give each topic, and what publishes the rendered message to it."""
@@ -357,6 +434,18 @@ class Topics(SnsDelivery):
 
 class Mail(EmailDelivery):
     """E-mail through SES or SMTP: plain text, with HTML beside it if the template has a twin `<name>.html`."""
+
+    def __init__(self, config: dict, session: boto3.Session, logger: logging.Logger, recipients: Recipients) -> None:
+        super().__init__(config, session, logger)
+        self.recipients = recipients
+
+    def get_emails_to_resources_map(self, sqs_message: dict) -> dict[tuple[str, ...], list[dict]]:
+        """Return the resources for each set of addresses that may get messages: a tag or an event may name any."""
+        found: dict[tuple[str, ...], list[dict]] = {}
+        for addresses, resources in super().get_emails_to_resources_map(sqs_message).items():
+            if allowed := tuple(self.recipients.allowed_among(addresses)):
+                found.setdefault(allowed, []).extend(resources)
+        return found
 
     def deliveries(self, message: dict) -> Iterator[Delivery]:
         """Give each set of addresses, and what sends the rendered mail to it."""

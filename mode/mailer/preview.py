@@ -20,6 +20,8 @@ from mode.extras import of_extra
 with of_extra("mailer"):
     from c7n_mailer.utils import get_rendered_jinja
 
+    import mode.mailer.lambda_entry  # noqa: F401  adds the filters that the templates need
+
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 

@@ -36,6 +36,8 @@ class Job:
     """Says which source is missing in a group now and what to do about it, and gives the command that does it."""
     before: Callable[[Outcome], None] | None = None
     """What has to be done to a group before anything else is."""
+    withdraw: Callable[[Outcome], None] = lambda _outcome: None
+    """Takes back what `before` did, if nothing came of it."""
     after: Callable[[Outcome], None] | None = None
     """What has to be done to a group once nothing of it is left to do."""
     at_most: int | None = None

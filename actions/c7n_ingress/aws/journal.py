@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +20,7 @@ from c7n.resolver import URIResolver
 from c7n.utils import local_session
 
 from c7n_ingress.aws.read import pages
+from c7n_ingress.decide.commands import Undo, undo_lines
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
 
@@ -81,16 +81,8 @@ def undo_commands(manager: Any, group_id: str) -> list[str]:
     if place is None:
         return []
     started = datetime.fromtimestamp(int(manager.ctx.start_time) - 60, timezone.utc)
-    written = {
-        "group": group_id,
-        "run": manager.ctx.execution_id,
-        "journal": place | {"since": started.strftime("%Y-%m-%dT%H:%M:%SZ")},
-    }
-    return [
-        f"echo {shlex.quote(json.dumps(written | {'preview': preview}))} > undo.json && custodian run "
-        f"--region {manager.config.region} -s out --vars-file undo.json policies/restore-ingress.yml"
-        for preview in (True, False)
-    ]
+    since = started.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return undo_lines(Undo(group_id, manager.ctx.execution_id, manager.config.region, place | {"since": since}))
 
 
 def _place(manager: Any) -> dict[str, Any] | None:

@@ -51,7 +51,10 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
                 waiting += 1
                 continue
             outcomes.append(outcome)
-            _change(job, groups, writer, reading, outcome)  # plan, apply, record
+            try:
+                _change(job, groups, writer, reading, outcome)  # plan, apply, record
+            finally:
+                job.withdraw(outcome)
             changed += bool(outcome.records)
             if number % 100 == 0:
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
@@ -158,7 +161,9 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             if job.after and reading.selected and not outcome.failures:
                 job.after(outcome)
     except ClientError as error:
-        if error_code(error) not in GONE:
+        if error_code(error) in GONE:
+            outcome.until = None  # the tag went with the group
+        else:
             log.exception("%s: %s failed", job.action.type, group_id)
             outcome.failures.append(said(error))
     except Exception as error:  # told and raised at the end

@@ -16,7 +16,7 @@ from c7n_ingress.decide.ledger import Ledger
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.plan import Plan, carried_out
 from c7n_ingress.decide.records import Change
-from c7n_ingress.decide.rules import text_of
+from c7n_ingress.decide.rules import Match, text_of
 
 LOOKS = 3
 """How often a group is read and planned again while somebody else changes it, or EC2's answers are lost."""
@@ -30,6 +30,7 @@ LONGEST_DELAY = 128
 
 def foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
     """Record what would be done."""
+    outcome.back = job.plan(reading).back
     for _ in range(LOOKS):
         plan = job.plan(reading)
         outcome.left = plan.left
@@ -104,7 +105,10 @@ class _Settling:
             for change in self.ledger.come_true(reading.rules):
                 self.record(change)
             plan = self.ledger.with_owed(self.plan(reading), reading.rules)
+            self.outcome.back = self.found_back(plan)
             if looks == LOOKS or not (plan.changes or plan.missing):
+                if self.outcome.back and self.job.before:
+                    self.job.before(self.outcome)
                 break
             why = self.attempt(reading, plan)
             if why is None:
@@ -114,7 +118,7 @@ class _Settling:
                 time.sleep(looks)  # EC2's answers may lag behind a change
             found = self.groups.read([reading.group["GroupId"]])
             if not found:  # deleted meanwhile
-                self.ledger.full, self.ledger.doubtful = [], []
+                self.ledger.full, self.ledger.doubtful, self.outcome.until = [], [], None
                 return
             (again,) = found
             if isinstance(again, Unread):
@@ -132,6 +136,11 @@ class _Settling:
         plan = self.job.plan(reading) if reading.selected else Plan()
         self.deciding = time.perf_counter() - before
         return plan
+
+    def found_back(self, plan: Plan) -> list[Match]:
+        """List what was in the group again before this run restored anything."""
+        made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
+        return [match for match in plan.back if match not in made]
 
     def attempt(self, reading: Reading, plan: Plan) -> str | None:
         """Apply a plan, and record each change once it is made.

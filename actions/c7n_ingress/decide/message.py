@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide import states
 from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import Match, text_of
 from c7n_ingress.decide.states import State, States
 
 STATE = "c7n:state-ingress"
@@ -27,6 +28,7 @@ PREVIEW = "c7n:preview-ingress"
 UNDO = "c7n:undo-ingress"
 TODO = "c7n:todo-ingress"
 CUT = "c7n:cut-ingress"
+BACK = "c7n:back-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
 TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
@@ -36,6 +38,7 @@ LISTS = (
     (FAILED, "failures"),
     (LACKING, "networks that could not be added"),
     (LEFT, "rules left alone"),
+    (BACK, "rules that were back already"),
     (TODO, "commands"),
 )
 """What can be long in a message besides the records."""
@@ -96,6 +99,8 @@ class Outcome:
     skipped: str | None = None
     left: Sequence[str] = ()
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
+    back: Sequence[Match] = ()
+    """What an undo found in the group again already."""
     until: str | None = None
     """The day until which the group was exempted."""
     reopened: str | None = None
@@ -103,8 +108,8 @@ class Outcome:
 
     @property
     def worth_telling(self) -> bool:
-        """Whether anything changed, failed, is lacking, was left alone or was skipped."""
-        return bool(self.records or self.failures or self.lacking or self.left or self.skipped)
+        """Whether anything changed, failed, is lacking, was left alone, was back or was skipped."""
+        return bool(self.records or self.failures or self.lacking or self.left or self.skipped or self.back)
 
     def state(self, deed: Deed, *, preview: bool) -> State:
         """Return the state in which the run leaves the group: not closed as long as one of its rules may be open."""
@@ -133,6 +138,7 @@ class Outcome:
         resource[STATE] = self.state(deed, preview=bool(more.get(PREVIEW)))._asdict()
         more |= {FAILED: self.failures, LACKING: self.lacking, TODO: self.todo, SKIPPED: self.skipped}
         more |= {LEFT: self.left, EXEMPT: self.until}
+        more |= {BACK: list(map(text_of, self.back))}
         return resource | {key: value for key, value in more.items() if value}
 
 
@@ -148,16 +154,19 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
     done = [n for each in outcomes if (n := sum(record[deed.open_side] is not None for record in each.records))]
     of_state = Counter(outcome.state(deed, preview=preview) for outcome in outcomes)
     undone, partly = of_state[deed.states.undone] + waiting, of_state[deed.states.partly]
+    back = sum(len(outcome.back) for outcome in outcomes)
     until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
+    until = f" until {until}" if until else ""
     changed = f"{_count(sum(done), 'rule')} {'would be ' if preview else ''}{deed.done}"
     parts = [
         undone and f"{_count(undone, 'group')} {deed.states.undone.counted}",
         partly and f"{_count(partly, 'group')} {deed.states.partly.counted}",
-        done and f"{changed} in {_count(len(done), 'group')}" + (f" until {until}" if until else ""),
+        done and f"{changed} in {_count(len(done), 'group')}{until}",
+        not done and back and f"{_count(back, 'rule')} back already{until}",
         of_state[states.SKIPPED] and f"{_count(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
     ]
     told = [part for part in parts if part] or [deed.beside]
-    short = [changed if part == parts[2] else part for part in told]
+    short = [changed if done and part == parts[2] else part for part in told]
     lines = [_line(part[:number], where) for number in range(len(told), 0, -1) for part in (told, short)]
     return next((line for line in lines if len(line) <= SUBJECT_SIZE), lines[-1])
 

@@ -39,6 +39,8 @@ class Plan(NamedTuple):
     """Whether the group ought to be read again: what comes next depends on what this plan makes of it."""
     missing: Sequence[Match] = ()
     """Matches that no rule answers to: either the group has just changed, or the comparison is at fault."""
+    back: Sequence[Match] = ()
+    """What an undo has nothing to do for: it is in the group again already."""
 
     @property
     def changes(self) -> bool:

@@ -2,7 +2,7 @@
 
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
-`description`, the `tags` that went with it if it was revoked, and `beside`, the rule for whose sake it was added.
+`description`, its `tags` unless it was added, and `beside`, the rule for whose sake it was added.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def record_of(change: Change, how: str, group: Mapping[str, Any], **context: str
     }
     if change.was is None and change.rule_id != rule.id:
         record["beside"] = rule.id
-    if change.now is None:
+    if change.was is not None:
         record["tags"] = dict(rule.tags)
     return record
 
@@ -84,7 +84,8 @@ class Entry(NamedTuple):
     was: Source | None
     now: Source | None
     description: str | None
-    tags: tuple[tuple[str, str], ...]
+    tags: tuple[tuple[str, str], ...] | None
+    """None where an older release changed a rule and did not record its tags."""
     beside: str | None
 
 
@@ -127,10 +128,10 @@ def _entry(record: Mapping[str, Any]) -> Entry:
         _source(record["was"]),
         _source(record["now"]),
         record["description"],
-        tuple(record.get("tags", {}).items()),
+        _tags(record),
         record.get("beside"),
     )
-    texts = (entry.run, entry.group, record["traffic"]["IpProtocol"], *dict(entry.tags).values())
+    texts = (entry.run, entry.group, record["traffic"]["IpProtocol"], *dict(entry.tags or ()).values())
     perhaps = (text for text in (entry.rule, entry.description, entry.beside) if text is not None)
     if {*map(type, (*texts, *perhaps))} != {str} or {*map(type, entry.traffic[1:])} != {int}:
         raise TypeError("something is not of the type that it should be")
@@ -142,6 +143,12 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     if len(kinds) != 1:
         raise ValueError(f"{entry.was} cannot have become {entry.now}")
     return entry
+
+
+def _tags(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    if "tags" not in record and None not in (record["was"], record["now"]):
+        return None
+    return tuple(record.get("tags", {}).items())
 
 
 def _source(text: str | None) -> Source | None:

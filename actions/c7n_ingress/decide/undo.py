@@ -25,7 +25,8 @@ class Net(NamedTuple):
     was: Source | None
     now: Source | None
     description: str | None
-    tags: tuple[tuple[str, str], ...]
+    tags: tuple[tuple[str, str], ...] | None
+    """None where they are not known."""
     beside: str | None
     agreed: bool
     """Whether all records of the rule say that it let in the same traffic."""
@@ -90,10 +91,12 @@ def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
         else:
             taken.add(net.match(net.was))
             if net.now is None:
-                authorize.append(Replacement(Rule(net.rule, net.traffic, net.was, net.description, net.tags), net.was))
+                rule = Rule(net.rule, net.traffic, net.was, net.description, net.tags or ())
+                authorize.append(Replacement(rule, net.was))
             else:
                 modify.append(Replacement(by_id[net.rule], net.was))
-    return Plan(authorize, modify, revoke, left, look_again=bool(left and (authorize or modify)))
+    again = [net.match(net.was) for net in nets if net.rule in back and net.was is not None]
+    return Plan(authorize, modify, revoke, left, look_again=bool(left and (authorize or modify)), back=again)
 
 
 def _is_back(net: Net, rule: Rule | None, standing: Collection[Match]) -> bool:
@@ -107,13 +110,27 @@ def _why_left(net: Net, rule: Rule | None, taken: Collection[Match], back: Colle
     """Say why a rule is left alone, if it is."""
     if net.now is None and rule is not None:
         return "the journal says that it was removed, and it stands there"
-    if net.now is not None and (rule is None or rule.match != net.match(net.now)):
-        return f"changed since it was {net.was or 'added'}"
+    if net.now is not None and (what := _changed(net, net.now, rule)):
+        return f"{what} since it was {net.was or 'added'}"
     if net.was is None:
         return None if net.beside in back else "the rule beside which it was added is not back"
     if net.now is None and not net.agreed:
         return "the journal does not agree on what it let in"
     return f"it was {net.was}, for which there is another rule now" if net.match(net.was) in taken else None
+
+
+def _changed(net: Net, now: Source, rule: Rule | None) -> str | None:
+    """Say what somebody changed of a rule after its last record: that makes it theirs."""
+    if rule is None or rule.match != net.match(now):
+        return "changed"
+    if (rule.description or "") != (net.description or ""):
+        return "its description changed"
+    return "its tags changed" if net.tags is not None and _own(rule.tags) != _own(net.tags) else None
+
+
+def _own(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the tags that people set: AWS sets those that begin with ``aws:``."""
+    return {key: value for key, value in tags if not key.startswith("aws:")}
 
 
 def _shown(net: Net, rule: Rule | None) -> Match:

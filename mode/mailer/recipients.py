@@ -1,0 +1,50 @@
+"""Whom the mailer may send to: the stack's own topic, and what `recipients` in mailer.yml names.
+
+Anyone who may send to the queue chooses the recipients of a message, and its tags; what is not named is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ANYTHING = r"[^\s@,;:/<>\"()]*"
+"""What a `*` in a pattern stands for: within one part of an address, a topic's ARN or a channel."""
+
+LOOKED_UP = ("resource-owner", "event-owner", "account-emails", "slack://owners")
+"""Targets that stand for addresses in tags, in the event or in mailer.yml: those are checked once they are known."""
+
+
+class Recipients:
+    """The recipients that are allowed, and why others got nothing of the message at hand."""
+
+    def __init__(self, config: Mapping) -> None:
+        account = config["queue_url"].split("/")[-2]
+        listed = [f"arn:*:sns:*:{account}:open-ingress", *config.get("recipients", ())]
+        listed += [each for addresses in config.get("account_emails", {}).values() for each in addresses]
+        self.allowed = re.compile("|".join(map(_regex, listed)))
+        self.refused: dict[str, None] = {}
+
+    def allow(self, recipient: str) -> bool:
+        """Whether a recipient may get messages; remember it if not."""
+        allowed = self.allowed.fullmatch(recipient) is not None
+        if not allowed:
+            self.refused[recipient] = None
+        return allowed
+
+    def allow_target(self, target: str) -> bool:
+        """Whether a target of a policy may get messages, as far as that is known before it is looked up."""
+        return target in LOOKED_UP or target.startswith("slack://tag/") or self.allow(target)
+
+    def allowed_among(self, recipients: Iterable[str]) -> list[str]:
+        """Return the recipients that may get messages; remember the others."""
+        return [each for each in recipients if self.allow(each)]
+
+
+def _regex(pattern: str) -> str:
+    """Return the regular expression for a pattern; the case of an e-mail address does not matter."""
+    regex = ANYTHING.join(map(re.escape, pattern.split("*")))
+    return f"(?i:{regex})" if "@" in pattern else f"(?:{regex})"
