@@ -48,7 +48,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_con
 
 
 def denied(policy, case, partition="aws"):
-    """Whether a policy denies a request in a partition: a statement's action, resource and all of its conditions match."""
+    """Whether a policy denies a request in a partition: action, resource and all conditions of a statement match."""
     resource = f"arn:{partition}:ec2:a-region:{ACCOUNT}:{case.get('resource', 'security-group/sg-0123456789abcdef0')}"
     context = {"aws:PrincipalArn": [f"arn:{partition}:iam::{ACCOUNT}:{case['who']}"], "aws:TagKeys": case["tags"]}
     return any(

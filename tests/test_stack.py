@@ -117,7 +117,9 @@ def test_the_region_that_makes_the_roles():
     """Each region that AWS has can make the roles, in every partition, and nothing else is a region."""
     pattern = yaml.load(TEMPLATE.read_text(), Loader=yaml.BaseLoader)["Parameters"]["RolesRegion"]["AllowedPattern"]
     session = boto3.Session()
-    regions = [each for name in session.get_available_partitions() for each in session.get_available_regions("ec2", name)]
+    regions = [
+        each for name in session.get_available_partitions() for each in session.get_available_regions("ec2", name)
+    ]
     assert {"us-gov-west-1", "cn-north-1", "eusc-de-east-1"} <= set(regions)
     refused = [region for region in regions if not re.fullmatch(pattern, region)]
     assert refused == []
