@@ -316,7 +316,7 @@ def write_log(role, group):
 
 
 COUNTER = iter(range(1000))
-LOOKED_AT = ("config-recorder", "config-rule", "sns-subscription")
+LOOKED_AT = ("config-recorder", "config-rule", "event-rule", "sns-subscription")
 
 
 def variant(policy, name, **action):

@@ -246,6 +246,7 @@ def test_alarms(cloud):
         ("ApproximateAgeOfOldestMessage", "custodian-mailer"),
         ("Errors", "custodian-mailer"),
         ("Invocations", "custodian-open-ingress-daily"),
+        ("Invocations", "custodian-open-ingress-watch-trigger"),
         *((metric, name) for name in POLICIES_FUNCTIONS for metric in ("Errors", "Throttles", "AsyncEventsDropped")),
     }
     assert {tuple(alarm["AlarmActions"]) for alarm in found.values()} == {(TOPIC,)}
