@@ -17,6 +17,8 @@ from moto.utilities.utils import get_partition
 TEMPLATE = Path(__file__).parent.parent / "mode" / "stack.yml"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+SUFFIXES = {"aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu"}
+"""What a partition's host names end with, where that is not `amazonaws.com`: botocore's `data/partitions.json`."""
 
 # What is created here is JSON: moto reads all as YAML, in Python alone, for longer than it makes all resources.
 Stack.parse_template = staticmethod(json.loads)
@@ -69,8 +71,8 @@ def processed():
 
 def pseudo_parameters(region):
     """Give the pseudo parameters that are a partition's own."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return {"AWS::Partition": get_partition(region), "AWS::URLSuffix": suffix}
+    partition = get_partition(region)
+    return {"AWS::Partition": partition, "AWS::URLSuffix": SUFFIXES.get(partition, "amazonaws.com")}
 
 
 def made(resource_map):

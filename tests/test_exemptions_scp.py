@@ -47,10 +47,10 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_con
 """
 
 
-def denied(policy, case):
-    """Tell whether a policy denies a request: a statement's action, resource and all of its conditions match."""
-    resource = f"arn:aws:ec2:us-east-1:{ACCOUNT}:{case.get('resource', 'security-group/sg-0123456789abcdef0')}"
-    context = {"aws:PrincipalArn": [f"arn:aws:iam::{ACCOUNT}:{case['who']}"], "aws:TagKeys": case["tags"]}
+def denied(policy, case, partition="aws"):
+    """Whether a policy denies a request in a partition: action, resource and all conditions of a statement match."""
+    resource = f"arn:{partition}:ec2:a-region:{ACCOUNT}:{case.get('resource', 'security-group/sg-0123456789abcdef0')}"
+    context = {"aws:PrincipalArn": [f"arn:{partition}:iam::{ACCOUNT}:{case['who']}"], "aws:TagKeys": case["tags"]}
     return any(
         case["action"] in as_list(statement["Action"])
         and any(like(pattern, resource) for pattern in as_list(statement["Resource"]))
@@ -71,10 +71,11 @@ def test_lint():
     assert {statement["Effect"] for statement in json.loads(SCP)["Statement"]} == {"Deny"}
 
 
+@pytest.mark.parametrize("partition", ["aws", "aws-us-gov", "aws-cn", "aws-eusc"])
 @pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case["name"])
-def test_who_may_tag(case):
-    """Only the policies and who gives exemptions touch the tags that the policies heed, by name or all at once."""
-    assert denied(json.loads(SCP), case) is not case["allowed"]
+def test_who_may_tag(case, partition):
+    """In every partition, only two roles touch the tags that the policies read, by name or all at once."""
+    assert denied(json.loads(SCP), case, partition) is not case["allowed"]
 
 
 @pytest.mark.parametrize("statement", range(2))

@@ -161,7 +161,7 @@ def test_the_watch_of_who_gives_notice(cloud, pack):
     typed(cloud, pack, "python -m mode.leave --region us-east-1")
     (names,) = re.findall(r"deploys\s+of it `(-p .*?)` alone", README.read_text())
     typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
-    assert functions(cloud) == {"custodian-open-ingress-watch-topic"}
+    assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("topic", "trigger")}
 
 
 def test_a_name_that_is_not_there(cloud, pack):

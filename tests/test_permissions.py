@@ -316,7 +316,7 @@ def write_log(role, group):
 
 
 COUNTER = iter(range(1000))
-LOOKED_AT = ("config-recorder", "config-rule", "sns-subscription")
+LOOKED_AT = ("config-recorder", "config-rule", "event-rule", "sns-subscription")
 
 
 def variant(policy, name, **action):
@@ -618,7 +618,7 @@ ASKS = [
     ),
     *(("WatchRole", policy) for policy in WATCH),
 ]
-NOT_ON_THESE_WAYS = {"lambda:ListTags", "sns:GetSubscriptionAttributes"}
+NOT_ON_THESE_WAYS = {"events:ListTagsForResource", "lambda:ListTags", "sns:GetSubscriptionAttributes"}
 """What Custodian declares for a resource and the watch never calls, as the enforced part shows."""
 
 

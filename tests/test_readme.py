@@ -24,7 +24,7 @@ ELSEWHERE = {
     "pip install .": "tests/test_install.py runs it, in a fresh virtual environment",
     "pip install '.[mailer]'": "tests/test_install.py installs the project; the extra adds packages alone",
     "pip install '.[report]'": "the same",
-    "pip install 'c7n-left>=0.3.36,<0.4'": "tests/test_terraform.py holds the version, the extra `left` installs it",
+    "pip install 'c7n-left>=0.3.39,<0.4'": "tests/test_terraform.py holds the version, the extra `left` installs it",
 }
 """Commands that are not run here, and why."""
 

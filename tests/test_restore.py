@@ -33,6 +33,7 @@ from embedded import (
     wanted_shape,
 )
 from followed import warm
+from moto.ec2.models import ec2_backends
 
 import c7n_ingress.restore
 from c7n_ingress.aws.read import OLDEST
@@ -871,3 +872,20 @@ def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
     _, resources = told(cloud)
     (left,) = resources[group_id]["c7n:left-ingress"]
     assert left.startswith("a record that cannot be read")
+
+
+def test_tags_that_only_aws_sets(cloud, replace, restore):
+    """A removed rule comes back with its owner's tags, and without those that only AWS can set."""
+    group = group_of({"name": "web", "ingress": [SSH, {**SSH, "source": AUTHORIZED[0]}]}, 1)
+    load([group])
+    make_queue(cloud)
+    ids = {source_of(rule): rule_id for rule_id, rule in rules_of(group["GroupId"]).items()}
+    tags = {"owner": "web", "aws:cloudformation:stack-name": "web"}
+    ec2_backends[ACCOUNT]["us-east-1"].create_tags([ids["0.0.0.0/0"]], tags)  # as AWS does, which EC2's API refuses
+    replace(authorized=AUTHORIZED[:1])
+    assert ids["0.0.0.0/0"] not in rules_of(group["GroupId"])
+
+    restore()
+
+    (back,) = (rule for rule in rules_of(group["GroupId"]).values() if source_of(rule) == "0.0.0.0/0")
+    assert back["Tags"] == [{"Key": "owner", "Value": "web"}]

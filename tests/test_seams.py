@@ -475,7 +475,7 @@ def test_mailing():
 
 @pytest.mark.parametrize(
     ("other", "refused"),
-    [("0.9.50", True), ("0.9.51", False), ("0.9.54.dev1", False), ("0.10.0", True), ("1.0", True)],
+    [("0.9.52", True), ("0.9.53", False), ("0.9.54.dev1", False), ("0.10.0", True), ("1.0", True)],
 )
 def test_another_c7n_is_refused_in_one_line(other, refused):
     """A command ends with a line that names what to install, and with no traceback, where c7n is too old or too new."""
@@ -491,7 +491,7 @@ def test_another_c7n_is_refused_in_one_line(other, refused):
     if not refused:
         assert done.stdout == "loaded\n", done.stderr
         return
-    wanted = "pip install 'c7n>=0.9.51,<0.10', or a newer c7n-ingress\n"
+    wanted = "pip install 'c7n>=0.9.53,<0.10', or a newer c7n-ingress\n"
     assert done.stderr == f"c7n-ingress does not work with c7n {other}: {wanted}"
     assert done.returncode == 1
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
@@ -12,6 +13,7 @@ from embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, cases, load, rules_o
 from followed import README, blocks, copied, follow
 from stacked import (
     ACCOUNT,
+    SUFFIXES,
     TEMPLATE,
     admitted,
     create,
@@ -35,7 +37,7 @@ WATCH = [policy["name"] for policy in yaml_load((ROOT / "mode" / "watch.yml").re
 POLICIES_FUNCTIONS = sorted(f"custodian-{name}" for name in [*(path.stem for path in DEPLOYED), *WATCH])
 FUNCTIONS = ["custodian-mailer", *POLICIES_FUNCTIONS]
 QUEUES = {"custodian-mailer", "custodian-mailer-failed", "custodian-open-ingress-failed"}
-REGIONS = {"aws": "eu-central-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
+REGIONS = {"aws": "eu-central-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1", "aws-eusc": "eusc-de-east-1"}
 OPTIONS = {
     "Email": "team@example.com",
     "PagerDutyEmail": "open-ingress@example.pagerduty.com",
@@ -110,6 +112,19 @@ def test_parameters_that_make_no_sense(name):
     assert matches(OPTIONS[name])
     assert not matches("*")
     assert not matches(OPTIONS[name] + " *")
+
+
+def test_the_region_that_makes_the_roles():
+    """Each region that AWS has can make the roles, in every partition, and nothing else is a region."""
+    pattern = yaml.load(TEMPLATE.read_text(), Loader=yaml.BaseLoader)["Parameters"]["RolesRegion"]["AllowedPattern"]
+    session = boto3.Session()
+    regions = [
+        each for name in session.get_available_partitions() for each in session.get_available_regions("ec2", name)
+    ]
+    assert {"us-gov-west-1", "cn-north-1", "eusc-de-east-1"} <= set(regions)
+    refused = [region for region in regions if not re.fullmatch(pattern, region)]
+    assert refused == []
+    assert not any(re.fullmatch(pattern, each) for each in ("us-east", "us-east-1a", "useast1", "*", "US-EAST-1"))
 
 
 def test_the_whole_loop(cloud, tmp_path):
@@ -232,6 +247,7 @@ def test_alarms(cloud):
         ("ApproximateAgeOfOldestMessage", "custodian-mailer"),
         ("Errors", "custodian-mailer"),
         ("Invocations", "custodian-open-ingress-daily"),
+        ("Invocations", "custodian-open-ingress-watch-trigger"),
         *((metric, name) for name in POLICIES_FUNCTIONS for metric in ("Errors", "Throttles", "AsyncEventsDropped")),
     }
     assert {tuple(alarm["AlarmActions"]) for alarm in found.values()} == {(TOPIC,)}
@@ -335,7 +351,7 @@ def test_partitions(cloud, partition, region):
     made = json.dumps(create(cloud, region, **OPTIONS | {"RunnerArn": RUNNER.replace("aws", partition, 1)}))
     assert f"arn:{partition}:" in made
     assert {text.split(":")[0] for text in made.split('"arn:')[1:]} == {partition}
-    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    suffix = SUFFIXES.get(partition, "amazonaws.com")
     assert f'"sns.{region}.{suffix}"' in made
 
 

@@ -17,6 +17,7 @@ POLICIES = sorted(FOLDER.glob("*.yml"))
 COMMANDS = Path(sys.executable).parent
 CASES = [case for case in cases("open-ingress")["groups"] if "together" not in case]  # rules are judged one by one
 PREFIX_LISTS = cases("open-ingress")["prefix-lists"]
+WRITTEN = cases("terraform")
 PORTS = {"closed": (), "a public website": (80, 443)}
 README = (FOLDER / "README.md").read_text()
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
@@ -224,6 +225,36 @@ def test_what_is_not_known_stops_nothing(tmp_path):
         result = run("c7n-left", "run", "-p", FOLDER, "-d", copy)
 
         assert result.returncode == 0, result.stdout
+
+
+def test_the_limits_of_the_readme(tmp_path):
+    """What a value decides passes without the value and is found with it; the other limits always pass."""
+    (tmp_path / "main.tf").write_text("\n".join(case["terraform"] for case in WRITTEN["limits"]))
+    values = tmp_path / "given.tfvars"
+    values.write_text("".join(f"{case['values']}\n" for case in WRITTEN["limits"] if "values" in case))
+    command = ["c7n-left", "run", "-p", FOLDER, "-d", tmp_path, "-o", "json"]
+
+    without, given = run(*command), run(*command, "--var-file", values)
+
+    assert (without.returncode, json.loads(without.stdout)["results"]) == (0, [])
+    found = {each["resource"]["__tfmeta"]["path"].partition("[")[0] for each in json.loads(given.stdout)["results"]}
+    assert found == {case["found"] for case in WRITTEN["limits"] if "values" in case}
+
+
+def test_networks_that_functions_join(tmp_path):
+    """An open network is found in a set, in a union and in a joined list."""
+    opened = 'resource "aws_security_group_rule" "%s" {\n  type = "ingress"\n  cidr_blocks = %s\n}\n'
+    (tmp_path / "main.tf").write_text("".join(opened % case for case in WRITTEN["known"].items()))
+    found = judged(tmp_path, public_ports=[])
+    assert sorted(found) == sorted(f"aws_security_group_rule.{name}" for name in WRITTEN["known"])
+
+
+def test_a_variable_without_a_type(tmp_path):
+    """c7n-left ends with a panic on a variable without a type in `for_each`, and does not let the code pass."""
+    (tmp_path / "main.tf").write_text(WRITTEN["panics"])
+    result = run("c7n-left", "run", "-p", FOLDER, "-d", tmp_path)
+    assert result.returncode not in (0, 1)
+    assert "panic: value is not a collection" in result.stderr
 
 
 @verdicts

@@ -1,3 +1,5 @@
+import json
+import re
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -5,7 +7,8 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
-from embedded import ROOT, cases, custodian, edited
+from embedded import POLICIES, ROOT, cases, custodian, edited
+from moto.config.models import config_backends
 from moto.ses.models import ses_backends
 from moto.sns.models import sns_backends
 from stacked import ACCOUNT, create, inbox, poll, stop_polling
@@ -19,6 +22,16 @@ RULE = "custodian-open-ingress"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
 ON_CALL = "on-call@example.com"
 CASES = cases("watch")
+SCHEDULED = [
+    *(
+        path.stem.removeprefix("open-ingress-")
+        for path in POLICIES
+        for policy in yaml_load(path.read_text())["policies"]
+        if policy.get("mode", {}).get("type") in ("periodic", "cloudtrail")
+    ),
+    *(name.removeprefix("open-ingress-") for name in NAMES if not name.endswith("-trigger")),
+]
+"""The policies whose functions EventBridge invokes."""
 A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
 
 
@@ -36,7 +49,8 @@ class Account:
         watch = folder / "watch.yml"
         first = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
         watch.write_text(WATCH.read_text().replace(first, f"{first}    - {ON_CALL}\n"))
-        policies = [edited(name, folder, ["198.18.7.0/24"]) for name in ("open-ingress", "open-ingress-daily")]
+        names = ("open-ingress", "open-ingress-daily", "open-ingress-cloudtrail")
+        policies = [edited(name, folder, ["198.18.7.0/24"]) for name in names]
         self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies, watch)
         done = self.deploy()
         assert done.returncode == 0, done.stderr
@@ -88,6 +102,13 @@ def record_instances(account):
     record(account, "AWS::EC2::Instance")
 
 
+def fail_to_record(_account):
+    """Make AWS Config's recorder fail, as without the permission to assume its role: moto has no call for that."""
+    (recorder,) = config_backends[ACCOUNT]["us-east-1"].recorders.values()
+    recorder.status.last_status = "FAILURE"
+    recorder.status.last_error_code = "AccessDenied"
+
+
 def stop_recorder(account):
     """Stop the recorder."""
     account.client("config").stop_configuration_recorder(ConfigurationRecorderName="default")
@@ -126,6 +147,7 @@ SILENCES = {
     "the recorder has stopped": ("recorder", stop_recorder, record_groups),
     "the recorder is gone": ("recorder", delete_recorder, record_groups),
     "the recorder is for something else": ("recorder", record_instances, record_groups),
+    "the recorder is on and fails": ("recorder", fail_to_record, record_groups),
     "the rule is gone": ("rule", delete_rule, deploy_anew),
     "the function is gone": ("rule", delete_function, deploy_anew),
     "the permission is gone": ("rule", remove_permission, deploy_anew),
@@ -153,6 +175,80 @@ def test_what_config_does_not_see(account, case):
     assert message["Message"].endswith(wanted), message["Message"]
     assert "What to do: " in message["Message"]
     assert account.told() == []
+
+
+def disable(account, rule):
+    """Disable a rule of EventBridge."""
+    account.client("events").disable_rule(Name=rule)
+
+
+def remove_target(account, rule):
+    """Take the function away from a rule of EventBridge."""
+    account.client("events").remove_targets(Rule=rule, Ids=[rule])
+
+
+def delete_trigger(account, rule):
+    """Delete a rule of EventBridge."""
+    remove_target(account, rule)
+    account.client("events").delete_rule(Name=rule)
+
+
+def forbid(account, rule):
+    """Take EventBridge's permission to invoke a function away; moto keeps one for each time that it was deployed."""
+    client = account.client("lambda")
+    for statement in json.loads(client.get_policy(FunctionName=rule)["Policy"])["Statement"]:
+        client.remove_permission(FunctionName=rule, StatementId=statement["Sid"])
+
+
+@pytest.mark.parametrize(
+    ("cause", "name"),
+    [(disable, "cloudtrail"), (delete_trigger, "daily"), (remove_target, "watch-topic"), (forbid, "cloudtrail")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_function_that_eventbridge_does_not_invoke(account, cause, name):
+    """A function that its rule in EventBridge does not invoke is reported until its policy is deployed again."""
+    cause(account, f"{RULE}-{name}")
+    try:
+        (message,) = account.told()
+    finally:
+        assert account.deploy().returncode == 0
+    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
+    assert message["Message"].endswith("Policy: open-ingress-watch-trigger"), message["Message"]
+    assert account.told() == []
+
+
+def test_which_functions_have_their_rules_looked_at():
+    """The watch looks at the rule and the permission of each function that EventBridge invokes, but its own."""
+    (watch,) = (policy for policy in yaml_load(WATCH.read_text())["policies"] if policy["name"].endswith("-trigger"))
+    text = json.dumps(watch["filters"])
+    looked_at = {*re.findall(r'"aws.event-rule", "filters": \[\{"Name": "([\w-]+)"', text)}
+    allowed = yaml_load(WATCH.read_text())["vars"]["scheduled"]["value"]
+    assert looked_at == set(allowed) == {f"{RULE}-{name}" for name in SCHEDULED}
+
+
+@pytest.mark.parametrize("trouble", ["disabled", "gone"])
+def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
+    """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
+    create(cloud, RunsDaily=f"{RULE}-noticed")
+    take = inbox(cloud)
+    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
+    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
+    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
+        assert done.returncode == 0, done.stderr
+    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+    stop_polling(cloud)
+    with deployed(cloud, f"{RULE}-watch-trigger") as watch, deployed(cloud, "custodian-mailer") as mailer:
+        watch.invoke(A_DAY)
+        assert not poll(cloud.session(), mailer)
+        if trouble == "disabled":
+            cloud.session().client("events").disable_rule(Name=f"{RULE}-notice")
+        else:
+            cloud.session().client("lambda").delete_function(FunctionName=f"{RULE}-notice")
+        watch.invoke(A_DAY)
+        assert poll(cloud.session(), mailer)
+    (message,) = take()
+    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
 
 
 def test_deploying_is_not_enough(account):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-SUPPORTED = "0.9.51", "0.10"
+SUPPORTED = "0.9.53", "0.10"
 """The oldest c7n that will do, and the oldest that may not: what ``pyproject.toml`` names."""
 
 

@@ -26,6 +26,7 @@ from moto.ec2.exceptions import (
     InvalidSecurityGroupRuleIdNotFoundError,
     MissingParameter,
     RulesPerSecurityGroupLimitExceededError,
+    TagLimitExceeded,
 )
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.managed_prefixes import ManagedPrefixList
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 MOST_FILTER_VALUES = 200
 PAGE_SIZES = range(5, 1001)
 PREFIX_LIST_PAGE_SIZES = range(1, 101)
+MOST_TAGS = 50
 
 
 @dataclass
@@ -433,6 +435,20 @@ class Response(EC2Response):
         self.ec2_backend.change(self._group(), lambda rules: with_modified(rules, updates))
         return Answer({"Return": True})
 
+    def create_tags(self) -> ActionResult:
+        """Tag resources, with keys that are the account's own."""
+        refuse_keys_of_aws(tag["Key"] for tag in self._get_param("Tags", []))
+        return super().create_tags()
+
+    def _parse_tag_specification(self, expected_type: str | None = None) -> dict[str, dict[str, str]]:
+        """Read the tags of what a call is to create, and refuse them before anything is created."""
+        specified = super()._parse_tag_specification(expected_type)
+        for tags in specified.values():
+            refuse_keys_of_aws(tags)
+            if len(tags) > MOST_TAGS:
+                raise TagLimitExceeded
+        return specified
+
     def _authorize(self, *, egress: bool) -> Answer:
         """Add rules; the request's tags go to each of them, for there is no way to tag them apart ([API])."""
         self.error_on_dryrun()
@@ -511,6 +527,19 @@ class Response(EC2Response):
         start = int(urlsafe_b64decode(token)) if token else 0
         end = start + (size or len(items))
         return items[start:end], urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
+
+
+def refuse_keys_of_aws(keys: Iterable[str]) -> None:
+    """Refuse tag keys that AWS keeps for itself, in small letters or capitals.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+    """
+    for key in keys:
+        if key.lower().startswith("aws:"):
+            raise InvalidParameterValue(
+                f"Value ( {key} ) for parameter key is invalid. "
+                "Tag keys starting with 'aws:' are reserved for internal use"
+            )
 
 
 def unknown_prefix_list(list_id: str) -> EC2ClientError:

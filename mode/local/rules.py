@@ -34,9 +34,12 @@ from moto.ec2.utils import random_security_group_rule_id
 
 Shape = Mapping[str, Any]
 
-PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
+PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset({"tcp", "udp", "icmp", "icmpv6"})
 ALL = -1  # all ports, or all ICMP types, or all codes of a type
+LAST_PORT = 65535
+LAST_ICMP_NUMBER = 255  # of types, and of codes
+LAST_PROTOCOL = 255
 
 # The lists of a permission: the field that names the source there, and what a source of this kind is called elsewhere.
 SOURCES = {
@@ -79,6 +82,7 @@ def with_added(rules: Rules, added: Rules) -> Rules:
 
     A CIDR that is there in its canonical form is there ([API] IpRange), and a description makes no difference.
     """
+    _refuse_traffic(added)
     _refuse_descriptions(added)
     _refuse_repetition(added)
     _refuse_duplicates(added, rules)
@@ -93,6 +97,7 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
     requests = {update["SecurityGroupRuleId"]: update.get("SecurityGroupRule", {}) for update in updates}
     _refuse_unknown(requests, rules)
     turned = {rule.id: _modified(rule, requests[rule.id]) for rule in rules if rule.id in requests}
+    _refuse_traffic(turned.values())
     _refuse_descriptions(turned.values())
     _refuse_repetition(turned.values())
     _refuse_duplicates(turned.values(), (rule for rule in rules if rule.id not in turned))
@@ -150,6 +155,29 @@ def _modified(rule: Rule, request: Shape) -> Rule:
         description=request.get("Description") or None,
         peer=rule.peer if source == rule.source else {},
     )
+
+
+def _refuse_traffic(rules: Iterable[Rule]) -> None:
+    """Refuse protocols, ports, ICMP types and codes that do not exist.
+
+    All ICMP types have all codes ([API] IpPermission). The words are EC2's: for protocols [terraform] 1793, for ports
+    https://github.com/aws/aws-cli/issues/1066, for ICMP
+    https://github.com/terraform-aws-modules/terraform-aws-security-group/issues/7.
+    """
+    for rule in rules:
+        if rule.protocol in ("tcp", "udp"):
+            for end, port in (("from", rule.from_port), ("to", rule.to_port)):
+                if not 0 <= port <= LAST_PORT:
+                    raise InvalidParameterValue(f"TCP/UDP ({end}) port ({port}) out of range")
+            if rule.from_port > rule.to_port:
+                raise InvalidParameterValue(f"Invalid TCP/UDP port range ({rule.from_port}:{rule.to_port})")
+        elif rule.protocol in ("icmp", "icmpv6"):
+            if not ALL <= rule.from_port <= LAST_ICMP_NUMBER:
+                raise InvalidParameterValue(f"ICMP type ({rule.from_port}) out of range")
+            if not ALL <= rule.to_port <= LAST_ICMP_NUMBER or (rule.from_port == ALL and rule.to_port != ALL):
+                raise InvalidParameterValue(f"ICMP code ({rule.to_port}) out of range")
+        elif int(rule.protocol) > LAST_PROTOCOL:
+            raise InvalidParameterValue(f"Invalid value '{rule.protocol}' for IP protocol. Unknown protocol.")
 
 
 def _refuse_descriptions(rules: Iterable[Rule]) -> None:
