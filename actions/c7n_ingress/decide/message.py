@@ -128,7 +128,8 @@ class Outcome:
         """Return what a person has to act on: what failed, and what a changed group lacks."""
         partly = deed.states.partly
         if self.state(deed, preview=False) != partly:
-            return [*self.failures, *self.lacking]
+            # Of an undo, what found no room is the reason for what failed after it.
+            return [*self.lacking, *self.failures] if deed is RESTORED else [*self.failures, *self.lacking]
         return [*self.failures, *(f"{partly.said(text)}. {partly.todo}" for text in self.lacking)]
 
     def told(self, deed: Deed, **more: object) -> dict[str, Any]:
