@@ -46,7 +46,6 @@ UPDATE = {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": {**WIDE, "CidrIpv
         (modified("sg-1"), set()),
         (modified(None), set()),
     ],
-    ids=str,
 )
 def test_the_rules_of_a_call(event, sources):
     """The ingress rules that a call made are read, in each shape; what cannot be read is left out."""
@@ -90,7 +89,6 @@ PERMISSION = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
         ),
         ({"Configuration.IpPermissionsEgress.0": {"previousValue": {**PERMISSION, "ipRanges": ["10.0.0.0/8"]}}}, set()),
     ],
-    ids=str,
 )
 def test_what_an_item_replaced(changed, sources):
     """The ingress rules that a group had before an item of AWS Config are read from what changed."""

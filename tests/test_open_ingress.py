@@ -141,7 +141,7 @@ PROTOCOLS = {
         ({"OnlyPorts": [3, 4, 47]}, {*PROTOCOLS}),
         ({"Ports": [22], "OnlyPorts": ["tcp/22"]}, {"20-30", "all tcp", "udp 22", "all"}),
     ],
-    ids=str,
+    ids=lambda each: str(each) if isinstance(each, dict) else "closed",
 )
 def test_which_ports_are_meant(group, replace, key, closed):
     """A number is a port of TCP and of UDP, or of the one that is named; ICMP, GRE, ESP and AH have no ports."""
