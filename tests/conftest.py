@@ -2,14 +2,14 @@ import os
 import sys
 
 import pytest
-import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
+from tests.support import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
 from c7n.utils import reset_session_cache
-from embedded import group_of, load, make_queue
+from tests.support.embedded import group_of, load, make_queue
 from xdist.scheduler import LoadScopeScheduling
 
-from mode.local import runtime
-from mode.local.server import serving
-from tests.forked import pass_over_what_is_loaded
+from c7n_ingress_tools.functions import runtime
+from c7n_ingress_tools.embedded_aws.server import serving
+from tests.support.forked import pass_over_what_is_loaded
 
 # Where the environment lets Python write no bytecode, each of the many processes would compile the same anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 from moto.sqs.models import sqs_backends
 
-from mode.local.ec2 import load_groups
-from mode.local.server import Cloud
-from mode.local.throttling import BUCKETS
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from c7n_ingress_tools.embedded_aws.server import Cloud
+from c7n_ingress_tools.embedded_aws.throttling import BUCKETS
 from tests.bench.commands import Finished, sweep_policy, timed
 from tests.bench.groups import groups
 from tests.bench.table import CONSOLE, Row

@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 from c7n.utils import yaml_load
 
-from mode.local.server import Cloud
-from tests.embedded import CUSTODIAN, ROOT, edited
+from c7n_ingress_tools.embedded_aws.server import Cloud
+from tests.support.embedded import CUSTODIAN, ROOT, edited
 
 STOCK = [
     {"type": "ingress", "Cidr": {"op": "regex", "value": ".*/[0-7]$"}},

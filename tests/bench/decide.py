@@ -16,8 +16,8 @@ from c7n_ingress.aws.read import MATCHED, uncollected
 from c7n_ingress.decide import openness, rules
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.rules import PREFIX_LISTS, Network, Rule, matches_from
-from c7n_ingress.open_ingress import OpenIngress, PrefixList
-from mode.local.server import Cloud
+from c7n_ingress.filters.open_ingress import OpenIngress, PrefixList
+from c7n_ingress_tools.embedded_aws.server import Cloud
 from tests.bench.table import Row
 
 MOST = 1000

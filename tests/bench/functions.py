@@ -17,14 +17,14 @@ from threading import Event, Thread
 
 from moto.sqs.models import sqs_backends
 
-from mode.local.config import configuration_item, event
-from mode.local.runtime import Function, deployed
-from mode.local.server import ACCOUNT, REGION, Cloud
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import Function, deployed
+from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud
 from tests.bench import recipe
 from tests.bench.commands import plain, stock_policy
 from tests.bench.groups import group
 from tests.bench.table import Row, count, ratio
-from tests.embedded import MUTATING, load, make_queue, messages, run
+from tests.support.embedded import MUTATING, load, make_queue, messages, run
 
 OURS = "custodian-open-ingress"
 WITHOUT = "custodian-without-bytecode"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.embedded import ACCOUNT, VPC
+from tests.support.embedded import ACCOUNT, VPC
 
 OPEN = "0.0.0.0/0"
 

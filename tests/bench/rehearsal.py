@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mode.local.server import Cloud
+from c7n_ingress_tools.embedded_aws.server import Cloud
 from tests.bench.groups import groups
 from tests.bench.table import Row
-from tests.embedded import ROOT
+from tests.support.embedded import ROOT
 
 SIZE = 5_000
 ONE_IN = 10
@@ -41,7 +41,7 @@ def run(folder: Path, *arguments: str) -> tuple[float, float]:
     """Run it in a folder, as `make demo` does; give the seconds that passed, and those of processors."""
     before, start = of_processors(), time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "mode.local", *arguments],
+        [sys.executable, "-m", "c7n_ingress_tools.rehearsal", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.DEVNULL,

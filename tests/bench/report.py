@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 from statistics import median
 
-from mode.local.server import Cloud
-from mode.report.rows import Caller, CutOff, Facts
-from mode.report.sources import of_rehearsal
-from mode.report.write import write
+from c7n_ingress_tools.embedded_aws.server import Cloud
+from c7n_ingress_tools.report.rows import Caller, CutOff, Facts
+from c7n_ingress_tools.report.sources import of_rehearsal
+from c7n_ingress_tools.report.write import write
 from tests.bench.groups import group
 from tests.bench.table import Row
-from tests.browser import browser
-from tests.embedded import ACCOUNT
+from tests.support.browser import browser
+from tests.support.embedded import ACCOUNT
 
 GROUPS = 5_000
 PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"

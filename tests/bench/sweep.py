@@ -7,12 +7,12 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-from mode.local.ec2 import load_groups
-from mode.local.server import Cloud
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from c7n_ingress_tools.embedded_aws.server import Cloud
 from tests.bench.commands import custodian_run, stock_policy, sweep_policy
 from tests.bench.groups import groups
 from tests.bench.table import Row, count
-from tests.embedded import MUTATING, make_queue
+from tests.support.embedded import MUTATING, make_queue
 
 SIZES = (5_000, 10_000, 20_000)
 ONE_IN = 10

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mode.local import throttling
-from mode.local.config import configuration_item, event
-from mode.local.ec2 import load_groups
-from mode.local.runtime import Function, FunctionError, deployed
-from mode.local.server import Cloud
-from mode.local.throttling import Throttling
+from c7n_ingress_tools.embedded_aws import throttling
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from c7n_ingress_tools.functions.runtime import Function, FunctionError, deployed
+from c7n_ingress_tools.embedded_aws.server import Cloud
+from c7n_ingress_tools.embedded_aws.throttling import Throttling
 from tests.bench import recipe
 from tests.bench.commands import custodian_run, sweep_policy
 from tests.bench.functions import OURS, RECIPE, deploy
 from tests.bench.groups import group
 from tests.bench.table import Row, count
-from tests.embedded import make_queue
+from tests.support.embedded import make_queue
 
 SWEPT, SPEED = 2_000, 4
 EVENTS, PROCESSES = 500, 50

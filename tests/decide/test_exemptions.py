@@ -3,7 +3,7 @@ import re
 from datetime import date, timedelta
 
 import pytest
-from embedded import cases
+from tests.support.embedded import cases
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from embedded import cases
+from tests.support.embedded import cases
 
 from c7n_ingress.decide.settings import DEFAULTS, check, filled
 

@@ -1,0 +1,124 @@
+"""The ``notify-in-parts`` action."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from c7n.actions.notify import Notify
+from c7n.exceptions import PolicyExecutionError
+from c7n.resources.vpc import SecurityGroup
+from c7n.utils import local_session
+
+from c7n_ingress.aws.read import MATCHED, pages
+from c7n_ingress.aws.history import BRIEFLY, LOOKING, MOST_ITEMS, check_time, why_not
+from c7n_ingress.decide.checks import check_filled, check_notify
+from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
+from c7n_ingress.decide.packed import packed
+from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
+from c7n_ingress.decide.undo import MOST_DAYS
+
+log = logging.getLogger("custodian.actions")
+
+SCHEMA = {
+    **Notify.schema,
+    "anyOf": [{"required": ["type", "transport", who]} for who in ("to", "to_from")],
+    "properties": {
+        **Notify.schema["properties"],
+        "type": {"enum": ["notify-in-parts"]},
+        "renewals": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["tag", "days"],
+            "properties": {"tag": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 2557}},
+        },
+    },
+}
+
+
+@SecurityGroup.action_registry.register("notify-in-parts")
+class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
+    """Tell of groups as c7n's own ``notify`` does, in as many messages as it takes.
+
+    With ``notify``, groups whose tags or descriptions hold much that cannot be compressed keep all others from being
+    told of: it guesses that text halves, and raises where it guessed wrong. Here, what is told of is parted by its
+    length, and of the rules of a group those alone are told that matched, as many as a message holds.
+
+    ``renewals`` says of each group how often a tag's value was changed for another, by AWS Config's history of the
+    group. The ninety days before are read, too, as long as an exemption lasts, and a call spans seven, so that ``days:
+    90`` takes 26 calls a group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
+    Where the history cannot be had, that is told.
+
+    :example:
+
+    .. code-block:: yaml
+
+        actions:
+          - type: notify-in-parts
+            to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
+            template: open-ingress-exempt
+            renewals: {tag: open-ingress-until, days: 90}
+            transport: {type: sqs, queue: custodian-mailer}
+    """
+
+    schema_alias = False
+    schema = SCHEMA
+
+    def get_permissions(self) -> tuple[str, ...]:
+        """Give what the action needs."""
+        history = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
+        return (*super().get_permissions(), *history)
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
+        """Tell of the groups.
+
+        :raises PolicyExecutionError: nobody filled who is to be told.
+        """
+        try:
+            check_filled(self.data)
+            check_notify(self.data)
+        except ValueError as error:
+            raise PolicyExecutionError(f"notify-in-parts told nobody: {error}") from None
+        if "renewals" in self.data:
+            end = time.monotonic() + LOOKING
+            for group in resources:
+                group[RENEWED] = self.renewed(group["GroupId"], end, **self.data["renewals"])
+        for part in packed(map(_told, resources), MESSAGE_SIZE, size):
+            super().process(part, event)
+
+    def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
+        """Say how often a group's tag was renewed in the last days, or why that is not known.
+
+        :param end: until when Config may be asked, by the monotonic clock.
+        """
+        client = local_session(self.manager.session_factory).client("config", config=BRIEFLY)
+        since = datetime.now(timezone.utc) - timedelta(days=days)
+        request = {
+            "resourceType": self.manager.resource_type.config_type,
+            "resourceId": group_id,
+            "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was given before them
+            "limit": MOST_ITEMS,
+        }
+        try:
+            items = []
+            check_time(end)
+            for item in pages(client, "get_resource_config_history", "configurationItems", **request):
+                items.append(item)
+                check_time(end)
+        except Exception as error:  # that the group is open must be told, whatever Config says
+            log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
+            return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
+        values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
+        return sentence([each for each in renewals(values) if each >= since], days)
+
+
+def _told(group: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what no template reads, all rules beside those that matched, and of these what no message holds."""
+    told = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
+    matched = told.pop(MATCHED, [])
+    fitting = list(as_fit(matched, MESSAGE_SIZE - size(told)))
+    if len(fitting) < len(matched):
+        log.warning("%s: %d rules are told of as of %d", group["GroupId"], len(matched), len(fitting))
+    return {**told, MATCHED: fitting}

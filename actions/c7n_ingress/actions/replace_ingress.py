@@ -1,0 +1,297 @@
+"""The ``replace-ingress`` action."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from c7n.actions import EventAction
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.resolver import ValuesFrom
+from c7n.resources.vpc import SecurityGroup
+from c7n.utils import local_session, type_schema
+
+from c7n_ingress.aws import behind, history as reopened, notify as tell, vpcs
+from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.job import Job, is_tried_again
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.run import run
+from c7n_ingress.aws.values import FreshValues, scheme_of
+from c7n_ingress.decide.authorized import (
+    PLACEHOLDER,
+    cut_off,
+    documentation,
+    missing_versions,
+    names_vpc,
+    parse_fixed,
+    parse_list,
+    refuse_documentation,
+    with_vpc,
+)
+from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values, silent_limit
+from c7n_ingress.decide.commands import authorize_line
+from c7n_ingress.decide.message import REPLACED, Outcome
+from c7n_ingress.decide.plan import Plan, replacement
+from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import Network, permission, ports_text
+
+FINDERS = frozenset({"ingress", "open-ingress"})
+"""The filters that annotate the rules that they match."""
+
+
+@SecurityGroup.action_registry.register("replace-ingress")
+class ReplaceIngress(EventAction):
+    """Put authorized networks in the place of the ingress rules that the policy's ``ingress`` filter matched.
+
+    An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: its id, its
+    tags and its description stay. Each further network gets a rule beside it. Where all of them stand already, or no
+    network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they are,
+    and so does one that every authorized network is wider than: that is a failure, and told. A rule whose prefix list
+    ``open-ingress`` matched cannot become one for a network: it is revoked once these have rules of their own.
+
+    Each group is read and filtered again within a second before it is changed, so that what has been closed, changed or
+    exempted in the meantime is left alone. What changed and what failed is logged, one JSON record a line, and told by
+    ``notify``, which takes the keys of c7n's own ``notify`` action. If a group failed, the others are done all the
+    same, and the action raises at the end. The records are what ``restore-ingress`` undoes changes from.
+
+    ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
+    ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
+    the group is associated with, so that clients and load balancers inside are not blocked. A group whose VPC cannot be
+    read fails, and is left as it is. Where EC2 does not list the associations, the message says so.
+    ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache, and without
+    ``vpc``.
+
+    ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
+    A deployed policy's run that has told of them by ``notify`` does not fail, be it that other groups did, as these are
+    told of as well: Lambda would run it twice more within minutes, and close three times as many.
+    Such a run makes sure of the queue or the topic before its first change; without ``notify``, the policy is refused.
+    ``preview: true`` tells what would change and what would fail, and changes nothing; it fails where nobody was told.
+    ``behind: true`` has messages say what stands behind each group, and tell first of what the internet can reach: two
+    calls more, after the changes. Where more groups are open than ``at-most``, it is looked up before, and these come
+    first.
+
+    ``untag: open-ingress-notice`` takes that tag off each group as soon as nothing is open in it any more. An action
+    ``remove-tag`` after this one would not be reached where another group fails.
+
+    ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
+    from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
+    closed group, after all are closed; if it fails, that is told. It takes a deployed policy
+    (config-rule, periodic or cloudtrail), and AWS Config recording security groups.
+
+    :example:
+
+    .. code-block:: yaml
+
+        policies:
+          - name: open-ssh
+            resource: aws.security-group
+            filters:
+              - {type: open-ingress, Ports: [22]}
+            actions:
+              - type: replace-ingress
+                authorized: [203.0.113.0/24]
+                notify:
+                  to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
+                  template: open-ingress
+                  transport: {type: sqs, queue: custodian-mailer}
+    """
+
+    schema = type_schema(
+        "replace-ingress",
+        **{
+            "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
+            "authorized-from": ValuesFrom.schema,
+            "at-most": {"type": "integer", "minimum": 1},
+            "behind": {"type": "boolean"},
+            "preview": {"type": "boolean"},
+            "reopened": reopened.SCHEMA,
+            "untag": {"type": "string", "minLength": 1},
+            "notify": tell.SCHEMA,
+        },
+    )
+    permissions = (
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSecurityGroupRules",
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:ModifySecurityGroupRules",
+        "ec2:RevokeSecurityGroupIngress",
+    )
+
+    def get_permissions(self) -> tuple[str, ...]:
+        """Give what the action needs, its notification included."""
+        needed: tuple[str, ...] = self.permissions
+        if names_vpc(self.data.get("authorized")):
+            needed += vpcs.PERMISSIONS
+        if "notify" in self.data:
+            needed += tuple(tell.notifier(self).get_permissions())
+            if "at-most" in self.data and is_tried_again(self.manager):
+                needed += tell.REACH[self.data["notify"]["transport"]["type"]]
+            needed += behind.PERMISSIONS if self.data.get("behind") else ()
+        if "untag" in self.data:
+            needed += ("ec2:DeleteTags",)
+        return needed + (reopened.PERMISSIONS if "reopened" in self.data else ())
+
+    # -- before anything runs
+
+    def validate(self) -> None:
+        """Refuse a policy that could lock people out, let the internet in, or touch rules it did not mean to.
+
+        :raises PolicyValidationError: names the value and the mend.
+        """
+        try:
+            check_values(self.data, self.schema)
+            self.check_authorized()
+            check_query(self.manager.data)
+            if warning := silent_limit(self.manager.data):
+                self.log.warning(warning)
+            check_filters(self.manager.data.get("filters", []), FINDERS)
+            for each in self.manager.iter_filters():
+                if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
+                    check_values(each.data, each.schema)
+            if "reopened" in self.data:
+                reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
+            if "notify" in self.data:
+                check_notify(self.data["notify"])
+                tell.notifier(self).validate()
+            else:
+                check_at_most(self.data, tried_again=is_tried_again(self.manager))
+        except ValueError as error:
+            raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
+
+    def check_authorized(self) -> None:
+        """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
+        if ("authorized" in self.data) == ("authorized-from" in self.data):
+            raise ValueError(
+                "give the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
+            )
+        if "authorized-from" in self.data:
+            check_source(self.data["authorized-from"], in_lambda="mode" in self.manager.data)
+            return
+        authorized = self.data["authorized"]
+        if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
+            return  # c7n fills it only after it has validated the file
+        networks = parse_fixed(authorized)
+        for network in documentation(networks):
+            self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
+        if names_vpc(authorized):
+            return
+        for version in missing_versions(networks):
+            self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
+        if warning := cut_off(networks):
+            self.log.warning(warning)
+
+    # -- the run
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
+        """Replace the matched rules of each group, and tell what changed and what failed.
+
+        :returns: the records of all changes.
+        :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then. A
+            preview that has told people of what would fail does not raise.
+        """
+        try:
+            authorized = self.authorized_networks()
+        except PolicyExecutionError as error:
+            raise PolicyExecutionError("; ".join([str(error), *tell.tell_config(self.manager, event)])) from error
+
+        inside = self.inside(resources)
+        of_group = {group_id: in_vpc(self.data["authorized"], each.cidrs) for group_id, each in inside.items()}
+
+        def plan(reading: Reading) -> Plan:
+            wanted = of_group[reading.group["GroupId"]] if of_group else authorized
+            if isinstance(wanted, str):
+                return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
+            return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
+
+        at_most = None if self.data.get("preview") else self.data.get("at-most")
+        after = self.untag if "untag" in self.data else None
+        noted = {group_id: each.left_out for group_id, each in inside.items()}
+        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted), resources, event)
+
+    def untag(self, outcome: Outcome) -> None:
+        """Take the tag off a group that is closed: whatever becomes of the others, what opens it anew gets notice."""
+        client = local_session(self.manager.session_factory).client("ec2")
+        tags = [{"Key": self.data["untag"]}]
+        self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+
+    def authorized_networks(self) -> list[Network]:
+        """Give the authorized networks in order of preference, those from elsewhere by family and address.
+
+        Those that ``vpc`` stands for are not among them.
+
+        :raises PolicyExecutionError: they cannot be had, or must not be put into a rule.
+        """
+        try:
+            check_filled(self.data, but=["authorized"])
+            check_filled(self.manager.data.get("filters", []), path="filters")
+            networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
+            if not self.data.get("preview"):
+                refuse_documentation(networks)
+        except ValueError as error:
+            raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
+        return networks
+
+    def inside(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
+        """Return the networks that the word ``vpc`` adds for each group, by id; nothing where nobody writes it."""
+        if not names_vpc(self.data.get("authorized")):
+            return {}
+        return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
+
+    def fetch_authorized(self) -> list[Network]:
+        """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
+        source = self.data["authorized-from"]
+        try:
+            values = FreshValues(source, self.manager).get_values()
+        except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
+            raise ValueError(f"authorized-from {source['url']} cannot be read: {error}") from error
+        try:
+            networks = parse_list(values)
+        except ValueError as error:
+            raise ValueError(f"authorized-from {source['url']}: {error}") from error
+        return sorted(networks, key=lambda network: (network.version, network))
+
+
+def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
+    """Refuse a limit that a deployed policy without ``notify`` would not keep.
+
+    :raises ValueError: says what to do about it.
+    """
+    if "at-most" in data and tried_again:
+        raise ValueError(
+            "at-most: a run that leaves groups open has to report them. Without 'notify' it can only fail, Lambda runs "
+            "it twice more, and three times as many groups are changed: add 'notify'"
+        )
+
+
+def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network] | str:
+    """Return what is authorized in a group, or why that is not known: a sentence, as its VPCs' CIDRs may be one."""
+    if isinstance(cidrs, str):
+        return cidrs
+    try:
+        return with_vpc(values, cidrs)
+    except ValueError as error:
+        return f"the networks of the group's VPCs cannot be authorized: {error}"
+
+
+def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:
+    """Check what is known of ``authorized-from`` before it is read.
+
+    :raises ValueError: names the value and the fix.
+    """
+    url = source["url"]
+    if scheme_of(url) == "file" and in_lambda:
+        raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
+    if scheme_of(url) == "http":
+        raise ValueError(f"authorized-from {url!r}: anyone on the way could write the list; use https or S3")
+    if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
+        raise ValueError(f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json")
+
+
+def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
+    """Return which network could not be added, and the command that adds it once there is room."""
+    rule, network = result.replacement
+    request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
+    return (
+        f"{network} could not be added for {rule.traffic.protocol} {ports_text(rule.traffic)}",
+        authorize_line(request),
+    )

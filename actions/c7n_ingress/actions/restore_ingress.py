@@ -1,0 +1,212 @@
+"""The ``restore-ingress`` action."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from c7n.actions import EventAction
+from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
+from c7n.resources.vpc import SecurityGroup
+from c7n.utils import local_session, type_schema
+
+from c7n_ingress.aws import journal, notify as tell
+from c7n_ingress.aws.apply import GONE, NoRoom, error_code, said
+from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.run import run
+from c7n_ingress.decide.checks import check_filled, check_notify, check_values
+from c7n_ingress.decide.message import RESTORED, Outcome
+from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import text_of
+from c7n_ingress.decide.undo import MOST_DAYS, exemption, fold, restoration
+from c7n_ingress.actions.replace_ingress import ReplaceIngress
+
+log = logging.getLogger("custodian.actions")
+
+EXEMPTION = "open-ingress-until"
+"""The tag by which the policies know a group that is to be left alone until a day."""
+
+
+@SecurityGroup.action_registry.register("restore-ingress")
+class RestoreIngress(EventAction):
+    """Undo what ``replace-ingress`` did to the groups, as its records tell.
+
+    ``from`` names the journal: the log groups of deployed policies, or the log of a local run by its URL (``file:`` or
+    ``s3:``); ``since`` and ``until`` in it bound the time (ISO 8601), and ``run`` names one run. Only records of this
+    account and region count. Only a rule that is still exactly as it was left (source, description, tags) is reverted;
+    everything else is left alone and reported.
+
+    First, the groups are exempted for so many ``days``, 90 at most: tagged ``open-ingress-until`` with that day, or
+    left with a later one that they have. Then the rules that were replaced become what they were, in place; those that
+    were revoked come back with their description and tags, though under a new id; last, the networks that were added
+    beside them go. At no moment is less let in than before and after. If nothing is restored, the tag gets its former
+    value back. A group that is open again already keeps its exemption.
+
+    It tells what would change, and changes nothing, but with ``preview: false``. ``notify`` is as for
+    ``replace-ingress``.
+
+    :example:
+
+    .. code-block:: yaml
+
+        policies:
+          - name: restore-ingress
+            resource: aws.security-group
+            source: live
+            filters:
+              - {type: named, groups: [sg-0123456789abcdef0]}
+            actions:
+              - type: restore-ingress
+                from: {log-groups: [/aws/lambda/custodian-open-ingress], since: "2026-11-24T09:00:00Z"}
+                days: 30
+                preview: false
+                notify:
+                  to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
+                  template: open-ingress
+                  transport: {type: sqs, queue: custodian-mailer}
+    """
+
+    schema = type_schema(
+        "restore-ingress",
+        required=["from", "days"],
+        **{
+            "from": journal.SCHEMA,
+            "run": {"type": "string"},
+            "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
+            "preview": {"type": "boolean"},
+            "notify": tell.SCHEMA,
+        },
+    )
+    permissions = (
+        *ReplaceIngress.permissions,
+        "ec2:CreateTags",
+        "ec2:DeleteTags",
+        "logs:FilterLogEvents",
+        "logs:DescribeLogGroups",
+    )
+    get_permissions = ReplaceIngress.get_permissions
+
+    def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
+        super().__init__({"preview": True, **(data or {})}, manager, log_dir)
+
+    # -- before anything runs
+
+    def validate(self) -> None:
+        """Refuse a policy that would open every group of an account again, or is not filled.
+
+        :raises PolicyValidationError: names the value and the mend.
+        """
+        try:
+            check_values(self.data, self.schema)
+            check_selection(self.manager.filters, self.data["from"])
+            if "notify" in self.data:
+                check_notify(self.data["notify"])
+                tell.notifier(self).validate()
+        except ValueError as error:
+            raise PolicyValidationError(f"policy {self.manager.data['name']}: restore-ingress: {error}") from None
+
+    # -- the run
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
+        """Restore each group, and tell what changed and what failed.
+
+        :returns: the records of all changes.
+        :raises PolicyExecutionError: the journal tells of nothing, a group failed, or nobody could be told; the other
+            groups are done by then. A preview that has told people of what would fail does not raise.
+        """
+        try:
+            check_filled(self.data)
+        except ValueError as error:
+            raise PolicyExecutionError(f"restore-ingress changed nothing: {error}") from None
+        place, run_id = self.data["from"], self.data.get("run")
+        groups = [group["GroupId"] for group in resources]
+        span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))
+        found = journal.read(self.manager, place, span)
+
+        nets = {group: fold(found.of(group)) for group in groups}  # now: a reading of a group may be one second old
+
+        def plan(reading: Reading) -> Plan:
+            group_id = reading.group["GroupId"]
+            todo = restoration(reading.rules, nets[group_id])
+            return todo._replace(left=[*todo.left, *found.unreadable_of(group_id)])
+
+        return run(Job(self, RESTORED, plan, no_room, self.exempt, self.withdraw), resources, event)
+
+    def exempt(self, outcome: Outcome) -> None:
+        """Have the policies leave the group alone: before anything is opened, or they would close it at once."""
+        present = exemption_of(outcome.group)
+        until = exemption(datetime.now(timezone.utc).date(), self.data["days"], present)
+        if until not in (present, outcome.until):
+            client = local_session(self.manager.session_factory).client("ec2")
+            tags = [{"Key": EXEMPTION, "Value": until}]
+            outcome.until = until  # before the call: if somebody stops the run during it, the tag may be there
+            try:
+                self.manager.retry(client.create_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+            except ClientError:
+                outcome.until = None
+                raise
+        outcome.until = until
+
+    def withdraw(self, outcome: Outcome) -> None:
+        """Give the tag its former value again, if nothing was restored, so that the policies still close the group."""
+        until, former = outcome.until, exemption_of(outcome.group)
+        if until in (None, former) or outcome.back or any(record["now"] for record in outcome.records):
+            return
+        client = local_session(self.manager.session_factory).client("ec2")
+        call, value = (client.delete_tags, until) if former is None else (client.create_tags, former)
+        tags = [{"Key": EXEMPTION, "Value": value}]
+        try:
+            self.manager.retry(call, Resources=[outcome.group["GroupId"]], Tags=tags)
+        except Exception as error:  # what the undo failed of is reported, too
+            if isinstance(error, ClientError) and error_code(error) in GONE:
+                return
+            log.exception("the exemption of %s could not be taken back", outcome.group["GroupId"])
+            todo = "remove the tag" if former is None else f"set it to {former!r}"
+            outcome.failures.append(
+                f"nothing was restored, and {EXEMPTION} = {until} could not be taken back ({said(error)}): {todo}"
+            )
+        else:
+            outcome.until = None
+            outcome.failures.append(f"nothing was restored, so {EXEMPTION} = {until} was taken back")
+
+
+def exemption_of(group: Mapping[str, Any]) -> str | None:
+    """Return the value of the group's tag that exempts it, whatever it is."""
+    return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(EXEMPTION)
+
+
+def check_selection(filters: Sequence[Any], place: Any) -> None:
+    """Refuse to restore whatever there is, and times that are none.
+
+    :raises ValueError: names the value and the mend.
+    """
+    if not filters:
+        raise ValueError("the policy has no filter: name the groups that are to be restored")
+    for name in ("since", "until") if isinstance(place, dict) else ():
+        time_from(place, name)
+
+
+def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
+    """Read a time, in UTC where it names no zone.
+
+    :raises ValueError: it is none.
+    """
+    if name not in place:
+        return None
+    try:
+        time = datetime.fromisoformat(place[name].replace("Z", "+00:00"))
+    except ValueError:
+        raise ValueError(f"{name} {place[name]!r} is no time: write one such as 2026-11-24T09:00:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def no_room(result: NoRoom, _group_id: str) -> tuple[str, None]:
+    """Say which rule does not come back, and what to do about it."""
+    return (
+        f"{text_of(result.replacement.rule.match)} found no room: the group had as many rules as EC2 allows. "
+        "If it still has, remove some; then restore it again"
+    ), None

@@ -1,0 +1,668 @@
+"""Security groups that behave as EC2's do, where moto's do not.
+
+What rules are and may become stands in `rules.py`, with its sources ([API] is EC2's API reference there and here). Here
+moto's EC2 gets groups that hold such rules, answers the calls about them, counts the quota, and can lag behind and
+throttle as EC2 does. Everything else, VPCs and managed prefix lists for instance, is moto's.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from moto.core.responses import ActionResult
+from moto.core.utils import aws_api_matches
+from moto.ec2 import urls
+from moto.ec2.exceptions import (
+    EC2ClientError,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    InvalidPermissionNotFoundError,
+    InvalidSecurityGroupNotFoundError,
+    InvalidSecurityGroupRuleIdNotFoundError,
+    MissingParameter,
+    RulesPerSecurityGroupLimitExceededError,
+    TagLimitExceeded,
+)
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.managed_prefixes import ManagedPrefixList
+from moto.ec2.models.security_groups import SecurityGroup
+from moto.ec2.models.vpcs import VPC
+from moto.ec2.responses import EC2Response
+
+from c7n_ingress_tools.embedded_aws.answers import Answer
+from c7n_ingress_tools.rehearsal.rules import (
+    NETWORKS,
+    Rule,
+    Rules,
+    permissions_of,
+    rules_from,
+    told,
+    with_added,
+    with_described,
+    with_modified,
+    without,
+)
+
+if TYPE_CHECKING:
+    from c7n_ingress_tools.embedded_aws.throttling import Throttling
+
+MOST_FILTER_VALUES = 200
+PAGE_SIZES = range(5, 1001)
+PREFIX_LIST_PAGE_SIZES = range(1, 101)
+MOST_TAGS = 50
+
+
+@dataclass
+class Behaviour:
+    """What EC2 leaves to the account, or to chance."""
+
+    rules_per_group: int = 60
+    """The quota of rules a direction and family: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
+
+    lag: int = 0
+    """How many describes of a group, after a change, show it as it was: EC2 is eventually consistent."""
+
+    block_public_access: str = "off"
+    """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
+
+    throttling: Throttling | None = None
+    """The token buckets that calls draw on; none, and no call is refused."""
+
+    def reset(self) -> None:
+        """Behave as an account does by default."""
+        self.__init__()
+
+
+behaviour = Behaviour()
+
+
+def install() -> None:
+    """Have moto serve this EC2, wherever it holds none yet."""
+    ec2_backends.backend = Backend
+
+
+def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
+    """Put groups into EC2 as they are, in the shape that `aws ec2 describe-security-groups` prints.
+
+    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. A prefix
+    list that is not there is made, as one of AWS's: its id says nothing of what it holds. Lists may be absent or null.
+    A group goes to the account that its `OwnerId` names, else to 123456789012; or to `account`, which sees a group of
+    another owner as one that is shared with it, and cannot change it.
+    """
+    for group in groups:
+        owner = group.get("OwnerId") or account or "123456789012"
+        backend = ec2_backends[account or owner][region]
+        loaded = Group(
+            backend,
+            group["GroupId"],
+            group.get("GroupName") or group["GroupId"],
+            group.get("Description") or "",
+            group.get("VpcId"),
+            {tag["Key"]: tag["Value"] for tag in group.get("Tags") or ()},
+        )
+        loaded.owner_id = owner
+        loaded.arn = loaded.arn.replace(f":{backend.account_id}:", f":{owner}:")
+        loaded.rules = (
+            *rules_from(group.get("IpPermissions") or (), egress=False),
+            *rules_from(group.get("IpPermissionsEgress") or (), egress=True),
+        )
+        backend.groups[loaded.vpc_id][loaded.id] = loaded
+        for rule in loaded.rules:
+            if rule.kind == "PrefixListId" and rule.source not in backend.managed_prefix_lists:
+                load_prefix_list(rule.source, [], owner="AWS", region=region, account=backend.account_id)
+
+
+def load_prefix_list(
+    list_id: str,
+    cidrs: Sequence[str],
+    *,
+    owner: str | None = None,
+    region: str = "us-east-1",
+    account: str = "123456789012",
+) -> None:
+    """Put a managed prefix list into EC2, with the id that it has elsewhere, where an account sees it.
+
+    It is the account's own; or it belongs to `owner`, another account that shares it, or AWS.
+    """
+    family = "IPv6" if any(":" in cidr for cidr in cidrs) else "IPv4"
+    loaded = ManagedPrefixList(
+        ec2_backends[account][region],
+        region,
+        family,
+        [{"Cidr": cidr} for cidr in cidrs],
+        str(len(cidrs)),
+        prefix_list_name=list_id,
+        owner_id=owner,
+    )
+    loaded.id = list_id
+    loaded.prefix_list_arn = loaded.arn(region, loaded.owner_id)
+    loaded.ec2_backend.managed_prefix_lists[list_id] = loaded
+
+
+def load_interfaces(
+    interfaces: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012"
+) -> None:
+    """Put network interfaces into EC2 as they are, in the shape that `aws ec2 describe-network-interfaces` prints.
+
+    VPCs, subnets, instances and groups that they name need not be there.
+    """
+    ec2_backends[account][region].loaded_interfaces |= {each["NetworkInterfaceId"]: each for each in interfaces}
+
+
+def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012") -> None:
+    """Put VPCs into EC2 with the ids and networks that they have, in the shape that `aws ec2 describe-vpcs` prints."""
+    backend = ec2_backends[account][region]
+    for shape in vpcs:
+        loaded = VPC(backend, shape["VpcId"], shape["CidrBlock"], is_default=False)
+        associations = {
+            each["AssociationId"]: _association(each, prefix)
+            for listing, prefix in (("CidrBlockAssociationSet", ""), ("Ipv6CidrBlockAssociationSet", "Ipv6"))
+            for each in shape.get(listing) or ()
+        }
+        if associations:
+            loaded._cidr_block_association_set = associations  # noqa: SLF001 - moto would make up IPv6 networks
+        backend.vpcs[loaded.id] = loaded
+
+
+def _association(shape: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Give a network of a VPC as moto keeps it."""
+    state = {"state": shape[f"{prefix}CidrBlockState"]["State"], "StatusMessage": None}
+    ipv6 = {"ipv6_pool": "Amazon", "ipv6_cidr_block_network_border_group": None} if prefix else {}
+    cidr = shape[f"{prefix}CidrBlock"]
+    return {"association_id": shape["AssociationId"], "cidr_block": cidr, "cidr_block_state": state, **ipv6}
+
+
+class Group(SecurityGroup):
+    """A security group: moto's, but for its rules."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.ingress_rules, self.egress_rules
+        self._rules: Rules = ()
+        self._outdated: list[Rules] = []
+        self.vpc_associations: dict[str, str] = {}
+        """The state of each association with a further VPC, by the VPC's id."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules as they are now; when they change, describes may lag behind."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        seen = self._outdated[0] if self._outdated else self._rules
+        self._outdated = [seen] * behaviour.lag
+        self._rules = rules
+
+    def seen_rules(self) -> Rules:
+        """Give the rules as a describe sees them."""
+        return self._outdated.pop() if self._outdated else self._rules
+
+    def get_tags(self) -> list[dict[str, str]]:
+        """Give the group's tags. moto's way to them goes through all tags of the region, for every group."""
+        return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
+
+    def told(self) -> dict[str, Any]:
+        """Give the group as [API] SecurityGroup."""
+        rules = self.seen_rules()
+        return {
+            "GroupId": self.id,
+            "GroupName": self.name,
+            "Description": self.description,
+            "OwnerId": self.owner_id,
+            "VpcId": self.vpc_id,
+            "SecurityGroupArn": self.arn,
+            "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in self.get_tags()],
+            "IpPermissions": permissions_of(rule for rule in rules if not rule.egress),
+            "IpPermissionsEgress": permissions_of(rule for rule in rules if rule.egress),
+        }
+
+    def told_rules(self) -> list[dict[str, Any]]:
+        """Give the rules as [API] SecurityGroupRule."""
+        return [self.told_rule(rule) for rule in self.seen_rules()]
+
+    def told_rule(self, rule: Rule) -> dict[str, Any]:
+        """Give one rule as [API] SecurityGroupRule."""
+        backend = self.ec2_backend
+        shape = told(rule) | {
+            "GroupId": self.id,
+            "GroupOwnerId": self.owner_id,
+            "Tags": [{"Key": key, "Value": value} for key, value in backend.tags.get(rule.id, {}).items()],
+            "SecurityGroupRuleArn": self.arn.replace(f"group/{self.id}", f"group-rule/{rule.id}"),
+        }
+        if group_id := shape.pop("ReferencedGroupId", None):
+            shape["ReferencedGroupInfo"] = {"GroupId": group_id, **rule.peer}
+        return shape
+
+    def associations(self) -> list[dict[str, str]]:
+        """Return the group's associations with further VPCs as [API] SecurityGroupVpcAssociation."""
+        owners = {"VpcOwnerId": self.ec2_backend.account_id, "GroupOwnerId": self.owner_id}
+        return [
+            {"GroupId": self.id, "VpcId": vpc_id, "State": state, **owners}
+            for vpc_id, state in self.vpc_associations.items()
+        ]
+
+    def matches_filter(self, key: str, filter_value: list[str]) -> bool:
+        """Match a filter of DescribeSecurityGroups: those on rules here, the others as moto does."""
+        side, is_on_rules, name = key.rpartition("ip-permission.")
+        if is_on_rules and name in ON_RULES:
+            texts = [ON_RULES[name](rule) for rule in self.rules if rule.egress == bool(side)]
+            return any(aws_api_matches(value, text) for value in filter_value for text in texts if text)
+        if not key.startswith("tag") and (is_on_rules or key not in self.filters):
+            raise InvalidParameterValue(f"The filter '{key}' is invalid")
+        return super().matches_filter(key, filter_value)
+
+
+def _source_of(kind: str) -> Callable[[Rule], str | None]:
+    return lambda rule: rule.source if rule.kind == kind else None
+
+
+ON_RULES = {
+    "cidr": _source_of("CidrIpv4"),
+    "ipv6-cidr": _source_of("CidrIpv6"),
+    "prefix-list-id": _source_of("PrefixListId"),
+    "group-id": _source_of("ReferencedGroupId"),
+    "user-id": lambda rule: rule.peer.get("UserId"),
+    "protocol": lambda rule: rule.protocol,
+    "from-port": lambda rule: str(rule.from_port),
+    "to-port": lambda rule: str(rule.to_port),
+}
+
+
+class Response(EC2Response):
+    """Reads requests about security groups, and answers them."""
+
+    def call_action(self) -> Any:
+        """Do what is asked, unless the account has no token left for it."""
+        throttling = behaviour.throttling
+        if throttling and not throttling.admits(self.current_account, self.region, self._get_action()):
+            error = EC2ClientError("RequestLimitExceeded", "Request limit exceeded.")
+            _, headers, body = self.serialized(ActionResult(error))
+            return 503, headers, body
+        return super().call_action()
+
+    def describe_security_groups(self) -> Answer:
+        """Tell of groups by ids or names, which must all be there, and by filters."""
+        self.error_on_dryrun()
+        named = [*self._get_param("GroupIds", []), *self._get_param("GroupNames", [])]
+        if named and self._get_param("MaxResults"):
+            raise InvalidParameterCombination("The parameter groupIds cannot be used with the parameter maxResults")
+        filters = self._filters()
+        groups = map(self.ec2_backend.group, named) if named else self.ec2_backend.candidates(filters)
+        page, token = self._page([group for group in groups if group.matches_filters(filters)])
+        return Answer({"SecurityGroups": [group.told() for group in page], "NextToken": token})
+
+    def describe_security_group_rules(self) -> Answer:
+        """Tell of rules by ids, which must all be there, and by filters."""
+        self.error_on_dryrun()
+        filters, ids = self._filters(), self._get_param("SecurityGroupRuleIds", [])
+        rules = [rule for group in self.ec2_backend.candidates(filters) for rule in group.told_rules()]
+        for rule_id in set(ids) - {rule["SecurityGroupRuleId"] for rule in rules}:
+            raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
+        page, token = self._page(
+            [
+                rule
+                for rule in rules
+                if (not ids or rule["SecurityGroupRuleId"] in ids)
+                and all(rule_matches(rule, key, values) for key, values in filters.items())
+            ]
+        )
+        return Answer({"SecurityGroupRules": page, "NextToken": token})
+
+    def describe_network_interfaces(self) -> ActionResult:
+        """List those that were loaded, by group, page by page ([API] DescribeNetworkInterfaces); else moto does.
+
+        Those that a service manages and hides are listed only with `IncludeManagedResources` ([API] OperatorResponse).
+        """
+        loaded = self.ec2_backend.loaded_interfaces
+        if not loaded:
+            return super().describe_network_interfaces()
+        self.error_on_dryrun()
+        filters = self._filters()
+        if unknown := filters.keys() - {"group-id"}:
+            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
+        wanted, all_of_them = filters.get("group-id", ["*"]), self._get_param("IncludeManagedResources")
+        page, token = self._page(
+            [
+                interface
+                for interface in loaded.values()
+                if (all_of_them or not interface.get("Operator", {}).get("HiddenByDefault"))
+                and any(aws_api_matches(value, group["GroupId"]) for value in wanted for group in interface["Groups"])
+            ]
+        )
+        return Answer({"NetworkInterfaces": page, "NextToken": token})
+
+    def associate_security_group_vpc(self) -> Answer:
+        """Associate a group with a further VPC, at once ([API] AssociateSecurityGroupVpc).
+
+        The documentation names what is refused, and no error codes.
+        """
+        self.error_on_dryrun()
+        group, vpc = self._group(), self.ec2_backend.get_vpc(self._get_param("VpcId"))
+        if group.is_default or vpc.is_default:
+            raise InvalidParameterValue("Default security groups and the default VPC cannot be associated.")
+        group.vpc_associations[vpc.id] = "associated"
+        return Answer({"State": "associating"})
+
+    def disassociate_security_group_vpc(self) -> Answer:
+        """End an association, unless an interface in the VPC has the group ([API] DisassociateSecurityGroupVpc)."""
+        self.error_on_dryrun()
+        group, vpc_id = self._group(), self._get_param("VpcId")
+        if vpc_id not in group.vpc_associations:
+            raise InvalidParameterValue(f"{group.id} is not associated with {vpc_id}.")
+        in_use = self.ec2_backend.is_used_in(group.id, vpc_id)
+        group.vpc_associations[vpc_id] = "disassociation-failed" if in_use else "disassociated"
+        return Answer({"State": "disassociating"})
+
+    def describe_security_group_vpc_associations(self) -> Answer:
+        """List associations by filters, page by page ([API] DescribeSecurityGroupVpcAssociations)."""
+        self.error_on_dryrun()
+        filters = self._filters()
+        named = {"group-id": "GroupId", "vpc-id": "VpcId", "state": "State"}
+        named |= {"group-owner-id": "GroupOwnerId", "vpc-owner-id": "VpcOwnerId"}
+        if unknown := filters.keys() - named.keys():
+            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
+        associations = [
+            association
+            for group in self.ec2_backend.candidates(filters)
+            for association in group.associations()
+            if all(
+                any(aws_api_matches(value, association[named[key]]) for value in values)
+                for key, values in filters.items()
+            )
+        ]
+        page, token = self._page(associations)
+        return Answer({"SecurityGroupVpcAssociations": page, "NextToken": token})
+
+    def describe_vpc_block_public_access_options(self) -> Answer:
+        """Tell whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
+        self.error_on_dryrun()
+        mode = behaviour.block_public_access
+        options = {
+            "AwsAccountId": self.current_account,
+            "AwsRegion": self.region,
+            "State": "default-state" if mode == "off" else "update-complete",
+            "InternetGatewayBlockMode": mode,
+            "ManagedBy": "account",
+            "ExclusionsAllowed": "allowed",
+        }
+        return Answer({"VpcBlockPublicAccessOptions": options})
+
+    def get_managed_prefix_list_entries(self) -> Answer:
+        """Tell what a list holds, page by page; moto tells all at once, and nothing of a list that is not there."""
+        prefix_list = self.ec2_backend.managed_prefix_lists.get(self._get_param("PrefixListId"))
+        if prefix_list is None:
+            raise unknown_prefix_list(self._get_param("PrefixListId"))
+        entries = prefix_list.entries.get(int(self._get_param("TargetVersion") or prefix_list.version or 1), [])
+        page, token = self._page(entries, PREFIX_LIST_PAGE_SIZES)
+        return Answer({"Entries": page, "NextToken": token})
+
+    def authorize_security_group_ingress(self) -> Answer:
+        """Add inbound rules."""
+        return self._authorize(egress=False)
+
+    def authorize_security_group_egress(self) -> Answer:
+        """Add outbound rules."""
+        return self._authorize(egress=True)
+
+    def revoke_security_group_ingress(self) -> Answer:
+        """Remove inbound rules."""
+        return self._revoke(egress=False)
+
+    def revoke_security_group_egress(self) -> Answer:
+        """Remove outbound rules."""
+        return self._revoke(egress=True)
+
+    def update_security_group_rule_descriptions_ingress(self) -> Answer:
+        """Describe inbound rules anew."""
+        return self._describe_anew(egress=False)
+
+    def update_security_group_rule_descriptions_egress(self) -> Answer:
+        """Describe outbound rules anew."""
+        return self._describe_anew(egress=True)
+
+    def modify_security_group_rules(self) -> Answer:
+        """Change rules in place."""
+        self.error_on_dryrun()
+        updates = self._get_param("SecurityGroupRules", [])
+        if not updates:
+            raise MissingParameter("The request must contain the parameter securityGroupRules")
+        self.ec2_backend.change(self._group(), lambda rules: with_modified(rules, updates))
+        return Answer({"Return": True})
+
+    def create_tags(self) -> ActionResult:
+        """Tag resources, with keys that are the account's own."""
+        refuse_keys_of_aws(tag["Key"] for tag in self._get_param("Tags", []))
+        return super().create_tags()
+
+    def _parse_tag_specification(self, expected_type: str | None = None) -> dict[str, dict[str, str]]:
+        """Read the tags of what a call is to create, and refuse them before anything is created."""
+        specified = super()._parse_tag_specification(expected_type)
+        for tags in specified.values():
+            refuse_keys_of_aws(tags)
+            if len(tags) > MOST_TAGS:
+                raise TagLimitExceeded
+        return specified
+
+    def _authorize(self, *, egress: bool) -> Answer:
+        """Add rules; the request's tags go to each of them, for there is no way to tag them apart ([API])."""
+        self.error_on_dryrun()
+        added, tags = self._rules(egress=egress), self._parse_tag_specification().get("security-group-rule", {})
+        if not added:
+            raise MissingParameter("The request must contain the parameter ipPermissions")
+        group = self._group()
+        self.ec2_backend.change(group, lambda rules: with_added(rules, added))
+        self.ec2_backend.create_tags([rule.id for rule in added], tags)
+        return Answer({"Return": True, "SecurityGroupRules": [group.told_rule(rule) for rule in added]})
+
+    def _revoke(self, *, egress: bool) -> Answer:
+        """Remove rules by their ids, or by what they say but for the description.
+
+        [API] RevokeSecurityGroupIngress: what is not there, a group of the default VPC tells of and returns true; any
+        other group answers `InvalidPermission.NotFound`, and nothing is revoked.
+        """
+        self.error_on_dryrun()
+        group, ids, said = self._group(), self._get_param("SecurityGroupRuleIds", []), self._rules(egress=egress)
+        if not ids and not said:
+            raise MissingParameter("Either 'ipPermissions' or 'securityGroupRuleIds' should be provided.")
+        unknown: list[Rule] = []
+
+        def revoked(rules: Rules) -> Rules:
+            there = {rule.identity: rule.id for rule in rules}
+            unknown.extend(rule for rule in said if rule.identity not in there)
+            if unknown and group.vpc_id != self.ec2_backend.default_vpc.id:
+                raise InvalidPermissionNotFoundError
+            return without(
+                rules, [*ids, *(there[rule.identity] for rule in said if rule not in unknown)], egress=egress
+            )
+
+        gone = self.ec2_backend.change(group, revoked)
+        answer = {"Return": True, "RevokedSecurityGroupRules": [told(rule) | {"GroupId": group.id} for rule in gone]}
+        return Answer(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
+
+    def _describe_anew(self, *, egress: bool) -> Answer:
+        self.error_on_dryrun()
+        said, listed = self._rules(egress=egress), self._get_param("SecurityGroupRuleDescriptions", [])
+        by_id = {each["SecurityGroupRuleId"]: each.get("Description") for each in listed}
+        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said, by_id))
+        return Answer({"Return": True})
+
+    def _group(self) -> Group:
+        return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
+
+    def _rules(self, *, egress: bool) -> Rules:
+        """Read the permissions, or the single one that stands at the request's top."""
+        permissions = self._get_param("IpPermissions", [])
+        if cidr := self._get_param("CidrIp"):
+            permissions = [{**self.params, "IpRanges": [{"CidrIp": cidr}]}]
+        for permission in permissions:
+            for pair in permission.get("UserIdGroupPairs", ()):
+                pair.setdefault("UserId", self.current_account)
+                if name := pair.pop("GroupName", None):
+                    pair.setdefault("GroupId", self.ec2_backend.group(name).id)
+        return tuple(rules_from(permissions, egress=egress))
+
+    def _filters(self) -> dict[str, list[str]]:
+        filters = self._filters_from_querystring()
+        if sum(map(len, filters.values())) > MOST_FILTER_VALUES:
+            raise EC2ClientError(
+                "FilterLimitExceeded",
+                f"The maximum number of filter values specified on a single call is {MOST_FILTER_VALUES}",
+            )
+        return filters
+
+    def _page(self, items: list, sizes: range = PAGE_SIZES) -> tuple[list, str | None]:
+        """Cut out the page that is asked for, with the token of the next. Without `MaxResults` it is all ([API])."""
+        token, size = self._get_param("NextToken"), self._get_param("MaxResults")
+        if size is not None and size not in sizes:
+            bound = f"greater than {min(sizes)}" if size < min(sizes) else f"less than or equal to {max(sizes)}"
+            raise InvalidParameterValue(
+                f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value {bound}."
+            )
+        start = int(urlsafe_b64decode(token)) if token else 0
+        end = start + (size or len(items))
+        return items[start:end], urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
+
+
+def refuse_keys_of_aws(keys: Iterable[str]) -> None:
+    """Refuse tag keys that AWS keeps for itself, in small letters or capitals.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+    """
+    for key in keys:
+        if key.lower().startswith("aws:"):
+            raise InvalidParameterValue(
+                f"Value ( {key} ) for parameter key is invalid. "
+                "Tag keys starting with 'aws:' are reserved for internal use"
+            )
+
+
+def unknown_prefix_list(list_id: str) -> EC2ClientError:
+    """Give EC2's error for a managed prefix list that is not there, or not shared with the account."""
+    return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
+
+
+def rule_matches(rule: Mapping[str, Any], key: str, values: list[str]) -> bool:
+    """Match a filter of DescribeSecurityGroupRules ([API] names these three)."""
+    if key.startswith("tag:"):
+        texts = [tag["Value"] for tag in rule["Tags"] if f"tag:{tag['Key']}" == key]
+    elif key in ("group-id", "security-group-rule-id"):
+        texts = [rule["GroupId" if key == "group-id" else "SecurityGroupRuleId"]]
+    else:
+        raise InvalidParameterValue(f"The filter '{key}' is invalid")
+    return any(aws_api_matches(value, text) for value in values for text in texts)
+
+
+class Backend(EC2Backend):
+    """moto's EC2 with these groups."""
+
+    _url_module = SimpleNamespace(url_bases=urls.url_bases, url_paths={"{0}/": Response.dispatch})
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._changing = RLock()
+        self.loaded_interfaces: dict[str, Mapping[str, Any]] = {}
+        super().__init__(region_name, account_id)
+
+    def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:
+        """Make a group as moto does, with the rules that a new one has.
+
+        Everything may go out; what may come in is, for a VPC's default group, what comes from its own members:
+        https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
+        """
+        made = super().create_security_group(name, description, *args, **kwargs)
+        cidrs = [rule.ip_range for rule in made.egress_rules]
+        out = {
+            "IpProtocol": "-1",
+            "IpRanges": [cidr for cidr in cidrs if "CidrIp" in cidr],
+            "Ipv6Ranges": [cidr for cidr in cidrs if "CidrIpv6" in cidr],
+        }
+        own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made.id, "UserId": self.account_id}]}
+        group = Group(self, made.id, name, description, made.vpc_id, is_default=made.is_default)
+        group.rules = (*rules_from([out], egress=True), *rules_from([own] if made.is_default else [], egress=False))
+        self.groups[group.vpc_id][group.id] = group
+        return group
+
+    def group(self, id_or_name: str) -> Group:
+        """Give the group, or raise InvalidGroup.NotFound."""
+        group = self.get_security_group_by_name_or_id(id_or_name)
+        if group is None:
+            raise InvalidSecurityGroupNotFoundError(id_or_name)
+        return group
+
+    def get_security_group_from_id(self, group_id: str) -> Group | None:
+        """Give the group with an id, by looking it up: moto goes through all groups."""
+        return next((groups[group_id] for groups in list(self.groups.values()) if group_id in groups), None)
+
+    def is_used_in(self, group_id: str, vpc_id: str) -> bool:
+        """Whether an interface in a VPC has a group."""
+        loaded = [
+            (each.get("VpcId"), [group["GroupId"] for group in each["Groups"]])
+            for each in self.loaded_interfaces.values()
+        ]
+        made = [(each.subnet.vpc_id, [group.id for group in each.group_set]) for each in self.enis.values()]
+        return any(where == vpc_id and group_id in groups for where, groups in (*loaded, *made))
+
+    def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
+        """Give the groups that the filters can match: those with the ids that they name, else all."""
+        ids = filters.get("group-id", ["*"])
+        if any("*" in each or "?" in each for each in ids):
+            return [group for groups in list(self.groups.values()) for group in list(groups.values())]
+        found = map(self.get_security_group_from_id, dict.fromkeys(ids))
+        return [group for group in found if group]
+
+    def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
+        """Put changed rules in the place of a group's rules, one change after another, and give those that are gone.
+
+        Raises what the change raises, or what EC2 says to an unknown source, too many rules or a group of another
+        account; then nothing changed.
+        """
+        if group.owner_id != self.account_id:
+            raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
+        with self._changing:
+            before = group.rules
+            after = changed(before)
+            known = {(rule.kind, rule.source) for rule in before}
+            self._refuse_unknown_sources(rule for rule in after if (rule.kind, rule.source) not in known)
+            self._refuse_too_many(before, after)
+            group.rules = after
+        left = {rule.id for rule in after}
+        return [rule for rule in before if rule.id not in left]
+
+    def _refuse_unknown_sources(self, rules: Iterable[Rule]) -> None:
+        """Refuse references to what is not there; of other accounts' groups nothing is known here."""
+        for rule in rules:
+            if rule.kind == "PrefixListId" and rule.source not in self.managed_prefix_lists:
+                raise unknown_prefix_list(rule.source)
+            if rule.kind == "ReferencedGroupId" and rule.peer.get("UserId", self.account_id) == self.account_id:
+                self.group(rule.source)
+
+    def _refuse_too_many(self, before: Rules, after: Rules) -> None:
+        """Refuse a change that adds to a direction and family what the quota does not allow."""
+        for egress in (False, True):
+            for family in NETWORKS:
+                had, has = (
+                    sum(self._weight(rule, family) for rule in rules if rule.egress == egress)
+                    for rules in (before, after)
+                )
+                if had < has > behaviour.rules_per_group:
+                    raise RulesPerSecurityGroupLimitExceededError
+
+    def _weight(self, rule: Rule, family: str) -> int:
+        """Count a rule as the quota of a family, `CidrIpv4` or `CidrIpv6`, does.
+
+        A reference to a group, or to a prefix list of AWS's, counts once in both families
+        (https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html). One to a customer's prefix list
+        counts the most entries that the list may have, in the one family that it has
+        (https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html).
+        """
+        if rule.kind in NETWORKS:
+            return int(rule.kind == family)
+        prefix_list = self.managed_prefix_lists.get(rule.source)
+        if rule.kind == "ReferencedGroupId" or prefix_list is None or prefix_list.owner_id == "AWS":
+            return 1
+        return int(prefix_list.max_entries) if prefix_list.address_family.lower() in family.lower() else 0

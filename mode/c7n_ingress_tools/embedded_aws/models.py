@@ -1,0 +1,16 @@
+"""One reader of AWS's models for all of a process: every session of botocore's reads and parses each of them anew.
+
+EC2's alone takes a tenth of a second, and the list of endpoints as long. `SERVICE_MODELS` in mode/c7n_ingress_tools/embedded_aws/server.py does
+the same for its own sessions; this is for those that moto, Custodian and c7n-mailer make.
+"""
+
+from functools import cache
+
+import botocore.session
+
+
+def share() -> None:
+    """Have all sessions that are made from now on share what they read. Of another botocore each reads for itself."""
+    make = getattr(botocore.session, "create_loader", None)
+    if make is not None:
+        botocore.session.create_loader = cache(make)

@@ -1,0 +1,1 @@
+"""Run a deployed zip as Lambda does."""

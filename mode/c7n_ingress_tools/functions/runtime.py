@@ -1,0 +1,403 @@
+"""Lambda on this machine: the zip that was deployed, run as AWS runs it.
+
+    with deployed(cloud, "custodian-open-ingress") as function:
+        answer = function.invoke(event)
+
+AWS's own runtime client for Python (`awslambdaric`, the one in Lambda's image) runs in a process of its own and asks a
+small Runtime API for events. So what is proved is what AWS will do: how the handler's name is looked up, how events are
+read and answers written, how an exception becomes an error, how a log line looks, and that a warm process keeps its
+state. The Runtime API is small and documented; a stand-in for the client would be longer, and prove less.
+
+The process has the zip's content as its task root, boto3 and awslambdaric with what they require, and Python's standard
+library; `python -S` leaves out every other installed package. c7n and the actions can come from the zip alone.
+
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html (Runtime API),
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html (environment variables),
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html (an environment is used again, and replaced
+after a time-out or a crash).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+from collections import defaultdict
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
+from pathlib import Path
+from queue import Empty, LifoQueue, Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from moto.awslambda.models import lambda_backends
+
+from c7n_ingress_tools.embedded_aws import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import boto3
+
+    from c7n_ingress_tools.embedded_aws.server import Cloud
+
+API = "/2018-06-01/runtime"
+PROVIDED = ("boto3", "awslambdaric")  # what Lambda's image has beside Python
+STAND_IN = Path(__file__).with_name("runtime_client.py")
+INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with twenty-nine others
+SHARED: Path | None = None
+"""Where what zips hold is unpacked once, and compiled once, for all; nowhere, as in Lambda, unless somebody says so.
+A zip's folders are links then: who changes what was deployed changes it for all."""
+LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports itself
+
+
+class FunctionError(Exception):
+    """The function did not answer: it raised, could not be loaded, ran out of time or ended.
+
+    `error_type` and `error_message` are those that Lambda reports; `log` is what the function wrote meanwhile.
+    """
+
+    def __init__(self, error_type: str, error_message: str, log: str) -> None:
+        super().__init__(f"{error_type}: {error_message}")
+        self.error_type = error_type
+        self.error_message = error_message
+        self.log = log
+
+
+class Invocation(NamedTuple):
+    """One event on its way to the function."""
+
+    id: str
+    event: bytes
+    deadline: float
+
+
+class Answer(NamedTuple):
+    """What came back from the process: kind is ready, response, error, init (the code could not be loaded) or exit."""
+
+    kind: str
+    body: bytes
+
+
+@contextmanager
+def deployed(
+    cloud: Cloud,
+    name: str,
+    *,
+    session: boto3.Session | None = None,
+    processes: int = 1,
+    folder: Path | None = None,
+) -> Iterator[Function]:
+    """Give a deployed function, run from its own zip and configuration until the block ends.
+
+    The session says in which account and region it is; without one, in the cloud's own. Up to `processes` events are
+    worked on at once, each by a process that starts with its first event. The zip, its content (`task`) and a log for
+    each process stay in `folder`, if one is given. Raises botocore's ResourceNotFoundException if there is no such
+    function.
+    """
+    client = (session or cloud.session()).client("lambda")
+    configuration = client.get_function_configuration(FunctionName=name)
+    _, _, _, region, account, *_ = configuration["FunctionArn"].split(":")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (folder or Path(temporary)).absolute()
+        runtime = Path(temporary, "runtime")
+        archive = folder / f"{name}.zip"
+        archive.write_bytes(_code(configuration, account, region))
+        _unpack(archive, folder / "task")
+        _provide(runtime)
+        environment = _environment(configuration, cloud.environment(region=region, account=account)) | {
+            "LAMBDA_TASK_ROOT": str(folder / "task"),
+            "LAMBDA_RUNTIME_DIR": str(runtime),
+            "PYTHONPATH": str(runtime),
+        }
+        function = Function(configuration, environment, [folder / f"lambda-{n + 1}.log" for n in range(processes)])
+        try:
+            yield function
+        finally:
+            function.close()
+
+
+class Function:
+    """A deployed function, with one process for each of its logs."""
+
+    def __init__(self, configuration: dict[str, Any], environment: dict[str, str], logs: list[Path]) -> None:
+        self.logs = logs
+        self._sandboxes = [Sandbox(configuration, environment, log) for log in logs]
+        self._idle: LifoQueue[Sandbox] = LifoQueue()
+        for sandbox in reversed(self._sandboxes):
+            self._idle.put(sandbox)
+
+    def invoke(self, event: Any) -> Any:
+        """Give the function an event, and return its answer; several threads may do so at once.
+
+        The process that was busy last is taken first, so that a warm one is used before a further one starts. Raises
+        FunctionError.
+        """
+        sandbox = self._idle.get()
+        try:
+            return sandbox.invoke(event)
+        finally:
+            self._idle.put(sandbox)
+
+    def close(self) -> None:
+        """End the processes."""
+        for sandbox in self._sandboxes:
+            sandbox.stop()
+
+
+class Sandbox:
+    """What AWS calls an execution environment: a Runtime API and one process, which answers one event after another."""
+
+    def __init__(self, configuration: dict[str, Any], environment: dict[str, str], log: Path) -> None:
+        self._configuration = configuration
+        self._environment = environment
+        self._log = log
+        self._api: RuntimeApi | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def invoke(self, event: Any) -> Any:
+        """Give the process an event, after starting it if there is none; return its answer or raise FunctionError.
+
+        The function's time-out starts when its code is loaded, as in Lambda.
+        """
+        start = self._log.stat().st_size if self._log.exists() else 0
+        try:
+            if self._api is None:
+                self._start()
+                self._answer("ready", INIT_TIMEOUT, start)
+            timeout = self._configuration["Timeout"]
+            self._api.events.put(Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout))
+            return json.loads(self._answer("response", timeout, start))
+        finally:
+            self._send_log(start)
+
+    def _send_log(self, start: int) -> None:
+        """Send what was logged since to CloudWatch Logs."""
+        _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
+        lines = self._log_since(start).rstrip("\n").split("\n")
+        logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
+
+    def _log_since(self, start: int) -> str:
+        with self._log.open("rb") as file:
+            file.seek(start)
+            return file.read().decode(errors="replace")
+
+    def stop(self) -> None:
+        """End the process, as AWS does: without asking. The next event starts another."""
+        if self._api is not None:
+            self._process.kill()
+            self._process.wait()
+            self._api.close()
+            self._api = self._process = None
+
+    def _start(self) -> None:
+        self._api = RuntimeApi(self._configuration["FunctionArn"])
+        handler = self._configuration["Handler"]
+        host, port = self._api.server_address
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", "-m", "awslambdaric", handler],
+                cwd=self._environment["LAMBDA_TASK_ROOT"],
+                env=self._environment | {"_HANDLER": handler, "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        Thread(target=_report_exit, args=(self._process, self._api.answers), daemon=True).start()
+
+    def _answer(self, kind: str, timeout: float, start: int) -> bytes:
+        """Wait for an answer of a kind, and return its body. Raises FunctionError with the log since `start`."""
+        try:
+            answer = self._api.answers.get(timeout=timeout)
+        except Empty:
+            answer = Answer("timeout", f"Task timed out after {timeout:.2f} seconds".encode())
+        if answer.kind == kind:
+            return answer.body
+        if answer.kind != "error":
+            self.stop()
+        log = self._log_since(start)
+        if answer.kind in LAMBDA_ERRORS:
+            raise FunctionError(LAMBDA_ERRORS[answer.kind], answer.body.decode(), log)
+        error = json.loads(answer.body)
+        raise FunctionError(error["errorType"], error["errorMessage"], log)
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """Lambda's Runtime API for one process, on a free loopback port."""
+
+    daemon_threads = True
+    block_on_close = False
+    ready = False
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(("127.0.0.1", 0), RuntimeApiRequest)
+        self.arn = arn
+        self.events: Queue[Invocation | None] = Queue()
+        self.answers: Queue[Answer] = Queue()
+        Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving, and let go of the request that waits for an event."""
+        self.events.put(None)
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a process that ended while it was connected: its exit is an answer of its own."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class RuntimeApiRequest(BaseHTTPRequestHandler):
+    """One request of the runtime client."""
+
+    protocol_version = "HTTP/1.1"  # the client keeps its connection
+    disable_nagle_algorithm = True  # else a body waits 40 ms until its headers are acknowledged
+    server: RuntimeApi
+
+    def do_GET(self) -> None:
+        """Answer `/invocation/next` with the next event, when there is one."""
+        if self.path != f"{API}/invocation/next":
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        if not self.server.ready:
+            self.server.ready = True
+            self.server.answers.put(Answer("ready", b""))
+        invocation = self.server.events.get()
+        if invocation is None:
+            self.close_connection = True
+            return
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": invocation.id,
+            "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": self.server.arn,
+            "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
+            "Content-Type": "application/json",
+        }
+        self._send(HTTPStatus.OK, invocation.event, headers)
+
+    def do_POST(self) -> None:
+        """Take `/invocation/<id>/response`, `/invocation/<id>/error` and `/init/error`."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        matched = re.fullmatch(rf"{API}/(?:invocation/[^/]+/(response|error)|(init)/error)", self.path)
+        if matched is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        # First, so that what a client sends one after another is told in this order: each comes by a thread of its own.
+        self.server.answers.put(Answer(matched[1] or matched[2], body))
+        self._send(HTTPStatus.ACCEPTED, b'{"status":"OK"}', {})
+
+    def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: the function's own log is what matters."""
+
+
+def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> None:
+    answers.put(Answer("exit", f"Runtime exited with error: exit status {process.wait()}".encode()))
+
+
+def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
+    """Return the deployed zip: from moto's store, as the address that its GetFunction gives leads nowhere."""
+    code = lambda_backends[account][region].get_function(configuration["FunctionName"]).code_bytes
+    if base64.b64encode(hashlib.sha256(code).digest()).decode() != configuration["CodeSha256"]:
+        raise RuntimeError(f"The code of {configuration['FunctionName']} is not the one that was deployed")
+    return code
+
+
+def _unpack(path: Path, task: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if SHARED:
+            _link(archive, task, SHARED)
+        else:
+            archive.extractall(task)
+        # c7n writes below /tmp, which each of AWS's environments has to itself. Here all share it, and must not find at
+        # the same moment that a folder is missing.
+        if "config.json" in archive.namelist():
+            for policy in json.loads(archive.read("config.json"))["policies"]:
+                Path("/tmp", policy["name"]).mkdir(exist_ok=True)  # noqa: S108 - c7n's own choice in Lambda
+
+
+def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
+    """Have each folder at a zip's top be a link to one that is unpacked once for all zips that hold the same there."""
+    task.mkdir(parents=True, exist_ok=True)
+    shared.mkdir(parents=True, exist_ok=True)
+    tops: dict[str, list[zipfile.ZipInfo]] = defaultdict(list)
+    for entry in archive.infolist():
+        tops[entry.filename.partition("/")[0] if "/" in entry.filename else ""].append(entry)
+    archive.extractall(task, tops.pop("", []))
+    for top, entries in tops.items():
+        held = "\n".join(sorted(f"{entry.filename} {entry.CRC}" for entry in entries))
+        there = shared / hashlib.sha256(held.encode()).hexdigest()
+        if not there.exists():
+            with tempfile.TemporaryDirectory(dir=shared) as own:
+                archive.extractall(own, entries)
+                _put(Path(own, top), there)
+        (task / top).unlink(missing_ok=True)  # a link to what an earlier zip held
+        (task / top).symlink_to(there)
+
+
+def _put(folder: Path, there: Path) -> None:
+    """Move a folder, or leave it where another process has put the same there meanwhile."""
+    try:
+        folder.rename(there)
+    except OSError:
+        if not there.exists():
+            raise
+
+
+def _provide(runtime: Path) -> None:
+    """Link what Lambda's image provides into a folder of its own."""
+    runtime.mkdir()
+    for distribution in _required(PROVIDED):
+        for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
+            (runtime / top).symlink_to(distribution.locate_file(top))
+    if not any(runtime.glob(f"{STAND_IN.stem}.*")):
+        (runtime / STAND_IN.name).symlink_to(STAND_IN)
+
+
+def _required(names: tuple[str, ...]) -> list[metadata.Distribution]:
+    """Return the named distributions with all that they require, but for their extras."""
+    found: dict[str, metadata.Distribution] = {}
+    missing = list(names)
+    while missing:
+        name = missing.pop()
+        if name not in found:
+            found[name] = metadata.distribution(name)
+            requirements = [text for text in found[name].requires or [] if "extra ==" not in text]
+            missing += [re.match(r"[A-Za-z0-9._-]+", text)[0].lower() for text in requirements]
+    return list(found.values())
+
+
+def _environment(configuration: dict[str, Any], aws: dict[str, str]) -> dict[str, str]:
+    """Return the environment that Lambda sets; the variables of the caller's own shell are not in it."""
+    name = configuration["FunctionName"]
+    return {
+        **{variable: value for variable, value in aws.items() if variable.startswith("AWS_")},
+        **configuration.get("Environment", {}).get("Variables", {}),
+        "AWS_REGION": aws["AWS_DEFAULT_REGION"],
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{configuration['Runtime']}",
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configuration["MemorySize"]),
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+        "LANG": "en_US.UTF-8",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "TZ": ":UTC",
+    }

@@ -1,0 +1,182 @@
+"""Deploy the mailer: `python -m c7n_ingress_tools.mailer.deploy -c mode/c7n_ingress_tools/mailer/mailer.yml`.
+
+Makes or updates the function and hands it the queue, with c7n's own LambdaManager. A second run changes nothing. The
+role and the queue are there before, made by mode/stack.yml. (`c7n-mailer --update-lambda` wants packages that it does
+not depend on, and polls the queue every five minutes.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib import metadata
+from pathlib import Path
+
+import boto3
+import jsonschema
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
+
+import c7n_ingress
+from c7n_ingress_tools.extras import of_extra
+
+with of_extra("mailer"):
+    from c7n_mailer.cli import CONFIG_SCHEMA
+    from c7n_mailer.utils import setup_defaults
+
+    from c7n_ingress_tools.mailer.chat import SLACK_HOOK, shown
+
+HERE = Path(__file__).parent
+CONFIG = HERE / "mailer.yml"
+
+# What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
+IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
+PROVIDED = ("six", "urllib3")
+MODULES = ("__init__", "chat", "commands", "errors", "lambda_entry", "recipients")
+# What mailer.yml may hold besides c7n-mailer's own keys.
+TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+OWN_KEYS = {
+    "recipients": TEXTS,
+    "journals": TEXTS,
+    "senders": {"type": "object", "patternProperties": {"^A[A-Z0-9]+$": {"type": "string", "pattern": r"^\d{12}$"}}}
+    | {"additionalProperties": False},
+}
+# Ways to deliver that the Lambda's entry does not know, and so would leave out.
+NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Deploy as the command line says, and print where."""
+    parser = argparse.ArgumentParser(prog="python -m c7n_ingress_tools.mailer.deploy", description="Deploy the mailer's Lambda.")
+    parser.add_argument("-c", "--config", type=Path, default=CONFIG, help="c7n-mailer's configuration (%(default)s)")
+    parser.add_argument("--region", help="where to deploy, in place of the configuration's region")
+    options = parser.parse_args(arguments)
+    try:
+        config = read_config(options.config, options.region)
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        parser.error(f"{options.config}: {error}")
+    where = f"queue {queue_name(config)} in {config['region']}"
+    try:
+        arn = deploy(config, boto3.Session(region_name=config["region"], profile_name=config.get("profile")))
+    except (BotoCoreError, ClientError) as error:
+        raise SystemExit(f"{parser.prog}: {where}: {error}") from error
+    print(f"{arn} delivers what is sent to the {where}")  # noqa: T201  the command's result
+
+
+def read_config(path: Path, region: str | None = None) -> dict:
+    """Read a configuration as c7n-mailer does, with its defaults.
+
+    :raises ValueError: it is not one, or wants a delivery that the Lambda has not.
+    """
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        jsonschema.validate(config, CONFIG_SCHEMA | {"properties": CONFIG_SCHEMA["properties"] | OWN_KEYS})
+    except jsonschema.ValidationError as error:
+        raise ValueError(error.message) from error
+    for key in NOT_DELIVERED:
+        if key in config:
+            raise ValueError(
+                f"{key}: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack and PagerDuty; nothing else"
+            )
+    hook = config.get("slack_webhook")
+    if hook is not None and not SLACK_HOOK.fullmatch(hook):
+        raise ValueError(
+            f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
+        )
+    if region:
+        config["region"] = region
+    setup_defaults(config)
+    return config
+
+
+def deploy(config: dict, session: boto3.Session) -> str:
+    """Make or update the function and its event source, and give the function's ARN.
+
+    :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused.
+    """
+    sqs = session.client("sqs")
+    queue_url = sqs.get_queue_url(QueueName=queue_name(config))["QueueUrl"]
+    queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    partition, _, _, account = queue_arn.split(":")[1:5]
+    role = config["role"]
+    function = LambdaFunction(
+        {
+            "name": config.get("lambda_name", "custodian-mailer"),
+            "description": config.get("lambda_description", ""),
+            "tags": config.get("lambda_tags", {}),
+            "handler": "c7n_ingress_tools.mailer.lambda_entry.handle",
+            "runtime": config["runtime"],
+            "memory_size": config["memory"],
+            "timeout": config["timeout"],
+            "role": role if role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{role}",
+            "subnets": config["subnets"],
+            "security_groups": config["security_groups"],
+            "dead_letter_config": config.get("dead_letter_config", {}),
+            "events": [QueueSubscription(lambda: session, [queue_arn])],
+        },
+        build_archive(config | {"queue_url": queue_url}),
+    )
+    return LambdaManager(lambda: session).publish(function)["FunctionArn"]
+
+
+def queue_name(config: dict) -> str:
+    """Give the queue's name; region and account are the session's, so that one file serves every region."""
+    return config["queue_url"].rpartition("/")[2]
+
+
+def build_archive(config: dict) -> PythonPackageArchive:
+    """Put the mailer, its templates, its configuration and what c7n-mailer imports into a zip.
+
+    Compiled modules stay out: they are made for the Python that deploys, and each of these packages does without.
+    """
+    archive = PythonPackageArchive()
+    for name, source in sorted(installed_files()):
+        archive.add_file(source, name)
+    archive.add_file(HERE.parent / "__init__.py", "mode/c7n_ingress_tools/__init__.py")
+    for source in (*(HERE / f"{name}.py" for name in MODULES), *sorted(HERE.glob("templates/*.j2"))):
+        archive.add_file(source, f"mode/c7n_ingress_tools/mailer/{source.relative_to(HERE)}")
+    pack = Path(c7n_ingress.__file__).parent  # its decisions alone, which need neither c7n nor AWS
+    for source in (pack / "__init__.py", *sorted(pack.glob("decide/*.py"))):
+        archive.add_file(source, f"c7n_ingress/{source.relative_to(pack)}")
+    archive.add_contents("mode/c7n_ingress_tools/mailer/mailer.json", json.dumps(config, indent=1, sort_keys=True))
+    return archive.close()
+
+
+def installed_files() -> set[tuple[str, str]]:
+    """Give the files of c7n-mailer and of what it imports: each one's name in the archive, and where it is now."""
+    required = generate_requirements(IMPORTED, ignore=PROVIDED).splitlines()
+    distributions = ["c7n-mailer", *IMPORTED, *(line.partition("==")[0] for line in required)]
+    return {
+        (str(file), str(file.locate()))
+        for name in distributions
+        for file in metadata.distribution(name).files
+        if file.suffix not in (".so", ".pyd", ".pyc") and file.parts[0] != ".." and ".dist-info" not in file.parts[0]
+    }
+
+
+class QueueSubscription(SQSSubscription):
+    """c7n's subscription to a queue, with partial batch responses.
+
+    One message a call: a delivery that hangs until the function's time is over takes no other message with it.
+    """
+
+    MAPPING = {"BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]}  # noqa: RUF012  read only
+
+    def add(self, func: LambdaFunction, _existing: object) -> bool:
+        """Make the event source mapping, or set an existing one right; say whether anything had to be done."""
+        client = self.session_factory().client("lambda")
+        (queue_arn,) = self.queue_arns
+        found = client.list_event_source_mappings(FunctionName=func.name, EventSourceArn=queue_arn)
+        for mapping in found["EventSourceMappings"]:
+            as_wanted = all(mapping.get(key) == value for key, value in self.MAPPING.items())
+            if as_wanted and mapping["State"] not in ("Disabled", "Disabling"):
+                return False
+            client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True, **self.MAPPING)
+            return True
+        client.create_event_source_mapping(FunctionName=func.name, EventSourceArn=queue_arn, **self.MAPPING)
+        return True
+
+
+if __name__ == "__main__":
+    main()

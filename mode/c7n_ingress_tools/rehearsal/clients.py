@@ -1,0 +1,482 @@
+"""Who came in through the rules that were replaced, and who of them would be cut off.
+
+    log, interfaces = …                             # c7n_ingress_tools.rehearsal.flows, c7n_ingress_tools.rehearsal.interfaces
+    told = who_came_in(log, interfaces, groups, result.records)
+    told.rules[0].cut, told.rules[0].suggestion
+
+What counts, and from where it is known (VPC guide: https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html
+and flow-logs-records-examples.html, flow-logs-limitations.html there):
+
+**Came in.** A record of ACCEPT about an interface that has the rule's group, into it (`flow-direction`, or else its
+destination is an address of the interface), with the rule's protocol, port and source, that is no reply. The source is
+`pkt-srcaddr` where the format has it: the packet's own, as a security group sees it. A record that stands twice in the
+files, alike in all that is read, counts once: two flow logs, or two exports that overlap, tell of the same traffic.
+
+**Reply.** Security groups let answers in by no rule, and flow logs do not say what is one. All records of a connection
+(interface, protocol, both ports, the other side's address) are judged together. `tcp-flags` decides where there is a
+SYN: with ACK it is a reply, without it is none. Elsewhere all of these must hold, as a client that is overlooked is
+worse than a reply that is shown: the interface sent in this connection; what it sent began no later than what came in;
+the other side's port is the lower one, as a service's is; and it stands against more of the interface's ports than the
+interface's port does against others, as a service is one port against many. Against as many, only the interface's port
+may be one from which clients come (EPHEMERAL): so a client that comes from a low port, as of NFS or through NAT, to
+2049, to 31234 or to 50051 is none. Without ports (ICMP and others): what it sent began earlier.
+
+**Cut off.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
+a group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in.
+Of ICMP, records have no types: a rule for ICMP keeps somebody in only if it has the types of the one that was replaced.
+
+**Scanners** are told apart by what a source did to all interfaces of the file; the first that fits decides:
+
+1. a connection that was let in, with more than 100 packets from it: a client
+2. turned away at 5 or more doors (interface, protocol and port): a scanner
+3. knocked at 10 or more doors, and sent no more than 3 packets in any connection that was let in: a scanner
+4. only TCP, and no more than 2 packets in any connection that was let in, which is less than a request: a scanner
+5. else a client
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import Counter
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import chain, groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from c7n_ingress_tools.rehearsal.covering import Covering, covering
+from c7n_ingress_tools.rehearsal.flows import RefusedError, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from c7n_ingress_tools.rehearsal.flows import Log
+    from c7n_ingress_tools.rehearsal.groups import Group
+    from c7n_ingress_tools.rehearsal.interfaces import Interface
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+SQL = Path(__file__).with_name("clients.sql")
+SCANNERS = {"long": 100, "turned_away": 5, "doors": 10, "small": 3, "half_open": 2}
+"""The numbers of the rule for scanners, by their names in clients.sql."""
+
+EPHEMERAL = 32_768
+"""From which port on clients come, as Linux has it.
+
+https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ephemeral-ports
+"""
+
+SHOWN = 5
+MOST_SUGGESTED = 1_000
+"""A rule with more clients than this serves the public, and no list of networks is of use to it."""
+
+NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+WITHOUT_TYPES = (NUMBERS["icmp"], NUMBERS["icmpv6"])
+NO_PROTOCOL = 255  # reserved by IANA: for a name that EC2 does not answer with, so that it matches nothing
+ANY_PORT = (0, 65535)
+
+# All addresses are on one line of numbers: IPv6 as it is, and IPv4 at its very end. There is multicast (ff00::/8,
+# RFC 4291), from which nothing comes.
+IPV4 = 2**128 - 2**32
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An open rule that was replaced."""
+
+    group: str
+    group_name: str
+    protocol: str
+    ports: str
+    """For people, as a record has them."""
+    was: str
+    now: tuple[str, ...]
+
+
+class Client(NamedTuple):
+    """A source that would be cut off: what came in from it through the rule, in bytes, and when last (UTC)."""
+
+    source: Address
+    bytes: int
+    connections: int
+    last: dt.datetime
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Who came in through a rule."""
+
+    rule: Rule
+    interfaces: int
+    """How many interfaces have the group."""
+    logged: int
+    """Of how many of them there are records, if only that there was no traffic."""
+    cut: int
+    """How many clients would be cut off."""
+    bytes: int
+    last: dt.datetime | None
+    """What came from those, and when last."""
+    stay: int
+    """How many sources came in, and still would."""
+    scanners: int
+    """How many scanners came in that would be cut off."""
+    clients: tuple[Client, ...]
+    """Those of the clients that sent the most, SHOWN at most."""
+    suggestion: Covering | None
+    """The networks that would keep the clients in; None where there is none, or no useful list."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What flow logs tell of all rules that were replaced, the worst first."""
+
+    rules: tuple[Evidence, ...]
+    first: dt.datetime | None
+    last: dt.datetime | None
+    """From when to when the records are; None if they do not say."""
+    records: int
+    notes: tuple[str, ...]
+    """What people should know of the files."""
+
+
+def who_came_in(
+    log: Log,
+    interfaces: Sequence[Interface],
+    groups: Sequence[Group],
+    records: Sequence[dict[str, Any]],
+    done: Callable[[float], None] = lambda _: None,
+) -> Told:
+    """Tell who came in through each rule that the records say was replaced.
+
+    `groups` are those before the change; `records` are the action's, which say what became of their rules.
+    `done` is told which share of the work is done.
+    """
+    rules = replaced(records)
+    _put(log, interfaces, rules, afterwards(groups, records))
+    _work_out(log, done)
+    evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.cut, -each.bytes))
+    cut = [each.rule for each in evidence if each.cut]
+    first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
+    return Told(
+        rules=tuple(evidence),
+        first=first and _time(first),
+        last=last and _time(last),
+        records=log.records,
+        notes=(*log.notes, *_notes(log), *_unseen(cut, interfaces, groups)),
+    )
+
+
+def check(log: Log, interfaces: Iterable[Interface]) -> None:
+    """Refuse flow logs of which no record is about one of the interfaces: RefusedError, which says whose they are."""
+    known = [each.id for each in interfaces]
+    seen = 'select "interface-id", any_value("account-id") from flows group by all order by all'
+    seen_by_account = dict(_rows(log, seen))
+    if not seen_by_account.keys() & known:
+        interface, account = next(iter(seen_by_account.items()))
+        raise RefusedError(
+            "flow logs",
+            f"none of the {log.records:,} records is about an interface of the interfaces' file: they are about "
+            f"{interface} of the account {account or 'unknown'}, for one. Both must be of one account and region",
+        )
+
+
+# -- rules
+
+
+class After(NamedTuple):
+    """A rule that stands afterwards: protocol and ports as text, and the source."""
+
+    group: str
+    protocol: str
+    ports: str
+    source: str
+
+
+def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
+    """Give the rules that were replaced: those of which records say what they were."""
+    now: dict[tuple[str, str, str], dict[str, None]] = {}
+    for record in records:
+        if record["now"]:
+            now.setdefault(_traffic_key(record), {})[record["now"]] = None
+    return [
+        Rule(
+            record["group"],
+            record["group_name"],
+            record["protocol"],
+            record["ports"],
+            record["was"],
+            tuple(each for each in now.get(_traffic_key(record), ()) if _same_family(each, record["was"])),
+        )
+        for record in records
+        if record["was"]
+    ]
+
+
+def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[After]:
+    """Give the ingress rules of all groups as they are after the changes."""
+    rules = {
+        After(group["GroupId"], protocol_of(permission), ports_of(permission), source)
+        for group in groups
+        for permission in group["IpPermissions"]
+        for source in _sources(permission)
+    }
+    for record in records:
+        if record["was"]:
+            rules.discard(After(*_traffic_key(record), record["was"]))
+    return rules | {After(*_traffic_key(record), record["now"]) for record in records if record["now"]}
+
+
+def protocol_of(permission: dict[str, Any]) -> str:
+    """Give a permission's protocol as records name it."""
+    names = {str(number): name for name, number in NUMBERS.items()}
+    return names.get(permission["IpProtocol"], permission["IpProtocol"])
+
+
+def ports_of(permission: dict[str, Any]) -> str:
+    """Give a permission's ports as records say them: 22, 8000-8010, all, type 3 code 4."""
+    protocol = protocol_of(permission)
+    first, last = permission.get("FromPort", -1), permission.get("ToPort", -1)
+    if protocol not in NUMBERS or first == -1 or (protocol in {"tcp", "udp"} and (first, last) == ANY_PORT):
+        return "all"
+    if protocol in {"icmp", "icmpv6"}:
+        return f"type {first}" if last == -1 else f"type {first} code {last}"
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _sources(permission: dict[str, Any]) -> Iterator[str]:
+    for listing, name in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
+        yield from (entry[name] for entry in permission[listing])
+    yield from (pair["GroupId"] for pair in permission["UserIdGroupPairs"])
+
+
+def _traffic_key(record: dict[str, Any]) -> tuple[str, str, str]:
+    return record["group"], record["protocol"], record["ports"]
+
+
+def _same_family(now: str, was: str) -> bool:
+    return _is_id(was) or (":" in now) == (":" in was)  # a prefix list's family is not told
+
+
+# -- what goes into the engine
+
+
+def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after: Iterable[After]) -> None:
+    """Put interfaces and rules beside the flows."""
+    span = {"low": "UHUGEINT", "high": "UHUGEINT"}
+    traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}
+    members = [(each.id, group) for each in interfaces for group in dict.fromkeys(each.groups)]
+    sources = {source: number for number, source in enumerate(dict.fromkeys(each.source for each in after))}
+    own = [(each.id, *_span(network)) for each in interfaces for network in each.addresses]
+    by_group: dict[str, list[tuple[int, int]]] = {}
+    for each in interfaces:
+        for group in each.groups:
+            by_group.setdefault(group, []).extend(map(_span, each.addresses))
+    log.table("own", {"interface": "VARCHAR", **span}, own)
+    log.table("members", {"interface": "VARCHAR", "security_group": "VARCHAR"}, members)
+    log.table(
+        "open",
+        {"rule": "INTEGER", "security_group": "VARCHAR", **traffic, **span},
+        (
+            (number, rule.group, *_numbers(rule.protocol, rule.ports), *_span_of_source(rule.was))
+            for number, rule in enumerate(rules)
+        ),
+    )
+    log.table(
+        "after",
+        {"security_group": "VARCHAR", **traffic, "source": "INTEGER"},
+        ((each.group, *_numbers(each.protocol, each.ports), sources[each.source]) for each in after),
+    )
+    log.table(
+        "sources",
+        {"source": "INTEGER", **span},
+        (
+            (number, *span)
+            for source, number in sources.items()
+            for span in dict.fromkeys(by_group.get(source, []) if _is_id(source) else [_span_of_source(source)])
+        ),
+    )
+    log.table("addresses", {"text": "VARCHAR", "number": "UHUGEINT"}, _addresses(log))
+
+
+def _numbers(protocol: str, ports: str) -> tuple[int | None, int, int, str]:
+    """Give protocol, first and last port as flow records have them, and the types of ICMP as text."""
+    if protocol == "-1":
+        return (None, *ANY_PORT, "all")
+    number = NUMBERS.get(protocol) or (int(protocol) if protocol.isdecimal() else NO_PROTOCOL)
+    if number in WITHOUT_TYPES or ports == "all":
+        return (number, *ANY_PORT, ports)
+    first, _, last = ports.partition("-")
+    return number, int(first), int(last or first), ""
+
+
+def _span_of_source(source: str) -> tuple[int, int]:
+    return (0, 2**128 - 1) if _is_id(source) else _span(ip_network(source))
+
+
+def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
+    """Give the first and the last number of a network."""
+    first, last = int(network.network_address), int(network.broadcast_address)
+    if isinstance(network, IPv4Network):
+        return first + IPV4, last + IPV4
+    return first, min(last, IPV4 - 1)
+
+
+def _is_id(source: str) -> bool:
+    return re.match("(sg|pl)-", source) is not None
+
+
+def _addresses(log: Log) -> Iterator[tuple[str, int]]:
+    """Give the number of each address in the flows; of what is none, nothing."""
+    query = """
+        select srcaddr from flows union select dstaddr from flows
+        union select "pkt-srcaddr" from flows union select "pkt-dstaddr" from flows
+    """
+    cursor = log.connection.cursor().execute(query)
+    while rows := cursor.fetchmany(10_000):
+        for (text,) in rows:
+            try:
+                address = ip_address(text)
+            except ValueError:  # told in the notes
+                continue
+            yield text, int(address) + (IPV4 if isinstance(address, IPv4Address) else 0)
+
+
+def _work_out(log: Log, done: Callable[[float], None]) -> None:
+    """Run clients.sql."""
+    for name, value in (SCANNERS | {"ephemeral": EPHEMERAL}).items():
+        log.connection.execute(f"set variable {name} = {value}")
+    statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
+    for number, statement in enumerate(statements):
+        with watched(log.connection, lambda share, number=number: done((number + share) / len(statements))):
+            log.connection.execute(statement)
+
+
+# -- what comes out of it
+
+
+COUNTS = """
+    select rule, count(*) filter (not scanner), coalesce(sum(bytes) filter (not scanner), 0)::HUGEINT,
+        max(last) filter (not scanner), count(*) filter (scanner)
+    from came group by rule
+"""
+STAY = """
+    select rule, count(distinct remote) from through
+    where not exists (select 1 from came where came.rule = through.rule and came.remote = through.remote)
+    group by rule
+"""
+LOGGED = "select security_group, count(*) from members semi join logged using (interface) group by security_group"
+SHOWN_CLIENTS = """
+    select rule, remote, bytes, connections, last from came where not scanner
+    qualify row_number() over (partition by rule order by bytes desc, remote) <= ?
+    order by rule, bytes desc, remote
+"""
+SOURCES = """
+    select rule, remote, scanner from came
+    where rule in (select rule from came group by rule having count(*) filter (not scanner) between 1 and ?)
+    order by rule
+"""
+
+
+def _evidence(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) -> Iterator[Evidence]:
+    """Give what was found of each rule, by few queries however many rules there are."""
+    having = Counter(group for each in interfaces for group in set(each.groups))
+    counts = {rule: counted for rule, *counted in _rows(log, COUNTS)}
+    stay, logged = dict(_rows(log, STAY)), dict(_rows(log, LOGGED))
+    shown: dict[int, list[Client]] = {}
+    for rule, remote, size, connections, seen in _rows(log, SHOWN_CLIENTS, SHOWN):
+        shown.setdefault(rule, []).append(Client(_address(remote), int(size), connections, _time(seen)))
+    suggestions = dict(_suggestions(log))
+    for number, rule in enumerate(rules):
+        cut, size, last, scanners = counts.get(number, (0, 0, None, 0))
+        yield Evidence(
+            rule=rule,
+            interfaces=having[rule.group],
+            logged=logged.get(rule.group, 0),
+            cut=cut,
+            bytes=int(size),
+            last=last and _time(last),
+            stay=stay.get(number, 0),
+            scanners=scanners,
+            clients=tuple(shown.get(number, ())),
+            suggestion=suggestions.get(number),
+        )
+
+
+def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
+    """Suggest networks, of one rule after the other: all sources of all rules may be more than memory holds."""
+    cursor = log.connection.cursor().execute(SOURCES, [MOST_SUGGESTED])
+    rows = chain.from_iterable(iter(lambda: cursor.fetchmany(10_000), []))
+    for rule, sources in groupby(rows, key=lambda row: row[0]):
+        told: dict[bool, list[Address]] = {True: [], False: []}
+        for _, remote, scanner in sources:
+            told[scanner].append(_address(remote))
+        yield rule, covering(told[False], without=told[True])
+
+
+def _notes(log: Log) -> Iterator[str]:
+    """Tell what else of the records was not used."""
+    unknown, others, example = _rows(
+        log,
+        'select count(*), count(distinct "interface-id"), min("interface-id") from flows'
+        ' where "interface-id" not in (select interface from members)',
+    )[0]
+    if unknown:
+        yield (
+            f"{unknown:,} records are about {others:,} interfaces that the file of interfaces does not have, "
+            f"such as {example}: deleted since, or of another account or region?"
+        )
+    wrong, example = _rows(
+        log,
+        "select count(*), min(text) from (select unnest([srcaddr, dstaddr]) as text from flows) texts"
+        " where text is not null and not exists (select 1 from addresses where addresses.text = texts.text)",
+    )[0]
+    if wrong:
+        yield f"left out {wrong:,} records for what is no address, such as {example}"
+
+
+def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Sequence[Group]) -> Iterator[str]:
+    """Tell what beside those rules may keep clients in, and is not known: prefix lists, others' groups, their rules."""
+    members = {group for each in interfaces for group in each.groups}
+    beside: dict[str, list[Rule]] = {}
+    for rule in cut:
+        for group in {group for each in interfaces if rule.group in each.groups for group in each.groups}:
+            beside.setdefault(group, []).append(rule)
+    unseen = dict.fromkeys(
+        source
+        for group in groups
+        for permission in group["IpPermissions"]
+        if any(_may_share(permission, rule) for rule in beside.get(group["GroupId"], ()))
+        for source in (
+            *(each["PrefixListId"] for each in permission.get("PrefixListIds") or ()),
+            *(pair["GroupId"] for pair in permission["UserIdGroupPairs"] if pair["GroupId"] not in members),
+        )
+    )
+    if unseen:
+        yield f"who is in {_named(unseen)} is not known here: some that are told as cut off may stay by it"
+    if lacking := sorted(beside.keys() - {group["GroupId"] for group in groups}):
+        yield f"the file of groups lacks {_named(lacking)}: some that are told as cut off may stay by its rules"
+
+
+def _named(ids: Iterable[str]) -> str:
+    ids = list(ids)
+    return ", ".join([*ids[:SHOWN], *([f"{len(ids) - SHOWN} more"] if len(ids) > SHOWN else [])])
+
+
+def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
+    """Tell whether a permission and a rule have traffic in common; of ICMP, whatever its types."""
+    protocol, first, last, _ = _numbers(protocol_of(permission), ports_of(permission))
+    of_rule, low, high, _ = _numbers(rule.protocol, rule.ports)
+    return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last
+
+
+def _rows(log: Log, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    return log.connection.execute(query, list(values)).fetchall()
+
+
+def _address(number: int) -> Address:
+    return IPv4Address(number - IPV4) if number >= IPV4 else IPv6Address(number)
+
+
+def _time(seconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc)

@@ -1,0 +1,496 @@
+"""The whole loop on one machine: deploy, deliver what AWS Config records, mail what came of it, and check all of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import yaml
+from c7n.utils import yaml_load
+
+from c7n_ingress.decide.behind import behind
+from c7n_ingress_tools.embedded_aws import config, ec2
+from c7n_ingress_tools.rehearsal.groups import account, region
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    import boto3
+
+    from c7n_ingress.decide.behind import Behind
+    from c7n_ingress_tools.rehearsal.groups import Group
+    from c7n_ingress_tools.rehearsal.interfaces import Interface
+    from c7n_ingress_tools.functions.runtime import Function
+
+PROJECT = Path(__file__).parents[2]
+POLICY = PROJECT / "policies" / "open-ingress.yml"
+UNDO = PROJECT / "policies" / "restore-ingress.yml"
+UNDO_LINES = "c7n:undo-ingress"
+MAILER = PROJECT / "mode" / "mailer"
+
+FUNCTION = "custodian-open-ingress"
+QUEUE = "custodian-mailer"
+DEAD_LETTERS = "custodian-open-ingress-failed"
+TOPIC = "open-ingress"
+INBOX = "inbox"
+MAILER_LOG = "c7n-mailer.log"
+JOBS_A_PROCESS = 50  # an item or a message takes a tenth of a second, a process takes one to start
+MOST_PROCESSES = 8
+
+
+class LoopError(Exception):
+    """A step could not be done, so that there is nothing to show."""
+
+
+class Progress(Protocol):
+    """Whoever is told what is being done."""
+
+    def step(self, text: str, total: int | None = None) -> AbstractContextManager[Callable[[], None]]:
+        """Tell of a step until the block ends; gives what is called as each of its parts is done."""
+
+
+class Rule(NamedTuple):
+    """A live ingress rule."""
+
+    group: str
+    source: str
+    traffic: tuple[str, int, int]
+    """Protocol and ports as EC2 tells of them."""
+    description: str
+    tags: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """Say what it lets in, without its group."""
+        protocol, first, last = self.traffic
+        return f"{self.source} on {protocol} {first} to {last}, {self.description!r}, {dict(self.tags)}"
+
+
+class Undo(NamedTuple):
+    """The two lines in a group's message: what the first shows, the second does."""
+
+    group: str
+    look: str
+    do: str
+
+
+@dataclass
+class Result:
+    """What came of the loop."""
+
+    groups: list[Group]
+    """The account's own groups."""
+    foreign: list[Group]
+    """Those of other accounts, which share a VPC: AWS Config records them there."""
+    account: str
+    region: str
+    folder: Path
+    behind: dict[str, Behind] = field(default_factory=dict)
+    """What stands behind each group, if interfaces are known."""
+    before: dict[str, str] = field(default_factory=dict)
+    """The first verdict on each group, in Config's words, by the group's id."""
+    after: dict[str, str] = field(default_factory=dict)
+    """The last verdict."""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """What the action says that it changed."""
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often the function called which action of which service."""
+    undo: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often the undo of one group called them."""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    """What a subscriber of the SNS topic gets."""
+    left_out: list[str] = field(default_factory=list)
+    """What of the policy was not rehearsed."""
+    unseen: str = ""
+    """What "unused" means, if interfaces come from a file that may lack some."""
+    failures: list[str] = field(default_factory=list)
+    """What is not as the pack promises."""
+
+
+def run(  # noqa: PLR0913 - what stands around the groups is given by who knows it
+    groups: list[Group],
+    folder: Path,
+    progress: Progress,
+    commands: Path,
+    *,
+    authorized: Sequence[str],
+    there: Sequence[Interface] = (),
+    vpcs: Sequence[dict[str, Any]] = (),
+) -> Result:
+    """Take the groups once round the loop.
+
+    Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
+    emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it;
+    `authorized` is the action's; `there` are the account's network interfaces, and `vpcs` its VPCs, if they are known.
+    Returns what came of it.
+    Raises LoopError if a command fails.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    owner = account(groups) or ACCOUNT
+    own = [group | {"OwnerId": owner} for group in groups if group["OwnerId"] in {"", owner}]
+    foreign = [group for group in groups if group["OwnerId"] not in {"", owner}]
+    result = Result(own, foreign, owner, region(groups) or REGION, folder, _behind(own, there) if there else {})
+    with serving() as cloud:
+        ec2.load_interfaces((each.item for each in there), result.region, owner)
+        ec2.load_vpcs(vpcs, result.region, owner)
+        Loop(cloud, result, progress, commands, authorized).run()
+    return result
+
+
+class Loop:
+    """One round. Each step is a method; they are in the order in which they are run."""
+
+    def __init__(
+        self, cloud: Cloud, result: Result, progress: Progress, commands: Path, authorized: Sequence[str]
+    ) -> None:
+        self.cloud = cloud
+        self.result = result
+        self.folder = result.folder.absolute()
+        self.processes = _processes(len(result.groups))
+        self.failed: set[str] = set()
+        self.progress = progress
+        self.commands = commands
+        self.authorized = authorized
+        self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
+        self.partition = self.session.get_partition_for_region(result.region)
+        self.environment = cloud.environment(region=result.region, account=result.account)
+
+    def run(self) -> None:
+        """Take every step."""
+        self.prepare()
+        self.deploy()
+        with self.function() as function:
+            before = self._rules()
+            self.deliver(function)
+            after = self._rules()
+            self.deliver_changes(function, before, after)
+        self.check(before, after)
+        undo = self.told()
+        self.mail()
+        if undo:
+            self.undo(undo, before, after)
+
+    def prepare(self) -> None:
+        """Make the account: its groups, and what a deployed policy needs there."""
+        with self.progress.step(f"loaded {_count(len(self.result.groups), 'security group')} into an embedded AWS"):
+            ec2.load_groups(self.result.groups, self.result.region)
+            trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+            self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
+            recorder = {"name": "default", "roleARN": f"arn:{self.partition}:iam::{self.result.account}:role/config"}
+            self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
+            sqs, sns = self.session.client("sqs"), self.session.client("sns")
+            self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
+            inbox = f"arn:{self.partition}:sqs:{self.result.region}:{self.result.account}:{INBOX}"
+            sns.subscribe(TopicArn=sns.create_topic(Name=TOPIC)["TopicArn"], Protocol="sqs", Endpoint=inbox)
+
+    def deploy(self) -> None:
+        """Deploy the policy with the authorized networks in it, by `custodian run`."""
+        policy = self.folder / POLICY.name
+        file = read_policy()
+        for action in file["policies"][0]["actions"]:
+            action.pop("authorized-from", None)
+            action["authorized"] = list(self.authorized)
+            if not self.result.behind:
+                action.pop("behind", None)
+        policy.write_text(yaml.safe_dump(file, sort_keys=False), encoding="utf-8")
+        with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
+            self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
+
+    @contextmanager
+    def function(self) -> Iterator[Function]:
+        """Give the function that was deployed; afterwards, read the records in its log."""
+        with deployed(
+            self.cloud, FUNCTION, session=self.session, processes=self.processes, folder=self.folder
+        ) as function:
+            yield function
+        self.result.records = sorted(
+            (record for log in function.logs if log.exists() for record in _records(log)),
+            key=lambda record: record["time"],
+        )
+        _write_lines(self.folder / "records.jsonl", self.result.records)
+
+    def deliver(self, function: Function) -> None:
+        """Deliver the item of each group."""
+        items = self._items()
+        _write_lines(self.folder / "items.jsonl", items)
+        self._deliver(function, items, "AWS Config's items went to the zip that was deployed")
+        self.result.before = self._verdicts()
+
+    def deliver_changes(self, function: Function, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+        """Deliver the items that the changes cause."""
+        changed = {rule.group for _, rule in before.items() ^ after.items()}
+        items = [item for item in self._items() if item["resourceId"] in changed]
+        _write_lines(self.folder / "items-of-changes.jsonl", items)
+        self._deliver(function, items, "the items that the changes caused went there, too")
+        self.result.after = self._verdicts()
+
+    def check(self, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+        """Hold the records against EC2's rules, and see that every group whose function did not fail is COMPLIANT."""
+        expected = dict(before)
+        for record in self.result.records:
+            if record["now"] is None:
+                expected.pop(record["rule"], None)
+            else:
+                expected[record["rule"]] = _recorded(record, before.get(record["rule"]))
+        for rule_id, rule in sorted(expected.items() ^ after.items()):
+            told = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
+            self.result.failures.append(f"the records {told} that {rule.group} has {rule} ({rule_id})")
+        for group in self.result.groups:
+            verdict = self.result.after.get(group["GroupId"], "not evaluated")
+            if verdict != "COMPLIANT" and group["GroupId"] not in self.failed:
+                self.result.failures.append(f"{group['GroupId']} ({group['GroupName']}) is {verdict}")
+
+    def mail(self) -> None:
+        """Have the mailer deliver what the function sent, and take what arrives in the inbox."""
+        sent = self.result.calls["sqs", "SendMessage"]
+        if not sent:
+            return
+        step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
+        with self.progress.step(step, sent) as advance:
+            mailers = self._mailers(_processes(sent))
+            for message in self._received(mailers):
+                self.result.messages.append(message)
+                advance()
+                if len(self.result.messages) == sent:
+                    break
+            for mailer in mailers:
+                mailer.wait()
+        texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
+        (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
+        if missing := sent - len(self.result.messages):
+            log = self.result.folder / MAILER_LOG
+            self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
+
+    def told(self) -> Undo | None:
+        """Find, in the messages for c7n-mailer, how to undo what was done to one group: that changed in most ways."""
+        ways: dict[str, set[str]] = {}
+        for record in self.result.records:
+            ways.setdefault(record["group"], set()).add(record["how"])
+        if not ways:
+            return None
+        group = max(ways, key=lambda each: len(ways[each]))
+        with closing(self._told_of()) as told:
+            for resource in told:
+                if resource["GroupId"] == group and UNDO_LINES in resource:
+                    return Undo(group, *resource[UNDO_LINES])
+        self.result.failures.append(f"no message says how to undo what was done to {group}")
+        return None
+
+    def undo(self, undo: Undo, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+        """Give one group back what was replaced, as whoever reads its message would; see that it is as it was."""
+        shipped = self.folder / "policies" / UNDO.name
+        shipped.parent.mkdir()
+        shutil.copy(UNDO, shipped)
+        try:
+            with self.progress.step(f"undo of {undo.group}: the first line in its message showed it"):
+                start = len(self.cloud.calls)
+                self._shell(undo.look)
+            changes = [action for service, action in self._calls_since(start) if service == "ec2" and not reads(action)]
+            if changes or self._rules(undo.group) != _of_group(after, undo.group):
+                self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
+            start = len(self.cloud.calls)
+            with self.progress.step(f"undo of {undo.group}: the second did it, from CloudWatch Logs"):
+                self._shell(undo.do)
+            self.result.undo = self._calls_since(start)
+        except LoopError as error:  # all that came before is still worth showing
+            self.result.failures.append(str(error))
+            return
+        # A rule that was removed has come back under another id.
+        was, now = (
+            sorted(str(rule) for rule in rules.values())
+            for rules in (_of_group(before, undo.group), self._rules(undo.group))
+        )
+        if was != now:
+            self.result.failures.append(f"{undo.group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
+
+    def _custodian(self, *arguments: str) -> None:
+        self._execute([str(self.commands / "custodian"), *arguments], self.environment)
+
+    def _shell(self, line: str) -> None:
+        """Run a line as a person does who copies it; what c7n keeps in one's home goes into the folder."""
+        path = os.pathsep.join([str(self.commands), self.environment.get("PATH", os.defpath)])
+        self._execute(["/bin/sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
+
+    def _execute(self, command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
+        log = self.folder / "custodian.log"
+        with log.open("ab") as output:
+            done = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False)
+        if done.returncode:
+            raise LoopError(f"custodian run failed: {_complaint(log)} (see {self.result.folder / log.name})")
+
+    def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
+        """Start so many mailers, each of which ends when no message waits in the queue any more."""
+        settings = yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
+        (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        command = [str(self.commands / "mailer"), "mailer.yml"]
+        with (self.folder / MAILER_LOG).open("ab") as log:
+            return [
+                subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+                for _ in range(number)
+            ]
+
+    def _received(self, mailers: list[subprocess.Popen[bytes]]) -> Iterator[dict[str, Any]]:
+        """Yield the messages in the inbox, until each mailer has ended and none is left."""
+        sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
+        while True:
+            ended = all(mailer.poll() is not None for mailer in mailers)
+            received = sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0 if ended else 1)
+            if messages := received.get("Messages"):
+                sqs.delete_message_batch(QueueUrl=inbox, Entries=_entries(messages))
+                yield from (json.loads(message["Body"]) for message in messages)
+            elif ended:
+                return
+
+    def _told_of(self) -> Iterator[dict[str, Any]]:
+        """Yield what is told of each group in the messages that wait for the mailer, and leave these to it."""
+        sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
+        received = []
+        try:
+            while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+                received.append(batch)
+                for message in batch:
+                    yield from json.loads(zlib.decompress(base64.b64decode(message["Body"])))["resources"]
+        finally:
+            for batch in received:
+                sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(batch, VisibilityTimeout=0))
+
+    def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
+        start = len(self.cloud.calls)
+        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(self.processes) as pool:
+            for item, failure in zip(items, pool.map(lambda item: self._invoke(function, item), items), strict=True):
+                if failure:
+                    self.failed.add(item["resourceId"])
+                    self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
+                advance()
+        self.result.calls += self._calls_since(start)
+
+    def _calls_since(self, start: int) -> Counter[tuple[str, str]]:
+        return Counter((call.service, call.action) for call in self.cloud.calls[start:])
+
+    def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
+        """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
+        try:
+            function.invoke(config.event(config.record(item), FUNCTION))
+        except (FunctionError, ValueError) as error:
+            return str(error).removeprefix(f"{item['resourceId']}: ")
+        return None
+
+    def _items(self) -> list[dict[str, Any]]:
+        """Have AWS Config record each group as it is now, and return the items."""
+        pages = self.session.client("ec2").get_paginator("describe_security_groups").paginate()
+        wanted = {group["GroupId"] for group in self.result.groups}
+        return [
+            config.record(config.configuration_item(group, self.result.region))
+            for page in pages
+            for group in page["SecurityGroups"]
+            if group["GroupId"] in wanted
+        ]
+
+    def _rules(self, group: str | None = None) -> dict[str, Rule]:
+        """Return the live ingress rules by their ids: of one group, or of all."""
+        wanted = [{"Name": "group-id", "Values": [group]}] if group else []
+        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate(Filters=wanted)
+        return {
+            rule["SecurityGroupRuleId"]: _live(rule)
+            for page in pages
+            for rule in page["SecurityGroupRules"]
+            if not rule["IsEgress"]
+        }
+
+    def _verdicts(self) -> dict[str, str]:
+        """Return Config's verdict on each group."""
+        client = self.session.client("config")
+        found = client.get_compliance_details_by_config_rule(ConfigRuleName=FUNCTION)["EvaluationResults"]
+        return {
+            each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
+            for each in found
+        }
+
+
+def read_policy() -> dict[str, Any]:
+    """Return the policy's file."""
+    return yaml_load(POLICY.read_text(encoding="utf-8"))
+
+
+def reads(action: str) -> bool:
+    """Say whether an action of EC2's reads; any other changes something."""
+    return action.startswith(("Describe", "Get"))
+
+
+def _of_group(rules: dict[str, Rule], group: str) -> dict[str, Rule]:
+    return {rule_id: rule for rule_id, rule in rules.items() if rule.group == group}
+
+
+def _behind(groups: Iterable[Group], there: Sequence[Interface]) -> dict[str, Behind]:
+    """Tell what stands behind each group."""
+    having: dict[str, list[dict[str, Any]]] = {group["GroupId"]: [] for group in groups}
+    for interface in there:
+        for group in set(interface.groups) & having.keys():
+            having[group].append(interface.item)
+    return {group: behind(items) for group, items in having.items()}
+
+
+def _processes(jobs: int) -> int:
+    """Return how many processes are worth starting for so many items or messages."""
+    return max(1, min(jobs // JOBS_A_PROCESS, os.cpu_count() or 1, MOST_PROCESSES))
+
+
+def _source(rule: dict[str, Any]) -> str:
+    reference = rule.get("ReferencedGroupInfo", {}).get("GroupId")
+    return rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId") or reference
+
+
+def _live(rule: dict[str, Any]) -> Rule:
+    tags = tuple(sorted((tag["Key"], tag["Value"]) for tag in rule.get("Tags", ())))
+    return Rule(rule["GroupId"], _source(rule), _traffic(rule), rule.get("Description") or "", tags)
+
+
+def _recorded(record: dict[str, Any], before: Rule | None) -> Rule:
+    """Give the rule that a record says there is now; what it says nothing of is as it was."""
+    tags = before.tags if before else ()
+    return Rule(record["group"], record["now"], _traffic(record["traffic"]), record["description"] or "", tags)
+
+
+def _traffic(shape: dict[str, Any]) -> tuple[str, int, int]:
+    return shape["IpProtocol"], shape.get("FromPort", -1), shape.get("ToPort", -1)
+
+
+def _records(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the action's records from a function's log, where each is a line of JSON."""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith('{"v": '):
+            yield json.loads(line)
+
+
+def _entries(messages: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
+    """Give the entries of a call for a batch of messages."""
+    return [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"], **more} for place, each in enumerate(messages)]
+
+
+def _write_lines(path: Path, objects: Iterable[Any]) -> None:
+    path.write_text("".join(json.dumps(each, default=str) + "\n" for each in objects), encoding="utf-8")
+
+
+def _complaint(log: Path) -> str:
+    """Return the line of a log that says what was wrong: the exception's, if there is one."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

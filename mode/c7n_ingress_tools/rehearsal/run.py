@@ -1,0 +1,169 @@
+"""What `python -m c7n_ingress_tools.rehearsal` does: read what it is given, run the loop, write the report, show the result."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c7n.utils import yaml_load
+
+from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
+from c7n_ingress_tools.rehearsal.loop import POLICY, LoopError, Result, read_policy, run
+from c7n_ingress_tools.report.rows import CutOff, Facts
+from c7n_ingress_tools.report.sources import of_rehearsal
+from c7n_ingress_tools.report.write import write
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+FOLDER = Path(".local", "run")
+SHOWN_LISTS = 5
+
+
+def main(arguments: argparse.Namespace, commands: Path) -> int:
+    """Run the loop and show what came of it; return the exit code. `commands` is the folder that `warm` gives."""
+    console = show.console()
+    progress = show.Progress(console)
+    cut_off: Mapping[str, Mapping[str, CutOff]] = {}
+    told = None
+    try:
+        _check(arguments)
+        networks = _authorized(arguments)
+        chosen = _groups(arguments.groups)
+        there = _interfaces(arguments, chosen)
+        known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
+        traffic = _traffic(arguments, there, chosen, progress)
+        show.authorized(networks, console, arguments.option)
+        with traffic as who_came_in:
+            result = run(chosen, FOLDER, progress, commands, authorized=networks.values, there=there, vpcs=known)
+            if who_came_in:
+                told = who_came_in(result.records)
+                told = replace(told, notes=(*_about(networks), *told.notes))
+                cut_off = _module_traffic().cut_off(told)
+    except (exports.UnusableError, LoopError) as error:
+        print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
+        return 2
+    result.left_out = list(_left_out(result, networks, arguments))
+    if arguments.interfaces:
+        result.unseen = interfaces.unseen(there)
+    with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
+        report(result, cut_off, networks)
+    show.show(result, networks, console, told)
+    if networks.are_examples:
+        console.print()
+        show.authorized(networks, console, arguments.option)
+    return 1 if result.failures else 0
+
+
+def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks: authorized.Authorized) -> None:
+    """Write the page, and the CSV and JSON beside it."""
+    made = of_rehearsal(
+        [*result.groups, *result.foreign],
+        result.records,
+        result.failures,
+        account=result.account,
+        region=result.region,
+        now=dt.datetime.now(dt.timezone.utc),
+        facts=facts(result, cut_off),
+        notes=[f"Authorized networks: {networks.words}.", *(f"Not rehearsed: {each}." for each in result.left_out)]
+        + ([f"Unused: {result.unseen}."] if result.unseen else []),
+        public_ports=public_ports(result.folder / POLICY.name),
+    )
+    write(made, result.folder)
+
+
+def _authorized(arguments: argparse.Namespace) -> authorized.Authorized:
+    """Return the networks to authorize. Raises UnusableError, which names the option."""
+    action = read_policy()["policies"][0]["actions"][0]
+    option = arguments.option("authorized")
+    try:
+        named = authorized.own(arguments.authorized) if arguments.authorized else []
+    except ValueError as error:
+        raise exports.UnusableError(f"{option}: {error}") from error
+    try:
+        return authorized.chosen(action.get("authorized"), named, knows_vpcs=bool(arguments.vpcs))
+    except ValueError as error:
+        more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {option}"
+        raise exports.UnusableError(f"{error}: {more}") from error
+
+
+def _about(networks: authorized.Authorized) -> Iterator[str]:
+    """Return what people should know of the networks by which clients were judged."""
+    if networks.are_examples:
+        yield "the authorized networks are examples: with your own, other clients are cut off"
+
+
+def _left_out(result: Result, networks: authorized.Authorized, arguments: argparse.Namespace) -> Iterator[str]:
+    """Return what the files do not have, and the rehearsal leaves out."""
+    if authorized.VPC in networks.values:
+        yield "further VPCs that groups are associated with: describe-security-groups does not list them"
+    if networks.lacks_vpc:
+        option = arguments.option("vpcs", "vpcs.json")
+        yield f"the networks of the groups' own VPCs (vpc): to authorize them, add {option}"
+    if lists := groups.prefix_lists(result.groups):
+        shown = [*lists[:SHOWN_LISTS], *([f"{len(lists) - SHOWN_LISTS} more"] if len(lists) > SHOWN_LISTS else [])]
+        yield f"what is in prefix lists ({', '.join(shown)}), so that rules for them are left alone here"
+
+
+def public_ports(policy: Path) -> list[int | str]:
+    """Return the ports that the rehearsed policy leaves open."""
+    filters = yaml_load(policy.read_text(encoding="utf-8"))["policies"][0]["filters"]
+    return [port for each in filters if each.get("type") == "open-ingress" for port in each.get("OnlyPorts", ())]
+
+
+def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[str, Facts]:
+    """Give what stands behind each group and who would be cut off, as far as somebody has looked."""
+    found = {}
+    for group in result.behind.keys() | cut_off.keys():
+        behind = result.behind.get(group)
+        said = (behind.exposure, tuple(behind.phrases)) if behind else (None, None)
+        found[group] = Facts(*said, cut_off=cut_off.get(group))
+    return found
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse flow logs without what they are about: UnusableError."""
+    if arguments.flows and arguments.groups and not arguments.interfaces:
+        flows, needed = arguments.option("flows"), arguments.option("interfaces")
+        raise exports.UnusableError(
+            f"{flows} needs {needed}: flow logs name interfaces, and interfaces have the groups"
+        )
+
+
+def _groups(path: Path | None) -> list[groups.Group]:
+    return groups.load(path) if path else groups.sample(dt.datetime.now(dt.timezone.utc).date())
+
+
+def _interfaces(arguments: argparse.Namespace, chosen: list[groups.Group]) -> list[interfaces.Interface]:
+    """Read the interfaces, if there are any; the sample has its own."""
+    path = arguments.interfaces or (None if arguments.groups else interfaces.SAMPLE)
+    if path is None:
+        return []
+    there = interfaces.load(path)
+    interfaces.check(there, chosen, path)
+    return there
+
+
+def _traffic(
+    arguments: argparse.Namespace,
+    there: list[interfaces.Interface],
+    chosen: list[groups.Group],
+    progress: show.Progress,
+) -> AbstractContextManager:
+    """Read the flow logs, if there are any; give what asks them, or None."""
+    if not arguments.flows:
+        return nullcontext()
+    return _module_traffic().reading(arguments.flows, there, chosen, progress, FOLDER.parent)
+
+
+def _module_traffic():
+    """Load what reads flow logs: only for those who have some, as it takes DuckDB."""
+    with of_extra("flows"):
+        from c7n_ingress_tools.rehearsal import traffic  # noqa: PLC0415
+    return traffic

@@ -1,0 +1,153 @@
+"""Commands that start at once: a process loads Cloud Custodian and the mailer, and forks for each call of one.
+
+    with commands() as folder:  # while this process does something else, they are loaded
+        subprocess.run(["custodian", "run", ...], env={"PATH": f"{folder}:{os.environ['PATH']}"})
+
+What runs is the installed packages' own code, from the function that their commands call, with the caller's arguments,
+environment, folder and output. Loading is half of what a short `custodian run` takes, and the demo has three of them.
+
+This module is imported before anything that takes long, and imports little itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import shlex
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Each command, and the function that it calls. What is loaded first is wanted first.
+COMMANDS = {"custodian": "c7n.cli:main", "mailer": "c7n_ingress_tools.rehearsal.mailing:main"}
+# What their clients are of, so that the models are read once.
+SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses")
+CALLER = Path(__file__).with_name("warm_caller.py")
+
+
+@contextmanager
+def commands() -> Iterator[Path]:
+    """Start the process, and give a folder with the commands for as long as the block lasts.
+
+    A command that is called before everything is loaded waits for it.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        address = folder / "socket"
+        for name in COMMANDS:
+            # Isolated, and without site-packages: this interpreter starts in ten milliseconds.
+            call = shlex.join([sys.executable, "-I", "-S", str(CALLER), str(address), name])
+            (folder / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
+            (folder / name).chmod(0o755)
+        with _listening(address) as listener:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "c7n_ingress_tools.rehearsal.warm", str(listener.fileno()), str(os.getpid())],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # else macOS may end forked processes
+            )
+        try:
+            yield folder
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _listening(address: Path) -> socket.socket:
+    """Listen before the process is there, so that whoever calls meanwhile waits in the queue."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    listener.listen()
+    return listener
+
+
+class Calls(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+    """Serves each call in a process of its own, on a socket that listens already."""
+
+    max_children = 64
+
+    def __init__(self, descriptor: int, parent: int) -> None:
+        super().__init__("", Call, bind_and_activate=False)
+        self.socket.close()
+        self.socket = socket.socket(fileno=descriptor)
+        self._parent = parent
+
+    def service_actions(self) -> None:
+        """End when whoever started this is gone, however it ended."""
+        super().service_actions()
+        if os.getppid() != self._parent:
+            raise SystemExit
+
+
+class Call(socketserver.BaseRequestHandler):
+    """One call of a command, handled in the forked process: it becomes the command."""
+
+    def handle(self) -> None:
+        """Take arguments, environment, folder, output; run, and answer with the exit code."""
+        order, output, *_ = socket.recv_fds(self.request, 65_536, 2)
+        while more := self.request.recv(65_536):
+            order += more
+        for descriptor, given in enumerate(output, start=1):
+            os.dup2(given, descriptor)
+        called = json.loads(order)
+        os.chdir(called["folder"])
+        os.environ.clear()
+        os.environ.update(called["environment"])
+        sys.argv = called["arguments"]
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        code = _exit_code(COMMANDS[Path(sys.argv[0]).name])
+        self.request.sendall(str(code).encode())
+
+
+def _exit_code(name: str) -> int:
+    """Call a function as an installed command does, and give the exit code that the interpreter would."""
+    code: object
+    try:
+        code = _function(name)()
+    except SystemExit as done:
+        code = done.code
+    except BaseException:  # noqa: BLE001 - an interpreter says so, too, and ends with 1
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code or 0
+
+
+def _function(name: str):
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def main(descriptor: str, parent: str) -> None:
+    """Load everything, and serve until the parent ends this or is gone itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    importlib.import_module("c7n_ingress_tools.embedded_aws.models").share()
+    _function(COMMANDS["custodian"])
+    for module in ("c7n.commands", "c7n.policy", "c7n.resources.aws"):  # what c7n loads when it is called
+        importlib.import_module(module)
+    importlib.import_module("c7n.resources").load_resources(("aws.security-group",))
+    _function(COMMANDS["mailer"])
+    boto3 = importlib.import_module("boto3")
+    for service in SERVICES:
+        boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
+    gc.freeze()  # what is loaded stays: no call's collector looks through it, and copies its pages
+    Calls(int(descriptor), int(parent)).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

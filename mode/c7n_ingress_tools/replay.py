@@ -1,0 +1,120 @@
+"""Hand over again what the policies' Lambdas failed on: `python -m c7n_ingress_tools.replay --region us-east-1`.
+
+Lambda puts an event that it tried three times into the queue custodian-open-ingress-failed, as the body of a message:
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq. SQS moves such a
+message to no Lambda. Here each event is handed to its function once more, and waited for. After a success its message
+is deleted; else it stays. Late or twice does no harm: the policies decide on what is true when they run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from c7n_ingress_tools.uninstall import messages
+from c7n_ingress_tools.names import POLICIES, is_policys
+
+QUEUE = f"{POLICIES}-failed"
+LONGEST = 900  # seconds that a Lambda can run
+
+# Seconds. Without any, SQS asks a part of its servers, and may find nothing while messages wait:
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+WAIT = 3
+
+# One try: with another, an event whose answer was late would be worked on twice at once.
+PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
+
+
+class Outcome(NamedTuple):
+    """What came of a message: the function that got its event, and what went wrong, None if nothing did."""
+
+    function: str
+    error: str | None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Replay what the command line says, print what came of it, and exit with 1 if a message is left."""
+    parser = argparse.ArgumentParser(prog="python -m c7n_ingress_tools.replay", description=f"Hand over again what is in {QUEUE}.")
+    parser.add_argument("--region", required=True, help="the region")
+    options = parser.parse_args(arguments)
+    session, outcomes = boto3.Session(region_name=options.region), []
+    try:
+        for outcome in replay(session):
+            outcomes.append(outcome)
+            print(f"{outcome.function}: {outcome.error or 'done'}")  # noqa: T201  the command's result
+        waiting = messages(session, QUEUE)
+    except (BotoCoreError, ClientError) as error:
+        raise SystemExit(f"{parser.prog}: {options.region}: {error}") from error
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    left = max(failed, waiting)  # SQS counts roughly, and more may have come meanwhile, or be in somebody's hands
+    print(f"{len(outcomes) - failed} events done, {left} left in {QUEUE}")  # noqa: T201
+    if left:
+        raise SystemExit(1)
+
+
+def replay(session: boto3.Session) -> Iterator[Outcome]:
+    """Hand each event of the queue to its function, and give what came of it, one by one.
+
+    :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused to read it.
+    """
+    sqs, client = session.client("sqs"), session.client("lambda", config=PATIENT)
+    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    left: dict[str, str] = {}
+    try:
+        # Out of sight while its function runs, and until this has seen them all.
+        asked = {"QueueUrl": url, "VisibilityTimeout": LONGEST + 60, "WaitTimeSeconds": WAIT}
+        while batch := sqs.receive_message(**asked).get("Messages"):
+            (message,) = batch
+            if message["MessageId"] in left:  # it has taken so long that the first is in sight again
+                break
+            left[message["MessageId"]] = message["ReceiptHandle"]
+            outcome = hand_over(client, message["Body"])
+            if outcome.error is None:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=left.pop(message["MessageId"]))
+            yield outcome
+    finally:
+        for receipt in left.values():
+            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+
+
+def hand_over(client: Any, body: str) -> Outcome:
+    """Invoke the function that an event is for, and wait for its answer."""
+    try:
+        name = function_of(json.loads(body))
+    except ValueError as error:
+        return Outcome(f"{body:.60}", str(error))
+    try:
+        answer = client.invoke(FunctionName=name, Payload=body.encode())
+    except (BotoCoreError, ClientError) as error:
+        return Outcome(name, str(error))
+    failure = answer["Payload"].read().decode(errors="replace") if "FunctionError" in answer else None
+    return Outcome(name, failure)
+
+
+def function_of(event: Any) -> str:
+    """Give the function that an event was meant for: the queue does not say, but rule and function share a name.
+
+    :raises ValueError: no policy of the pack gets such events.
+    """
+    match event:
+        case {"configRuleName": str(name)}:
+            pass
+        case {"source": "aws.events", "resources": [str(rule), *_]}:
+            name = rule.rpartition("/")[2]
+        case {"source": "aws.ec2", "detail-type": "AWS API Call via CloudTrail"}:
+            name = f"{POLICIES}-cloudtrail"
+        case _:
+            name = ""
+    if not is_policys(name):
+        raise ValueError("no policy of the pack gets such an event: look at it, and delete the message")
+    return name
+
+
+if __name__ == "__main__":
+    main()

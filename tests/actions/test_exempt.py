@@ -1,0 +1,183 @@
+"""The weekly digest of exemptions, from the deployed policy to what people read."""
+
+import json
+import random
+import string
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from c7n.utils import yaml_load
+from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, day, group_of, load, made_changes, make_queue, messages, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c7n_ingress.decide.renewed import renewals
+from c7n_ingress_tools.embedded_aws.config import configuration_item, record
+from c7n_ingress_tools.functions.runtime import deployed
+from c7n_ingress_tools.mailer import preview
+from c7n_ingress_tools.mailer.lambda_entry import with_subject
+
+POLICY = ROOT / "policies" / "open-ingress-exempt.yml"
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
+LIST = {"protocol": "tcp", "ports": 443, "source": "::/0"}
+PRIVATE = {"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}
+CASES = {  # a group's name, its rules, the value of its exemption, and whether the digest tells of it
+    "soon": ([SSH], "+3", True),
+    "late": ([LIST, PRIVATE], "+90", True),
+    "not exempt": ([SSH], None, False),
+    "over": ([SSH], "+0", False),
+    "too late": ([SSH], "+92", False),
+    "no date": ([SSH], "9999-99-99", False),
+    "for ever": ([SSH], "forever", False),
+    "closed": ([PRIVATE], "+30", False),
+}
+
+
+@pytest.fixture
+def digest(cloud, tmp_path):
+    """Have the stock command deploy the policy, and give what runs its Lambda and takes the messages."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    make_queue(cloud)
+    done = run(cloud, POLICY, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    def digest():
+        with deployed(cloud, "custodian-open-ingress-exempt") as function:
+            function.invoke({})
+        return messages(cloud)
+
+    return digest
+
+
+def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, digest):
+    """Of each case the digest tells, or not; nothing is changed; text, HTML and Slack's message name days and rules."""
+    load(
+        group_of({"name": name, "ingress": rules, "tags": {"open-ingress-until": until} if until else {}}, number)
+        for number, (name, (rules, until, _)) in enumerate(CASES.items(), 1)
+    )
+    (message,) = digest()
+    assert made_changes(cloud) == []
+    told = {resource["GroupName"] for resource in message["resources"]}
+    assert told == {name for name, (_, _, wanted) in CASES.items() if wanted}
+    subject = with_subject(message)["action"]["subject"]
+    assert subject == "Open ingress: groups open by exemption (123456789012 us-east-1)"
+    text = preview.render(message, message["action"]["template"])
+    assert f'OPEN UNTIL {day("+3")}, 3 more days: sg-{1:017x} "soon"' in text
+    assert '* TCP 22 (SSH) from 0.0.0.0/0, "from anywhere"' in text
+    assert "* TCP 443 (HTTPS) from ::/0" in text
+    assert "10.0.0.0/8" not in text
+    assert {resource["c7n:behind-ingress"]["exposure"] for resource in message["resources"]} == {"unused"}
+    for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
+        assert "90 more days" in preview.render(message, template)
+
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
+VALUES = {  # the values of the tag, each recorded a day after the one before, and how often it was renewed
+    "given once": (["", "2026-02-01", "2026-02-01"], 0),
+    "a later day, twice": (["2026-02-01", "2026-03-01", "2026-03-01", "2026-04-01"], 2),
+    "an earlier day": (["2026-03-01", "2026-02-01"], 1),
+    "taken away and given again": (["2026-02-01", "", "2026-02-01"], 1),
+    "taken away": (["2026-02-01", ""], 0),
+    "never": (["", ""], 0),
+    "no history": ([], 0),
+}
+
+
+@pytest.mark.parametrize(("values", "times"), VALUES.values(), ids=VALUES)
+@given(order=st.randoms())
+def test_how_often_it_was_renewed(values, times, order):
+    """An exemption is renewed when it gets another day; in which order items come, and how often, does not matter."""
+    states = [(NOW + timedelta(days=number), value) for number, value in enumerate(values)] * 2
+    order.shuffle(states)
+    assert len(renewals(states)) == times
+
+
+def exempted(cloud, ages):
+    """Put an exempt group into EC2, whose tag got other days so many days ago, and AWS Config's history of it."""
+    recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
+    cloud.session().client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
+    now = datetime.now(timezone.utc)
+    for number, age in enumerate(ages):
+        until = (now + timedelta(days=number + 1)).strftime("%Y-%m-%d")
+        group = group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": until}}, 1)
+        record(configuration_item(group, captured=now - timedelta(days=age)))
+    load([group])
+    return now - timedelta(days=ages[-1])
+
+
+def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
+    """Days that it got in the last 90 are counted, however many pages the history has, and the last one is named."""
+    last = exempted(cloud, [200, 150, 100, 80, 50, 30, 10])
+    (message,) = digest()
+    said = f"renewed 4 times in the last 90 days, last on {last:%Y-%m-%d}"
+    assert message["resources"][0]["c7n:renewed-ingress"] == said
+    assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") > 1
+    assert said[1:] in preview.render(message, "open-ingress-exempt")
+    for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
+        assert said[1:] in preview.render(message, template)
+
+
+def test_a_group_without_history_is_told_of(digest):
+    """Where AWS Config does not tell how often it was renewed, the group is told of all the same, and so is that."""
+    load([group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": "+3"}}, 1)])
+    (message,) = digest()
+    said = message["resources"][0]["c7n:renewed-ingress"]
+    assert (
+        said
+        == "how often it was renewed could not be looked up in AWS Config (NoAvailableConfigurationRecorderException)"
+    )
+
+
+def test_tags_never_keep_the_digest_from_being_sent(digest):
+    """Twenty-five exempt groups with 46 tags of 256 characters are told of, each once."""
+    noise = random.Random(1)
+    for number in range(1, 26):
+        tags = {f"key-{n}": "".join(noise.choices(string.ascii_letters + string.digits, k=256)) for n in range(46)}
+        load([group_of({"name": f"g{number}", "ingress": [SSH], "tags": {"open-ingress-until": "+3"} | tags}, number)])
+    told = [resource["GroupName"] for message in digest() for resource in message["resources"]]
+    assert sorted(told) == sorted(f"g{number}" for number in range(1, 26))
+
+
+def test_rules_never_keep_the_digest_from_being_sent(digest):
+    """A group with as many rules as EC2 ever allows, whatever describes them, keeps no other from being told of."""
+    noise = random.Random(1)
+    described = lambda: "".join(noise.choices(string.ascii_letters + string.digits, k=255))  # noqa: E731 - shorter so
+    many = [{**SSH, "ports": port, "description": described()} for port in range(1000)]
+    tags = {"open-ingress-until": "+3"}
+    load(group_of({"name": f"g{n}", "ingress": many if n == 1 else [SSH], "tags": tags}, n) for n in (1, 2))
+    told = [resource["GroupName"] for message in digest() for resource in message["resources"]]
+    assert sorted(told) == ["g1", "g2"]
+
+
+def test_no_message_where_nothing_is_exempt(digest):
+    """An account without exemptions gets no mail."""
+    load([group_of({"name": "open", "ingress": [SSH]}, 1)])
+    assert digest() == []
+
+
+def test_what_is_open_is_what_the_other_policies_close(digest):
+    """Every case that open-ingress closes is in the digest once it is exempt; no other is."""
+    chosen = [(case, group) for case, group in CASES_OF_OPEN_INGRESS if not case.get("public-ports")]
+    until = {"Key": "open-ingress-until", "Value": day("+30")}
+    exempt = [
+        {**group, "Tags": [t for t in group["Tags"] if t["Key"] != until["Key"]] + [until]} for _, group in chosen
+    ]
+    load(exempt)
+    told = {resource["GroupId"] for message in digest() for resource in message["resources"]}
+    tagged = {group["GroupId"] for case, group in chosen if "open-ingress-until" in case.get("tags", {})}
+    closed = {group["GroupId"] for case, group in chosen if case["verdict"] == "NON_COMPLIANT"}
+    assert closed <= told
+    assert told - closed <= tagged
+
+
+def test_exempt_is_what_the_other_policies_leave_alone():
+    """The digest's filters are those of open-ingress, with the exemption in the place of its opposite."""
+    (digest,), (closing,) = (
+        yaml_load((ROOT / "policies" / f"{name}.yml").read_text())["policies"]
+        for name in ("open-ingress-exempt", "open-ingress")
+    )
+    *wrong, exempt = closing["filters"]
+    assert digest["filters"][:-1] == [*wrong, *exempt["not"]]
+    assert digest["filters"][-1]["type"] == "exposure", "leaves none out, and says what stands behind each"

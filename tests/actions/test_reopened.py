@@ -1,0 +1,290 @@
+import json
+import time
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import pytest
+from c7n.exceptions import PolicyValidationError
+from c7n.utils import yaml_load
+from tests.support.embedded import (
+    NOTIFY,
+    act,
+    cases,
+    custodian,
+    edited,
+    group_of,
+    load,
+    make_queue,
+    messages,
+    permission,
+    rules_of,
+    source_of,
+)
+from tests.support.faults import CASES, failing, rules
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c7n_ingress.actions import notify_in_parts as digest
+from c7n_ingress.aws import history as reopened
+from c7n_ingress.aws.history import check_mode
+from c7n_ingress.decide.reopened import REOPENED, State, openings, sentence, was_open
+from c7n_ingress.decide.rules import Match, Traffic, network
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
+from c7n_ingress_tools.functions.runtime import deployed
+from c7n_ingress_tools.mailer import preview
+
+NAME = "custodian-open-ingress"
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+WEB = {"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0"}
+NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
+HISTORIES = cases("reopened")["histories"]
+
+
+# ---- Decided
+
+
+def states_of(case):
+    """Give a case's states."""
+    for text in case["states"]:
+        word, minutes = text.split()
+        yield State(NOW - timedelta(minutes=float(minutes)), word == "open")
+
+
+@pytest.mark.parametrize("case", HISTORIES, ids=[case["name"] for case in HISTORIES])
+def test_a_history(case):
+    """How often a group was opened, since when and how far apart is told from its history."""
+    opened = openings(states_of(case), NOW, 24)
+    assert len(opened) == case["opened"]
+    assert len(opened) < 2 or sentence(opened) == case["says"]
+
+
+STATES = st.lists(st.builds(State, st.integers(-99, 2000).map(lambda m: NOW - timedelta(minutes=m)), st.booleans()))
+
+
+@given(STATES, st.randoms())
+def test_the_order_of_items(states, random):
+    """It does not matter in which order items come, nor how often the same one does."""
+    told = openings(states, NOW, 24)
+    shuffled = states + states[:5]
+    random.shuffle(shuffled)
+    assert openings(shuffled, NOW, 24) == told
+    assert told == sorted(told)
+    assert all(NOW - timedelta(hours=24) <= each <= NOW for each in told)
+
+
+@given(st.lists(st.integers(1, 1439), unique=True, max_size=20))
+def test_each_opening_counts_once(minutes):
+    """A group that was opened so many times, and closed in between, was opened so many times and once."""
+    states = []
+    for minute in minutes:
+        states += [State(NOW - timedelta(minutes=minute), is_open=True)]
+        states += [State(NOW - timedelta(minutes=minute - 0.5), is_open=False)]
+    assert len(openings(states, NOW, 24)) == len(minutes) + 1
+
+
+@given(st.lists(st.integers(0, 500_000), min_size=2, max_size=150).map(sorted))
+def test_the_sentence(seconds):
+    """The sentence is short and on one line, whatever the times."""
+    said = sentence([NOW + timedelta(seconds=each) for each in seconds])
+    assert said.startswith("opened again, ")
+    assert said.isprintable()
+    assert len(said) < 120
+
+
+@pytest.mark.parametrize(
+    ("rules", "was"),
+    [
+        ([SSH], True),
+        ([{**SSH, "source": "::/0"}], True),
+        ([{**SSH, "source": "0.0.0.0/1"}], True),
+        ([{"protocol": "-1", "source": "0.0.0.0/0"}], True),
+        ([{**SSH, "source": f"{first}.0.0.0/8"} for first in range(20, 22)], True),
+        ([WEB], False),
+        ([{**SSH, "source": "198.18.7.0/24"}], False),
+        ([{**SSH, "source": "sg-0123456789abcdef0"}], False),
+        ([{**SSH, "source": "pl-0123456789abcdef0"}], False),
+        ([], False),
+    ],
+)
+def test_what_was_open(rules, was):
+    """Open before is what let the internet in to what it was let in to now, not what the policy leaves open."""
+    now = [Match(Traffic("tcp", 22, 22), network("0.0.0.0/0"))]
+    assert was_open([permission(rule) for rule in rules], now) == was
+
+
+def test_a_prefix_list_was_open():
+    """A rule for the prefix list that was closed now was open before."""
+    rule = {**SSH, "source": "pl-0123456789abcdef0"}
+    assert was_open([permission(rule)], [Match(Traffic("tcp", 22, 22), rule["source"])])
+
+
+# ---- Deployed
+
+
+@pytest.fixture
+def function(cloud, tmp_path):
+    """Deploy open-ingress with `reopened`, in an account with a recorder, and give its Lambda."""
+    account = cloud.session()
+    recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
+    account.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
+    account.client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
+    account.client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    make_queue(cloud)
+    path = edited("open-ingress", tmp_path, ["198.18.7.0/24"])
+    (policy,) = yaml_load(path.read_text())["policies"]
+    policy["actions"][0]["reopened"] = {"times": 3, "hours": 24}
+    path.write_text(json.dumps({"policies": [policy]}))
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, path)
+    assert done.returncode == 0, done.stderr
+    with deployed(cloud, NAME) as function:
+        yield function
+
+
+def opened(cloud, function, minutes, *, known=True):
+    """Have somebody open the group, so many minutes ago for Config, and give what the function tells of it."""
+    shape = group_of({"name": "web", "ingress": [SSH]}, 1)
+    load([shape])
+    captured = datetime.now(timezone.utc) - timedelta(minutes=minutes)
+    item = configuration_item(live(cloud), captured=captured)
+    function.invoke(event(record(item) if known else item, NAME))
+    if known:
+        record(configuration_item(live(cloud), captured=captured + timedelta(minutes=1)))
+    (message,) = messages(cloud)
+    (resource,) = message["resources"]
+    return resource, message
+
+
+def live(cloud):
+    """Give the group as it is."""
+    (group,) = cloud.session().client("ec2").describe_security_groups(GroupNames=["web"])["SecurityGroups"]
+    return group
+
+
+def sources():
+    """Give the sources of the group's rules."""
+    return [source_of(rule) for rule in rules_of("sg-00000000000000001").values()]
+
+
+def test_opened_four_times(cloud, function):
+    """From the third time on the message says so first, and the group is closed each time."""
+    start = datetime.now(timezone.utc) - timedelta(minutes=15)
+    said = []
+    for minutes in (15, 10, 5, 0):
+        resource, message = opened(cloud, function, minutes)
+        said.append(resource.get(REOPENED))
+        assert sources() == ["198.18.7.0/24"]
+    assert said[:2] == [None, None]
+    assert said[2].startswith("opened again, 3rd time since ")
+    since = {f"{start + timedelta(minutes=late):%A %H:%M} UTC" for late in (0, 1)}
+    assert said[3] in {f"opened again, 4th time since {each}; something opens it every 5 minutes" for each in since}
+    text = preview.render(message, "open-ingress")
+    assert text.index("Opened again, 4th time") < text.index("* TCP 22 (SSH)")
+
+
+def test_what_it_costs(cloud, function):
+    """A warm event that closes a group makes one call more, after the change; one that closes nothing makes none."""
+    opened(cloud, function, 15)
+    cloud.calls.clear()
+    opened(cloud, function, 5)
+    calls = [
+        call.action for call in cloud.calls if call.action not in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage")
+    ]
+    assert set(calls[1:3]) == {"DescribeSecurityGroups", "DescribeSecurityGroupRules"}  # at once, in either order
+    assert calls[3:9] == [
+        "ModifySecurityGroupRules",
+        "GetResourceConfigHistory",
+        "DescribeNetworkInterfaces",
+        "DescribeVpcBlockPublicAccessOptions",
+        "SendMessage",
+        "PutEvaluations",
+    ]
+    cloud.calls.clear()
+    function.invoke(event(configuration_item(live(cloud)), NAME))
+    assert "GetResourceConfigHistory" not in {call.action for call in cloud.calls}
+
+
+def test_no_history(cloud, function):
+    """A group of which Config has no history is closed, and it is told that nothing could be looked up."""
+    resource, _ = opened(cloud, function, 0, known=False)
+    assert "could not be looked up in AWS Config (ResourceNotDiscoveredException)" in resource[REOPENED]
+    assert sources() == ["198.18.7.0/24"]
+
+
+def test_no_recorder(cloud, function):
+    """So is a group of an account where Config records nothing."""
+    cloud.session().client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
+    resource, _ = opened(cloud, function, 0)
+    assert "NoAvailableConfigurationRecorderException" in resource[REOPENED]
+    assert sources() == ["198.18.7.0/24"]
+
+
+@pytest.mark.usefixtures("function")
+def test_a_throttled_history(cloud):
+    """So is a group whose history Config has no time for: it is asked twice, and nothing fails."""
+    (throttled,) = (fault for fault in CASES["faults"] if fault["name"] == "throttled")
+    with failing(cloud) as aws, deployed(aws, NAME) as behind:
+        aws.proxy.breaks(*rules({"service": "config", "operation": "GetResourceConfigHistory"}, [throttled]))
+        resource, _ = opened(cloud, behind, 0)
+        assert len(aws.proxy.fired) == 2
+    assert "could not be looked up in AWS Config (Throttl" in resource[REOPENED]
+    assert sources() == ["198.18.7.0/24"]
+
+
+REOPENED_IN_A_DAY = {"reopened": {"times": 3, "hours": 24}}
+RENEWED = {"renewals": {"tag": "open-ingress-until", "days": 90}, "type": "notify-in-parts", **NOTIFY}
+
+
+@pytest.fixture
+def asked(cloud, monkeypatch):
+    """Have three open groups, no check of the mode, and Config take 200 seconds to answer, by the clock."""
+    make_queue(cloud)
+    load([group_of({"name": f"group {number}", "ingress": [SSH]}, number) for number in (1, 2, 3)])
+    monkeypatch.setattr(reopened, "check_mode", lambda _: None)
+    clock = [time.monotonic()]
+    monkeypatch.setattr(reopened, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(digest, "time", reopened.time)
+    asked = []
+
+    def answer(**_):
+        clock[0] += 200
+        asked.append(clock[0])
+
+    return asked, {"GetResourceConfigHistory": answer}
+
+
+@pytest.mark.parametrize("action", [{"authorized": ["198.18.7.0/24"], "notify": NOTIFY, **REOPENED_IN_A_DAY}, RENEWED])
+def test_config_takes_too_long(cloud, tmp_path, asked, action):
+    """People are told of all groups before the function's time is up, however long Config takes for each."""
+    times, before = asked
+    act(cloud, tmp_path, before=before, **action)
+    assert len(times) == 2
+    (message,) = messages(cloud)
+    assert len(message["resources"]) == 3
+    assert json.dumps(message).count("could not be looked up in AWS Config (TimeoutError)") == 1
+
+
+def test_stopped_while_config_is_asked(cloud, tmp_path, asked):
+    """Who stops the run while Config is asked has people told of what was closed by then."""
+
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    assert asked[0] == []
+    action = {"authorized": ["198.18.7.0/24"], "notify": NOTIFY, **REOPENED_IN_A_DAY}
+    with pytest.raises(KeyboardInterrupt):
+        act(cloud, tmp_path, before={"GetResourceConfigHistory": stop}, **action)
+    (message,) = messages(cloud)
+    assert [len(resource["c7n:replaced-ingress"]) for resource in message["resources"]] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("mode", [None, "pull", "ec2-instance-state"])
+def test_refused_without_a_mode(mode):
+    """A policy that would never look up anything is refused."""
+    with pytest.raises(ValueError, match="looks up what was opened before"):
+        check_mode(mode)
+
+
+def test_a_policy_of_no_mode(cloud, tmp_path):
+    """`custodian validate` refuses it, naming the policy."""
+    with pytest.raises(PolicyValidationError, match=r"a-policy: replace-ingress: reopened: .* no mode"):
+        act(cloud, tmp_path, authorized=["198.18.7.0/24"], reopened={"times": 3, "hours": 24})

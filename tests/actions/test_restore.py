@@ -1,0 +1,891 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+from datetime import datetime, timedelta, timezone
+from time import sleep
+
+import pytest
+from botocore.exceptions import ClientError
+from c7n.exceptions import PolicyExecutionError
+from tests.support.embedded import (
+    ACCOUNT,
+    LOG_GROUP,
+    NOTIFY,
+    ROOT,
+    act,
+    cases,
+    custodian,
+    day,
+    edited,
+    group_of,
+    journal,
+    load,
+    make_queue,
+    messages,
+    permission,
+    records,
+    rules_of,
+    run,
+    shape,
+    source_of,
+    wanted_shape,
+)
+from tests.support.followed import warm
+from moto.ec2.models import ec2_backends
+
+import c7n_ingress.actions.restore_ingress
+from c7n_ingress.aws.read import OLDEST
+from c7n_ingress.decide.undo import exemption
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import deployed
+
+CASES = cases("restore-ingress")
+AUTHORIZED = CASES["authorized"]
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
+WEB = {"protocol": "tcp", "ports": 443, "source": "::/0", "description": "web"}
+RESTORE = {"type": "restore-ingress", "from": {"log-groups": [LOG_GROUP]}, "days": 30, "preview": False}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Look at a group again at once."""
+    monkeypatch.setattr("c7n_ingress.aws.settle.time.sleep", lambda _seconds: None)
+
+
+@pytest.fixture
+def replace(cloud, tmp_path):
+    """Close all groups, keep the records in the journal, and give them; what is told of it is not of interest."""
+
+    def close(before=None, after=None, **action):
+        done = act(cloud, tmp_path, before, after, **{"notify": NOTIFY, "authorized": AUTHORIZED, **action})
+        messages(cloud)
+        journal(done)
+        return done
+
+    return close
+
+
+@pytest.fixture
+def restore(cloud, tmp_path):
+    """Restore all groups from the journal, and give the records."""
+
+    def undo(before=None, after=None, filters=({"VpcId": "present"},), **action):
+        cloud.calls.clear()
+        return act(cloud, tmp_path, before, after, list(filters), **{**RESTORE, "notify": NOTIFY, **action})
+
+    return undo
+
+
+def tags_of(cloud, group_id):
+    """Give a group's tags."""
+    (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
+
+
+def shapes(rules):
+    """Give what rules let in, and how they are described, sorted."""
+    return sorted(map(shape, rules), key=str)
+
+
+def by_source(group_id):
+    """Give the group's rules by their source."""
+    return {source_of(rule): rule for rule in rules_of(group_id).values()}
+
+
+def calls(cloud):
+    """Give the names of the calls that changed anything in EC2, in order."""
+    return [each.action for each in cloud.calls if each.service == "ec2" and not each.action.startswith("Describe")]
+
+
+def told(cloud):
+    """Give the subject of the one message that was sent, and what it says of each group."""
+    (message,) = messages(cloud)
+    return message["action"]["subject"], {resource["GroupId"]: resource for resource in message["resources"]}
+
+
+# -- cases
+
+
+def edit(cloud, group_id, since):
+    """Do what people did since the group was closed."""
+    ec2 = cloud.session().client("ec2")
+    if "adds" in since:
+        ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[permission(since["adds"])])
+        return
+    rule_id = by_source(group_id)[since["rule"]]["SecurityGroupRuleId"]
+    if "tags" in since:
+        tags = [{"Key": key, "Value": value} for key, value in since["tags"].items()]
+        ec2.create_tags(Resources=[rule_id], Tags=tags)
+        return
+    if "becomes" not in since:
+        ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
+        return
+    said = permission(since["becomes"])
+    (source,) = said.pop("IpRanges")
+    request = {**said, "CidrIpv4": source["CidrIp"], "Description": source["Description"]}
+    ec2.modify_security_group_rules(
+        GroupId=group_id, SecurityGroupRules=[{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": request}]
+    )
+
+
+def test_cases(cloud, tmp_path, replace):
+    """Closed and restored, each group is as its case says, ids, tags and descriptions too, and needs nothing more."""
+    groups = [group_of(case, number) for number, case in enumerate(CASES["groups"], 1)]
+    load(groups)
+    make_queue(cloud)
+    ec2 = cloud.session().client("ec2")
+    for group in groups:
+        ec2.create_tags(Resources=[*rules_of(group["GroupId"])], Tags=[{"Key": "owner", "Value": "web"}])
+    before = {group["GroupId"]: rules_of(group["GroupId"]) for group in groups}
+    replace()
+    for case, group in zip(CASES["groups"], groups, strict=True):
+        for since in case.get("since", ()):
+            edit(cloud, group["GroupId"], since)
+
+    restoring = {**RESTORE, "filters": [{"VpcId": "present"}], "notify": NOTIFY}
+    done = act(cloud, tmp_path, **restoring)
+
+    _, resources = told(cloud)
+    for case, group in zip(CASES["groups"], groups, strict=True):
+        group_id, after = group["GroupId"], rules_of(group["GroupId"])
+        if "since" in case:
+            wanted = case.get("afterwards", case["ingress"])
+            assert shapes(after.values()) == sorted(map(wanted_shape, wanted), key=str), case["name"]
+        else:
+            same = {key: rule for key, rule in before[group_id].items() if source_of(rule) not in case.get("new", ())}
+            assert {key: rule for key, rule in after.items() if key in same} == same, case["name"]
+            assert shapes(after.values()) == shapes(before[group_id].values()), case["name"]
+            assert [r["Tags"] for r in after.values()] == [[{"Key": "owner", "Value": "web"}]] * len(after), case[
+                "name"
+            ]
+        left = resources.get(group_id, {}).get("c7n:left-ingress", [])
+        assert sorted(re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left) == case.get("left", []), case["name"]
+        back = resources.get(group_id, {}).get("c7n:back-ingress", [])
+        assert back == case.get("back", []), case["name"]
+        exempt = back or any(record["group"] == group_id for record in done)
+        assert tags_of(cloud, group_id) == ({"open-ingress-until": day("+30")} if exempt else {}), case["name"]
+
+    cloud.calls.clear()
+    assert act(cloud, tmp_path, **restoring) == []
+    assert calls(cloud) == []
+
+
+# -- the lines that the message carries
+
+
+@pytest.fixture
+def obey(cloud, tmp_path):
+    """Give a function that runs a line of a message as a person does: pasted into a shell, in the project's folder."""
+    shutil.copytree(ROOT / "policies", tmp_path / "project" / "policies")
+
+    def paste(line):
+        environment = cloud.environment() | {"PATH": os.pathsep.join([str(warm()), os.environ["PATH"]])}
+        command = ["bash", "-c", line]
+        folder = tmp_path / "project"
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    return paste
+
+
+def sweep_into(cloud, folder, output, *arguments):
+    """Close all groups by the sweep, its output going there."""
+    return run(cloud, edited("open-ingress-sweep", folder, AUTHORIZED), output, *arguments)
+
+
+def by_sweep(cloud, folder, _group_id):
+    """Close all groups by the sweep, its output going into a folder."""
+    return sweep_into(cloud, folder, folder / "it's my output")
+
+
+def by_quiet_sweep(cloud, folder, _group_id):
+    """Close all groups by the sweep, which is to log as little as it can."""
+    return sweep_into(cloud, folder, folder / "out", "-qqq")
+
+
+def by_sweep_into_s3(cloud, folder, _group_id):
+    """Close all groups by the sweep, its output going into a bucket."""
+    cloud.session().client("s3").create_bucket(Bucket="the-bucket")
+    return sweep_into(cloud, folder, "s3://the-bucket/some/where?region=us-east-1")
+
+
+def by_lambda(cloud, folder, group_id):
+    """Close a group by the policy's deployed function, which logs into CloudWatch Logs."""
+    iam = cloud.session().client("iam")
+    iam.create_role(
+        RoleName="custodian-open-ingress", AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}'
+    )
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    done = run(cloud, edited("open-ingress", folder, AUTHORIZED), folder)
+    assert done.returncode == 0, done.stderr
+    (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    with deployed(cloud, "custodian-open-ingress") as function:
+        function.invoke(event(configuration_item(group), "custodian-open-ingress"))
+    return done
+
+
+@pytest.mark.parametrize("close", [by_sweep, by_quiet_sweep, by_sweep_into_s3, by_lambda])
+def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
+    """The message's first line shows what its second then does: that group is as it was, and the sweep heeds it."""
+    group_id = group(SSH, WEB)
+    before = rules_of(group_id)
+    done = close(cloud, tmp_path, group_id)
+    assert done.returncode == 0, done.stderr
+    (message,) = messages(cloud)
+    (resource,) = message["resources"]
+    look, do = resource["c7n:undo-ingress"]
+    closed = rules_of(group_id)
+    assert {source_of(rule) for rule in closed.values()} == set(AUTHORIZED)
+
+    other = group(SSH, number=2)
+    looked = obey(look)
+    assert looked.returncode == 0, looked.stderr
+    assert (rules_of(group_id), tags_of(cloud, group_id)) == (closed, {})
+    assert {record["how"] for record in records(looked.stderr)} == {"preview"}
+
+    undone = obey(do)
+    assert undone.returncode == 0, undone.stderr
+    assert shapes(rules_of(group_id).values()) == shapes(before.values())
+    assert by_source(group_id)["0.0.0.0/0"] == next(r for r in before.values() if source_of(r) == "0.0.0.0/0")
+    foreseen, made = ([(r["was"], r["now"]) for r in records(each.stderr)] for each in (looked, undone))
+    assert foreseen == made
+
+    swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
+    assert swept.returncode == 0, swept.stderr
+    assert shapes(rules_of(group_id).values()) == shapes(before.values())
+    assert set(by_source(other)) == set(AUTHORIZED)
+
+    cloud.calls.clear()
+    again = obey(do)
+    assert again.returncode == 0, again.stderr
+    assert calls(cloud) == []
+
+
+def test_two_undos_in_one_folder(cloud, group, obey, tmp_path):
+    """Lines of two groups, and the two lines of one, do not meet when people run them in one folder at once."""
+    one, other = group(SSH), group(SSH, number=2)
+    assert by_sweep(cloud, tmp_path, one).returncode == 0
+    resources = [resource for message in messages(cloud) for resource in message["resources"]]
+    lines = {resource["GroupId"]: resource["c7n:undo-ingress"] for resource in resources}
+    writes, runs = zip(*(line.split(" && ") for line in (*lines[one], *lines[other])), strict=True)
+    assert [obey(write).returncode for write in writes] == [0] * 4
+
+    for number, restored in ((0, set()), (3, {other}), (1, {one, other})):
+        done = obey(runs[number])
+        assert done.returncode == 0, done.stderr
+        assert {each for each in (one, other) if "0.0.0.0/0" in by_source(each)} == restored
+
+
+def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
+    """`custodian run` on the shipped file, which nobody has filled, fails aloud and changes nothing."""
+    group_id = group(SSH)
+    replace()
+    done = run(cloud, ROOT / "policies" / "restore-ingress.yml", tmp_path)
+    assert done.returncode != 0
+    assert "'{group}' was not filled: run the line of the message" in done.stderr
+    assert set(by_source(group_id)) == set(AUTHORIZED)
+
+
+@pytest.mark.parametrize("key", ["from", "run", "preview"])
+def test_a_place_that_nobody_filled(cloud, group, replace, restore, key):
+    """A `"{name}"` that no --vars-file filled is refused before anything is changed."""
+    group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match=rf"changed nothing: {key} '{{it}}' was not filled"):
+        restore(**{key: "{it}"})
+    assert calls(cloud) == []
+
+
+def stop(**_):
+    """Stop the run, as a person does."""
+    raise KeyboardInterrupt
+
+
+def test_what_was_perhaps_added(cloud, group, replace, restore):
+    """A network that a stopped run perhaps added is named in the undo, and left: somebody else may have added it."""
+    group_id = group(SSH)
+    with pytest.raises(KeyboardInterrupt):
+        replace(after={"AuthorizeSecurityGroupIngress": stop})
+    (message,) = messages(cloud)
+    (record,) = message["resources"][0]["c7n:replaced-ingress"]
+    assert (record["how"], record["rule"]) == ("perhaps authorized", None)
+    journal([record])
+    replace()  # which finds the network there already
+
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0", AUTHORIZED[1]}
+    (left,) = told(cloud)[1][group_id]["c7n:left-ingress"]
+    assert left.startswith(f"tcp 22 from {AUTHORIZED[1]}: perhaps added, by a call whose answer was lost")
+
+
+def test_a_group_that_is_not_there(cloud, group, replace, restore):
+    """If one of the groups that are named is not there, the run fails aloud, and changes nothing."""
+    group_id = group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match="sg-0123: no such security group in account 123456789012"):
+        restore(filters=[{"type": "named", "groups": [group_id, "sg-0123"]}])
+    assert calls(cloud) == []
+
+
+# -- which records
+
+
+def test_one_run_of_several(cloud, group, replace, restore):
+    """With a run, only its changes are undone."""
+    group_id = group(SSH)
+    first = replace(authorized=["198.18.7.0/24"])
+    second = replace(filters=[{"type": "ingress", "Cidr": "198.18.7.0/24"}], authorized=["198.18.7.7/32"])
+    restore(run=first[0]["run"])
+    _, resources = told(cloud)
+    assert "changed since it was 0.0.0.0/0" in resources[group_id]["c7n:left-ingress"][0]
+    restore(run=second[0]["run"])
+    assert set(by_source(group_id)) == {"198.18.7.0/24"}
+
+
+@pytest.mark.parametrize("bound", ["since", "until"])
+def test_a_time(cloud, group, replace, restore, bound):
+    """Only records of the time that is asked for count."""
+    group(SSH)
+    replace()
+    past, future = ((datetime.now(timezone.utc) + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+    wrong, right = (future, past) if bound == "since" else (past, future)
+    with pytest.raises(PolicyExecutionError, match="has no record of"):
+        restore(**{"from": {**RESTORE["from"], bound: wrong}})
+    assert calls(cloud) == []
+    assert len(restore(**{"from": {**RESTORE["from"], bound: right}})) == 2
+
+
+def test_a_preview_is_nothing_to_undo(cloud, group, replace, restore):
+    """What a preview foresaw, and somebody then did by hand, is not undone."""
+    group_id = group(SSH, WEB)
+    foreseen = replace(preview=True)
+    assert {record["how"] for record in foreseen} == {"preview"}
+    ec2 = cloud.session().client("ec2")
+    ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[*rules_of(group_id)])
+    with pytest.raises(PolicyExecutionError, match="has no record of"):
+        restore()
+    assert calls(cloud) == []
+
+
+# -- what is told
+
+
+def test_records(group, replace, restore):
+    """What was turned back or came back is recorded as restored, what was added as removed."""
+    group_id = group(SSH, WEB)
+    replace()
+    records = restore()
+    assert [(r["how"], r["ports"], r["was"], r["now"], r["description"]) for r in records] == [
+        ("restored", "443", None, "::/0", "web"),
+        ("restored", "22", "198.18.7.0/24", "0.0.0.0/0", "ssh"),
+        ("removed", "22", "198.18.8.0/24", None, "ssh"),
+    ]
+    assert {record["account"] for record in records} == {ACCOUNT}
+    assert {record["rule"] for record in records if record["now"]} == set(rules_of(group_id))
+
+
+def test_a_message_says_what_was_restored(cloud, group, replace, restore):
+    """The subject says how many rules were restored, and until when; the message has the records and the day."""
+    group_id = group(SSH, WEB)
+    replace()
+    records = restore()
+    subject, resources = told(cloud)
+    assert subject == f"Open ingress: 2 rules restored in 1 group until {day('+30')} (123456789012 us-east-1)"
+    assert resources[group_id]["c7n:restored-ingress"] == records
+    assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
+
+
+@pytest.mark.parametrize("said", [{"preview": True}, {}])
+def test_preview(cloud, group, replace, tmp_path, said):
+    """Unless it is told otherwise, it tells what would be restored, and changes nothing, the exemption included."""
+    group_id = group(SSH, WEB)
+    replace()
+    before = rules_of(group_id), tags_of(cloud, group_id)
+    cloud.calls.clear()
+    action = {key: value for key, value in RESTORE.items() if key != "preview"} | said
+    foreseen = act(cloud, tmp_path, filters=[{"GroupId": group_id}], notify=NOTIFY, **action)
+    assert [(record["how"], record["was"], record["now"]) for record in foreseen] == [
+        ("preview", None, "::/0"),
+        ("preview", "198.18.7.0/24", "0.0.0.0/0"),
+        ("preview", "198.18.8.0/24", None),
+    ]
+    assert calls(cloud) == []
+    assert (rules_of(group_id), tags_of(cloud, group_id)) == before
+    subject, _ = told(cloud)
+    assert subject == "Open ingress: 2 rules would be restored in 1 group (123456789012 us-east-1)"
+
+
+def test_a_long_journal(group, replace, restore, monkeypatch):
+    """However long it takes to make sense of the records, a reading of the group does not grow old meanwhile."""
+    group_id = group(SSH)
+    replace()
+
+    def slow(entries, fold=c7n_ingress.actions.restore_ingress.fold):
+        sleep(OLDEST + 0.1)
+        return fold(entries)
+
+    monkeypatch.setattr(c7n_ingress.actions.restore_ingress, "fold", slow)
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, restore):
+    """If all that was replaced has been changed since, the group is not exempted nor changed, and people are told."""
+    group_id = group(SSH)
+    replace(authorized=["198.18.7.0/24"])
+    edit(cloud, group_id, {"rule": "198.18.7.0/24", "becomes": {**SSH, "source": "198.18.7.7/32"}})
+    assert restore() == []
+    assert calls(cloud) == []
+    subject, _ = told(cloud)
+    assert subject == "Open ingress: 1 group not restored (123456789012 us-east-1)"
+
+
+def test_what_is_back_already(cloud, group, replace, restore, tmp_path):
+    """An undo of what somebody has put back by hand exempts the group, reports that, and no later event closes it."""
+    group_id = group(SSH)
+    replace(authorized=AUTHORIZED[:1])
+    edit(cloud, group_id, {"rule": AUTHORIZED[0], "becomes": SSH})
+    assert restore(preview=True) == []
+    assert told(cloud)[0] == "Open ingress: 1 rule back already (123456789012 us-east-1)"
+    assert tags_of(cloud, group_id) == {}
+
+    assert restore() == []
+    subject, resources = told(cloud)
+    assert subject == f"Open ingress: 1 rule back already until {day('+30')} (123456789012 us-east-1)"
+    assert resources[group_id]["c7n:back-ingress"] == ["tcp 22 from 0.0.0.0/0"]
+    assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
+    assert calls(cloud) == ["CreateTags"]
+    swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
+    assert swept.returncode == 0, swept.stderr
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+# -- in which order
+
+
+def test_order(cloud, group, replace, restore):
+    """The exemption comes first, then what comes back, then what goes: a call each."""
+    group(SSH, {**SSH, "ports": 23}, WEB)
+    replace()
+    restore()
+    assert calls(cloud) == [
+        "CreateTags",
+        "AuthorizeSecurityGroupIngress",
+        "ModifySecurityGroupRules",
+        "RevokeSecurityGroupIngress",
+    ]
+
+
+class Once:
+    """Do something the first time only."""
+
+    def __init__(self, happens):
+        self.happens = happens
+        self.times = 0
+
+    def __call__(self, **_):
+        """Count, and do it if it is the first time."""
+        self.times += 1
+        if self.times == 1:
+            self.happens()
+
+
+def refused(operation="CreateTags"):
+    """Make something that happens: AWS refuses the call."""
+
+    def refuse(**_):
+        metadata = {"RetryAttempts": 0, "HTTPStatusCode": 403}
+        error = {"Code": "AccessDeniedException", "Message": "not you"}
+        raise ClientError({"Error": error, "ResponseMetadata": metadata}, operation)
+
+    return refuse
+
+
+def test_without_an_exemption_nothing_is_opened(group, replace, restore):
+    """If the exemption is refused, nothing is restored, and the run fails."""
+    group_id = group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match="not you"):
+        restore({"CreateTags": refused()})
+    assert set(by_source(group_id)) == set(AUTHORIZED)
+
+
+FORMER = [{}, {"open-ingress-until": "+10"}, {"open-ingress-until": "friday"}, {"open-ingress-until": ""}]
+
+
+def taken_back(cloud, group_id):
+    """Check that the message says of the group that its exemption was taken back."""
+    resource = told(cloud)[1][group_id]
+    said = f"nothing was restored, so open-ingress-until = {day('+30')} was taken back"
+    assert resource["c7n:failed-ingress"][-1] == said
+    assert "c7n:exempt-ingress" not in resource
+
+
+@pytest.mark.parametrize("former", FORMER, ids=str)
+def test_an_exemption_for_nothing_is_taken_back(cloud, group, replace, restore, former):
+    """If nothing is restored, the tag is what it was before the undo, and the failure says so."""
+    tags = {key: day(value) for key, value in former.items()}
+    group_id = group(WEB, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    replace(filters=[{"type": "open-ingress"}])
+    with pytest.raises(PolicyExecutionError):
+        restore({"AuthorizeSecurityGroupIngress": refused()})
+    assert tags_of(cloud, group_id) == tags
+    taken_back(cloud, group_id)
+
+
+def test_an_exemption_for_what_finds_no_room_is_taken_back(cloud, group, replace, restore):
+    """If the only rule finds no room, the group is not exempt."""
+    group_id = group(WEB)
+    replace()
+    filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
+    ec2 = cloud.session().client("ec2")
+    ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=list(map(permission, filler)))
+    with pytest.raises(PolicyExecutionError, match="nothing was restored, so open-ingress-until"):
+        restore()
+    assert tags_of(cloud, group_id) == {}
+    taken_back(cloud, group_id)
+
+
+def test_an_exemption_of_an_undo_that_was_stopped_is_taken_back(cloud, group, replace, restore):
+    """If somebody stops the undo before anything is restored, the group is not exempt."""
+    group_id = group(WEB)
+    replace()
+    with pytest.raises(KeyboardInterrupt):
+        restore(after={"CreateTags": stop})
+    assert tags_of(cloud, group_id) == {}
+    taken_back(cloud, group_id)
+
+
+def test_an_exemption_of_what_was_perhaps_restored(cloud, group, replace, restore):
+    """If somebody stops the undo while EC2 is at work, a rule may be back, so the group stays exempt."""
+    group_id = group(WEB)
+    replace()
+    with pytest.raises(KeyboardInterrupt):
+        restore(after={"AuthorizeSecurityGroupIngress": stop})
+    assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
+    assert told(cloud)[1][group_id]["c7n:exempt-ingress"] == day("+30")
+
+
+def test_an_exemption_that_cannot_be_taken_back(cloud, group, replace, restore):
+    """If the tag cannot be removed, the failure says until when the group is exempt, and what to do."""
+    group_id = group(WEB)
+    replace()
+    with pytest.raises(PolicyExecutionError):
+        restore({"AuthorizeSecurityGroupIngress": refused(), "DeleteTags": refused("DeleteTags")})
+    resource = told(cloud)[1][group_id]
+    said = resource["c7n:failed-ingress"][-1]
+    assert said.startswith(f"nothing was restored, and open-ingress-until = {day('+30')} could not be taken back")
+    assert said.endswith("remove the tag")
+    assert resource["c7n:exempt-ingress"] == day("+30")
+
+
+@pytest.mark.parametrize(
+    ("present", "until"),
+    [("+60", "+60"), ("+10", "+30"), ("+91", "+30"), ("9999-12-31", "+30"), ("friday", "+30"), ("2026-1-1", "+30")],
+)
+def test_an_exemption_that_is_there_already(present, until):
+    """An exemption that lasts longer stays; one that does not, or that the policies do not heed, is overwritten."""
+    today = datetime.now(timezone.utc).date()
+    assert exemption(today, 30, day(present)) == day(until)
+
+
+# -- when EC2 says no
+
+
+def test_a_run_that_broke_off_is_finished(cloud, group, replace, restore):
+    """If a run breaks off between two calls, the next one does the rest."""
+    group_id = group(SSH, WEB)
+    before = shapes(rules_of(group_id).values())
+    replace()
+    for operation in ("AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"):
+        with pytest.raises(PolicyExecutionError, match="not you"):
+            restore({operation: refused(operation=operation)})
+    restore()
+    assert shapes(rules_of(group_id).values()) == before
+    assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
+
+
+def test_a_rule_that_comes_meanwhile(cloud, group, replace, restore):
+    """If somebody puts a revoked rule back between read and write, the rest is restored all the same."""
+    group_id = group(SSH, WEB)
+    replace()
+    authorize = cloud.session().client("ec2").authorize_security_group_ingress
+    comes = Once(lambda: authorize(GroupId=group_id, IpPermissions=[permission(WEB)]))
+    restore({"AuthorizeSecurityGroupIngress": comes})
+    assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
+    assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
+
+
+@pytest.mark.parametrize("operation", ["CreateTags", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"])
+def test_a_group_that_goes_meanwhile(cloud, group, replace, restore, operation):
+    """If somebody deletes the group between two calls, that is no failure."""
+    group_id = group(SSH)
+    replace()
+    restore({operation: Once(lambda: cloud.session().client("ec2").delete_security_group(GroupId=group_id))})
+
+
+def test_a_group_that_never_stands_still(cloud, group, replace, restore):
+    """If somebody changes the group each time, the third time is the last, and it fails aloud."""
+    group_id = group(SSH, {**WEB, "source": "::/1"}, WEB)
+    replace()
+    ec2 = cloud.session().client("ec2")
+
+    def comes_and_goes(**_):
+        if "::/0" in by_source(group_id):
+            rule_id = by_source(group_id)["::/0"]["SecurityGroupRuleId"]
+            ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=[rule_id])
+        else:
+            ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[permission(WEB)])
+
+    def gone_again(**_):
+        if "::/0" in by_source(group_id):
+            comes_and_goes()
+
+    with pytest.raises(PolicyExecutionError, match="changed by somebody else 3 times while it was being restored"):
+        restore({"AuthorizeSecurityGroupIngress": comes_and_goes}, {"AuthorizeSecurityGroupIngress": gone_again})
+
+
+def test_a_full_group(group, replace, restore):
+    """What was revoked comes back in the same run, though there is room for it only when what was added is gone."""
+    halves = [{**SSH, "source": source} for source in ("0.0.0.0/1", "128.0.0.0/1")]
+    many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
+    group_id = group(*halves, *many)
+    before = shapes(rules_of(group_id).values())
+    replace(filters=[{"type": "open-ingress"}])
+    restore()
+    assert shapes(rules_of(group_id).values()) == before
+
+
+def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, restore):
+    """If the group has been filled since, what finds no room is told of, and comes back later."""
+    group_id = group(WEB, SSH)
+    replace(authorized=["198.18.7.0/24"])
+    filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
+    ec2 = cloud.session().client("ec2")
+    filled = ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=list(map(permission, filler)))
+    with pytest.raises(PolicyExecutionError, match="tcp 443 from ::/0 found no room"):
+        restore()
+    ids = [rule["SecurityGroupRuleId"] for rule in filled["SecurityGroupRules"]]
+    ec2.revoke_security_group_ingress(GroupId=group_id, SecurityGroupRuleIds=ids)
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
+
+
+def test_another_accounts_group(cloud, group, replace, restore):
+    """A group of an account that shares its VPC is skipped, and told."""
+    group_id = group(SSH)
+    replace()
+
+    def belongs_elsewhere(parsed, **_):
+        for each in parsed["SecurityGroups"]:
+            each["OwnerId"] = "999999999999"
+
+    restore(after={"DescribeSecurityGroups": belongs_elsewhere})
+    assert calls(cloud) == []
+    _, resources = told(cloud)
+    assert "belongs to account 999999999999" in resources[group_id]["c7n:skipped-ingress"]
+
+
+def test_a_prefix_list(cloud, group, replace, restore):
+    """A reference to an open prefix list that was revoked comes back, and the networks that took its place go."""
+    ec2 = cloud.session().client("ec2")
+    made = ec2.create_managed_prefix_list(
+        PrefixListName="everybody", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": "0.0.0.0/0"}]
+    )["PrefixList"]["PrefixListId"]
+    group_id = group({**SSH, "source": made})
+    before = shapes(rules_of(group_id).values())
+    replace(filters=[{"type": "open-ingress"}])
+    assert set(by_source(group_id)) == set(AUTHORIZED)
+    restore()
+    assert shapes(rules_of(group_id).values()) == before
+
+
+# -- a journal that is of no use
+
+
+def nowhere(_cloud, _folder):
+    """Name a log group that is not there."""
+    return {"log-groups": ["/aws/lambda/custodian-elsewhere"]}
+
+
+def no_file(_cloud, folder):
+    """Name a file that is not there."""
+    return {"url": f"file:{folder}/missing.log"}
+
+
+def no_text(_cloud, folder):
+    """Name a file that is no text."""
+    (folder / "picture.log").write_bytes(bytes(range(256)))
+    return {"url": f"file:{folder}/picture.log"}
+
+
+def no_object(cloud, _folder):
+    """Name an object that is not there."""
+    cloud.session().client("s3").create_bucket(Bucket="the-bucket")
+    return {"url": "s3://the-bucket/missing/custodian-run.log.gz"}
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        (nowhere, "custodian-elsewhere cannot be read: .*ResourceNotFound.* may you call logs:FilterLogEvents there?"),
+        (no_file, "missing.log cannot be read: .*No such file.*: is it the log of the run that closed the group"),
+        (no_text, "picture.log cannot be read: .*can't decode.*: is it the log of the run that closed the group"),
+        (no_object, "missing/custodian-run.log.gz cannot be read: .*NoSuchKey.*: is it the log of the run"),
+    ],
+)
+def test_a_journal_that_cannot_be_read(cloud, group, restore, tmp_path, useless):
+    """A journal that cannot be read is an error that says which, why, and what to do; nothing is changed."""
+    group(SSH)
+    place, why = useless
+    with pytest.raises(PolicyExecutionError, match=f"changed nothing: the journal .*{why}"):
+        restore(**{"from": place(cloud, tmp_path)})
+    assert calls(cloud) == []
+
+
+def test_a_journal_that_may_not_be_read(cloud, group, replace, restore):
+    """Whoever may not read the journal is told which permission is missing, and nothing is changed."""
+    group(SSH)
+    replace()
+    with pytest.raises(PolicyExecutionError, match=r"cannot be read: .*AccessDenied.* logs:FilterLogEvents"):
+        restore({"FilterLogEvents": refused("FilterLogEvents")})
+    assert calls(cloud) == []
+
+
+def test_a_journal_that_is_throttled(group, replace, restore):
+    """If CloudWatch Logs takes no more calls for the moment, it is asked again."""
+    group_id = group(SSH)
+    replace()
+
+    def throttle():
+        error = {"Code": "ThrottlingException", "Message": "Rate exceeded"}
+        raise ClientError({"Error": error, "ResponseMetadata": {"RetryAttempts": 4}}, "FilterLogEvents")
+
+    once = Once(throttle)
+    restore({"FilterLogEvents": once})
+    assert once.times == 2
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+@pytest.mark.parametrize(("days", "kept"), [(14, f"{LOG_GROUP} for 14 days:"), (None, f"{LOG_GROUP} for ever:")])
+def test_an_expired_journal(cloud, group, restore, days, kept):
+    """If the journal has no record of a group, it is said how long records are kept, and what to do."""
+    group(SSH)
+    journal([])
+    journal([], f"{LOG_GROUP}-daily")
+    if days:
+        cloud.session().client("logs").put_retention_policy(logGroupName=LOG_GROUP, retentionInDays=days)
+    with pytest.raises(
+        PolicyExecutionError,
+        match=f"changed nothing: .*no record of sg-.* are kept in {kept} what is older has expired",
+    ):
+        restore()
+    with pytest.raises(PolicyExecutionError, match="as long as its retention says: what is older has expired"):
+        restore({"DescribeLogGroups": refused("DescribeLogGroups")})
+    assert calls(cloud) == []
+
+
+def test_an_empty_file(cloud, group, restore, tmp_path):
+    """A file without a record of the group is an error that names it, by the command, too."""
+    group_id = group(SSH)
+    (tmp_path / "custodian-run.log").write_text("")
+    place = {"url": f"file:{tmp_path}/custodian-run.log"}
+    with pytest.raises(
+        PolicyExecutionError, match=r"custodian-run.log has no record of sg-.*: name the log of the run"
+    ):
+        restore(**{"from": place})
+    (tmp_path / "undo.json").write_text(json.dumps({"group": group_id, "run": "a", "journal": place, "preview": False}))
+    policy = ROOT / "policies" / "restore-ingress.yml"
+    done = run(cloud, policy, tmp_path / "out", "--vars-file", tmp_path / "undo.json")
+    assert done.returncode != 0
+    assert "custodian-run.log has no record of" in done.stderr
+    assert calls(cloud) == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/journal", "https://example.com/journal", "journal.log"])
+def test_a_journal_that_anybody_could_write(cloud, group, tmp_path, url):
+    """The journal is read from a file, from S3 and from CloudWatch Logs; other places are refused by the schema."""
+    policy = {"name": "undo", "resource": "aws.security-group", "filters": [{"GroupId": group(SSH)}]}
+    policy["actions"] = [{**RESTORE, "from": {"url": url}}]
+    path = tmp_path / "undo.json"
+    path.write_text(json.dumps({"policies": [policy]}))
+    done = custodian(cloud, "validate", path)
+    assert done.returncode != 0
+
+
+# -- forged and foreign records
+
+FORGED = cases("journal")
+
+
+def filled(value, **ids):
+    """Give what a case says with the ids put in."""
+    if isinstance(value, dict):
+        return {key: filled(each, **ids) for key, each in value.items()}
+    return value.format(**ids) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("case", FORGED["cases"], ids=lambda case: case["name"])
+def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
+    """A record that is forged, foreign or unreadable opens nothing, and what is unreadable is told."""
+    ids = {
+        "group": group({**SSH, "source": "198.18.7.0/24"}),
+        "other": group({**SSH, "source": "198.18.7.0/24"}, number=2),
+    }
+    before = {group_id: rules_of(group_id) for group_id in ids.values()}
+    ids["rule"], ids["other_rule"] = (rule_id for rules in before.values() for rule_id in rules)
+    made = [filled({**FORGED["record"], **each}, **ids) for each in case.get("records", [])]
+    record = json.dumps(filled(FORGED["record"], **ids))
+    lines = [json.dumps({key: value for key, value in each.items() if value != "(missing)"}) for each in made]
+    lines += [line.replace("RECORD", record).replace("QUOTED", json.dumps(record)) for line in case.get("lines", [])]
+    (tmp_path / "journal.log").write_text("\n".join(lines))
+    for place in (journal(lines), {"url": f"file:{tmp_path}/journal.log"}):
+        undo = {"filters": [{"type": "named", "groups": [ids["group"]]}], "from": place}
+        if "error" in case:
+            with pytest.raises(PolicyExecutionError, match=case["error"]):
+                restore(**undo)
+        else:
+            assert restore(**undo) == []
+            left = told(cloud)[1][ids["group"]]["c7n:left-ingress"]
+            assert [re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left] == case["left"]
+        assert calls(cloud) == []
+    assert {group_id: rules_of(group_id) for group_id in before} == before
+
+
+def test_a_record_as_it_should_be(group, restore):
+    """The record of which the cases are forgeries restores its rule."""
+    group_id = group({**SSH, "source": "198.18.7.0/24"})
+    (rule,) = rules_of(group_id)
+    journal([filled(FORGED["record"], rule=rule, group=group_id)])
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
+    """Beside a record that cannot be read, all others are undone, and it is told."""
+    group_id = group(SSH, WEB)
+    done = replace()
+    journal([{**done[0], "traffic": "all"}, {**done[0], "v": 2, "group": "sg-0123"}])
+    restore()
+    assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
+    _, resources = told(cloud)
+    (left,) = resources[group_id]["c7n:left-ingress"]
+    assert left.startswith("a record that cannot be read")
+
+
+def test_tags_that_only_aws_sets(cloud, replace, restore):
+    """A removed rule comes back with its owner's tags, and without those that only AWS can set."""
+    group = group_of({"name": "web", "ingress": [SSH, {**SSH, "source": AUTHORIZED[0]}]}, 1)
+    load([group])
+    make_queue(cloud)
+    ids = {source_of(rule): rule_id for rule_id, rule in rules_of(group["GroupId"]).items()}
+    tags = {"owner": "web", "aws:cloudformation:stack-name": "web"}
+    ec2_backends[ACCOUNT]["us-east-1"].create_tags([ids["0.0.0.0/0"]], tags)  # as AWS does, which EC2's API refuses
+    replace(authorized=AUTHORIZED[:1])
+    assert ids["0.0.0.0/0"] not in rules_of(group["GroupId"])
+
+    restore()
+
+    (back,) = (rule for rule in rules_of(group["GroupId"]).values() if source_of(rule) == "0.0.0.0/0")
+    assert back["Tags"] == [{"Key": "owner", "Value": "web"}]

@@ -1,0 +1,172 @@
+from ipaddress import collapse_addresses, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.search import examples
+
+from c7n_ingress.decide.openness import MOST, PRIVATE, UNUSABLE, are_open, open_sources
+from c7n_ingress.decide.rules import Traffic
+from tests.bench.decide import SHAPES
+
+ASIDE = [*PRIVATE, *UNUSABLE]
+NARROW = {4: 1 << 16, 6: 1 << 96}
+MOST_ADDRESSES = {4: 1 << 24, 6: 1 << 112}
+
+
+def networks_of(version):
+    """Return networks that are near each other, some in others, some private."""
+    return st.builds(
+        lambda number, prefix: ip_network(
+            (number << (24 if version == 4 else 112), prefix if version == 4 else 2 * prefix), strict=False
+        ),
+        st.sampled_from([10, 11, 12, 13, 169, 172, 223, 224]) | st.integers(1, 200),
+        st.integers(6, 18),
+    ) | st.builds(
+        lambda number, prefix: ip_network(
+            ((11 << 8 | number) << (16 if version == 4 else 104), prefix if version == 4 else 2 * prefix), strict=False
+        ),
+        st.integers(0, 511),
+        st.integers(7, 16),
+    )
+
+
+sources = st.sampled_from([4, 6]).flatmap(
+    lambda version: (
+        networks_of(version).map(lambda network: (network,))
+        | st.lists(networks_of(version), min_size=1, max_size=3, unique=True).map(tuple)
+    )
+)
+ports = st.builds(lambda first, more: Traffic("tcp", first, first + more), st.integers(20, 26), st.integers(0, 4))
+icmp = st.sampled_from([(-1, -1), (8, -1), (8, 0), (3, -1), (3, 4)]).map(lambda kind: Traffic("icmp", *kind))
+traffic = ports | icmp | st.sampled_from([Traffic("-1", -1, -1), Traffic("udp", 22, 22), Traffic("50", -1, -1)])
+groups = st.lists(st.tuples(traffic, sources), max_size=12, unique=True)
+
+
+def judged(rules):
+    """Return which of the rules, each with its traffic and networks, are open."""
+    found = open_sources(
+        {number: each for number, (each, _) in enumerate(rules)},
+        {number: networks for number, (_, networks) in enumerate(rules)},
+    )
+    return {rules[number] for number in found}
+
+
+# -- the definition, as slow as it is plain
+
+
+def extent(networks):
+    """Count the addresses that networks hold together and from which somebody can come over the internet."""
+    count = 0
+    for network in collapse_addresses(networks):
+        others = [each for each in ASIDE if each.version == network.version and each.overlaps(network)]
+        count += max(0, network.num_addresses - sum(min(each, network, key=size).num_addresses for each in others))
+    return count
+
+
+def size(network):
+    """Return how many addresses a network has."""
+    return network.num_addresses
+
+
+def places(of):
+    """Return all traffic that a rule lets in: a protocol, and a port or a type with its code."""
+    every = {("any other", 0), ("50", 0), ("udp", 22), *(("tcp", port) for port in range(20, 31))}
+    every |= {("icmp", (kind, code)) for kind in (3, 8, 9) for code in (0, 4, 5)}
+    if of.protocol == "-1":
+        return every
+    own = {place for place in every if place[0] == of.protocol}
+    if of.from_port == -1:
+        return own
+    if of.protocol == "icmp":
+        return {(name, at) for name, at in own if at[0] == of.from_port and of.to_port in (-1, at[1])}
+    return {(name, at) for name, at in own if of.from_port <= at <= of.to_port}
+
+
+def model(rules):
+    """Return which rules are open: the narrowest are kept as long as no port is open by those that are kept."""
+    found = {rule for rule in rules if are_open(rule[1])}
+    wide = [rule for rule in rules if rule not in found and extent(rule[1]) > NARROW[rule[1][0].version]]
+    kept = []
+    for rule in sorted(wide, key=lambda rule: (extent(rule[1]), order(rule[1]), rule[0])):
+        together = [
+            [network for of, networks in [*kept, rule] if place in places(of) for network in networks]
+            for place in places(rule[0])
+        ]
+        version = rule[1][0].version
+        if any(extent(n for n in each if n.version == version) > MOST_ADDRESSES[version] for each in together):
+            found.add(rule)
+        else:
+            kept.append(rule)
+    return found
+
+
+def order(networks):
+    """Return the networks that are not within others, in order."""
+    outermost = [each for each in networks if not any(each != other and each.subnet_of(other) for other in networks)]
+    return sorted((int(each.network_address), -each.num_addresses) for each in outermost)
+
+
+@examples(300)
+@given(groups)
+def test_as_the_plain_definition_says(rules):
+    """Those rules of a group are open that the definition says, read word by word."""
+    assert judged(rules) == model(rules)
+
+
+@examples(200)
+@given(groups, st.randoms(use_true_random=False))
+def test_the_order_of_rules_does_not_matter(rules, random):
+    """A group is judged alike in whatever order its rules come."""
+    shuffled = random.sample(rules, len(rules))
+    assert judged(shuffled) == judged(rules)
+
+
+@examples(200)
+@given(groups)
+def test_what_is_left_is_not_open(rules):
+    """Without the rules that are found, nothing is open any more; and each of them would make it so."""
+    found = judged(rules)
+    left = [rule for rule in rules if rule not in found]
+    assert judged(left) == set()
+    for rule in found:
+        assert judged([*left, rule])
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "verdict"),
+    [
+        (["224.0.0.0/3"], False),
+        (["224.0.0.0/4", "11.0.0.0/8"], False),
+        (["240.0.0.0/4"], False),
+        (["127.0.0.0/8", "0.0.0.0/8", "169.0.0.0/8"], False),
+        (["223.0.0.0/8", "224.0.0.0/8", "225.0.0.0/8"], False),
+        (["223.0.0.0/8", "222.0.0.0/8"], True),
+        (["fe80::/10", "ff00::/8"], False),
+        (["fe80::/10", "2a02::/16"], False),
+        (["fe00::/9"], True),
+        (["192.0.0.0/2"], True),
+        (["10.0.0.0/7"], True),
+        ([f"{n}.0.0.0/8" for n in (10, 127, 0, 239, 255)], False),
+        ([f"2a02:{n:x}::/32" for n in range(1 << 10)], False),
+    ],
+)
+def test_who_can_come_over_the_internet(cidrs, verdict):
+    """Multicast, link-local, loopback and reserved addresses do not count, alone or beside others."""
+    assert are_open(map(ip_network, cidrs)) is verdict
+
+
+def test_a_family_has_as_many_as_the_other():
+    """The widest networks that are not open count alike in both families."""
+    assert ip_network("11.0.0.0/8").num_addresses == MOST
+    assert are_open([ip_network("2a02::/16"), ip_network("2a03::/40")])
+    assert not are_open([ip_network("2a02::/17"), ip_network("2a02:8000::/17")])
+
+
+def test_shapes_are_full():
+    """Each group that the benchmark decides about has as many rules as it says, no two of them alike."""
+    for name, shape in SHAPES.items():
+        for number in (100, 1000):
+            rules = shape(number)
+            assert len(rules) == (number // 2 + 1 if name == "a prefix list beside rules" else number), name
+            assert len(set(map(repr, rules))) == len(rules), name

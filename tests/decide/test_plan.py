@@ -1,0 +1,228 @@
+from ipaddress import ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.search import examples
+
+from c7n_ingress.decide.plan import Plan, carried_out, replacement
+from c7n_ingress.decide.rules import Match, Rule, Traffic
+
+TRAFFIC = [
+    Traffic("tcp", 22, 22),
+    Traffic("tcp", 443, 443),
+    Traffic("tcp", 0, 65535),
+    Traffic("udp", 53, 53),
+    Traffic("icmp", -1, -1),
+    Traffic("icmpv6", -1, -1),
+    Traffic("-1", -1, -1),
+    Traffic("50", -1, -1),
+]
+OPEN = [ip_network(text) for text in ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "2000::/3")]
+AUTHORIZED = [
+    ip_network(text)
+    for text in ("198.18.7.0/24", "198.18.8.0/24", "198.19.0.0/16", "10.0.0.0/8", "2001:2:0:7::/64", "2001:2:0:8::/64")
+]
+PREFIX_LISTS = {"pl-0004": 4, "pl-0006": 6, "pl-hidden": None, "pl-silent": "EC2 is out of order"}
+REFERENCES = [*PREFIX_LISTS, "pl-other", "sg-0123"]
+
+matches = st.builds(Match, st.sampled_from(TRAFFIC), st.sampled_from([*OPEN, *AUTHORIZED, *REFERENCES]))
+
+
+@st.composite
+def groups(draw):
+    """Give rules as EC2 allows them (no two alike), what a filter matched, authorized networks and open lists."""
+    found = draw(st.lists(matches, unique=True, max_size=40))
+    texts = draw(st.lists(st.none() | st.sampled_from(["ssh", "web"]), min_size=len(found), max_size=len(found)))
+    rules = [Rule(f"sgr-{n}", m.traffic, m.source, text) for n, (m, text) in enumerate(zip(found, texts, strict=True))]
+    matched = {rule.match for rule in rules if draw(st.booleans())}
+    authorized = draw(st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
+    return rules, matched, authorized, PREFIX_LISTS
+
+
+def stages(rules, todo):
+    """Give the group's rules before, between and after the plan's calls, as EC2 would carry them out."""
+    yield list(rules)
+    rules = [
+        *rules,
+        *(Rule(f"new-{n}", r.traffic, network, r.description) for n, (r, network) in enumerate(todo.authorize)),
+    ]
+    yield rules
+    becomes = {rule.id: network for rule, network in todo.modify}
+    rules = [rule._replace(source=becomes.get(rule.id, rule.source)) for rule in rules]
+    yield rules
+    gone = {rule.id for rule in todo.revoke}
+    yield [rule for rule in rules if rule.id not in gone]
+
+
+def opened(rules, matched, authorized):
+    """Give the matched rules that are to be replaced."""
+    return [
+        rule
+        for rule in rules
+        if rule.match in matched
+        and version_of(rule)
+        and rule.source not in authorized
+        and not is_widened(rule, authorized)
+    ]
+
+
+def is_widened(rule, authorized):
+    """Tell whether every network of the rule's family is wider than its source."""
+    family = [network for network in authorized if network.version == version_of(rule)]
+    return bool(family) and all(
+        not isinstance(rule.source, str) and network.prefixlen < rule.source.prefixlen for network in family
+    )
+
+
+def version_of(rule):
+    """Give the IP version of what a rule is open to, None for a reference to what nobody knows."""
+    version = PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
+    return None if isinstance(version, str) else version
+
+
+many = examples(100)
+
+
+@many
+@given(groups())
+def test_nothing_matched_stays_open(case):
+    """After the plan, no network that the filter matched is let in, but for those that are authorized."""
+    rules, matched, authorized, _ = case
+    *_, after = stages(rules, replacement(*case))
+    assert opened(after, matched, authorized) == []
+
+
+@many
+@given(groups())
+def test_the_unmatched_is_untouched(case):
+    """A rule that the filter did not match stays as it is: id, traffic, source and description."""
+    rules, matched, *_ = case
+    *_, after = stages(rules, replacement(*case))
+    assert [rule for rule in rules if rule.match not in matched and rule not in after] == []
+
+
+@many
+@given(groups())
+def test_everybody_authorized_gets_in(case):
+    """Where an open rule was, every authorized network of its family that is no wider is let in, too."""
+    rules, matched, authorized, _ = case
+    *_, after = stages(rules, replacement(*case))
+    standing = {rule.match for rule in after}
+    for rule in opened(rules, matched, authorized):
+        for network in authorized:
+            wider = not isinstance(rule.source, str) and network.prefixlen < rule.source.prefixlen
+            assert network.version != version_of(rule) or wider or Match(rule.traffic, network) in standing
+
+
+@many
+@given(groups())
+def test_a_rule_lives_on(case):
+    """A rule is revoked only where each authorized network of its family has a rule of its own; a reference always."""
+    rules, matched, authorized, _ = case
+    todo = replacement(*case)
+    planned = {Match(r.traffic, network) for r, network in [*todo.modify, *todo.authorize]}
+    standing = {rule.match for rule in rules} | planned
+    for rule in todo.revoke:
+        family = [network for network in authorized if network.version == version_of(rule)]
+        narrow = [n for n in family if isinstance(rule.source, str) or n.prefixlen >= rule.source.prefixlen]
+        assert all(Match(rule.traffic, network) in standing for network in narrow)
+    assert {rule.id for rule in todo.revoke} | {rule.id for rule, _ in todo.modify} == {
+        rule.id for rule in opened(rules, matched, authorized)
+    }
+    assert not any(isinstance(rule.source, str) for rule, _ in todo.modify), "EC2 makes no network of a prefix list"
+
+
+@many
+@given(groups())
+def test_families_stay_apart(case):
+    """An IPv4 network takes the place of what is open to IPv4, and an IPv6 network that of IPv6."""
+    todo = replacement(*case)
+    assert [
+        (rule, network) for rule, network in [*todo.modify, *todo.authorize] if network.version != version_of(rule)
+    ] == []
+
+
+@many
+@given(groups())
+def test_no_moment_locks_out_or_opens_up(case):
+    """Between any two calls, no authorized source has gone, none has come that is neither old nor authorized."""
+    rules, _, authorized, _ = case
+    before = {rule.match for rule in rules}
+    held = set()
+    for stage in stages(rules, replacement(*case)):
+        now = {rule.match for rule in stage}
+        assert len(now) == len(stage), "EC2 refuses two rules alike: InvalidPermission.Duplicate"
+        assert held <= now
+        assert all(match in before or match.source in authorized for match in now)
+        held = {match for match in now if match.source in authorized}
+
+
+@many
+@given(groups())
+def test_a_second_run_changes_nothing(case):
+    """Planned again, the group as it is afterwards needs no change."""
+    rules, matched, authorized, _ = case
+    *_, after = stages(rules, replacement(*case))
+    still = {rule.match for rule in after} & matched
+    again = replacement(after, still, authorized, PREFIX_LISTS)
+    assert (again.authorize, again.modify, again.revoke) == ([], [], [])
+
+
+@many
+@given(groups())
+def test_what_is_not_there_is_reported(case):
+    """A match that no rule answers to, a list whose entries are not known, and any other reference are given back."""
+    rules, matched, authorized, _ = case
+    absent = Match(Traffic("tcp", 9, 9), OPEN[0])
+    todo = replacement(rules, matched | {absent}, authorized, PREFIX_LISTS)
+    assert todo.missing == [absent]
+    assert todo.look_again
+    unknown = [rule for rule in rules if rule.match in matched and version_of(rule) is None]
+    assert len(todo.left) == sum(rule.source == "pl-hidden" for rule in unknown)
+    widened = [
+        rule
+        for rule in rules
+        if rule.match in matched and version_of(rule) and rule.source not in authorized and is_widened(rule, authorized)
+    ]
+    assert len(todo.refused) == sum(rule.source != "pl-hidden" for rule in unknown) + len(widened)
+    silent = sum(rule.source == "pl-silent" for rule in unknown)
+    assert sum(text.endswith("(EC2 is out of order)") for text in todo.refused) == silent
+
+
+@many
+@given(groups())
+def test_nothing_gets_wider(case):
+    """No rule becomes one for a wider network than its own, and none is added for its sake."""
+    todo = replacement(*case)
+    assert all(
+        isinstance(rule.source, str) or network.prefixlen >= rule.source.prefixlen
+        for rule, network in [*todo.modify, *todo.authorize]
+    )
+
+
+@many
+@given(groups())
+def test_a_plan_carried_out(case):
+    """What a plan leaves is foretold as EC2 makes it."""
+    rules, *_ = case
+    todo = replacement(*case)
+    *_, after = stages(rules, todo)
+    assert [rule._replace(id="") for rule in carried_out(rules, todo)] == [rule._replace(id="") for rule in after]
+
+
+def test_one_network_a_family_takes_one_call():
+    """With one network a family, no twins and no two open rules alike, each open rule is modified and that is all."""
+    rules = [Rule("sgr-1", TRAFFIC[0], OPEN[0], "ssh"), Rule("sgr-2", TRAFFIC[0], OPEN[3], "ssh")]
+    todo = replacement(rules, {rule.match for rule in rules}, [AUTHORIZED[0], AUTHORIZED[4]])
+    assert todo == Plan(
+        [], [(rules[0], AUTHORIZED[0]), (rules[1], AUTHORIZED[4])], [], [], [], look_again=False, missing=[]
+    )
+
+
+def test_preference_decides_what_a_rule_becomes():
+    """An open rule becomes a rule for the first authorized network that has none yet; the others stand beside it."""
+    ssh = TRAFFIC[0]
+    rules = [Rule("sgr-1", ssh, OPEN[0], "ssh"), Rule("sgr-2", ssh, AUTHORIZED[1], None)]
+    todo = replacement(rules, {rules[0].match}, [AUTHORIZED[1], AUTHORIZED[2], AUTHORIZED[0]])
+    assert todo.modify == [(rules[0], AUTHORIZED[2])]
+    assert todo.authorize == [(rules[0], AUTHORIZED[0])]

@@ -1,0 +1,287 @@
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import boto3
+import jsonschema
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+from c7n.utils import yaml_load
+from c7n_org.cli import CONFIG_SCHEMA
+from tests.support.embedded import EXAMPLES, ROOT, group_of
+from tests.support.faults import failing
+from moto.core.exceptions import AccessDeniedError
+from moto.iam.models import iam_backends
+from moto.sqs.models import sqs_backends
+from moto.sqs.responses import SQSResponse
+from moto.sts.models import sts_backends
+from moto.sts.responses import TokenResponse
+from tests.support.stacked import admitted, create
+
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from tests.support.forked import forked
+
+C7N_ORG = Path(sys.executable).with_name("c7n-org")
+SAMPLE = ROOT / "mode" / "accounts.yml"
+SWEEP = "policies/open-ingress-sweep.yml"
+
+CENTRAL, FORGOTTEN, STRANGER = "123456789012", "200000000099", "300000000001"
+ACCOUNTS = {f"2000000000{number:02}": number for number in range(1, 21)}
+FIRST, SECOND, *_ = ACCOUNTS
+REGIONS = ["eu-central-1", "us-east-1"]
+ORGANIZATION = "o-abcdefghij"
+RUNNER = f"arn:aws:iam::{CENTRAL}:role/c7n-org"
+QUEUE = f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer"
+TOPIC = f"arn:aws:sns:us-east-1:{CENTRAL}:open-ingress"
+EVERYBODY = ["0.0.0.0/0", "::/0"]
+
+
+# ---- What AWS does between accounts, and moto does not
+
+
+def assume_role(response, original=TokenResponse.assume_role):
+    """Refuse a role that is not there, or does not trust who runs c7n-org. AWS gives both the same answer."""
+    arn = response._get_param("RoleArn")  # noqa: SLF001 - how moto's own methods read a parameter
+    roles = iam_backends[arn.split(":")[4]]["aws"].get_roles()
+    if not any(role.arn == arn and RUNNER in json.dumps(role.assume_role_policy_document) for role in roles):
+        raise AccessDeniedError(user_arn=RUNNER, action="sts:AssumeRole")
+    return original(response)
+
+
+def queue_of_url(response):
+    """Give the queues of the account in the queue's URL, if its policy lets this account in."""
+    url = response._get_param("QueueUrl") or ""  # noqa: SLF001 - how moto's own methods read a parameter
+    owner = url.split("/")[-2] if "/" in url else response.current_account
+    backend = sqs_backends[owner][response.region]
+    if owner == response.current_account:
+        return backend
+    queue = backend.get_queue(url.rpartition("/")[2])
+    key = response.get_access_key()
+    found = (each["aws"].get_assumed_role_from_access_key(key) for each in sts_backends.values())
+    role = next((role.role_arn for role in found if role), "")
+    within = ORGANIZATION if response.current_account in {*ACCOUNTS, FORGOTTEN} else ""
+    context = {"aws:PrincipalArn": role, "aws:PrincipalOrgID": within}
+    if not admitted(json.loads(queue.policy or '{"Statement": []}'), "sqs:SendMessage", queue.queue_arn, context):
+        raise AccessDeniedError(user_arn=response.current_account, action="sqs:SendMessage")
+    return backend
+
+
+@pytest.fixture
+def organization(cloud, monkeypatch):
+    """Give an organization, with the stack in the central account."""
+    monkeypatch.setattr(TokenResponse, "assume_role", assume_role)
+    monkeypatch.setattr(SQSResponse, "sqs_backend", property(queue_of_url))
+    create(cloud, OrganizationId=ORGANIZATION)
+    return cloud
+
+
+def join(cloud, account):
+    """Create the stack in an account of the organization, in the region that makes the roles."""
+    create(cloud, "us-east-1", account, CentralQueueArn=QUEUE, RunnerArn=RUNNER)
+
+
+# ---- The accounts' own
+
+
+def networks(number):
+    """Give an account's own networks, in the order that text has."""
+    return [f"198.18.{number}.0/24", f"2001:2:0:{number:x}::/64"]
+
+
+def open_group(account):
+    """Give a group of an account that lets everybody in, by IPv4 and IPv6."""
+    ingress = [{"protocol": "tcp", "ports": 22, "source": source} for source in EVERYBODY]
+    return group_of({"name": "web", "ingress": ingress}, 1) | {"OwnerId": account}
+
+
+def sources(cloud, account, region):
+    """Give the sources of the account's open group, as they are now."""
+    ec2 = cloud.session(region, account).client("ec2")
+    groups = [open_group(account)["GroupId"]]
+    rules = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": groups}])["SecurityGroupRules"]
+    return sorted(rule.get("CidrIpv4") or rule["CidrIpv6"] for rule in rules if not rule["IsEgress"])
+
+
+def accounts_file(folder, accounts):
+    """Write a file as the sample has it, with these accounts."""
+    sample = yaml_load(SAMPLE.read_text())
+    pattern = sample["accounts"][0]
+    sample["vars"] = {"topic": TOPIC, "queue": QUEUE}
+    sample["accounts"] = [
+        pattern | {"name": f"account-{account}", "account_id": account, "vars": own}
+        for account, own in accounts.items()
+    ]
+    path = folder / "accounts.yml"
+    path.write_text(yaml.safe_dump(sample))
+    return path
+
+
+def policy_file(folder):
+    """Edit a copy of the sweep as the sample tells to."""
+    text = EXAMPLES.sub("", (ROOT / SWEEP).read_text())
+    for shipped, edited in {
+        "&authorized\n": '&authorized "{authorized}"\n',
+        "&tell\n    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n": '&tell ["{topic}"]\n',
+        "&queue custodian-mailer\n": '&queue "{queue}"\n',
+    }.items():
+        assert shipped in text
+        text = text.replace(shipped, edited)
+    path = folder / "sweep.yml"
+    path.write_text(text)
+    return path
+
+
+def c7n_org(cloud, folder, command, accounts, *options):
+    """Have the stock command do something with the sweep in accounts."""
+    command = [C7N_ORG, command, "-c", accounts_file(folder, accounts), "-u", policy_file(folder), *options]
+    return forked(command, env=cloud.environment(), cwd=ROOT)
+
+
+def run_everywhere(cloud, folder, accounts):
+    """Run the sweep over accounts."""
+    return c7n_org(cloud, folder, "run", accounts, "-s", folder / "out", "--cache-path", folder)
+
+
+def messages(cloud):
+    """Take all messages from the central queue, unpacked."""
+    sqs = cloud.session().client("sqs")
+    url = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
+    found = []
+    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for message in batch]
+    return found
+
+
+def test_sample():
+    """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
+    sample = yaml_load(SAMPLE.read_text())
+    jsonschema.validate(sample, CONFIG_SCHEMA)
+    assert set(sample["vars"]) == {"topic", "queue"}
+    assert all(account["vars"]["authorized"] for account in sample["accounts"])
+
+
+def test_twenty_accounts(organization, tmp_path):
+    """Each account's groups get its own networks in each region, told once apiece; an account without role fails."""
+    for account in ACCOUNTS:
+        join(organization, account)
+    for account in [*ACCOUNTS, FORGOTTEN]:
+        for region in REGIONS:
+            load_groups([open_group(account)], region)
+    accounts = {account: {"authorized": networks(number)} for account, number in ACCOUNTS.items()}
+
+    done = run_everywhere(organization, tmp_path, {FORGOTTEN: {"authorized": networks(99)}, **accounts})
+
+    assert done.returncode == 1
+    refused = [line for line in done.stderr.splitlines() if "Access denied api:AssumeRole" in line]
+    assert len(refused) == len(REGIONS)
+    assert all(f"account:account-{FORGOTTEN}" in line for line in refused)
+    told = messages(organization)
+    assert {message["action"]["to"][0] for message in told} == {TOPIC}
+    assert sorted((message["account_id"], message["region"]) for message in told) == sorted(
+        (account, region) for account in ACCOUNTS for region in REGIONS
+    )
+    for account, own in accounts.items():
+        for region in REGIONS:
+            assert sources(organization, account, region) == own["authorized"]
+    assert sources(organization, FORGOTTEN, "us-east-1") == EVERYBODY
+
+
+@pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_job_that_is_cancelled(organization, tmp_path, ask):
+    """Where a job is ended, each account that is being worked on is told, no further one is begun, no process stays."""
+    accounts = dict(list(ACCOUNTS.items())[:6])
+    for account in accounts:
+        join(organization, account)
+        load_groups([open_group(account)], "us-east-1")
+    begun = []
+
+    async def hang(call):
+        if call == "ModifySecurityGroupRules":
+            begun.append(call)
+            await asyncio.sleep(3600 if len(begun) <= 2 else 0)
+
+    with failing(organization) as aws:
+        aws.proxy.passing(hang)
+        own = {account: {"authorized": networks(number)} for account, number in accounts.items()}
+        command = [C7N_ORG, "run", "-c", accounts_file(tmp_path, own), "-u", policy_file(tmp_path), "-r", "us-east-1"]
+        command += ["-s", tmp_path / "out", "--cache-path", tmp_path]
+        environment = aws.environment() | {"C7N_ORG_PARALLEL": "2"}
+        with subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a background job ignores Ctrl-C
+        ) as job:
+            while len(begun) < 2:
+                time.sleep(0.1)
+            os.killpg(job.pid, ask)
+            job.communicate(timeout=60)  # until nobody has its standard error any more
+    assert len(begun) == 2
+    assert len({message["account_id"] for message in messages(organization)}) == 2
+
+
+def test_every_account_well(organization, tmp_path):
+    """When nothing fails, the command's exit code says so."""
+    join(organization, FIRST)
+    load_groups([open_group(FIRST)], "us-east-1")
+    assert run_everywhere(organization, tmp_path, {FIRST: {"authorized": networks(1)}}).returncode == 0
+    assert sources(organization, FIRST, "us-east-1") == networks(1)
+
+
+def test_an_account_without_networks(organization, tmp_path):
+    """An account whose vars lack the networks fails aloud and stays as it is, and the others are done."""
+    for account in (FIRST, SECOND):
+        join(organization, account)
+        load_groups([open_group(account)], "us-east-1")
+    done = run_everywhere(organization, tmp_path, {FIRST: {}, SECOND: {"authorized": networks(2)}})
+    assert done.returncode == 1
+    assert f"account:account-{FIRST}" in done.stderr
+    assert sources(organization, FIRST, "us-east-1") == EVERYBODY
+    assert sources(organization, SECOND, "us-east-1") == networks(2)
+
+
+@pytest.mark.parametrize(
+    ("own", "code"),
+    [({"authorized": networks(1)}, 0), ({"authorized": ["198.18.1.1/24"]}, 1), ({}, 1)],
+    ids=["well", "host bits", "missing"],
+)
+def test_validation(cloud, tmp_path, own, code):
+    """Networks that no run would take are found by `c7n-org validate --per-account`; `run` exits with 0 on some."""
+    done = c7n_org(cloud, tmp_path, "validate", {FIRST: own}, "--per-account")
+    assert done.returncode == code, done.stderr
+    assert (f"account-{FIRST}" in done.stderr) or not code
+
+
+def under(organization, account, role):
+    """Give a client of SQS under a role of an account."""
+    trust = json.dumps({"Statement": [{"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}]})
+    session = organization.session("us-east-1", account)
+    arn = session.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    given = session.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    return boto3.client(
+        "sqs",
+        region_name="us-east-1",
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+    )
+
+
+def test_strangers(organization):
+    """The pack's roles of the organization may send to the central queue; other roles and accounts may not."""
+    url = f"https://sqs.us-east-1.amazonaws.com/{CENTRAL}/custodian-mailer"
+    under(organization, FIRST, "custodian-open-ingress").send_message(QueueUrl=url, MessageBody="told")
+    strangers = [under(organization, FIRST, "admin"), under(organization, STRANGER, "custodian-open-ingress")]
+    for stranger in [*strangers, organization.session("us-east-1", SECOND).client("sqs")]:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            stranger.send_message(QueueUrl=url, MessageBody="told")

@@ -1,0 +1,246 @@
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.utils import yaml_load
+from tests.support.embedded import (
+    ACCOUNT,
+    ROOT,
+    cases,
+    custodian,
+    edited,
+    group_of,
+    load,
+    make_queue,
+    messages,
+    rules_of,
+    source_of,
+    watched,
+)
+from tests.support.faults import failing, rules
+
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.mailer import preview
+
+CASES = cases("open-ingress-notice")["groups"]
+AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
+SSH = [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]
+MARK = "open-ingress-notice"
+POLICIES = ["notice", "noticed", "mended"]
+SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+
+def mark(when):
+    """Give a case's mark as text: as c7n writes it, or as somebody wrote it."""
+    if isinstance(when, str):
+        return when
+    due = datetime.now(timezone.utc) + timedelta(hours=when["in"])
+    return f"Open to the internet: replace-ingress@{due:%Y/%m/%d %H%M} UTC"
+
+
+def group(case, number):
+    """Give a case's group, with its mark."""
+    tags = {**case.get("tags", {}), **({MARK: mark(case["mark"])} if "mark" in case else {})}
+    return group_of({"ingress": SSH, **case, "tags": tags}, number)
+
+
+GROUPS = [group(case, number) for number, case in enumerate(CASES, 1)]
+
+
+def deploy(cloud, folder):
+    """Deploy the three policies with the stock command."""
+    make_queue(cloud)
+    role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
+    cloud.session().client("iam").create_role(**role)
+    files = [edited(f"open-ingress-{name}", folder, AUTHORIZED) for name in POLICIES[:2]]
+    files.append(ROOT / "policies" / "open-ingress-mended.yml")
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *files)
+    assert done.returncode == 0, done.stderr
+
+
+def run(cloud, name):
+    """Have a deployed policy's hour come."""
+    with deployed(cloud, f"custodian-open-ingress-{name}") as function:
+        function.invoke(SCHEDULED)
+
+
+def state(cloud, group_id):
+    """Give a group's mark and the sources of its rules."""
+    (found,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+    return tags.get(MARK), sorted(source_of(rule) for rule in rules_of(group_id).values())
+
+
+@pytest.fixture(scope="module")
+def outcomes(embedded_aws, tmp_path_factory):
+    """Run each policy on all of the cases, and give what became of each group, and who was told of it."""
+    cloud = embedded_aws
+    cloud.reset()
+    deploy(cloud, tmp_path_factory.mktemp("policies"))
+    found = {}
+    for name in POLICIES:
+        load(GROUPS)
+        before = {each["GroupId"]: state(cloud, each["GroupId"]) for each in GROUPS}
+        run(cloud, name)
+        told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
+        for group_id, was in before.items():
+            found[name, group_id] = was, state(cloud, group_id), group_id in told
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_acts(outcomes, name, number):
+    """Of the three policies the one acts that the case names, and each of the others leaves the group as it is."""
+    (was_mark, was_sources), (now_mark, now_sources), told = outcomes[name, GROUPS[number]["GroupId"]]
+    if CASES[number]["acts"] != name:
+        assert (now_mark, now_sources, told) == (was_mark, was_sources, False)
+    elif name == "notice":
+        due = datetime.strptime(f"{now_mark}+0000", "Open to the internet: replace-ingress@%Y/%m/%d %H%M UTC%z")
+        ahead = due - datetime.now(timezone.utc)
+        assert timedelta(hours=23) < ahead <= timedelta(hours=24)
+        assert (now_sources, told) == (was_sources, True)
+    elif name == "noticed":
+        assert (now_mark, now_sources, told) == (None, sorted(AUTHORIZED[:2]), True)
+    else:
+        assert (now_mark, now_sources, told) == (None, was_sources, False)
+
+
+def test_from_notice_to_the_end(cloud, tmp_path):
+    """A group is told of once and left open; when its time has come it is closed and its mark goes."""
+    deploy(cloud, tmp_path)
+    load([group_of({"name": "web", "ingress": SSH}, 1)])
+    group_id = "sg-00000000000000001"
+
+    run(cloud, "notice")
+    (message,) = messages(cloud)
+    assert message["action"]["subject"] == "Open ingress: groups will be closed (123456789012 us-east-1)"
+    assert message["resources"][0]["c7n:replaced-ingress"][0]["how"] == "preview"
+    for name in POLICIES:
+        run(cloud, name)
+    assert messages(cloud) == []
+    marked, sources = state(cloud, group_id)
+    assert (marked is None, sources) == (False, ["0.0.0.0/0"])
+
+    due = [{"Key": MARK, "Value": mark({"in": -1})}]
+    cloud.session().client("ec2").create_tags(Resources=[group_id], Tags=due)
+    run(cloud, "noticed")
+    assert state(cloud, group_id) == (None, sorted(AUTHORIZED[:2]))
+    (message,) = messages(cloud)
+    assert message["action"]["subject"].startswith("Open ingress: 1 rule replaced in 1 group")
+
+
+def test_a_group_that_cannot_be_closed(cloud, tmp_path):
+    """A group that fails keeps no other from its notice, nor its mark on what is closed; at its time it fails aloud."""
+    make_queue(cloud)
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
+    for name in POLICIES[:2]:
+        file = edited(f"open-ingress-{name}", tmp_path, ["10.0.0.0/8"])
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, file)
+        assert done.returncode == 0, done.stderr
+    halves = [{**SSH[0], "source": f"{first}.0.0.0/9"} for first in (20, 30, 40)]  # a /8 is wider than these
+    load([group_of({"name": "web", "ingress": SSH}, 1), group_of({"name": "halves", "ingress": halves}, 2)])
+    run(cloud, "notice")
+    assert all(state(cloud, f"sg-{number:017x}")[0] for number in (1, 2))
+    ((web, halves),) = (message["resources"] for message in messages(cloud))
+    assert "c7n:failed-ingress" not in web
+    assert "is wider than what it would replace" in halves["c7n:failed-ingress"][0]
+
+    due = [{"Key": MARK, "Value": mark({"in": -1})}]
+    cloud.session().client("ec2").create_tags(Resources=[f"sg-{number:017x}" for number in (1, 2)], Tags=due)
+    with pytest.raises(FunctionError, match="is wider than what it would replace"):
+        run(cloud, "noticed")
+    assert state(cloud, f"sg-{1:017x}") == (None, ["10.0.0.0/8"])
+    assert state(cloud, f"sg-{2:017x}")[0] == due[0]["Value"]
+
+
+def test_a_group_that_cannot_be_read(cloud, tmp_path):
+    """The notice of a group that could not be read says as well when it will be closed, and speaks of no undo."""
+    deploy(cloud, tmp_path)
+    load([group_of({"name": "web", "ingress": SSH}, 1)])
+    with failing(cloud) as aws:
+        aws.proxy.breaks(*rules({"service": "ec2", "operation": "DescribeSecurityGroupRules"}, [{"error": "denied"}]))
+        run(aws, "notice")
+    assert state(cloud, f"sg-{1:017x}")[0]
+    (message,) = messages(cloud)
+    told = preview.render(message, "open-ingress")
+    assert "They will be closed in 24 hours, unless" in told
+    assert "could not be read: allow it" in told
+    assert "Undo it" not in told
+
+
+def test_a_group_that_cannot_be_marked(cloud, tmp_path):
+    """A group that has as many tags as EC2 allows keeps no other from its mark; it is named by the failure."""
+    deploy(cloud, tmp_path)
+    tags = {f"tag {number}": "" for number in range(50)}
+    load([group_of({"name": f"group {n}", "ingress": SSH, "tags": tags if n == 2 else {}}, n) for n in (1, 2, 3)])
+    with pytest.raises(FunctionError, match=r"so that it stays open: sg-0*2: .*TagLimitExceeded"):
+        run(cloud, "notice")
+    assert [bool(state(cloud, f"sg-{number:017x}")[0]) for number in (1, 2, 3)] == [True, False, True]
+
+
+def test_more_groups_than_at_most(cloud, tmp_path):
+    """What at-most leaves open is told and keeps its mark; the run does not fail, as Lambda would try it twice more."""
+    make_queue(cloud)
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
+    file = edited("open-ingress-noticed", tmp_path, AUTHORIZED)
+    file.write_text(file.read_text().replace("at-most: 50", "at-most: 1"))
+    assert custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, file).returncode == 0
+    groups = [group({"name": f"group {number}", "mark": {"in": -1}}, number) for number in (1, 2)]
+    load(groups)
+    run(cloud, "noticed")
+    (message,) = messages(cloud)
+    assert (
+        message["action"]["subject"]
+        == "Open ingress: 1 group not closed, 1 rule replaced in 1 group (123456789012 us-east-1)"
+    )
+    closed, still_open = (state(cloud, each["GroupId"]) for each in groups)
+    assert closed == (None, sorted(AUTHORIZED[:2]))
+    assert still_open == (groups[1]["Tags"][0]["Value"], ["0.0.0.0/0"])
+
+    load(groups)
+    cloud.session().client("sqs").delete_queue(QueueUrl=make_queue(cloud))
+    with pytest.raises(FunctionError, match="changed nothing: custodian-mailer cannot be reached, so nobody would be"):
+        run(cloud, "noticed")
+    assert [state(cloud, each["GroupId"])[1] for each in groups] == [["0.0.0.0/0"]] * 2
+
+
+def test_groups_of_other_accounts(cloud, tmp_path):
+    """A group that another account shares cannot be marked: nobody is told of it again every hour."""
+    deploy(cloud, tmp_path)
+    shared = {**group_of({"name": "shared", "ingress": SSH}, 1), "OwnerId": "999999999999"}
+    load_groups([shared], account="123456789012")
+    run(cloud, "notice")
+    assert messages(cloud) == []
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
+    """A group of which nobody is told, as somebody mended it after it was listed, gets no mark; the others do."""
+    make_queue(cloud)
+    load([group_of({"name": f"group {number}", "ingress": SSH}, number) for number in (1, 2)])
+    ids = [f"sg-{number:017x}" for number in (1, 2)]
+    ec2 = cloud.session().client("ec2")
+    session, happens = watched(cloud)
+    looks = []
+
+    def mend(**_):
+        looks.append(len(looks))
+        if mended and len(looks) == 2:
+            ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(ids[0])])
+
+    happens.update({"before-call": {"DescribeSecurityGroups": mend}, "after-call": {}})
+    policies = yaml_load(edited("open-ingress-notice", tmp_path, AUTHORIZED).read_text())["policies"]
+    del policies[0]["mode"]
+    load_resources(("aws.security-group",))
+    options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(tmp_path / "out"))
+    (policy,) = PolicyCollection.from_data({"policies": policies}, options, lambda **_: session)
+    policy.expand_variables(policy.get_variables())
+    policy.validate()
+    policy()
+    told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
+    assert told == set(ids[mended:])
+    assert {group_id for group_id in ids if state(cloud, group_id)[0]} == told

@@ -1,0 +1,321 @@
+import json
+import re
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
+from tests.support.followed import README, attempted, blocks, commands, copied, follow, typed
+from moto.awslambda.models import LambdaFunction
+from moto.sqs.models import SQSBackend
+from tests.support.stacked import poll, stop_polling
+
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.replay import QUEUE, function_of
+
+ALL_POLICIES = "custodian run --region us-east-1 -s out policies/open-ingress*.yml mode/watch.yml"
+REPLAY = commands(blocks("### When an alarm rings")[0])[0]
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+CONFIG_RULE = "custodian-open-ingress"
+
+
+@pytest.fixture
+def pack(cloud, tmp_path):
+    """Give a copy of the pack that was deployed as the README says."""
+    copy = copied(tmp_path)
+    for block in blocks("## Deploy"):
+        follow(cloud, copy, block)
+    stop_polling(cloud)
+    return copy
+
+
+def functions(cloud):
+    """Give the names of the Lambdas that are there."""
+    return {each["FunctionName"] for each in cloud.session().client("lambda").list_functions()["Functions"]}
+
+
+def rules(cloud):
+    """Give the names of the Config rules and EventBridge rules that are there."""
+    found = cloud.session().client("config").describe_config_rules()["ConfigRules"]
+    return {each["ConfigRuleName"] for each in found} | {
+        each["Name"] for each in cloud.session().client("events").list_rules()["Rules"]
+    }
+
+
+def mappings(cloud):
+    """Give what hands messages to Lambdas."""
+    return cloud.session().client("lambda").list_event_source_mappings()["EventSourceMappings"]
+
+
+def open_group(number):
+    """Put a group that lets SSH in from everywhere into EC2."""
+    group = group_of({"name": f"group {number}", "ingress": [SSH]}, number)
+    load([group])
+    return group
+
+
+def sources(group):
+    """Give the sources of a group's rules."""
+    return [source_of(rule) for rule in rules_of(group["GroupId"]).values()]
+
+
+# ---- Upgrade
+
+
+def test_an_upgrade(cloud, pack):
+    """Deploying a new version over an old one takes nothing away, not for a moment, and changes what runs."""
+    before = functions(cloud), rules(cloud), {each["UUID"] for each in mappings(cloud)}
+    client = cloud.session().client("lambda")
+    old = {name: client.get_function_configuration(FunctionName=name)["CodeSha256"] for name in functions(cloud)}
+    for path in [
+        *(pack / "policies").glob("*.yml"),
+        pack / "mode" / "watch.yml",
+        pack / "mode" / "mailer" / "mailer.yml",
+    ]:
+        path.write_text(path.read_text().replace("description: ", "description: New. "))
+    cloud.calls.clear()
+    _, policies, mailer = blocks("## Deploy")
+    follow(cloud, pack, policies)
+    follow(cloud, pack, mailer)
+    stop_polling(cloud)
+    calls = {call.action for call in cloud.calls}
+    assert {"UpdateFunctionCode", "UpdateFunctionConfiguration"} <= calls
+    assert not {call for call in calls if call.startswith(("Delete", "Remove", "Disable", "Stop"))}
+    assert (functions(cloud), rules(cloud), {each["UUID"] for each in mappings(cloud)}) == before
+    for name in functions(cloud) - {"custodian-mailer"}:
+        now = client.get_function_configuration(FunctionName=name)
+        assert (now["Description"][:5], now["CodeSha256"] == old[name]) == ("New. ", False), name
+
+
+# ---- Switch it off
+
+
+def test_switching_it_off(cloud, pack):
+    """The README's lines show what goes and take all of it away, whichever policies were deployed; groups stay open."""
+    typed(cloud, pack, ALL_POLICIES)
+    group = open_group(1)
+    there = functions(cloud)
+    assert len(there) > 8
+    assert rules(cloud) == {f"{name}" for name in there - {"custodian-mailer"}}
+    look, leave, delete = commands(blocks("### Switch it off")[0])
+    shown = typed(cloud, pack, look)
+    assert (functions(cloud), len(mappings(cloud))) == (there, 1)
+    gone = typed(cloud, pack, leave)
+    assert gone.splitlines() == [line.replace("would go: ", "gone: ") for line in shown.splitlines()]
+    assert (functions(cloud), rules(cloud), mappings(cloud)) == (set(), set(), [])
+    typed(cloud, pack, delete)
+    with pytest.raises(ClientError, match="does not exist"):
+        cloud.session().client("cloudformation").describe_stacks(StackName="open-ingress")
+    assert sources(group) == ["0.0.0.0/0"]
+
+
+def test_leaving_where_nothing_is(cloud):
+    """In a region that has nothing of the pack, the command says so and fails."""
+    done = attempted(cloud, ROOT, "python -m c7n_ingress_tools.uninstall --region eu-west-1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("eu-west-1: nothing of the pack is here: is it the right region?\n")
+
+
+def test_switching_off_what_is_half_gone(cloud, pack):
+    """Rules whose Lambda somebody has deleted by hand go too; what is not the pack's stays."""
+    client, config = cloud.session().client("lambda"), cloud.session().client("config")
+    (rule,) = config.describe_config_rules(ConfigRuleNames=[CONFIG_RULE])["ConfigRules"]
+    written = {key: rule[key] for key in ("Source", "Scope")}
+    for name in ("custodian-other", "custodian-open-ingress2"):
+        config.put_config_rule(ConfigRule={**written, "ConfigRuleName": name})
+    client.delete_function(FunctionName=CONFIG_RULE)
+    client.delete_function(FunctionName="custodian-open-ingress-daily")
+    typed(cloud, pack, commands(blocks("### Switch it off")[0])[1])
+    assert (functions(cloud), rules(cloud)) == (set(), {"custodian-other", "custodian-open-ingress2"})
+
+
+def test_the_mailer_stays_while_messages_wait(cloud, pack):
+    """While somebody is still to be told, the mailer stays, and the command says so; after that it goes."""
+    group, leave = open_group(1), commands(blocks("### Switch it off")[0])[1]
+    with deployed(cloud, CONFIG_RULE) as policy:
+        policy.invoke(event(configuration_item(group), CONFIG_RULE))
+    done = attempted(cloud, pack, leave)
+    assert done.returncode == 1
+    assert "1 messages wait for the mailer" in done.stderr
+    assert functions(cloud) == {"custodian-mailer"}
+    with deployed(cloud, "custodian-mailer") as mailer:
+        assert poll(cloud.session(), mailer) == 1
+    typed(cloud, pack, leave)
+    assert functions(cloud) == set()
+
+
+def test_changing_to_notice(cloud, pack):
+    """Who changes to the policies that give notice takes those away that close at once, and what would miss them."""
+    typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-{notice,noticed,mended}.yml")
+    before = functions(cloud)
+    follow(cloud, pack, blocks("### Switch it off")[1])
+    gone = {CONFIG_RULE, "custodian-open-ingress-daily"}
+    miss_it = {"custodian-open-ingress-watch-recorder", "custodian-open-ingress-watch-rule"}
+    assert before - functions(cloud) == gone | miss_it
+    assert rules(cloud) == functions(cloud) - {"custodian-mailer"}
+
+
+def test_the_watch_of_who_gives_notice(cloud, pack):
+    """Who gives notice from the start deploys of the watch what would not miss AWS Config, and all of that."""
+    typed(cloud, pack, "python -m c7n_ingress_tools.uninstall --region us-east-1")
+    (names,) = re.findall(r"deploys\s+of it `(-p .*?)` alone", README.read_text())
+    typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
+    assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("topic", "trigger")}
+
+
+def test_a_name_that_is_not_there(cloud, pack):
+    """A name with a slip in it takes nothing away, and is named."""
+    before = functions(cloud)
+    line = "python -m c7n_ingress_tools.uninstall --region us-east-1 custodian-open-ingress custodian-open-ingres-daily"
+    done = attempted(cloud, pack, line)
+    assert done.returncode == 1
+    assert "custodian-open-ingres-daily: no policy of the pack" in done.stderr
+    assert functions(cloud) == before
+
+
+# ---- Hand over again what failed
+
+
+@contextmanager
+def invoked(cloud, *names):
+    """Have the embedded AWS answer Invoke by running what was deployed, as AWS does; moto would have Docker do it.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+    """
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        running = {name: stack.enter_context(deployed(cloud, name)) for name in names}
+
+        def invoke(function, body, _, response_headers):
+            try:
+                return json.dumps(running[function.function_name].invoke(json.loads(body))).encode()
+            except FunctionError as error:
+                response_headers["x-amz-function-error"] = "Unhandled"
+                return json.dumps({"errorType": error.error_type, "errorMessage": error.error_message}).encode()
+
+        patch.setattr(LambdaFunction, "invoke", invoke)
+        yield
+
+
+def put_by(cloud, *bodies):
+    """Put events into the queue of those that failed three times, as Lambda does."""
+    sqs = cloud.session().client("sqs")
+    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    for body in bodies:
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+
+
+def failed(cloud):
+    """Give the bodies of the messages that are in sight in the queue."""
+    sqs = cloud.session().client("sqs")
+    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    return sorted(
+        message["Body"]
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0).get(
+            "Messages", ()
+        )
+    )
+
+
+def scheduled(name):
+    """Give the event that EventBridge sends by a schedule."""
+    rule = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/{name}"
+    return {"source": "aws.events", "detail-type": "Scheduled Event", "resources": [rule], "detail": {}}
+
+
+def called(group):
+    """Give the event that EventBridge sends of a call."""
+    detail = {
+        "eventSource": "ec2.amazonaws.com",
+        "eventName": "AuthorizeSecurityGroupIngress",
+        "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/alex", "userName": "alex"},
+        "requestParameters": {"groupId": group["GroupId"]},
+        "awsRegion": "us-east-1",
+    }
+    return {"source": "aws.ec2", "detail-type": "AWS API Call via CloudTrail", "region": "us-east-1", "detail": detail}
+
+
+def test_replay(cloud, pack):
+    """Each event that failed is handed to its own function again; what succeeds leaves the queue, all else stays."""
+    typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-cloudtrail.yml")
+    by_config, by_call, by_day = (open_group(number) for number in (1, 2, 3))
+    broken = {"configRuleName": CONFIG_RULE, "invokingEvent": "{}"}
+    not_ours = {"configRuleName": "orders"}
+    names = [CONFIG_RULE, "custodian-open-ingress-daily", "custodian-open-ingress-cloudtrail"]
+    with invoked(cloud, *names):
+        put_by(cloud, json.dumps(event(configuration_item(by_config), CONFIG_RULE)), json.dumps(broken))
+        put_by(cloud, json.dumps(called(by_call)), "no JSON", json.dumps(not_ours))
+        done = attempted(cloud, pack, REPLAY)
+        assert done.returncode == 1, done.stderr
+        assert sources(by_config) == sources(by_call) == ["198.18.7.0/24"], done.stdout
+        assert sources(by_day) == ["0.0.0.0/0"]
+        assert failed(cloud) == sorted([json.dumps(broken), "no JSON", json.dumps(not_ours)])
+        assert done.stdout.splitlines()[-1] == f"2 events done, 3 left in {QUEUE}"
+        assert done.stdout.count(": done\n") == 2
+
+        cloud.session().client("sqs").purge_queue(
+            QueueUrl=cloud.session().client("sqs").get_queue_url(QueueName=QUEUE)["QueueUrl"]
+        )
+        put_by(cloud, json.dumps(scheduled("custodian-open-ingress-daily")))
+        assert typed(cloud, pack, REPLAY).splitlines()[-1] == f"1 events done, 0 left in {QUEUE}"
+        assert sources(by_day) == ["198.18.7.0/24"]
+        assert failed(cloud) == []
+
+
+def test_replay_without_the_function(cloud, pack):
+    """An event whose function was never deployed stays, and the reason is named."""
+    put_by(cloud, json.dumps(called(open_group(1))))
+    done = attempted(cloud, pack, REPLAY)
+    assert done.returncode == 1
+    assert "custodian-open-ingress-cloudtrail: An error occurred (ResourceNotFoundException)" in done.stdout
+    assert len(failed(cloud)) == 1
+
+
+def test_replay_sees_all_that_waits(cloud, monkeypatch):
+    """What a short poll of SQS overlooks is handed over, and what somebody else has in hand counts as left."""
+    monkeypatch.setattr(SQSBackend, "receive_message", overlooking(SQSBackend.receive_message))
+    sqs = cloud.session().client("sqs")
+    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    put_by(cloud, "no JSON")
+    done = attempted(cloud, ROOT, REPLAY)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, f"0 events done, 1 left in {QUEUE}")
+    assert done.stdout.startswith("no JSON: ")
+
+    sqs.receive_message(QueueUrl=url, VisibilityTimeout=600, WaitTimeSeconds=1)
+    done = attempted(cloud, ROOT, REPLAY)
+    assert (done.returncode, done.stdout) == (1, f"0 events done, 1 left in {QUEUE}\n")
+
+
+def overlooking(receive):
+    """Have SQS find nothing unless it is asked to wait, as a short poll may."""
+
+    def patched(self, queue_name, count, wait_seconds_timeout, *rest):
+        return receive(self, queue_name, count, wait_seconds_timeout, *rest) if wait_seconds_timeout else []
+
+    return patched
+
+
+@pytest.mark.parametrize(
+    "sent", [None, [], {}, {"configRuleName": 1}, {"source": "aws.events", "resources": []}, "text"]
+)
+def test_what_is_no_event(sent):
+    """What no policy gets is for no function."""
+    with pytest.raises(ValueError, match="no policy of the pack"):
+        function_of(sent)
+
+
+def test_messages_that_were_not_delivered(cloud, tmp_path):
+    """The line that sends what the mailer failed on once more is one that the CLI takes; moto has no such task."""
+    line = commands(blocks("### When an alarm rings")[0])[1]
+    assert line.endswith(f":{ACCOUNT}:custodian-mailer-failed")
+    assert "TaskHandle" in typed(cloud, tmp_path, f"{line} --generate-cli-skeleton output")
+
+
+def test_the_permission_of_config(cloud, pack):
+    """The README's two lines give AWS Config its permission to invoke the policy back."""
+    client = cloud.session().client("lambda")
+    client.remove_permission(FunctionName=CONFIG_RULE, StatementId=CONFIG_RULE)
+    follow(cloud, pack, blocks("### When an alarm rings")[1])
+    (statement,) = json.loads(client.get_policy(FunctionName=CONFIG_RULE)["Policy"])["Statement"]
+    assert statement["Principal"] == {"Service": "config.amazonaws.com"}
+    assert CONFIG_RULE in rules(cloud)

@@ -1,0 +1,317 @@
+import json
+import re
+from contextlib import ExitStack, suppress
+
+import pytest
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.utils import yaml_load
+from tests.support.embedded import POLICIES, ROOT, cases, custodian, edited
+from moto.config.models import config_backends
+from moto.ses.models import ses_backends
+from moto.sns.models import sns_backends
+from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
+
+from c7n_ingress_tools.functions.runtime import deployed
+from c7n_ingress_tools.mailer import deploy
+
+WATCH = ROOT / "mode" / "watch.yml"
+NAMES = [policy["name"] for policy in yaml_load(WATCH.read_text())["policies"]]
+RULE = "custodian-open-ingress"
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
+ON_CALL = "on-call@example.com"
+CASES = cases("watch")
+SCHEDULED = [
+    *(
+        path.stem.removeprefix("open-ingress-")
+        for path in POLICIES
+        for policy in yaml_load(path.read_text())["policies"]
+        if policy.get("mode", {}).get("type") in ("periodic", "cloudtrail")
+    ),
+    *(name.removeprefix("open-ingress-") for name in NAMES if not name.endswith("-trigger")),
+]
+"""The policies whose functions EventBridge invokes."""
+A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+
+class Account:
+    """An account as mode/README.md leaves it: stack, policies, mailer and watch are there, somebody is subscribed.
+
+    The watch has a second way to tell people, as its file advises.
+    """
+
+    def __init__(self, cloud, folder, run):
+        self.cloud = cloud
+        create(cloud, RecordSecurityGroups="yes", MailFrom="custodian@example.com")
+        self.client("ses").verify_email_identity(EmailAddress="custodian@example.com")
+        self.take = inbox(cloud)
+        watch = folder / "watch.yml"
+        first = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
+        watch.write_text(WATCH.read_text().replace(first, f"{first}    - {ON_CALL}\n"))
+        names = ("open-ingress", "open-ingress-daily", "open-ingress-cloudtrail")
+        policies = [edited(name, folder, ["198.18.7.0/24"]) for name in names]
+        self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies, watch)
+        done = self.deploy()
+        assert done.returncode == 0, done.stderr
+        deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+        stop_polling(cloud)
+        self.functions = {name: run(f"custodian-{name}") for name in NAMES}
+        self.mailer = run("custodian-mailer")
+
+    def client(self, service):
+        """Give an administrator's client."""
+        return self.cloud.session().client(service)
+
+    def told(self):
+        """Let a day pass: each watch runs, the mailer delivers. Gives what the topic's subscriber reads."""
+        for function in self.functions.values():
+            function.invoke(A_DAY)
+        while poll(self.cloud.session(), self.mailer):
+            pass
+        return self.take()
+
+
+@pytest.fixture(scope="module")
+def account(embedded_aws, tmp_path_factory):
+    """Give such an account; every test leaves it as it was."""
+    embedded_aws.reset()
+    with ExitStack() as stack:
+        yield Account(
+            embedded_aws,
+            tmp_path_factory.mktemp("policies"),
+            lambda name: stack.enter_context(deployed(embedded_aws, name)),
+        )
+
+
+def record(account, *types):
+    """Have AWS Config record these types of resources."""
+    client, role = account.client("config"), f"arn:aws:iam::{ACCOUNT}:role/config"
+    recorder = {"name": "default", "roleARN": role, "recordingGroup": {"resourceTypes": list(types)}}
+    client.put_configuration_recorder(ConfigurationRecorder=recorder)
+    client.start_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def record_groups(account):
+    """Have AWS Config record security groups, as the stack does."""
+    record(account, "AWS::EC2::SecurityGroup")
+
+
+def record_instances(account):
+    """Have AWS Config record instances in their place."""
+    record(account, "AWS::EC2::Instance")
+
+
+def fail_to_record(_account):
+    """Make AWS Config's recorder fail, as without the permission to assume its role: moto has no call for that."""
+    (recorder,) = config_backends[ACCOUNT]["us-east-1"].recorders.values()
+    recorder.status.last_status = "FAILURE"
+    recorder.status.last_error_code = "AccessDenied"
+
+
+def stop_recorder(account):
+    """Stop the recorder."""
+    account.client("config").stop_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def delete_recorder(account):
+    """Delete the recorder."""
+    account.client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def delete_rule(account):
+    """Delete the Config rule."""
+    account.client("config").delete_config_rule(ConfigRuleName=RULE)
+
+
+def delete_function(account):
+    """Delete the function, upon which its permission is gone as well."""
+    account.client("lambda").delete_function(FunctionName=RULE)
+
+
+def remove_permission(account):
+    """Take AWS Config's permission to invoke the function away."""
+    account.client("lambda").remove_permission(FunctionName=RULE, StatementId=RULE)
+
+
+def deploy_anew(account):
+    """Do what the message says: delete what is left of the rule, and deploy the policy again."""
+    config = account.client("config")
+    with suppress(config.exceptions.NoSuchConfigRuleException):
+        config.delete_config_rule(ConfigRuleName=RULE)
+    done = account.deploy()
+    assert done.returncode == 0, done.stderr
+
+
+SILENCES = {
+    "the recorder has stopped": ("recorder", stop_recorder, record_groups),
+    "the recorder is gone": ("recorder", delete_recorder, record_groups),
+    "the recorder is for something else": ("recorder", record_instances, record_groups),
+    "the recorder is on and fails": ("recorder", fail_to_record, record_groups),
+    "the rule is gone": ("rule", delete_rule, deploy_anew),
+    "the function is gone": ("rule", delete_function, deploy_anew),
+    "the permission is gone": ("rule", remove_permission, deploy_anew),
+}
+"""What is silent: who tells of it, what causes it, what mends it."""
+
+
+def test_all_is_well(account):
+    """Who sees and is heard is told nothing."""
+    assert account.told() == []
+
+
+@pytest.mark.parametrize("case", SILENCES)
+def test_what_config_does_not_see(account, case):
+    """Each way in which AWS Config does not get through is told once a day until it is mended as the message says."""
+    who, cause, mend = SILENCES[case]
+    cause(account)
+    try:
+        told = account.told()
+    finally:
+        mend(account)
+    (message,) = told
+    assert message["Subject"].startswith("Open ingress: AWS Config does not ")
+    wanted = f"Account: {ACCOUNT}\nRegion: us-east-1\nPolicy: open-ingress-watch-{who}"
+    assert message["Message"].endswith(wanted), message["Message"]
+    assert "What to do: " in message["Message"]
+    assert account.told() == []
+
+
+def disable(account, rule):
+    """Disable a rule of EventBridge."""
+    account.client("events").disable_rule(Name=rule)
+
+
+def remove_target(account, rule):
+    """Take the function away from a rule of EventBridge."""
+    account.client("events").remove_targets(Rule=rule, Ids=[rule])
+
+
+def delete_trigger(account, rule):
+    """Delete a rule of EventBridge."""
+    remove_target(account, rule)
+    account.client("events").delete_rule(Name=rule)
+
+
+def forbid(account, rule):
+    """Take EventBridge's permission to invoke a function away; moto keeps one for each time that it was deployed."""
+    client = account.client("lambda")
+    for statement in json.loads(client.get_policy(FunctionName=rule)["Policy"])["Statement"]:
+        client.remove_permission(FunctionName=rule, StatementId=statement["Sid"])
+
+
+@pytest.mark.parametrize(
+    ("cause", "name"),
+    [(disable, "cloudtrail"), (delete_trigger, "daily"), (remove_target, "watch-topic"), (forbid, "cloudtrail")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_function_that_eventbridge_does_not_invoke(account, cause, name):
+    """A function that its rule in EventBridge does not invoke is reported until its policy is deployed again."""
+    cause(account, f"{RULE}-{name}")
+    try:
+        (message,) = account.told()
+    finally:
+        assert account.deploy().returncode == 0
+    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
+    assert message["Message"].endswith("Policy: open-ingress-watch-trigger"), message["Message"]
+    assert account.told() == []
+
+
+def test_which_functions_have_their_rules_looked_at():
+    """The watch looks at the rule and the permission of each function that EventBridge invokes, but its own."""
+    (watch,) = (policy for policy in yaml_load(WATCH.read_text())["policies"] if policy["name"].endswith("-trigger"))
+    text = json.dumps(watch["filters"])
+    looked_at = {*re.findall(r'"aws.event-rule", "filters": \[\{"Name": "([\w-]+)"', text)}
+    allowed = yaml_load(WATCH.read_text())["vars"]["scheduled"]["value"]
+    assert looked_at == set(allowed) == {f"{RULE}-{name}" for name in SCHEDULED}
+
+
+@pytest.mark.parametrize("trouble", ["disabled", "gone"])
+def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
+    """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
+    create(cloud, RunsDaily=f"{RULE}-noticed")
+    take = inbox(cloud)
+    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
+    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
+    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
+        assert done.returncode == 0, done.stderr
+    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+    stop_polling(cloud)
+    with deployed(cloud, f"{RULE}-watch-trigger") as watch, deployed(cloud, "custodian-mailer") as mailer:
+        watch.invoke(A_DAY)
+        assert not poll(cloud.session(), mailer)
+        if trouble == "disabled":
+            cloud.session().client("events").disable_rule(Name=f"{RULE}-notice")
+        else:
+            cloud.session().client("lambda").delete_function(FunctionName=f"{RULE}-notice")
+        watch.invoke(A_DAY)
+        assert poll(cloud.session(), mailer)
+    (message,) = take()
+    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
+
+
+def test_deploying_is_not_enough(account):
+    """While the rule stands, Custodian does not give AWS Config's permission again; the message must not say so."""
+    remove_permission(account)
+    try:
+        assert account.deploy().returncode == 0
+        assert len(account.told()) == 1
+    finally:
+        deploy_anew(account)
+
+
+@pytest.mark.parametrize("state", ["unconfirmed", "gone"])
+def test_a_topic_that_nobody_hears(account, state, monkeypatch):
+    """A topic without a confirmed subscriber is told by the second way."""
+    topic = sns_backends[ACCOUNT]["us-east-1"].topics[TOPIC]
+    ((arn, subscription),) = sns_backends[ACCOUNT]["us-east-1"].subscriptions.items()
+    mails = ses_backends[ACCOUNT]["us-east-1"].sent_messages
+    before = len(mails)
+    if state == "unconfirmed":  # moto's are confirmed at once
+        monkeypatch.setattr(subscription, "arn", "PendingConfirmation")
+    else:
+        monkeypatch.delitem(sns_backends[ACCOUNT]["us-east-1"].subscriptions, arn)
+    account.told()
+    monkeypatch.undo()
+    (mail,) = mails[before:]
+    assert topic.sent_notifications
+    assert mail.destinations == [ON_CALL]
+    assert "Open ingress: nobody is subscribed to the topic" in mail.raw_data
+    assert account.told() == []
+
+
+def described(case):
+    """Give a recorder as `aws configservice describe-configuration-recorders` tells of it, with its status."""
+    return {
+        "name": "default",
+        "recordingGroup": case["group"],
+        "recordingMode": case.get("mode"),
+        "status": case["status"],
+    }
+
+
+@pytest.mark.parametrize("case", CASES["recorders"], ids=lambda case: case["name"])
+def test_what_a_recorder_records(case):
+    """The watch knows all the ways in which AWS Config can be told what to record, and how often."""
+    load_resources(("aws.account", "aws.config-recorder"))
+    (recorder, *_) = yaml_load(WATCH.read_text())["policies"]
+    policy = {"name": "recorders", **recorder["filters"][0]["policy"]}
+    (loaded,) = PolicyCollection.from_data({"policies": [policy]}, Config.empty(region="us-east-1", account_id=ACCOUNT))
+    found = loaded.resource_manager.filter_resources([described(case)])
+    assert bool(found) is case["records"]
+
+
+def test_in_another_region(account, tmp_path):
+    """Each region has a watch of its own, which looks there, though an account belongs to none."""
+    cloud, region = account.cloud, "eu-central-1"
+    create(cloud, region, RolesRegion="us-east-1")
+    done = custodian(cloud, "run", "--region", region, "-s", tmp_path, WATCH, region=region)
+    assert done.returncode == 0, done.stderr
+    names = {each["FunctionName"] for each in cloud.session(region).client("lambda").list_functions()["Functions"]}
+    assert names == {f"custodian-{name}" for name in NAMES}
+    cloud.calls.clear()
+    with deployed(cloud, f"custodian-{NAMES[0]}", session=cloud.session(region)) as function:
+        function.invoke(A_DAY)
+    assert {call.region for call in cloud.calls if call.service in ("config", "sqs")} == {region}
+    assert [call.action for call in cloud.calls if call.service == "sqs"] == ["SendMessage"]

@@ -1,0 +1,18 @@
+from moto.sqs.models import sqs_backends
+
+from c7n_ingress_tools.embedded_aws.queues import Backend
+
+
+def test_a_message_is_given_until_it_is_too_old(cloud):
+    """A queue gives what is younger than its retention and nothing older, as moto's does at more cost."""
+    sqs = cloud.session().client("sqs")
+    attributes = {"MessageRetentionPeriod": "60", "VisibilityTimeout": "0"}
+    url = sqs.create_queue(QueueName="q", Attributes=attributes)["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="news")
+    backend = sqs_backends["123456789012"]["us-east-1"]
+    assert isinstance(backend, Backend)
+    (message,) = backend.queues["q"]._messages  # noqa: SLF001 - time cannot be made to pass otherwise
+    for age, given in ((0, True), (59, True), (61, False)):
+        message.sent_timestamp -= age * 1000
+        assert ("Messages" in sqs.receive_message(QueueUrl=url)) is given
+        message.sent_timestamp += age * 1000

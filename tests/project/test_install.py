@@ -1,0 +1,157 @@
+import json
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import yaml
+from c7n.utils import yaml_load
+from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, messages, rules_of, source_of
+from tests.support.fresh import installed
+
+OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def bin_folder(request, tmp_path_factory):
+    """Install the project and c7n-org in a fresh virtual environment, and give the folder of its commands."""
+    folder = tmp_path_factory.mktemp(request.param)
+    how = ["--editable"] if request.param == "editable" else []
+    return installed(folder, *how, f"{ROOT}[org]")
+
+
+@pytest.fixture
+def command(cloud, bin_folder, tmp_path):
+    """Run an installed command in an empty folder, against the embedded AWS with one open group."""
+    load([group_of(OPEN, 1)])
+    make_queue(cloud)
+
+    def run(name, *arguments):
+        return subprocess.run(
+            [bin_folder / name, *map(str, arguments)],
+            env={**cloud.environment(), "HOME": str(tmp_path)},  # where c7n caches what it has listed
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def sources():
+    """Give the sources of the group's ingress rules."""
+    return [source_of(rule) for rule in rules_of(group_of(OPEN, 1)["GroupId"]).values()]
+
+
+def test_validate(command, tmp_path):
+    """`custodian validate` takes a policy with the action."""
+    result = command("custodian", "validate", edited("open-ingress", tmp_path, ["198.18.7.0/24"]))
+    assert result.returncode == 0, result.stderr
+    assert "Configuration valid" in result.stderr
+
+
+def test_schema(command):
+    """`custodian schema` helps with the action, with an example that is a whole policy."""
+    result = command("custodian", "schema", "aws.security-group.actions.replace-ingress")
+    assert result.returncode == 0, result.stderr
+    example = result.stdout.partition(".. code-block:: yaml")[2].partition("Schema")[0]
+    (policy,) = yaml_load(example)["policies"]
+    assert policy["actions"][0]["type"] == "replace-ingress"
+
+
+def test_dryrun(command, tmp_path):
+    """`custodian run --dryrun` finds the group and changes nothing."""
+    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    result = command("custodian", "run", "--dryrun", "--region", "us-east-1", "-s", "out", policy)
+    assert result.returncode == 0, result.stderr
+    assert "count:1" in result.stderr
+    assert sources() == ["0.0.0.0/0"]
+
+
+def test_run_and_report(command, tmp_path):
+    """`custodian run` replaces, and `custodian report` lists what it found."""
+    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    result = command("custodian", "run", "--region", "us-east-1", "-s", "out", policy)
+    assert result.returncode == 0, result.stderr
+    assert sources() == ["198.18.7.0/24"]
+    (record,) = json.loads((tmp_path / "out" / "open-ingress-sweep" / "action-replaceingress").read_text())
+    assert (record["was"], record["now"]) == ("0.0.0.0/0", "198.18.7.0/24")
+
+    report = command("custodian", "report", "--region", "us-east-1", "-s", "out", "--format", "csv", policy)
+    assert report.returncode == 0, report.stderr
+    assert group_of(OPEN, 1)["GroupId"] in report.stdout
+
+
+def test_org(command, cloud, tmp_path):
+    """`c7n-org run` knows the action in its worker processes too, and fills the networks from an account's vars."""
+    text = (ROOT / "policies" / "open-ingress-sweep.yml").read_text()
+    (tmp_path / "policy.yml").write_text(text.replace("authorized: *authorized", 'authorized: "{networks}"'))
+    account = {
+        "name": "one",
+        "account_id": ACCOUNT,
+        "role": f"arn:aws:iam::{ACCOUNT}:role/custodian",
+        "regions": ["us-east-1"],
+        "vars": {"networks": ["198.18.9.0/24"]},
+    }
+    (tmp_path / "accounts.yml").write_text(yaml.safe_dump({"accounts": [account]}))
+    result = command("c7n-org", "run", "-c", "accounts.yml", "-s", "out", "-u", "policy.yml")
+    assert result.returncode == 0, result.stderr
+    assert sources() == ["198.18.9.0/24"]
+    assert messages(cloud)[0]["account_id"] == ACCOUNT
+
+
+def test_an_interpreter_without_custodian_pays_nothing(bin_folder):
+    """Python starts without importing anything of c7n, and the hook adds no module but its own."""
+    code = "import sys; print([name for name in sys.modules if 'c7n' in name or name == 'importlib.abc'])"
+    output = subprocess.run([bin_folder / "python", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "['c7n_ingress', 'c7n_ingress.autoload']"
+
+
+def test_whoever_asks_where_a_module_is(bin_folder):
+    """Python tells where c7n's modules are, as to a debugger or to coverage, and the pack is loaded with them after."""
+    code = """
+        import importlib.util, sys
+        for name in ("c7n.mu", "c7n.resources.vpc"):
+            print(importlib.util.find_spec(name).name)
+        import c7n.mu, c7n.resources.vpc
+        print("c7n_ingress.actions.replace_ingress" in sys.modules, "c7n_ingress.bytecode" in sys.modules)
+    """
+    command = [bin_folder / "python", "-c", textwrap.dedent(code)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.splitlines() == ["c7n.mu", "c7n.resources.vpc", "True True"]
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("c7n_ingress_tools.rehearsal", "rich", "local"),
+        ("c7n_ingress_tools.rehearsal", "moto", "local"),
+        ("c7n_ingress_tools.report", "jinja2", "report"),
+        ("c7n_ingress_tools.report", "pygal", "report"),
+        ("c7n_ingress_tools.mailer.deploy", "c7n_mailer", "mailer"),
+        ("c7n_ingress_tools.mailer.preview", "c7n_mailer", "mailer"),
+    ],
+)
+def test_a_command_without_its_extra(module, package, extra):
+    """A command that misses a package ends with one line that says what installs it."""
+    code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module({module!r}, run_name='__main__')"
+    python = [sys.executable, "-c", code]
+    done = subprocess.run(python, capture_output=True, text=True, check=False, cwd=ROOT)
+    mend = f"pip install 'c7n-ingress[{extra}]', or '.[{extra}]' in a clone of the project"
+    assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {mend}\n")
+
+
+EXTRAS = {"c7n-org": "org", "python -m c7n_ingress_tools.mailer.deploy": "mailer", "python -m c7n_ingress_tools.report": "report"}
+"""What commands of the READMEs are of."""
+
+
+@pytest.mark.parametrize("path", ["README.md", "mode/README.md", "mode/c7n_ingress_tools/mailer/README.md"])
+def test_what_a_readme_has_typed_is_installed_before(path):
+    """Before a command that an extra installs stands the line that installs it."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+    typed = "".join(blocks)
+    for command, extra in EXTRAS.items():
+        before, found, _ = typed.partition(f"\n{command} ")
+        assert not found or f"pip install '.[{extra}]'" in before, command

@@ -1,0 +1,358 @@
+import datetime as dt
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from c7n.utils import yaml_load
+
+from c7n_ingress_tools.rehearsal import authorized, interfaces
+from c7n_ingress_tools.rehearsal.exports import UnusableError
+from tests.support.forked import forked
+
+ROOT = Path(__file__).parents[1]
+CASES = yaml_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
+ACCOUNT = "210987654321"
+
+
+def demo(folder, *arguments):
+    """Run the command in a folder, its output not going to a terminal; give it without spaces at the ends of lines."""
+    command = [sys.executable, "-m", "c7n_ingress_tools.rehearsal", *arguments]
+    done = forked(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}, cwd=folder)
+    done.stdout = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+    return done
+
+
+def missing(table, output):
+    """Give the rows of a table that are not in the output, however wide its columns are."""
+    found = [" ".join(line.split()) for line in output.splitlines()]
+    return [row for row in (" ".join(line.split()) for line in table.splitlines()) if row not in found]
+
+
+def written(path):
+    """Read a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """Run the sample once for the tests of this module; give the folder and what was printed."""
+    folder = tmp_path_factory.mktemp("sample")
+    return folder, demo(folder)
+
+
+def test_sample_is_closed(sample):
+    """The sample shows each change, who was left alone, both verdicts and what it cost, and succeeds."""
+    _, done = sample
+    assert (done.returncode, done.stderr) == (0, "")
+    ahead = (dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=30)).isoformat()
+    assert missing(CASES["sample"]["table"], done.stdout) == []
+    for part in CASES["sample"]["lines"]:
+        assert part.replace("{in-30-days}", ahead) in done.stdout
+
+
+def test_the_worst_stand_first(sample):
+    """Groups stand by how far they can be reached and what they let in, and a group's rules by what they let in."""
+    _, done = sample
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    places = [shown.index(" ".join(row.split())) for row in CASES["sample"]["table"].splitlines()]
+    assert places == sorted(places)
+
+
+def test_sample_shows_a_message_as_it_arrives(sample):
+    """A message is shown whole, with the subject that its subscriber reads."""
+    folder, done = sample
+    messages = (folder / ".local" / "run" / "messages.txt").read_text(encoding="utf-8")
+    subject = "Open ingress: 3 rules replaced in 1 group (123456789012 us-east-1)"
+    _, rule, rest = done.stdout.partition(f"\n{subject} ───")
+    shown, end, _ = rest.partition("\n1 of 9, as a subscriber of the SNS topic gets it ───")
+    assert rule, end
+    assert messages.count("Subject: ") == 9
+    body = next(text for text in messages.split("Subject: ") if 'sg-0c27d4f1e85b9a360 "shop-alb"' in text)
+    assert body.startswith(subject)
+    whole = body.strip().split("\n\n", 1)[1]
+    assert whole.split() == shown.partition("\n")[2].split()  # long sentences are folded
+
+
+def test_sample_shows_an_undo(sample):
+    """One group, of which rules were turned and revoked, gets back what was replaced, by its message's two lines."""
+    folder, done = sample
+    for part in CASES["sample"]["undo"]["lines"]:
+        assert part in done.stdout
+    run = folder / ".local" / "run"
+    group = "sg-0e91b5c3a7d402f68"
+    (closed_in,) = {each["run"] for each in written(run / "records.jsonl") if each["group"] == group}
+    filled = json.loads((run / f"undo-{group}-{closed_in[:8]}.json").read_text(encoding="utf-8"))
+    assert (filled["group"], filled["run"], filled["preview"]) == (group, closed_in, False)
+    assert filled["journal"]["log-groups"] == ["/aws/lambda/custodian-open-ingress"]
+    log = (run / "custodian.log").read_text(encoding="utf-8")
+    records = [json.loads(line[line.index("{") :]) for line in log.splitlines() if "custodian.journal" in line]
+    told = [{key: record[key] for key in ("how", "was", "now", "description")} for record in records]
+    assert told == CASES["sample"]["undo"]["records"]
+
+
+def test_sample_leaves_its_files(sample):
+    """The policy, the zip, items, records and logs are there to be looked at, under a folder that git ignores."""
+    folder, _ = sample
+    run = folder / ".local" / "run"
+    assert [path.name for path in folder.iterdir()] == [".local"]
+    assert ".local/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (run / "custodian-open-ingress.zip").stat().st_size
+    assert "198.18.7.0/24" in (run / "open-ingress.yml").read_text(encoding="utf-8")
+    assert (len(written(run / "items.jsonl")), len(written(run / "records.jsonl"))) == (14, 18)
+    assert '"policy": "open-ingress"' in "".join(log.read_text(encoding="utf-8") for log in run.glob("lambda-*.log"))
+
+
+def test_sample_leaves_a_report(sample):
+    """The page, and CSV and JSON beside it, tell of each open rule: those that were closed, and the exempt one."""
+    folder, done = sample
+    assert "wrote the report: .local/run/report.html" in done.stdout
+    run = folder / ".local" / "run"
+    rows = json.loads((run / "report.json").read_text())["rows"]
+    assert sorted(row["state"] for row in rows) == ["closed"] * 18 + ["exempt"]
+    assert (rows[0]["name"], rows[0]["traffic"], rows[0]["severity"]) == ("ci-runners", "all traffic", "critical")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert all(row["group"] in page and row["description"] in page for row in rows)
+    assert len((run / "report.csv").read_text(encoding="utf-8-sig").splitlines()) == 20
+
+
+def test_output_is_plain_where_no_terminal_is(sample):
+    """What goes into a pipe has no control codes and fits into 120 columns, but for commands: each stays one line."""
+    _, done = sample
+    assert "\x1b" not in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines() if " && custodian run " not in line) <= 120
+
+
+def test_hostile_groups(tmp_path):
+    """Of one's own groups, all that can be closed are; what cannot be is named, and the command fails."""
+    groups = [{"OwnerId": ACCOUNT, **group} for group in CASES["hostile"]["groups"]]
+    full = [cidr(443, "0.0.0.0/0"), *(cidr(port, f"10.0.{port}.0/24") for port in range(59))]
+    huge = [
+        cidr(443, "0.0.0.0/0"),
+        *(cidr(port, f"10.1.{port % 256}.{port // 256}/32", "x" * 250) for port in range(900)),
+    ]
+    groups.append({"GroupId": "sg-00000009", "GroupName": "full", "OwnerId": ACCOUNT, "IpPermissions": full})
+    groups.append({"GroupId": "sg-0000000a", "GroupName": "huge", "OwnerId": ACCOUNT, "IpPermissions": huge})
+    path = tmp_path / "groups.json"
+    path.write_bytes(json.dumps({"SecurityGroups": groups}).encode("utf-16"))
+
+    done = demo(tmp_path, str(path))
+
+    assert done.returncode == 1
+    assert missing(CASES["hostile"]["table"], done.stdout) == []
+    for part in CASES["hostile"]["lines"]:
+        assert part in done.stdout
+    failures = " ".join(done.stdout[done.stdout.index("✗") :].partition("\nAuthorized networks")[0].split()).split(
+        "✗ "
+    )[1:]
+    assert len(failures) == 2
+    assert failures[0].startswith("sg-00000008 (umlaut): PolicyExecutionError: replace-ingress: sg-00000008: ")
+    assert failures[1].startswith("sg-0000000a (huge): an item of ")
+    assert failures[1].endswith(" bytes is never sent to a rule")
+    assert "\u202e" not in done.stdout
+
+
+def cidr(port, source, description=""):
+    """Give a TCP rule for one source."""
+    ranges = [{"CidrIp": source, "Description": description}]
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": ranges}
+
+
+def test_nothing_open(tmp_path):
+    """An account with nothing open succeeds, without a message."""
+    path = tmp_path / "groups.json"
+    path.write_text('[{"GroupId": "sg-00000001", "GroupName": "web", "IpPermissions": []}]')
+    done = demo(tmp_path, str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "AWS Config says   1 COMPLIANT → 1 COMPLIANT" in done.stdout
+    assert "Subject" not in done.stdout
+
+
+def test_interfaces_of_ones_own(tmp_path):
+    """The table and each message say what stands behind one's own groups; those that nothing uses stand last."""
+    case = CASES["behind"]
+    (tmp_path / "groups.json").write_text(json.dumps(case["groups"]))
+    (tmp_path / "interfaces.json").write_text(json.dumps(case["interfaces"]))
+    done = demo(tmp_path, "groups.json", "--interfaces", "interfaces.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert missing(case["table"], done.stdout) == []
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    places = [shown.index(" ".join(row.split())) for row in case["table"].splitlines()]
+    assert places == sorted(places)
+    run = tmp_path / ".local" / "run"
+    messages = (run / "messages.txt").read_text(encoding="utf-8")
+    assert all(line in messages for line in case["messages"])
+    assert "unused            no interface in the file uses the group. A file may lack" in done.stdout
+    rows = json.loads((run / "report.json").read_text())["rows"]
+    assert {row["name"]: row["exposure"] for row in rows} == case["exposures"]
+
+
+def test_refuses_in_one_line(tmp_path):
+    """A file that is not what it should be is refused in one line on standard error, before anything is started."""
+    done = demo(tmp_path, "missing.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "missing.json: there is no such file. This prints the right thing: "
+        "aws ec2 describe-security-groups --output json > groups.json\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+VPCS = {
+    "VpcId": "vpc-0123456789abcdef0",
+    "CidrBlock": "10.20.0.0/16",
+    "CidrBlockAssociationSet": [
+        {"AssociationId": "vpc-cidr-assoc-1", "CidrBlock": "10.20.0.0/16", "CidrBlockState": {"State": "associated"}}
+    ],
+}
+
+
+def with_vpcs(folder, **changes):
+    """Rehearse on one open group, and on VPCs with these changes."""
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    group = {"GroupId": "sg-0123456789abcdef0", "GroupName": "g", "Description": "", "OwnerId": ACCOUNT}
+    shape = {**group, "VpcId": VPCS["VpcId"], "IpPermissions": [rule], "IpPermissionsEgress": []}
+    (folder / "groups.json").write_text(json.dumps({"SecurityGroups": [shape]}))
+    (folder / "vpcs.json").write_text(json.dumps({"Vpcs": [VPCS | changes]}))
+    return demo(folder, "groups.json", "--vpcs", "vpcs.json")
+
+
+EXAMPLES = ("198.18.7.0/24", "2001:2:0:7::/64")
+
+
+@pytest.mark.parametrize(
+    ("policy", "named", "knows_vpcs", "values", "are_examples"),
+    [
+        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], True, (*EXAMPLES, "vpc"), True),
+        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], False, EXAMPLES, True),
+        (["203.0.113.0/24", "198.51.100.0/24", "10.1.0.0/16"], [], True, (EXAMPLES[0], "10.1.0.0/16"), True),
+        (["10.1.0.0/16", "vpc"], [], True, ("10.1.0.0/16", "vpc"), False),
+        (["203.0.113.0/24", "vpc"], ["10.1.0.0/16"], True, ("10.1.0.0/16", "vpc"), False),
+        (["203.0.113.0/24", "vpc"], ["vpc", "10.1.0.0/16"], True, ("vpc", "10.1.0.0/16"), False),
+        (["203.0.113.0/24"], ["10.1.0.0/16"], True, ("10.1.0.0/16",), False),
+        (["vpc"], [], True, ("vpc",), False),
+        ("{authorized}", [], True, EXAMPLES, True),
+        (None, ["10.1.0.0/16"], False, ("10.1.0.0/16",), False),
+    ],
+)
+def test_what_is_authorized(policy, named, knows_vpcs, values, are_examples):
+    """The user's own networks replace those of the policy, and examples replace documentation networks."""
+    chosen = authorized.chosen(policy, named, knows_vpcs=knows_vpcs)
+    assert (chosen.values, chosen.are_examples) == (values, are_examples)
+    assert ("examples, not yours" in chosen.words) == are_examples
+
+
+@pytest.mark.parametrize(("policy", "named"), [(["vpc"], []), (["203.0.113.0/24"], ["vpc"]), ([], [])])
+def test_nothing_is_authorized(policy, named):
+    """A rehearsal in which nothing is authorized is refused."""
+    with pytest.raises(UnusableError, match="only vpc is authorized"):
+        authorized.chosen(policy, named, knows_vpcs=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--authorized", "203.0.113.0/24"], "--authorized: 203.0.113.0/24 is an example from the documentation"),
+        (["--authorized", "10.0.0.0/8,0.0.0.0/0"], "--authorized: '0.0.0.0/0' is itself open to the internet"),
+        (["--authorized", "10.0.0.0/8", "--authorized", "10.0.0.1/8"], "--authorized: '10.0.0.1/8' is not a CIDR"),
+        (["--make", "--authorized", "office"], "AUTHORIZED: 'office' is not a CIDR"),
+        (["--authorized", " , "], "--authorized: no network is authorized"),
+        (["--authorized", "vpc"], "only vpc is authorized"),
+        (["missing.json", "--flows", "x"], "--flows needs --interfaces: "),
+        (["--make", "missing.json", "--flows", "x"], "FLOWS needs INTERFACES: "),
+    ],
+)
+def test_refuses_wrong_options(tmp_path, arguments, says):
+    """A wrong option is refused in one line before anything is started, by the name that the user wrote."""
+    done = demo(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_of_ones_own(tmp_path):
+    """The user's own networks replace the internet; the first line, the closing lines and the report name them."""
+    rules = [
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+        {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "PrefixListIds": [{"PrefixListId": "pl-0123"}]},
+    ]
+    arn = "arn:aws-us-gov:ec2:us-gov-west-1:210987654321:security-group/sg-00000001"
+    group = {"GroupId": "sg-00000001", "SecurityGroupArn": arn, "OwnerId": ACCOUNT, "IpPermissions": rules}
+    (tmp_path / "groups.json").write_text(json.dumps([group]))
+    done = demo(tmp_path, "groups.json", "--authorized", "10.1.0.0/16,10.2.0.0/16", "--authorized", "fd00:7::/64")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = "10.1.0.0/16, 10.2.0.0/16, fd00:7::/64"
+    assert done.stdout.startswith(f"Authorized networks: {words}\n✓ ")
+    assert f"authorized        {words}\n" in done.stdout
+    assert "example" not in done.stdout
+    assert "what is in prefix lists (pl-0123)" in done.stdout
+    run = tmp_path / ".local" / "run"
+    records = written(run / "records.jsonl")
+    assert {record["now"] for record in records} == {"10.1.0.0/16", "10.2.0.0/16", "fd00:7::/64"}
+    assert {row["region"] for row in json.loads((run / "report.json").read_text())["rows"]} == {"us-gov-west-1"}
+    assert "region=us-gov-west-1" in (run / "messages.txt").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"Authorized networks: {words}." in page
+    assert "Not rehearsed: what is in prefix lists (pl-0123)" in page
+
+
+def test_examples_are_named(sample):
+    """Examples are named as such in the first line, in the closing lines and in the report."""
+    folder, done = sample
+    examples = "198.18.7.0/24, 2001:2:0:7::/64 (examples, not yours)"
+    hint = "  To use your own, add --authorized 203.0.113.0/24,2001:db8:7::/64"
+    assert done.stdout.startswith(f"Authorized networks: {examples}\n{hint}\n")
+    assert done.stdout.endswith(f"Authorized networks: {examples}\n{hint}\n")
+    page = (folder / ".local" / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"Authorized networks: {examples}." in page
+
+
+@pytest.mark.parametrize(
+    ("operator", "lacks_managed"),
+    [(None, True), ({"Managed": False}, True), ({"Managed": True, "HiddenByDefault": True}, False)],
+)
+def test_what_unused_means(operator, lacks_managed):
+    """What "unused" means names managed interfaces unless the file has such a one."""
+    interface = {"NetworkInterfaceId": "eni-0000000a", "Groups": [], "Operator": operator}
+    said = interfaces.unseen(interfaces.parse(json.dumps([interface]).encode(), "interfaces.json"))
+    assert ("--include-managed-resources" in said) == lacks_managed
+    assert "other accounts in a shared VPC" in said
+
+
+def test_vpcs_of_ones_own(tmp_path):
+    """With VPCs, the rehearsal authorizes the networks of each group's own, as the policy does."""
+    done = with_vpcs(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not rehearsed     further VPCs that groups are associated with" in done.stdout
+    assert {record["now"] for record in written(tmp_path / ".local/run/records.jsonl")} == {
+        "198.18.7.0/24",
+        "10.20.0.0/16",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"VpcId": "vpc-0fedcba9876543210"}, "has no vpc-0123456789abcdef0, in which sg-0123456789abcdef0 is"),
+        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network'),
+        ({"CidrBlock": None}, 'the CidrBlock "", which is no network'),
+        ({"VpcId": 1}, "the VpcId 1, which is no text"),
+        ({"VpcId": None}, "the VpcId null, which is not a VPC's id"),
+        ({"VpcId": "vpc-xxxx"}, 'the VpcId "vpc-xxxx", which is not a VPC\'s id'),
+        ({"CidrBlockAssociationSet": "all"}, "which is no list of objects"),
+        ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "the CidrBlockState null, which is none"),
+        (
+            {"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}]},
+            "a network without AssociationId",
+        ),
+    ],
+)
+def test_wrong_vpcs(tmp_path, changes, says):
+    """VPCs that are none end the rehearsal before it begins, with the value and the command that prints right ones."""
+    done = with_vpcs(tmp_path, **changes)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "aws ec2 describe-vpcs --output json > vpcs.json" in done.stderr

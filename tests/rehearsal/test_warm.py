@@ -1,0 +1,97 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from c7n.utils import yaml_load
+from tests.support.embedded import CUSTODIAN, ROOT
+from tests.support.posted import MAILER, TOPIC, Post, message_to
+
+from c7n_ingress_tools.rehearsal import warm
+
+CALLS = {
+    "an answer": ["version"],
+    "help that names the command": ["run", "--help"],
+    "what the pack adds": ["schema", "aws.security-group.actions.replace-ingress"],
+    "a policy that is valid": ["validate", str(ROOT / "policies" / "open-ingress.yml")],
+    "a policy that is not": ["validate", "wrong.yml"],
+    "no such command": ["march"],
+    "no policy at all": ["run", "-s", "out"],
+}
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """Give the folder of commands that start at once."""
+    with warm.commands() as folder:
+        yield folder
+
+
+def seen(command, arguments, folder, **more):
+    """Run a command, and give all that a person sees of it; the times in a log are not the same twice."""
+    environment = {**os.environ, "COLUMNS": "80", "TZ": "UTC", **more}
+    done = subprocess.run([command, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+    return done.returncode, without_times(done.stdout), without_times(done.stderr)
+
+
+def without_times(output):
+    """Give the lines of an output without the time that a log's begin with."""
+    return [line.partition(b": ")[2] if line[:2] == b"20" else line for line in output.splitlines()]
+
+
+@pytest.mark.parametrize("arguments", CALLS.values(), ids=CALLS.keys())
+def test_a_command_is_the_installed_one(arguments, commands, tmp_path):
+    """What a warm command prints, where it prints it and how it ends is what the installed command does."""
+    (tmp_path / "wrong.yml").write_text("policies: [{name: x, resource: aws.security-group, filters: [nothing]}]")
+    assert seen(commands / "custodian", arguments, tmp_path) == seen(CUSTODIAN, arguments, tmp_path)
+
+
+def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
+    """It asks the AWS that its caller's environment names, and writes where its caller stands."""
+    (tmp_path / "look.yml").write_text("policies: [{name: look, resource: aws.security-group}]")
+    arguments = ["run", "--region", "eu-west-1", "--cache-period", "0", "-s", "out", "look.yml"]
+    code, *_ = seen(commands / "custodian", arguments, tmp_path, **cloud.environment())
+    assert code == 0
+    assert (tmp_path / "out" / "look" / "resources.json").exists()
+    assert ("ec2", "DescribeSecurityGroups", "eu-west-1") in [call[:3] for call in cloud.calls]
+
+
+def test_the_process_ends_with_whoever_started_it(tmp_path):
+    """However the one that uses them ends, no process is left."""
+    code = "from c7n_ingress_tools.rehearsal import warm\nwith warm.commands() as folder:\n  print(folder, flush=True)\n  input()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    user = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    folder = user.stdout.readline().decode().strip()
+    call = [f"{folder}/custodian", "version"]
+    subprocess.run(call, check=True, capture_output=True)  # it is there
+    user.send_signal(signal.SIGKILL)
+    user.wait()
+    until = time.monotonic() + 60
+    while subprocess.run(call, check=False, capture_output=True).returncode == 0 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert subprocess.run(call, check=False, capture_output=True).returncode != 0
+
+
+def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
+    """Messages that can be delivered are, and leave the queue; one that cannot is left there, and told in the log."""
+    post = Post(cloud, tmp_path)
+    inbox = post.subscribe()
+    post.queue = post.sqs.create_queue(QueueName="another")[
+        "QueueUrl"
+    ]  # one that waits before it gives a message again
+    nobody = TOPIC.replace("open-ingress", "nobody")
+    for message in (message_to(TOPIC), message_to(nobody), message_to(TOPIC)):
+        post.send(message)
+    settings = yaml_load((MAILER / "mailer.yml").read_text()) | {"queue_url": post.queue}
+    (tmp_path / "mailer.yml").write_text(yaml.safe_dump(settings))
+    code, _, log = seen(commands / "mailer", ["mailer.yml"], tmp_path, **cloud.environment())
+    assert code == 0
+    assert len(inbox.read()) == 2
+    assert any(nobody.encode() in line for line in log)
+    counted = post.sqs.get_queue_attributes(QueueUrl=post.queue, AttributeNames=["All"])["Attributes"]
+    assert (counted["ApproximateNumberOfMessages"], counted["ApproximateNumberOfMessagesNotVisible"]) == ("0", "1")

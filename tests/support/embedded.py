@@ -1,0 +1,273 @@
+"""What tests do on the embedded AWS as people do on theirs: put groups in, edit a policy, run the command, look."""
+
+import base64
+import json
+import re
+import sys
+import zlib
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
+
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.utils import reset_session_cache, yaml_load
+from moto.ec2.models import ec2_backends
+
+from c7n_ingress_tools.embedded_aws import logs
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
+from tests.support.forked import forked
+
+ROOT = Path(__file__).parent.parent
+POLICIES = sorted((ROOT / "policies").glob("*.yml"))
+CUSTODIAN = Path(sys.executable).with_name("custodian")
+ACCOUNT = "123456789012"
+VPC = "vpc-0f00000000000001"
+MUTATING = {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"}
+
+EXAMPLES = re.compile(r"(?<=&authorized\n)(    - .+\n)+")
+
+OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
+NOTIFY = {
+    "to": ["arn:aws:sns:us-east-1:123456789012:open-ingress"],
+    "template": "open-ingress",
+    "transport": {"type": "sqs", "queue": "custodian-mailer"},
+}
+
+
+def cases(name):
+    """Read tests/cases/<name>.yml."""
+    return yaml_load((ROOT / "tests" / "cases" / f"{name}.yml").read_text())
+
+
+def group_of(case, number):
+    """Give a case's group as `aws ec2 describe-security-groups` would print it."""
+    return {
+        "GroupId": f"sg-{number:017x}",
+        "GroupName": case["name"],
+        "Description": "a case",
+        "OwnerId": ACCOUNT,
+        "VpcId": VPC,
+        "Tags": [{"Key": key, "Value": day(value)} for key, value in case.get("tags", {}).items()],
+        "IpPermissions": [permission(rule) for rule in case["ingress"]],
+        "IpPermissionsEgress": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
+    }
+
+
+def day(text):
+    """Give the date for "+30": the day in thirty days, UTC. Any other text stays as it is."""
+    if not text.startswith("+"):
+        return text
+    return (datetime.now(timezone.utc).date() + timedelta(days=int(text))).isoformat()
+
+
+def permission(rule):
+    """Give a case's rule as an IpPermission."""
+    source = rule["source"]
+    listing, key = {"sg-": ("UserIdGroupPairs", "GroupId"), "pl-": ("PrefixListIds", "PrefixListId")}.get(
+        source[:3], ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
+    )
+    described = {"Description": rule["description"]} if "description" in rule else {}
+    return {"IpProtocol": rule["protocol"], **ports(rule), listing: [{key: source, **described}]}
+
+
+def ports(rule):
+    """Give a case's ports, "22" or "80-443" or "8--1", as FromPort and ToPort; for ICMP all where none are named."""
+    if "ports" not in rule:
+        return {"FromPort": -1, "ToPort": -1} if rule["protocol"].startswith(("icmp", "58")) else {}
+    first, _, last = str(rule["ports"]).partition("-")
+    return {"FromPort": int(first), "ToPort": int(last or first)}
+
+
+def shape(rule):
+    """Give what a rule lets in, and how it is described, without its id."""
+    ports = (rule.get("FromPort", -1), rule.get("ToPort", -1))
+    return rule["IpProtocol"], *ports, source_of(rule), rule.get("Description")
+
+
+def wanted_shape(rule):
+    """Give the same of a case's rule, as EC2 tells of it."""
+    written = permission(rule)
+    protocol = {"58": "icmpv6"}.get(written["IpProtocol"], written["IpProtocol"])
+    ports = (written.get("FromPort", -1), written.get("ToPort", -1))
+    return protocol, *ports, rule["source"], rule.get("description")
+
+
+def check(case, before, after):
+    """Compare a group's rules, by id, with what its case says of them."""
+    wanted, gone = case.get("afterwards"), case.get("gone", [])
+    if wanted is None:
+        assert after == before
+        return
+    assert {rule["was"] for rule in wanted if "was" in rule} <= {source_of(rule) for rule in before.values()}
+    of_same_traffic = lambda rule, other: (rule["IpProtocol"], rule["FromPort"]) == (other[0], other[1])  # noqa: E731 - shorter so
+    for rule_id, rule in before.items():
+        source = source_of(rule)
+        if source in gone:
+            assert rule_id not in after
+            continue
+        replaced = [
+            r for r in map(wanted_shape, (w for w in wanted if w.get("was") == source)) if of_same_traffic(rule, r)
+        ]
+        if replaced:
+            assert shape(after[rule_id]) == replaced[0], "the rule was to live on as another"
+            assert [tag for tag in after[rule_id]["Tags"] if not tag["Key"].startswith("c7n-ingress:")] == rule["Tags"]
+        else:
+            assert after[rule_id] == rule, "the rule was to stay as it is"
+    new = sorted(shape(rule) for rule_id, rule in after.items() if rule_id not in before)
+    assert new == sorted(wanted_shape(rule) for rule in wanted if "was" not in rule)
+
+
+def load(groups, region="us-east-1"):
+    """Put groups into EC2 as they are, with the prefix lists that the cases know."""
+    for list_id, entries in PREFIX_LISTS.items():
+        load_prefix_list(list_id, entries, region=region)
+    load_groups(groups, region)
+
+
+def rules_of(group_id):
+    """Give the group's ingress rules as they stand, by id: what EC2 answers, from where it takes that.
+
+    Tests look at rules so often that a call for each look was a quarter of what the properties take.
+    """
+    found = ec2_backends[ACCOUNT]["us-east-1"].candidates({"group-id": [group_id]})
+    return {rule["SecurityGroupRuleId"]: rule for group in found for rule in group.told_rules() if not rule["IsEgress"]}
+
+
+def source_of(rule):
+    """Give a rule's source as text."""
+    return (
+        rule.get("CidrIpv4")
+        or rule.get("CidrIpv6")
+        or rule.get("PrefixListId")
+        or rule["ReferencedGroupInfo"]["GroupId"]
+    )
+
+
+def edited(policy, folder, authorized, public_ports=()):
+    """Edit a copy of a shipped policy as the README tells to: one's own networks and public ports."""
+    text = (ROOT / "policies" / f"{policy}.yml").read_text()
+    nothing = "&public-ports []"
+    assert nothing in text
+    text = with_networks(text, authorized)
+    text = text.replace(nothing, f"&public-ports {list(public_ports)}")
+    path = Path(folder) / f"{policy}.yml"
+    path.write_text(text)
+    return path
+
+
+def with_networks(policy, authorized):
+    """Put one's own networks in the place of the examples, and of the word `vpc`, in a shipped policy's text."""
+    text, times = EXAMPLES.subn("".join(f"    - {network}\n" for network in authorized), policy)
+    assert times == 1
+    return text
+
+
+def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
+    """Run the stock command against the embedded AWS."""
+    return forked([CUSTODIAN, *arguments], env=cloud.environment(region, account), cwd=ROOT)
+
+
+def run(cloud, policy, folder, *arguments):
+    """Run a policy file on everything, past c7n's cache."""
+    return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, policy, *arguments)
+
+
+@cache
+def watched(cloud):
+    """Give the session by which actions call AWS, kept for its clients, and what happens when: by moment and call."""
+    session, happens = cloud.new_session(), {}
+
+    def watch(event_name, **told):
+        moment, _, operation = event_name.split(".")
+        return happens[moment].get(operation, lambda **_: None)(event_name=event_name, **told)
+
+    for moment in ("before-call", "after-call"):
+        session.events.register(f"{moment}.*.*", watch)
+    return session, happens
+
+
+def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
+    """Run a policy's filters and its action in this process, and give the records.
+
+    Just before AWS is called, `before` has something happen: {operation: function}; just after, so does `after`.
+    """
+    session, happens = watched(cloud)
+    happens.update({"before-call": before or {}, "after-call": after or {}})
+    reset_session_cache()
+    load_resources(("aws.security-group",))
+    data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}
+    data["actions"] = [{"type": "replace-ingress", **action}]
+    options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(folder))
+    (policy,) = PolicyCollection.from_data({"policies": [data]}, options, lambda **_: session)
+    policy.validate()
+    (action,) = policy.resource_manager.actions
+    with policy.ctx:
+        return action.process(policy.resource_manager.resources())
+
+
+def records(log):
+    """Give the records among a run's log lines."""
+    lines = (line.partition("custodian.journal:INFO ")[2] for line in log.splitlines())
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+LOG_GROUP = "/aws/lambda/custodian-open-ingress"
+
+
+def journal(records, log_group=LOG_GROUP):
+    """Put records, or lines of text, into CloudWatch Logs as a function's log, and give what `from` says then."""
+    lines = [each if isinstance(each, str) else json.dumps(each) for each in records]
+    logs.write(ACCOUNT, "us-east-1", log_group, "a-stream", lines)
+    return {"log-groups": [log_group]}
+
+
+def make_queue(cloud):
+    """Make the queue on which c7n-mailer waits, and give its URL."""
+    return cloud.session().client("sqs").create_queue(QueueName="custodian-mailer")["QueueUrl"]
+
+
+def messages(cloud, account=ACCOUNT):
+    """Take all messages for c7n-mailer from an account's queue, unpacked."""
+    sqs = cloud.session(account=account).client("sqs")
+    url = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
+    found = []
+    while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [json.loads(zlib.decompress(base64.b64decode(message["Body"]))) for message in batch]
+        for message in batch:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return found
+
+
+def undo_lines(cloud, name):
+    """Give the lines that undo what was done to a group of this name, as its message has them."""
+    resources = [resource for message in messages(cloud) for resource in message["resources"]]
+    return [line for each in resources if each["GroupName"] == name for line in each["c7n:undo-ingress"]]
+
+
+def as_the_message_has_it(lines, command):
+    """Give the message's line that is the README's command but for its values."""
+
+    def written(line):
+        return json.loads(line.partition("'")[2].partition("' | tee ")[0])
+
+    (line,) = (line for line in lines if written(line)["preview"] == written(command)["preview"])
+    assert written(line).keys() == written(command).keys()
+    names = re.compile(r"undo-sg-\w+-\w+")
+    assert names.sub("undo", line.partition("' | tee ")[2]) == names.sub("undo", command.partition("' | tee ")[2])
+    return line
+
+
+def made_changes(cloud):
+    """Give the names of the calls that changed rules, in order."""
+    return [call.action for call in cloud.calls if call.action in MUTATING]
+
+
+CASES_OF_OPEN_INGRESS = [
+    (case, group_of(case, number)) for number, case in enumerate(cases("open-ingress")["groups"], 1)
+]
+"""The cases of the open-ingress policies, each with its group."""
+
+PREFIX_LISTS = cases("open-ingress")["prefix-lists"]
+"""What the prefix lists hold that the cases refer to."""

@@ -1,0 +1,100 @@
+"""mode/README.md, followed: its commands as they are written there, in a copy of the pack, on the embedded AWS."""
+
+import atexit
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from tests.support.embedded import POLICIES, ROOT, edited
+from tests.support.stacked import TEMPLATE, create
+
+from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
+
+README = ROOT / "mode" / "README.md"
+NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
+
+
+def blocks(heading):
+    """Give the blocks of commands under a heading, up to the next one of any level."""
+    _, _, after = README.read_text().partition(f"\n{heading}\n")
+    assert after, heading
+    return re.findall(r"```sh\n(.*?)```", re.split(r"\n##+ ", after)[0], re.DOTALL)
+
+
+def commands(block):
+    """Give the commands of a block, each on one line."""
+    return block.replace("\\\n", "").splitlines()
+
+
+def stack_of(command):
+    """Give region and parameters of a command that makes a stack."""
+    parser = ArgumentParser()
+    parser.add_argument("--region")
+    parser.add_argument("--stack-name")
+    parser.add_argument("--template-file", type=Path)
+    parser.add_argument("--capabilities")
+    parser.add_argument("--parameter-overrides", nargs="+")
+    options = parser.parse_args(shlex.split(command)[3:])
+    assert ROOT / options.template_file == TEMPLATE
+    assert (options.stack_name, options.capabilities) == ("open-ingress", "CAPABILITY_NAMED_IAM")
+    return options.region, dict(text.split("=") for text in options.parameter_overrides)
+
+
+def copied(folder):
+    """Copy the pack, with networks put in as step 2 says, and give where it is."""
+    copy = folder / "copy"
+    shutil.copytree(ROOT / "mode", copy / "mode", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "policies").mkdir()
+    for path in POLICIES:
+        if "authorized: &authorized" in path.read_text():
+            edited(path.stem, copy / "policies", NETWORKS)
+        else:
+            shutil.copy(path, copy / "policies")
+    return copy
+
+
+def follow(cloud, copy, block):
+    """Type a block's commands, and give what they print.
+
+    A stack is made by `create`: moto's CloudFormation knows neither macros nor all types of resources. That the tools
+    are installed is taken as read.
+    """
+    printed = ""
+    for command in commands(block):
+        if command.startswith("aws cloudformation deploy"):
+            region, parameters = stack_of(command)
+            create(cloud, region, **parameters)
+        elif not command.startswith("python3 -m venv"):
+            printed += typed(cloud, copy, command)
+    return printed
+
+
+def typed(cloud, copy, command):
+    """Type one command, and give what it prints. It must not fail."""
+    done = attempted(cloud, copy, command)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
+
+
+@cache
+def warm():
+    """Give the folder of a `custodian` that starts at once (mode/c7n_ingress_tools/rehearsal/warm.py), as long as this process lasts."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(commands_that_are_warm())
+
+
+def attempted(cloud, copy, command):
+    """Type one command, and give the finished process."""
+    environment = cloud.environment() | {"PATH": f"{warm()}:{Path(sys.executable).parent}:/usr/bin:/bin"}
+    # Of all services, `aws sqs` asks the environment for no endpoint, and would go to AWS itself.
+    script = f'aws() {{ command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }}\n{command}'
+    return subprocess.run(
+        ["/bin/bash", "-c", script], cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
