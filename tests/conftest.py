@@ -2,13 +2,13 @@ import os
 import sys
 
 import pytest
-from tests.support import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
 from c7n.utils import reset_session_cache
-from tests.support.embedded import group_of, load, make_queue
 from xdist.scheduler import LoadScopeScheduling
 
-from c7n_ingress_tools.functions import runtime
 from c7n_ingress_tools.embedded_aws.server import serving
+from c7n_ingress_tools.functions import runtime
+from tests.support import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
+from tests.support.embedded import group_of, load, make_queue
 from tests.support.forked import pass_over_what_is_loaded
 
 # Where the environment lets Python write no bytecode, each of the many processes would compile the same anew.
@@ -95,7 +95,8 @@ The items at once mostly wait. Beside them stands what keeps a core busy; after 
 
 def unit_of(nodeid):
     """Give what stays in one process with a test: all of its file, whose fixtures are dear; it alone if it is long."""
-    name = nodeid.removeprefix("tests/")
+    path, _, test = nodeid.partition("::")
+    name = f"{path.rpartition('/')[2]}::{test}"
     return name if name in LONGEST_FIRST else name.partition("::")[0]
 
 

@@ -44,15 +44,9 @@ class After:
 
 
 def register() -> None:
-    """Have the pack's filters and actions register themselves."""
+    """Register the pack's actions and filters."""
     refuse_unsupported()
-    import c7n_ingress.actions.notify_in_parts  # noqa: PLC0415
-    import c7n_ingress.filters.exposure  # noqa: PLC0415
-    import c7n_ingress.actions.mark_each_for_op  # noqa: PLC0415
-    import c7n_ingress.filters.named  # noqa: PLC0415
-    import c7n_ingress.filters.open_ingress  # noqa: PLC0415
-    import c7n_ingress.actions.replace_ingress  # noqa: PLC0415
-    import c7n_ingress.actions.restore_ingress  # noqa: F401, PLC0415
+    import c7n_ingress.registered  # noqa: F401, PLC0415
 
 
 def ship_bytecode() -> None:

@@ -42,13 +42,7 @@ from c7n.resources.aws import AWS
 from c7n.structure import StructureParser
 from c7n.utils import format_event
 
-import c7n_ingress.actions.notify_in_parts
-import c7n_ingress.filters.exposure
-import c7n_ingress.actions.mark_each_for_op
-import c7n_ingress.filters.named
-import c7n_ingress.filters.open_ingress
-import c7n_ingress.actions.replace_ingress
-import c7n_ingress.actions.restore_ingress  # noqa: F401 - importing them registers filters and actions
+import c7n_ingress.registered  # noqa: F401 - it registers the actions and filters
 from c7n_ingress.aws import journal
 from c7n_ingress.aws.apply import ONCE
 from c7n_ingress.aws.read import LiveSource

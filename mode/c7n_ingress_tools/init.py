@@ -8,9 +8,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-HERE = Path(__file__).parent
-SHIPPED = HERE / "pack" if (HERE / "pack").exists() else HERE.parents[1]
-"""Where the files are that are laid: in the wheel beside this module, else (an editable install) in the project."""
+from c7n_ingress_tools.pack import PACK
 
 PARTS = ("policies", "mode")
 """The folders that are laid: what README's commands name."""
@@ -47,7 +45,7 @@ class Laid:
     """Files that an earlier version laid, and this one does not ship. They are left."""
 
 
-def lay(folder: Path, version: str, shipped: Path = SHIPPED) -> Laid:
+def lay(folder: Path, version: str, shipped: Path = PACK) -> Laid:
     """Lay the pack's files into a folder, and note what was laid.
 
     :param folder: where to; made if it is not there.
@@ -92,17 +90,17 @@ def _lay(folder: Path, version: str, shipped: Path) -> Laid:
     return laid
 
 
-def shipped_names(shipped: Path = SHIPPED) -> list[str]:
+def shipped_names(shipped: Path = PACK) -> list[str]:
     """Give the names of the files that are laid, relative to the folder that has them."""
     return sorted(
         path.relative_to(shipped).as_posix()
         for part in PARTS
         for path in (shipped / part).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", "c7n_ingress_tools"}.intersection(path.parts)
     )
 
 
-def difference(folder: Path, name: str, version: str, shipped: Path = SHIPPED) -> str:
+def difference(folder: Path, name: str, version: str, shipped: Path = PACK) -> str:
     """Give what leads from somebody's file to the shipped one, as a unified diff."""
     yours, ours = (
         (root / name).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)

@@ -17,8 +17,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from c7n_ingress_tools.uninstall import messages
 from c7n_ingress_tools.names import POLICIES, is_policys
+from c7n_ingress_tools.uninstall import messages
 
 QUEUE = f"{POLICIES}-failed"
 LONGEST = 900  # seconds that a Lambda can run
@@ -40,7 +40,9 @@ class Outcome(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     """Replay what the command line says, print what came of it, and exit with 1 if a message is left."""
-    parser = argparse.ArgumentParser(prog="python -m c7n_ingress_tools.replay", description=f"Hand over again what is in {QUEUE}.")
+    parser = argparse.ArgumentParser(
+        prog="python -m c7n_ingress_tools.replay", description=f"Hand over again what is in {QUEUE}."
+    )
     parser.add_argument("--region", required=True, help="the region")
     options = parser.parse_args(arguments)
     session, outcomes = boto3.Session(region_name=options.region), []

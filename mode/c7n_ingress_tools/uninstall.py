@@ -23,7 +23,9 @@ COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
 
 def main(arguments: list[str] | None = None) -> None:
     """Take away what the command line says, and print what that is."""
-    parser = argparse.ArgumentParser(prog="python -m c7n_ingress_tools.uninstall", description="Take the Lambdas out of a region.")
+    parser = argparse.ArgumentParser(
+        prog="python -m c7n_ingress_tools.uninstall", description="Take the Lambdas out of a region."
+    )
     parser.add_argument("--region", required=True, help="the region")
     parser.add_argument("--dryrun", action="store_true", help="say what would go, and leave it there")
     parser.add_argument("name", nargs="*", help="a policy's Lambda; without names, all of the pack's and the mailer")

@@ -4,10 +4,10 @@ import pytest
 from c7n.config import Config
 from c7n.policy import LambdaMode, PolicyCollection, execution
 from c7n.resources import load_resources
-from tests.support.embedded import ACCOUNT, custodian, edited, group_of, load, make_queue, messages, rules_of, source_of
 
 from c7n_ingress.aws.job import is_tried_again
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from tests.support.embedded import ACCOUNT, custodian, edited, group_of, load, make_queue, messages, rules_of, source_of
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 GROUPS = [group_of({"name": f"group {number}", "ingress": [SSH]}, number) for number in range(1, 8)]

@@ -13,6 +13,13 @@ from threading import Event, Thread
 import pytest
 import trustme
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.mailer import lambda_entry as mailer
+from c7n_ingress_tools.rehearsal import groups
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     LOG_GROUP,
@@ -29,14 +36,7 @@ from tests.support.embedded import (
     run,
     with_networks,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.support.search import examples
-
-from c7n_ingress_tools.rehearsal import groups
-from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
-from c7n_ingress_tools.mailer import lambda_entry as mailer
 
 CASES = cases("bad-input")
 RULE = "custodian-open-ingress"
@@ -328,11 +328,15 @@ def read_or_refused(content):
 
 @pytest.mark.parametrize("case", CASES["files"], ids=lambda case: f"{case['times']} times {case['text']}")
 def test_the_command_refuses_in_one_line(tmp_path, case):
-    """`python -m c7n_ingress_tools.rehearsal` says in one line what is wrong with a file, and which command prints the right one."""
+    """The rehearsal says in one line what is wrong with a file, and which command prints the right one."""
     path = tmp_path / "groups.json"
     path.write_text(case["text"] * case["times"])
     said = subprocess.run(
-        [sys.executable, "-m", "c7n_ingress_tools.rehearsal", path], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "c7n_ingress_tools.rehearsal", path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (said.returncode, said.stderr.count("\n")) == (2, 1)
     assert case["says"] in said.stderr

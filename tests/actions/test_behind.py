@@ -6,6 +6,11 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c7n_ingress.decide.behind import EXPOSURES, behind, exposure
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_interfaces
 from tests.support.embedded import (
     ACCOUNT,
     NOTIFY,
@@ -21,11 +26,6 @@ from tests.support.embedded import (
     source_of,
     watched,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from c7n_ingress.decide.behind import EXPOSURES, behind, exposure
-from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_interfaces
 
 CASES = cases("behind")["cases"]
 COUNTER = itertools.count(1)

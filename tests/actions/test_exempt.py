@@ -7,7 +7,6 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from c7n.utils import yaml_load
-from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, day, group_of, load, made_changes, make_queue, messages, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,17 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, record
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import preview
 from c7n_ingress_tools.mailer.lambda_entry import with_subject
+from tests.support.embedded import (
+    CASES_OF_OPEN_INGRESS,
+    ROOT,
+    day,
+    group_of,
+    load,
+    made_changes,
+    make_queue,
+    messages,
+    run,
+)
 
 POLICY = ROOT / "policies" / "open-ingress-exempt.yml"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from aiohttp import web
+
 from tests.support.embedded import (
     CUSTODIAN,
     NOTIFY,

@@ -5,6 +5,11 @@ from ipaddress import ip_network
 import pytest
 from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
+
+from c7n_ingress.decide.openness import are_open
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
+from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     NOTIFY,
@@ -22,11 +27,6 @@ from tests.support.embedded import (
     run,
     source_of,
 )
-
-from c7n_ingress.decide.openness import are_open
-from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
-from c7n_ingress_tools.functions.runtime import deployed
 
 OPEN_LIST, CLOSED_LIST = "pl-0e000000000000001", "pl-0a000000000000002"
 SSH = {"protocol": "tcp", "ports": 22, "source": OPEN_LIST, "description": "ssh"}

@@ -3,9 +3,9 @@ import re
 
 import pytest
 import yaml
-from tests.support.embedded import POLICIES, ROOT, cases, custodian
 
 from c7n_ingress.decide.authorized import documentation, parse_fixed
+from tests.support.embedded import POLICIES, ROOT, cases, custodian
 
 CASES = cases("refusals")
 ALL = [(verdict, case) for verdict in ("refused", "warned", "valid") for case in CASES[verdict]]

@@ -6,6 +6,17 @@ from types import SimpleNamespace
 import pytest
 from c7n.exceptions import PolicyValidationError
 from c7n.utils import yaml_load
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c7n_ingress.actions import notify_in_parts as digest
+from c7n_ingress.aws import history as reopened
+from c7n_ingress.aws.history import check_mode
+from c7n_ingress.decide.reopened import REOPENED, State, openings, sentence, was_open
+from c7n_ingress.decide.rules import Match, Traffic, network
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
+from c7n_ingress_tools.functions.runtime import deployed
+from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     NOTIFY,
     act,
@@ -21,17 +32,6 @@ from tests.support.embedded import (
     source_of,
 )
 from tests.support.faults import CASES, failing, rules
-from hypothesis import given
-from hypothesis import strategies as st
-
-from c7n_ingress.actions import notify_in_parts as digest
-from c7n_ingress.aws import history as reopened
-from c7n_ingress.aws.history import check_mode
-from c7n_ingress.decide.reopened import REOPENED, State, openings, sentence, was_open
-from c7n_ingress.decide.rules import Match, Traffic, network
-from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
-from c7n_ingress_tools.functions.runtime import deployed
-from c7n_ingress_tools.mailer import preview
 
 NAME = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}

@@ -11,6 +11,10 @@ from threading import Event
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 from c7n.exceptions import PolicyExecutionError
+
+from c7n_ingress.aws.settle import MOST_STALE
+from c7n_ingress.decide import states
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
 from tests.support.embedded import (
     ACCOUNT,
     MUTATING,
@@ -24,10 +28,6 @@ from tests.support.embedded import (
     rules_of,
     source_of,
 )
-
-from c7n_ingress.aws.settle import MOST_STALE
-from c7n_ingress.decide import states
-from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}

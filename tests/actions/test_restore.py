@@ -9,6 +9,13 @@ from time import sleep
 import pytest
 from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
+from moto.ec2.models import ec2_backends
+
+import c7n_ingress.actions.restore_ingress
+from c7n_ingress.aws.read import OLDEST
+from c7n_ingress.decide.undo import exemption
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.embedded import (
     ACCOUNT,
     LOG_GROUP,
@@ -33,13 +40,6 @@ from tests.support.embedded import (
     wanted_shape,
 )
 from tests.support.followed import warm
-from moto.ec2.models import ec2_backends
-
-import c7n_ingress.actions.restore_ingress
-from c7n_ingress.aws.read import OLDEST
-from c7n_ingress.decide.undo import exemption
-from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.functions.runtime import deployed
 
 CASES = cases("restore-ingress")
 AUTHORIZED = CASES["authorized"]

@@ -4,11 +4,11 @@ import time
 import pytest
 from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import UsedSecurityGroup
-from tests.support.embedded import NOTIFY, act, made_changes, make_queue, messages, rules_of, source_of
 
 from c7n_ingress.actions import replace_ingress as action
 from c7n_ingress.aws import read
 from tests.bench import decide
+from tests.support.embedded import NOTIFY, act, made_changes, make_queue, messages, rules_of, source_of
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
 OFFICE = "198.18.7.0/24"

@@ -2,8 +2,8 @@
 
 import pytest
 import yaml
-from tests.support.embedded import CUSTODIAN, ROOT, group_of, load, make_queue, messages, rules_of, source_of
 
+from tests.support.embedded import CUSTODIAN, ROOT, group_of, load, make_queue, messages, rules_of, source_of
 from tests.support.forked import forked
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}

@@ -7,6 +7,9 @@ from ipaddress import ip_network
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
+from moto.ec2.models import ec2_backends
+
+from c7n_ingress_tools.embedded_aws.ec2 import load_interfaces, load_vpcs
 from tests.support.embedded import (
     ACCOUNT,
     NOTIFY,
@@ -20,9 +23,6 @@ from tests.support.embedded import (
     source_of,
     watched,
 )
-from moto.ec2.models import ec2_backends
-
-from c7n_ingress_tools.embedded_aws.ec2 import load_interfaces, load_vpcs
 
 IPV4 = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 IPV6 = {**IPV4, "source": "::/0"}

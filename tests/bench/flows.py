@@ -16,8 +16,8 @@ from pathlib import Path
 
 import duckdb
 
-from c7n_ingress_tools.rehearsal import clients, flows, interfaces, show
 from c7n_ingress_tools.embedded_aws.server import Cloud
+from c7n_ingress_tools.rehearsal import clients, flows, interfaces, show
 from tests.bench.table import Row
 
 LINES = 10_000_000

@@ -18,8 +18,8 @@ from threading import Event, Thread
 from moto.sqs.models import sqs_backends
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.functions.runtime import Function, deployed
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud
+from c7n_ingress_tools.functions.runtime import Function, deployed
 from tests.bench import recipe
 from tests.bench.commands import plain, stock_policy
 from tests.bench.groups import group

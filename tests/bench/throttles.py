@@ -13,9 +13,9 @@ from typing import Any
 from c7n_ingress_tools.embedded_aws import throttling
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
-from c7n_ingress_tools.functions.runtime import Function, FunctionError, deployed
 from c7n_ingress_tools.embedded_aws.server import Cloud
 from c7n_ingress_tools.embedded_aws.throttling import Throttling
+from c7n_ingress_tools.functions.runtime import Function, FunctionError, deployed
 from tests.bench import recipe
 from tests.bench.commands import custodian_run, sweep_policy
 from tests.bench.functions import OURS, RECIPE, deploy

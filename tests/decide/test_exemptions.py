@@ -3,12 +3,12 @@ import re
 from datetime import date, timedelta
 
 import pytest
-from tests.support.embedded import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.exemptions import MOST_DAYS, TAG, Register, by_register, by_tag, exemption, parse_register
 from c7n_ingress.decide.rules import Traffic
+from tests.support.embedded import cases
 
 CASES = cases("exemptions")
 TODAY, ACCOUNT, REGION = date(2026, 12, 1), "123456789012", "us-east-1"

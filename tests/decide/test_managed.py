@@ -1,11 +1,11 @@
 import re
 
 import pytest
-from tests.support.embedded import act, cases, group_of, load, make_queue, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.managed import KEEPERS, MANAGED, managed_by
+from tests.support.embedded import act, cases, group_of, load, make_queue, messages
 
 CASES = cases("managed")["groups"]
 NOTIFY = {

@@ -3,11 +3,11 @@ from ipaddress import collapse_addresses, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.search import examples
 
 from c7n_ingress.decide.openness import MOST, PRIVATE, UNUSABLE, are_open, open_sources
 from c7n_ingress.decide.rules import Traffic
 from tests.bench.decide import SHAPES
+from tests.support.search import examples
 
 ASIDE = [*PRIVATE, *UNUSABLE]
 NARROW = {4: 1 << 16, 6: 1 << 96}

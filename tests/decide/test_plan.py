@@ -2,10 +2,10 @@ from ipaddress import ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.search import examples
 
 from c7n_ingress.decide.plan import Plan, carried_out, replacement
 from c7n_ingress.decide.rules import Match, Rule, Traffic
+from tests.support.search import examples
 
 TRAFFIC = [
     Traffic("tcp", 22, 22),

@@ -7,9 +7,23 @@ from ipaddress import ip_network
 import pytest
 from c7n.exceptions import PolicyExecutionError
 from c7n.utils import yaml_load
-from tests.support.embedded import MUTATING, NOTIFY, ROOT, VPC, act, journal, load, make_queue, messages, rules_of, shape, source_of
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
+
+from tests.support.embedded import (
+    MUTATING,
+    NOTIFY,
+    ROOT,
+    VPC,
+    act,
+    journal,
+    load,
+    make_queue,
+    messages,
+    rules_of,
+    shape,
+    source_of,
+)
 from tests.support.search import examples
 
 GROUP = "sg-00000000000000001"

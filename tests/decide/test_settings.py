@@ -1,9 +1,9 @@
 import re
 
 import pytest
-from tests.support.embedded import cases
 
 from c7n_ingress.decide.settings import DEFAULTS, check, filled
+from tests.support.embedded import cases
 
 CASES = cases("settings")
 

@@ -2,9 +2,9 @@
 
 import pytest
 from c7n.utils import yaml_load
-from tests.support.embedded import ROOT
 
 from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome, subject
+from tests.support.embedded import ROOT
 
 CASES = yaml_load((ROOT / "tests" / "cases" / "states.yml").read_text(encoding="utf-8"))
 DEEDS = {"replaced": REPLACED, "restored": RESTORED}

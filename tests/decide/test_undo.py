@@ -3,12 +3,12 @@ from datetime import datetime, timedelta, timezone
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.search import examples
 
 from c7n_ingress.decide.plan import Plan, carried_out, replacement
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
 from c7n_ingress.decide.rules import Match, Rule, Traffic, network
 from c7n_ingress.decide.undo import fold, restoration
+from tests.support.search import examples
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 GROUP = {"GroupId": "sg-0123", "GroupName": "a group", "VpcId": "vpc-0123"}

@@ -16,18 +16,18 @@ import yaml
 from botocore.exceptions import ClientError
 from c7n.utils import yaml_load
 from c7n_org.cli import CONFIG_SCHEMA
-from tests.support.embedded import EXAMPLES, ROOT, group_of
-from tests.support.faults import failing
 from moto.core.exceptions import AccessDeniedError
 from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
 from moto.sqs.responses import SQSResponse
 from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
-from tests.support.stacked import admitted, create
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from tests.support.embedded import EXAMPLES, ROOT, group_of
+from tests.support.faults import failing
 from tests.support.forked import forked
+from tests.support.stacked import admitted, create
 
 C7N_ORG = Path(sys.executable).with_name("c7n-org")
 SAMPLE = ROOT / "mode" / "accounts.yml"

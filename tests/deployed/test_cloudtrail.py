@@ -6,11 +6,22 @@ from threading import Timer
 
 import pytest
 from c7n_mailer.utils import get_aws_username_from_event
-from tests.support.embedded import cases, custodian, edited, group_of, load, made_changes, make_queue, messages, rules_of, source_of
 from moto.ec2.exceptions import EC2ClientError
 
 from c7n_ingress_tools.embedded_aws.ec2 import Response
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from tests.support.embedded import (
+    cases,
+    custodian,
+    edited,
+    group_of,
+    load,
+    made_changes,
+    make_queue,
+    messages,
+    rules_of,
+    source_of,
+)
 
 NAME = "custodian-open-ingress-cloudtrail"
 EVENTS = cases("open-ingress-cloudtrail")["events"]

@@ -17,12 +17,12 @@ from c7n import mu, schema
 from c7n.filters.offhours import Time
 from c7n.resources import load_resources
 from dateutil import zoneinfo
-from tests.support.embedded import ROOT
 
 from c7n_ingress import bytecode, cold
 from c7n_ingress.aws.apply import ONCE
 from c7n_ingress.aws.history import BRIEFLY
 from c7n_ingress.sessions import KeptSessions
+from tests.support.embedded import ROOT
 
 
 @pytest.mark.parametrize("config", [None, ONCE, BRIEFLY], ids=["as c7n makes it", "that calls once", "that is brief"])

@@ -4,6 +4,11 @@ import zipfile
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
+from c7n_ingress import bytecode
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     MUTATING,
@@ -17,11 +22,6 @@ from tests.support.embedded import (
     run,
     source_of,
 )
-
-from c7n_ingress import bytecode
-from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 
 RULE = "custodian-open-ingress"
 """The name of the Lambda, and of Config's rule."""

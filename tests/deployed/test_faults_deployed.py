@@ -8,13 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from tests.support.embedded import NOTIFY, edited, group_of, load, make_queue, messages, records, rules_of, run, source_of
-from tests.support.faults import CASES, failing, rules
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy as deploy_mailer
 from c7n_ingress_tools.mailer import preview
+from tests.support.embedded import (
+    NOTIFY,
+    edited,
+    group_of,
+    load,
+    make_queue,
+    messages,
+    records,
+    rules_of,
+    run,
+    source_of,
+)
+from tests.support.faults import CASES, failing, rules
 
 RULE = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}

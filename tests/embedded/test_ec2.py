@@ -3,9 +3,9 @@ from threading import Thread
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from tests.support.embedded import cases
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from tests.support.embedded import cases
 
 ANYWHERE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 OFFICE = {"CidrIpv4": "198.18.7.0/24"}

@@ -11,11 +11,11 @@ from threading import Thread
 import pytest
 from aiosmtpd.smtp import SMTP
 from c7n.mu import generate_requirements
-from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
 from c7n_ingress_tools.mailer import deploy
+from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OTHER_ACCOUNT = "111122223333"
 READS = ("Get", "List", "Describe")
 

@@ -11,12 +11,8 @@ from unittest import mock
 
 import pytest
 from c7n_mailer import utils
-from tests.support.embedded import cases
 from hypothesis import given
 from hypothesis.strategies import dates, text
-from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
-from tests.support.search import examples
-from tests.support.slack import broken_rules, texts
 
 from c7n_ingress.decide import message as told_by_the_action
 from c7n_ingress.decide import states
@@ -25,6 +21,10 @@ from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.rules import Traffic, network, permission
 from c7n_ingress_tools.mailer import lambda_entry, preview
 from c7n_ingress_tools.mailer.commands import set_journals
+from tests.support.embedded import cases
+from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
+from tests.support.search import examples
+from tests.support.slack import broken_rules, texts
 
 SAMPLE, DIGEST = preview.sample(), preview.sample("sample-exempt")
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))

@@ -8,13 +8,13 @@ import boto3
 import pytest
 from c7n.utils import yaml_load
 from c7n_mailer.handle import config_setup
+
+from c7n_ingress.decide import states
+from c7n_ingress_tools.mailer import lambda_entry, preview
 from tests.support.embedded import edited, group_of, load, run
 from tests.support.internet import serving
 from tests.support.pagerduty import KEY, PagerDuty, broken_rules
 from tests.support.posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
-
-from c7n_ingress.decide import states
-from c7n_ingress_tools.mailer import lambda_entry, preview
 
 README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
@@ -351,7 +351,7 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
 
 def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, monkeypatch):
     """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
-    config = config_setup(yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8")))
+    config = config_setup(yaml_load((MAILER.parents[1] / "mailer.yml").read_text(encoding="utf-8")))
     config |= {"templates_folders": [str(lambda_entry.TEMPLATES)], "recipients": [TARGET]}
     mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"), lambda_entry.log)
     monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)

@@ -5,11 +5,11 @@ import json
 from time import sleep
 
 import pytest
+
+from c7n_ingress_tools.mailer import chat
 from tests.support.internet import serving
 from tests.support.posted import ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
 from tests.support.slack import HOOK, HTML, JSON, TOKEN, Slack, broken_rules, texts
-
-from c7n_ingress_tools.mailer import chat
 
 FAILURES = {
     "500": ((500, HTML, b"rollup_error"), "HTTP 500: 'rollup_error'"),

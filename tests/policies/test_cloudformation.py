@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from c7n.utils import yaml_load
+
 from tests.support.embedded import ROOT, cases, day, ports
 
 FOLDER = ROOT / "policies" / "cloudformation"

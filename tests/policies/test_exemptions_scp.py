@@ -3,8 +3,9 @@ import json
 import re
 
 import pytest
-from tests.support.embedded import ACCOUNT, ROOT, cases
 from parliament import analyze_policy_string
+
+from tests.support.embedded import ACCOUNT, ROOT, cases
 
 SCP = (ROOT / "mode" / "exemptions-scp.json").read_text()
 REQUESTS = cases("exemptions-scp")["requests"]

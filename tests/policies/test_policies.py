@@ -1,5 +1,6 @@
 import pytest
 from c7n.utils import yaml_load
+
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     POLICIES,

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, cases, edited, group_of, load, make_queue, run
 
 RECORDINGS = cases("recordings")

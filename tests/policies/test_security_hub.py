@@ -5,6 +5,7 @@ from textwrap import dedent
 
 import pytest
 from c7n.utils import yaml_load
+
 from tests.support.embedded import ROOT, edited, group_of, load, made_changes, make_queue, rules_of, run, source_of
 
 FOLDER = ROOT / "policies" / "security-hub"

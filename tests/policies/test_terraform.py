@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from c7n.utils import yaml_load
+
 from tests.support.embedded import ROOT, cases, day, ports
 
 FOLDER = ROOT / "policies" / "terraform"

@@ -2,11 +2,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.embedded import ROOT
 
 from tests.bench import results, table
 from tests.bench.__main__ import PARTS
 from tests.bench.table import Row
+from tests.support.embedded import ROOT
 
 BEFORE = {
     "functions": [

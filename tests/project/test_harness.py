@@ -3,8 +3,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.embedded import CASES_OF_OPEN_INGRESS, CUSTODIAN, ROOT, load, rules_of
 
+from tests.support.embedded import CASES_OF_OPEN_INGRESS, CUSTODIAN, ROOT, load, rules_of
 from tests.support.forked import forked
 
 SEARCH = "import search; search.settings.load_profile({!r}); print(search.examples(30).max_examples)"

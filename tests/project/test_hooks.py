@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from c7n.utils import yaml_load
+
 from tests.support.embedded import ROOT
 
 SCRIPTS = Path(sys.executable).parent

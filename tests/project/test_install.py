@@ -7,6 +7,7 @@ import textwrap
 import pytest
 import yaml
 from c7n.utils import yaml_load
+
 from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, messages, rules_of, source_of
 from tests.support.fresh import installed
 
@@ -143,7 +144,11 @@ def test_a_command_without_its_extra(module, package, extra):
     assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {mend}\n")
 
 
-EXTRAS = {"c7n-org": "org", "python -m c7n_ingress_tools.mailer.deploy": "mailer", "python -m c7n_ingress_tools.report": "report"}
+EXTRAS = {
+    "c7n-org": "org",
+    "python -m c7n_ingress_tools.mailer.deploy": "mailer",
+    "python -m c7n_ingress_tools.report": "report",
+}
 """What commands of the READMEs are of."""
 
 

@@ -6,13 +6,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from tests.support.embedded import ROOT
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from tests.support.search import examples
 
 from c7n_ingress_tools.__main__ import main
-from c7n_ingress_tools.init import NOTE, SHIPPED, KitError, difference, lay, shipped_names
+from c7n_ingress_tools.init import NOTE, PACK, KitError, difference, lay, shipped_names
+from tests.support.embedded import ROOT
+from tests.support.search import examples
 
 COMMAND = Path(sys.executable).with_name("c7n-ingress")
 POLICY = "policies/open-ingress.yml"
@@ -42,9 +42,14 @@ def test_the_command_lays_what_is_shipped(tmp_path):
     names = shipped_names()
     assert first.stdout == f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {len(names)} written\n"
     assert second.stdout == first.stdout.replace("written", "as shipped")
-    assert {POLICY, "policies/terraform/open-ingress.yml", "mode/stack.yml", "mode/c7n_ingress_tools/mailer/deploy.py"} <= set(names)
+    assert {
+        POLICY,
+        "policies/terraform/open-ingress.yml",
+        "mode/stack.yml",
+        "mode/mailer.yml",
+    } <= set(names)
     assert all((folder / name).read_bytes() == (ROOT / name).read_bytes() for name in names)
-    assert SHIPPED == ROOT, "an editable install lays what stands in the project, and no copy of it"
+    assert PACK == ROOT, "an editable install lays what stands in the project, and no copy of it"
 
 
 def test_what_somebody_edited_is_shown(tmp_path, capsys):

@@ -11,20 +11,20 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection, load
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
+
+from c7n_ingress.decide.authorized import parse_list, refuse_documentation
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from tests.support.followed import warm
 from tests.support.readme import BLOCKS, COMMANDS, GROUPS, README, put_networks_in, with_own_networks
 from tests.support.stacked import create
-
-from c7n_ingress.decide.authorized import parse_list, refuse_documentation
-from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 
 ELSEWHERE = {
     "make test": "runs this very test",
     "pip install .": "tests/project/test_install.py runs it, in a fresh virtual environment",
     "pip install '.[mailer]'": "tests/project/test_install.py installs the project; the extra adds packages alone",
     "pip install '.[report]'": "the same",
-    "pip install 'c7n-left>=0.3.39,<0.4'": "tests/policies/test_terraform.py holds the version, the extra `left` installs it",
+    "pip install 'c7n-left>=0.3.39,<0.4'": "test_terraform.py holds the version, the extra `left` installs it",
 }
 """Commands that are not run here, and why."""
 

@@ -7,15 +7,15 @@ import tarfile
 import zipfile
 from datetime import date
 
-from tests.support import fresh
 import pytest
-from tests.support.embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
 from packaging.version import Version
+
+from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
+from c7n_ingress_tools.init import PARTS, shipped_names
+from tests.support import fresh
+from tests.support.embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
 from tests.support.readme import COMMANDS, GROUPS, put_networks_in
 from tests.support.stacked import create
-
-from c7n_ingress_tools.init import PARTS, shipped_names
-from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 REHEARSAL = "python -m c7n_ingress_tools.rehearsal groups.json"

@@ -33,12 +33,12 @@ from c7n.structure import StructureParser
 from c7n.tags import TagDelayedAction
 from c7n.utils import chunks, type_schema
 from c7n.version import version
-from tests.support.embedded import ACCOUNT, NOTIFY, ROOT, group_of, make_queue, messages
 
 import c7n_ingress.autoload
 import c7n_ingress.lambda_entry
 import c7n_ingress_tools.mailer.deploy
 import c7n_ingress_tools.mailer.lambda_entry
+from tests.support.embedded import ACCOUNT, NOTIFY, ROOT, group_of, make_queue, messages
 
 ROWS = {
     cells[0]: re.findall(r"`(c7n[\w.]+)`", cells[1])
@@ -48,7 +48,7 @@ ROWS = {
 }
 """The seams, each with what it is of Cloud Custodian's."""
 
-SOURCES = [*(ROOT / "actions").rglob("*.py"), *(ROOT / "mode" / "mailer").glob("*.py")]
+SOURCES = [*(ROOT / "actions").rglob("*.py"), *(ROOT / "mode" / "c7n_ingress_tools" / "mailer").glob("*.py")]
 GROUP = {
     **group_of({"name": "web", "ingress": []}, 1),
     "IpPermissions": [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from c7n.utils import yaml_load
+
 from tests.support.embedded import ROOT, group_of, with_networks
 
 SCRIPTS = Path(sys.executable).parent

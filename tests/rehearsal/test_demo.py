@@ -11,7 +11,7 @@ from c7n_ingress_tools.rehearsal import authorized, interfaces
 from c7n_ingress_tools.rehearsal.exports import UnusableError
 from tests.support.forked import forked
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CASES = yaml_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
 ACCOUNT = "210987654321"
 

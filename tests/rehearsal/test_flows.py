@@ -13,13 +13,13 @@ import pytest
 from c7n.utils import yaml_load
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.support.search import examples
 
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces, show_clients, traffic
 from c7n_ingress_tools.rehearsal.exports import RefusedError
+from tests.support.search import examples
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FLOWS = yaml_load((ROOT / "tests" / "cases" / "flows.yml").read_text(encoding="utf-8"))
 FILES = yaml_load((ROOT / "tests" / "cases" / "flows-files.yml").read_text(encoding="utf-8"))
 WORLD = FLOWS["world"]
@@ -691,7 +691,7 @@ def demo(folder, *arguments, **environment):
 
 def test_demo_shows_who_would_be_cut_off(tmp_path):
     """The sample's traffic is shown: rules with their clients first, who stays, scanners, and what keeps clients in."""
-    logs = ROOT / "mode" / "local"
+    logs = ROOT / "mode" / "c7n_ingress_tools" / "rehearsal"
     done = demo(tmp_path, "--interfaces", str(logs / "interfaces.json"), "--flows", str(logs / "flows.log"))
     assert (done.returncode, done.stderr) == (0, "")
     assert max(len(line) for line in done.stdout.splitlines() if " && custodian run " not in line) <= 120
@@ -712,7 +712,7 @@ def test_demo_refuses_flows_alone(tmp_path):
 
 def test_demo_refuses_in_one_line(tmp_path):
     """What is wrong with the flow logs is said in one line on standard error, before the loop is started."""
-    logs = ROOT / "mode" / "local"
+    logs = ROOT / "mode" / "c7n_ingress_tools" / "rehearsal"
     done = demo(tmp_path, "--interfaces", str(logs / "interfaces.json"), "--flows", "missing.log")
     assert done.returncode == 2
     assert "✓" not in done.stdout
@@ -723,7 +723,12 @@ def test_demo_refuses_in_one_line(tmp_path):
 def test_demo_without_duckdb(tmp_path):
     """Where DuckDB is not installed, flow logs are refused with what installs it, and the demo needs it for no more."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
-    done = demo(tmp_path, "--flows", str(ROOT / "mode" / "local" / "flows.log"), PYTHONPATH=f"{tmp_path}:{ROOT}")
+    done = demo(
+        tmp_path,
+        "--flows",
+        str(ROOT / "mode" / "c7n_ingress_tools" / "rehearsal" / "flows.log"),
+        PYTHONPATH=f"{tmp_path}:{ROOT}",
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr

@@ -13,7 +13,7 @@ from c7n_ingress_tools.rehearsal import groups, interfaces, vpcs
 from c7n_ingress_tools.report.sources import of_rehearsal
 from tests.support.mutated import mutated
 
-CASES = yaml_load(Path(__file__).with_name("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
+CASES = yaml_load(Path(__file__).parents[1].joinpath("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
 ENDING = f". This prints the right thing: {groups.COMMAND}"
 
 

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from tests.support.browser import browser
 from c7n.utils import yaml_load
-from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pypdf import PdfReader
-from tests.support.search import examples
 
 from c7n_ingress_tools.rehearsal import groups as sample_groups
 from c7n_ingress_tools.report import tables
@@ -26,6 +23,9 @@ from c7n_ingress_tools.report.severity import port_range, severity
 from c7n_ingress_tools.report.sources import NoRunError, facts_from, of_rehearsal
 from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
+from tests.support.browser import browser
+from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
+from tests.support.search import examples
 
 CASES = yaml_load((ROOT / "tests" / "cases" / "report.yml").read_text(encoding="utf-8"))
 NOW = dt.datetime(2026, 5, 4, 10, 2, tzinfo=dt.timezone.utc)
@@ -253,7 +253,11 @@ def test_refuses(tmp_path, case):
     if facts:
         (out / "facts.json").write_text(case["facts"])
     done = subprocess.run(
-        [sys.executable, "-m", "c7n_ingress_tools.report", str(out), *facts], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "c7n_ingress_tools.report", str(out), *facts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(case["says"].replace("{out}", str(out)))

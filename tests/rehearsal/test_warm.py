@@ -7,10 +7,10 @@ import time
 import pytest
 import yaml
 from c7n.utils import yaml_load
-from tests.support.embedded import CUSTODIAN, ROOT
-from tests.support.posted import MAILER, TOPIC, Post, message_to
 
 from c7n_ingress_tools.rehearsal import warm
+from tests.support.embedded import CUSTODIAN, ROOT
+from tests.support.posted import TOPIC, Post, message_to
 
 CALLS = {
     "an answer": ["version"],
@@ -61,7 +61,8 @@ def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
 
 def test_the_process_ends_with_whoever_started_it(tmp_path):
     """However the one that uses them ends, no process is left."""
-    code = "from c7n_ingress_tools.rehearsal import warm\nwith warm.commands() as folder:\n  print(folder, flush=True)\n  input()"
+    name = "c7n_ingress_tools.rehearsal"
+    code = f"from {name} import warm\nwith warm.commands() as folder:\n  print(folder, flush=True)\n  input()"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     user = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -87,7 +88,7 @@ def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
     nobody = TOPIC.replace("open-ingress", "nobody")
     for message in (message_to(TOPIC), message_to(nobody), message_to(TOPIC)):
         post.send(message)
-    settings = yaml_load((MAILER / "mailer.yml").read_text()) | {"queue_url": post.queue}
+    settings = yaml_load((ROOT / "mode" / "mailer.yml").read_text()) | {"queue_url": post.queue}
     (tmp_path / "mailer.yml").write_text(yaml.safe_dump(settings))
     code, _, log = seen(commands / "mailer", ["mailer.yml"], tmp_path, **cloud.environment())
     assert code == 0

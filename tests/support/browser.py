@@ -1,6 +1,6 @@
 """A real browser for the tests: the machine's own, or one that a package carries.
 
-`python -m tests.support.browser` puts one beside the virtual environment where the machine has none, on Linux for x86-64: the
+`python -m tests.support.browser` puts one beside the virtual environment where there is none, on Linux for x86-64: the
 npm package @sparticuz/chromium holds Chromium's headless shell and the libraries that it needs, and installing it
 downloads nothing else. npm comes from PyPI.
 """

@@ -19,7 +19,7 @@ from c7n_ingress_tools.embedded_aws import logs
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
 from tests.support.forked import forked
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 POLICIES = sorted((ROOT / "policies").glob("*.yml"))
 CUSTODIAN = Path(sys.executable).with_name("custodian")
 ACCOUNT = "123456789012"

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 from botocore.config import Config
-from tests.support.embedded import act, cases
 from microburst.app import make_app
 from microburst.core.pipeline import Microburst
 from microburst.forward import Upstream
 from werkzeug.datastructures import Headers
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
+from tests.support.embedded import act, cases
 
 CASES = cases("faults")
 """What can go wrong with which calls."""

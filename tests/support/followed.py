@@ -11,10 +11,9 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
+from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
 from tests.support.embedded import POLICIES, ROOT, edited
 from tests.support.stacked import TEMPLATE, create
-
-from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
 
 README = ROOT / "mode" / "README.md"
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
@@ -84,7 +83,7 @@ def typed(cloud, copy, command):
 
 @cache
 def warm():
-    """Give the folder of a `custodian` that starts at once (mode/c7n_ingress_tools/rehearsal/warm.py), as long as this process lasts."""
+    """Return the folder of a `custodian` that starts at once, as long as this process lasts."""
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(commands_that_are_warm())

@@ -17,7 +17,7 @@ import boto3
 
 from c7n_ingress import bytecode
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 INSTALLED, MODULE = "installed", "module"
 LOADED = {
     INSTALLED: (
@@ -31,7 +31,7 @@ LOADED = {
     ),
     MODULE: ("c7n_ingress_tools.rehearsal.run", "c7n_ingress_tools.rehearsal.warm"),
 }
-"""What is loaded for which kind of command: one that stands beside Python, or `python -m c7n_ingress_tools.rehearsal`."""
+"""What is loaded for which kind of command: one that is beside Python, or the rehearsal."""
 ONE_AT_A_TIME = Lock()
 SHIPPED_RUNTIME = "python3.13"
 
@@ -39,7 +39,7 @@ SHIPPED_RUNTIME = "python3.13"
 def forked(command, *, env, cwd):
     """Run a command that stands beside Python, as its script does, and give what `subprocess.run` gives of text.
 
-    Or run a module, as `python -m c7n_ingress_tools.rehearsal` does. Text is UTF-8, whatever the locale. The process has this
+    Or run a module, as `python -m` does. Text is UTF-8, whatever the locale. The process has this
     environment and folder, nothing on standard input, and an end of its own. All that sets it apart from one that was
     started is that modules are loaded, and botocore's files read, before it begins, and that garbage waits longer.
     """

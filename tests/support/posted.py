@@ -14,7 +14,7 @@ from moto.ses.models import ses_backends
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy, preview
 
-MAILER = Path(__file__).parents[1] / "mode" / "mailer"
+MAILER = Path(__file__).parents[2] / "mode" / "c7n_ingress_tools" / "mailer"
 SAMPLE = preview.sample()
 ACCOUNT = "123456789012"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
@@ -50,7 +50,7 @@ class Post:
     def config(self, **changes):
         """Write a copy of the shipped configuration with changes."""
         path = self.folder / "mailer.yml"
-        shipped = yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        shipped = yaml_load((MAILER.parents[1] / "mailer.yml").read_text(encoding="utf-8"))
         path.write_text(yaml.safe_dump(shipped | {"recipients": RECIPIENTS} | changes), encoding="utf-8")
         return path
 

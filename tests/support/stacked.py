@@ -14,7 +14,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.kms import models as kms
 from moto.utilities.utils import get_partition
 
-TEMPLATE = Path(__file__).parent.parent / "mode" / "stack.yml"
+TEMPLATE = Path(__file__).parents[2] / "mode" / "stack.yml"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 SUFFIXES = {"aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu"}

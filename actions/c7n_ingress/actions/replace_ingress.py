@@ -11,7 +11,9 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import behind, history as reopened, notify as tell, vpcs
+from c7n_ingress.aws import behind, vpcs
+from c7n_ingress.aws import history as reopened
+from c7n_ingress.aws import notify as tell
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading

@@ -12,7 +12,9 @@ from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationEr
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import journal, notify as tell
+from c7n_ingress.actions.replace_ingress import ReplaceIngress
+from c7n_ingress.aws import journal
+from c7n_ingress.aws import notify as tell
 from c7n_ingress.aws.apply import GONE, NoRoom, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
@@ -23,7 +25,6 @@ from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import text_of
 from c7n_ingress.decide.undo import MOST_DAYS, exemption, fold, restoration
-from c7n_ingress.actions.replace_ingress import ReplaceIngress
 
 log = logging.getLogger("custodian.actions")
 

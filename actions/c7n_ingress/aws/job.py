@@ -11,8 +11,8 @@ from c7n.policy import LambdaMode
 
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
-from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.history import Histories
+from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.message import Deed, Outcome
 from c7n_ingress.decide.plan import Plan
 

@@ -11,10 +11,10 @@ from c7n.utils import local_session
 
 from c7n_ingress.aws.apply import GONE, ONCE, error_code, said
 from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.notify import check_reachable, tell, tell_config
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
 from c7n_ingress.aws.shown import Shown
-from c7n_ingress.aws.notify import check_reachable, tell, tell_config
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record

@@ -1,6 +1,6 @@
 """One reader of AWS's models for all of a process: every session of botocore's reads and parses each of them anew.
 
-EC2's alone takes a tenth of a second, and the list of endpoints as long. `SERVICE_MODELS` in mode/c7n_ingress_tools/embedded_aws/server.py does
+EC2's alone takes a tenth of a second, and the list of endpoints as long. `SERVICE_MODELS` in `server` does
 the same for its own sessions; this is for those that moto, Custodian and c7n-mailer make.
 """
 

@@ -1,4 +1,4 @@
-"""Deploy the mailer: `python -m c7n_ingress_tools.mailer.deploy -c mode/c7n_ingress_tools/mailer/mailer.yml`.
+"""Deploy the mailer: `python -m c7n_ingress_tools.mailer.deploy -c mode/mailer.yml`.
 
 Makes or updates the function and hands it the queue, with c7n's own LambdaManager. A second run changes nothing. The
 role and the queue are there before, made by mode/stack.yml. (`c7n-mailer --update-lambda` wants packages that it does
@@ -20,6 +20,7 @@ from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubsc
 
 import c7n_ingress
 from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.pack import PACK
 
 with of_extra("mailer"):
     from c7n_mailer.cli import CONFIG_SCHEMA
@@ -28,7 +29,7 @@ with of_extra("mailer"):
     from c7n_ingress_tools.mailer.chat import SLACK_HOOK, shown
 
 HERE = Path(__file__).parent
-CONFIG = HERE / "mailer.yml"
+CONFIG = PACK / "mode" / "mailer.yml"
 
 # What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
 IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
@@ -48,8 +49,12 @@ NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url"
 
 def main(arguments: list[str] | None = None) -> None:
     """Deploy as the command line says, and print where."""
-    parser = argparse.ArgumentParser(prog="python -m c7n_ingress_tools.mailer.deploy", description="Deploy the mailer's Lambda.")
-    parser.add_argument("-c", "--config", type=Path, default=CONFIG, help="c7n-mailer's configuration (%(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m c7n_ingress_tools.mailer.deploy", description="Deploy the mailer's Lambda."
+    )
+    parser.add_argument(
+        "-c", "--config", type=Path, default=Path("mode/mailer.yml"), help="c7n-mailer's configuration (%(default)s)"
+    )
     parser.add_argument("--region", help="where to deploy, in place of the configuration's region")
     options = parser.parse_args(arguments)
     try:
@@ -133,13 +138,13 @@ def build_archive(config: dict) -> PythonPackageArchive:
     archive = PythonPackageArchive()
     for name, source in sorted(installed_files()):
         archive.add_file(source, name)
-    archive.add_file(HERE.parent / "__init__.py", "mode/c7n_ingress_tools/__init__.py")
+    archive.add_file(HERE.parent / "__init__.py", "c7n_ingress_tools/__init__.py")
     for source in (*(HERE / f"{name}.py" for name in MODULES), *sorted(HERE.glob("templates/*.j2"))):
-        archive.add_file(source, f"mode/c7n_ingress_tools/mailer/{source.relative_to(HERE)}")
+        archive.add_file(source, f"c7n_ingress_tools/mailer/{source.relative_to(HERE)}")
     pack = Path(c7n_ingress.__file__).parent  # its decisions alone, which need neither c7n nor AWS
     for source in (pack / "__init__.py", *sorted(pack.glob("decide/*.py"))):
         archive.add_file(source, f"c7n_ingress/{source.relative_to(pack)}")
-    archive.add_contents("mode/c7n_ingress_tools/mailer/mailer.json", json.dumps(config, indent=1, sort_keys=True))
+    archive.add_contents("c7n_ingress_tools/mailer/mailer.json", json.dumps(config, indent=1, sort_keys=True))
     return archive.close()
 
 

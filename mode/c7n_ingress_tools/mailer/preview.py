@@ -63,11 +63,13 @@ def photograph(page: str, picture: Path) -> None:
     """Have headless Chromium draw a page into a PNG."""
     chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if chromium is None:
-        raise SystemExit("c7n_ingress_tools.mailer.preview: no Chromium found: install it, or name it: CHROMIUM=/path/to/chrome")
+        raise SystemExit(
+            "c7n_ingress_tools.mailer.preview: no Chromium found: install it, or name it: CHROMIUM=/path/to/chrome"
+        )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "page.html")
         source.write_text(page, encoding="utf-8")
-        done = subprocess.run(  # noqa: S603  the program is the user's own browser, the page our own
+        done = subprocess.run(
             [
                 chromium,
                 "--headless",

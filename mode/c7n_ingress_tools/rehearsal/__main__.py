@@ -1,4 +1,4 @@
-"""Run the whole loop on this machine, on the sample groups or on your own: `python -m c7n_ingress_tools.rehearsal [groups.json]`.
+"""Rehearse on this machine: `python -m c7n_ingress_tools.rehearsal [groups.json]`, with sample groups or your own.
 
 Your own groups are what `aws ec2 describe-security-groups --output json` prints. `--authorized` names the networks that
 replace the internet; without it, they are examples. `--interfaces` shows what uses each group, and with `--flows`, VPC
@@ -30,7 +30,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m c7n_ingress_tools.rehearsal", description="The whole loop, on this machine alone.")
+    parser = argparse.ArgumentParser(
+        "python -m c7n_ingress_tools.rehearsal", description="The whole loop, on this machine alone."
+    )
     parser.add_argument(
         "groups", nargs="?", type=Path, help=f"a file of your own groups, made by: {groups.COMMAND} (else a sample)"
     )

@@ -1,6 +1,6 @@
 """Who came in through the rules that were replaced, and who of them would be cut off.
 
-    log, interfaces = …                             # c7n_ingress_tools.rehearsal.flows, c7n_ingress_tools.rehearsal.interfaces
+    log, interfaces = …                             # the modules `flows` and `interfaces`
     told = who_came_in(log, interfaces, groups, result.records)
     told.rules[0].cut, told.rules[0].suggestion
 

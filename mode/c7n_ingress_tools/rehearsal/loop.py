@@ -21,9 +21,10 @@ from c7n.utils import yaml_load
 
 from c7n_ingress.decide.behind import behind
 from c7n_ingress_tools.embedded_aws import config, ec2
-from c7n_ingress_tools.rehearsal.groups import account, region
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.pack import PACK
+from c7n_ingress_tools.rehearsal.groups import account, region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,15 +33,13 @@ if TYPE_CHECKING:
     import boto3
 
     from c7n_ingress.decide.behind import Behind
+    from c7n_ingress_tools.functions.runtime import Function
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.interfaces import Interface
-    from c7n_ingress_tools.functions.runtime import Function
 
-PROJECT = Path(__file__).parents[2]
-POLICY = PROJECT / "policies" / "open-ingress.yml"
-UNDO = PROJECT / "policies" / "restore-ingress.yml"
+POLICY = PACK / "policies" / "open-ingress.yml"
+UNDO = PACK / "policies" / "restore-ingress.yml"
 UNDO_LINES = "c7n:undo-ingress"
-MAILER = PROJECT / "mode" / "mailer"
 
 FUNCTION = "custodian-open-ingress"
 QUEUE = "custodian-mailer"
@@ -334,7 +333,7 @@ class Loop:
 
     def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
         """Start so many mailers, each of which ends when no message waits in the queue any more."""
-        settings = yaml_load((MAILER / "mailer.yml").read_text(encoding="utf-8"))
+        settings = yaml_load((PACK / "mode" / "mailer.yml").read_text(encoding="utf-8"))
         settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
         (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         command = [str(self.commands / "mailer"), "mailer.yml"]

@@ -1,6 +1,6 @@
 """The mailer's Lambda, called for each message that waits in its queue, until none is left: `… CONFIGURATION`.
 
-It runs the code that `python -m c7n_ingress_tools.mailer.deploy` deploys, from where it lies and not from the zip. What calls it
+It runs the code that `c7n_ingress_tools.mailer.deploy` deploys, from where it lies and not from the zip. What calls it
 does as Lambda does for a queue: it hands over one message a call, and deletes those that the function does not give
 back.
 

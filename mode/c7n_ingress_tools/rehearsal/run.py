@@ -1,4 +1,4 @@
-"""What `python -m c7n_ingress_tools.rehearsal` does: read what it is given, run the loop, write the report, show the result."""
+"""The rehearsal: read what it is given, run the loop, write the report, show the result."""
 
 from __future__ import annotations
 

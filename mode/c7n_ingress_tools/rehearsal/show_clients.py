@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHOWN_CLIENTS = 3
 LEGEND = (
     "cut off: they came in, and no rule would let them in. stay: they came in, and still would. suggest: networks that "
-    "would keep those in that are cut off. Scanners are no clients; mode/c7n_ingress_tools/rehearsal/clients.py says who is one."
+    "would keep those in that are cut off. Scanners are no clients; rehearsal/clients.py says who is one."
 )
 
 

@@ -1,4 +1,4 @@
-"""Has a command run in the process of `c7n_ingress_tools.rehearsal.warm`: `warm_caller.py SOCKET COMMAND [ARGUMENT …]`."""
+"""Call a command in the process of the module `warm`: `warm_caller.py SOCKET COMMAND [ARGUMENT …]`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Report of what a sweep left: `python -m c7n_ingress_tools.report out`, where out is what `custodian run -s` or c7n-org was given.
+"""Report what a sweep left: `python -m c7n_ingress_tools.report out`, the folder of `custodian run -s` or c7n-org.
 
 Writes report.html, report.csv and report.json into the first folder. The exit code is 0, or 2 if there is nothing that
 could be reported.
@@ -36,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m c7n_ingress_tools.report", description="A page of what a sweep found and did.")
+    parser = argparse.ArgumentParser(
+        "python -m c7n_ingress_tools.report", description="A page of what a sweep found and did."
+    )
     parser.add_argument(
         "folders", nargs="+", type=Path, help="where runs have left their output, there or in folders below it"
     )

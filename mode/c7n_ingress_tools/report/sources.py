@@ -13,7 +13,19 @@ from typing import Any
 
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import is_one_of, ports_from, ports_text, traffic
-from c7n_ingress_tools.report.rows import EXPOSURES, Caller, CutOff, Facts, Group, Open, Record, Report, Row, rows, worst_first
+from c7n_ingress_tools.report.rows import (
+    EXPOSURES,
+    Caller,
+    CutOff,
+    Facts,
+    Group,
+    Open,
+    Record,
+    Report,
+    Row,
+    rows,
+    worst_first,
+)
 
 RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log"
 MATCHED = "MatchedIpPermissions"
