@@ -7,7 +7,7 @@ quoted = '$(subst ','\'',$(1))'
 
 # Bytecode is written as the demo goes along, also where the environment says not to: compiling all takes longer.
 demo: .venv/$(if $(FLOWS),flows,local)
-	@PYTHONDONTWRITEBYTECODE= .venv/bin/python -m c7n_ingress_tools.rehearsal --make $(if $(GROUPS),$(call quoted,$(GROUPS))) \
+	@PYTHONDONTWRITEBYTECODE= .venv/bin/c7n-ingress rehearse --make $(if $(GROUPS),$(call quoted,$(GROUPS))) \
 	  $(if $(AUTHORIZED),--authorized $(call quoted,$(AUTHORIZED))) \
 	  $(if $(INTERFACES),--interfaces $(call quoted,$(INTERFACES))) $(if $(VPCS),--vpcs $(call quoted,$(VPCS))) \
 	  $(if $(FLOWS),--flows $(FLOWS))

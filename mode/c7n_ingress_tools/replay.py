@@ -1,4 +1,4 @@
-"""Hand over again what the policies' Lambdas failed on: `python -m c7n_ingress_tools.replay --region us-east-1`.
+"""Hand over again what the policies' Lambdas failed on: `c7n-ingress replay --region us-east-1`.
 
 Lambda puts an event that it tried three times into the queue custodian-open-ingress-failed, as the body of a message:
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq. SQS moves such a
@@ -8,9 +8,8 @@ is deleted; else it stays. Late or twice does no harm: the policies decide on wh
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import boto3
@@ -38,28 +37,6 @@ class Outcome(NamedTuple):
     error: str | None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Replay what the command line says, print what came of it, and exit with 1 if a message is left."""
-    parser = argparse.ArgumentParser(
-        prog="python -m c7n_ingress_tools.replay", description=f"Hand over again what is in {QUEUE}."
-    )
-    parser.add_argument("--region", required=True, help="the region")
-    options = parser.parse_args(arguments)
-    session, outcomes = boto3.Session(region_name=options.region), []
-    try:
-        for outcome in replay(session):
-            outcomes.append(outcome)
-            print(f"{outcome.function}: {outcome.error or 'done'}")  # noqa: T201  the command's result
-        waiting = messages(session, QUEUE)
-    except (BotoCoreError, ClientError) as error:
-        raise SystemExit(f"{parser.prog}: {options.region}: {error}") from error
-    failed = sum(outcome.error is not None for outcome in outcomes)
-    left = max(failed, waiting)  # SQS counts roughly, and more may have come meanwhile, or be in somebody's hands
-    print(f"{len(outcomes) - failed} events done, {left} left in {QUEUE}")  # noqa: T201
-    if left:
-        raise SystemExit(1)
-
-
 def replay(session: boto3.Session) -> Iterator[Outcome]:
     """Hand each event of the queue to its function, and give what came of it, one by one.
 
@@ -83,6 +60,11 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
     finally:
         for receipt in left.values():
             sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+
+
+def left_after(session: boto3.Session, outcomes: Collection[Outcome]) -> int:
+    """Return how many events are left: SQS counts roughly, and more may have come, or be in work elsewhere."""
+    return max(sum(outcome.error is not None for outcome in outcomes), messages(session, QUEUE))
 
 
 def hand_over(client: Any, body: str) -> Outcome:
@@ -116,7 +98,3 @@ def function_of(event: Any) -> str:
     if not is_policys(name):
         raise ValueError("no policy of the pack gets such an event: look at it, and delete the message")
     return name
-
-
-if __name__ == "__main__":
-    main()

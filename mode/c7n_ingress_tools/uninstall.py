@@ -1,4 +1,4 @@
-"""Take the pack out of a region: `python -m c7n_ingress_tools.uninstall --region us-east-1 [--dryrun] [name ...]`.
+"""Take the pack out of a region: `c7n-ingress uninstall --region us-east-1 [--dryrun] [NAME ...]`.
 
 Whatever bears the pack's names goes, by whichever version it was made: each policy's Config rule or EventBridge rule
 and its Lambda, then the mailer. The mailer stays while messages wait for it: run the command again. With names, these
@@ -8,34 +8,15 @@ Custodian's own LambdaManager does the work, as its tool `mugc` has it do, which
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 from c7n.mu import CloudWatchEventSource, ConfigRule, LambdaFunction, LambdaManager
 
 from c7n_ingress_tools.names import MAILER, POLICIES, is_policys
 
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Take away what the command line says, and print what that is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m c7n_ingress_tools.uninstall", description="Take the Lambdas out of a region."
-    )
-    parser.add_argument("--region", required=True, help="the region")
-    parser.add_argument("--dryrun", action="store_true", help="say what would go, and leave it there")
-    parser.add_argument("name", nargs="*", help="a policy's Lambda; without names, all of the pack's and the mailer")
-    options = parser.parse_args(arguments)
-    try:
-        left = leave(boto3.Session(region_name=options.region), options.name, dryrun=options.dryrun)
-    except (BotoCoreError, ClientError) as error:
-        raise SystemExit(f"{parser.prog}: {options.region}: {error}") from error
-    if left:
-        raise SystemExit(f"{parser.prog}: {options.region}: {left}")
 
 
 def leave(session: boto3.Session, names: Sequence[str] = (), *, dryrun: bool = False) -> str:
@@ -104,7 +85,3 @@ def take(what: str, away: Callable[[], object], *, dryrun: bool) -> None:
     if not dryrun:
         away()
     print(f"{'would go' if dryrun else 'gone'}: {what}")  # noqa: T201  the command's result
-
-
-if __name__ == "__main__":
-    main()

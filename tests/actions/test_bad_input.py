@@ -4,7 +4,6 @@ import json
 import re
 import ssl
 import subprocess
-import sys
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +35,7 @@ from tests.support.embedded import (
     run,
     with_networks,
 )
+from tests.support.forked import C7N_INGRESS
 from tests.support.search import examples
 
 CASES = cases("bad-input")
@@ -332,7 +332,7 @@ def test_the_command_refuses_in_one_line(tmp_path, case):
     path = tmp_path / "groups.json"
     path.write_text(case["text"] * case["times"])
     said = subprocess.run(
-        [sys.executable, "-m", "c7n_ingress_tools.rehearsal", path],
+        [C7N_INGRESS, "rehearse", path],
         cwd=ROOT,
         capture_output=True,
         text=True,

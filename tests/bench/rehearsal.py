@@ -41,7 +41,7 @@ def run(folder: Path, *arguments: str) -> tuple[float, float]:
     """Run it in a folder, as `make demo` does; give the seconds that passed, and those of processors."""
     before, start = of_processors(), time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "c7n_ingress_tools.rehearsal", *arguments],
+        [Path(sys.executable).with_name("c7n-ingress"), "rehearse", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.DEVNULL,

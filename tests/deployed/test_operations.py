@@ -112,7 +112,7 @@ def test_switching_it_off(cloud, pack):
 
 def test_leaving_where_nothing_is(cloud):
     """In a region that has nothing of the pack, the command says so and fails."""
-    done = attempted(cloud, ROOT, "python -m c7n_ingress_tools.uninstall --region eu-west-1")
+    done = attempted(cloud, ROOT, "c7n-ingress uninstall --region eu-west-1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("eu-west-1: nothing of the pack is here: is it the right region?\n")
 
@@ -158,7 +158,7 @@ def test_changing_to_notice(cloud, pack):
 
 def test_the_watch_of_who_gives_notice(cloud, pack):
     """Who gives notice from the start deploys of the watch what would not miss AWS Config, and all of that."""
-    typed(cloud, pack, "python -m c7n_ingress_tools.uninstall --region us-east-1")
+    typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")
     (names,) = re.findall(r"deploys\s+of it `(-p .*?)` alone", README.read_text())
     typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
     assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("topic", "trigger")}
@@ -167,7 +167,7 @@ def test_the_watch_of_who_gives_notice(cloud, pack):
 def test_a_name_that_is_not_there(cloud, pack):
     """A name with a slip in it takes nothing away, and is named."""
     before = functions(cloud)
-    line = "python -m c7n_ingress_tools.uninstall --region us-east-1 custodian-open-ingress custodian-open-ingres-daily"
+    line = "c7n-ingress uninstall --region us-east-1 custodian-open-ingress custodian-open-ingres-daily"
     done = attempted(cloud, pack, line)
     assert done.returncode == 1
     assert "custodian-open-ingres-daily: no policy of the pack" in done.stderr

@@ -30,16 +30,16 @@ def post(cloud, tmp_path):
 
 
 def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
-    """With c7n, c7n-mailer and what they require alone, the command makes the function and its event source."""
+    """With c7n, c7n-mailer, click and what they require alone, the command makes the function and its event source."""
     installed = tmp_path / "installed"
     installed.mkdir()
-    for line in generate_requirements(["c7n", "c7n-mailer"], include_self=True).splitlines():
+    for line in generate_requirements(["c7n", "c7n-mailer", "click"], include_self=True).splitlines():
         distribution = metadata.distribution(line.partition("==")[0])
         for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
             if not (installed / top).exists():
                 (installed / top).symlink_to(distribution.locate_file(top))
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "c7n_ingress_tools.mailer.deploy", "-c", post.config()],
+        [sys.executable, "-S", "-m", "c7n_ingress_tools", "mailer", "deploy", "-c", post.config()],
         env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/actions:{installed}"},
         cwd=tmp_path,
         capture_output=True,

@@ -125,20 +125,20 @@ def test_whoever_asks_where_a_module_is(bin_folder):
 
 
 @pytest.mark.parametrize(
-    ("module", "package", "extra"),
+    ("command", "package", "extra"),
     [
-        ("c7n_ingress_tools.rehearsal", "rich", "local"),
-        ("c7n_ingress_tools.rehearsal", "moto", "local"),
-        ("c7n_ingress_tools.report", "jinja2", "report"),
-        ("c7n_ingress_tools.report", "pygal", "report"),
-        ("c7n_ingress_tools.mailer.deploy", "c7n_mailer", "mailer"),
-        ("c7n_ingress_tools.mailer.preview", "c7n_mailer", "mailer"),
+        ("rehearse", "rich", "local"),
+        ("rehearse", "moto", "local"),
+        ("report", "jinja2", "report"),
+        ("report", "pygal", "report"),
+        ("mailer deploy", "c7n_mailer", "mailer"),
+        ("mailer preview", "c7n_mailer", "mailer"),
     ],
 )
-def test_a_command_without_its_extra(module, package, extra):
+def test_a_command_without_its_extra(command, package, extra):
     """A command that misses a package ends with one line that says what installs it."""
-    code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module({module!r}, run_name='__main__')"
-    python = [sys.executable, "-c", code]
+    call = f"from c7n_ingress_tools.cli import main; sys.exit(main({command.split()!r}))"
+    python = [sys.executable, "-c", f"import sys; sys.modules[{package!r}] = None; {call}"]
     done = subprocess.run(python, capture_output=True, text=True, check=False, cwd=ROOT)
     mend = f"pip install 'c7n-ingress[{extra}]', or '.[{extra}]' in a clone of the project"
     assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {mend}\n")
@@ -146,8 +146,8 @@ def test_a_command_without_its_extra(module, package, extra):
 
 EXTRAS = {
     "c7n-org": "org",
-    "python -m c7n_ingress_tools.mailer.deploy": "mailer",
-    "python -m c7n_ingress_tools.report": "report",
+    "c7n-ingress mailer deploy": "mailer",
+    "c7n-ingress report": "report",
 }
 """What commands of the READMEs are of."""
 

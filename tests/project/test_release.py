@@ -18,7 +18,7 @@ from tests.support.readme import COMMANDS, GROUPS, put_networks_in
 from tests.support.stacked import create
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-REHEARSAL = "python -m c7n_ingress_tools.rehearsal groups.json"
+REHEARSAL = "c7n-ingress rehearse groups.json"
 """What `make demo GROUPS=groups.json` runs, in a folder that has no Makefile."""
 
 version_in_pyproject = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
@@ -114,7 +114,7 @@ def test_the_steps_of_the_readme(installed, cloud):
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         done.append(command.split()[0:3])
     assert REHEARSAL.split()[:3] in done
-    assert ["python", "-m", "c7n_ingress_tools.mailer.deploy"] in done
+    assert ["c7n-ingress", "mailer", "deploy"] in done
     assert sum(command[:2] == ["custodian", "run"] for command in done) >= 4
     rules = cloud.session().client("ec2").describe_security_group_rules()["SecurityGroupRules"]
     open_groups = {rule["GroupId"] for rule in rules if rule.get("CidrIpv4") == "0.0.0.0/0" and not rule["IsEgress"]}

@@ -1,7 +1,6 @@
 import datetime as dt
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.rehearsal import authorized, interfaces
 from c7n_ingress_tools.rehearsal.exports import UnusableError
-from tests.support.forked import forked
+from tests.support.forked import C7N_INGRESS, forked
 
 ROOT = Path(__file__).parents[2]
 CASES = yaml_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
@@ -18,7 +17,7 @@ ACCOUNT = "210987654321"
 
 def demo(folder, *arguments):
     """Run the command in a folder, its output not going to a terminal; give it without spaces at the ends of lines."""
-    command = [sys.executable, "-m", "c7n_ingress_tools.rehearsal", *arguments]
+    command = [C7N_INGRESS, "rehearse", *arguments]
     done = forked(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}, cwd=folder)
     done.stdout = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
     return done

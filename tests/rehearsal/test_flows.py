@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces, show_clients, traffic
 from c7n_ingress_tools.rehearsal.exports import RefusedError
+from tests.support.forked import C7N_INGRESS
 from tests.support.search import examples
 
 ROOT = Path(__file__).parents[2]
@@ -678,7 +679,7 @@ def test_covering_is_the_smallest(wanted, unwanted, most):
 
 def demo(folder, *arguments, **environment):
     """Run the demo in a folder, its output not going to a terminal."""
-    command = [sys.executable, "-m", "c7n_ingress_tools.rehearsal", *arguments]
+    command = [C7N_INGRESS, "rehearse", *arguments]
     return subprocess.run(
         command,
         cwd=folder,

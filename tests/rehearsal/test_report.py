@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
+from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.rehearsal import groups as sample_groups
 from c7n_ingress_tools.report import tables
-from c7n_ingress_tools.report.__main__ import main
 from c7n_ingress_tools.report.rows import Caller, CutOff, Facts, Open, Report, Row, rows, worst_first
 from c7n_ingress_tools.report.severity import port_range, severity
 from c7n_ingress_tools.report.sources import NoRunError, facts_from, of_rehearsal
@@ -25,6 +24,7 @@ from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
 from tests.support.browser import browser
 from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
+from tests.support.forked import C7N_INGRESS
 from tests.support.search import examples
 
 CASES = yaml_load((ROOT / "tests" / "cases" / "report.yml").read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def test_refuses_records_of_another_action():
 
 def reported(folder, *arguments):
     """Run the command on a sweep's output, in another time zone; give its rows in short, and all of the JSON."""
-    command = [sys.executable, "-m", "c7n_ingress_tools.report", str(folder), *arguments]
+    command = [C7N_INGRESS, "report", str(folder), *arguments]
     elsewhere = os.environ | {"TZ": "Asia/Kathmandu"}
     done = subprocess.run(command, cwd=ROOT, env=elsewhere, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -253,14 +253,14 @@ def test_refuses(tmp_path, case):
     if facts:
         (out / "facts.json").write_text(case["facts"])
     done = subprocess.run(
-        [sys.executable, "-m", "c7n_ingress_tools.report", str(out), *facts],
+        [C7N_INGRESS, "report", str(out), *facts],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(case["says"].replace("{out}", str(out)))
+    assert done.stderr.startswith("c7n-ingress: " + case["says"].replace("{out}", str(out)))
     assert done.stderr.count("\n") == 1
     assert not list(out.rglob("report.*"))
 
@@ -280,11 +280,14 @@ def test_writes_into_a_folder(tmp_path):
 
 def test_refuses_to_write_into_a_file(tmp_path, monkeypatch, capsys):
     """A file in the place of the folder to write into is named in one line."""
-    monkeypatch.setattr("c7n_ingress_tools.report.__main__.of_runs", lambda *_: report_of("x"))
+    monkeypatch.setattr("c7n_ingress_tools.report.sources.of_runs", lambda *_: report_of("x"))
     path = tmp_path / "file"
     path.write_text("mine")
-    assert main([str(tmp_path), "--into", str(path)]) == 2
-    assert capsys.readouterr().err == f"{path}: cannot be written (File exists). Name another folder: --into DIR\n"
+    assert main(["report", str(tmp_path), "--into", str(path)]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"c7n-ingress: {path}: cannot be written (File exists). Name another folder: --into DIR\n"
+    )
 
 
 # -- CSV and JSON

@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import runpy
 import subprocess
 import sys
 from functools import cache
@@ -18,7 +17,8 @@ import boto3
 from c7n_ingress import bytecode
 
 ROOT = Path(__file__).parents[2]
-INSTALLED, MODULE = "installed", "module"
+INSTALLED, OWN = "installed", "own"
+C7N_INGRESS = Path(sys.executable).with_name("c7n-ingress")
 LOADED = {
     INSTALLED: (
         "c7n_org.cli",
@@ -29,9 +29,9 @@ LOADED = {
         "c7n.resources.ec2",
         "c7n.resources.vpc",
     ),
-    MODULE: ("c7n_ingress_tools.rehearsal.run", "c7n_ingress_tools.rehearsal.warm"),
+    OWN: ("c7n_ingress_tools.rehearsal.run", "c7n_ingress_tools.rehearsal.warm"),
 }
-"""What is loaded for which kind of command: one that is beside Python, or the rehearsal."""
+"""What is loaded for which kind of command: a stock one, or the pack's own."""
 ONE_AT_A_TIME = Lock()
 SHIPPED_RUNTIME = "python3.13"
 
@@ -39,7 +39,7 @@ SHIPPED_RUNTIME = "python3.13"
 def forked(command, *, env, cwd):
     """Run a command that stands beside Python, as its script does, and give what `subprocess.run` gives of text.
 
-    Or run a module, as `python -m` does. Text is UTF-8, whatever the locale. The process has this
+    Text is UTF-8, whatever the locale. The process has this
     environment and folder, nothing on standard input, and an end of its own. All that sets it apart from one that was
     started is that modules are loaded, and botocore's files read, before it begins, and that garbage waits longer.
     """
@@ -47,7 +47,7 @@ def forked(command, *, env, cwd):
     with TemporaryDirectory() as folder, ONE_AT_A_TIME:
         outputs = [Path(folder, name) for name in ("stdout", "stderr")]
         order = {"command": command, "env": env, "cwd": str(cwd), "outputs": list(map(str, outputs))}
-        server = served(MODULE if command[1:2] == ["-m"] else INSTALLED)
+        server = served(OWN if command[0] == str(C7N_INGRESS) else INSTALLED)
         server.stdin.write(json.dumps(order) + "\n")
         server.stdin.flush()
         code = int(server.stdout.readline())
@@ -95,11 +95,6 @@ def become(command, env, cwd, outputs):
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    if command[1:2] == ["-m"]:
-        _, _, module, *arguments = command
-        sys.argv = [module, *arguments]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        sys.exit()
     sys.argv = command
     (entry,) = entry_points(group="console_scripts", name=Path(command[0]).name)
     sys.exit(entry.load()())

@@ -1,4 +1,4 @@
-"""Deploy the mailer: `python -m c7n_ingress_tools.mailer.deploy -c mode/mailer.yml`.
+"""Deploy the mailer: `c7n-ingress mailer deploy -c mode/mailer.yml`.
 
 Makes or updates the function and hands it the queue, with c7n's own LambdaManager. A second run changes nothing. The
 role and the queue are there before, made by mode/stack.yml. (`c7n-mailer --update-lambda` wants packages that it does
@@ -7,7 +7,6 @@ not depend on, and polls the queue every five minutes.)
 
 from __future__ import annotations
 
-import argparse
 import json
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import boto3
 import jsonschema
 import yaml
-from botocore.exceptions import BotoCoreError, ClientError
 from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
 
 import c7n_ingress
@@ -45,28 +43,6 @@ OWN_KEYS = {
 }
 # Ways to deliver that the Lambda's entry does not know, and so would leave out.
 NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Deploy as the command line says, and print where."""
-    parser = argparse.ArgumentParser(
-        prog="python -m c7n_ingress_tools.mailer.deploy", description="Deploy the mailer's Lambda."
-    )
-    parser.add_argument(
-        "-c", "--config", type=Path, default=Path("mode/mailer.yml"), help="c7n-mailer's configuration (%(default)s)"
-    )
-    parser.add_argument("--region", help="where to deploy, in place of the configuration's region")
-    options = parser.parse_args(arguments)
-    try:
-        config = read_config(options.config, options.region)
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        parser.error(f"{options.config}: {error}")
-    where = f"queue {queue_name(config)} in {config['region']}"
-    try:
-        arn = deploy(config, boto3.Session(region_name=config["region"], profile_name=config.get("profile")))
-    except (BotoCoreError, ClientError) as error:
-        raise SystemExit(f"{parser.prog}: {where}: {error}") from error
-    print(f"{arn} delivers what is sent to the {where}")  # noqa: T201  the command's result
 
 
 def read_config(path: Path, region: str | None = None) -> dict:
@@ -181,7 +157,3 @@ class QueueSubscription(SQSSubscription):
             return True
         client.create_event_source_mapping(FunctionName=func.name, EventSourceArn=queue_arn, **self.MAPPING)
         return True
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Show the sample messages as people get them: `python -m c7n_ingress_tools.mailer.preview [picture.png]`.
+"""Show the sample messages as people get them: `c7n-ingress mailer preview [PICTURE.png]`.
 
 Without an argument it prints the plain texts; with one it has Chromium take the README's picture: the mail on a desk in
 light, on a phone in dark. Chromium is Debian's package `chromium`; the environment variable CHROMIUM names another.
@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -36,16 +35,20 @@ iframe {{ border: 0; border-radius: 14px; height: 1000px; }}
 PICTURE_SIZE = "1194,1056"
 
 
-def main(arguments: list[str]) -> None:
-    """Print the messages, or photograph the first.
+class NoPictureError(Exception):
+    """There is no picture; the message has the fix."""
 
-    :raises SystemExit: Chromium is missing, or took no picture.
-    """
-    if not arguments:
-        for message in (sample(), sample("sample-exempt")):
-            print(render(message, message["action"]["template"]))  # noqa: T201  printing is what the command is for
-        return
-    photograph(PAGE.format(mail=html.escape(render(sample(), "open-ingress.html"))), Path(arguments[0]))
+
+def texts() -> str:
+    """Return the sample messages as plain text."""
+    return "".join(
+        f"{render(message, message['action']['template'])}\n" for message in (sample(), sample("sample-exempt"))
+    )
+
+
+def mail_page() -> str:
+    """Return the page of the picture: the first sample as mail, on a desk in light and on a phone in dark."""
+    return PAGE.format(mail=html.escape(render(sample(), "open-ingress.html")))
 
 
 def sample(name: str = "sample") -> dict:
@@ -60,12 +63,13 @@ def render(message: dict, template: str) -> str:
 
 
 def photograph(page: str, picture: Path) -> None:
-    """Have headless Chromium draw a page into a PNG."""
+    """Draw a page into a PNG, by headless Chromium.
+
+    :raises NoPictureError: Chromium is missing, or took no picture.
+    """
     chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if chromium is None:
-        raise SystemExit(
-            "c7n_ingress_tools.mailer.preview: no Chromium found: install it, or name it: CHROMIUM=/path/to/chrome"
-        )
+        raise NoPictureError("no Chromium found: install it, or name it: CHROMIUM=/path/to/chrome")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "page.html")
         source.write_text(page, encoding="utf-8")
@@ -87,8 +91,4 @@ def photograph(page: str, picture: Path) -> None:
             check=False,
         )
     if done.returncode or not picture.is_file():
-        raise SystemExit(f"c7n_ingress_tools.mailer.preview: {chromium} took no picture:\n{done.stderr}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        raise NoPictureError(f"{chromium} took no picture:\n{done.stderr}")

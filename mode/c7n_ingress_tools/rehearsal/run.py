@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +19,34 @@ from c7n_ingress_tools.report.sources import of_rehearsal
 from c7n_ingress_tools.report.write import write
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 FOLDER = Path(".local", "run")
 SHOWN_LISTS = 5
 
 
-def main(arguments: argparse.Namespace, commands: Path) -> int:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for: the files, and how the result is printed."""
+
+    groups: Path | None = None
+    authorized: Sequence[str] = ()
+    interfaces: Path | None = None
+    vpcs: Path | None = None
+    flows: Sequence[Path] = ()
+    as_json: bool = False
+    make: bool = False
+    """Whether the user typed `make demo`."""
+
+    def option(self, name: str, value: str = "") -> str:
+        """Return an option as the user writes it."""
+        word, equals = (name.upper(), "=") if self.make else (f"--{name}", " ")
+        return f"{word}{equals}{value}" if value else word
+
+
+def main(arguments: Asked, commands: Path) -> int:
     """Run the loop and show what came of it; return the exit code. `commands` is the folder that `warm` gives."""
-    console = show.console()
+    console = show.console(of_errors=arguments.as_json)
     progress = show.Progress(console)
     cut_off: Mapping[str, Mapping[str, CutOff]] = {}
     told = None
@@ -54,6 +72,9 @@ def main(arguments: argparse.Namespace, commands: Path) -> int:
         result.unseen = interfaces.unseen(there)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
         report(result, cut_off, networks)
+    if arguments.as_json:
+        print((FOLDER / "report.json").read_text(encoding="ascii"), end="")  # noqa: T201
+        return 1 if result.failures else 0
     show.show(result, networks, console, told)
     if networks.are_examples:
         console.print()
@@ -78,7 +99,7 @@ def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks
     write(made, result.folder)
 
 
-def _authorized(arguments: argparse.Namespace) -> authorized.Authorized:
+def _authorized(arguments: Asked) -> authorized.Authorized:
     """Return the networks to authorize. Raises UnusableError, which names the option."""
     action = read_policy()["policies"][0]["actions"][0]
     option = arguments.option("authorized")
@@ -99,7 +120,7 @@ def _about(networks: authorized.Authorized) -> Iterator[str]:
         yield "the authorized networks are examples: with your own, other clients are cut off"
 
 
-def _left_out(result: Result, networks: authorized.Authorized, arguments: argparse.Namespace) -> Iterator[str]:
+def _left_out(result: Result, networks: authorized.Authorized, arguments: Asked) -> Iterator[str]:
     """Return what the files do not have, and the rehearsal leaves out."""
     if authorized.VPC in networks.values:
         yield "further VPCs that groups are associated with: describe-security-groups does not list them"
@@ -127,7 +148,7 @@ def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[s
     return found
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: Asked) -> None:
     """Refuse flow logs without what they are about: UnusableError."""
     if arguments.flows and arguments.groups and not arguments.interfaces:
         flows, needed = arguments.option("flows"), arguments.option("interfaces")
@@ -140,7 +161,7 @@ def _groups(path: Path | None) -> list[groups.Group]:
     return groups.load(path) if path else groups.sample(dt.datetime.now(dt.timezone.utc).date())
 
 
-def _interfaces(arguments: argparse.Namespace, chosen: list[groups.Group]) -> list[interfaces.Interface]:
+def _interfaces(arguments: Asked, chosen: list[groups.Group]) -> list[interfaces.Interface]:
     """Read the interfaces, if there are any; the sample has its own."""
     path = arguments.interfaces or (None if arguments.groups else interfaces.SAMPLE)
     if path is None:
@@ -151,7 +172,7 @@ def _interfaces(arguments: argparse.Namespace, chosen: list[groups.Group]) -> li
 
 
 def _traffic(
-    arguments: argparse.Namespace,
+    arguments: Asked,
     there: list[interfaces.Interface],
     chosen: list[groups.Group],
     progress: show.Progress,

@@ -52,9 +52,13 @@ SHOWN_NAMES = 8
 SHOWN_FAILURES = 10
 
 
-def console() -> Console:
-    """Give the console: as wide as the terminal, or as a pipe's reader may like it."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+def console(*, of_errors: bool = False) -> Console:
+    """Return the console: as wide as the terminal, or as fits a pipe's reader.
+
+    :param of_errors: whether it is standard error, because standard output is for a program.
+    """
+    stream = sys.stderr if of_errors else sys.stdout
+    return Console(highlight=False, stderr=of_errors, width=None if stream.isatty() else PIPE_WIDTH)
 
 
 @dataclass

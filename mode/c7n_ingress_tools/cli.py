@@ -1,0 +1,264 @@
+"""The command `c7n-ingress`. What a command needs is imported when it is called, so that each starts at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+COULD_NOT_RUN = 2
+
+FILE = click.Path(path_type=Path)
+region_option = click.option("--region", required=True, help="The AWS region, such as us-east-1.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line says.
+
+    :returns: 0 if it is done, 1 if something is not as it should be, 2 if the command could not run.
+    """
+    try:
+        return cli.main(arguments, "c7n-ingress", standalone_mode=False) or 0
+    except click.Abort:
+        return _refused("stopped")
+    except click.UsageError as error:
+        error.show()
+        return COULD_NOT_RUN
+    except click.ClickException as error:
+        return _refused(error.message)
+    except Exception as error:
+        if (line := _in_one_line(error)) is None:
+            raise
+        return _refused(line)
+
+
+def _refused(line: str) -> int:
+    click.echo(f"c7n-ingress: {line}", err=True)
+    return COULD_NOT_RUN
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """Return what the system or AWS refused, as one line; None for any other error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+
+    if isinstance(error, NoCredentialsError):
+        return "no AWS credentials found: set AWS_PROFILE, or run `aws configure`"
+    return " ".join(str(error).split()) if isinstance(error, BotoCoreError | ClientError) else None
+
+
+class SeveralFiles(click.Command):
+    """A command where the option `--flows` takes all words up to the next option, as a shell expands `*`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the option before each of its words."""
+        words, more = [], False
+        for word in args:
+            if more and not word.startswith("-") and words[-1] != "--flows":
+                words.append("--flows")
+            words.append(word)
+            more = word == "--flows" or (more and not word.startswith("-"))
+        return super().parse_args(ctx, words)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="c7n-ingress", message="c7n-ingress %(version)s")
+def cli() -> None:
+    """Close security groups that are open to the internet, and undo it.
+
+    The policies run with `custodian`. This command does everything else. Each command ends with 0 if it is done, with 1
+    if something is not as it should be, and with 2 if it could not run.
+    """
+
+
+@cli.command(short_help="Write or update the pack's files in a folder.")
+@click.argument("folder", type=FILE, default=".", metavar="[DIR]")
+def init(folder: Path) -> None:
+    """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
+
+    Files of the pack are replaced by those of the installed version. settings.yml has what is yours: it is written
+    once, and never changed afterwards. The folder is made if it does not exist.
+    """
+    from importlib import metadata  # noqa: PLC0415
+
+    from c7n_ingress_tools.init import InitError, write_pack  # noqa: PLC0415
+
+    try:
+        written = write_pack(folder)
+    except InitError as error:
+        raise click.ClickException(str(error)) from error
+    counts = {"written": written.new, "replaced": written.replaced, "unchanged": written.unchanged}
+    told = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
+    click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {told}")
+    for name in written.replaced:
+        click.echo(f"replaced: {folder / name}")
+
+
+@cli.command(cls=SeveralFiles, short_help="Run everything on this machine, on a copy of your groups.")
+@click.argument("groups", type=FILE, required=False, metavar="[GROUPS.json]")
+@click.option(
+    "--authorized",
+    multiple=True,
+    metavar="NETWORK,…",
+    help="Your networks, which replace the internet. Without it, the policy's networks are used, or examples.",
+)
+@click.option(
+    "--interfaces", type=FILE, help="What `aws ec2 describe-network-interfaces` prints: shows what uses a group."
+)
+@click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints: the networks that the word vpc is for.")
+@click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders: shows who would be blocked.")
+@json_option
+@click.option("--make", is_flag=True, hidden=True)
+def rehearse(groups, authorized, interfaces, vpcs, flows, as_json, make) -> int:  # noqa: PLR0913, PLR0917
+    """Run everything on this machine, on a copy of your groups, and show each rule before and after.
+
+    GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used.
+    Nothing leaves this machine, and no credentials are needed. The command ends with 1 if a group did not end as the
+    pack promises.
+    """
+    from c7n_ingress_tools.rehearsal import warm  # noqa: PLC0415
+
+    with warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
+        from c7n_ingress_tools.extras import of_extra  # noqa: PLC0415
+
+        with of_extra("local"):
+            from c7n_ingress_tools.embedded_aws import models  # noqa: PLC0415
+
+            models.share()
+            from c7n_ingress_tools.rehearsal import run  # noqa: PLC0415
+        asked = run.Asked(groups, authorized, interfaces, vpcs, flows, as_json=as_json, make=make)
+        return run.main(asked, commands)
+
+
+@cli.command(short_help="Report what a sweep found and did.")
+@click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
+@click.option("--into", type=FILE, help="The folder to write into. Without it, the first of OUT.")
+@click.option("--facts", type=FILE, help="A JSON file of what else is known of groups: exposure, behind, cut_off.")
+@json_option
+def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Report what a sweep found and did, as one page.
+
+    OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command writes report.html,
+    report.csv and report.json into it. With --json it prints the JSON, and writes no file.
+    """
+    import datetime as dt  # noqa: PLC0415
+
+    from c7n_ingress_tools.extras import of_extra  # noqa: PLC0415
+
+    with of_extra("report"):
+        from c7n_ingress_tools.report.sources import NoRunError, facts_from, of_runs  # noqa: PLC0415
+        from c7n_ingress_tools.report.tables import as_json as json_of  # noqa: PLC0415
+        from c7n_ingress_tools.report.text import visible  # noqa: PLC0415
+        from c7n_ingress_tools.report.write import write  # noqa: PLC0415
+    folders = folders or (Path("out"),)
+    try:
+        made = of_runs(folders, facts_from(facts), dt.datetime.now(dt.timezone.utc))
+    except NoRunError as error:
+        raise click.ClickException(visible(str(error))) from error
+    if as_json:
+        click.echo(json_of(made))
+        return
+    into = into or folders[0]
+    try:
+        click.echo(write(made, into))
+    except OSError as error:
+        where = visible(str(error.filename or into))
+        raise click.ClickException(
+            f"{where}: cannot be written ({error.strerror}). Name another folder: --into DIR"
+        ) from error
+
+
+@cli.group(short_help="Deploy what delivers the messages, or show them.")
+def mailer() -> None:
+    """Deploy the function that delivers the messages, or show how messages look."""
+
+
+@mailer.command("deploy")
+@click.option(
+    "-c",
+    "--config",
+    type=FILE,
+    default=Path("mode", "mailer.yml"),
+    show_default=True,
+    help="c7n-mailer's configuration.",
+)
+@click.option("--region", help="The AWS region. Without it, the configuration's region.")
+def mailer_deploy(config: Path, region: str | None) -> None:
+    """Deploy the mailer's function, or update it. A second run changes nothing."""
+    import boto3  # noqa: PLC0415
+    import yaml  # noqa: PLC0415
+
+    from c7n_ingress_tools.mailer import deploy  # noqa: PLC0415
+
+    try:
+        read = deploy.read_config(config, region)
+    except OSError as error:
+        raise click.ClickException(f"{config}: {error.strerror}: name another file with --config") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise click.ClickException(f"{config}: {' '.join(str(error).split())}") from error
+    arn = deploy.deploy(read, boto3.Session(region_name=read["region"], profile_name=read.get("profile")))
+    click.echo(f"{arn} delivers what is sent to the queue {deploy.queue_name(read)} in {read['region']}")
+
+
+@mailer.command("preview")
+@click.argument("picture", type=FILE, required=False, metavar="[PICTURE.png]")
+def mailer_preview(picture: Path | None) -> None:
+    """Print the sample messages as people get them, or draw the first into a picture.
+
+    A picture needs Chromium. The environment variable CHROMIUM names the program, if it has another name.
+    """
+    from c7n_ingress_tools.mailer import preview  # noqa: PLC0415
+
+    if picture is None:
+        click.echo(preview.texts(), nl=False)
+        return
+    try:
+        preview.photograph(preview.mail_page(), picture)
+    except preview.NoPictureError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command(short_help="Run functions again on the events on which they failed.")
+@region_option
+def replay(region: str) -> int:
+    """Run the policies' functions again on the events on which they failed.
+
+    The events are in the queue custodian-open-ingress-failed. An event leaves the queue when its function succeeds. The
+    command ends with 1 if an event is left.
+    """
+    import boto3  # noqa: PLC0415
+
+    from c7n_ingress_tools.replay import QUEUE, left_after, replay  # noqa: PLC0415
+
+    session, outcomes = boto3.Session(region_name=region), []
+    for outcome in replay(session):
+        outcomes.append(outcome)
+        click.echo(f"{outcome.function}: {outcome.error or 'done'}")
+    left = left_after(session, outcomes)
+    done = sum(outcome.error is None for outcome in outcomes)
+    click.echo(f"{done} events done, {left} left in {QUEUE}")
+    return 1 if left else 0
+
+
+@cli.command(short_help="Delete the pack's functions and rules in a region.")
+@region_option
+@click.option("--dryrun", is_flag=True, help="List what would be deleted, and delete nothing.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def uninstall(region: str, dryrun: bool, names: tuple[str, ...]) -> int:  # noqa: FBT001
+    """Delete the pack's functions and rules in a region.
+
+    Each NAME is a policy's function; without names, all of the pack's functions are deleted, and the mailer. The mailer
+    stays while messages wait for it: run the command again. Security groups stay as they are. CloudFormation deletes
+    what mode/stack.yml made, last.
+    """
+    import boto3  # noqa: PLC0415
+
+    from c7n_ingress_tools.uninstall import leave  # noqa: PLC0415
+
+    if left := leave(boto3.Session(region_name=region), names, dryrun=dryrun):
+        click.echo(f"c7n-ingress: {region}: {left}", err=True)
+        return 1
+    return 0

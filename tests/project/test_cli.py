@@ -1,0 +1,93 @@
+import os
+import signal
+import subprocess
+import time
+from importlib import metadata
+
+import click
+import pytest
+
+from c7n_ingress_tools.cli import cli, main
+from tests.support.forked import C7N_INGRESS
+
+
+def commands(group=cli, words=()):
+    """Return the words of each command."""
+    found = [words]
+    for name, command in getattr(group, "commands", {}).items():
+        found += commands(command, (*words, name))
+    return found
+
+
+def run(folder, *arguments):
+    """Run the command in a folder, without credentials."""
+    alone = {
+        "PATH": os.defpath,
+        "CHROMIUM": "none",
+        "HOME": str(folder),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **environment,
+    }
+    return subprocess.run([C7N_INGRESS, *arguments], cwd=folder, env=alone, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help(capsys, words):
+    """Each command explains itself and each of its options in sentences."""
+    assert main([*words, "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: c7n-ingress")
+    command = cli
+    for word in words:
+        command = command.commands[word]
+    assert command.help.rstrip().endswith(".")
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    assert [each.name for each in options if not (each.help or "").endswith(".")] == []
+
+
+def test_the_command_prints_its_version(capsys):
+    """`--version` prints the version that is installed."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"c7n-ingress {metadata.version('c7n-ingress')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["report", "nowhere"], "nowhere: no run"),
+        (["rehearse", "nowhere.json"], "nowhere.json"),
+        (["rehearse", "--interfaces", "nowhere.json"], "nowhere.json"),
+        (["mailer", "deploy", "-c", "nowhere.yml"], "nowhere.yml: No such file or directory"),
+        (["mailer", "preview", "picture.png"], "no Chromium found"),
+        (["replay", "--region", "us-east-1"], "no AWS credentials found"),
+        (["uninstall", "--region", "us-east-1"], "no AWS credentials found"),
+        (["replay", "--region", "us east 1"], "us east 1"),
+    ],
+)
+def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
+    """A path that does not exist and credentials that are missing end a command with 2 and one line."""
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["undone"], ["replay"], ["report", "--out"]])
+def test_a_wrong_command_line(tmp_path, arguments):
+    """A command line that is none ends with 2 and shows how it is used."""
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert "Usage: c7n-ingress" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c(tmp_path):
+    """Ctrl-C ends a command with 2, without a traceback."""
+    process = subprocess.Popen(
+        [C7N_INGRESS, "rehearse"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "c7n-ingress: stopped"
