@@ -382,7 +382,7 @@ def test_a_message_is_never_too_long(post):
         "Tags": [{"Key": "owner", "Value": "\U0001f512" * 255}] * 9,
     }
     longest |= {"c7n:behind-ingress": {"exposure": "internet", "behind": ["\U0001f512" * 255] * 9}}
-    longest |= {"c7n:evidence-ingress": ["\U0001f512" * 400] * 9, "c7n:evidence-read-ingress": "\U0001f512" * 500}
+    longest |= {"c7n:lacking-ingress": ["\U0001f512" * 400] * 5, "c7n:noted-ingress": ["\U0001f512" * 400] * 5}
     post.send(message_to(TOPIC) | {"resources": [longest] * 9})
     with post.mailer() as function:
         assert post.work(function) == set()

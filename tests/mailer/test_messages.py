@@ -709,8 +709,10 @@ def test_one_name_for_each_state(template, state):
 @pytest.mark.parametrize("template", MESSAGES)
 def test_a_closed_group_that_lacks_a_network(template):
     """It is not counted among groups that are not closed, and the message says what to do and which command does it."""
-    todo = "aws ec2 authorize-security-group-ingress --group-id sg-1"
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.9.0/24"}]}
+    todo = authorize_line({"GroupId": group()["GroupId"], "IpPermissions": [rule]})
     told = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
+    told = told.replace('\\"', '"')  # PagerDuty's event is JSON in a text
     assert "not closed" not in told.lower()
     for fact in (WHY, todo, "Clients there are blocked", "Raise the quota for inbound rules", "No later run adds them"):
         assert fact in told
