@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from c7n_ingress_tools.rehearsal import clients, flows, interfaces, show
+from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress, show
 from tests.bench.table import Row
 
 LINES = 10_000_000
@@ -137,7 +137,7 @@ def ours(path: Path) -> None:
         }
         for number in range(GROUPS)
     ]
-    with flows.read([path], show.Progress(show.console())) as log:
+    with flows.read([path], progress.Progress(show.console())) as log:
         told = clients.who_came_in(log, there, [], records)
     print([(each.rule.ports, each.cut, each.stay, each.scanners) for each in told.rules])  # noqa: T201 - for who looks
 

@@ -81,6 +81,17 @@ def refusal(call, *args, **kwargs):
     return refused.value.response["Error"]["Code"]
 
 
+@pytest.mark.parametrize(
+    ("region", "partition"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_partition(region, partition):
+    """The ARNs of an item and of an event name the partition of the region."""
+    item = configuration_item(GROUP, region)
+    sent = event(item, RULE)
+    arns = [item["ARN"], sent["executionRoleArn"], sent["configRuleArn"]]
+    assert {arn.split(":")[1] for arn in arns} == {partition}
+
+
 def test_item():
     """An item has the group in camel case, IPv4 ranges as texts and as objects, and its tags once more as a map."""
     item = configuration_item(GROUP, captured=datetime(2019, 8, 22, 20, 35, 49, 316000, timezone.utc))

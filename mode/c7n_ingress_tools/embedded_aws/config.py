@@ -40,6 +40,7 @@ from moto.config.exceptions import (
 )
 from moto.config.models import ConfigBackend, config_backends
 from moto.config.responses import ConfigResponse
+from moto.utilities.utils import get_partition
 
 MOST_BYTES = 256 * 1024
 PAGE, MOST_ITEMS = 10, 100
@@ -73,7 +74,7 @@ def configuration_item(
     captured = captured or datetime.now(timezone.utc)
     deleted = status == "ResourceDeleted"
     vpc = {"resourceId": group.get("VpcId"), "resourceName": None, "resourceType": "AWS::EC2::VPC"}
-    arn = f"arn:aws:ec2:{region}:{group['OwnerId']}:security-group/{group['GroupId']}"
+    arn = f"arn:{get_partition(region)}:ec2:{region}:{group['OwnerId']}:security-group/{group['GroupId']}"
     return {
         "relatedEvents": [],
         "relationships": [] if deleted else [vpc | {"name": "Is contained in Vpc"}],
@@ -119,6 +120,7 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
     Config tells of such a one by another kind of notification, for which Cloud Custodian's rules do not ask.
     """
     account, region = item["awsAccountId"], item["awsRegion"]
+    partition = get_partition(region)
     invoking = {
         "configurationItemDiff": None,
         "configurationItem": item,
@@ -135,8 +137,8 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
         "ruleParameters": "{}",
         "resultToken": _token(rule),
         "eventLeftScope": False,
-        "executionRoleArn": f"arn:aws:iam::{account}:role/config-role",
-        "configRuleArn": f"arn:aws:config:{region}:{account}:config-rule/config-rule-abcdef",
+        "executionRoleArn": f"arn:{partition}:iam::{account}:role/config-role",
+        "configRuleArn": f"arn:{partition}:config:{region}:{account}:config-rule/config-rule-abcdef",
         "configRuleName": rule,
         "configRuleId": "config-rule-abcdef",
         "accountId": account,

@@ -35,7 +35,7 @@ from moto.ec2.models.vpcs import VPC
 from moto.ec2.responses import EC2Response
 
 from c7n_ingress_tools.embedded_aws.answers import Answer
-from c7n_ingress_tools.rehearsal.rules import (
+from c7n_ingress_tools.embedded_aws.rules import (
     NETWORKS,
     Rule,
     Rules,

@@ -45,6 +45,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from c7n_ingress.decide.rules import PROTOCOL_NAMES, ports_text, traffic
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import RefusedError, watched
 
@@ -71,7 +72,7 @@ SHOWN = 5
 MOST_SUGGESTED = 1_000
 """A rule with more clients than this serves the public, and no list of networks is of use to it."""
 
-NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+NUMBERS = {name: int(number) for number, name in PROTOCOL_NAMES.items()}
 WITHOUT_TYPES = (NUMBERS["icmp"], NUMBERS["icmpv6"])
 NO_PROTOCOL = 255  # reserved by IANA: for a name that EC2 does not answer with, so that it matches nothing
 ANY_PORT = (0, 65535)
@@ -216,7 +217,7 @@ def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
 def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[After]:
     """Give the ingress rules of all groups as they are after the changes."""
     rules = {
-        After(group["GroupId"], protocol_of(permission), ports_of(permission), source)
+        After(group["GroupId"], traffic(permission).protocol, ports_text(traffic(permission)), source)
         for group in groups
         for permission in group["IpPermissions"]
         for source in _sources(permission)
@@ -225,23 +226,6 @@ def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> se
         if record["was"]:
             rules.discard(After(*_traffic_key(record), record["was"]))
     return rules | {After(*_traffic_key(record), record["now"]) for record in records if record["now"]}
-
-
-def protocol_of(permission: dict[str, Any]) -> str:
-    """Give a permission's protocol as records name it."""
-    names = {str(number): name for name, number in NUMBERS.items()}
-    return names.get(permission["IpProtocol"], permission["IpProtocol"])
-
-
-def ports_of(permission: dict[str, Any]) -> str:
-    """Give a permission's ports as records say them: 22, 8000-8010, all, type 3 code 4."""
-    protocol = protocol_of(permission)
-    first, last = permission.get("FromPort", -1), permission.get("ToPort", -1)
-    if protocol not in NUMBERS or first == -1 or (protocol in {"tcp", "udp"} and (first, last) == ANY_PORT):
-        return "all"
-    if protocol in {"icmp", "icmpv6"}:
-        return f"type {first}" if last == -1 else f"type {first} code {last}"
-    return str(first) if first == last else f"{first}-{last}"
 
 
 def _sources(permission: dict[str, Any]) -> Iterator[str]:
@@ -465,7 +449,7 @@ def _named(ids: Iterable[str]) -> str:
 
 def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
     """Tell whether a permission and a rule have traffic in common; of ICMP, whatever its types."""
-    protocol, first, last, _ = _numbers(protocol_of(permission), ports_of(permission))
+    protocol, first, last, _ = _numbers(traffic(permission).protocol, ports_text(traffic(permission)))
     of_rule, low, high, _ = _numbers(rule.protocol, rule.ports)
     return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last
 

@@ -33,7 +33,7 @@ from c7n_ingress_tools.rehearsal.exports import UnusableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from c7n_ingress_tools.rehearsal.show import Progress
+    from c7n_ingress_tools.rehearsal.progress import Progress
 
 DEFAULT = (
     *("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport"),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from botocore.session import get_session
 
+from c7n_ingress.decide.rules import PROTOCOL_NAMES
 from c7n_ingress_tools.rehearsal import exports
 from c7n_ingress_tools.rehearsal.exports import RefusedError, WrongError
 
@@ -50,8 +51,6 @@ OTHER_NAMES = {name for each in LISTINGS.values() for name in each.other_names}
 SOURCE_FIELDS = ("Description", "UserId", "GroupName", "VpcId", "VpcPeeringConnectionId", "PeeringStatus")
 TRAFFIC_FIELDS = ("IpProtocol", "FromPort", "ToPort")
 
-NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
-"""The protocols that EC2 names, by their numbers: IpPermission in EC2's API reference."""
 PORTS = {"tcp": range(65536), "udp": range(65536), "icmp": range(-1, 256), "icmpv6": range(-1, 256)}
 """What may be in FromPort and ToPort: ports, or ICMP's type and code, where -1 is all. Other protocols have none."""
 
@@ -170,7 +169,7 @@ def _permission(entry: dict[str, Any]) -> dict[str, Any]:
 def _traffic(entry: dict[str, Any]) -> dict[str, Any]:
     """Return protocol and ports, as EC2 stores them."""
     protocol = entry.get("IpProtocol")
-    protocol = NAMES.get(protocol, protocol) if isinstance(protocol, str) else None
+    protocol = PROTOCOL_NAMES.get(protocol, protocol) if isinstance(protocol, str) else None
     numbers = map(str, range(256))
     if protocol not in {"-1", *PORTS, *numbers}:
         raise WrongError(f"the IpProtocol {exports.show(entry.get('IpProtocol'))} in a rule")

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from c7n.utils import yaml_load
@@ -24,18 +24,20 @@ from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.pack import PACK
-from c7n_ingress_tools.rehearsal.groups import account, region
+from c7n_ingress_tools.rehearsal.groups import account as owner_of
+from c7n_ingress_tools.rehearsal.groups import region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Sequence
 
     import boto3
 
     from c7n_ingress.decide.behind import Behind
     from c7n_ingress_tools.functions.runtime import Function
+    from c7n_ingress_tools.rehearsal.account import Account
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.interfaces import Interface
+    from c7n_ingress_tools.rehearsal.progress import Progress
 
 POLICY = PACK / "policies" / "open-ingress.yml"
 UNDO = PACK / "policies" / "restore-ingress.yml"
@@ -53,13 +55,6 @@ MOST_PROCESSES = 8
 
 class LoopError(Exception):
     """A step could not be done, so that there is nothing to show."""
-
-
-class Progress(Protocol):
-    """Whoever is told what is being done."""
-
-    def step(self, text: str, total: int | None = None) -> AbstractContextManager[Callable[[], None]]:
-        """Tell of a step until the block ends; gives what is called as each of its parts is done."""
 
 
 class Rule(NamedTuple):
@@ -119,33 +114,27 @@ class Result:
     """What is not as the pack promises."""
 
 
-def run(  # noqa: PLR0913 - what stands around the groups is given by who knows it
-    groups: list[Group],
-    folder: Path,
-    progress: Progress,
-    commands: Path,
-    *,
-    authorized: Sequence[str],
-    there: Sequence[Interface] = (),
-    vpcs: Sequence[dict[str, Any]] = (),
-) -> Result:
-    """Take the groups once round the loop.
+def run(account: Account, folder: Path, progress: Progress, commands: Path, authorized: Sequence[str]) -> Result:
+    """Run the whole loop once: deploy, deliver, mail, undo and check.
 
-    Leaves the policy, the zip's content, the items, the records, the messages and the logs in the folder, which is
-    emptied first. `commands` is the folder of the commands `custodian` and `mailer`, as `warm.commands` gives it;
-    `authorized` is the action's; `there` are the account's network interfaces, and `vpcs` its VPCs, if they are known.
-    Returns what came of it.
-    Raises LoopError if a command fails.
+    The policy, the zip's content, the items, the records, the messages and the logs are in the folder afterwards.
+
+    :param account: what is known of the account.
+    :param folder: where to write; it is emptied first.
+    :param commands: the folder of the commands `custodian` and `mailer`, from `warm.commands`.
+    :param authorized: the networks of the action.
+    :raises LoopError: a command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    owner = account(groups) or ACCOUNT
-    own = [group | {"OwnerId": owner} for group in groups if group["OwnerId"] in {"", owner}]
-    foreign = [group for group in groups if group["OwnerId"] not in {"", owner}]
-    result = Result(own, foreign, owner, region(groups) or REGION, folder, _behind(own, there) if there else {})
+    owner = owner_of(account.groups) or ACCOUNT
+    own = [group | {"OwnerId": owner} for group in account.groups if group["OwnerId"] in {"", owner}]
+    foreign = [group for group in account.groups if group["OwnerId"] not in {"", owner}]
+    behind = _behind(own, account.interfaces) if account.interfaces else {}
+    result = Result(own, foreign, owner, region(account.groups) or REGION, folder, behind)
     with serving() as cloud:
-        ec2.load_interfaces((each.item for each in there), result.region, owner)
-        ec2.load_vpcs(vpcs, result.region, owner)
+        ec2.load_interfaces((each.item for each in account.interfaces), result.region, owner)
+        ec2.load_vpcs(account.vpcs, result.region, owner)
         Loop(cloud, result, progress, commands, authorized).run()
     return result
 

@@ -13,7 +13,9 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.extras import of_extra
 from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
+from c7n_ingress_tools.rehearsal.account import Account
 from c7n_ingress_tools.rehearsal.loop import POLICY, LoopError, Result, read_policy, run
+from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report.rows import CutOff, Facts
 from c7n_ingress_tools.report.sources import of_rehearsal
 from c7n_ingress_tools.report.write import write
@@ -47,19 +49,17 @@ class Asked:
 def main(arguments: Asked, commands: Path) -> int:
     """Run the loop and show what came of it; return the exit code. `commands` is the folder that `warm` gives."""
     console = show.console(of_errors=arguments.as_json)
-    progress = show.Progress(console)
+    progress = Progress(console)
     cut_off: Mapping[str, Mapping[str, CutOff]] = {}
     told = None
     try:
         _check(arguments)
         networks = _authorized(arguments)
-        chosen = _groups(arguments.groups)
-        there = _interfaces(arguments, chosen)
-        known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
-        traffic = _traffic(arguments, there, chosen, progress)
+        account = _account(arguments)
+        traffic = _traffic(arguments, account, progress)
         show.authorized(networks, console, arguments.option)
         with traffic as who_came_in:
-            result = run(chosen, FOLDER, progress, commands, authorized=networks.values, there=there, vpcs=known)
+            result = run(account, FOLDER, progress, commands, networks.values)
             if who_came_in:
                 told = who_came_in(result.records)
                 told = replace(told, notes=(*_about(networks), *told.notes))
@@ -69,7 +69,7 @@ def main(arguments: Asked, commands: Path) -> int:
         return 2
     result.left_out = list(_left_out(result, networks, arguments))
     if arguments.interfaces:
-        result.unseen = interfaces.unseen(there)
+        result.unseen = interfaces.unseen(account.interfaces)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
         report(result, cut_off, networks)
     if arguments.as_json:
@@ -157,6 +157,13 @@ def _check(arguments: Asked) -> None:
         )
 
 
+def _account(arguments: Asked) -> Account:
+    """Read the files of the account."""
+    chosen = _groups(arguments.groups)
+    known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
+    return Account(chosen, _interfaces(arguments, chosen), known)
+
+
 def _groups(path: Path | None) -> list[groups.Group]:
     return groups.load(path) if path else groups.sample(dt.datetime.now(dt.timezone.utc).date())
 
@@ -171,16 +178,11 @@ def _interfaces(arguments: Asked, chosen: list[groups.Group]) -> list[interfaces
     return there
 
 
-def _traffic(
-    arguments: Asked,
-    there: list[interfaces.Interface],
-    chosen: list[groups.Group],
-    progress: show.Progress,
-) -> AbstractContextManager:
-    """Read the flow logs, if there are any; give what asks them, or None."""
+def _traffic(arguments: Asked, account: Account, progress: Progress) -> AbstractContextManager:
+    """Read the flow logs, if there are any; the block gets what looks clients up in them, or None."""
     if not arguments.flows:
         return nullcontext()
-    return _module_traffic().reading(arguments.flows, there, chosen, progress, FOLDER.parent)
+    return _module_traffic().reading(arguments.flows, account, progress, FOLDER.parent)
 
 
 def _module_traffic():

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.columns import Columns
 from rich.console import Console, Group
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from c7n_ingress.decide.exemptions import TAG
 from c7n_ingress.decide.severity import SEVERITIES
 from c7n_ingress_tools.rehearsal.authorized import SAMPLE
 from c7n_ingress_tools.rehearsal.loop import reads
@@ -34,7 +23,7 @@ from c7n_ingress_tools.report.rows import EXPOSURES
 from c7n_ingress_tools.report.severity import severity, traffic_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from c7n_ingress_tools.rehearsal.authorized import Authorized
     from c7n_ingress_tools.rehearsal.clients import Told
@@ -43,7 +32,6 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 120
 NOTHING = "-"
-EXEMPT = "open-ingress-until"
 STYLES = {"COMPLIANT": "green", "NON_COMPLIANT": "red"}
 EXPOSED = {"internet": "bold red", "unused": "dim"}
 FILES = "policy, zip, logs, items.jsonl, records.jsonl, changes.txt, messages.txt"
@@ -59,63 +47,6 @@ def console(*, of_errors: bool = False) -> Console:
     """
     stream = sys.stderr if of_errors else sys.stdout
     return Console(highlight=False, stderr=of_errors, width=None if stream.isatty() else PIPE_WIDTH)
-
-
-@dataclass
-class Share:
-    """A step, to be called with the share of it that is done, from 0 to 1. `text` is what is left in its place."""
-
-    text: str
-    advance: Callable[[float], None]
-
-    def __call__(self, share: float) -> None:
-        """Tell that so much is done."""
-        self.advance(share)
-
-
-class Progress:
-    """Says what is being done, while it is, and what has been."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def step(self, text: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Show a step with its bar, and leave one line when it is done; gives what is called as its parts are done."""
-        start = time.monotonic()
-        with self._bar(text, total) as advance:
-            yield advance
-        parts = f"  {total}" if total else ""
-        seconds = f"  {time.monotonic() - start:.1f} s"
-        self._console.print(Text.assemble(("✓ ", "green"), text, (parts, "bold"), (seconds, "dim")))
-
-    @contextmanager
-    def share(self, text: str) -> Iterator[Share]:
-        """Show a step of which the share that is done is known, with the time left; leaves one line, too."""
-        start = time.monotonic()
-        if self._console.is_terminal:
-            columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
-            with Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True) as bar:
-                task = bar.add_task(text, total=1)
-                step = Share(text, lambda share: bar.update(task, completed=share))
-                yield step
-        else:
-            step = Share(text, lambda _: None)
-            yield step
-        seconds = f"  {time.monotonic() - start:.1f} s"
-        self._console.print(Text.assemble(("✓ ", "green"), step.text, (seconds, "dim")))
-
-    @contextmanager
-    def _bar(self, text: str, total: int | None) -> Iterator[Callable[[], None]]:
-        """Show a bar that is gone afterwards; nothing where nobody watches."""
-        if not self._console.is_terminal:
-            yield lambda: None
-            return
-        bars = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()] if total else []
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), *bars]
-        with Bar(*columns, console=self._console, transient=True) as bar:
-            task = bar.add_task(text, total=total)
-            yield lambda: bar.advance(task)
 
 
 def authorized(networks: Authorized, console: Console, option: Callable[[str, str], str]) -> None:
@@ -251,8 +182,8 @@ def names(groups: list[Group]) -> str:
     """Name groups; with the tag that asks to leave one alone, as that is the reason that a person wants to see."""
     said = []
     for group in groups[:SHOWN_NAMES]:
-        until = next((tag["Value"] for tag in group["Tags"] if tag["Key"] == EXEMPT), None)
-        said.append(printable(group["GroupName"]) + (f" ({EXEMPT} {printable(until)})" if until else ""))
+        until = next((tag["Value"] for tag in group["Tags"] if tag["Key"] == TAG), None)
+        said.append(printable(group["GroupName"]) + (f" ({TAG} {printable(until)})" if until else ""))
     more = [f"{len(groups) - SHOWN_NAMES} more"] if len(groups) > SHOWN_NAMES else []
     return ", ".join(said + more) or "none"
 

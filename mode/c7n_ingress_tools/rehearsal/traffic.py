@@ -13,25 +13,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from c7n_ingress_tools.rehearsal.groups import Group
-    from c7n_ingress_tools.rehearsal.interfaces import Interface
-    from c7n_ingress_tools.rehearsal.show import Progress
+    from c7n_ingress_tools.rehearsal.account import Account
+    from c7n_ingress_tools.rehearsal.progress import Progress
 
 
 @contextmanager
 def reading(
-    paths: Sequence[Path], there: list[Interface], chosen: list[Group], progress: Progress, folder: Path
+    paths: Sequence[Path], account: Account, progress: Progress, folder: Path
 ) -> Iterator[Callable[[list[dict[str, Any]]], clients.Told]]:
     """Read flow logs, so that what is wrong with them is said first; give what tells of them after the change.
 
     Raises flows.RefusedError.
     """
     with flows.read(paths, progress, folder) as log:
-        clients.check(log, there)
+        clients.check(log, account.interfaces)
 
         def who_came_in(records: list[dict[str, Any]]) -> clients.Told:
             with progress.share("looked up who came in through what was replaced") as done:
-                return clients.who_came_in(log, there, chosen, records, done)
+                return clients.who_came_in(log, account.interfaces, account.groups, records, done)
 
         yield who_came_in
 

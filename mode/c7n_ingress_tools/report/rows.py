@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from c7n_ingress.decide import states
+from c7n_ingress.decide import exemptions, states
 from c7n_ingress.decide.rules import ports_text, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity
-from c7n_ingress.decide.undo import is_exempt
 from c7n_ingress_tools.report.severity import severity, traffic_text
 
 Record = Mapping[str, Any]
@@ -36,7 +35,6 @@ HOWS = {
     "perhaps revoked": NOT_CLOSED,
 }
 ADDED = ("authorized", "perhaps authorized", "preview")
-UNTIL = "open-ingress-until"
 
 
 @dataclass(frozen=True)
@@ -326,7 +324,7 @@ def _left(found: Open, group: Group, region: str, state: str) -> Row:
         after=(),
         how=(),
         state=state,
-        until=tags[UNTIL] if state == EXEMPT else None,
+        until=tags[exemptions.TAG] if state == EXEMPT else None,
     )
 
 
@@ -334,7 +332,9 @@ def _state(group: Group, account: str, today: str) -> str:
     """Return why a group's open rules are as they were."""
     if (group.get("OwnerId") or account) != account:
         return SKIPPED
-    return EXEMPT if is_exempt(_tags(group).get(UNTIL, ""), date.fromisoformat(today)) else NOT_CLOSED
+    return (
+        EXEMPT if exemptions.is_exempt(_tags(group).get(exemptions.TAG, ""), date.fromisoformat(today)) else NOT_CLOSED
+    )
 
 
 def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:
