@@ -44,8 +44,8 @@ from c7n.utils import format_event
 
 import c7n_ingress.registered  # noqa: F401 - it registers the actions and filters
 from c7n_ingress.aws import journal
-from c7n_ingress.aws.apply import ONCE
-from c7n_ingress.aws.read import LiveSource
+from c7n_ingress.aws.calls import ONCE
+from c7n_ingress.aws.live import LiveSource
 from c7n_ingress.decide.events import Here, check_call_event, check_config_event
 from c7n_ingress.in_time import ended_in_time
 from c7n_ingress.sessions import KeptSessions

@@ -9,8 +9,7 @@ from typing import Any
 from botocore.config import Config
 from c7n.credentials import CustodianSession, SessionFactory
 
-from c7n_ingress.aws.apply import ONCE
-from c7n_ingress.aws.history import BRIEFLY
+from c7n_ingress.aws.calls import BRIEFLY, ONCE
 from c7n_ingress.cold import models_read_faster
 
 log = logging.getLogger("custodian.lambda")

@@ -19,8 +19,7 @@ from c7n.resources import load_resources
 from dateutil import zoneinfo
 
 from c7n_ingress import bytecode, cold
-from c7n_ingress.aws.apply import ONCE
-from c7n_ingress.aws.history import BRIEFLY
+from c7n_ingress.aws.calls import BRIEFLY, ONCE
 from c7n_ingress.sessions import KeptSessions
 from tests.support.embedded import ROOT
 

@@ -125,6 +125,19 @@ def test_whoever_asks_where_a_module_is(bin_folder):
 
 
 @pytest.mark.parametrize(
+    "module",
+    [
+        f"c7n_ingress.{folder}.{path.stem}"
+        for folder in ("actions", "filters")
+        for path in sorted((ROOT / "actions" / "c7n_ingress" / folder).glob("[a-z]*.py"))
+    ],
+)
+def test_each_action_and_filter_can_be_imported_first(module):
+    """A fresh process can import any action or filter first; that loads all the others, too."""
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+
+
+@pytest.mark.parametrize(
     ("command", "package", "extra"),
     [
         ("rehearse", "rich", "local"),

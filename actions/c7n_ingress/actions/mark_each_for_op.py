@@ -10,7 +10,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.tags import TagDelayedAction
 from c7n.utils import type_schema
 
-from c7n_ingress.aws.apply import said
+from c7n_ingress.aws.calls import said
 
 
 @SecurityGroup.action_registry.register("mark-each-for-op")

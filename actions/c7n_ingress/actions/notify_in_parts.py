@@ -12,8 +12,9 @@ from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session
 
-from c7n_ingress.aws.history import BRIEFLY, LOOKING, MOST_ITEMS, check_time, why_not
-from c7n_ingress.aws.read import MATCHED, pages
+from c7n_ingress.aws.calls import BRIEFLY, pages
+from c7n_ingress.aws.history import LOOKING, MOST_ITEMS, check_time, why_not
+from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.decide.checks import check_filled, check_notify
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
 from c7n_ingress.decide.packed import packed

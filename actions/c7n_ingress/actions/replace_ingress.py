@@ -17,7 +17,7 @@ from c7n_ingress.aws import notify as tell
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
-from c7n_ingress.aws.run import run
+from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.values import FreshValues, scheme_of
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
@@ -111,13 +111,7 @@ class ReplaceIngress(EventAction):
             "notify": tell.SCHEMA,
         },
     )
-    permissions = (
-        "ec2:DescribeSecurityGroups",
-        "ec2:DescribeSecurityGroupRules",
-        "ec2:AuthorizeSecurityGroupIngress",
-        "ec2:ModifySecurityGroupRules",
-        "ec2:RevokeSecurityGroupIngress",
-    )
+    permissions = PERMISSIONS
 
     def get_permissions(self) -> tuple[str, ...]:
         """Give what the action needs, its notification included."""

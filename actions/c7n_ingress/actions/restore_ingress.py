@@ -12,13 +12,13 @@ from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationEr
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.actions.replace_ingress import ReplaceIngress
 from c7n_ingress.aws import journal
 from c7n_ingress.aws import notify as tell
-from c7n_ingress.aws.apply import GONE, NoRoom, error_code, said
+from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
-from c7n_ingress.aws.run import run
+from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.decide.checks import check_filled, check_notify, check_values
 from c7n_ingress.decide.message import RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan
@@ -83,13 +83,16 @@ class RestoreIngress(EventAction):
         },
     )
     permissions = (
-        *ReplaceIngress.permissions,
+        *PERMISSIONS,
         "ec2:CreateTags",
         "ec2:DeleteTags",
         "logs:FilterLogEvents",
         "logs:DescribeLogGroups",
     )
-    get_permissions = ReplaceIngress.get_permissions
+
+    def get_permissions(self) -> tuple[str, ...]:
+        """Return what the action needs, its notification included."""
+        return (*self.permissions, *(tell.notifier(self).get_permissions() if "notify" in self.data else ()))
 
     def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
         super().__init__({"preview": True, **(data or {})}, manager, log_dir)

@@ -11,27 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from botocore.config import Config
 from c7n.exceptions import ClientError
 
+from c7n_ingress.aws.calls import CHANGED_MEANWHILE, NO_ROOM, THROTTLED, error_code
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, rule_from, rule_request
-
-GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
-NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
-CHANGED_MEANWHILE = frozenset(
-    {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
-)
-THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException"})
-"""Error codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
-
-DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
-"""What EC2 and other services of AWS answer with where they are forbidden to."""
-
-ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-"""How a client is made that changes groups: botocore must not call again on a reading that has grown old meanwhile."""
 
 
 class NoRoom(NamedTuple):
@@ -181,15 +167,3 @@ class _Caller:
         except BaseException as stop:  # somebody stops the run while EC2 is at work
             stop.changes = changes  # type: ignore[attr-defined]
             raise
-
-
-def error_code(error: ClientError) -> str:
-    """Give EC2's code for what went wrong."""
-    return str(error.response["Error"]["Code"])
-
-
-def said(error: Exception) -> str:
-    """Say what an error is, and first what to do about it where AWS forbids something: its own words can be long."""
-    if isinstance(error, ClientError) and error_code(error) in DENIED:
-        return f"allow it, as mode/stack.yml does, or find the service control policy that denies it: {error}"
-    return str(error)

@@ -10,7 +10,7 @@ from typing import Any
 import botocore
 from c7n.utils import chunks, local_session
 
-from c7n_ingress.aws.read import GROUPS_A_CALL, PAGE_SIZE, pages
+from c7n_ingress.aws.calls import GROUPS_A_CALL, PAGE_SIZE, pages
 from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, Behind, behind
 
 log = logging.getLogger("custodian.actions")

@@ -8,11 +8,10 @@ from collections.abc import Collection
 from datetime import datetime, timezone
 from typing import Any
 
-from botocore.config import Config
 from c7n.exceptions import ClientError
 from c7n.utils import local_session
 
-from c7n_ingress.aws.apply import error_code
+from c7n_ingress.aws.calls import BRIEFLY, error_code
 from c7n_ingress.decide.events import GONE
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.reopened import LONGEST, State, openings, sentence, was_open
@@ -37,10 +36,6 @@ PERMISSIONS = ("config:GetResourceConfigHistory",)
 
 MOST_ITEMS = 100
 """The most items that AWS Config gives in one answer, which is all that is asked for."""
-
-BRIEFLY = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-"""How a client is made whose answer is worth having, and not worth waiting for: two tries of eight seconds at most."""
-
 
 LOOKING = 300.0
 """For how many seconds Config is asked of all groups: a function is ended after 900, and has to tell people before."""

@@ -19,7 +19,7 @@ from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.resolver import URIResolver
 from c7n.utils import local_session
 
-from c7n_ingress.aws.read import pages
+from c7n_ingress.aws.calls import pages
 from c7n_ingress.decide.commands import Undo, undo_lines
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of

@@ -15,7 +15,7 @@ from c7n.actions.notify import Notify
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.utils import local_session
 
-from c7n_ingress.aws.apply import said
+from c7n_ingress.aws.calls import said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.aws.values import FreshValues

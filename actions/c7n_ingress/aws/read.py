@@ -8,27 +8,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.query import DescribeSource, QueryResourceManager, sources
-from c7n.utils import local_session
 
+from c7n_ingress.aws.calls import GROUPS_A_CALL, PAGE_SIZE, pages
 from c7n_ingress.aws.judge import each_by_itself
-from c7n_ingress.decide.awaited import said_by, with_opened
 from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Match, Rule, matches_from, rule_from
-
-GROUPS_A_CALL = 200
-"""How many values EC2 takes in one filter of a describe call.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
-"""
-
-PAGE_SIZE = 1000
-"""The most items that EC2 gives in one answer (``MaxResults`` of both describe calls)."""
 
 OLDEST = 1.0
 """How many seconds old a reading may be when the group is changed.
@@ -228,68 +216,3 @@ def _unordered(value: Any) -> Any:
     if isinstance(value, dict):
         return sorted((key, _unordered(part)) for key, part in value.items())
     return sorted(map(_unordered, value), key=repr) if isinstance(value, list) else value
-
-
-@sources.register("live")
-class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
-    """Where a policy with ``source: live`` gets its groups from: from EC2, at this moment, or not at all.
-
-    c7n gives again what it listed up to a quarter of an hour ago, and takes whatever error EC2 answers with for "there
-    is no such group": it warns, and an event is lost. Here everything is read anew, a group that has been deleted is no
-    error, and any other error is one: the run fails, and an event is tried again.
-    """
-
-    def get_query_params(self, query_params: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ARG002 - c7n's
-        """Give what c7n makes the key of its cache from: nothing that was listed before."""
-        return {"listed-at": time.time_ns()}
-
-    @uncollected()
-    def resources(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
-        """List all groups."""
-        groups: list[dict[str, Any]] = self.query.filter(self.manager)
-        return groups
-
-    event: dict[str, Any] | None = None
-    """The event of the run, if there is one that names groups."""
-
-    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002, FBT001, FBT002 - c7n's
-        """Read the groups of an event, with the rules that its call made: EC2 may not show these yet.
-
-        So the filters judge what the call made. The action reads the group again before it changes anything.
-
-        :raises PolicyExecutionError: EC2 did not list the groups, or does not show them yet.
-        """
-        live = LiveGroups(self.manager, local_session(self.manager.session_factory).client("ec2"))
-        said = said_by(self.event)
-        try:
-            groups = live.groups(ids)
-            if said is None:
-                return groups
-            for delay in DELAYS:
-                if len(groups) == len({*ids}) or not said.is_recent(datetime.now(timezone.utc)):
-                    break
-                time.sleep(delay)
-                groups = live.groups(ids)
-        except ClientError as error:
-            raise PolicyExecutionError(f"groups {', '.join(ids)} could not be read: {error}") from error
-        if not said.is_recent(datetime.now(timezone.utc)):
-            return groups
-        if missing := {*ids} - {group["GroupId"] for group in groups}:
-            names = ", ".join(sorted(missing))
-            raise PolicyExecutionError(f"EC2 does not show {names} yet; Lambda tries the event again")
-        return [with_opened(group, said) for group in groups]
-
-
-def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-    """Give the items of all pages, each page tried again when AWS throttles.
-
-    A paginator of botocore's would read the service's pagination model first, which takes as long as an answer.
-    """
-    token = "NextToken" if client.meta.service_model.service_name == "ec2" else "nextToken"
-    call = getattr(client, operation)
-    while True:
-        page = QueryResourceManager.retry(call, **arguments)
-        yield from page[key]
-        if not page.get(token):
-            return
-        arguments[token] = page[token]

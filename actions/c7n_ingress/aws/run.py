@@ -9,7 +9,7 @@ from typing import Any
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.utils import local_session
 
-from c7n_ingress.aws.apply import GONE, ONCE, error_code, said
+from c7n_ingress.aws.calls import GONE, ONCE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.notify import check_reachable, tell, tell_config
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
@@ -23,6 +23,15 @@ from c7n_ingress.decide.severity import worst
 from c7n_ingress.in_time import ended_on_request
 
 log = logging.getLogger("custodian.actions")
+
+PERMISSIONS = (
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSecurityGroupRules",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:ModifySecurityGroupRules",
+    "ec2:RevokeSecurityGroupIngress",
+)
+"""What an action needs to read and change groups."""
 
 
 @ended_on_request()

@@ -12,8 +12,7 @@ from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
-from c7n_ingress.aws.apply import DENIED, error_code, said
-from c7n_ingress.aws.read import GROUPS_A_CALL, PAGE_SIZE, pages
+from c7n_ingress.aws.calls import DENIED, GROUPS_A_CALL, PAGE_SIZE, error_code, pages, said
 
 log = logging.getLogger("custodian.actions")
 

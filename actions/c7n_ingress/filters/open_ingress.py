@@ -11,8 +11,8 @@ from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationEr
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import chunks, local_session, type_schema
 
-from c7n_ingress.aws.apply import error_code, said
-from c7n_ingress.aws.read import GROUPS_A_CALL, MATCHED, pages
+from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, error_code, pages, said
+from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import (
@@ -29,9 +29,6 @@ from c7n_ingress.decide.rules import (
 )
 
 log = logging.getLogger("custodian.filters")
-
-PAGE_SIZE = 100
-"""The most items that EC2 gives in one answer (``MaxResults`` of both calls)."""
 
 AWS = "AWS"
 """The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
@@ -253,7 +250,9 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
     for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
         # By filter: the parameter PrefixListIds fails whole if one of the lists is not there.
         filters = [{"Name": "prefix-list-id", "Values": batch}]
-        described = pages(client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=PAGE_SIZE, Filters=filters)
+        described = pages(
+            client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=LIST_PAGE_SIZE, Filters=filters
+        )
         try:
             shapes = list(described)
         except (ClientError, BotoCoreError) as error:
@@ -267,7 +266,7 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
 
 
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
-    arguments = {"MaxResults": PAGE_SIZE, "PrefixListId": shape["PrefixListId"]}
+    arguments = {"MaxResults": LIST_PAGE_SIZE, "PrefixListId": shape["PrefixListId"]}
     try:
         entries = list(pages(client, "get_managed_prefix_list_entries", "Entries", **arguments))
     except (ClientError, BotoCoreError) as error:
