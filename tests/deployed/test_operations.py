@@ -10,21 +10,23 @@ from moto.sqs.models import SQSBackend
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.replay import QUEUE, function_of
+from tests.support.docs import PAGES, blocks, commands
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
-from tests.support.followed import README, attempted, blocks, commands, copied, follow, typed
+from tests.support.followed import attempted, copied, follow, typed
 from tests.support.stacked import poll, stop_polling
 
+OPERATE = "docs/operate.md"
 ALL_POLICIES = "custodian run --region us-east-1 -s out policies/open-ingress*.yml mode/watch.yml"
-REPLAY = commands(blocks("### When an alarm rings")[0])[0]
+REPLAY = commands(blocks(OPERATE, "When an alarm fires")[0])[0]
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 CONFIG_RULE = "custodian-open-ingress"
 
 
 @pytest.fixture
 def pack(cloud, tmp_path):
-    """Give a copy of the pack that was deployed as the README says."""
+    """Give a copy of the pack that was deployed as docs/deploy.md says."""
     copy = copied(tmp_path)
-    for block in blocks("## Deploy"):
+    for block in blocks("docs/deploy.md", "Steps"):
         follow(cloud, copy, block)
     stop_polling(cloud)
     return copy
@@ -75,7 +77,7 @@ def test_an_upgrade(cloud, pack):
     ]:
         path.write_text(path.read_text().replace("description: ", "description: New. "))
     cloud.calls.clear()
-    _, policies, mailer = blocks("## Deploy")
+    _, policies, mailer = blocks("docs/deploy.md", "Steps")
     follow(cloud, pack, policies)
     follow(cloud, pack, mailer)
     stop_polling(cloud)
@@ -92,13 +94,13 @@ def test_an_upgrade(cloud, pack):
 
 
 def test_switching_it_off(cloud, pack):
-    """The README's lines show what goes and take all of it away, whichever policies were deployed; groups stay open."""
+    """The page's lines show what goes and take all of it away, whichever policies were deployed; groups stay open."""
     typed(cloud, pack, ALL_POLICIES)
     group = open_group(1)
     there = functions(cloud)
     assert len(there) > 8
     assert rules(cloud) == {f"{name}" for name in there - {"custodian-mailer"}}
-    look, leave, delete = commands(blocks("### Switch it off")[0])
+    look, leave, delete = commands(blocks(OPERATE, "Switch it off")[0])
     shown = typed(cloud, pack, look)
     assert (functions(cloud), len(mappings(cloud))) == (there, 1)
     gone = typed(cloud, pack, leave)
@@ -126,13 +128,13 @@ def test_switching_off_what_is_half_gone(cloud, pack):
         config.put_config_rule(ConfigRule={**written, "ConfigRuleName": name})
     client.delete_function(FunctionName=CONFIG_RULE)
     client.delete_function(FunctionName="custodian-open-ingress-daily")
-    typed(cloud, pack, commands(blocks("### Switch it off")[0])[1])
+    typed(cloud, pack, commands(blocks(OPERATE, "Switch it off")[0])[1])
     assert (functions(cloud), rules(cloud)) == (set(), {"custodian-other", "custodian-open-ingress2"})
 
 
 def test_the_mailer_stays_while_messages_wait(cloud, pack):
     """While somebody is still to be told, the mailer stays, and the command says so; after that it goes."""
-    group, leave = open_group(1), commands(blocks("### Switch it off")[0])[1]
+    group, leave = open_group(1), commands(blocks(OPERATE, "Switch it off")[0])[1]
     with deployed(cloud, CONFIG_RULE) as policy:
         policy.invoke(event(configuration_item(group), CONFIG_RULE))
     done = attempted(cloud, pack, leave)
@@ -149,7 +151,7 @@ def test_changing_to_notice(cloud, pack):
     """Who changes to the policies that give notice takes those away that close at once, and what would miss them."""
     typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-{notice,noticed,mended}.yml")
     before = functions(cloud)
-    follow(cloud, pack, blocks("### Switch it off")[1])
+    follow(cloud, pack, blocks("docs/notice.md", "Change from closing at once to notice")[0])
     gone = {CONFIG_RULE, "custodian-open-ingress-daily"}
     miss_it = {"custodian-open-ingress-watch-recorder", "custodian-open-ingress-watch-rule"}
     assert before - functions(cloud) == gone | miss_it
@@ -159,7 +161,7 @@ def test_changing_to_notice(cloud, pack):
 def test_the_watch_of_who_gives_notice(cloud, pack):
     """Who gives notice from the start deploys of the watch what would not miss AWS Config, and all of that."""
     typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")
-    (names,) = re.findall(r"deploys\s+of it `(-p .*?)` alone", README.read_text())
+    (names,) = re.findall(r"add `(-p .*?)`", PAGES["docs/notice.md"])
     typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
     assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("topic", "trigger")}
 
@@ -306,16 +308,16 @@ def test_what_is_no_event(sent):
 
 def test_messages_that_were_not_delivered(cloud, tmp_path):
     """The line that sends what the mailer failed on once more is one that the CLI takes; moto has no such task."""
-    line = commands(blocks("### When an alarm rings")[0])[1]
+    line = commands(blocks(OPERATE, "When an alarm fires")[0])[1]
     assert line.endswith(f":{ACCOUNT}:custodian-mailer-failed")
     assert "TaskHandle" in typed(cloud, tmp_path, f"{line} --generate-cli-skeleton output")
 
 
 def test_the_permission_of_config(cloud, pack):
-    """The README's two lines give AWS Config its permission to invoke the policy back."""
+    """The page's two lines restore AWS Config's permission to invoke the policy."""
     client = cloud.session().client("lambda")
     client.remove_permission(FunctionName=CONFIG_RULE, StatementId=CONFIG_RULE)
-    follow(cloud, pack, blocks("### When an alarm rings")[1])
+    follow(cloud, pack, blocks(OPERATE, "When an alarm fires")[1])
     (statement,) = json.loads(client.get_policy(FunctionName=CONFIG_RULE)["Policy"])["Statement"]
     assert statement["Principal"] == {"Service": "config.amazonaws.com"}
     assert CONFIG_RULE in rules(cloud)

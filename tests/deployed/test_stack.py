@@ -12,8 +12,9 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import deployed
+from tests.support.docs import PAGES, blocks
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, cases, load, rules_of, source_of
-from tests.support.followed import README, blocks, copied, follow
+from tests.support.followed import copied, follow
 from tests.support.stacked import (
     ACCOUNT,
     SUFFIXES,
@@ -31,6 +32,7 @@ from tests.support.stacked import (
 )
 
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
+MANY = "docs/many-accounts.md"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
 DEPLOYED = [path for path in POLICIES if "mode:" in path.read_text()]
 WATCH = [policy["name"] for policy in yaml_load((ROOT / "mode" / "watch.yml").read_text())["policies"]]
@@ -128,9 +130,9 @@ def test_the_region_that_makes_the_roles():
 
 
 def test_the_whole_loop(cloud, tmp_path):
-    """Who follows the README word by word has all of it running, from AWS Config's item to the topic's subscriber."""
+    """A reader who follows docs/deploy.md has everything running, from AWS Config's item to the topic's subscriber."""
     copy = copied(tmp_path)
-    first, *steps = blocks("## Deploy")
+    first, *steps = blocks("docs/deploy.md", "Steps")
     follow(cloud, copy, first)
     take = inbox(cloud)
     for step in steps:
@@ -317,9 +319,9 @@ def test_several_regions(cloud):
     assert attributes(cloud, "custodian-mailer", "eu-central-1")["QueueArn"].split(":")[3] == "eu-central-1"
 
 
-def test_several_regions_by_the_readme(cloud, tmp_path):
-    """The README's commands make each region's stack, and give StackSets the template without its macro."""
-    for block in blocks("### Several regions, several accounts")[:2]:
+def test_several_regions_by_the_page(cloud, tmp_path):
+    """The page's commands create each region's stack, and give StackSets the template without its macro."""
+    for block in (*blocks(MANY, "Several regions"), *blocks(MANY, "StackSets")):
         follow(cloud, tmp_path, block)
     for region in ("us-east-1", "eu-central-1"):
         assert attributes(cloud, "custodian-mailer", region)["QueueArn"].split(":")[3] == region
@@ -329,10 +331,10 @@ def test_several_regions_by_the_readme(cloud, tmp_path):
     assert "Fn::ForEach" not in json.dumps(given)
 
 
-def test_what_the_readme_says_of_alarms(cloud):
-    """The README says of every alarm what to do when it rings."""
+def test_each_alarm_has_its_steps(cloud):
+    """docs/operate.md says for each alarm what to do when it fires."""
     create(cloud)
-    rows = re.findall(r"^\| (`.*?) \|", README.read_text().partition("### When an alarm rings")[2], re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|", PAGES["docs/operate.md"].partition("## When an alarm fires")[2], re.MULTILINE)
     told = set(re.findall(r"`(custodian-[a-z-]+)`", " ".join(rows)))
     others = re.compile("custodian-open-ingress-.+-(errors|throttled|dropped)")
     assert told == {name for alarm in alarms(cloud).values() if not others.fullmatch(name := alarm["AlarmName"])}

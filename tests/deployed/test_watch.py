@@ -36,7 +36,7 @@ A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
 
 
 class Account:
-    """An account as mode/README.md leaves it: stack, policies, mailer and watch are there, somebody is subscribed.
+    """An account as docs/deploy.md leaves it: stack, policies, mailer and watch are there, somebody is subscribed.
 
     The watch has a second way to tell people, as its file advises.
     """

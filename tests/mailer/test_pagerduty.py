@@ -1,7 +1,6 @@
 """PagerDuty's Events API v2, from the policy to the incident, against its published rules."""
 
 import json
-import re
 from unittest.mock import Mock
 
 import boto3
@@ -11,12 +10,12 @@ from c7n_mailer.handle import config_setup
 
 from c7n_ingress.decide import states
 from c7n_ingress_tools.mailer import lambda_entry, preview
+from tests.support.docs import BLOCKS
 from tests.support.embedded import edited, group_of, load, run
 from tests.support.internet import serving
 from tests.support.pagerduty import KEY, PagerDuty, broken_rules
 from tests.support.posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
 
-README = MAILER / "README.md"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 TARGET = f"pagerduty://{KEY}"
 CLOSED, LACKING, LAST = SAMPLE["resources"]
@@ -54,13 +53,13 @@ def mailer(post, service, tmp_path):
 
 
 def documented(word):
-    """Give the README's block of YAML in which a word stands."""
-    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL) if word in b)
+    """Return the block of docs/notify.md that contains a word."""
+    (block,) = (block.text for block in BLOCKS if block[:3:2] == ("docs/notify.md", "yaml") and word in block.text)
     return block
 
 
 def told_as_documented(policy, folder, word):
-    """Give a policy that tells whom the README's block names."""
+    """Return a policy with the recipients of the page's block."""
     path, block = edited(policy, folder, ["198.18.7.0/24", "2001:2:0:7::/64"]), documented(word)
     topic_alone = "".join(block.splitlines(keepends=True)[:2])
     assert topic_alone in path.read_text()
@@ -117,7 +116,7 @@ def test_a_group_without_room_is_an_incident_that_says_what_to_do(cloud, post, s
 
 @pytest.mark.parametrize("word", [ON_CALL, "slack://#security", "teams.ms", "pagerduty://"])
 def test_each_documented_list_of_people_is_valid(cloud, tmp_path, word):
-    """The README's lists of people to tell stand in the shipped policies as they are written, and validate."""
+    """The page's lists of recipients fit into the shipped policies as they are written, and validate."""
     path = told_as_documented("open-ingress-sweep", tmp_path, word)
     done = run(cloud, path, tmp_path / "out", "--dryrun")
     assert done.returncode == 0, done.stderr

@@ -89,8 +89,8 @@ def test_nothing_of_it_is_idle(statement, operator):
 
 
 def test_the_roles_are_the_stacks():
-    """The exception is for the role of the stack, and for the one that the README has people make."""
+    """The exception is for the role of the stack, and for the one that docs/configure.md names."""
     (exempt,) = [s["Condition"]["ArnNotLike"] for s in json.loads(SCP)["Statement"] if "ArnNotLike" in s["Condition"]]
     names = [arn.rpartition("/")[2] for arn in exempt["aws:PrincipalArn"]]
     assert f"RoleName: {names[0]}\n" in (ROOT / "mode" / "stack.yml").read_text()
-    assert f"`{names[1]}`" in (ROOT / "mode" / "README.md").read_text()
+    assert f"`{names[1]}`" in (ROOT / "docs" / "configure.md").read_text()

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from c7n.utils import yaml_load
 
+from tests.support.docs import PAGES, commands_of
 from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, messages, rules_of, source_of
 from tests.support.fresh import installed
 
@@ -103,6 +104,26 @@ def test_org(command, cloud, tmp_path):
     assert messages(cloud)[0]["account_id"] == ACCOUNT
 
 
+def test_without_the_pth_file(command, bin_folder, tmp_path):
+    """Without the `.pth` file, the stock command does not know the action, and the page's command does."""
+    if not (files := list(bin_folder.parent.rglob("site-packages/c7n_ingress.pth"))):
+        pytest.skip("an editable install has no file of this name")
+    (pth,) = files
+    line = pth.read_bytes()
+    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    policy.parent.joinpath("policies").mkdir()
+    policy.rename(policy.parent / "policies" / policy.name)
+    remove, validate = commands_of("docs/c7n.md")
+    try:
+        assert command("/bin/bash", "-euc", f'PATH="{bin_folder}:$PATH"; {remove}').returncode == 0
+        assert command("custodian", "validate", f"policies/{policy.name}").returncode != 0
+        done = command("/bin/bash", "-euc", f'PATH="{bin_folder}:$PATH"; {validate}')
+    finally:
+        pth.write_bytes(line)
+    assert done.returncode == 0, done.stderr
+    assert "Configuration valid" in done.stderr
+
+
 def test_an_interpreter_without_custodian_pays_nothing(bin_folder):
     """Python starts without importing anything of c7n, and the hook adds no module but its own."""
     code = "import sys; print([name for name in sys.modules if 'c7n' in name or name == 'importlib.abc'])"
@@ -159,17 +180,18 @@ def test_a_command_without_its_extra(command, package, extra):
 
 EXTRAS = {
     "c7n-org": "org",
+    "c7n-left": "left",
     "c7n-ingress mailer deploy": "mailer",
     "c7n-ingress report": "report",
 }
-"""What commands of the READMEs are of."""
+"""What commands of the pages need."""
 
 
-@pytest.mark.parametrize("path", ["README.md", "mode/README.md", "mode/c7n_ingress_tools/mailer/README.md"])
-def test_what_a_readme_has_typed_is_installed_before(path):
-    """Before a command that an extra installs stands the line that installs it."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
-    typed = "".join(blocks)
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_runs_is_installed_before(page):
+    """Before the first command of a page that needs an extra, the page installs the extra, or links to what does."""
+    lines = commands_of(page)
     for command, extra in EXTRAS.items():
-        before, found, _ = typed.partition(f"\n{command} ")
-        assert not found or f"pip install '.[{extra}]'" in before, command
+        first = next((number for number, line in enumerate(lines) if line.startswith(f"{command} ")), None)
+        before = lines[:first]
+        assert first is None or any(re.search(rf"pip install .*\b{extra}\b", line) for line in before), command

@@ -14,34 +14,56 @@ from c7n.utils import yaml_load
 
 from c7n_ingress.decide.authorized import parse_list, refuse_documentation
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
+from tests.support.docs import BLOCKS, GROUPS, PAGES, README, commands_of, put_networks_in, with_own_networks
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
-from tests.support.followed import warm
-from tests.support.readme import BLOCKS, COMMANDS, GROUPS, README, put_networks_in, with_own_networks
+from tests.support.followed import stack_of, warm
 from tests.support.stacked import create
 
+INSTALLED = "tests/project/test_release.py and test_install.py install the package; an extra adds only packages"
+OPERATED = "tests/deployed/test_operations.py runs it, where the pack is deployed"
+ACCOUNTS = "tests/deployed/test_stack.py and test_accounts.py run it, in several regions and accounts"
 ELSEWHERE = {
     "make test": "runs this very test",
-    "pip install .": "tests/project/test_install.py runs it, in a fresh virtual environment",
-    "pip install '.[mailer]'": "tests/project/test_install.py installs the project; the extra adds packages alone",
-    "pip install '.[report]'": "the same",
+    "make demo": "test_the_demo_shows_what_the_readme_shows runs it",
+    "pip install c7n-ingress": INSTALLED,
+    "pip install 'c7n-ingress[mailer]'": INSTALLED,
+    "pip install 'c7n-ingress[report]'": INSTALLED,
+    "pip install 'c7n-ingress[org]'": INSTALLED,
+    "pip install --upgrade 'c7n-ingress[mailer]'": INSTALLED,
+    "python3 -m venv .venv && . .venv/bin/activate && pip install 'c7n-ingress[mailer]'": INSTALLED,
     "pip install 'c7n-left>=0.3.39,<0.4'": "test_terraform.py holds the version, the extra `left` installs it",
+    "c7n-ingress init pack": "tests/project/test_release.py runs it, from the wheel",
+    "c7n-ingress init .": "tests/project/test_init.py updates a folder",
+    **dict.fromkeys(commands_of("docs/operate.md")[:4], OPERATED),
+    **dict.fromkeys((line for line in commands_of("docs/operate.md") if "uninstall" in line), OPERATED),
+    **dict.fromkeys((line for line in commands_of("docs/operate.md") if "delete-stack" in line), OPERATED),
+    **dict.fromkeys((line for line in commands_of("docs/notice.md") if "uninstall" in line), OPERATED),
+    **dict.fromkeys(commands_of("docs/many-accounts.md"), ACCOUNTS),
+    **dict.fromkeys(commands_of("docs/c7n.md"), "tests/project/test_install.py runs it, with the package installed"),
 }
 """Commands that are not run here, and why."""
 
 
-@pytest.fixture(scope="module")
-def reader(embedded_aws, tmp_path_factory):
-    """Make what a reader has: a clone, the commands on the path, an account with groups, and the stack."""
+@pytest.fixture
+def reader(embedded_aws, tmp_path):
+    """Return the embedded AWS with a reader's groups, a clone with the reader's settings, and an environment."""
     embedded_aws.reset()
-    clone = tmp_path_factory.mktemp("reader") / "c7n-ingress"
+    groups = [group_of(case, number) for number, case in enumerate(GROUPS, 1)]
+    load_groups(groups)
+    load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
+    clone = tmp_path / "c7n-ingress"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
     (clone / ".venv").symlink_to(ROOT / ".venv")
     for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
         os.utime(path, (0, 0))  # older than the environment, so that make does not install the clone
+    (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
+    module = clone / "path" / "to" / "root-module"
+    module.mkdir(parents=True)
+    (module / "main.tf").write_text('resource "aws_security_group" "web" {}')
+    put_networks_in(clone)
     environment = embedded_aws.environment()
     path = os.pathsep.join([str(warm()), str(Path(sys.executable).parent), environment["PATH"]])
-    home = str(clone.parent)  # where c7n caches what it has listed
-    return embedded_aws, clone, {**environment, "PATH": path, "HOME": home}
+    return embedded_aws, clone, {**environment, "PATH": path, "HOME": str(tmp_path)}  # HOME: where c7n caches lists
 
 
 def run(reader, command):
@@ -52,84 +74,88 @@ def run(reader, command):
     )
 
 
-def test_the_demo_shows_what_the_readme_shows(reader):
-    """`make demo` prints the table that stands in the README, to the letter."""
-    result = run(reader, "make demo")
-    assert result.returncode == 0, result.stderr
-    (shown,) = [text for language, text in BLOCKS if language == "text"]
+def done(reader, command):
+    """Run a command that must succeed."""
+    result = run(reader, with_own_networks(command))
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def test_the_demo_shows_what_the_readme_shows(embedded_aws, tmp_path):
+    """`make demo` prints the README's table exactly."""
+    clone = tmp_path / "c7n-ingress"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
+        os.utime(path, (0, 0))
+    result = done((embedded_aws, clone, embedded_aws.environment()), "make demo")
+    (shown,) = [block.text for block in BLOCKS if (block.page, block.language) == ("README.md", "text")]
     printed = [line.rstrip() for line in result.stdout.splitlines()]
     assert [line for line in shown.splitlines() if line not in printed] == []
 
 
-def test_every_command_runs(reader):
-    """Each command of the README, in its order, does what its reader expects of it: it ends with success."""
-    cloud, clone, _ = reader
-    ec2 = cloud.session().client("ec2")
+@pytest.mark.parametrize("page", [page for page in PAGES if not ELSEWHERE.keys() >= set(commands_of(page))])
+def test_every_command_of_a_page_succeeds(reader, page):
+    """Each command of a page, in the page's order, ends with success."""
+    cloud, *_ = reader
     lines = []
-    for command in COMMANDS:
-        if command in ELSEWHERE or command == "make demo":
-            continue
+    written = [command for command in commands_of(page) if command not in ELSEWHERE]
+    if not any(command.startswith("aws cloudformation deploy") for command in written):
+        create(cloud, Email="you@example.com")
+    for command in written:
         if command.startswith("aws ec2 describe-security-groups"):
-            groups = [group_of(case, number) for number, case in enumerate(GROUPS, 1)]
-            load_groups(groups)
-            load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
-            (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
-            put_networks_in(clone)
-            continue
+            continue  # the reader has the file
         if command.startswith("aws cloudformation deploy"):
-            created = create(cloud, Email=re.search(r"Email=(\S+)", command)[1])
-            assert str(created)
-            continue
-        if command.startswith("c7n-left"):
-            module = clone / "path" / "to" / "root-module"
-            module.mkdir(parents=True)
-            (module / "main.tf").write_text('resource "aws_security_group" "web" {}')
-        if command.startswith("echo "):
-            lines = lines or undo_lines(cloud, "bastion")
-            command = as_the_message_has_it(lines, command)  # noqa: PLW2901 - the same line with other ids
-        result = run(reader, with_own_networks(command))
-        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-    sources = {
-        rule["CidrIpv4"]
-        for rule in ec2.describe_security_group_rules()["SecurityGroupRules"]
-        if not rule["IsEgress"] and "CidrIpv4" in rule
-    }
-    assert sources >= {"0.0.0.0/0"}, "the site is public, and the bastion restored"
+            region, parameters = stack_of(command)
+            assert create(cloud, region, **parameters)
+        elif command.startswith("echo "):
+            if not lines:
+                done(reader, "custodian run --region us-east-1 -s out policies/open-ingress-sweep.yml")
+                lines = undo_lines(cloud, "bastion")
+            done(reader, as_the_message_has_it(lines, command))
+        else:
+            done(reader, command)
+    if page == "docs/undo.md":
+        rules = cloud.session().client("ec2").describe_security_group_rules()["SecurityGroupRules"]
+        assert "0.0.0.0/0" in {rule.get("CidrIpv4") for rule in rules if rule["FromPort"] == 22}
 
 
 @pytest.mark.parametrize("command", ELSEWHERE)
-def test_what_is_not_run_here_stands_in_the_readme(command):
-    """A command that this test passes over is one that the README has."""
-    assert command in COMMANDS
+def test_what_is_not_run_here_is_on_a_page(command):
+    """A command that is not run here is on a page."""
+    assert any(command in commands_of(page) for page in PAGES)
 
 
-@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "yaml" and "policies:" in text])
-def test_a_whole_policy_loads(text, tmp_path):
-    """A block that is a policy is taken by c7n's own loader."""
-    path = tmp_path / "policy.yml"
-    path.write_text(text)
-    assert len(load(Config.empty(region="us-east-1", account_id="123456789012"), str(path))) == 1
+VARIABLES = """vars: [&authorized [198.18.7.0/24], &tell [me@example.com], &queue custodian-mailer]
+"""
+"""What a page's block may name."""
 
 
-def test_the_action_alone_loads():
-    """The block that is an action alone is one, in a policy that says what its anchors stand for."""
-    (text,) = [text for language, text in BLOCKS if language == "yaml" and text.startswith("actions:")]
-    anchors = "vars: [&authorized [198.18.7.0/24], &tell [me@example.com], &queue custodian-mailer]\n"
-    action = yaml_load(anchors + text)["actions"]
-    policy = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
-    options = Config.empty(region="us-east-1", account_id="123456789012")
-    load_resources(("aws.security-group",))
-    (loaded,) = PolicyCollection.from_data({"policies": [{**policy, "actions": action}]}, options)
-    loaded.validate()
-    assert loaded.resource_manager.actions[0].data["preview"] is True
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda b: b.page)
+def test_every_yaml_block_loads(block, tmp_path):
+    """A block is a policy, an action of one, or variables, and c7n loads and validates it."""
+    text = block.text
+    if "policies:" in text:
+        (tmp_path / "policy.yml").write_text(text)
+        (policy,) = load(Config.empty(region="us-east-1", account_id="123456789012"), str(tmp_path / "policy.yml"))
+        policy.validate()
+    elif text.startswith("actions:"):
+        actions = yaml_load(VARIABLES + text)["actions"]
+        data = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
+        load_resources(("aws.security-group",))
+        options = Config.empty(region="us-east-1", account_id="123456789012")
+        (policy,) = PolicyCollection.from_data({"policies": [{**data, "actions": actions}]}, options)
+        policy.validate()
+    else:
+        keys = yaml_load(text)
+        assert set(keys.get("vars", keys)) <= {"authorized", "public-ports", "tell"}
 
 
 SHOWN = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "mode").rglob("*.md")),
     *sorted((ROOT / "policies").rglob("*.md")),
-    *sorted((ROOT / "actions" / "c7n_ingress").glob("*.py")),
+    *sorted((ROOT / "actions").rglob("*.py")),
 ]
 COPIED = re.compile(r"^```(?!text)\w+\n.*?^```$|authorized: \[.*?\]", re.DOTALL | re.MULTILINE)
 CIDR = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*(?::[0-9a-f]*){2,7})/\d+(?![\w.])")
@@ -152,21 +178,39 @@ def is_taken(cidr):
 
 
 def test_the_counts_are_real():
-    """What the README counts is as many as it says."""
-    assert f"{len(CASES_OF_OPEN_INGRESS)} groups as data" in README
+    """The numbers of docs/guarantees.md are the numbers of the tests."""
+    guarantees = PAGES["docs/guarantees.md"]
+    assert f"{len(CASES_OF_OPEN_INGRESS)} groups as data" in guarantees
     faults = cases("faults")
     ways = 3 * len(faults["faults"]) + len(faults["sequences"])
-    assert f"{len(faults['calls'])} calls, each in {ways} ways" in README
+    assert f"{len(faults['calls'])} calls, each in {ways} ways" in guarantees
 
 
-def test_links_lead_somewhere():
-    """Each link into the repository leads to a file, each link into the page to a heading."""
-    headings = {
-        re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-")
-        for h in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        if link.startswith("#"):
-            assert link[1:] in headings, link
-        elif not link.startswith("https://"):
-            assert (ROOT / link.partition("#")[0]).exists(), link
+def test_the_readme_is_short():
+    """The README is one screen and a half."""
+    assert len(README.splitlines()) <= 150
+
+
+def headings_of(path):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """Each link of a page leads to a file of the repository, and its anchor to a heading there."""
+    for link in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            target = (ROOT / page).parent / path if path else ROOT / page
+            assert target.exists(), link
+            assert not anchor or anchor in headings_of(target), link
+
+
+def test_the_architecture_names_real_files():
+    """Each file that docs/architecture.md names exists, under the folder of the walk."""
+    named = set(re.findall(r"[\w/-]+\.(?:py|yml)", PAGES["docs/architecture.md"]))
+    there = [path.as_posix() for top in ("actions", "mode", "policies") for path in (ROOT / top).rglob("*")]
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []

@@ -13,13 +13,16 @@ from packaging.version import Version
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 from c7n_ingress_tools.init import PARTS, shipped_names
 from tests.support import fresh
+from tests.support.docs import GROUPS, commands_of, put_networks_in
 from tests.support.embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
-from tests.support.readme import COMMANDS, GROUPS, put_networks_in
 from tests.support.stacked import create
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 REHEARSAL = "c7n-ingress rehearse groups.json"
 """What `make demo GROUPS=groups.json` runs, in a folder that has no Makefile."""
+
+STEPS = ("docs/rehearse.md", "docs/configure.md", "docs/deploy.md", "docs/undo.md")
+"""The pages that a new user follows, in order."""
 
 version_in_pyproject = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
 
@@ -92,16 +95,16 @@ def test_the_wheel_adds_no_more_than_its_own_packages(built):
     } <= inside
 
 
-def test_the_steps_of_the_readme(installed, cloud):
-    """From the rehearsal to the undo, README's commands run from the wheel, in the folder that `init` lays."""
+def test_the_steps_of_the_pages(installed, cloud):
+    """From the rehearsal to the undo, the pages' commands run from the wheel, in the folder that `init` creates."""
     load_groups(groups := [group_of(case, number) for number, case in enumerate(GROUPS, 1)])
     load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
     (installed.folder / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
     put_networks_in(installed.folder)
     done, lines = [], []
-    for written in COMMANDS:
+    for written in (command for page in STEPS for command in commands_of(page)):
         command = REHEARSAL if written.startswith("make demo GROUPS=groups.json") else written
-        if command.startswith(("make ", "pip ", "aws ec2 ", "c7n-left ", "cd ")):
+        if command.startswith(("make ", "pip ", "python3 -m venv", "c7n-ingress init", "aws ec2 ")):
             continue
         if command.startswith("aws cloudformation deploy"):
             assert (installed.folder / "mode" / "stack.yml").read_bytes() == (ROOT / "mode" / "stack.yml").read_bytes()

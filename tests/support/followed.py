@@ -1,7 +1,6 @@
-"""mode/README.md, followed: its commands as they are written there, in a copy of the pack, on the embedded AWS."""
+"""The pages followed: their commands as they are written there, in a copy of the pack, on the embedded AWS."""
 
 import atexit
-import re
 import shlex
 import shutil
 import subprocess
@@ -12,23 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
+from tests.support.docs import commands
 from tests.support.embedded import POLICIES, ROOT, edited
 from tests.support.stacked import TEMPLATE, create
 
-README = ROOT / "mode" / "README.md"
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
-
-
-def blocks(heading):
-    """Give the blocks of commands under a heading, up to the next one of any level."""
-    _, _, after = README.read_text().partition(f"\n{heading}\n")
-    assert after, heading
-    return re.findall(r"```sh\n(.*?)```", re.split(r"\n##+ ", after)[0], re.DOTALL)
-
-
-def commands(block):
-    """Give the commands of a block, each on one line."""
-    return block.replace("\\\n", "").splitlines()
 
 
 def stack_of(command):
@@ -46,7 +33,7 @@ def stack_of(command):
 
 
 def copied(folder):
-    """Copy the pack, with networks put in as step 2 says, and give where it is."""
+    """Copy the pack, with networks put in as docs/configure.md says, and return its folder."""
     copy = folder / "copy"
     shutil.copytree(ROOT / "mode", copy / "mode", ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "policies").mkdir()
@@ -69,7 +56,7 @@ def follow(cloud, copy, block):
         if command.startswith("aws cloudformation deploy"):
             region, parameters = stack_of(command)
             create(cloud, region, **parameters)
-        elif not command.startswith("python3 -m venv"):
+        elif not command.startswith(("python3 -m venv", "pip install")):
             printed += typed(cloud, copy, command)
     return printed
 
