@@ -100,7 +100,7 @@ def test_switching_it_off(cloud, pack):
     there = functions(cloud)
     assert len(there) > 8
     assert rules(cloud) == {f"{name}" for name in there - {"custodian-mailer"}}
-    look, leave, delete = commands(blocks(OPERATE, "Switch it off")[0])
+    look, leave, delete = commands(blocks("docs/deploy.md", "Switch it off")[0])
     shown = typed(cloud, pack, look)
     assert (functions(cloud), len(mappings(cloud))) == (there, 1)
     gone = typed(cloud, pack, leave)
@@ -128,13 +128,13 @@ def test_switching_off_what_is_half_gone(cloud, pack):
         config.put_config_rule(ConfigRule={**written, "ConfigRuleName": name})
     client.delete_function(FunctionName=CONFIG_RULE)
     client.delete_function(FunctionName="custodian-open-ingress-daily")
-    typed(cloud, pack, commands(blocks(OPERATE, "Switch it off")[0])[1])
+    typed(cloud, pack, commands(blocks("docs/deploy.md", "Switch it off")[0])[1])
     assert (functions(cloud), rules(cloud)) == (set(), {"custodian-other", "custodian-open-ingress2"})
 
 
 def test_the_mailer_stays_while_messages_wait(cloud, pack):
     """While somebody is still to be told, the mailer stays, and the command says so; after that it goes."""
-    group, leave = open_group(1), commands(blocks(OPERATE, "Switch it off")[0])[1]
+    group, leave = open_group(1), commands(blocks("docs/deploy.md", "Switch it off")[0])[1]
     with deployed(cloud, CONFIG_RULE) as policy:
         policy.invoke(event(configuration_item(group), CONFIG_RULE))
     done = attempted(cloud, pack, leave)

@@ -14,7 +14,17 @@ from c7n.utils import yaml_load
 
 from c7n_ingress.decide.authorized import parse_list, refuse_documentation
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
-from tests.support.docs import BLOCKS, GROUPS, PAGES, README, commands_of, put_networks_in, with_own_networks
+from tests.support.docs import (
+    BLOCKS,
+    GROUPS,
+    PAGES,
+    README,
+    blocks,
+    commands,
+    commands_of,
+    put_networks_in,
+    with_own_networks,
+)
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from tests.support.followed import stack_of, warm
 from tests.support.stacked import create
@@ -34,10 +44,9 @@ ELSEWHERE = {
     "pip install 'c7n-left>=0.3.39,<0.4'": "test_terraform.py holds the version, the extra `left` installs it",
     "c7n-ingress init pack": "tests/project/test_release.py runs it, from the wheel",
     "c7n-ingress init .": "tests/project/test_init.py updates a folder",
-    **dict.fromkeys(commands_of("docs/operate.md")[:4], OPERATED),
-    **dict.fromkeys((line for line in commands_of("docs/operate.md") if "uninstall" in line), OPERATED),
-    **dict.fromkeys((line for line in commands_of("docs/operate.md") if "delete-stack" in line), OPERATED),
-    **dict.fromkeys((line for line in commands_of("docs/notice.md") if "uninstall" in line), OPERATED),
+    **dict.fromkeys(commands_of("docs/operate.md"), OPERATED),
+    **{line: OPERATED for text in blocks("docs/deploy.md", "Switch it off") for line in commands(text)},
+    **dict.fromkeys(commands(blocks("docs/notice.md", "Change from closing at once to notice")[0]), OPERATED),
     **dict.fromkeys(commands_of("docs/many-accounts.md"), ACCOUNTS),
     **dict.fromkeys(commands_of("docs/c7n.md"), "tests/project/test_install.py runs it, with the package installed"),
 }
