@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-LONGEST = 60.0
+LONGEST_RESERVE = 60.0
 """How many seconds are kept for telling, at most; of a short time-out, a fifth. Lambda's longest is 900."""
 
 
@@ -31,7 +31,7 @@ def ended_in_time(context: Any) -> Iterator[None]:
     """
     seconds = context.get_remaining_time_in_millis() / 1000
     before = signal.signal(signal.SIGALRM, _end)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds - min(LONGEST, seconds / 5), 0.001))
+    signal.setitimer(signal.ITIMER_REAL, max(seconds - min(LONGEST_RESERVE, seconds / 5), 0.001))
     try:
         yield
     except OutOfTime as stop:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from c7n_ingress.actions import notify_in_parts as digest
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.history import check_mode
-from c7n_ingress.decide.reopened import REOPENED, State, openings, sentence, was_open
+from c7n_ingress.decide.reopened import REOPENED, PastState, openings, sentence, was_open
 from c7n_ingress.decide.rules import Match, Traffic, network
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import deployed
@@ -47,7 +47,7 @@ def states_of(case):
     """Give a case's states."""
     for text in case["states"]:
         word, minutes = text.split()
-        yield State(NOW - timedelta(minutes=float(minutes)), word == "open")
+        yield PastState(NOW - timedelta(minutes=float(minutes)), word == "open")
 
 
 @pytest.mark.parametrize("case", HISTORIES, ids=[case["name"] for case in HISTORIES])
@@ -58,7 +58,7 @@ def test_a_history(case):
     assert len(opened) < 2 or sentence(opened) == case["says"]
 
 
-STATES = st.lists(st.builds(State, st.integers(-99, 2000).map(lambda m: NOW - timedelta(minutes=m)), st.booleans()))
+STATES = st.lists(st.builds(PastState, st.integers(-99, 2000).map(lambda m: NOW - timedelta(minutes=m)), st.booleans()))
 
 
 @given(STATES, st.randoms())
@@ -77,8 +77,8 @@ def test_each_opening_counts_once(minutes):
     """A group that was opened so many times, and closed in between, was opened so many times and once."""
     states = []
     for minute in minutes:
-        states += [State(NOW - timedelta(minutes=minute), is_open=True)]
-        states += [State(NOW - timedelta(minutes=minute - 0.5), is_open=False)]
+        states += [PastState(NOW - timedelta(minutes=minute), is_open=True)]
+        states += [PastState(NOW - timedelta(minutes=minute - 0.5), is_open=False)]
     assert len(openings(states, NOW, 24)) == len(minutes) + 1
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.managed import KEEPERS, MANAGED, managed_by
+from c7n_ingress.decide.managed import MANAGED, MANAGERS, managed_by
 from tests.support.embedded import act, cases, group_of, load, make_queue, messages
 
 CASES = cases("managed")["groups"]
@@ -26,17 +26,17 @@ def marked(case):
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_a_keeper(case):
-    """A group's keeper is told by its marks, with what mends it there."""
+    """A group's manager is told by its marks, with what mends it there."""
     found = managed_by(marked(case)) or {}
     assert found.get("by") == case.get("by")
     assert case.get("mend", "") in found.get("mend", "")
 
 
 def test_every_keeper_has_a_case():
-    """Each keeper is that of some case, and says where its marks are documented."""
+    """Each manager is that of some case, and says where its marks are documented."""
     found = {managed_by(marked(case))["mend"] for case in CASES if "by" in case}
-    assert found == {keeper.mend for keeper in KEEPERS}
-    assert all(source.startswith("https://") for keeper in KEEPERS for source in keeper.sources)
+    assert found == {manager.mend for manager in MANAGERS}
+    assert all(source.startswith("https://") for manager in MANAGERS for source in manager.sources)
 
 
 @given(st.sampled_from([case for case in CASES if case.get("tags")]), st.text(max_size=400), st.randoms())

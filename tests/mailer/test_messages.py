@@ -1002,7 +1002,7 @@ def test_how_much_stands_behind_a_group(template):
         for n in range(30)
     ]
     exempt = DIGEST["resources"][0]
-    told = {"c7n:behind-ingress": behind(balancers).told(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
+    told = {"c7n:behind-ingress": behind(balancers).annotation(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
     shown = words(template, resources=[exempt | group(**told)])
     named, counted = set(re.findall(r"net/b\d+", shown)), re.findall(r"and (\d+) more\b", shown)
     assert named

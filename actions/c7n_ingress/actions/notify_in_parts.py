@@ -86,7 +86,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             end = time.monotonic() + LOOKING
             for group in resources:
                 group[RENEWED] = self.renewed(group["GroupId"], end, **self.data["renewals"])
-        for part in packed(map(_told, resources), MESSAGE_SIZE, size):
+        for part in packed(map(_fitting, resources), MESSAGE_SIZE, size):
             super().process(part, event)
 
     def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
@@ -115,11 +115,16 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
         return sentence([each for each in renewals(values) if each >= since], days)
 
 
-def _told(group: dict[str, Any]) -> dict[str, Any]:
+def _fitting(group: dict[str, Any]) -> dict[str, Any]:
     """Leave out what no template reads, all rules beside those that matched, and of these what no message holds."""
-    told = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
-    matched = told.pop(MATCHED, [])
-    fitting = list(as_fit(matched, MESSAGE_SIZE - size(told)))
+    shown = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
+    matched = shown.pop(MATCHED, [])
+    fitting = list(as_fit(matched, MESSAGE_SIZE - size(shown)))
     if len(fitting) < len(matched):
-        log.warning("%s: %d rules are told of as of %d", group["GroupId"], len(matched), len(fitting))
-    return {**told, MATCHED: fitting}
+        log.warning(
+            "%s: %d matched rules do not fit into a message, which reports %d of them",
+            group["GroupId"],
+            len(matched),
+            len(fitting),
+        )
+    return {**shown, MATCHED: fitting}

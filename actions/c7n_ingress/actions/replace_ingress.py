@@ -11,9 +11,8 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import behind, vpcs
+from c7n_ingress.aws import behind, notify, vpcs
 from c7n_ingress.aws import history as reopened
-from c7n_ingress.aws import notify as tell
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
@@ -21,7 +20,7 @@ from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.values import FreshValues, scheme_of
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
-    cut_off,
+    blocked_inside,
     documentation,
     missing_versions,
     names_vpc,
@@ -108,7 +107,7 @@ class ReplaceIngress(EventAction):
             "preview": {"type": "boolean"},
             "reopened": reopened.SCHEMA,
             "untag": {"type": "string", "minLength": 1},
-            "notify": tell.SCHEMA,
+            "notify": notify.SCHEMA,
         },
     )
     permissions = PERMISSIONS
@@ -119,9 +118,9 @@ class ReplaceIngress(EventAction):
         if names_vpc(self.data.get("authorized")):
             needed += vpcs.PERMISSIONS
         if "notify" in self.data:
-            needed += tuple(tell.notifier(self).get_permissions())
+            needed += tuple(notify.notifier(self).get_permissions())
             if "at-most" in self.data and is_tried_again(self.manager):
-                needed += tell.REACH[self.data["notify"]["transport"]["type"]]
+                needed += notify.REACH[self.data["notify"]["transport"]["type"]]
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "untag" in self.data:
             needed += ("ec2:DeleteTags",)
@@ -148,7 +147,7 @@ class ReplaceIngress(EventAction):
                 reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
             if "notify" in self.data:
                 check_notify(self.data["notify"])
-                tell.notifier(self).validate()
+                notify.notifier(self).validate()
             else:
                 check_at_most(self.data, tried_again=is_tried_again(self.manager))
         except ValueError as error:
@@ -173,7 +172,7 @@ class ReplaceIngress(EventAction):
             return
         for version in missing_versions(networks):
             self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
-        if warning := cut_off(networks):
+        if warning := blocked_inside(networks):
             self.log.warning(warning)
 
     # -- the run
@@ -188,7 +187,9 @@ class ReplaceIngress(EventAction):
         try:
             authorized = self.authorized_networks()
         except PolicyExecutionError as error:
-            raise PolicyExecutionError("; ".join([str(error), *tell.tell_config(self.manager, event)])) from error
+            raise PolicyExecutionError(
+                "; ".join([str(error), *notify.report_to_config(self.manager, event)])
+            ) from error
 
         inside = self.inside(resources)
         of_group = {group_id: in_vpc(self.data["authorized"], each.cidrs) for group_id, each in inside.items()}

@@ -12,8 +12,7 @@ from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationEr
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import journal
-from c7n_ingress.aws import notify as tell
+from c7n_ingress.aws import journal, notify
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.job import Job
@@ -79,7 +78,7 @@ class RestoreIngress(EventAction):
             "run": {"type": "string"},
             "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
             "preview": {"type": "boolean"},
-            "notify": tell.SCHEMA,
+            "notify": notify.SCHEMA,
         },
     )
     permissions = (
@@ -92,7 +91,7 @@ class RestoreIngress(EventAction):
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return what the action needs, its notification included."""
-        return (*self.permissions, *(tell.notifier(self).get_permissions() if "notify" in self.data else ()))
+        return (*self.permissions, *(notify.notifier(self).get_permissions() if "notify" in self.data else ()))
 
     def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
         super().__init__({"preview": True, **(data or {})}, manager, log_dir)
@@ -109,7 +108,7 @@ class RestoreIngress(EventAction):
             check_selection(self.manager.filters, self.data["from"])
             if "notify" in self.data:
                 check_notify(self.data["notify"])
-                tell.notifier(self).validate()
+                notify.notifier(self).validate()
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: restore-ingress: {error}") from None
 

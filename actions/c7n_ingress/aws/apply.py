@@ -60,7 +60,7 @@ def apply(
     """
     call = _Caller(client, reading)
     crowded = list(full)
-    for tags, additions in _alike(addition for addition in plan.authorize if addition not in full):
+    for tags, additions in _by_tags(addition for addition in plan.authorize if addition not in full):
         for result in call.authorize_what_fits(additions, tags):
             if isinstance(result, NoRoom):
                 crowded.append(result.replacement)
@@ -68,11 +68,11 @@ def apply(
     yield from call.modify(plan.modify)
     yield from call.revoke(plan.revoke)
     if plan.revoke:  # has made room
-        for tags, additions in _alike(crowded):
+        for tags, additions in _by_tags(crowded):
             yield from call.authorize_what_fits(additions, tags)
 
 
-def _alike(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str, str], ...], list[Replacement]]]:
+def _by_tags(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str, str], ...], list[Replacement]]]:
     """Part additions by the tags that their rules are to bear: EC2 tags all rules of a request alike.
 
     A rule that is added beside another bears none; one that comes back bears those that it had.

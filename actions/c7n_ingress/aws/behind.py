@@ -103,10 +103,10 @@ class Surroundings:
         unread = [group for group in groups if group["GroupId"] not in self.known]
         try:
             found = look_behind(self.client(), unread, self.manager.config.account_id)
-            self.known |= {group_id: each.told() for group_id, each in found.items()}
+            self.known |= {group_id: each.annotation() for group_id, each in found.items()}
         except Exception:  # whatever it is: the groups are closed, and told
             log.exception("what stands behind %d groups could not be looked up", len(unread))
-            self.known |= dict.fromkeys((group["GroupId"] for group in unread), UNKNOWN.told())
+            self.known |= dict.fromkeys((group["GroupId"] for group in unread), UNKNOWN.annotation())
         return {group["GroupId"]: self.known[group["GroupId"]] for group in groups}
 
     def blocked(self) -> dict[str, str]:

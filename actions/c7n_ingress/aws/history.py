@@ -12,9 +12,9 @@ from c7n.exceptions import ClientError
 from c7n.utils import local_session
 
 from c7n_ingress.aws.calls import BRIEFLY, error_code
-from c7n_ingress.decide.events import GONE
+from c7n_ingress.decide.events import WITHOUT_CONFIGURATION
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.reopened import LONGEST, State, openings, sentence, was_open
+from c7n_ingress.decide.reopened import MOST_HOURS, PastState, openings, sentence, was_open
 from c7n_ingress.decide.rules import Match, source_from, traffic
 
 log = logging.getLogger("custodian.actions")
@@ -25,7 +25,7 @@ SCHEMA = {
     "required": ["times", "hours"],
     "properties": {
         "times": {"type": "integer", "minimum": 2},
-        "hours": {"type": "integer", "minimum": 1, "maximum": LONGEST},
+        "hours": {"type": "integer", "minimum": 1, "maximum": MOST_HOURS},
     },
 }
 
@@ -105,7 +105,7 @@ class Histories:
         if len(opened) >= self.wanted["times"]:
             outcome.reopened = sentence(opened)
 
-    def states(self, group_id: str, matches: Collection[Match]) -> list[State]:
+    def states(self, group_id: str, matches: Collection[Match]) -> list[PastState]:
         """Read the last 100 states of a group.
 
         https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
@@ -120,9 +120,9 @@ class Histories:
         answer = self.client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)
         load = self.manager.get_source("config").load_resource
         return [
-            State(
+            PastState(
                 item["configurationItemCaptureTime"].astimezone(timezone.utc),
-                item["configurationItemStatus"] not in GONE
+                item["configurationItemStatus"] not in WITHOUT_CONFIGURATION
                 and was_open(load(item).get("IpPermissions") or (), matches),
             )
             for item in answer["configurationItems"]

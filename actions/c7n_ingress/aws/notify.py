@@ -83,7 +83,7 @@ def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
             f"{job.action.type} changed nothing: {where.get('queue') or where.get('topic')} cannot be reached, so "
             f"nobody would be notified: {said(error)}"
         )
-        raise PolicyExecutionError("; ".join([text, *tell_config(manager, event)])) from error
+        raise PolicyExecutionError("; ".join([text, *report_to_config(manager, event)])) from error
 
 
 class _Asking:
@@ -106,14 +106,14 @@ class _Asking:
         return SimpleNamespace(send_message=send_message, publish=publish)
 
 
-def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
+def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
     """Send what changed and what failed to where the action's ``notify`` says.
 
     :param waiting: how many groups more are open than were to be closed at once.
     :returns: why it could not be sent, if so.
     """
     action, deed = job.action, job.deed
-    outcomes = [outcome for outcome in outcomes if outcome.worth_telling]
+    outcomes = [outcome for outcome in outcomes if outcome.is_reported]
     if "notify" not in action.data or not outcomes:
         return []
     config, preview = action.manager.config, job.preview
@@ -124,7 +124,7 @@ def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None,
         outcomes.sort(key=lambda outcome: rank(behind[outcome.group["GroupId"]]["exposure"]))
         blocked = job.surroundings.blocked()
         behind = {group_id: {**each, **blocked} for group_id, each in behind.items()}
-    resources = [_told(job, outcome, behind.get(outcome.group["GroupId"]), call, waiting) for outcome in outcomes]
+    resources = [_resource(job, outcome, behind.get(outcome.group["GroupId"]), call, waiting) for outcome in outcomes]
     notify = notifier(action, subject=text)
     notify.manager = copy(action.manager)
     notify.manager.session_factory = cache(action.manager.session_factory)  # c7n reads models anew for each message
@@ -132,7 +132,9 @@ def tell(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None,
     return [failure for failure in failures if failure][:1]
 
 
-def _told(job: Job, outcome: Outcome, behind: object, call: Mapping[str, Any] | None, waiting: int) -> dict[str, Any]:
+def _resource(
+    job: Job, outcome: Outcome, behind: object, call: Mapping[str, Any] | None, waiting: int
+) -> dict[str, Any]:
     """Return a group as a message's resource; without what was looked up, where something of the group is odd."""
     try:
         more = {
@@ -148,7 +150,7 @@ def _told(job: Job, outcome: Outcome, behind: object, call: Mapping[str, Any] | 
     except Exception:  # this group and the others are reported all the same
         log.exception("%s: what was looked up cannot be reported", outcome.group["GroupId"])
         more = {WAITING: waiting, PREVIEW: job.preview}
-    return outcome.told(job.deed, **more)
+    return outcome.as_resource(job.deed, **more)
 
 
 def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, Any] | None) -> str | None:
@@ -174,7 +176,7 @@ def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
         return None
 
 
-def tell_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:
+def report_to_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:
     """Have AWS Config know that the group of its event was open, when the action has failed.
 
     c7n evaluates after the actions alone, so that Config would keep the verdict that it has: COMPLIANT, perhaps.

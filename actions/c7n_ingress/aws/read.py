@@ -134,7 +134,7 @@ class LiveGroups:
         ages = dict.fromkeys(group_ids, since)
         if filtering > LONGEST_FILTERING:
             later = time.monotonic()
-            ages |= dict.fromkeys(_alike(listed, self.groups(group_ids)), later)
+            ages |= dict.fromkeys(_unchanged(listed, self.groups(group_ids)), later)
         shapes = self.rules(group_ids)  # after the groups, never at once: what a group shows no more, its rules may not
         answering = time.perf_counter() - started - filtering
         return [
@@ -204,7 +204,7 @@ def _reading(
     return Reading(group, selected is not None, matches, rules, found.get(PREFIX_LISTS, {}), *times)
 
 
-def _alike(groups: Iterable[Mapping[str, Any]], later: Iterable[Mapping[str, Any]]) -> list[str]:
+def _unchanged(groups: Iterable[Mapping[str, Any]], later: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the ids of the groups that are the same later."""
     by_id = {group["GroupId"]: group for group in later}
     pairs = ((group, by_id.get(group["GroupId"])) for group in groups)

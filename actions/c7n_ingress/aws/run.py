@@ -11,7 +11,7 @@ from c7n.utils import local_session
 
 from c7n_ingress.aws.calls import GONE, ONCE, error_code, said
 from c7n_ingress.aws.job import Job
-from c7n_ingress.aws.notify import check_reachable, tell, tell_config
+from c7n_ingress.aws.notify import check_reachable, notify_people, report_to_config
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
 from c7n_ingress.aws.shown import Shown
@@ -69,38 +69,38 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
-        failures, untold = _failures(job, outcomes), tell(job, outcomes, event, waiting)
+        failures, unsent = _failures(job, outcomes), notify_people(job, outcomes, event, waiting)
     except BaseException:  # somebody stops the run, or its time is over: what it has done by then is told all the same
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
         job.surroundings.looks = False
-        tell(job, outcomes, event, waiting)
-        tell_config(manager, event)
+        notify_people(job, outcomes, event, waiting)
+        report_to_config(manager, event)
         raise
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
-    _leave_out_untold(job, outcomes, resources)
-    failures += shown.missing + untold + _still_open(job, waiting)
+    _leave_out_unreported(job, outcomes, resources)
+    failures += shown.missing + unsent + _still_open(job, waiting)
     if failures:
-        failures += tell_config(manager, event)
+        failures += report_to_config(manager, event)
         for failure in failures:
             log.error("%s: %s", job.action.type, failure)
-        if untold or shown.missing or not (waiting and job.tried_again and "notify" in job.action.data):
+        if unsent or shown.missing or not (waiting and job.tried_again and "notify" in job.action.data):
             more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
             raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
         _leave_out_undone(outcomes, resources)
     return [record for outcome in outcomes for record in outcome.records]
 
 
-def _leave_out_untold(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
+def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
     """Have the actions after a preview that tells work on what was told alone: the mark, in open-ingress-notice.
 
     Somebody may have mended or exempted a group after it was listed; marked all the same, it would be closed without
     notice once it is opened again.
     """
     if job.preview and "notify" in job.action.data:
-        told = {outcome.group["GroupId"] for outcome in outcomes if outcome.worth_telling}
-        resources[:] = [resource for resource in resources if resource["GroupId"] in told]
+        reported = {outcome.group["GroupId"] for outcome in outcomes if outcome.is_reported}
+        resources[:] = [resource for resource in resources if resource["GroupId"] in reported]
 
 
 def _still_open(job: Job, waiting: int) -> list[str]:

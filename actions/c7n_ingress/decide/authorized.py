@@ -71,9 +71,11 @@ def with_vpc(values: Iterable[object], cidrs: Iterable[str]) -> list[Network]:
     return parse_list([each for value in values for each in (cidrs if value == VPC else [value])])
 
 
-def cut_off(networks: Iterable[Network]) -> str | None:
+def blocked_inside(networks: Iterable[Network]) -> str | None:
     """Say who is cut off inside the VPC, where no network is authorized that can be in one."""
-    if any(network.overlaps(private) for network in networks for private in PRIVATE if _alike(network, private)):
+    if any(
+        network.overlaps(private) for network in networks for private in PRIVATE if _of_same_family(network, private)
+    ):
         return None
     return (
         "neither 'vpc' nor a private network is authorized: clients and load balancers inside the VPC that come in "
@@ -81,7 +83,7 @@ def cut_off(networks: Iterable[Network]) -> str | None:
     )
 
 
-def _alike(network: Network, other: Network) -> bool:
+def _of_same_family(network: Network, other: Network) -> bool:
     return network.version == other.version
 
 
@@ -103,7 +105,7 @@ def _network(text: object) -> Network:
     try:
         network = ip_network(text)
     except ValueError:
-        raise ValueError(f"{shown} is not a CIDR: {_mend(text)}") from None
+        raise ValueError(f"{shown} is not a CIDR: {_fix(text)}") from None
     if "/" not in text:
         raise ValueError(f"{shown} is an address: write '{network}' for this one address")
     if text.rpartition("/")[2] != str(network.prefixlen):
@@ -122,7 +124,7 @@ def _network(text: object) -> Network:
     return network
 
 
-def _mend(text: str) -> str:
+def _fix(text: str) -> str:
     try:
         return f"write '{ip_network(text, strict=False)}', without host bits"
     except ValueError:

@@ -73,8 +73,8 @@ class Behind(NamedTuple):
     phrases: list[str]
     """What it is, a short phrase each, the worst first."""
 
-    def told(self) -> dict[str, Any]:
-        """Give what is told of it."""
+    def annotation(self) -> dict[str, Any]:
+        """Return it as templates find it."""
         return {"exposure": self.exposure, "behind": self.phrases}
 
 

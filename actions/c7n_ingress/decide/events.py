@@ -18,7 +18,7 @@ from botocore.utils import parse_timestamp
 
 KINDS: dict[type, str] = {str: "text", dict: "an object"}
 
-GONE = frozenset({"ResourceDeleted", "ResourceNotRecorded", "ResourceDeletedNotRecorded"})
+WITHOUT_CONFIGURATION = frozenset({"ResourceDeleted", "ResourceNotRecorded", "ResourceDeletedNotRecorded"})
 """The statuses of items that have no configuration."""
 
 
@@ -106,7 +106,7 @@ def _item(event: Any) -> dict[str, Any]:
     if item.get("resourceType") != "AWS::EC2::SecurityGroup":
         raise ValueError(f"resourceType is {item.get('resourceType')!r:.80}")
     _part(item, "resourceId", str)
-    if _part(item, "configurationItemStatus", str) not in GONE and not event.get("eventLeftScope"):
+    if _part(item, "configurationItemStatus", str) not in WITHOUT_CONFIGURATION and not event.get("eventLeftScope"):
         _part(_part(item, "configuration", dict), "groupId", str)
     _check_time(item, "configurationItemCaptureTime")
     return item

@@ -1,7 +1,7 @@
-"""Who keeps a group as it is, told by the marks that such a keeper leaves, and the one line that mends it there.
+"""Which tool manages a group, by the marks that the tool leaves, and the one line that fixes the group there.
 
-What a keeper has made it makes again: a rule that is replaced in the group alone is open again after its next run. Most
-marks are tags, which anybody can write; so this is what a message says, and nothing is decided by it.
+A tool restores what it made: a rule that is replaced in the group only is open again after the tool's next run. Most
+marks are tags, which anyone can write. So a message shows this, and nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ANY = re.compile("(.*)", re.DOTALL)
 
 
 class Mark(NamedTuple):
-    """What a keeper leaves: all of the patterns must match as a whole.
+    """A mark that a manager leaves on a group: all of the patterns must match as a whole.
 
-    What the last group of the patterns that matched has caught is shown: a stack's or a cluster's name.
+    A message shows what the last group of the patterns that matched has caught: a stack's or a cluster's name.
     """
 
     key: Pattern[str] | None = None
@@ -33,14 +33,14 @@ class Mark(NamedTuple):
     description: Pattern[str] | None = None
 
 
-class Keeper(NamedTuple):
-    """Whoever makes groups, and would make this one again as it was."""
+class Manager(NamedTuple):
+    """A tool that makes groups, and would make this one again as it was."""
 
     by: str
     mend: str
     marks: tuple[Mark, ...]
     sources: tuple[str, ...]
-    """Where the marks and the line are documented; of what is documented nowhere, code that has it."""
+    """Where the marks and the line are documented, or code that has them where no documentation does."""
 
 
 def _tag(key: str, value: str = "(.*)") -> Mark:
@@ -56,8 +56,8 @@ def _description(pattern: str) -> Mark:
     return Mark(description=re.compile(pattern, re.DOTALL))
 
 
-KEEPERS = (
-    Keeper(
+MANAGERS = (
+    Manager(
         "the AWS Load Balancer Controller, for the Ingress",
         "set the annotation alb.ingress.kubernetes.io/inbound-cidrs of that Ingress to your networks",
         (_tag(r"ingress\.k8s\.aws/stack"),),
@@ -66,7 +66,7 @@ KEEPERS = (
             "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go",
         ),
     ),
-    Keeper(
+    Manager(
         "the AWS Load Balancer Controller, for the Service",
         "set spec.loadBalancerSourceRanges of that Service, or its annotation "
         "service.beta.kubernetes.io/load-balancer-source-ranges, to your networks",
@@ -76,14 +76,14 @@ KEEPERS = (
             "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go",
         ),
     ),
-    Keeper(
+    Manager(
         "the AWS Load Balancer Controller of the cluster",
         "set alb.ingress.kubernetes.io/inbound-cidrs of the Ingress, or spec.loadBalancerSourceRanges of the Service, "
         "to your networks",
         (_tag(r"elbv2\.k8s\.aws/cluster"), _name("k8s-traffic-(.+)-[0-9a-f]{10}")),
         ("https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/security_groups/",),
     ),
-    Keeper(
+    Manager(
         "Kubernetes' own load balancers, for the Service",
         "set spec.loadBalancerSourceRanges of that Service to your networks",
         (
@@ -95,43 +95,43 @@ KEEPERS = (
             "https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/aws.go",
         ),
     ),
-    Keeper(
+    Manager(
         "EKS, for SSH to the nodes of a managed node group",
         "make the node group again with remoteAccess.sourceSecurityGroups: without, EKS opens port 22 to the internet",
         (_name("eks-remoteAccess-.+"),),
         ("https://docs.aws.amazon.com/eks/latest/APIReference/API_RemoteAccessConfig.html",),
     ),
-    Keeper(
+    Manager(
         "EKS, for the cluster",
         "take the rule out of whatever adds it to the cluster's own group: EKS needs none but those of the group to "
         "itself, and a Service of type LoadBalancer has spec.loadBalancerSourceRanges",
         (_tag("aws:eks:cluster-name"), _name(r"eks-cluster-sg-(.+)-\d+")),
         ("https://docs.aws.amazon.com/eks/latest/userguide/sec-group-reqs.html",),
     ),
-    Keeper(
+    Manager(
         "the Elastic Beanstalk environment",
         "in aws:autoscaling:launchconfiguration set SSHSourceRestriction; for its load balancer, give a group of your "
         "own as ManagedSecurityGroup and in SecurityGroups (aws:elbv2:loadbalancer, or aws:elb:loadbalancer)",
         (_tag("elasticbeanstalk:environment-name"), _name("awseb-(.+)")),
         ("https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/command-options-general.html",),
     ),
-    Keeper(
+    Manager(
         "Control Tower, by the stack",
         "change it through Control Tower (Account Factory's network configuration, or the landing zone's version): "
-        "what is changed beside it is drift, and mended by a reset",
+        "what is changed beside it is drift, and a reset reverts it",
         (_tag("aws:cloudformation:stack-name", "(StackSet-AWSControlTower.*)"), _name("(aws-controltower.*)")),
         (
             "https://docs.aws.amazon.com/controltower/latest/userguide/drift.html",
             "https://docs.aws.amazon.com/controltower/latest/userguide/account-factory.html",
         ),
     ),
-    Keeper(
+    Manager(
         "Service Catalog, by the product",
         "set CidrIp and CidrIpv6 in the template of a new version, and update the provisioned product to it",
         (_tag("aws:servicecatalog:(?:provisionedProductArn|productArn)", "(?:.*/)?(.*)"),),
         ("https://docs.aws.amazon.com/servicecatalog/latest/adminguide/autotags.html",),
     ),
-    Keeper(
+    Manager(
         "the CloudFormation stack",
         "set CidrIp and CidrIpv6 of the group's SecurityGroupIngress in its template, and update the stack",
         (_tag("aws:cloudformation:stack-name"),),
@@ -140,7 +140,7 @@ KEEPERS = (
             "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-ec2-securitygroup-ingress.html",
         ),
     ),
-    Keeper(
+    Manager(
         "Terraform, by the tag",
         "set cidr_ipv4 and cidr_ipv6 of its aws_vpc_security_group_ingress_rule (in an aws_security_group: cidr_blocks "
         "and ipv6_cidr_blocks of ingress), and apply",
@@ -150,14 +150,14 @@ KEEPERS = (
             "https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/security_group.html.markdown",
         ),
     ),
-    Keeper(
+    Manager(
         "Pulumi, by the tag",
         "set cidrIpv4 and cidrIpv6 of its aws.vpc.SecurityGroupIngressRule (in an aws.ec2.SecurityGroup: cidrBlocks "
         "and ipv6CidrBlocks of ingress), and run pulumi up",
         (_tag(".*pulumi.*"), _tag(".*", "(.*pulumi.*)")),
         ("https://www.pulumi.com/registry/packages/aws/api-docs/vpc/securitygroupingressrule/",),
     ),
-    Keeper(
+    Manager(
         "the Kubernetes cluster",
         "set the source where the cluster is described: spec.loadBalancerSourceRanges of a Service; with kOps, "
         "sshAccess and kubernetesApiAccess",
@@ -167,42 +167,42 @@ KEEPERS = (
             "https://kops.sigs.k8s.io/cluster_spec/",
         ),
     ),
-    Keeper(
+    Manager(
         "RDS, which connected an instance or a function with a database",
         "in RDS, set up the connection again: its rules name a group as their source, and no network",
         (_name("(?:rds-ec2|ec2-rds|rds-lambda|lambda-rds|rds-rdsproxy|rdsproxy-rds)-.+"),),
         ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/ec2-rds-connect.html",),
     ),
-    Keeper(
+    Manager(
         "the RDS console, when somebody made a database there",
         "nothing makes the rule again by itself; give the next database a VPC security group of your own",
         (_description("Created by RDS management console"), _name(r"rds-launch-wizard(?:-\d+)?")),
         ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html",),
     ),
-    Keeper(
+    Manager(
         "EC2's launch wizard, when somebody started an instance there",
         "nothing makes the rule again by itself; choose a security group of your own for the next instance",
         (_name(r"launch-wizard-\d+"),),
         ("https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-launch-instance-wizard.html",),
     ),
 )
-"""The most particular first: a Beanstalk environment's group has the tags of its CloudFormation stack, too."""
+"""The most specific first: a Beanstalk environment's group has the tags of its CloudFormation stack, too."""
 
 
 def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
-    """Say who keeps a group, and the line that mends it there.
+    """Return which tool manages a group, and the line that fixes the group there.
 
-    :param group: as ``DescribeSecurityGroups`` gives it; what is not there marks nothing.
-    :returns: ``by`` and ``mend``, in each what somebody typed in quotes; None for a group without such marks.
+    :param group: as ``DescribeSecurityGroups`` lists it; a missing key marks nothing.
+    :returns: ``by`` and ``mend``, with what somebody typed in quotes; None for a group without such marks.
     """
-    for keeper in KEEPERS:
-        for shown in (text for mark in keeper.marks for text in _found(mark, group)):
-            return {"by": f"{keeper.by} {quoted(shown)}" if shown else keeper.by, "mend": keeper.mend}
+    for manager in MANAGERS:
+        for shown in (text for mark in manager.marks for text in _found(mark, group)):
+            return {"by": f"{manager.by} {quoted(shown)}" if shown else manager.by, "mend": manager.mend}
     return None
 
 
 def _found(mark: Mark, group: Mapping[str, Any]) -> Iterator[str]:
-    """Give what a mark has caught in a group, once for each time that it is there."""
+    """Return what a mark has caught in a group, once for each time that it is there."""
     if mark.key:
         for tag in group.get("Tags") or ():
             key, value = mark.key.fullmatch(tag["Key"]), mark.value.fullmatch(tag["Value"])

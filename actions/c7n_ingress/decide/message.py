@@ -31,7 +31,7 @@ CUT = "c7n:cut-ingress"
 BACK = "c7n:back-ingress"
 """The annotations under which templates find what is told of a group, besides the records."""
 
-TOLD_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
+SHOWN_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
 """What a message says of a group besides; whole resources would not fit by the hundred."""
 
 LISTS = (
@@ -107,7 +107,7 @@ class Outcome:
     """How often it was opened before."""
 
     @property
-    def worth_telling(self) -> bool:
+    def is_reported(self) -> bool:
         """Whether anything changed, failed, is lacking, was left alone, was back or was skipped."""
         return bool(self.records or self.failures or self.lacking or self.left or self.skipped or self.back)
 
@@ -132,9 +132,9 @@ class Outcome:
             return [*self.lacking, *self.failures] if deed is RESTORED else [*self.failures, *self.lacking]
         return [*self.failures, *(f"{partly.said(text)}. {partly.todo}" for text in self.lacking)]
 
-    def told(self, deed: Deed, **more: object) -> dict[str, Any]:
+    def as_resource(self, deed: Deed, **more: object) -> dict[str, Any]:
         """Return the group as a message's resource, with `more` about it, by annotation."""
-        resource = {key: self.group[key] for key in TOLD_KEYS if key in self.group}
+        resource = {key: self.group[key] for key in SHOWN_KEYS if key in self.group}
         resource[deed.annotation] = self.records
         resource[STATE] = self.state(deed, preview=bool(more.get(PREVIEW)))._asdict()
         more |= {FAILED: self.failures, LACKING: self.lacking, TODO: self.todo, SKIPPED: self.skipped}

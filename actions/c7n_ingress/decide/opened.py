@@ -21,7 +21,7 @@ RULE_IDS = """[
 ][]"""
 """The rules that the call made or changed; CloudTrail writes one modified rule as an object, several as a list."""
 
-LONGEST = 80
+MOST_CHARACTERS = 80
 """How many characters of the caller's own words are shown."""
 
 
@@ -83,4 +83,4 @@ def _how(call: Mapping[str, Any]) -> str:
 def quoted(text: str) -> str:
     """Show words that the caller chose: a session's name and a user agent can say anything."""
     shown = "".join(letter if letter.isprintable() and letter not in '"<>' else "?" for letter in text)
-    return f'"{shown[: LONGEST - 1]}…"' if len(shown) > LONGEST else f'"{shown}"'
+    return f'"{shown[: MOST_CHARACTERS - 1]}…"' if len(shown) > MOST_CHARACTERS else f'"{shown}"'

@@ -48,12 +48,12 @@ class Plan(NamedTuple):
         return bool(self.authorize or self.modify or self.revoke)
 
 
-UNREADABLE = (
+UNREADABLE_LIST = (
     "that prefix list cannot be read, so nobody knows whether it is open: have its owner share it with this account "
     "again, or revoke the rule"
 )
 
-NOT_TOLD = (
+UNANSWERED_LIST = (
     "EC2 did not tell what that prefix list holds, so nobody knows whether it is open; it is left alone until the next "
     "run"
 )
@@ -92,7 +92,7 @@ def replacement(
         version = prefix_lists.get(rule.source) if isinstance(rule.source, str) else rule.source.version
         if version is None:
             if rule.source in prefix_lists:
-                left.append(f"{text_of(rule.match)}: {UNREADABLE}")
+                left.append(f"{text_of(rule.match)}: {UNREADABLE_LIST}")
             else:
                 refused.append(
                     f"{text_of(rule.match)}: no network can take the place of a reference; narrow the filter by Cidr "
@@ -100,7 +100,7 @@ def replacement(
                 )
             continue
         if isinstance(version, str):
-            refused.append(f"{text_of(rule.match)}: {NOT_TOLD} ({version})")
+            refused.append(f"{text_of(rule.match)}: {UNANSWERED_LIST} ({version})")
             continue
         widest = 0 if isinstance(rule.source, str) else rule.source.prefixlen
         narrow = [network for network in by_version[version] if network.prefixlen >= widest]

@@ -17,7 +17,7 @@ from c7n_ingress.decide.rules import Match, matches_from
 REOPENED = "c7n:reopened-ingress"
 """The annotation under which templates find the sentence."""
 
-LONGEST = 144
+MOST_HOURS = 144
 """How many hours back is looked at most: within six days a weekday says which day is meant.
 
 One call for a history spans seven:
@@ -28,7 +28,7 @@ ALIKE = 0.25
 """By which part of it the times between openings may differ from the middle one, and still count as steady."""
 
 
-class State(NamedTuple):
+class PastState(NamedTuple):
     """What a group was like from a moment on."""
 
     since: datetime
@@ -49,13 +49,13 @@ def was_open(permissions: Iterable[Mapping[str, Any]], now: Collection[Match]) -
     return not rules.isdisjoint(now) or bool(open_sources({rule: rule.traffic for rule in networks}, networks))
 
 
-def openings(states: Iterable[State], now: datetime, hours: int) -> list[datetime]:
+def openings(states: Iterable[PastState], now: datetime, hours: int) -> list[datetime]:
     """Give when a group that is open now was opened within the last hours, the first time first, this time last.
 
     :param states: in any order, each as often as it comes; none needs to say that the group is open now, for Config
         takes its time. What is later than now came of the closing.
     """
-    past = sorted({state for state in states if state.since <= now} | {State(now, is_open=True)})
+    past = sorted({state for state in states if state.since <= now} | {PastState(now, is_open=True)})
     opened = [past[0].since] if past[0].is_open else []
     opened += [after.since for before, after in pairwise(past) if after.is_open and not before.is_open]
     return [each for each in opened if each >= now - timedelta(hours=hours)]

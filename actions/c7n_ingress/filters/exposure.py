@@ -63,6 +63,6 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
             client = local_session(self.manager.session_factory).client("ec2")
             self.known |= look_behind(client, unread, self.manager.config.account_id)
         for group in resources:
-            group[ANNOTATION] = self.known[group["GroupId"]].told()
+            group[ANNOTATION] = self.known[group["GroupId"]].annotation()
         wanted = self.data["value"] if isinstance(self.data["value"], list) else [self.data["value"]]
         return [group for group in resources if group[ANNOTATION]["exposure"] in wanted]
