@@ -140,7 +140,7 @@ def test_two_lasting_faults_are_both_told(embedded_aws, aws, function):
     aws.proxy.breaks(*rules(CALLS["modify"], [FAULTS["denied"]]), *rules(CALLS["evaluate"], [FAULTS["denied"]]))
     with pytest.raises(FunctionError, match=r"ModifySecurityGroupRules.*and 1 more") as failed:
         function.invoke(event(configuration_item(group), RULE))
-    assert "AWS Config could not be told that the group is open" in failed.value.log
+    assert "AWS Config did not accept that the group is open" in failed.value.log
     (message,) = messages(embedded_aws)
     assert [resource["GroupId"] for resource in message["resources"]] == [group["GroupId"]]
 

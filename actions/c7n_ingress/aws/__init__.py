@@ -1,1 +1,1 @@
-"""All that asks AWS, changes it, and tells people: read, apply, journal, tell; and the way that leads through them."""
+"""Everything that calls AWS: read, apply, journal and notify, in the order of ``run``."""

@@ -1,7 +1,7 @@
 """Carry out a plan on one group: EC2's mutating calls and EC2's answers.
 
-As a rule one call of each kind, first those that add, last those that take away. What a call has done is given out as
-soon as EC2 has said so, so that nobody has to guess what a run that broke off has done.
+Usually that is one call of each kind, first those that add, last those that remove. What a call has done is returned
+as soon as EC2 has answered, so that it is known what a run has done that was stopped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NoRoom(NamedTuple):
 
 
 class StaleError(Exception):
-    """The reading has grown too old for the group to be changed on it."""
+    """The reading is too old for the group to be changed on it."""
 
 
 class OutdatedError(Exception):
@@ -35,11 +35,11 @@ class OutdatedError(Exception):
 
 
 class ThrottledError(Exception):
-    """EC2 takes no more calls for the moment; nothing was changed by this one."""
+    """EC2 accepts no more calls at the moment; this one has changed nothing."""
 
 
 class LostError(Exception):
-    """EC2's answer was lost: what was called for may have been done."""
+    """EC2's answer was lost: EC2 may have made the changes."""
 
     def __init__(self, changes: Sequence[Change], cause: Exception) -> None:
         super().__init__(f"EC2's answer was lost: {cause}")
@@ -49,9 +49,9 @@ class LostError(Exception):
 def apply(
     client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()
 ) -> Iterator[list[Change] | NoRoom]:
-    """Carry out the plan, and give the changes of each call once it has made them, and what found no room.
+    """Carry out the plan, and return the changes of each call once it has made them, and what found no room.
 
-    What has been given out when an error is raised has been done.
+    What has been returned when an error is raised has been done.
 
     :param client: a boto3 client of EC2 that calls once.
     :param full: for what there was no room before; it is tried again only when something has been removed.
@@ -73,9 +73,9 @@ def apply(
 
 
 def _by_tags(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str, str], ...], list[Replacement]]]:
-    """Part additions by the tags that their rules are to bear: EC2 tags all rules of a request alike.
+    """Group additions by the tags of their rules: EC2 gives all rules of a request the same tags.
 
-    A rule that is added beside another bears none; one that comes back bears those that it had.
+    A rule that is added beside another has no tags; one that is restored has those that it had.
     """
     by_tags = defaultdict(list)
     for addition in additions:
@@ -89,7 +89,7 @@ class _NoRoomError(Exception):
 
 
 class _Caller:
-    """Calls EC2 for one group, on a fresh reading alone."""
+    """Calls EC2 for one group, and only on a fresh reading."""
 
     def __init__(self, client: Any, reading: Reading) -> None:
         self.client = client
@@ -135,12 +135,12 @@ class _Caller:
             yield changes
 
     def revoke(self, rules: Sequence[Rule]) -> Iterator[list[Change]]:
-        """Remove rules, named by what they let in: EC2 compares and removes in one, which it does not by an id."""
+        """Remove rules by what they let in, not by their ids: so EC2 compares and removes in one step."""
         if rules:
             changes = [Change("revoked", rule.id, rule, rule.source, None) for rule in rules]
             request = {"IpPermissions": [permission(*rule.match) for rule in rules]}
             answer = self._call(self.client.revoke_security_group_ingress, changes, request)
-            # A group of the default VPC tells so of what is no longer there; any other answers with an error.
+            # Of rules that do not exist, EC2 lists those of a group in the default VPC, and answers with an error for others.
             unknown = {rule.match for rule in rules} & matches_from(answer.get("UnknownIpPermissions", ()))
             yield [change for change in changes if change.rule.match not in unknown]
             if unknown:

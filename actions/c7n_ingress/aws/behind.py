@@ -1,4 +1,4 @@
-"""Look up what stands behind security groups."""
+"""Look up what uses security groups."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[di
 
 
 def blocked(client: Any) -> str | None:
-    """Say in one sentence that VPC Block Public Access is on, if it is.
+    """Return a sentence if VPC Block Public Access is on.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
 
-    :raises ClientError, BotoCoreError: EC2 did not tell.
+    :raises ClientError, BotoCoreError: EC2 did not answer.
     """
     options = client.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
     mode = options.get("InternetGatewayBlockMode", "off")
@@ -85,7 +85,7 @@ def blocked(client: Any) -> str | None:
 
 
 class Surroundings:
-    """What stands behind groups, as far as an action's ``behind`` asks for it. Nothing is looked up twice."""
+    """What uses groups, if an action's ``behind`` asks for it. Nothing is looked up twice."""
 
     def __init__(self, action: Any) -> None:
         self.manager = action.manager
@@ -95,7 +95,7 @@ class Surroundings:
         """Whether there is time to look anything up."""
 
     def of(self, groups: Collection[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Give what is told of what stands behind each group, by id; trouble is logged, and told as such."""
+        """Return what a message says about what uses each group, by id; an error is logged, and reported as such."""
         if not self.wanted:
             return {}
         # What a filter of the policy has read is not read again.
@@ -104,26 +104,26 @@ class Surroundings:
         try:
             found = look_behind(self.client(), unread, self.manager.config.account_id)
             self.known |= {group_id: each.annotation() for group_id, each in found.items()}
-        except Exception:  # whatever it is: the groups are closed, and told
+        except Exception:  # any error: the groups are closed and reported
             log.exception("what stands behind %d groups could not be looked up", len(unread))
             self.known |= dict.fromkeys((group["GroupId"] for group in unread), UNKNOWN.annotation())
         return {group["GroupId"]: self.known[group["GroupId"]] for group in groups}
 
     def blocked(self) -> dict[str, str]:
-        """Give what is told besides of each group, where VPC Block Public Access is on; trouble likewise."""
+        """Return what a message adds for each group if VPC Block Public Access is on, or cannot be looked up."""
         if not self.wanted:
             return {}
         try:
             block = blocked(self.client())
-        except Exception:  # likewise
+        except Exception:  # any error, as above
             log.exception("VPC Block Public Access could not be looked up")
             block = "Whether VPC Block Public Access is on could not be looked up."
         return {"blocked": block} if block else {}
 
     def client(self) -> Any:
-        """Give EC2's client.
+        """Return EC2's client.
 
-        :raises TimeoutError: there is no time for it.
+        :raises TimeoutError: there is no time left.
         """
         if not self.looks:
             raise TimeoutError("the run is stopped")

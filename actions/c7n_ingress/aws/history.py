@@ -30,22 +30,22 @@ SCHEMA = {
 }
 
 DEPLOYED = frozenset({"config-rule", "periodic", "cloudtrail"})
-"""The modes in which a policy runs again and again by itself, so that it can be in somebody's way again and again."""
+"""The modes in which a policy runs repeatedly by itself, so that it can close a group repeatedly."""
 
 PERMISSIONS = ("config:GetResourceConfigHistory",)
 
 MOST_ITEMS = 100
-"""The most items that AWS Config gives in one answer, which is all that is asked for."""
+"""The most items that AWS Config returns in one answer; no further page is asked for."""
 
 LOOKING = 300.0
-"""For how many seconds Config is asked of all groups: a function is ended after 900, and has to tell people before."""
+"""For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before."""
 
 
 def check_time(end: float) -> None:
-    """Have Config asked no more.
+    """Stop asking Config once its time is over.
 
-    :param end: until when it may be, by the monotonic clock.
-    :raises TimeoutError: that has passed.
+    :param end: until when Config may be asked, by the monotonic clock.
+    :raises TimeoutError: that time has passed.
     """
     if time.monotonic() > end:
         raise TimeoutError
@@ -64,14 +64,14 @@ def check_mode(mode: str | None) -> None:
 
 
 def why_not(error: Exception) -> str:
-    """Say in a word why Config did not tell."""
+    """Return in a word why Config did not answer."""
     return error_code(error) if isinstance(error, ClientError) else type(error).__name__
 
 
 class Histories:
-    """What AWS Config knows of groups, as far as an action's ``reopened`` asks for it.
+    """What AWS Config knows of groups, if an action's ``reopened`` asks for it.
 
-    :param action: its key ``reopened`` says from how many openings on, in how many hours, anything is said.
+    :param action: its key ``reopened`` says how many openings in how many hours are reported.
     """
 
     def __init__(self, action: Any) -> None:
@@ -82,7 +82,7 @@ class Histories:
         """Until when Config is asked, from the first time on."""
 
     def note(self, outcome: Outcome) -> None:
-        """Note of a group that was closed how often it was opened."""
+        """Note how often a group that was closed had been opened."""
         closed = [record for record in outcome.records if record["was"] is not None]
         if not closed or not self.wanted:
             return
@@ -98,7 +98,7 @@ class Histories:
         group_id = outcome.group["GroupId"]
         try:
             opened = openings(self.states(group_id, matches), now, self.wanted["hours"])
-        except Exception as error:  # the group is closed all the same, and told, whatever Config says
+        except Exception as error:  # any error of Config: the group is closed and reported all the same
             log.exception("%s: whether it was opened before could not be looked up", group_id)
             outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why_not(error)})"
             return
@@ -110,7 +110,7 @@ class Histories:
 
         https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
 
-        :raises ClientError, BotoCoreError: Config did not tell, or knows no such group.
+        :raises ClientError, BotoCoreError: Config did not answer, or knows no such group.
         :raises TimeoutError: it has been asked for too long.
         """
         self.end = self.end or time.monotonic() + LOOKING

@@ -1,4 +1,4 @@
-"""What an action wants done, and what is looked up for it at most once a run."""
+"""What an action does to groups, and what is looked up for it at most once a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from c7n_ingress.decide.plan import Plan
 
 
 def is_tried_again(manager: Any) -> bool:
-    """Whether Lambda runs the policy twice more within minutes if it fails: so it is in all of c7n's deployed modes.
+    """Whether Lambda runs the policy twice more within minutes if it fails, as in all of c7n's deployed modes.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
     """
@@ -27,19 +27,19 @@ def is_tried_again(manager: Any) -> bool:
 
 @dataclass(frozen=True)
 class Job:
-    """What an action wants done to each group."""
+    """What an action does to each group."""
 
     action: Any
     deed: Deed
     plan: Callable[[Reading], Plan]
     no_room: Callable[[NoRoom, str], tuple[str, str | None]]
-    """Says which source is missing in a group now and what to do about it, and gives the command that does it."""
+    """Returns which source is missing in a group now and what to do about it, and the command that does it."""
     before: Callable[[Outcome], None] | None = None
-    """What has to be done to a group before anything else is."""
+    """What is done to a group before anything else."""
     withdraw: Callable[[Outcome], None] = lambda _outcome: None
-    """Takes back what `before` did, if nothing came of it."""
+    """Reverts what `before` did, if nothing was changed after it."""
     after: Callable[[Outcome], None] | None = None
-    """What has to be done to a group once nothing of it is left to do."""
+    """What is done to a group once it is closed, or restored."""
     at_most: int | None = None
     """How many groups may be changed; the worst come first."""
     noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def preview(self) -> bool:
-        """Whether to tell what would change and to change nothing."""
+        """Whether to report what would change and to change nothing."""
         return self.action.data.get("preview", False) is not False
 
     @property
@@ -62,5 +62,5 @@ class Job:
 
     @cached_property
     def surroundings(self) -> Surroundings:
-        """What stands behind the groups."""
+        """What uses the groups."""
         return Surroundings(self.action)

@@ -17,15 +17,15 @@ from c7n_ingress.decide.awaited import said_by, with_opened
 
 @sources.register("live")
 class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
-    """Where a policy with ``source: live`` gets its groups from: from EC2, at this moment, or not at all.
+    """The source of a policy with ``source: live``: reads its groups from EC2 at this moment.
 
-    c7n gives again what it listed up to a quarter of an hour ago, and takes whatever error EC2 answers with for "there
-    is no such group": it warns, and an event is lost. Here everything is read anew, a group that has been deleted is no
-    error, and any other error is one: the run fails, and an event is tried again.
+    c7n's own source returns what it listed up to a quarter of an hour ago. It takes any error of EC2 for "there is no
+    such group": it warns, and the event is lost. Here everything is read again and a deleted group is no error. Any
+    other error fails the run, so that the event is tried again.
     """
 
     def get_query_params(self, query_params: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ARG002 - c7n's
-        """Give what c7n makes the key of its cache from: nothing that was listed before."""
+        """Return what c7n makes the key of its cache from: a key that was never used before."""
         return {"listed-at": time.time_ns()}
 
     @uncollected()

@@ -1,4 +1,4 @@
-"""Tell people what came of a run, and AWS Config which group is still open."""
+"""Notify people of the result of a run, and AWS Config of a group that is still open."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def notifier(action: Any, **defaults: str) -> Notifier:
 
 
 REACH = {"sqs": ("sqs:GetQueueAttributes",), "sns": ("sns:GetTopicAttributes",)}
-"""What it takes to make sure of a queue or a topic, by the type of the transport."""
+"""The permissions to check a queue or a topic, by the type of the transport."""
 
 
 def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
@@ -109,7 +109,7 @@ class _Asking:
 def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
     """Send what changed and what failed to where the action's ``notify`` says.
 
-    :param waiting: how many groups more are open than were to be closed at once.
+    :param waiting: how many more groups are open than the run may close.
     :returns: why it could not be sent, if so.
     """
     action, deed = job.action, job.deed
@@ -127,7 +127,9 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     resources = [_resource(job, outcome, behind.get(outcome.group["GroupId"]), call, waiting) for outcome in outcomes]
     notify = notifier(action, subject=text)
     notify.manager = copy(action.manager)
-    notify.manager.session_factory = cache(action.manager.session_factory)  # c7n reads models anew for each message
+    notify.manager.session_factory = cache(
+        action.manager.session_factory
+    )  # c7n would read models again for each message
     failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
     return [failure for failure in failures if failure][:1]
 
@@ -154,10 +156,10 @@ def _resource(
 
 
 def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, Any] | None) -> str | None:
-    """Send a message, and give what failed, if so: it is raised at the end, together with what else failed."""
+    """Send a message, and return what failed, if so: it is raised at the end, together with what else failed."""
     try:
         notify.process(resources, event)
-    except Exception as error:  # whatever c7n and AWS raise
+    except Exception as error:  # c7n and AWS raise anything
         log.exception("the notification could not be sent")
         return f"the notification could not be sent: {error}"
     return None
@@ -168,28 +170,28 @@ def _undo(action: Any, outcome: Outcome) -> list[str]:
 
 
 def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
-    """Say who opened the group, if the event is of a call that can be understood."""
+    """Return who opened the group, if the event is of a call that can be understood."""
     try:
         return opened_by(call, outcome.records) if call else None
-    except Exception:  # what was changed must be told, whatever the call is like
-        log.exception("who called cannot be told")
+    except Exception:  # what was changed is reported, whatever the call is like
+        log.exception("the caller cannot be read from the event")
         return None
 
 
 def report_to_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:
-    """Have AWS Config know that the group of its event was open, when the action has failed.
+    """Report to AWS Config that the group of its event was open, when the action has failed.
 
-    c7n evaluates after the actions alone, so that Config would keep the verdict that it has: COMPLIANT, perhaps.
+    c7n evaluates only after the actions, so Config would keep the verdict that it has, which may be COMPLIANT.
 
-    :returns: why it could not be told, if so.
+    :returns: why it could not be reported, if so.
     """
     if manager.data.get("mode", {}).get("type") != "config-rule" or not event or "resultToken" not in event:
         return []
     try:
         _put_non_compliant(manager, event)
-    except Exception as error:  # what the action failed of must be told, too
-        log.exception("AWS Config could not be told that the group is open")
-        return [f"AWS Config could not be told that the group is open: {error}"]
+    except Exception as error:  # why the action failed is reported, too
+        log.exception("AWS Config did not accept that the group is open")
+        return [f"AWS Config did not accept that the group is open: {error}"]
     return []
 
 

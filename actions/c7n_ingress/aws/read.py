@@ -32,7 +32,7 @@ DELAYS = (1, 2, 4)
 """How many seconds pass before each further reading of what an event names and EC2 does not show yet."""
 
 MATCHED = "MatchedIpPermissions"
-"""Where c7n's ``ingress`` filters leave what they matched."""
+"""The annotation in which c7n's ``ingress`` filters put what they matched."""
 
 
 class Reading(NamedTuple):
@@ -66,7 +66,7 @@ class Unread(NamedTuple):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Have the garbage collector wait: of thousands of groups nothing is garbage, and it would look at each again."""
+    """Pause the garbage collector: none of thousands of groups is garbage, and it would look at each of them."""
     waits = gc.isenabled()
     gc.disable()
     try:
@@ -77,9 +77,9 @@ def uncollected() -> Iterator[None]:
 
 
 class LiveGroups:
-    """Security groups as EC2 tells of them at this moment.
+    """Security groups as EC2 lists them at this moment.
 
-    An event's item can be minutes old, and what c7n has listed is cached for a quarter of an hour.
+    An event's item can be minutes old, and c7n caches its lists for a quarter of an hour.
 
     :param manager: c7n's resource manager of the policy, for its filters.
     :param client: a boto3 client of EC2.
@@ -91,17 +91,17 @@ class LiveGroups:
         self.event = event
 
     def in_lots(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Reading | Unread]:
-        """Read the groups, each shortly before it is asked for; those that are gone are passed over.
+        """Read the groups, each shortly before it is asked for, without those that do not exist any more.
 
-        A lot is as large as what was worked on in time before, and grows again where all of it was: in AWS a change
-        takes a tenth of a second, and under EC2's throttle many seconds.
+        A lot is as large as the part of the last lot that was changed in time. It grows again when a whole lot was
+        changed in time: a change takes a tenth of a second, and many seconds when EC2 throttles.
         """
         size, left = GROUPS_A_CALL, list(groups)
         while left:
             lot, left = left[:size], left[size:]
             try:
                 readings = self.read([group["GroupId"] for group in lot])
-            except Exception as error:  # noqa: BLE001 - the others must still be read; told and raised at the end
+            except Exception as error:  # noqa: BLE001 - the others are still read; reported and raised at the end
                 yield from (Unread(group, error) for group in lot)
                 continue
             for number, reading in enumerate(readings):
@@ -114,13 +114,13 @@ class LiveGroups:
             else:
                 size = min(2 * size, GROUPS_A_CALL)
             if left:
-                gc.collect(0)  # what this lot left behind: the collector waits
+                gc.collect(0)  # the garbage of this lot: the collector is paused
 
     def read(self, group_ids: Sequence[str]) -> list[Reading | Unread]:
         """Read those of the groups (200 at most) that exist, in the order given.
 
-        Where the policy's filters take long, the groups are read again after them. A group that is still as the filters
-        judged it may then be changed on the later reading.
+        Where the policy's filters take long, the groups are read again after them. If a group is still as the filters
+        judged it, it may be changed on the later reading.
 
         :raises ClientError, BotoCoreError: EC2 did not list them.
         """
@@ -135,7 +135,7 @@ class LiveGroups:
         if filtering > LONGEST_FILTERING:
             later = time.monotonic()
             ages |= dict.fromkeys(_unchanged(listed, self.groups(group_ids)), later)
-        shapes = self.rules(group_ids)  # after the groups, never at once: what a group shows no more, its rules may not
+        shapes = self.rules(group_ids)  # after the groups: rules must not be older than their group
         answering = time.perf_counter() - started - filtering
         return [
             Unread(group, failed[group_id])
@@ -212,7 +212,7 @@ def _unchanged(groups: Iterable[Mapping[str, Any]], later: Iterable[Mapping[str,
 
 
 def _unordered(value: Any) -> Any:
-    """Return a shape of EC2's so that it compares in whatever order EC2 lists its parts."""
+    """Return a shape of EC2's so that the order of its parts does not matter when it is compared."""
     if isinstance(value, dict):
         return sorted((key, _unordered(part)) for key, part in value.items())
     return sorted(map(_unordered, value), key=repr) if isinstance(value, list) else value

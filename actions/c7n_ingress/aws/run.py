@@ -1,4 +1,4 @@
-"""The one way of all groups through an action: read, plan, apply, record, tell."""
+"""The path of all groups through an action: read, plan, apply, record, notify."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ PERMISSIONS = (
 @ended_on_request()
 @uncollected()
 def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
-    """Change the rules of each group that still matches, and tell what changed and what failed.
+    """Change the rules of each group that still matches, and report what changed and what failed.
 
     :returns: the records of all changes.
-    :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then. A preview
-        that has told people of what would fail does not raise, nor does a deployed policy that has told of groups which
-        ``at-most`` leaves open: Lambda would run it twice more at once, and close three times as many.
+    :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then. A
+        preview that has reported what would fail does not raise. Nor does a deployed policy that has reported the
+        groups that ``at-most`` leaves open: Lambda would run it twice more, and close three times as many.
     """
     manager = job.action.manager
     session = local_session(manager.session_factory)
@@ -70,7 +70,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
         failures, unsent = _failures(job, outcomes), notify_people(job, outcomes, event, waiting)
-    except BaseException:  # somebody stops the run, or its time is over: what it has done by then is told all the same
+    except BaseException:  # somebody stops the run, or its time is over: what it has done is reported
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
         job.surroundings.looks = False
         notify_people(job, outcomes, event, waiting)
@@ -93,10 +93,10 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
 
 
 def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
-    """Have the actions after a preview that tells work on what was told alone: the mark, in open-ingress-notice.
+    """Leave only reported groups to the actions after a preview that notifies: the mark, in open-ingress-notice.
 
-    Somebody may have mended or exempted a group after it was listed; marked all the same, it would be closed without
-    notice once it is opened again.
+    Somebody may have fixed or exempted a group after it was listed. If that group were marked all the same, it would be
+    closed without notice once it is opened again.
     """
     if job.preview and "notify" in job.action.data:
         reported = {outcome.group["GroupId"] for outcome in outcomes if outcome.is_reported}
@@ -104,7 +104,7 @@ def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list
 
 
 def _still_open(job: Job, waiting: int) -> list[str]:
-    """Say that groups are left open, if any are, and what to do about it."""
+    """Return that groups are left open, if any are, and what to do about it."""
     said = (
         f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at them, "
         "then run the policy again, or raise at-most"
@@ -113,16 +113,16 @@ def _still_open(job: Job, waiting: int) -> list[str]:
 
 
 def _leave_out_undone(outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
-    """Have the actions after one that told of what is still open work on what is done alone."""
+    """Leave only finished groups to the actions after one that has reported what is still open."""
     done = {outcome.group["GroupId"] for outcome in outcomes if outcome.records and not outcome.failures}
     resources[:] = [resource for resource in resources if resource["GroupId"] in done]
 
 
 def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
-    """Give what failed of groups, for the run to fail of it.
+    """Return the failures of groups that fail the run.
 
-    A preview that tells people of it does not fail: in open-ingress-notice the other groups would get no mark, so that
-    one group that cannot be closed would keep all of an account open.
+    A preview that reports them does not fail. Otherwise the other groups in open-ingress-notice would get no mark, and
+    one group that cannot be closed would keep all groups of an account open.
     """
     failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.errors(job.deed)]
     if not (job.preview and "notify" in job.action.data):
@@ -133,9 +133,9 @@ def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """Give by what the groups are put in an order, the worst first; c7n's ``or`` leaves them in none.
+    """Return the key that sorts the groups, the worst first; c7n's ``or`` leaves them in no order.
 
-    What the internet can reach comes first where not all can be changed at once; else it is looked up after the change.
+    Groups that the internet can reach come first where not all may be changed; else that is looked up after the change.
     """
     behind = job.surroundings.of(groups) if job.at_most is not None and len(groups) > job.at_most else {}
 
@@ -144,7 +144,7 @@ def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str
         exposure = rank(behind[group_id]["exposure"]) if behind else 0
         try:
             badness = worst(matches_from(group.get(MATCHED, ())))
-        except Exception:  # it fails when it is its turn, and is reported then
+        except Exception:  # the group fails and is reported when it is changed
             log.exception("%s: what is open cannot be read", group_id)
             badness = worst(())
         return exposure, badness, group_id
@@ -153,7 +153,7 @@ def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str
 
 
 def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread, outcome: Outcome) -> None:
-    """Change the rules of one group; whatever fails is told, and the others go on."""
+    """Change the rules of one group; a failure is reported, and the others go on."""
     group_id = reading.group["GroupId"]
     if isinstance(reading, Unread):
         log.error("%s: %s could not be read", job.action.type, group_id, exc_info=reading.error)
@@ -171,11 +171,11 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
                 job.after(outcome)
     except ClientError as error:
         if error_code(error) in GONE:
-            outcome.until = None  # the tag went with the group
+            outcome.until = None  # the tag was deleted with the group
         else:
             log.exception("%s: %s failed", job.action.type, group_id)
             outcome.failures.append(said(error))
-    except Exception as error:  # told and raised at the end
+    except Exception as error:  # reported and raised at the end
         log.exception("%s: %s failed", job.action.type, group_id)
         outcome.failures.append(f"could not be read: {error!r}" if isinstance(error, KeyError) else str(error))
     except BaseException as stop:
@@ -191,7 +191,7 @@ def _would_change(job: Job, reading: Reading | Unread) -> bool:
         if reading.group["OwnerId"] != job.action.manager.config.account_id:
             return False
         plan = job.plan(reading)
-    except Exception:  # what the group fails of is reported when it is planned again
+    except Exception:  # the error is reported when the group is planned again
         log.exception("%s: %s cannot be planned", job.action.type, reading.group["GroupId"])
         return False
     return bool(plan.changes or plan.missing)

@@ -19,13 +19,13 @@ from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
 
 LOOKS = 3
-"""How often a group is read and planned again while somebody else changes it, or EC2's answers are lost."""
+"""How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
 
 MOST_STALE = 10
-"""How often a group is read again without any change, as something took longer than a reading may be old."""
+"""How often a group is read again because something took longer than a reading may be old."""
 
 LONGEST_DELAY = 128
-"""How many seconds EC2 is left alone at most before a throttled call is tried again; c7n's own retry has as many."""
+"""The most seconds before a throttled call is tried again, as in c7n's own retry."""
 
 
 def foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
@@ -47,7 +47,7 @@ def foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
 
 
 def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome: Outcome) -> None:
-    """Change the group; whatever stops that, what was done, perhaps done and not done is noted.
+    """Change the group, and note what was done, perhaps done and not done, even if something stops that.
 
     :param groups: where the group is read again.
     :param writer: a boto3 client of EC2 that calls once.
@@ -71,7 +71,7 @@ def _record(job: Job, outcome: Outcome, change: Change) -> None:
 
 
 def too_slow(reading: Reading, deciding: float) -> str:
-    """Say why a group was not changed on a reading, what took longest first."""
+    """Return why a group was not changed on a reading, what took longest first."""
     took = {
         "EC2's answers": reading.answering,
         "the policy's filters": reading.filtering,
@@ -84,7 +84,7 @@ def too_slow(reading: Reading, deciding: float) -> str:
 
 
 class _Settling:
-    """Plans and applies until one group is as it should be, or has changed under our hands too often."""
+    """Plans and applies until one group is as it should be, or somebody else has changed it too often."""
 
     def __init__(self, job: Job, groups: LiveGroups, writer: Any, outcome: Outcome, ledger: Ledger) -> None:
         self.job = job
@@ -94,7 +94,7 @@ class _Settling:
         self.ledger = ledger
         self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
         self.stale = 0
-        """How often in a row nothing was changed because the reading had grown old."""
+        """How often in a row nothing was changed because the reading was too old."""
         self.deciding = 0.0
         """How many seconds the last plan took."""
 
@@ -115,7 +115,7 @@ class _Settling:
                 break
             if why:
                 looks += 1
-                time.sleep(looks)  # EC2's answers may lag behind a change
+                time.sleep(looks)  # EC2 may not show a change at once
             found = self.groups.read([reading.group["GroupId"]])
             if not found:  # deleted meanwhile
                 self.ledger.full, self.ledger.doubtful, self.outcome.until = [], [], None
@@ -124,7 +124,7 @@ class _Settling:
             if isinstance(again, Unread):
                 raise again.error
             reading = again
-        self.ledger.doubtful = []  # has been looked for, and has not been done
+        self.ledger.doubtful = []  # was looked for, and was not done
         self.outcome.left = plan.left
         self.outcome.failures += plan.refused
         if why and (plan.missing or self.ledger.without_full(plan).changes):
@@ -145,8 +145,8 @@ class _Settling:
     def attempt(self, reading: Reading, plan: Plan) -> str | None:
         """Apply a plan, and record each change once it is made.
 
-        :returns: why the group has to be looked at again; nothing if only the reading was old or EC2 throttled; None
-            if it has not.
+        :returns: why the group has to be looked at again, or an empty text if only the reading was old or EC2
+            throttled; None if the group need not be looked at again.
         """
         before = len(self.ledger.made)
         try:

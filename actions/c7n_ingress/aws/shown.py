@@ -30,7 +30,7 @@ class Shown:
         """What EC2 did not show in time: a sentence for each group. The run has to fail."""
 
     def readings(self) -> Iterator[Reading | Unread]:
-        """Read the groups, each shortly before it is asked for; those that do not exist are passed over."""
+        """Read the groups that exist, each shortly before it is asked for."""
         left = list(self.resources)
         for delay in (*DELAYS, None):
             by_id = {group["GroupId"]: group for group in left}
@@ -39,7 +39,7 @@ class Shown:
                 group = by_id.pop(reading.group["GroupId"])
                 if why := self._why_late(group, reading):
                     late[group["GroupId"]] = why
-                if not why or delay is None:  # what EC2 shows is closed, whatever is still missing
+                if not why or delay is None:  # what EC2 shows is closed, even if something is still missing
                     yield reading
             if self._is_recent():
                 late |= {group_id: f"EC2 does not show {group_id} yet" for group_id in by_id}
@@ -55,12 +55,12 @@ class Shown:
         return self.said is not None and self.said.is_recent(datetime.now(timezone.utc))
 
     def _why_late(self, group: Mapping[str, Any], reading: Reading | Unread) -> str | None:
-        """Say which of a group's open rules EC2 does not show yet, if one is missing."""
+        """Return which of a group's open rules EC2 does not show yet, if one is missing."""
         if self.said is None or isinstance(reading, Unread) or UNREADABLE in group or not self._is_recent():
             return None
         try:
             missing = self.said.lacks(group, matches_from(group.get(MATCHED, ())), reading.group, reading.rules)
-        except Exception:  # an odd shape beside the open rules: the group is closed as EC2 shows it
+        except Exception:  # an unknown shape beside the open rules: the group is closed as EC2 shows it
             log.exception("%s cannot be compared with the event", group["GroupId"])
             return None
         return f"{group['GroupId']}: EC2 does not show {text_of(missing[0])} yet" if missing else None

@@ -28,7 +28,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSecurityG
 """
 
 REFUSED = DENIED | {"InvalidAction", "UnsupportedOperation"}
-"""EC2's error codes for a call that it does not answer, however often it is made.
+"""EC2's error codes for a call that it never answers.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
@@ -37,7 +37,7 @@ ASSOCIATIONS = (
     ("CidrBlockAssociationSet", "CidrBlock", "CidrBlockState"),
     ("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlock", "Ipv6CidrBlockState"),
 )
-"""Where a VPC's networks stand, and whether they are in use: the list, and the fields in it.
+"""Where a VPC lists its networks, and whether they are in use: the list, and the fields in it.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
 """
@@ -142,7 +142,7 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
         filters = [{"Name": "vpc-id", "Values": batch}]
         try:
             shapes = list(pages(client, "describe_vpcs", "Vpcs", MaxResults=PAGE_SIZE, Filters=filters))
-        except (ClientError, BotoCoreError) as error:  # told of each group of theirs
+        except (ClientError, BotoCoreError) as error:  # reported for each group in them
             log.exception("VPCs could not be read")
             found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {said(error)}" for vpc_id in batch}
             continue
@@ -154,7 +154,7 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
 def _cidrs(shape: Mapping[str, Any]) -> list[str] | str:
     try:
         return list(_in_use(shape))
-    except KeyError as error:  # a shape that is not known must not stop the groups of other VPCs
+    except KeyError as error:  # an unknown shape must not stop the groups of other VPCs
         return f"the networks of {shape['VpcId']} cannot be read: one has no {error}"
 
 
