@@ -5,6 +5,7 @@ import c7n_ingress.actions.notify_in_parts
 import c7n_ingress.actions.replace_ingress
 import c7n_ingress.actions.restore_ingress
 import c7n_ingress.aws.live
+import c7n_ingress.filters.exempt
 import c7n_ingress.filters.exposure
 import c7n_ingress.filters.named
 import c7n_ingress.filters.open_ingress  # noqa: F401 - each module registers what it defines

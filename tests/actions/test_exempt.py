@@ -83,6 +83,35 @@ def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, diges
         assert "90 more days" in preview.render(message, template)
 
 
+def test_the_digest_says_why(cloud, tmp_path):
+    """Of what the register exempts, the digest has the day, reason, owner and ticket, and no other rule."""
+    entry = {
+        "group": "web",
+        "ports": [443],
+        "until": day("+20"),
+        "reason": "a public shop",
+        "owner": "Jo",
+        "ticket": "A-1",
+    }
+    text = POLICY.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps([entry])}")
+    data = yaml_load(text)
+    del data["policies"][0]["mode"]  # here and now, not in a Lambda
+    (path := tmp_path / "policy.json").write_text(json.dumps(data))
+    make_queue(cloud)
+    load([group_of({"name": "web", "ingress": [SSH, LIST]}, 1), group_of({"name": "app", "ingress": [SSH]}, 2)])
+    done = run(cloud, path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (message,) = messages(cloud)
+    (resource,) = message["resources"]
+    assert resource["c7n:exempt-ingress"] == [{key: entry[key] for key in ("until", "reason", "owner", "ticket")}]
+    for template in ("open-ingress-exempt", "open-ingress-exempt.html", "open-ingress-exempt.slack"):
+        text = preview.render(message, template)
+        assert "a public shop, owner Jo, ticket A-1" in text
+        assert "TCP 443" in text
+        assert "TCP 22" not in text
+        assert day("+20") in text
+
+
 NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
 VALUES = {  # the values of the tag, each recorded a day after the one before, and how often it was renewed
     "given once": (["", "2026-02-01", "2026-02-01"], 0),
@@ -183,11 +212,12 @@ def test_what_is_open_is_what_the_other_policies_close(digest):
 
 
 def test_exempt_is_what_the_other_policies_leave_alone():
-    """The digest's filters are those of open-ingress, with the exemption in the place of its opposite."""
+    """The digest's filters are those of open-ingress, but the rules that stay are the exempt ones."""
     (digest,), (closing,) = (
         yaml_load((ROOT / "policies" / f"{name}.yml").read_text())["policies"]
         for name in ("open-ingress-exempt", "open-ingress")
     )
     *wrong, exempt = closing["filters"]
-    assert digest["filters"][:-1] == [*wrong, *exempt["not"]]
+    assert exempt["value"] is False
+    assert digest["filters"][:-1] == [*wrong, {**exempt, "value": True}]
     assert digest["filters"][-1]["type"] == "exposure", "leaves none out, and says what stands behind each"

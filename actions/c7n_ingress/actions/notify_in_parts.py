@@ -16,10 +16,10 @@ from c7n_ingress.aws.calls import BRIEFLY, pages
 from c7n_ingress.aws.history import LOOKING, MOST_ITEMS, check_time, why_not
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.decide.checks import check_filled, check_notify
+from c7n_ingress.decide.exemptions import MOST_DAYS
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
 from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
-from c7n_ingress.decide.undo import MOST_DAYS
 
 log = logging.getLogger("custodian.actions")
 

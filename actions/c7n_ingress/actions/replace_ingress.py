@@ -17,7 +17,7 @@ from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
-from c7n_ingress.aws.values import FreshValues, scheme_of
+from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
     blocked_inside,
@@ -34,10 +34,7 @@ from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import Network, permission, ports_text
-
-FINDERS = frozenset({"ingress", "open-ingress"})
-"""The filters that annotate the rules that they match."""
+from c7n_ingress.decide.rules import FINDERS, Network, permission, ports_text
 
 
 @SecurityGroup.action_registry.register("replace-ingress")
@@ -160,7 +157,7 @@ class ReplaceIngress(EventAction):
                 "give the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
             )
         if "authorized-from" in self.data:
-            check_source(self.data["authorized-from"], in_lambda="mode" in self.manager.data)
+            check_source("authorized-from", self.data["authorized-from"], in_lambda="mode" in self.manager.data)
             return
         authorized = self.data["authorized"]
         if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
@@ -220,7 +217,7 @@ class ReplaceIngress(EventAction):
         """
         try:
             check_filled(self.data, but=["authorized"])
-            check_filled(self.manager.data.get("filters", []), path="filters")
+            check_filled(self.manager.data.get("filters", []), but=["exemptions", "exemptions-from"], path="filters")
             networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
             if not self.data.get("preview"):
                 refuse_documentation(networks)
@@ -237,10 +234,7 @@ class ReplaceIngress(EventAction):
     def fetch_authorized(self) -> list[Network]:
         """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
         source = self.data["authorized-from"]
-        try:
-            values = FreshValues(source, self.manager).get_values()
-        except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
-            raise ValueError(f"authorized-from {source['url']} cannot be read: {error}") from error
+        values = fresh_values("authorized-from", source, self.manager)
         try:
             networks = parse_list(values)
         except ValueError as error:
@@ -268,20 +262,6 @@ def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network
         return with_vpc(values, cidrs)
     except ValueError as error:
         return f"the networks of the group's VPCs cannot be authorized: {error}"
-
-
-def check_source(source: Mapping[str, Any], *, in_lambda: bool) -> None:
-    """Check what is known of ``authorized-from`` before it is read.
-
-    :raises ValueError: names the value and the fix.
-    """
-    url = source["url"]
-    if scheme_of(url) == "file" and in_lambda:
-        raise ValueError(f"authorized-from {url!r}: a Lambda has no such file; put it into S3, or behind https")
-    if scheme_of(url) == "http":
-        raise ValueError(f"authorized-from {url!r}: anyone on the way could write the list; use https or S3")
-    if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
-        raise ValueError(f"authorized-from {url!r}: the name does not say what it is; add 'format: txt', csv or json")
 
 
 def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:

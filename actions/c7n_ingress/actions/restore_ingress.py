@@ -19,16 +19,14 @@ from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.decide.checks import check_filled, check_notify, check_values
+from c7n_ingress.decide.exemptions import MOST_DAYS, TAG
 from c7n_ingress.decide.message import RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import text_of
-from c7n_ingress.decide.undo import MOST_DAYS, exemption, fold, restoration
+from c7n_ingress.decide.undo import exemption, fold, restoration
 
 log = logging.getLogger("custodian.actions")
-
-EXEMPTION = "open-ingress-until"
-"""The tag by which the policies know a group that is to be left alone until a day."""
 
 
 @SecurityGroup.action_registry.register("restore-ingress")
@@ -145,7 +143,7 @@ class RestoreIngress(EventAction):
         until = exemption(datetime.now(timezone.utc).date(), self.data["days"], present)
         if until not in (present, outcome.until):
             client = local_session(self.manager.session_factory).client("ec2")
-            tags = [{"Key": EXEMPTION, "Value": until}]
+            tags = [{"Key": TAG, "Value": until}]
             outcome.until = until  # before the call: if somebody stops the run during it, the tag may be there
             try:
                 self.manager.retry(client.create_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
@@ -161,7 +159,7 @@ class RestoreIngress(EventAction):
             return
         client = local_session(self.manager.session_factory).client("ec2")
         call, value = (client.delete_tags, until) if former is None else (client.create_tags, former)
-        tags = [{"Key": EXEMPTION, "Value": value}]
+        tags = [{"Key": TAG, "Value": value}]
         try:
             self.manager.retry(call, Resources=[outcome.group["GroupId"]], Tags=tags)
         except Exception as error:  # what the undo failed of is reported, too
@@ -170,16 +168,16 @@ class RestoreIngress(EventAction):
             log.exception("the exemption of %s could not be taken back", outcome.group["GroupId"])
             todo = "remove the tag" if former is None else f"set it to {former!r}"
             outcome.failures.append(
-                f"nothing was restored, and {EXEMPTION} = {until} could not be taken back ({said(error)}): {todo}"
+                f"nothing was restored, and {TAG} = {until} could not be taken back ({said(error)}): {todo}"
             )
         else:
             outcome.until = None
-            outcome.failures.append(f"nothing was restored, so {EXEMPTION} = {until} was taken back")
+            outcome.failures.append(f"nothing was restored, so {TAG} = {until} was taken back")
 
 
 def exemption_of(group: Mapping[str, Any]) -> str | None:
     """Return the value of the group's tag that exempts it, whatever it is."""
-    return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(EXEMPTION)
+    return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(TAG)
 
 
 def check_selection(filters: Sequence[Any], place: Any) -> None:

@@ -58,3 +58,29 @@ class _ToHttps(HTTPRedirectHandler):
 def scheme_of(url: str) -> str:
     """Return an address's scheme in lower case, as servers take it."""
     return url.partition(":")[0].lower()
+
+
+def check_source(key: str, source: Mapping[str, Any], *, in_lambda: bool) -> None:
+    """Check what is known of a list that is elsewhere before it is read.
+
+    :param key: the key that names the list, such as ``authorized-from``.
+    :raises ValueError: names the value and the fix.
+    """
+    url = source["url"]
+    if scheme_of(url) == "file" and in_lambda:
+        raise ValueError(f"{key} {url!r}: a Lambda has no such file; put it into S3, or behind https")
+    if scheme_of(url) == "http":
+        raise ValueError(f"{key} {url!r}: anyone on the way could write the list; use https or S3")
+    if "format" not in source and not url.endswith(tuple(f".{known}" for known in ValuesFrom.supported_formats)):
+        raise ValueError(f"{key} {url!r}: the name does not say what it is; add 'format: txt', csv or json")
+
+
+def fresh_values(key: str, source: Mapping[str, Any], manager: Any) -> Any:
+    """Read a list that is elsewhere.
+
+    :raises ValueError: it cannot be read.
+    """
+    try:
+        return FreshValues(source, manager).get_values()
+    except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
+        raise ValueError(f"{key} {source['url']} cannot be read: {error}") from error

@@ -73,7 +73,7 @@ def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
     parts = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
     for key, part in parts:
         if key not in but:
-            check_filled(part, path=f"{path}.{key}" if path else str(key))
+            check_filled(part, but, path=f"{path}.{key}" if path else str(key))
 
 
 def is_unfilled(value: object) -> bool:
@@ -135,6 +135,26 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
             f"several {kinds} filters must be branches of one 'or': c7n would have the rules of each one replaced, "
             "though not all of them match"
         )
+
+
+def check_exempt(filters: Iterable[Any], finders: frozenset[str], block: str = "and") -> None:
+    """Refuse an ``exempt`` filter in a place where it has nothing to narrow.
+
+    :param filters: the policy's filters, as they are written.
+    :param finders: the types of the filters that annotate rules.
+    :param block: what the filters are joined by.
+    :raises ValueError: no such filter is before it in its list.
+    """
+    found = False
+    for each in filters:
+        if not isinstance(each, Mapping):
+            continue
+        for inner in (inner for inner in BLOCKS if inner in each):
+            check_exempt(each[inner], finders, inner)
+            found |= inner != "not" and any(True for _ in _paths(each[inner], finders, ()))
+        if each.get("type") == "exempt" and (block == "or" or not found):
+            raise ValueError("it narrows what open-ingress matched: write it after that filter, in the same list")
+        found |= each.get("type") in finders
 
 
 def _paths(filters: Iterable[Any], finders: frozenset[str], above: tuple[tuple[str, int], ...]) -> Iterator[Any]:

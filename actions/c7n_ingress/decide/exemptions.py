@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.ports import Ports, parse_ports
 from c7n_ingress.decide.rules import Traffic
 
+ANNOTATION = "c7n:exempt-ingress"
+"""Where the filter ``exempt`` notes on a group by what its rules are exempt: what ends first comes first."""
+
 TAG = "open-ingress-until"
 """The tag that exempts a group until the day that is its value, 00:00 UTC."""
 

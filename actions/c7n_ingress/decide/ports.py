@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from c7n_ingress.decide.rules import Traffic
+from c7n_ingress.decide.rules import ALL, Traffic
 
 PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 HIGHEST = 65_535
+
+PORT_PATTERN = r"^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|[0-9]{1,5}-[0-9]{1,5})$"
+"""The schema's pattern of a port that is not a number."""
 
 
 class Ports(NamedTuple):
@@ -19,6 +22,14 @@ class Ports(NamedTuple):
     def are_exactly(self, traffic: Traffic) -> bool:
         """Whether traffic is for exactly one of these ports, or one of these ranges as a whole."""
         return traffic in self.traffic
+
+    def any_in(self, traffic: Traffic) -> bool:
+        """Whether traffic includes one of these ports. All traffic does; ICMP and GRE have no ports."""
+        return traffic.protocol == ALL or any(
+            traffic.protocol == each.protocol
+            and (traffic.from_port == -1 or (traffic.from_port <= each.to_port and each.from_port <= traffic.to_port))
+            for each in self.traffic
+        )
 
 
 def parse_ports(values: object) -> Ports:

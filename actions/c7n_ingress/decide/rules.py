@@ -6,7 +6,7 @@ filters work; ``DescribeSecurityGroupRules`` gives rules, which have ids. They d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple, TypeAlias
@@ -17,13 +17,11 @@ Source: TypeAlias = Network | str  # text: the id of a prefix list or of another
 PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
 ICMP = frozenset({"icmp", "icmpv6"})
-WITH_NUMBERED_PORTS = ("tcp", "udp")
-LAST_PORT = 65535
 ALL = "-1"
 """The protocol of a rule for all traffic."""
 
-PORT_PATTERN = r"^(tcp|udp)/[0-9]{1,5}$"
-"""How a port of one protocol is written: ``tcp/443``. A bare number is that port of both."""
+FINDERS = frozenset({"ingress", "open-ingress"})
+"""The filters that annotate the rules that they match."""
 
 VERSIONS = {"IPv4": 4, "IPv6": 6}
 PREFIX_LISTS = "c7n-ingress:prefix-lists"
@@ -121,36 +119,6 @@ def traffic(shape: Mapping[str, Any]) -> Traffic:
         return Traffic(protocol, -1, -1)
     from_port, to_port = shape.get("FromPort"), shape.get("ToPort")
     return Traffic(protocol, -1 if from_port is None else from_port, -1 if to_port is None else to_port)
-
-
-Port: TypeAlias = tuple[str, int]  # the protocol's name, and the number
-
-
-def ports_from(values: Iterable[int | str]) -> frozenset[Port]:
-    """Read ports as a policy names them: ``443`` for TCP and UDP, ``tcp/443`` or ``udp/443`` for one of them.
-
-    :raises ValueError: there is no such port.
-    """
-    ports = set()
-    for value in values:
-        name, _, number = value.partition("/") if isinstance(value, str) else ("", "", value)
-        if not 0 <= int(number) <= LAST_PORT:
-            raise ValueError(f"{value!r} is no port: the last one is {LAST_PORT}")
-        ports |= {(protocol, int(number)) for protocol in ([name] if name else WITH_NUMBERED_PORTS)}
-    return frozenset(ports)
-
-
-def lets_in_port(of: Traffic, ports: Iterable[Port]) -> bool:
-    """Whether traffic includes one of the ports. All traffic does; other protocols and ICMP have no ports."""
-    return of.protocol == ALL or any(
-        of.protocol == protocol and (of.from_port == -1 or of.from_port <= port <= of.to_port)
-        for protocol, port in ports
-    )
-
-
-def is_one_of(of: Traffic, ports: Collection[Port]) -> bool:
-    """Whether traffic is exactly one of the ports."""
-    return of.from_port == of.to_port and (of.protocol, of.from_port) in ports
 
 
 # -- writing them

@@ -6,13 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from c7n_ingress.decide.exemptions import is_exempt
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Entry
 from c7n_ingress.decide.rules import Match, Rule, Source, Traffic, text_of
-
-MOST_DAYS = 90
-"""How many days ahead an exemption may be, for the policies to heed it."""
-
 
 PERHAPS = "perhaps added, by a call whose answer was lost, so that its id is not known: remove it if nobody needs it"
 
@@ -145,15 +142,3 @@ def exemption(today: date, days: int, present: str | None) -> str:
     """
     until = (today + timedelta(days)).isoformat()
     return present if present and is_exempt(present, today) and until < present else until
-
-
-def is_exempt(until: str, today: date) -> bool:
-    """Tell whether the policies heed an exemption: until a day ahead, and not too far ahead."""
-    return _is_day(until) and today.isoformat() < until <= (today + timedelta(MOST_DAYS)).isoformat()
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False

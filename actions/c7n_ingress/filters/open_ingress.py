@@ -15,18 +15,8 @@ from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, error_code, pag
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.rules import (
-    PORT_PATTERN,
-    PREFIX_LISTS,
-    UNREADABLE,
-    VERSIONS,
-    Network,
-    is_one_of,
-    lets_in_port,
-    network,
-    ports_from,
-    traffic,
-)
+from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
+from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, VERSIONS, Network, network, traffic
 
 log = logging.getLogger("custodian.filters")
 
@@ -88,7 +78,8 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     ``IpProtocol``, ``FromPort`` and ``ToPort`` are the ``ingress`` filter's own keys. ``Ports`` matches a rule that
     lets in one of these ports; all traffic (``-1``) does, while ICMP and protocols such as GRE and ESP have no ports.
     ``OnlyPorts`` leaves out a rule for exactly one of these ports. In both, ``443`` is TCP and UDP port 443, and
-    ``tcp/443`` or ``udp/443`` is that port of one protocol.
+    ``tcp/443`` or ``udp/443`` is that port of one protocol. ``8000-8010`` is a range: ``OnlyPorts`` leaves out a rule
+    for the whole range.
 
     EC2 is asked nothing where no rule refers to a prefix list, and for each list once a run.
 
@@ -126,7 +117,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             check_values(self.data, self.schema)
             for ports in (self.data.get("Ports"), self.data.get("OnlyPorts")):
                 if ports and not is_unfilled(ports):
-                    ports_from(each for each in ports if not is_unfilled(each))
+                    parse_ports([each for each in ports if not is_unfilled(each)])
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: open-ingress: {error}") from None
         return self
@@ -198,13 +189,13 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Return those permissions alone that are open, one for each source."""
-        public, meant = (ports_from(self.data.get(key) or ()) for key in ("OnlyPorts", "Ports"))
+        public, meant = (parse_ports(self.data.get(key) or []) for key in ("OnlyPorts", "Ports"))
         every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
-        rules = [(rule, of) for rule, of in every if not is_one_of(of, public)]
+        rules = [(rule, of) for rule, of in every if not public.are_exactly(of)]
         networks = {number: found for number, (rule, _) in enumerate(rules) if (found := self._networks(rule))}
         open_ones = open_sources({number: rules[number][1] for number in networks}, networks)
         for number, (rule, of) in enumerate(rules):
-            if meant and not lets_in_port(of, meant):
+            if meant.traffic and not meant.any_in(of):
                 continue
             if number in open_ones or any(self._is_unread(list_id) for list_id in _lists_of(rule)):
                 yield rule

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.rules import is_one_of, ports_from, ports_text, traffic
+from c7n_ingress.decide.ports import parse_ports
+from c7n_ingress.decide.rules import ports_text, traffic
 from c7n_ingress_tools.report.rows import (
     EXPOSURES,
     Caller,
@@ -335,11 +336,11 @@ def _matched(group: Group) -> Iterator[Open]:
 
 def _open_rules(group: Group, public_ports: Collection[int | str]) -> Iterator[Open]:
     """Yield the rules of a group that the filter `open-ingress` matches; what a prefix list holds is not known here."""
-    public = ports_from(public_ports)
+    public = parse_ports([*public_ports])
     rules = [
         (each, of)
         for permission in group.get("IpPermissions") or ()
-        if not is_one_of(of := traffic(permission), public)
+        if not public.are_exactly(of := traffic(permission))
         for each in _opened(group["GroupId"], permission)
         if not each.source.startswith("pl-")
     ]

@@ -1,0 +1,135 @@
+"""The ``exempt`` filter."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+from functools import cached_property
+from typing import Any
+
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.filters import Filter
+from c7n.resolver import ValuesFrom
+from c7n.resources.vpc import SecurityGroup
+from c7n.utils import type_schema
+
+from c7n_ingress.aws.read import MATCHED
+from c7n_ingress.aws.values import check_source, fresh_values
+from c7n_ingress.decide.checks import UNFILLED, check_exempt, check_values, is_unfilled
+from c7n_ingress.decide.exemptions import ANNOTATION, Entry, Register, by_register, by_tag, parse_register
+from c7n_ingress.decide.rules import FINDERS, traffic
+from c7n_ingress.decide.settings import filled
+
+
+@SecurityGroup.filter_registry.register("exempt")
+class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
+    """Narrow what ``open-ingress`` or ``ingress`` matched to the rules that are exempt, or to those that are not.
+
+    A rule is exempt by the group's tag ``open-ingress-until: YYYY-MM-DD``, until that day, 00:00 UTC, and 90 days ahead
+    at most; or by an entry of the register, until the entry ends. An entry names an ``account``, ``region``, ``vpc`` or
+    ``group`` (its id, or a pattern for names), and has ``until`` and ``reason``; ``owner`` and ``ticket`` are optional.
+    With ``ports``, exactly the rules for these ports are exempt.
+
+    ``exemptions`` is the register itself. ``exemptions-from`` reads it from S3 or HTTPS once a run, past c7n's cache: a
+    list in JSON. A bad entry ends the run before anything is changed.
+
+    With ``value: false``, the exempt rules are taken out, and groups that have no other rule. With ``value: true``, the
+    others are taken out, and each group is annotated with its exemptions.
+
+    :example:
+
+    .. code-block:: yaml
+
+        policies:
+          - name: open-ssh
+            resource: aws.security-group
+            filters:
+              - {type: open-ingress, Ports: [22]}
+              - type: exempt
+                value: false
+                exemptions:
+                  - {group: bastion-*, ports: [tcp/22], until: "2027-01-31", reason: support from outside}
+            actions:
+              - type: replace-ingress
+                authorized: [203.0.113.0/24]
+    """
+
+    schema = type_schema(
+        "exempt",
+        required=["value"],
+        **{
+            "value": {"type": "boolean"},
+            "exemptions": {},  # validate says better than a schema what is wrong inside
+            "exemptions-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
+        },
+    )
+
+    def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
+        super().__init__(data, manager)
+        for entry in data.get("exemptions") or ():
+            if isinstance(entry, dict) and isinstance(entry.get("until"), date):
+                entry["until"] = entry["until"].isoformat()  # a deployed policy is JSON, which has no dates
+
+    def validate(self) -> Exempt:
+        """Refuse a register that is wrong, and a place where the filter has nothing to narrow.
+
+        :raises PolicyValidationError: names the value and the fix.
+        """
+        try:
+            check_values(self.data, self.schema)
+            check_exempt(self.manager.data.get("filters", []), FINDERS)
+            source = self._source()
+            if source is None:
+                parse_register(self._listed())
+            else:
+                check_source("exemptions-from", source, in_lambda="mode" in self.manager.data)
+                if self._listed():
+                    raise ValueError("keep the exemptions either in exemptions or in exemptions-from")  # noqa: TRY301 - as above
+        except ValueError as error:
+            raise PolicyValidationError(f"policy {self.manager.data['name']}: exempt: {error}") from None
+        return self
+
+    def _listed(self) -> object:
+        return filled(self.data.get("exemptions", []))
+
+    def _source(self) -> dict[str, Any] | None:
+        """Return where the register is, if it is elsewhere."""
+        source = self.data.get("exemptions-from")
+        return None if is_unfilled(source) else source
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All entries of the register."""
+        source = self._source()
+        if source is None:
+            return parse_register(self._listed())
+        values = fresh_values("exemptions-from", source, self.manager)
+        try:
+            return parse_register(values)
+        except ValueError as error:
+            raise ValueError(f"exemptions-from {source['url']}: {error}") from None
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+        """Narrow what matched in each group, and return the groups in which something is left.
+
+        :raises PolicyExecutionError: the register cannot be read, or has a bad entry.
+        """
+        config, today = self.manager.config, datetime.now(timezone.utc).date()
+        try:
+            register = Register(self.entries, config.account_id, config.region, today)
+        except ValueError as error:
+            raise PolicyExecutionError(f"nothing was changed: {error}") from None
+        return [group for group in resources if self._narrow(group, register, today)]
+
+    def _narrow(self, group: dict[str, Any], register: Register, today: date) -> bool:
+        exempt = bool(self.data["value"])
+        tag, entries = by_tag(group, today), register.of_group(group)
+        if MATCHED in group:
+            rules = [(rule, tag or by_register(entries, traffic(rule))) for rule in group[MATCHED]]
+            group[MATCHED] = [rule for rule, why in rules if bool(why) == exempt]
+            found, is_left = {why for _, why in rules if why}, bool(group[MATCHED])
+        else:  # it could not be read, and is reported
+            found, is_left = {tag} if tag else set(), bool(tag) == exempt
+        if exempt:
+            in_order = sorted(found, key=lambda why: (why.until, repr(why)))
+            group[ANNOTATION] = [why._asdict() for why in in_order]
+        return is_left
