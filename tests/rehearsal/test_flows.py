@@ -118,7 +118,7 @@ def of_rule(number, result):
 
 @pytest.mark.parametrize("case", named(FLOWS["cases"]))
 def test_who_came_in(case, tmp_path):
-    """Of each kind of traffic, exactly those who came in by the rule and would be let in no more are cut off."""
+    """Of each kind of traffic, exactly those who came in by the rule and would be let in no more are blocked."""
     result = told(tmp_path, f"{case.get('format', DEFAULT)}\n{case['lines']}")
     found = of_rule(case["rule"], result)
     assert {str(each.source): each.bytes for each in found.clients} == case["cut"]
@@ -136,7 +136,7 @@ def test_who_came_in(case, tmp_path):
 
 
 def naive(lines):
-    """Give, by rule, who would be cut off (with bytes, connections and when last), the scanners and who stays."""
+    """Give, by rule, the clients that would be blocked (with bytes, connections and when last), the scanners and who stays."""
     doors = knocked(connected(lines))
     scanners = {source for source, tried in doors.items() if is_scanner(tried)}
     answers = []
@@ -394,7 +394,7 @@ CLIENT = "2 1 eni-00000001 198.18.0.9 10.0.0.1 40000 22 6 20 4000 100 160 ACCEPT
 
 
 def test_who_may_stay_by_what_is_not_known(tmp_path):
-    """Prefix lists and others' groups that stand beside what is cut off are named, those of other ports are not."""
+    """Prefix lists and others' groups beside what is blocked are named, those of other ports are not."""
     beside = {
         "sg-0000000a": ["tcp 20-30 sg-0000000f", "tcp 443 sg-0000000e"],
         "sg-0000000c": ["tcp 22 sg-0000000d", "tcp 22 sg-00000009"],
@@ -424,10 +424,10 @@ def test_a_group_that_the_file_lacks(tmp_path):
 
 
 def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
-    """Of a rule whose interfaces have no records nobody says that nobody is cut off: neither screen nor report."""
+    """Of a rule whose interfaces have no records nobody says that no client is blocked: neither screen nor report."""
     stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")
     result = told(tmp_path, f"{stays}\n")
-    assert "nobody would be cut off, as far as there are flow logs" in show_clients.headline(result).plain
+    assert "no client would be blocked, as far as there are flow logs" in show_clients.headline(result).plain
     assert show_clients._nobody(of_rule(0, result)).plain == "nobody at 1 of 2 interfaces"  # noqa: SLF001
     assert show_clients._nobody(of_rule(2, result)).plain == "not logged"  # noqa: SLF001
     found = traffic.cut_off(result)
@@ -436,7 +436,7 @@ def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
 
     nothing = "2 1 {} - - - - - - - 100 160 - NODATA\n"
     whole = told(tmp_path, f"{stays}\n" + "".join(nothing.format(each.id) for each in INTERFACES))
-    assert "nobody would be cut off  " in show_clients.headline(whole).plain
+    assert "no client would be blocked  " in show_clients.headline(whole).plain
     assert traffic.cut_off(whole).keys() == {record["group"] for record in RECORDS}
 
 
@@ -699,7 +699,7 @@ def test_demo_shows_who_would_be_cut_off(tmp_path):
     shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
     for line in FLOWS["demo"]:
         assert line in shown
-    assert "! the authorized networks are examples: with your own, other clients are cut off" in shown
+    assert "! the authorized networks are examples: with your own, other clients are blocked" in shown
     assert (tmp_path / ".local" / "run" / "clients.txt").read_text(encoding="utf-8").count("nobody") == 4
 
 

@@ -6,7 +6,7 @@
 AWS's own runtime client for Python (`awslambdaric`, the one in Lambda's image) runs in a process of its own and asks a
 small Runtime API for events. So what is proved is what AWS will do: how the handler's name is looked up, how events are
 read and answers written, how an exception becomes an error, how a log line looks, and that a warm process keeps its
-state. The Runtime API is small and documented; a stand-in for the client would be longer, and prove less.
+state. The Runtime API is small and documented; a replacement of the client would be longer, and prove less.
 
 The process has the zip's content as its task root, boto3 and awslambdaric with what they require, and Python's standard
 library; `python -S` leaves out every other installed package. c7n and the actions can come from the zip alone.
@@ -97,7 +97,7 @@ def deployed(
     processes: int = 1,
     folder: Path | None = None,
 ) -> Iterator[Function]:
-    """Give a deployed function, run from its own zip and configuration until the block ends.
+    """Run a deployed function from its own zip and configuration until the block ends.
 
     The session says in which account and region it is; without one, in the cloud's own. Up to `processes` events are
     worked on at once, each by a process that starts with its first event. The zip, its content (`task`) and a log for
@@ -137,10 +137,11 @@ class Function:
             self._idle.put(sandbox)
 
     def invoke(self, event: Any) -> Any:
-        """Give the function an event, and return its answer; several threads may do so at once.
+        """Invoke the function with an event, and return its answer; several threads may do so at once.
 
-        The process that was busy last is taken first, so that a warm one is used before a further one starts. Raises
-        FunctionError.
+        The process that was busy last is taken first, so that a warm one is used before a further one starts.
+
+        :raises FunctionError: the function failed.
         """
         sandbox = self._idle.get()
         try:
@@ -165,9 +166,11 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
 
     def invoke(self, event: Any) -> Any:
-        """Give the process an event, after starting it if there is none; return its answer or raise FunctionError.
+        """Send the process an event, and return its answer; start the process first if there is none.
 
         The function's time-out starts when its code is loaded, as in Lambda.
+
+        :raises FunctionError: the function failed.
         """
         start = self._log.stat().st_size if self._log.exists() else 0
         try:
@@ -215,7 +218,10 @@ class Sandbox:
         Thread(target=_report_exit, args=(self._process, self._api.answers), daemon=True).start()
 
     def _answer(self, kind: str, timeout: float, start: int) -> bytes:
-        """Wait for an answer of a kind, and return its body. Raises FunctionError with the log since `start`."""
+        """Wait for an answer of a kind, and return its body.
+
+        :raises FunctionError: with the log since `start`.
+        """
         try:
             answer = self._api.answers.get(timeout=timeout)
         except Empty:
@@ -246,13 +252,13 @@ class RuntimeApi(ThreadingHTTPServer):
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
-        """Stop serving, and let go of the request that waits for an event."""
+        """Stop serving, and end the request that waits for an event."""
         self.events.put(None)
         self.shutdown()
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a process that ended while it was connected: its exit is an answer of its own."""
+        """Log nothing when a process ends while it is connected: its exit is an answer of its own."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -286,13 +292,13 @@ class RuntimeApiRequest(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, invocation.event, headers)
 
     def do_POST(self) -> None:
-        """Take `/invocation/<id>/response`, `/invocation/<id>/error` and `/init/error`."""
+        """Accept `/invocation/<id>/response`, `/invocation/<id>/error` and `/init/error`."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         matched = re.fullmatch(rf"{API}/(?:invocation/[^/]+/(response|error)|(init)/error)", self.path)
         if matched is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        # First, so that what a client sends one after another is told in this order: each comes by a thread of its own.
+        # Before the client gets its answer: so the order in which it sends is kept, although each has a thread.
         self.server.answers.put(Answer(matched[1] or matched[2], body))
         self._send(HTTPStatus.ACCEPTED, b'{"status":"OK"}', {})
 
@@ -304,7 +310,7 @@ class RuntimeApiRequest(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the function's own log is what matters."""
+        """Log nothing: the function's own log is what matters."""
 
 
 def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> None:
@@ -312,7 +318,7 @@ def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> No
 
 
 def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
-    """Return the deployed zip: from moto's store, as the address that its GetFunction gives leads nowhere."""
+    """Return the deployed zip: from moto's store, as the address that its GetFunction returns leads nowhere."""
     code = lambda_backends[account][region].get_function(configuration["FunctionName"]).code_bytes
     if base64.b64encode(hashlib.sha256(code).digest()).decode() != configuration["CodeSha256"]:
         raise RuntimeError(f"The code of {configuration['FunctionName']} is not the one that was deployed")
@@ -333,7 +339,7 @@ def _unpack(path: Path, task: Path) -> None:
 
 
 def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
-    """Have each folder at a zip's top be a link to one that is unpacked once for all zips that hold the same there."""
+    """Link each top folder of a zip to one that is unpacked once for all zips with the same content there."""
     task.mkdir(parents=True, exist_ok=True)
     shared.mkdir(parents=True, exist_ok=True)
     tops: dict[str, list[zipfile.ZipInfo]] = defaultdict(list)

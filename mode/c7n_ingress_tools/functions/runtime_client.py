@@ -1,6 +1,6 @@
 """Speaks to the Runtime API for `awslambdaric` where its own module of this name, in C++, is not built: off Linux.
 
-It stands on the path of the function's process, and needs the standard library alone. Names and arguments are those
+It is on the path of the function's process, and needs only the standard library. Names and arguments are those
 that `awslambdaric/lambda_runtime_client.py` uses.
 """
 
@@ -20,7 +20,7 @@ user_agent = {}
 
 
 def initialize_client(name):
-    """Take the name that the client gives itself."""
+    """Keep the name by which the client calls itself."""
     user_agent["User-Agent"] = name
 
 
@@ -37,7 +37,7 @@ def post_invocation_result(invoke_id, content, content_type, _invocation_id=None
 
 
 def post_error(invoke_id, error, _xray_fault, _invocation_id=None):
-    """Say that an event failed."""
+    """Report that an event failed."""
     _call("POST", f"/invocation/{invoke_id}/error", error.encode(), {"Content-Type": "application/json"})
 
 

@@ -437,9 +437,9 @@ def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Sequen
         )
     )
     if unseen:
-        yield f"who is in {_named(unseen)} is not known here: some that are told as cut off may stay by it"
+        yield f"who is in {_named(unseen)} is not known here: it may still let blocked clients in"
     if lacking := sorted(beside.keys() - {group["GroupId"] for group in groups}):
-        yield f"the file of groups lacks {_named(lacking)}: some that are told as cut off may stay by its rules"
+        yield f"the file of groups lacks {_named(lacking)}: its rules may still let blocked clients in"
 
 
 def _named(ids: Iterable[str]) -> str:

@@ -213,7 +213,7 @@ def _is_header(words: list[str]) -> bool:
 
 def _check(path: Path, fields: Sequence[str], number: int = 1) -> None:
     if twice := sorted({each for each in fields if fields.count(each) > 1}):
-        raise RefusedError(f"{path}, line {number}", f"the header has {', '.join(twice)} twice. Mend the header")
+        raise RefusedError(f"{path}, line {number}", f"the header has {', '.join(twice)} twice. Fix the header")
     if missing := [each for each in NEEDED if each not in fields]:
         raise RefusedError(
             f"{path}, line {number}",
@@ -358,7 +358,7 @@ def _take_bad(log: Log, form: Format) -> None:
 def _reason(words: list[str], kind: str, form: Format) -> str:
     """Say what is wrong with a line, as DuckDB says it for those who know DuckDB."""
     if len(words) != len(form.fields):
-        cut = " (cut off?)" if len(words) < len(form.fields) else ""
+        cut = " (truncated?)" if len(words) < len(form.fields) else ""
         return f"{_count(len(words), 'field')}, where the format has {len(form.fields)}{cut}"
     wrong = (
         f"{field} is {_printable(word)!r}"

@@ -117,7 +117,7 @@ def _authorized(arguments: Asked) -> authorized.Authorized:
 def _about(networks: authorized.Authorized) -> Iterator[str]:
     """Return what people should know of the networks by which clients were judged."""
     if networks.are_examples:
-        yield "the authorized networks are examples: with your own, other clients are cut off"
+        yield "the authorized networks are examples: with your own, other clients are blocked"
 
 
 def _left_out(result: Result, networks: authorized.Authorized, arguments: Asked) -> Iterator[str]:
@@ -139,7 +139,7 @@ def public_ports(policy: Path) -> list[int | str]:
 
 
 def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[str, Facts]:
-    """Give what stands behind each group and who would be cut off, as far as somebody has looked."""
+    """Return what uses each group and which clients would be blocked, where that is known."""
     found = {}
     for group in result.behind.keys() | cut_off.keys():
         behind = result.behind.get(group)
@@ -186,7 +186,7 @@ def _traffic(arguments: Asked, account: Account, progress: Progress) -> Abstract
 
 
 def _module_traffic():
-    """Load what reads flow logs: only for those who have some, as it takes DuckDB."""
+    """Import what reads flow logs, only when there are some: it needs DuckDB."""
     with of_extra("flows"):
         from c7n_ingress_tools.rehearsal import traffic  # noqa: PLC0415
     return traffic

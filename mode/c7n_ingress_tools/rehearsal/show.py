@@ -1,4 +1,4 @@
-"""What a person sees of the loop: progress, then one table, the verdicts, the calls, a message and the files."""
+"""What a person sees of the loop: one table, the verdicts, the calls, a message and the files."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def table(result: Result, rows: int) -> Table:
     for name, style in (("security group", ""), ("rule", ""), ("before", "red"), ("after", "green"), ("how", "dim")):
         made.add_column(name, style=style, overflow="fold")
     if result.behind:
-        made.add_column("what stands behind", overflow="fold")
+        made.add_column("what uses the group", overflow="fold")
     records = worst_first(result)[:rows]
     for (group_id, name), members in groupby(records, key=lambda record: (record["group"], record["group_name"])):
         group = (Text(printable(name)), Text(group_id, "dim"))
@@ -116,7 +116,7 @@ def worst_first(result: Result) -> list[dict[str, Any]]:
 
 
 def _urgency(record: dict[str, Any]) -> tuple[int, int]:
-    """Say how bad it is what a rule let in; less is worse."""
+    """Return how bad it is what a rule let in; less is worse."""
     judged = severity(record["protocol"], record["ports"])
     return SEVERITIES.index(judged.level), -judged.width
 
@@ -126,7 +126,7 @@ def _exposure(result: Result, group: str) -> int:
 
 
 def _behind(result: Result, group: str) -> list[Text]:
-    """Say how far a group can be reached, and what stands behind it."""
+    """Return how far a group can be reached, and what uses it."""
     if group not in result.behind:
         return []
     found = result.behind[group]
@@ -134,7 +134,7 @@ def _behind(result: Result, group: str) -> list[Text]:
 
 
 def cells(record: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Give what the table says of a record."""
+    """Return what the table shows of a record."""
     return (
         traffic_text(record["protocol"], record["ports"]),
         record["was"] or NOTHING,
@@ -144,7 +144,7 @@ def cells(record: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def summary(result: Result, networks: Authorized) -> Table:
-    """Make the few lines beside the table: who was left alone, verdicts, calls, files."""
+    """Make the few lines below the table: groups that were left alone, verdicts, calls, files."""
     touched = {record["group"] for record in result.records}
     compliant = [group for group in result.groups if result.after.get(group["GroupId"]) == "COMPLIANT"]
     changes, read = of_ec2(result.calls)
@@ -169,7 +169,7 @@ def summary(result: Result, networks: Authorized) -> Table:
 
 
 def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]:
-    """Give EC2's calls, by action: those that change something, and those that read."""
+    """Return EC2's calls, by action: those that change something, and those that read."""
     changes: Counter[str] = Counter()
     read: Counter[str] = Counter()
     for (service, action), number in calls.items():
@@ -179,7 +179,7 @@ def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]
 
 
 def names(groups: list[Group]) -> str:
-    """Name groups; with the tag that asks to leave one alone, as that is the reason that a person wants to see."""
+    """Return the names of groups, each with its exemption tag: the tag is the reason why a group was left alone."""
     said = []
     for group in groups[:SHOWN_NAMES]:
         until = next((tag["Value"] for tag in group["Tags"] if tag["Key"] == TAG), None)
@@ -189,14 +189,14 @@ def names(groups: list[Group]) -> str:
 
 
 def verdicts(by_group: dict[str, str]) -> Text:
-    """Say how often each verdict was given."""
+    """Return how often each verdict occurs."""
     times = Counter(by_group.values())
     said = [Text(f"{times[verdict]} {verdict}", STYLES.get(verdict, "")) for verdict in sorted(times, reverse=True)]
     return Text(", ").join(said)
 
 
 def counts(calls: Counter[str]) -> Columns:
-    """Say how often each action was called; a number is not parted from its action at the end of a line."""
+    """Return how often each action was called. A line break never separates a number from its action."""
     said = [f"{number} {action}" for action, number in sorted(calls.items())]
     return Columns(said or ["none"], padding=(0, 2))
 
@@ -204,7 +204,7 @@ def counts(calls: Counter[str]) -> Columns:
 def message(result: Result) -> Group:
     """Show one message as a subscriber gets it: the one about the most changes.
 
-    What is there to be copied, an address or a command, stays one line, however long.
+    An address or a command, which people copy, stays one line, however long.
     """
     most = Counter(record["group"] for record in result.records).most_common(1)
     about = most[0][0] if most else ""

@@ -1,4 +1,4 @@
-"""What a person sees of the traffic: each rule that was replaced, and who came in through it, the worst first."""
+"""What a person sees of the traffic: each rule that was replaced, and which clients used it, the worst first."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 SHOWN_CLIENTS = 3
 LEGEND = (
-    "cut off: they came in, and no rule would let them in. stay: they came in, and still would. suggest: networks that "
-    "would keep those in that are cut off. Scanners are no clients; rehearsal/clients.py says who is one."
+    "blocked: they connected, and no rule would let them in. stay: they connected, and still could. suggest: networks "
+    "that would let the blocked clients in. Scanners are not clients; rehearsal/clients.py says who is one."
 )
 
 
 def show(told: Told, console: Console, rows: int) -> None:
-    """Print what flow logs tell, of so many rules at most."""
+    """Print what flow logs show, of so many rules at most."""
     console.print(headline(told))
     console.print()
     console.print(table(told, rows))
@@ -42,11 +42,11 @@ def show(told: Told, console: Console, rows: int) -> None:
 
 
 def headline(told: Told) -> Text:
-    """Say how many rules have clients that would be cut off, and from which time that is known."""
+    """Return how many rules would block clients, and which time the flow logs are about."""
     worse = sum(each.cut > 0 for each in told.rules)
     unlogged = any(each.logged < each.interfaces for each in told.rules)
-    nobody = "nobody would be cut off" + (", as far as there are flow logs" if unlogged else "")
-    said = f"{worse} of {len(told.rules)} rules would cut clients off" if worse else nobody
+    nobody = "no client would be blocked" + (", as far as there are flow logs" if unlogged else "")
+    said = f"{worse} of {len(told.rules)} rules would block clients" if worse else nobody
     span = f", {_time(told.first)} to {_time(told.last)} UTC" if told.first and told.last else ""
     records = f"  {told.records:,} flow log records{span}"
     return Text.assemble((said, "bold red" if worse else "bold green"), (records, "dim"))
@@ -56,7 +56,7 @@ def table(told: Told, rows: int) -> Table:
     """Make the table of rules, of so many at most."""
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     made.add_column("rule, before → after", overflow="fold", min_width=36)
-    made.add_column("cut off", overflow="fold")
+    made.add_column("blocked", overflow="fold")
     made.add_column("sent", justify="right", no_wrap=True)
     made.add_column("last, UTC", no_wrap=True)
     made.add_column("suggest", style="green", overflow="fold")
@@ -79,7 +79,7 @@ def _rule(evidence: Evidence) -> list[Text]:
 
 
 def _cut(evidence: Evidence) -> list[tuple[Text, str, str]]:
-    """Give how many clients there are, what they sent and when last; then the same of some of them."""
+    """Return how many clients are blocked, what they sent and when last; then the same of some of them."""
     if not evidence.cut:
         return [(_nobody(evidence), "", "")]
     shown = evidence.clients[:SHOWN_CLIENTS]
@@ -93,7 +93,7 @@ def _cut(evidence: Evidence) -> list[tuple[Text, str, str]]:
 
 
 def _nobody(evidence: Evidence) -> Text:
-    """Say why nobody is cut off: it makes a difference whether anybody looked."""
+    """Return why no client is blocked: it makes a difference whether there are flow logs."""
     if not evidence.interfaces:
         return Text("no interface", "dim")
     if not evidence.logged:

@@ -1,1 +1,1 @@
-"""A report that one forwards: one HTML page that needs nothing else, with a CSV and a JSON file beside it."""
+"""A report to forward: one HTML page that needs nothing else, with a CSV and a JSON file beside it."""

@@ -1,4 +1,4 @@
-"""The charts, as SVG that stands in the page: no script in it, no style of its own, nothing to fetch. Pure.
+"""The charts, as SVG inside the page: without script, without a style of its own, with nothing to fetch. Pure.
 
 By pygal: pure Python, 1 MB with all that it needs. Vega's converter brings 84 MB and a JavaScript engine, matplotlib
 137 MB, and its SVG has styles on its elements, which the page's Content-Security-Policy would have to allow.
@@ -26,7 +26,7 @@ STYLE = Style(label_font_size=13, major_label_font_size=13, value_font_size=13, 
 BEHIND = {
     "internet": "reachable from the internet",
     "private": "inside the network only",
-    "unused": "nothing behind",
+    "unused": "nothing uses it",
     "unknown": "not known",
 }
 

@@ -23,13 +23,16 @@ MOODS = {state.name: state.mood for state in states.URGENCY}
 MOST_RUNS = 50
 """How many runs the page lists; the JSON file has all."""
 MOST_CALLERS = 5
-"""How many of those who would be cut off a row names; the JSON file has all that is known."""
+"""How many of the blocked clients a row names; the JSON file has all that are known."""
 ROWS_A_PART = 50
 """How many rows a browser lays out together; page.js knows the number, too."""
 
 
 def page(report: Report, files: str) -> str:
-    """Make the page, which needs nothing else; `files` names what lies beside it."""
+    """Make the page, which needs nothing else.
+
+    :param files: the names of the files beside it.
+    """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     groups = {(row.account, row.region, row.group) for row in report.rows}
     return (
@@ -73,7 +76,7 @@ def _environment() -> Environment:
 
 
 def _hash(text: str) -> str:
-    """Give what a Content-Security-Policy calls the content of an element: https://www.w3.org/TR/CSP3/#grammardef-hash-source."""
+    """Return the hash by which a Content-Security-Policy names the content of an element: https://www.w3.org/TR/CSP3/#grammardef-hash-source."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -117,7 +120,7 @@ def _tiles(report: Report) -> list[tuple[int, str, str]]:
 
 
 def _choices(report: Report) -> dict[str, list[tuple[str, str]]]:
-    """Give what can be chosen in each filter: values that occur, and their words."""
+    """Return the choices of each filter: values that occur, and their words."""
     rows = report.rows
     occur: dict[str, set[Any]] = {
         "severity": {row.severity.level for row in rows},

@@ -25,7 +25,7 @@ LACKS = CLOSED_BUT.removesuffix("…")
 """How the action's sentence begins about a network that it could not add."""
 
 EXPOSURES = ("internet", "unknown", "private", "unused")
-"""How far what stands behind a group can be reached; the most urgent first."""
+"""From where a group can be reached; the most urgent first."""
 
 HOWS = {
     "modified": CLOSED,
@@ -39,7 +39,7 @@ ADDED = ("authorized", "perhaps authorized", "preview")
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who was let in by the open rule and by nothing else: who, how much, and when last."""
+    """A client that only the open rule let in: its address, how much it sent, and when last."""
 
     source: str
     bytes: int
@@ -48,26 +48,26 @@ class Caller:
 
 @dataclass(frozen=True)
 class CutOff:
-    """All of those who would be cut off by what becomes of a rule."""
+    """All clients that would be blocked when a rule is replaced."""
 
     count: int
     """How many sources."""
     bytes: int
-    """What they moved, all together."""
+    """What they sent, all together."""
     callers: tuple[Caller, ...]
-    """Some of them: those who moved the most, first."""
+    """Some of them, those that sent the most first."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a group besides its rules. `None` is what nobody has looked for."""
+    """What is known of a group besides its rules. `None` means that nobody looked."""
 
     exposure: str | None = None
     """One of EXPOSURES."""
     behind: tuple[str, ...] | None = None
-    """What stands behind it, a short phrase each."""
+    """What uses it, a short phrase each."""
     cut_off: Mapping[str, CutOff] | None = None
-    """Who would be cut off, by the rule in words: `tcp 22 from 0.0.0.0/0`."""
+    """The clients that would be blocked, by the rule in words: `tcp 22 from 0.0.0.0/0`."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Report:
 
     title: str
     made: str
-    """How the rows were come by, in one sentence."""
+    """Where the rows are from, in one sentence."""
     time: str
     """ISO 8601, UTC."""
     policies: tuple[str, ...]
@@ -253,7 +253,7 @@ def _replaced(records: Iterable[Record]) -> list[Row]:
 
 
 def _traffic_key(record: Record, source: str) -> tuple[str, ...]:
-    """Say what a group lets in: the same for an open rule and for the networks that are added in its place."""
+    """Return what a group lets in: the same for an open rule and for the networks that replace it."""
     version = "IPv6" if ":" in source else "IPv4"
     return record["account"], record["region"], record["group"], record["protocol"], record["ports"], version
 
@@ -278,7 +278,7 @@ def _row(record: Record) -> Row:
 
 
 def _with_group(row: Row, group: Group, found: Sequence[Open], records: Sequence[Record]) -> Row:
-    """Add to a row what the group tells: its tags, and for a removed rule what other rules let in."""
+    """Add to a row the group's tags and, for a removed rule, what other rules let in."""
     row = replace(row, tags=_tags(group))
     if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
         return row
@@ -346,6 +346,6 @@ def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:
 
 
 def _tags(group: Group) -> dict[str, str]:
-    """Give a group's tags, as people typed them; those that AWS and this pack make are of no interest to a reader."""
+    """Return the tags that people gave a group, without those that this pack made."""
     tags: Sequence[Mapping[str, str]] = group.get("Tags") or ()
     return {tag["Key"]: tag["Value"] for tag in tags if not tag["Key"].startswith("c7n-ingress:")}

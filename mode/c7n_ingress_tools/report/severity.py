@@ -10,13 +10,16 @@ from c7n_ingress.decide.severity import ALL_PORTS, SERVICES, Severity
 
 
 def severity(protocol: str, ports: str) -> Severity:
-    """Judge a record's `protocol` and `ports`, as the action words them: `tcp`, `22`, `8000-8010`, `all`; `-1`."""
+    """Return how bad a rule is, by a record's `protocol` and `ports`: `tcp`, `22`, `8000-8010`, `all`; `-1`."""
     first, last = port_range(ports) if protocol in SERVICES else (-1, -1)
     return severities.severity(Traffic(protocol, first, last))
 
 
 def port_range(ports: str) -> tuple[int, int]:
-    """Read TCP's or UDP's ports. Raises ValueError for what the action does not write."""
+    """Read the ports of TCP or UDP.
+
+    :raises ValueError: the action does not write such ports.
+    """
     if ports == "all":
         return ALL_PORTS
     if not re.fullmatch(r"\d{1,5}(-\d{1,5})?", ports, re.ASCII):
@@ -26,7 +29,7 @@ def port_range(ports: str) -> tuple[int, int]:
 
 
 def traffic_text(protocol: str, ports: str) -> str:
-    """Say protocol and ports for people: EC2 writes all traffic as -1, and some protocols as their numbers."""
+    """Return protocol and ports in words: EC2 writes all traffic as -1, and some protocols as their numbers."""
     if protocol == "-1":
         return "all traffic"
     return f"protocol {protocol}" if protocol.isdigit() else f"{protocol} {ports}"

@@ -240,7 +240,7 @@ def _is_sweep(metadata: Path) -> bool:
 
 
 def _rows_of(runs: Sequence[Run], facts: Mapping[str, Facts], now: dt.datetime) -> list[Row]:
-    """Return the rows of a folder's runs: of a rule that several runs tell about, the last run's."""
+    """Return the rows of a folder's runs: of a rule that several runs are about, the last run's."""
     made: dict[tuple[str, ...], Row] = {}
     for run in runs:
         found = [each for group in run.groups for each in _matched(group)]
@@ -262,7 +262,7 @@ def _rows_of(runs: Sequence[Run], facts: Mapping[str, Facts], now: dt.datetime) 
 
 
 def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
-    """Return the failures that no row tells about.
+    """Return the failures that no row shows.
 
     A group that failed in an earlier run and that the last one did not match is not open any more.
     """
@@ -270,9 +270,9 @@ def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
     where = f"{last.account} {last.region}: "
     shown = {row.group for row in made}
     of_groups = {group: said for run in ([last] if last.looked else runs) for group, said in run.failures.items()}
-    told = [f"{where}{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
+    unseen = [f"{where}{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
     before = [f"{run.time[:10]} {run.time[11:16]} UTC, {where}{why}" for run in earlier for why in run.more_failures]
-    return [*told, *(where + why for why in last.more_failures), *before]
+    return [*unseen, *(where + why for why in last.more_failures), *before]
 
 
 def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, str, str]) -> list[Run]:

@@ -1,4 +1,4 @@
-"""What somebody typed, made fit to be shown. Pure."""
+"""Texts that people typed, safe to show. Pure."""
 
 
 def visible(text: str) -> str:

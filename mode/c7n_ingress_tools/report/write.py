@@ -12,7 +12,7 @@ NAME = "report"
 
 
 def write(report: Report, folder: Path) -> Path:
-    """Write report.html, report.csv and report.json into a folder, over what was there; give the page's path.
+    """Write report.html, report.csv and report.json into a folder, over what was there, and return the page's path.
 
     The folder is made if it is not there. Raises OSError if it cannot be written to.
     """
