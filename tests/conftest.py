@@ -7,11 +7,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 from c7n_ingress_tools.embedded_aws.server import serving
 from c7n_ingress_tools.functions import runtime
-from tests.support import search  # noqa: F401 - whose profiles must stand before --hypothesis-profile names one
+from tests.support import search  # noqa: F401 - it registers the profiles that --hypothesis-profile names
 from tests.support.embedded import group_of, load, make_queue
 from tests.support.forked import pass_over_what_is_loaded
 
-# Where the environment lets Python write no bytecode, each of the many processes would compile the same anew.
+# If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -27,7 +27,7 @@ def embedded_aws(tmp_path_factory):
 
 @pytest.fixture
 def cloud(embedded_aws):
-    """Give the embedded AWS, empty; one server for all the tests of a worker process.
+    """Return the embedded AWS, empty; one server for all the tests of a worker process.
 
     c7n keeps a thread's sessions: without this, a policy that is run here may call where an earlier test's went.
     """
@@ -38,7 +38,7 @@ def cloud(embedded_aws):
 
 @pytest.fixture
 def group(cloud):
-    """Put a group with given rules into EC2, with a queue for what is told of it, and give its id."""
+    """Put a group with given rules into EC2, with a queue for messages about it, and return its id."""
 
     def put(*ingress, number=1, **more):
         shape = {**group_of({"name": f"group {number}", "ingress": ingress}, number), **more}
@@ -50,7 +50,7 @@ def group(cloud):
 
 
 def pytest_xdist_auto_num_workers():
-    """Run two processes more than there are cores: many a test waits, for a Lambda, a browser or another try."""
+    """Run two processes more than there are cores: many tests wait for a Lambda, a browser or another try."""
     return (os.cpu_count() or 1) + 2
 
 
@@ -89,35 +89,35 @@ LONGEST_FIRST = [
 ]
 """What takes longest, `pytest --durations=25`, so that no core is idle at the end.
 
-The items at once mostly wait. Beside them stands what keeps a core busy; after them, what waits itself.
+The first of these mostly waits, so what keeps a core busy comes next; after that comes what waits itself.
 """
 
 
 def unit_of(nodeid):
-    """Give what stays in one process with a test: all of its file, whose fixtures are dear; it alone if it is long."""
+    """Return what runs in one process: a long test alone, else all of its file, because fixtures are expensive."""
     path, _, test = nodeid.partition("::")
     name = f"{path.rpartition('/')[2]}::{test}"
     return name if name in LONGEST_FIRST else name.partition("::")[0]
 
 
 def pytest_collection_modifyitems(items):
-    """Put the longest first, and the rest after it as it stands."""
+    """Put the longest first, and the rest after it in its own order."""
     place = {unit: number for number, unit in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(unit_of(item.nodeid), len(place)))
 
 
 class Units(LoadScopeScheduling):
-    """Hands unit after unit to whichever process has the least to do."""
+    """Hands unit after unit to the process that has the least to do."""
 
     def _split_scope(self, nodeid):
         return unit_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """Share out units, not tests: what a file sets up, one process sets up once."""
+    """Distribute units, not tests: what a file sets up, one process sets up once."""
     return Units(config, log)
 
 
 def pytest_collection_finish():
-    """Spare the tests what garbage collection of all that was loaded would cost them."""
+    """Keep the garbage collector away from what is loaded: it would slow the tests."""
     pass_over_what_is_loaded()

@@ -21,13 +21,13 @@ from tests.support.stacked import (
     TEMPLATE,
     admitted,
     create,
+    fires,
     forget_metrics,
     inbox,
     of_type,
     poll,
     processed,
     put_metric,
-    rings,
     stop_polling,
 )
 
@@ -257,18 +257,18 @@ def test_alarms(cloud):
 
 
 @pytest.mark.parametrize("case", ALARMS, ids=lambda case: case["name"])
-def test_each_alarm_rings(cloud, case):
-    """Every alarm rings, and the topic's subscriber hears it, when its trouble is there, and not one moment before."""
+def test_each_alarm_fires(cloud, case):
+    """Every alarm fires, and the topic's subscriber hears it, when its trouble is there, and not one moment before."""
     create(cloud)
     take = inbox(cloud)
     for alarm in alarms(cloud).values():
         if re.fullmatch(case["alarms"], alarm["AlarmName"]):
             put_metric(cloud, alarm, case["quiet"])
-            assert not rings(cloud, alarm), alarm["AlarmName"]
+            assert not fires(cloud, alarm), alarm["AlarmName"]
             assert take() == []
             forget_metrics()
             put_metric(cloud, alarm, case["rings"])
-            assert rings(cloud, alarm), alarm["AlarmName"]
+            assert fires(cloud, alarm), alarm["AlarmName"]
             (told,) = take()
             assert told["Subject"] == f'ALARM: "{alarm["AlarmName"]}" in us-east-1'
             assert alarm["AlarmDescription"] in told["Message"]
@@ -276,7 +276,7 @@ def test_each_alarm_rings(cloud, case):
 
 
 def test_every_alarm_is_rung(cloud):
-    """No alarm of the stack is without a case in which it rings."""
+    """No alarm of the stack is without a case in which it fires."""
     create(cloud)
     names = {alarm["AlarmName"] for alarm in alarms(cloud).values()}
     rung = [name for name in names if [case for case in ALARMS if re.fullmatch(case["alarms"], name)]]

@@ -136,7 +136,7 @@ def test_who_came_in(case, tmp_path):
 
 
 def naive(lines):
-    """Give, by rule, the clients that would be blocked (with bytes, connections and when last), the scanners and who stays."""
+    """Return, by rule, the blocked clients (with bytes, connections and when last), the scanners and who stays."""
     doors = knocked(connected(lines))
     scanners = {source for source, tried in doors.items() if is_scanner(tried)}
     answers = []

@@ -47,7 +47,7 @@ def browser():
 
 
 def executable(playwright):
-    """Give the browser's path: the machine's own, the one beside the virtual environment, Playwright's; or None."""
+    """Return the browser's path: the machine's own, the one beside the virtual environment, Playwright's; or None."""
     own = next(filter(None, map(shutil.which, NAMES)), None)
     candidates = [*([Path(own)] if own else []), CARRIED, Path(playwright.chromium.executable_path)]
     return next((path for path in candidates if path.exists()), None)

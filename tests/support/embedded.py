@@ -42,7 +42,7 @@ def cases(name):
 
 
 def group_of(case, number):
-    """Give a case's group as `aws ec2 describe-security-groups` would print it."""
+    """Return a case's group as `aws ec2 describe-security-groups` would print it."""
     return {
         "GroupId": f"sg-{number:017x}",
         "GroupName": case["name"],
@@ -56,14 +56,14 @@ def group_of(case, number):
 
 
 def day(text):
-    """Give the date for "+30": the day in thirty days, UTC. Any other text stays as it is."""
+    """Return the date for "+30": the day in thirty days, UTC. Any other text stays as it is."""
     if not text.startswith("+"):
         return text
     return (datetime.now(timezone.utc).date() + timedelta(days=int(text))).isoformat()
 
 
 def permission(rule):
-    """Give a case's rule as an IpPermission."""
+    """Return a case's rule as an IpPermission."""
     source = rule["source"]
     listing, key = {"sg-": ("UserIdGroupPairs", "GroupId"), "pl-": ("PrefixListIds", "PrefixListId")}.get(
         source[:3], ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
@@ -73,7 +73,7 @@ def permission(rule):
 
 
 def ports(rule):
-    """Give a case's ports, "22" or "80-443" or "8--1", as FromPort and ToPort; for ICMP all where none are named."""
+    """Return a case's ports, "22" or "80-443" or "8--1", as FromPort and ToPort; for ICMP all where none are named."""
     if "ports" not in rule:
         return {"FromPort": -1, "ToPort": -1} if rule["protocol"].startswith(("icmp", "58")) else {}
     first, _, last = str(rule["ports"]).partition("-")
@@ -81,13 +81,13 @@ def ports(rule):
 
 
 def shape(rule):
-    """Give what a rule lets in, and how it is described, without its id."""
+    """Return what a rule lets in, and how it is described, without its id."""
     ports = (rule.get("FromPort", -1), rule.get("ToPort", -1))
     return rule["IpProtocol"], *ports, source_of(rule), rule.get("Description")
 
 
 def wanted_shape(rule):
-    """Give the same of a case's rule, as EC2 tells of it."""
+    """Return the same of a case's rule, as EC2 describes it."""
     written = permission(rule)
     protocol = {"58": "icmpv6"}.get(written["IpProtocol"], written["IpProtocol"])
     ports = (written.get("FromPort", -1), written.get("ToPort", -1))
@@ -127,7 +127,7 @@ def load(groups, region="us-east-1"):
 
 
 def rules_of(group_id):
-    """Give the group's ingress rules as they stand, by id: what EC2 answers, from where it takes that.
+    """Return the group's ingress rules as they are, by id: what EC2 answers, from where it takes that.
 
     Tests look at rules so often that a call for each look was a quarter of what the properties take.
     """
@@ -136,7 +136,7 @@ def rules_of(group_id):
 
 
 def source_of(rule):
-    """Give a rule's source as text."""
+    """Return a rule's source as text."""
     return (
         rule.get("CidrIpv4")
         or rule.get("CidrIpv6")
@@ -146,7 +146,7 @@ def source_of(rule):
 
 
 def edited(policy, folder, authorized, public_ports=()):
-    """Edit a copy of a shipped policy as the README tells to: one's own networks and public ports."""
+    """Edit a copy of a shipped policy as the README says: with a user's own networks and public ports."""
     text = (ROOT / "policies" / f"{policy}.yml").read_text()
     nothing = "&public-ports []"
     assert nothing in text
@@ -158,7 +158,7 @@ def edited(policy, folder, authorized, public_ports=()):
 
 
 def with_networks(policy, authorized):
-    """Put one's own networks in the place of the examples, and of the word `vpc`, in a shipped policy's text."""
+    """Replace the examples, and the word `vpc`, in a shipped policy's text by a user's own networks."""
     text, times = EXAMPLES.subn("".join(f"    - {network}\n" for network in authorized), policy)
     assert times == 1
     return text
@@ -176,12 +176,12 @@ def run(cloud, policy, folder, *arguments):
 
 @cache
 def watched(cloud):
-    """Give the session by which actions call AWS, kept for its clients, and what happens when: by moment and call."""
+    """Return the session by which actions call AWS, kept for its clients, and what happens when: by moment and call."""
     session, happens = cloud.new_session(), {}
 
-    def watch(event_name, **told):
+    def watch(event_name, **details):
         moment, _, operation = event_name.split(".")
-        return happens[moment].get(operation, lambda **_: None)(event_name=event_name, **told)
+        return happens[moment].get(operation, lambda **_: None)(event_name=event_name, **details)
 
     for moment in ("before-call", "after-call"):
         session.events.register(f"{moment}.*.*", watch)
@@ -189,7 +189,7 @@ def watched(cloud):
 
 
 def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
-    """Run a policy's filters and its action in this process, and give the records.
+    """Run a policy's filters and its action in this process, and return the records.
 
     Just before AWS is called, `before` has something happen: {operation: function}; just after, so does `after`.
     """
@@ -208,7 +208,7 @@ def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
 
 
 def records(log):
-    """Give the records among a run's log lines."""
+    """Return the records among a run's log lines."""
     lines = (line.partition("custodian.journal:INFO ")[2] for line in log.splitlines())
     return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -217,14 +217,14 @@ LOG_GROUP = "/aws/lambda/custodian-open-ingress"
 
 
 def journal(records, log_group=LOG_GROUP):
-    """Put records, or lines of text, into CloudWatch Logs as a function's log, and give what `from` says then."""
+    """Put records, or lines of text, into CloudWatch Logs as a function's log, and return what `from` says then."""
     lines = [each if isinstance(each, str) else json.dumps(each) for each in records]
     logs.write(ACCOUNT, "us-east-1", log_group, "a-stream", lines)
     return {"log-groups": [log_group]}
 
 
 def make_queue(cloud):
-    """Make the queue on which c7n-mailer waits, and give its URL."""
+    """Make the queue on which c7n-mailer waits, and return its URL."""
     return cloud.session().client("sqs").create_queue(QueueName="custodian-mailer")["QueueUrl"]
 
 
@@ -241,13 +241,13 @@ def messages(cloud, account=ACCOUNT):
 
 
 def undo_lines(cloud, name):
-    """Give the lines that undo what was done to a group of this name, as its message has them."""
+    """Return the lines that undo what was done to a group of this name, as its message has them."""
     resources = [resource for message in messages(cloud) for resource in message["resources"]]
     return [line for each in resources if each["GroupName"] == name for line in each["c7n:undo-ingress"]]
 
 
 def as_the_message_has_it(lines, command):
-    """Give the message's line that is the README's command but for its values."""
+    """Return the message's line that is the README's command but for its values."""
 
     def written(line):
         return json.loads(line.partition("'")[2].partition("' | tee ")[0])
@@ -260,7 +260,7 @@ def as_the_message_has_it(lines, command):
 
 
 def made_changes(cloud):
-    """Give the names of the calls that changed rules, in order."""
+    """Return the names of the calls that changed rules, in order."""
     return [call.action for call in cloud.calls if call.action in MUTATING]
 
 

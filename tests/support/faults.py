@@ -41,11 +41,11 @@ class Failing(Cloud):
     """How many seconds a client of this process waits for an answer."""
 
     def environment(self, *args, **kwargs):
-        """Give the environment for a child process whose AWS calls go through the proxy."""
+        """Return the environment for a child process whose AWS calls go through the proxy."""
         return super().environment(*args, **kwargs) | {"AWS_MAX_ATTEMPTS": str(self.attempts)}
 
     def new_session(self, *args, **kwargs):
-        """Give a session whose clients call through the proxy."""
+        """Return a session whose clients call through the proxy."""
         session = super().new_session(*args, **kwargs)
         client = session.client
 
@@ -59,13 +59,13 @@ class Failing(Cloud):
 
 @cache
 def settings_of(attempts, patience, more):
-    """Give a client's settings, the same for the same: a client that is there already is used again."""
+    """Return a client's settings, the same for the same: a client that is there already is used again."""
     settings = Config(retries={"total_max_attempts": attempts}, read_timeout=patience)
     return settings.merge(more) if more else settings
 
 
 class Proxy(Microburst):
-    """microburst, and a way to have something happen when a call passes."""
+    """microburst, and a way to do something when a call passes."""
 
     def __init__(self, cloud):
         super().__init__(cloud.endpoint)
@@ -76,7 +76,7 @@ class Proxy(Microburst):
         self.engine.set_rules(list(rules))
 
     def passing(self, happens):
-        """Have something happen, given the call's name, before each call that is forwarded."""
+        """Call a function with the call's name before each call that is forwarded."""
         self.upstream.happens = happens
 
     def heal(self):
@@ -87,7 +87,7 @@ class Proxy(Microburst):
 
 
 def rules(call, faults, **times):
-    """Give microburst's rules that break a call."""
+    """Return microburst's rules that break a call."""
     errors = CASES["services"][call["service"]]
     for fault in faults:
         rule = {key: value for key, value in {**call, **times, **fault}.items() if key != "name"}
@@ -104,7 +104,7 @@ class Gate(Upstream):
         self.cloud = cloud
 
     async def start(self):
-        """Have what is forwarded answered in this process."""
+        """Answer in this process what is forwarded."""
         self.session = NoSocket(self.cloud)
 
     async def relay(self, request, body, *args, **kwargs):
@@ -120,7 +120,7 @@ class NoSocket:
     cloud: Cloud
 
     async def request(self, method, url, *, headers, data, **_settings):
-        """Give the embedded AWS's answer."""
+        """Return the embedded AWS's answer."""
         body = data if isinstance(data, bytes) else await data.read()
         answer = await asyncio.to_thread(self.cloud.answer, method, url, list(headers.items()), body)
         return Answer(*answer)
@@ -139,15 +139,15 @@ class Answer:
 
     @property
     def content(self):
-        """Give what the body is read from."""
+        """Return what the body is read from."""
         return self
 
     async def iter_any(self):
-        """Give the body whole."""
+        """Return the body whole."""
         yield self.body
 
     async def iter_chunked(self, size):
-        """Give the body in pieces of a size."""
+        """Return the body in pieces of a size."""
         for start in range(0, len(self.body), size):
             yield self.body[start : start + size]
 
@@ -157,13 +157,13 @@ async def nothing(_call):
 
 
 async def name_as_sqs_does(_request, response):
-    """Take off the prefix that microburst gives all errors of SQS: throttling has none (botocore's _retry.json)."""
+    """Remove the prefix that microburst puts before errors of SQS: throttling has none (botocore's _retry.json)."""
     if "RequestThrottled" in response.headers.get("x-amzn-query-error", ""):
         response.headers["x-amzn-query-error"] = "RequestThrottled;Sender"
 
 
 def called(headers, body):
-    """Give a call's name, as services that speak JSON or forms have it; None for the others."""
+    """Return a call's name, as services that speak JSON or forms have it; None for the others."""
     if target := headers.get("X-Amz-Target"):
         return target.rpartition(".")[2]
     return parse_qs((body or b"").decode()).get("Action", [None])[0]
@@ -171,7 +171,7 @@ def called(headers, body):
 
 @contextmanager
 def failing(cloud):
-    """Serve the proxy on a free loopback port until the block ends, and give the AWS behind it."""
+    """Serve the proxy on a free loopback port until the block ends, and return the AWS behind it."""
     proxy = Proxy(cloud)
     proxy.heal()
     runner = web.AppRunner(make_app(proxy), access_log=None, logger=SILENT, handler_cancellation=True)
@@ -203,7 +203,7 @@ def act_in_a_process(endpoint, folder, log, action):
 
 
 def process(aws, folder, **action):
-    """Start a process that runs the action, and give it; its log is `folder/log`."""
+    """Start a process that runs the action, and return it; its log is `folder/log`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["faults", "c7n.resources.vpc"])
     started = context.Process(target=act_in_a_process, args=(aws.endpoint, folder, folder / "log", action))

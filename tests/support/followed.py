@@ -19,7 +19,7 @@ NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
 
 
 def stack_of(command):
-    """Give region and parameters of a command that makes a stack."""
+    """Return region and parameters of a command that makes a stack."""
     parser = ArgumentParser()
     parser.add_argument("--region")
     parser.add_argument("--stack-name")
@@ -46,7 +46,7 @@ def copied(folder):
 
 
 def follow(cloud, copy, block):
-    """Type a block's commands, and give what they print.
+    """Type a block's commands, and return what they print.
 
     A stack is made by `create`: moto's CloudFormation knows neither macros nor all types of resources. That the tools
     are installed is taken as read.
@@ -62,7 +62,7 @@ def follow(cloud, copy, block):
 
 
 def typed(cloud, copy, command):
-    """Type one command, and give what it prints. It must not fail."""
+    """Type one command, and return what it prints. It must not fail."""
     done = attempted(cloud, copy, command)
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout
@@ -77,7 +77,7 @@ def warm():
 
 
 def attempted(cloud, copy, command):
-    """Type one command, and give the finished process."""
+    """Type one command, and return the finished process."""
     environment = cloud.environment() | {"PATH": f"{warm()}:{Path(sys.executable).parent}:/usr/bin:/bin"}
     # Of all services, `aws sqs` asks the environment for no endpoint, and would go to AWS itself.
     script = f'aws() {{ command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }}\n{command}'

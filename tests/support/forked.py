@@ -37,7 +37,7 @@ SHIPPED_RUNTIME = "python3.13"
 
 
 def forked(command, *, env, cwd):
-    """Run a command that stands beside Python, as its script does, and give what `subprocess.run` gives of text.
+    """Run a command that is beside Python, as its script does, and return what `subprocess.run` returns for text.
 
     Text is UTF-8, whatever the locale. The process has this
     environment and folder, nothing on standard input, and an end of its own. All that sets it apart from one that was
@@ -72,7 +72,7 @@ def load(kind):
 
 
 def pass_over_what_is_loaded():
-    """Have the garbage collector pass over what is there to stay, all of c7n and moto, and come less often."""
+    """Make the garbage collector skip what stays, all of c7n and moto, and run less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
@@ -84,7 +84,7 @@ def read_models():
     for service in ("ec2", "sts", "sqs", "lambda", "iam", "config"):
         boto3.Session(region_name="us-east-1").client(service)
     if bytecode.interpreter(SHIPPED_RUNTIME):
-        bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it anew
+        bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it again
 
 
 def become(command, env, cwd, outputs):
@@ -101,7 +101,7 @@ def become(command, env, cwd, outputs):
 
 
 def main():
-    """Fork for each order that comes in, and tell how it ended."""
+    """Fork for each order that comes in, and write how it ended."""
     load(*sys.argv[1:])
     for line in sys.stdin:
         child = os.fork()

@@ -6,7 +6,7 @@ import venv
 
 
 def installed(folder, *wanted):
-    """Make a virtual environment, have pip install what is wanted there, and give the folder of its commands.
+    """Make a virtual environment, have pip install what is wanted there, and return the folder of its commands.
 
     It is this Python's pip, and compiles nothing ahead: of what is installed, a command imports little.
     """

@@ -33,14 +33,14 @@ JUNK = (
 
 
 def places(value, path=()):
-    """Give the path to each value of a document."""
+    """Return the path to each value of a document."""
     yield path
     for key, each in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
         yield from places(each, (*path, key))
 
 
 def at(document, path):
-    """Give the value at a path."""
+    """Return the value at a path."""
     for key in path:
         document = document[key]
     return document

@@ -13,7 +13,7 @@ MOST_BYTES = 512_000
 
 
 class PagerDuty:
-    """A service. `incidents` holds what was opened, in order; `next` the answers to give before its own."""
+    """A service. `incidents` holds what was opened, in order; `next` the answers to send before its own."""
 
     def __init__(self):
         self.incidents = []
@@ -22,7 +22,7 @@ class PagerDuty:
         self.events = []
 
     def hosts(self):
-        """Give the hosts as `internet.serving` wants them."""
+        """Return the hosts as `internet.serving` wants them."""
         return {"events.pagerduty.com": self.enqueue, "events.eu.pagerduty.com": self.enqueue}
 
     def enqueue(self, path, _headers, body):
@@ -53,7 +53,7 @@ class PagerDuty:
 
 
 def broken_rules(event):
-    """Give the rules for an event that PagerDuty publishes and that this one breaks."""
+    """Return the rules for an event that PagerDuty publishes and that this one breaks."""
     if not isinstance(event, dict):
         return ["an event is an object"]
     action, payload = event.get("event_action"), event.get("payload", {})

@@ -56,7 +56,7 @@ class Post:
 
     @contextmanager
     def mailer(self, internet=None, **changes):
-        """Deploy the mailer, and give the function; the event source is off, `work` does its part."""
+        """Deploy the mailer, and return the function; the event source is off, `work` does its part."""
         way_out = {"https_proxy": internet.proxy} if internet else {}
         deploy.main(["-c", str(self.config(**way_out, **changes))])
         client = self.cloud.session().client("lambda")
@@ -69,7 +69,7 @@ class Post:
             yield function
 
     def send(self, message):
-        """Send a message as c7n does, and give its id; text is sent as it is."""
+        """Send a message as c7n does, and return its id; text is sent as it is."""
         body = message if isinstance(message, str) else pack(message)
         attributes = {"mtype": {"DataType": "String", "StringValue": "maidmsg/1.0"}}
         sent = self.sqs.send_message(QueueUrl=self.queue, MessageBody=body, MessageAttributes=attributes)
@@ -78,7 +78,7 @@ class Post:
     def work(self, function):
         """Do what an event source mapping does: take a batch, call the function, delete what it did not report.
 
-        Gives the ids of the messages that stay.
+        Returns the ids of the messages that stay.
         """
         batch = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
         if not batch:
@@ -93,7 +93,7 @@ class Post:
         return kept
 
     def subscribe(self, arn=TOPIC):
-        """Make a topic and an inbox that it is delivered to, and give the inbox."""
+        """Make a topic and an inbox that it is delivered to, and return the inbox."""
         _, _, _, region, account, name = arn.split(":")
         session = self.cloud.session(region=region, account=account)
         sqs, sns = session.client("sqs"), session.client("sns")
@@ -104,7 +104,7 @@ class Post:
         return Inbox(sqs, inbox)
 
     def mails(self):
-        """Give the e-mails that SES was given."""
+        """Return the e-mails that SES received."""
         return [email.message_from_string(sent.raw_data) for sent in ses_backends[ACCOUNT]["us-east-1"].sent_messages]
 
 
@@ -128,11 +128,11 @@ def pack(message):
 
 
 def message_to(*targets, **action):
-    """Give the sample message, for other people or by another template."""
+    """Return the sample message, for other people or by another template."""
     return SAMPLE | {"action": SAMPLE["action"] | {"to": list(targets)} | action}
 
 
 def event_record(message_id, body, sender="AROA0123456789EXAMPLE:custodian-open-ingress"):
-    """Give a message as Lambda's event has it, as far as the mailer looks."""
+    """Return a message as Lambda's event has it, as far as the mailer looks."""
     attributes = {"SentTimestamp": "1790000000000", "SenderId": sender}
     return {"messageId": message_id, "body": body, "attributes": attributes}

@@ -17,5 +17,5 @@ settings.register_profile(
 
 
 def examples(number, **more):
-    """Give the settings of a test that sees so many examples in the default profile, with whatever else it sets."""
+    """Return the settings of a test that sees so many examples in the default profile, with whatever else it sets."""
     return settings(max_examples=number * settings().max_examples // DEFAULT.max_examples, **more)

@@ -19,7 +19,7 @@ MOST_BLOCKS, MOST_TEXT, MOST_SIGNS = 50, 3000, 13_000
 
 
 class Slack:
-    """A workspace. `posted` holds what it took: (where, message); `next` the answers to give before its own."""
+    """A workspace. `posted` holds what it took: (where, message); `next` the answers to send before its own."""
 
     def __init__(self):
         self.posted = []
@@ -27,7 +27,7 @@ class Slack:
         self.calls = []
 
     def hosts(self):
-        """Give the hosts as `internet.serving` wants them."""
+        """Return the hosts as `internet.serving` wants them."""
         return {"slack.com": self.api, "hooks.slack.com": self.hook}
 
     def hook(self, path, _headers, body):
@@ -76,7 +76,7 @@ class Slack:
 
 
 def broken_rules(message):
-    """Give the rules for a message that Slack publishes, and that this one breaks."""
+    """Return the rules for a message that Slack publishes, and that this one breaks."""
     blocks = message["blocks"]
     rules = {
         "blocks: 1 to 50": 1 <= len(blocks) <= MOST_BLOCKS,
@@ -89,7 +89,7 @@ def broken_rules(message):
 
 
 def broken_rule_of_sdk(block):
-    """Give what Slack's own SDK says of a block: a limit, or a key that it does not know."""
+    """Return what Slack's own SDK says of a block: a limit, or a key that it does not know."""
     try:
         known = Block.parse(block).to_dict()
     except SlackObjectFormationError as error:
@@ -98,7 +98,7 @@ def broken_rule_of_sdk(block):
 
 
 def texts(value):
-    """Give the texts of a message with the type of each: mrkdwn, plain_text, text (literal) or link."""
+    """Return the texts of a message with the type of each: mrkdwn, plain_text, text (literal) or link."""
     if isinstance(value, list):
         for each in value:
             yield from texts(each)

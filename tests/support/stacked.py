@@ -29,7 +29,7 @@ kms.generate_private_key = cache(kms.generate_private_key)
 def create(cloud, region=REGION, account=ACCOUNT, **parameters):
     """Create the stack.
 
-    Gives what CloudFormation makes by the template and these parameters: logical id -> {"Type", "Properties"}, with
+    Returns what CloudFormation creates from template and parameters: logical id -> {"Type", "Properties"}, with
     every function worked out and nothing that a condition leaves out.
     """
     session = cloud.session(region, account)
@@ -54,9 +54,9 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
 
 @cache
 def processed():
-    """Give the template as CloudFormation's macro AWS::LanguageExtensions leaves it, without which moto does.
+    """Return the template as CloudFormation's macro AWS::LanguageExtensions leaves it, without which moto does.
 
-    cfn-lint works the macro out; what `aws cloudformation get-template --template-stage Processed` gives is this.
+    cfn-lint works the macro out; what `aws cloudformation get-template --template-stage Processed` prints is this.
     """
     from cfnlint.decode import decode  # noqa: PLC0415 - a second, in each of the processes that run tests
     from cfnlint.template import Template  # noqa: PLC0415
@@ -70,13 +70,13 @@ def processed():
 
 
 def pseudo_parameters(region):
-    """Give the pseudo parameters that are a partition's own."""
+    """Return the pseudo parameters that are a partition's own."""
     partition = get_partition(region)
     return {"AWS::Partition": partition, "AWS::URLSuffix": SUFFIXES.get(partition, "amazonaws.com")}
 
 
 def made(resource_map):
-    """Give the resources of moto's parsed template whose condition holds."""
+    """Return the resources of moto's parsed template whose condition holds."""
     return {
         name: present(clean_json(resource, resource_map))
         for name, resource in resource_map._resource_json_map.items()  # noqa: SLF001 - moto shows them nowhere else
@@ -147,7 +147,7 @@ MAKE = {
 
 
 def of_type(resources, kind):
-    """Give the properties of all resources of a type, by logical id."""
+    """Return the properties of all resources of a type, by logical id."""
     return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
 
 
@@ -186,7 +186,7 @@ def _as_list(value):
 
 
 def inbox(cloud, region=REGION, account=ACCOUNT):
-    """Subscribe a queue to the topic, and give a function that takes from it what has arrived."""
+    """Subscribe a queue to the topic, and return a function that takes from it what has arrived."""
     session = cloud.session(region, account)
     sqs = session.client("sqs")
     url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
@@ -206,7 +206,7 @@ def inbox(cloud, region=REGION, account=ACCOUNT):
 
 
 def put_metric(cloud, alarm, values):
-    """Have AWS measure what an alarm watches: `values` says how many of the alarm's periods ago, and how much then."""
+    """Put data where an alarm reads it: `values` says how many of the alarm's periods ago, and how much then."""
     period = timedelta(seconds=alarm["Period"])
     data = [
         {
@@ -221,8 +221,8 @@ def put_metric(cloud, alarm, values):
         cloud.session().client("cloudwatch").put_metric_data(Namespace=alarm["Namespace"], MetricData=data)
 
 
-def rings(cloud, alarm):
-    """Do what CloudWatch does for an alarm at the end of a period, which moto does not, and tell whether it rings.
+def fires(cloud, alarm):
+    """Do what CloudWatch does for an alarm at the end of a period, which moto does not, and return whether it fires.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
     """
@@ -255,7 +255,7 @@ def rings(cloud, alarm):
 
 
 def forget_metrics():
-    """Have AWS forget what it has measured, and keep the alarms."""
+    """Remove what AWS has measured, and keep the alarms."""
     cloudwatch_backends[ACCOUNT][REGION].metric_data.clear()
 
 
@@ -264,14 +264,14 @@ NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 
 
 def stop_polling(cloud, region=REGION, account=ACCOUNT):
-    """Have moto leave the mailer's queue alone: it would run the function in a container; `poll` does its part."""
+    """Keep moto away from the mailer's queue: it would run the function in a container; `poll` does its part."""
     client = cloud.session(region, account).client("lambda")
     for mapping in client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]:
         client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
 
 
 def poll(session, function):
-    """Do what Lambda does for an event source, with the function's own permissions, once; give how many were taken.
+    """Do what Lambda does for an event source, with the function's own permissions, once; return how many were taken.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
     """

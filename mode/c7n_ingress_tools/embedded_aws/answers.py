@@ -45,5 +45,5 @@ def _xml(shape: Shape, value: Any) -> str:
 
 @cache
 def _members(shape: Shape) -> list[tuple[str, str, Shape]]:
-    """Give a structure's members: name, element and shape."""
+    """Return a structure's members: name, element and shape."""
     return [(name, member.serialization.get("name", name), member) for name, member in shape.members.items()]

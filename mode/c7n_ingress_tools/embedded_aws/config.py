@@ -1,4 +1,4 @@
-"""AWS Config as it is, where moto's is not: what it sends to a rule's Lambda, and what it makes of the answer.
+"""AWS Config as it is, where moto's is not: what it sends to a rule's Lambda, and what it does with the answer.
 
     item = configuration_item(group)
     function.invoke(event(item, "custodian-open-ingress"))
@@ -66,7 +66,7 @@ def configuration_item(
     status: str = "OK",
     captured: datetime | None = None,
 ) -> dict[str, Any]:
-    """Give the item that AWS Config records of a security group, which has the shape of DescribeSecurityGroups.
+    """Return the item that AWS Config records of a security group, which has the shape of DescribeSecurityGroups.
 
     `status` is OK, ResourceDiscovered or ResourceDeleted; an item of what is deleted has no configuration. `captured`
     is when Config looked, now if it is not said.
@@ -98,7 +98,7 @@ def configuration_item(
 
 
 def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a group as an item has it: in camel case, and with IPv4 ranges twice, as texts and as objects."""
+    """Return a group as an item has it: in camel case, and with IPv4 ranges twice, as texts and as objects."""
     shown = ("Description", "GroupName", "IpPermissions", "OwnerId", "GroupId", "IpPermissionsEgress", "Tags", "VpcId")
     item = _camel({key: group.get(key) for key in shown})
     for permission in [*item["ipPermissions"], *item["ipPermissionsEgress"]]:
@@ -108,16 +108,16 @@ def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record(item: dict[str, Any]) -> dict[str, Any]:
-    """Have AWS Config keep an item in its history, and give it."""
+    """Put an item into the history of AWS Config, and return it."""
     config_backends[item["awsAccountId"]][item["awsRegion"]].history.append(item)
     return item
 
 
 def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
-    """Give the event with which AWS Config invokes a rule's Lambda, about an item.
+    """Return the event with which AWS Config invokes a rule's Lambda, about an item.
 
     Its result token is good for PutEvaluations on behalf of this rule. Raises ValueError for an item that is too large:
-    Config tells of such a one by another kind of notification, for which Cloud Custodian's rules do not ask.
+    Config announces such an item by another kind of notification, which Cloud Custodian's rules do not subscribe to.
     """
     account, region = item["awsAccountId"], item["awsRegion"]
     partition = get_partition(region)
@@ -146,12 +146,12 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
 
 
 def install() -> None:
-    """Have moto serve this AWS Config, wherever it holds none yet."""
+    """Make moto serve this AWS Config, where it has none yet."""
     config_backends.backend = Backend
 
 
 def evaluations() -> list[Evaluation]:
-    """Give all evaluations that were put, region by region in their order."""
+    """Return all evaluations that were put, region by region in their order."""
     return [each for _, _, backend in config_backends.iter_backends() for each in backend.evaluations]
 
 
@@ -159,12 +159,12 @@ class Response(ConfigResponse):
     """Adds the call that reads evaluations, and the history where moto's has only what is there now."""
 
     def get_resource_config_history(self) -> str:
-        """Tell of a resource's items, page by page."""
+        """Return a resource's items, page by page."""
         names = ("resourceType", "resourceId", "earlierTime", "laterTime", "chronologicalOrder", "limit", "nextToken")
         return json.dumps(self.config_backend.history_of(*map(self._get_param, names)))
 
     def get_compliance_details_by_config_rule(self) -> str:
-        """Tell what a rule says of each resource, in one page: moto's Config has no more."""
+        """Return what a rule says of each resource, in one page: moto's Config has no more."""
         found = self.config_backend.compliance_details(
             self._get_param("ConfigRuleName"), self._get_param("ComplianceTypes")
         )
@@ -182,7 +182,7 @@ class Backend(ConfigBackend):
         self.history: list[dict[str, Any]] = []
 
     def describe_config_rules(self, config_rule_names: list[str] | None, next_token: str | None) -> dict[str, Any]:
-        """Tell of rules. A name that is not there is an error, also while there is no rule at all."""
+        """Return rules. A name that is not there is an error, also while there is no rule at all."""
         for name in config_rule_names or ():
             self._rule(name)
         return super().describe_config_rules(config_rule_names, next_token)
@@ -227,7 +227,7 @@ class Backend(ConfigBackend):
         limit: int | None,
         token: str | None,
     ) -> dict[str, Any]:
-        """Give a page of a resource's items, the newest first unless the order is Forward.
+        """Return a page of a resource's items, the newest first unless the order is Forward.
 
         Limits and errors are those of
         https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. A page spans seven
@@ -257,7 +257,7 @@ class Backend(ConfigBackend):
         return {"configurationItems": found[start:end], **more}
 
     def compliance_details(self, rule: str, verdicts: list[str] | None) -> list[dict[str, Any]]:
-        """Give the last word of a rule on each resource: that on the item which was captured last."""
+        """Return the last word of a rule on each resource: that on the item which was captured last."""
         self._rule(rule)
         last: dict[str, Evaluation] = {}
         for each in sorted((each for each in self.evaluations if each.rule == rule), key=lambda each: each.captured):
@@ -285,7 +285,7 @@ class Backend(ConfigBackend):
 
 
 def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an item as GetResourceConfigHistory does: other names, times as numbers, and the configuration as text."""
+    """Return an item as GetResourceConfigHistory does: other names, times as numbers, and the configuration as text."""
     renamed = {
         "version": item["configurationItemVersion"],
         "accountId": item["awsAccountId"],
@@ -312,7 +312,7 @@ def _token(rule: str) -> str:
 
 
 def _rule_of(token: str | None) -> str:
-    """Give the rule that a token was made for, or raise InvalidResultTokenException."""
+    """Return the rule that a token was made for, or raise InvalidResultTokenException."""
     try:
         _, rule = urlsafe_b64decode(token or "").decode().split(" ")
     except ValueError:
@@ -321,12 +321,12 @@ def _rule_of(token: str | None) -> str:
 
 
 def _camel(shape: Any) -> Any:
-    """Give a shape with keys in camel case, and without what is None."""
+    """Return a shape with keys in camel case, and without what is None."""
     if isinstance(shape, Mapping):
         return {key[0].lower() + key[1:]: _camel(value) for key, value in shape.items() if value is not None}
     return [_camel(each) for each in shape] if isinstance(shape, list) else shape
 
 
 def _iso(moment: datetime) -> str:
-    """Say a moment as AWS Config does: 2026-01-31T12:00:00.000Z."""
+    """Return a moment as AWS Config writes it: 2026-01-31T12:00:00.000Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,6 +1,6 @@
 """Security groups that behave as EC2's do, where moto's do not.
 
-What rules are and may become stands in `rules.py`, with its sources ([API] is EC2's API reference there and here). Here
+What rules are and may become is in `rules.py`, with its sources ([API] is EC2's API reference there and here). Here
 moto's EC2 gets groups that hold such rules, answers the calls about them, counts the quota, and can lag behind and
 throttle as EC2 does. Everything else, VPCs and managed prefix lists for instance, is moto's.
 """
@@ -41,7 +41,7 @@ from c7n_ingress_tools.embedded_aws.rules import (
     Rules,
     permissions_of,
     rules_from,
-    told,
+    shape_of,
     with_added,
     with_described,
     with_modified,
@@ -82,7 +82,7 @@ behaviour = Behaviour()
 
 
 def install() -> None:
-    """Have moto serve this EC2, wherever it holds none yet."""
+    """Make moto serve this EC2, where it has none yet."""
     ec2_backends.backend = Backend
 
 
@@ -90,7 +90,7 @@ def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", 
     """Put groups into EC2 as they are, in the shape that `aws ec2 describe-security-groups` prints.
 
     Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. A prefix
-    list that is not there is made, as one of AWS's: its id says nothing of what it holds. Lists may be absent or null.
+    list that is not there is made, as one of AWS's: its id does not show what it holds. Lists may be absent or null.
     A group goes to the account that its `OwnerId` names, else to 123456789012; or to `account`, which sees a group of
     another owner as one that is shared with it, and cannot change it.
     """
@@ -170,7 +170,7 @@ def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", acco
 
 
 def _association(shape: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Give a network of a VPC as moto keeps it."""
+    """Return a network of a VPC as moto keeps it."""
     state = {"state": shape[f"{prefix}CidrBlockState"]["State"], "StatusMessage": None}
     ipv6 = {"ipv6_pool": "Amazon", "ipv6_cidr_block_network_border_group": None} if prefix else {}
     cidr = shape[f"{prefix}CidrBlock"]
@@ -200,15 +200,15 @@ class Group(SecurityGroup):
         self._rules = rules
 
     def seen_rules(self) -> Rules:
-        """Give the rules as a describe sees them."""
+        """Return the rules as a describe sees them."""
         return self._outdated.pop() if self._outdated else self._rules
 
     def get_tags(self) -> list[dict[str, str]]:
-        """Give the group's tags. moto's way to them goes through all tags of the region, for every group."""
+        """Return the group's tags. moto's way to them goes through all tags of the region, for every group."""
         return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
 
-    def told(self) -> dict[str, Any]:
-        """Give the group as [API] SecurityGroup."""
+    def described(self) -> dict[str, Any]:
+        """Return the group as [API] SecurityGroup."""
         rules = self.seen_rules()
         return {
             "GroupId": self.id,
@@ -222,14 +222,14 @@ class Group(SecurityGroup):
             "IpPermissionsEgress": permissions_of(rule for rule in rules if rule.egress),
         }
 
-    def told_rules(self) -> list[dict[str, Any]]:
-        """Give the rules as [API] SecurityGroupRule."""
-        return [self.told_rule(rule) for rule in self.seen_rules()]
+    def described_rules(self) -> list[dict[str, Any]]:
+        """Return the rules as [API] SecurityGroupRule."""
+        return [self.described_rule(rule) for rule in self.seen_rules()]
 
-    def told_rule(self, rule: Rule) -> dict[str, Any]:
-        """Give one rule as [API] SecurityGroupRule."""
+    def described_rule(self, rule: Rule) -> dict[str, Any]:
+        """Return one rule as [API] SecurityGroupRule."""
         backend = self.ec2_backend
-        shape = told(rule) | {
+        shape = shape_of(rule) | {
             "GroupId": self.id,
             "GroupOwnerId": self.owner_id,
             "Tags": [{"Key": key, "Value": value} for key, value in backend.tags.get(rule.id, {}).items()],
@@ -287,7 +287,7 @@ class Response(EC2Response):
         return super().call_action()
 
     def describe_security_groups(self) -> Answer:
-        """Tell of groups by ids or names, which must all be there, and by filters."""
+        """Describe groups by ids or names, which must all be there, and by filters."""
         self.error_on_dryrun()
         named = [*self._get_param("GroupIds", []), *self._get_param("GroupNames", [])]
         if named and self._get_param("MaxResults"):
@@ -295,13 +295,13 @@ class Response(EC2Response):
         filters = self._filters()
         groups = map(self.ec2_backend.group, named) if named else self.ec2_backend.candidates(filters)
         page, token = self._page([group for group in groups if group.matches_filters(filters)])
-        return Answer({"SecurityGroups": [group.told() for group in page], "NextToken": token})
+        return Answer({"SecurityGroups": [group.described() for group in page], "NextToken": token})
 
     def describe_security_group_rules(self) -> Answer:
-        """Tell of rules by ids, which must all be there, and by filters."""
+        """Describe rules by ids, which must all be there, and by filters."""
         self.error_on_dryrun()
         filters, ids = self._filters(), self._get_param("SecurityGroupRuleIds", [])
-        rules = [rule for group in self.ec2_backend.candidates(filters) for rule in group.told_rules()]
+        rules = [rule for group in self.ec2_backend.candidates(filters) for rule in group.described_rules()]
         for rule_id in set(ids) - {rule["SecurityGroupRuleId"] for rule in rules}:
             raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
         page, token = self._page(
@@ -380,7 +380,7 @@ class Response(EC2Response):
         return Answer({"SecurityGroupVpcAssociations": page, "NextToken": token})
 
     def describe_vpc_block_public_access_options(self) -> Answer:
-        """Tell whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
+        """Whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
         self.error_on_dryrun()
         mode = behaviour.block_public_access
         options = {
@@ -394,7 +394,7 @@ class Response(EC2Response):
         return Answer({"VpcBlockPublicAccessOptions": options})
 
     def get_managed_prefix_list_entries(self) -> Answer:
-        """Tell what a list holds, page by page; moto tells all at once, and nothing of a list that is not there."""
+        """Return what a list holds, page by page; moto returns all at once, and nothing for an unknown list."""
         prefix_list = self.ec2_backend.managed_prefix_lists.get(self._get_param("PrefixListId"))
         if prefix_list is None:
             raise unknown_prefix_list(self._get_param("PrefixListId"))
@@ -419,12 +419,12 @@ class Response(EC2Response):
         return self._revoke(egress=True)
 
     def update_security_group_rule_descriptions_ingress(self) -> Answer:
-        """Describe inbound rules anew."""
-        return self._describe_anew(egress=False)
+        """Change the descriptions of inbound rules."""
+        return self._update_descriptions(egress=False)
 
     def update_security_group_rule_descriptions_egress(self) -> Answer:
-        """Describe outbound rules anew."""
-        return self._describe_anew(egress=True)
+        """Change the descriptions of outbound rules."""
+        return self._update_descriptions(egress=True)
 
     def modify_security_group_rules(self) -> Answer:
         """Change rules in place."""
@@ -458,13 +458,13 @@ class Response(EC2Response):
         group = self._group()
         self.ec2_backend.change(group, lambda rules: with_added(rules, added))
         self.ec2_backend.create_tags([rule.id for rule in added], tags)
-        return Answer({"Return": True, "SecurityGroupRules": [group.told_rule(rule) for rule in added]})
+        return Answer({"Return": True, "SecurityGroupRules": [group.described_rule(rule) for rule in added]})
 
     def _revoke(self, *, egress: bool) -> Answer:
         """Remove rules by their ids, or by what they say but for the description.
 
-        [API] RevokeSecurityGroupIngress: what is not there, a group of the default VPC tells of and returns true; any
-        other group answers `InvalidPermission.NotFound`, and nothing is revoked.
+        [API] RevokeSecurityGroupIngress: if rules are not there, a group of the default VPC lists them and returns
+        true; any other group answers `InvalidPermission.NotFound`, and nothing is revoked.
         """
         self.error_on_dryrun()
         group, ids, said = self._group(), self._get_param("SecurityGroupRuleIds", []), self._rules(egress=egress)
@@ -482,10 +482,13 @@ class Response(EC2Response):
             )
 
         gone = self.ec2_backend.change(group, revoked)
-        answer = {"Return": True, "RevokedSecurityGroupRules": [told(rule) | {"GroupId": group.id} for rule in gone]}
+        answer = {
+            "Return": True,
+            "RevokedSecurityGroupRules": [shape_of(rule) | {"GroupId": group.id} for rule in gone],
+        }
         return Answer(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
 
-    def _describe_anew(self, *, egress: bool) -> Answer:
+    def _update_descriptions(self, *, egress: bool) -> Answer:
         self.error_on_dryrun()
         said, listed = self._rules(egress=egress), self._get_param("SecurityGroupRuleDescriptions", [])
         by_id = {each["SecurityGroupRuleId"]: each.get("Description") for each in listed}
@@ -496,7 +499,7 @@ class Response(EC2Response):
         return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
 
     def _rules(self, *, egress: bool) -> Rules:
-        """Read the permissions, or the single one that stands at the request's top."""
+        """Read the permissions, or the single one at the request's top."""
         permissions = self._get_param("IpPermissions", [])
         if cidr := self._get_param("CidrIp"):
             permissions = [{**self.params, "IpRanges": [{"CidrIp": cidr}]}]
@@ -543,7 +546,7 @@ def refuse_keys_of_aws(keys: Iterable[str]) -> None:
 
 
 def unknown_prefix_list(list_id: str) -> EC2ClientError:
-    """Give EC2's error for a managed prefix list that is not there, or not shared with the account."""
+    """Return EC2's error for a managed prefix list that is not there, or not shared with the account."""
     return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
 
 
@@ -588,14 +591,14 @@ class Backend(EC2Backend):
         return group
 
     def group(self, id_or_name: str) -> Group:
-        """Give the group, or raise InvalidGroup.NotFound."""
+        """Return the group, or raise InvalidGroup.NotFound."""
         group = self.get_security_group_by_name_or_id(id_or_name)
         if group is None:
             raise InvalidSecurityGroupNotFoundError(id_or_name)
         return group
 
     def get_security_group_from_id(self, group_id: str) -> Group | None:
-        """Give the group with an id, by looking it up: moto goes through all groups."""
+        """Return the group with an id, by looking it up: moto goes through all groups."""
         return next((groups[group_id] for groups in list(self.groups.values()) if group_id in groups), None)
 
     def is_used_in(self, group_id: str, vpc_id: str) -> bool:
@@ -608,7 +611,7 @@ class Backend(EC2Backend):
         return any(where == vpc_id and group_id in groups for where, groups in (*loaded, *made))
 
     def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
-        """Give the groups that the filters can match: those with the ids that they name, else all."""
+        """Return the groups that the filters can match: those with the ids that they name, else all."""
         ids = filters.get("group-id", ["*"])
         if any("*" in each or "?" in each for each in ids):
             return [group for groups in list(self.groups.values()) for group in list(groups.values())]
@@ -616,7 +619,7 @@ class Backend(EC2Backend):
         return [group for group in found if group]
 
     def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
-        """Put changed rules in the place of a group's rules, one change after another, and give those that are gone.
+        """Replace a group's rules by changed ones, one change after another, and return the rules that are gone.
 
         Raises what the change raises, or what EC2 says to an unknown source, too many rules or a group of another
         account; then nothing changed.

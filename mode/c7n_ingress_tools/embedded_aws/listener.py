@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from werkzeug.datastructures import Headers
 
 Answer = Callable[[str, str, list[tuple[str, str]], bytes], tuple[int, Headers, bytes]]
-"""Gives status, headers and body for a request's method, URL, headers and body."""
+"""Returns status, headers and body for a request's method, URL, headers and body."""
 
 
 class Listener(ThreadingHTTPServer):
-    """Listens on a free port, and has each request answered.
+    """Listens on a free port, and answers each request.
 
     Connections stay open between requests, as AWS's do. werkzeug's server, which moto uses, closes each after its
     answer; with it a call takes half as long again, on both sides together.

@@ -1,4 +1,4 @@
-"""CloudWatch Logs as it finds records: filter patterns for JSON, of which moto takes none.
+"""CloudWatch Logs as it finds records: filter patterns for JSON, which moto does not know.
 
 A pattern such as `{ ($.run = "a") && (($.group = "b") || ($.group = "c")) }` matches lines that are a JSON object as a
 whole, by text, number, or text with `*`:
@@ -35,7 +35,7 @@ class JsonPattern(FilterPattern):
         self.tokens = _tokens(term)
 
     def matches(self, message: str) -> bool:
-        """Tell whether a line is an object that the pattern matches."""
+        """Whether a line is an object that the pattern matches."""
         try:
             line = json.loads(message)
         except ValueError:
@@ -101,7 +101,7 @@ class Filter(EventMessageFilter):
 
 
 def install() -> None:
-    """Have moto's CloudWatch Logs take such patterns."""
+    """Make moto's CloudWatch Logs accept such patterns."""
     models.EventMessageFilter = Filter
 
 

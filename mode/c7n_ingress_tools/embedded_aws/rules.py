@@ -1,7 +1,7 @@
-"""Security group rules as EC2 has them: what a rule is, what may become of a group's rules, how they are told of.
+"""Security group rules as EC2 has them: what a rule is, what may become of a group's rules, and how EC2 describes them.
 
 A rule is one source on one protocol and port range in one direction, and has an id of its own. A change takes the rules
-as they are and gives them as they will be, or raises what EC2 answers: so it happens wholly or not at all.
+as they are and returns them as they will be, or raises what EC2 answers: so it happens wholly or not at all.
 
 Where a fact comes from is said beside it:
 
@@ -53,7 +53,7 @@ NETWORKS = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}
 
 @dataclass(frozen=True)
 class Rule:
-    """`kind` is what SecurityGroupRuleRequest calls its source; `peer` is what is told of a group, not its id."""
+    """`kind` is what SecurityGroupRuleRequest calls its source; `peer` is what is known of a group besides its id."""
 
     egress: bool
     protocol: str
@@ -105,7 +105,7 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
 
 
 def with_described(rules: Rules, said: Rules, by_id: Mapping[str, str | None]) -> Rules:
-    """Give rules the descriptions of those that say the same, or that stand by their ids; none clears one [API]."""
+    """Set the descriptions of rules, by what a rule lets in or by its id; none clears a description [API]."""
     _refuse_unknown(by_id, rules)
     descriptions = {rule.identity: rule.description for rule in said}
     if descriptions.keys() - {rule.identity for rule in rules}:
@@ -124,7 +124,7 @@ def without(rules: Rules, ids: Iterable[str], *, egress: bool) -> Rules:
 
 
 def _modified(rule: Rule, request: Shape) -> Rule:
-    """Give the rule as [API] SecurityGroupRuleRequest has it: a description that it leaves out is cleared [alchemy].
+    """Return the rule as [API] SecurityGroupRuleRequest has it: a description that it leaves out is cleared [alchemy].
 
     A source cannot become one of another kind [API]. Host bits are refused: the reference says that CIDRs are
     canonicalized, as when they are authorized, but EC2 was seen to refuse them here [alchemy].
@@ -181,7 +181,7 @@ def _refuse_traffic(rules: Iterable[Rule]) -> None:
 
 
 def _refuse_descriptions(rules: Iterable[Rule]) -> None:
-    """Refuse what no description may be: more than 255 characters, or others than EC2's error tells [logs]."""
+    """Refuse what no description may be: more than 255 characters, or others than EC2's error names [logs]."""
     for rule in rules:
         if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", rule.description or ""):
             raise InvalidParameterValue(
@@ -231,7 +231,7 @@ def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
         raise InvalidParameterValue(f"When protocol is {protocol}, you cannot specify from-port.")
 
 
-# How rules are said in requests
+# How requests name rules
 
 
 def rules_from(permissions: Iterable[Shape], *, egress: bool) -> Iterator[Rule]:
@@ -246,9 +246,9 @@ def rules_from(permissions: Iterable[Shape], *, egress: bool) -> Iterator[Rule]:
 
 
 def canonical(kind: str, source: str, *, strict: bool = False) -> str:
-    """Give a CIDR as EC2 stores it: 100.68.0.18/18 becomes 100.68.0.0/18 ([API] IpRange), IPv6 gets its short form.
+    """Return a CIDR as EC2 stores it: 100.68.0.18/18 becomes 100.68.0.0/18 ([API] IpRange), IPv6 gets its short form.
 
-    `strict` refuses host bits. A source of another kind is given back as it is.
+    `strict` refuses host bits. A source of another kind is returned as it is.
     """
     if kind not in NETWORKS:
         return source
@@ -284,11 +284,11 @@ def _traffic(request: Shape) -> tuple[str, int, int]:
     return protocol, *ports
 
 
-# How rules are told of
+# How EC2 describes rules
 
 
 def permissions_of(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """Give rules as [API] IpPermission, bundled by protocol and ports.
+    """Return rules as [API] IpPermission, bundled by protocol and ports.
 
     There, -1 and protocols known by number have no ports: so in the answers that github.com/ansible/ansible and
     github.com/cloudquery/cloudquery recorded.
@@ -303,8 +303,8 @@ def permissions_of(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     return list(permissions.values())
 
 
-def told(rule: Rule) -> dict[str, Any]:
-    """Give what [API] SecurityGroupRule and RevokedSecurityGroupRule share. Here all ports are -1 [alchemy]."""
+def shape_of(rule: Rule) -> dict[str, Any]:
+    """Return what [API] SecurityGroupRule and RevokedSecurityGroupRule share. Here all ports are -1 [alchemy]."""
     return {
         "SecurityGroupRuleId": rule.id,
         "IsEgress": rule.egress,

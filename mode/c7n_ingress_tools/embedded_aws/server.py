@@ -47,7 +47,7 @@ SERVICE_MODELS = create_loader()
 
 
 class Call(NamedTuple):
-    """One API call: what was asked of which service where, and the error code that came back, if one did."""
+    """One API call: the service, the action and the region, and the error code of the answer, if it has one."""
 
     service: str
     action: str
@@ -64,7 +64,7 @@ class Session(boto3.Session):
         self._making = Lock()
 
     def client(self, *names: Any, **settings: Any) -> Any:
-        """Give the client of a service, the same for the same settings."""
+        """Return the client of a service, the same for the same settings."""
         wanted = names, tuple(sorted(settings.items()))
         with self._making:
             if wanted not in self._clients:
@@ -84,7 +84,7 @@ class Cloud:
     _sessions: dict[tuple[str, str], Session] = field(default_factory=dict, init=False)
 
     def environment(self, region: str = REGION, account: str = ACCOUNT) -> dict[str, str]:
-        """Give the environment for a child process whose AWS calls all end here.
+        """Return the environment for a child process whose AWS calls all end here.
 
         Nothing of the caller's own AWS settings is left in it: no credentials, profile or configuration file.
         """
@@ -99,7 +99,7 @@ class Cloud:
         }
 
     def session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
-        """Give the session whose clients talk to this AWS, as an administrator of the account.
+        """Return the session whose clients talk to this AWS, as an administrator of the account.
 
         Credentials of another account than the default one end with a reset.
         """
@@ -108,7 +108,7 @@ class Cloud:
         return self._sessions[region, account]
 
     def new_session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
-        """Give such a session that nobody else has."""
+        """Return such a session that nobody else has."""
         botocore_session = get_session()
         botocore_session.register_component("data_loader", SERVICE_MODELS)
         access = {name.lower(): value for name, value in credentials(account).items()}
@@ -176,16 +176,16 @@ def serving() -> Iterator[Cloud]:
 def answer(
     app: Callable[..., Any], method: str, url: str, headers: list[tuple[str, str]], body: bytes
 ) -> tuple[int, Headers, bytes]:
-    """Give a WSGI application's answer to a request: status, headers and body."""
+    """Return a WSGI application's answer to a request: status, headers and body."""
     environ = create_environ(url, method=method, headers=headers, data=body)
     answered, status, sent = run_wsgi_app(app, environ, buffered=True)
     return int(status[:3]), sent, b"".join(answered)
 
 
 def credentials(account: str) -> dict[str, str]:
-    """Give credentials of an account, as environment variables.
+    """Return credentials of an account, as environment variables.
 
-    moto tells accounts apart by the access key, and knows the keys that its STS gave for a role of that account.
+    moto distinguishes accounts by the access key, and knows the keys that its STS created for a role of an account.
     """
     if account == ACCOUNT:
         return {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "testing"}
@@ -205,7 +205,7 @@ def credentials(account: str) -> dict[str, str]:
 
 
 class Recorder:
-    """WSGI middleware: stands before `app` and appends each API call to `calls` when its answer is ready.
+    """WSGI middleware before `app`: appends each API call to `calls` when its answer is ready.
 
     Many threads do so, without a lock: appending to a list is atomic.
     """
@@ -235,13 +235,13 @@ class Recorder:
 
 
 def signed_for(environ) -> tuple[str, str]:
-    """Give service and region that a request is signed for: `Credential=KEY/20260131/us-east-1/ec2/aws4_request`."""
+    """Return service and region that a request is signed for: `Credential=KEY/20260131/us-east-1/ec2/aws4_request`."""
     scope = re.search(r"Credential=[^/]*/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     return (scope[2], scope[1]) if scope else ("", "")
 
 
 def asked_action(environ, service: str) -> str:
-    """Give the action's name: from the header (JSON services), the form (query services) or the path (REST)."""
+    """Return the action's name: from the header (JSON services), the form (query services) or the path (REST)."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return target.rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
@@ -256,6 +256,6 @@ def asked_action(environ, service: str) -> str:
 
 
 def error_code(body: bytes) -> str | None:
-    """Give the code in an error's body: `<Code>` in XML, `__type` in JSON, where a namespace may stand before a `#`."""
+    """Return the code in an error's body: `<Code>` in XML, `__type` in JSON, with a namespace before a `#`."""
     code = re.search(rb'<Code>([^<]+)</Code>|"__type": ?"(?:[^"#]*#)?([^"]+)"', body)
     return (code[1] or code[2]).decode() if code else None

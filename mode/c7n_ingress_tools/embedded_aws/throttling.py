@@ -20,13 +20,13 @@ class Bucket:
     refill: int
 
 
-# What the page above gives for the calls on security groups and tags; the first name that fits counts.
+# What the page above lists for the calls on security groups and tags; the first name that fits counts.
 BUCKETS = {"CreateTags": Bucket(100, 10), "DeleteTags": Bucket(100, 10), "Describe": Bucket(100, 20), "": Bucket(50, 5)}
 
 
 @dataclass
 class Throttling:
-    """The buckets of all accounts, full at first. `clock` gives seconds; one that runs faster shortens the wait."""
+    """The buckets of all accounts, full at first. `clock` returns seconds; one that runs faster shortens the wait."""
 
     clock: Callable[[], float] = time.monotonic
     refused: int = 0
@@ -34,7 +34,7 @@ class Throttling:
     _taking: Lock = field(default_factory=Lock)
 
     def admits(self, account: str, region: str, action: str) -> bool:
-        """Take a token for a call, and tell whether there was one."""
+        """Take a token for a call, and return whether there was one."""
         bucket = next(bucket for name, bucket in BUCKETS.items() if action.startswith(name))
         with self._taking:
             now = self.clock()
@@ -47,6 +47,6 @@ class Throttling:
 
 
 def clock(speed: float) -> Callable[[], float]:
-    """Give a clock that runs so many times as fast as the wall's."""
+    """Return a clock that runs so many times as fast as the wall's."""
     start = time.monotonic()
     return lambda: start + (time.monotonic() - start) * speed

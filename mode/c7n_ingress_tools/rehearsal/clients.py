@@ -1,31 +1,31 @@
-"""Who came in through the rules that were replaced, and who of them would be cut off.
+"""Which clients connected through the rules that were replaced, and which of them the change would block.
 
     log, interfaces = …                             # the modules `flows` and `interfaces`
-    told = who_came_in(log, interfaces, groups, result.records)
-    told.rules[0].cut, told.rules[0].suggestion
+    findings = who_came_in(log, interfaces, groups, result.records)
+    findings.rules[0].cut, findings.rules[0].suggestion
 
 What counts, and from where it is known (VPC guide: https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html
 and flow-logs-records-examples.html, flow-logs-limitations.html there):
 
 **Came in.** A record of ACCEPT about an interface that has the rule's group, into it (`flow-direction`, or else its
 destination is an address of the interface), with the rule's protocol, port and source, that is no reply. The source is
-`pkt-srcaddr` where the format has it: the packet's own, as a security group sees it. A record that stands twice in the
-files, alike in all that is read, counts once: two flow logs, or two exports that overlap, tell of the same traffic.
+`pkt-srcaddr` where the format has it: the packet's own, as a security group sees it. A record that is twice in the
+files, alike in all that is read, counts once: two flow logs, or two exports that overlap, have the same traffic.
 
 **Reply.** Security groups let answers in by no rule, and flow logs do not say what is one. All records of a connection
 (interface, protocol, both ports, the other side's address) are judged together. `tcp-flags` decides where there is a
 SYN: with ACK it is a reply, without it is none. Elsewhere all of these must hold, as a client that is overlooked is
 worse than a reply that is shown: the interface sent in this connection; what it sent began no later than what came in;
-the other side's port is the lower one, as a service's is; and it stands against more of the interface's ports than the
+the other side's port is the lower one, as a service's is; and it is used with more of the interface's ports than the
 interface's port does against others, as a service is one port against many. Against as many, only the interface's port
 may be one from which clients come (EPHEMERAL): so a client that comes from a low port, as of NFS or through NAT, to
 2049, to 31234 or to 50051 is none. Without ports (ICMP and others): what it sent began earlier.
 
-**Cut off.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
+**Blocked.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
 a group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in.
 Of ICMP, records have no types: a rule for ICMP keeps somebody in only if it has the types of the one that was replaced.
 
-**Scanners** are told apart by what a source did to all interfaces of the file; the first that fits decides:
+**Scanners** are recognized by what a source did to all interfaces of the file; the first that fits decides:
 
 1. a connection that was let in, with more than 100 packets from it: a client
 2. turned away at 5 or more doors (interface, protocol and port): a scanner
@@ -96,7 +96,7 @@ class Rule:
 
 
 class Client(NamedTuple):
-    """A source that would be cut off: what came in from it through the rule, in bytes, and when last (UTC)."""
+    """A source that would be blocked: how many bytes it sent through the rule, and when last (UTC)."""
 
     source: Address
     bytes: int
@@ -112,16 +112,16 @@ class Evidence:
     interfaces: int
     """How many interfaces have the group."""
     logged: int
-    """Of how many of them there are records, if only that there was no traffic."""
+    """How many of them have records, if only that there was no traffic."""
     cut: int
-    """How many clients would be cut off."""
+    """How many clients would be blocked."""
     bytes: int
     last: dt.datetime | None
     """What came from those, and when last."""
     stay: int
     """How many sources came in, and still would."""
     scanners: int
-    """How many scanners came in that would be cut off."""
+    """How many scanners would be blocked."""
     clients: tuple[Client, ...]
     """Those of the clients that sent the most, SHOWN at most."""
     suggestion: Covering | None
@@ -129,8 +129,8 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What flow logs tell of all rules that were replaced, the worst first."""
+class Findings:
+    """What flow logs show about all rules that were replaced, the worst first."""
 
     rules: tuple[Evidence, ...]
     first: dt.datetime | None
@@ -147,11 +147,12 @@ def who_came_in(
     groups: Sequence[Group],
     records: Sequence[dict[str, Any]],
     done: Callable[[float], None] = lambda _: None,
-) -> Told:
-    """Tell who came in through each rule that the records say was replaced.
+) -> Findings:
+    """Return who came in through each rule that the records say was replaced.
 
-    `groups` are those before the change; `records` are the action's, which say what became of their rules.
-    `done` is told which share of the work is done.
+    :param groups: the groups before the change.
+    :param records: the records of the action, which say how it changed the rules.
+    :param done: is called with the share of the work that is done.
     """
     rules = replaced(records)
     _put(log, interfaces, rules, afterwards(groups, records))
@@ -159,7 +160,7 @@ def who_came_in(
     evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.cut, -each.bytes))
     cut = [each.rule for each in evidence if each.cut]
     first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
-    return Told(
+    return Findings(
         rules=tuple(evidence),
         first=first and _time(first),
         last=last and _time(last),
@@ -169,7 +170,10 @@ def who_came_in(
 
 
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
-    """Refuse flow logs of which no record is about one of the interfaces: RefusedError, which says whose they are."""
+    """Check that flow logs have a record about one of the interfaces.
+
+    :raises RefusedError: none has; the error names an interface of theirs.
+    """
     known = [each.id for each in interfaces]
     seen = 'select "interface-id", any_value("account-id") from flows group by all order by all'
     seen_by_account = dict(_rows(log, seen))
@@ -186,7 +190,7 @@ def check(log: Log, interfaces: Iterable[Interface]) -> None:
 
 
 class After(NamedTuple):
-    """A rule that stands afterwards: protocol and ports as text, and the source."""
+    """A rule that is there afterwards: protocol and ports as text, and the source."""
 
     group: str
     protocol: str
@@ -195,7 +199,7 @@ class After(NamedTuple):
 
 
 def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
-    """Give the rules that were replaced: those of which records say what they were."""
+    """Return the rules that were replaced: those whose records say what they were."""
     now: dict[tuple[str, str, str], dict[str, None]] = {}
     for record in records:
         if record["now"]:
@@ -215,7 +219,7 @@ def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
 
 
 def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[After]:
-    """Give the ingress rules of all groups as they are after the changes."""
+    """Return the ingress rules of all groups as they are after the changes."""
     rules = {
         After(group["GroupId"], traffic(permission).protocol, ports_text(traffic(permission)), source)
         for group in groups
@@ -239,7 +243,7 @@ def _traffic_key(record: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _same_family(now: str, was: str) -> bool:
-    return _is_id(was) or (":" in now) == (":" in was)  # a prefix list's family is not told
+    return _is_id(was) or (":" in now) == (":" in was)  # a prefix list's id does not show its family
 
 
 # -- what goes into the engine
@@ -284,7 +288,7 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after
 
 
 def _numbers(protocol: str, ports: str) -> tuple[int | None, int, int, str]:
-    """Give protocol, first and last port as flow records have them, and the types of ICMP as text."""
+    """Return protocol, first and last port as flow records have them, and the types of ICMP as text."""
     if protocol == "-1":
         return (None, *ANY_PORT, "all")
     number = NUMBERS.get(protocol) or (int(protocol) if protocol.isdecimal() else NO_PROTOCOL)
@@ -299,7 +303,7 @@ def _span_of_source(source: str) -> tuple[int, int]:
 
 
 def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
-    """Give the first and the last number of a network."""
+    """Return the first and the last number of a network."""
     first, last = int(network.network_address), int(network.broadcast_address)
     if isinstance(network, IPv4Network):
         return first + IPV4, last + IPV4
@@ -311,7 +315,7 @@ def _is_id(source: str) -> bool:
 
 
 def _addresses(log: Log) -> Iterator[tuple[str, int]]:
-    """Give the number of each address in the flows; of what is none, nothing."""
+    """Return the number of each address in the flows; texts that are no address are left out."""
     query = """
         select srcaddr from flows union select dstaddr from flows
         union select "pkt-srcaddr" from flows union select "pkt-dstaddr" from flows
@@ -321,7 +325,7 @@ def _addresses(log: Log) -> Iterator[tuple[str, int]]:
         for (text,) in rows:
             try:
                 address = ip_address(text)
-            except ValueError:  # told in the notes
+            except ValueError:  # the notes count it
                 continue
             yield text, int(address) + (IPV4 if isinstance(address, IPv4Address) else 0)
 
@@ -363,7 +367,7 @@ SOURCES = """
 
 
 def _evidence(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) -> Iterator[Evidence]:
-    """Give what was found of each rule, by few queries however many rules there are."""
+    """Return what was found of each rule, by few queries however many rules there are."""
     having = Counter(group for each in interfaces for group in set(each.groups))
     counts = {rule: counted for rule, *counted in _rows(log, COUNTS)}
     stay, logged = dict(_rows(log, STAY)), dict(_rows(log, LOGGED))
@@ -392,14 +396,14 @@ def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
     cursor = log.connection.cursor().execute(SOURCES, [MOST_SUGGESTED])
     rows = chain.from_iterable(iter(lambda: cursor.fetchmany(10_000), []))
     for rule, sources in groupby(rows, key=lambda row: row[0]):
-        told: dict[bool, list[Address]] = {True: [], False: []}
+        seen: dict[bool, list[Address]] = {True: [], False: []}
         for _, remote, scanner in sources:
-            told[scanner].append(_address(remote))
-        yield rule, covering(told[False], without=told[True])
+            seen[scanner].append(_address(remote))
+        yield rule, covering(seen[False], without=seen[True])
 
 
 def _notes(log: Log) -> Iterator[str]:
-    """Tell what else of the records was not used."""
+    """Return notes on the records that were not used."""
     unknown, others, example = _rows(
         log,
         'select count(*), count(distinct "interface-id"), min("interface-id") from flows'
@@ -420,7 +424,7 @@ def _notes(log: Log) -> Iterator[str]:
 
 
 def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Sequence[Group]) -> Iterator[str]:
-    """Tell what beside those rules may keep clients in, and is not known: prefix lists, others' groups, their rules."""
+    """Return notes on what is not known and may still let clients in: prefix lists, groups of others, their rules."""
     members = {group for each in interfaces for group in each.groups}
     beside: dict[str, list[Rule]] = {}
     for rule in cut:
@@ -448,7 +452,7 @@ def _named(ids: Iterable[str]) -> str:
 
 
 def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
-    """Tell whether a permission and a rule have traffic in common; of ICMP, whatever its types."""
+    """Whether a permission and a rule have traffic in common; the types of ICMP do not matter."""
     protocol, first, last, _ = _numbers(traffic(permission).protocol, ports_text(traffic(permission)))
     of_rule, low, high, _ = _numbers(rule.protocol, rule.ports)
     return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last

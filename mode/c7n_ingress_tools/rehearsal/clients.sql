@@ -1,10 +1,10 @@
--- From flow log records to the sources that would be cut off: what clients.py says of each step, in DuckDB's SQL.
+-- From flow log records to the sources that would be blocked: what clients.py says of each step, in DuckDB's SQL.
 --
 -- There are: flows, as flows.py reads them; own, the addresses of each interface; members, the groups of each interface;
--- open, the rules that were replaced; after, those that stand afterwards; sources, the addresses of each of their
+-- open, the rules that were replaced; after, those that are there afterwards; sources, the addresses of each of their
 -- sources; addresses, the number of each address in flows. Protocols: 6 is TCP, 1 and 58 are ICMP, null is all.
 
--- Interfaces of which there are records, if only that there was no traffic.
+-- Interfaces that have records, if only that there was no traffic.
 create table logged as
 select distinct "interface-id" as interface
 from flows;
@@ -40,7 +40,7 @@ where flows."interface-id" in (select interface from members)
     and (coalesce(dstport, 0) < coalesce(srcport, 0) or coalesce(dstport, 0) = 0)
 group by all;
 
--- How many ports of the interface a port of the other side stands against, and the other way round: a service is one port
+-- How many ports of the interface a port of the other side is used with, and the other way round: a service is one port
 -- against many.
 create table ports as
 with pairs as (select distinct interface, protocol, remote_port, port from outward)
@@ -107,7 +107,7 @@ from through t
             else t.port between after.first and after.last
         end;
 
--- The sources that would be cut off, and whether they are scanners.
+-- The sources that would be blocked, and whether they are scanners.
 create table judged as
 with doors as (
     select
@@ -127,7 +127,7 @@ select
 from doors
 group by remote;
 
--- Which source would be cut off from which rule.
+-- Which source would be blocked at which rule.
 create table came as
 select
     rule, remote, scanner, sum(bytes)::HUGEINT as bytes, max(last) as last, sum(connections)::BIGINT as connections

@@ -37,7 +37,7 @@ class _Choice(NamedTuple):
 
 
 def covering(addresses: Iterable[Address], without: Iterable[Address] = (), most: int = MOST) -> Covering | None:
-    """Give the networks, of each family at most so many, that hold all of the addresses and the fewest others.
+    """Return the networks, of each family at most so many, that hold all of the addresses and the fewest others.
 
     Exact where that takes no more networks than `most`. Otherwise neighbours are joined where that costs the fewest
     addresses; never into a network that holds one of `without`, nor one that is open to the internet. None if that
@@ -75,7 +75,7 @@ def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> 
 
     @cache
     def best(start: int, end: int) -> tuple[_Choice | None, ...]:
-        """Give the best choice for exact[start:end] with at most 1, 2, … networks."""
+        """Return the best choice for exact[start:end] with at most 1, 2, … networks."""
         whole = _supernet(exact[start], exact[end - 1])
         held = sum(each.num_addresses for each in exact[start:end])
         one = _Choice(whole.num_addresses - held, (whole,)) if allowed(whole) else None
@@ -93,7 +93,7 @@ def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> 
 
 
 def _supernet(first: Network, last: Network) -> Network:
-    """Give the smallest network that holds both."""
+    """Return the smallest network that holds both."""
     low, high = int(first.network_address), int(last.broadcast_address)
     length = first.max_prefixlen - (low ^ high).bit_length() if first != last else first.prefixlen
     kind = IPv4Address if isinstance(first, IPv4Network) else IPv6Address

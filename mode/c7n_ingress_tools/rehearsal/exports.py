@@ -14,7 +14,7 @@ UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]") 
 
 
 class UnusableError(ValueError):
-    """What was given cannot be used: one line that says why."""
+    """The input cannot be used: one line that says why."""
 
 
 class RefusedError(UnusableError):
@@ -29,7 +29,10 @@ class WrongError(ValueError):
 
 
 def content(path: Path, command: str) -> bytes:
-    """Return a file's content. Raises RefusedError, which names the command, if it cannot be read."""
+    """Return a file's content.
+
+    :raises RefusedError: it cannot be read; the error names the command.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -39,7 +42,10 @@ def content(path: Path, command: str) -> bytes:
 
 
 def document(content: bytes) -> Any:
-    """Return what a file's content says as JSON, in UTF-8 or UTF-16. Raises WrongError."""
+    """Return a file's content as JSON, from UTF-8 or UTF-16.
+
+    :raises WrongError: it is not JSON.
+    """
     if not content.strip():
         raise WrongError("the file is empty")
     try:
@@ -55,9 +61,10 @@ def document(content: bytes) -> Any:
 
 
 def items(document: Any, key: str, kind: str) -> list[dict[str, Any]]:
-    """Return the list of objects that stands under a key, or that is the whole document (`--query`).
+    """Return the list of objects under a key, or the list that is the whole document (`--query`).
 
-    `kind` is what the objects are, in the plural. Raises WrongError.
+    :param kind: what the objects are, in the plural.
+    :raises WrongError: there is no such list.
     """
     if isinstance(document, dict) and key not in document:
         raise WrongError(f'has {names(document)}, but no "{key}"')
@@ -73,7 +80,10 @@ def items(document: Any, key: str, kind: str) -> list[dict[str, Any]]:
 
 
 def objects(item: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects, null and nothing as an empty one. Raises WrongError."""
+    """Return a list of objects; an empty one if it is null or missing.
+
+    :raises WrongError: it is something else.
+    """
     value = item.get(name) or []
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise WrongError(f"the {name} {show(value)}, which is no list of objects")
@@ -81,7 +91,10 @@ def objects(item: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def text(item: dict[str, Any], name: str) -> str:
-    """Return a text, null and nothing as an empty one. Raises WrongError."""
+    """Return a text; an empty one if it is null or missing.
+
+    :raises WrongError: it is something else.
+    """
     value = item.get(name)
     if value is not None and not isinstance(value, str):
         raise WrongError(f"the {name} {show(value)}, which is no text")
@@ -91,7 +104,10 @@ def text(item: dict[str, Any], name: str) -> str:
 
 
 def account(item: dict[str, Any], name: str) -> str:
-    """Return an account's id, null and nothing as an empty text. Raises WrongError."""
+    """Return an account's id; an empty text if it is null or missing.
+
+    :raises WrongError: it is something else.
+    """
     value = text(item, name)
     if value and not re.fullmatch(r"\d{12}", value, re.ASCII):
         raise WrongError(f"the {name} {show(value)}, which is not an account id of 12 digits: correct it, or remove it")

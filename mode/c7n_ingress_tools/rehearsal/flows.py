@@ -8,8 +8,8 @@ files in S3, gzip and Parquet: https://docs.aws.amazon.com/vpc/latest/userguide/
 
 The engine is DuckDB. On the same ten million lines Polars takes a quarter less of the processors' time, and two and a
 half times the memory (tests/bench/README.md has both). But its memory grows with the file, while DuckDB keeps to the
-limit that it is given and goes on on disk; and DuckDB says of each line that it cannot read in which file and where it
-stands.
+limit that it is given and goes on on disk; and DuckDB names the file and the line number of each line that it cannot
+read.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 """What CloudWatch Logs writes before each line that it exports to S3."""
 
 MEMORY = "1GB"
-MOST_BAD, MOST_BAD_SHARE = 10, 0.01  # a few lines are told and left out; more mean that the file is something else
+MOST_BAD, MOST_BAD_SHARE = 10, 0.01  # a few lines are left out and reported; more mean that the file is something else
 SHOWN_BAD = 3
 FIRST_LINE = 64 * 1024
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
@@ -106,7 +106,7 @@ class Log:
     records: int = 0
     bad: int = 0
     notes: list[str] = field(default_factory=list)
-    """What people should know of the files: lines left out, records that AWS skipped."""
+    """What people should know about the files: lines left out, records that AWS skipped."""
 
     def table(self, name: str, columns: dict[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Make a table of rows, by way of a file: DuckDB takes rows one by one a thousand times more slowly."""
@@ -120,11 +120,10 @@ class Log:
 
 @contextmanager
 def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) -> Iterator[Log]:
-    """Read files of flow logs, or folders of such; the table is gone afterwards.
+    """Read files of flow logs, or folders of them; the table is deleted when the block ends.
 
-    The table stands in `folder`, if not in the system's for temporary files, which may lie in memory.
-
-    Raises RefusedError if there is nothing to read, or if what there is cannot be flow logs.
+    :param folder: where the table is; else in the system's folder for temporary files, which may be in memory.
+    :raises RefusedError: there is nothing to read, or the files are not flow logs.
     """
     files = {path: _format(path) for path in _files(paths)}
     formats = {path: found for path, found in files.items() if found}
@@ -160,12 +159,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _literal(path: Path) -> str:
-    """Name a file to DuckDB, which takes a name for a pattern."""
+    """Return a file's name escaped for DuckDB, which reads names as patterns."""
     return re.sub(r"[*?[]", r"[\g<0>]", str(path))
 
 
 def _format(path: Path) -> Format | None:
-    """Find out how a file is to be read; None for an empty one. What it is counts, not how it is named."""
+    """Return how to read a file, by its content and not its name; None for an empty one."""
     try:
         with path.open("rb") as file:
             start = file.read(len(PARQUET))
@@ -187,7 +186,7 @@ def _format(path: Path) -> Format | None:
 
 
 def _fields(path: Path, line: bytes, number: int) -> tuple[tuple[str, ...], bool]:
-    """Give the fields of a format by a file's first line that is not blank, and whether this is its header."""
+    """Return the fields of a format by a file's first line that is not blank, and whether this is its header."""
     try:
         words = line.decode("utf-8-sig").split()
     except UnicodeDecodeError:
@@ -207,7 +206,7 @@ def _fields(path: Path, line: bytes, number: int) -> tuple[tuple[str, ...], bool
 
 
 def _is_header(words: list[str]) -> bool:
-    """Tell a header line, or what is meant as one: names alone, at least one of them AWS's."""
+    """Whether a line is a header, or is meant as one: only names, at least one of them AWS's."""
     return bool(set(words) & set(READ)) and all(re.fullmatch(r"[a-z][a-z0-9-]*", word) for word in words)
 
 
@@ -223,7 +222,7 @@ def _check(path: Path, fields: Sequence[str], number: int = 1) -> None:
 
 
 def _parquet_fields(path: Path) -> tuple[str, ...]:
-    """Give a Parquet file's fields: AWS writes them with underscores there."""
+    """Return a Parquet file's fields: AWS writes them with underscores there."""
     try:
         with duckdb.connect() as connection:
             rows = connection.execute("select name from parquet_schema(?) where num_children is null", [_literal(path)])
@@ -274,7 +273,7 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
 
 @contextmanager
 def watched(connection: duckdb.DuckDBPyConnection, done: Callable[[float], None]) -> Iterator[None]:
-    """Tell how far the query has come that is run meanwhile."""
+    """Report how far the query is that runs in the block."""
     over = Event()
 
     def watch() -> None:
@@ -330,7 +329,7 @@ BAD_LINES = """
 
 
 def _take_bad(log: Log, form: Format) -> None:
-    """Take note of lines that could not be read; headers between files that somebody joined are none."""
+    """Note the lines that could not be read; headers between joined files are not among them."""
     if form.kind == "parquet":
         return
     bad = []
@@ -356,7 +355,7 @@ def _take_bad(log: Log, form: Format) -> None:
 
 
 def _reason(words: list[str], kind: str, form: Format) -> str:
-    """Say what is wrong with a line, as DuckDB says it for those who know DuckDB."""
+    """Return what is wrong with a line, in words for people who do not know DuckDB."""
     if len(words) != len(form.fields):
         cut = " (truncated?)" if len(words) < len(form.fields) else ""
         return f"{_count(len(words), 'field')}, where the format has {len(form.fields)}{cut}"

@@ -27,7 +27,7 @@ SAMPLE = Path(__file__).with_name("interfaces.json")
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Where an interface's private addresses stand: the list, and the field in it. The API reference's NetworkInterface,
+# Where an interface's private addresses are: the list, and the field in it. The API reference's NetworkInterface,
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
 ADDRESSES = {
     "PrivateIpAddresses": "PrivateIpAddress",
@@ -56,11 +56,14 @@ class Interface:
     hidden: bool = False
     """Whether EC2 lists it only if managed resources are asked for."""
     item: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """All that EC2 tells of it, without what is null."""
+    """All that EC2 returns about it, without what is null."""
 
 
 def load(path: Path) -> list[Interface]:
-    """Read the interfaces of a file, which may be as foreign as one of groups. Raises RefusedError."""
+    """Read the interfaces of a file.
+
+    :raises RefusedError: the file cannot be used.
+    """
     return parse(exports.content(path, COMMAND), str(path))
 
 
@@ -73,7 +76,10 @@ def parse(content: bytes, name: str) -> list[Interface]:
 
 
 def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], name: str | Path) -> None:
-    """Refuse interfaces of which none has one of the groups: RefusedError, which says whose they are."""
+    """Check that an interface has one of the groups.
+
+    :raises RefusedError: none has; the error names the accounts.
+    """
     interfaces, groups = list(interfaces), list(groups)
     known = {group["GroupId"] for group in groups}
     if any(known.intersection(each.groups) for each in interfaces):
@@ -116,28 +122,31 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
                 if missing := [key for key in keys if each.get(key) is None]:
                     raise WrongError(f"{exports.show(each)} in {name}, without {', '.join(missing)}")  # noqa: TRY301
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
-        told = {"Groups": []} | _told(item, _shape())
-        hidden = told.get("Operator", {}).get("HiddenByDefault", False)
-        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), hidden, told)
+        known = {"Groups": []} | _known(item, _shape())
+        hidden = known.get("Operator", {}).get("HiddenByDefault", False)
+        return Interface(number, groups, _addresses(item), exports.text(item, "OwnerId"), hidden, known)
     except WrongError as error:
         raise WrongError(f"interface {number} has {error}") from error
 
 
-def _told(value: Any, shape: Shape, name: str = "interface") -> Any:
-    """Give what EC2 tells, without what is null and what its model does not know. Raises WrongError."""
+def _known(value: Any, shape: Shape, name: str = "interface") -> Any:
+    """Return what EC2 returns, without what is null and what its model does not know.
+
+    :raises WrongError: a value is of another type.
+    """
     if not isinstance(value, TYPES[shape.type_name]):
         raise WrongError(f"the {name} {exports.show(value)}, which is no {shape.type_name}")
     if shape.type_name == "structure":
         known = shape.members
-        return {key: _told(each, known[key], key) for key, each in value.items() if key in known and each is not None}
+        return {key: _known(each, known[key], key) for key, each in value.items() if key in known and each is not None}
     if shape.type_name == "list":
-        return [_told(each, shape.member, name) for each in value]
+        return [_known(each, shape.member, name) for each in value]
     return value
 
 
 @cache
 def _shape() -> Shape:
-    """Give EC2's shape of an interface."""
+    """Return EC2's shape of an interface."""
     return get_session().get_service_model("ec2").shape_for("NetworkInterface")
 
 

@@ -1,4 +1,4 @@
-"""The whole loop on one machine: deploy, deliver what AWS Config records, mail what came of it, and check all of it."""
+"""The whole loop on one machine: deploy, deliver what AWS Config records, mail the result, and check all of it."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ class Rule(NamedTuple):
     group: str
     source: str
     traffic: tuple[str, int, int]
-    """Protocol and ports as EC2 tells of them."""
+    """Protocol and ports as EC2 describes them."""
     description: str
     tags: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        """Say what it lets in, without its group."""
+        """Return what it lets in, without its group."""
         protocol, first, last = self.traffic
         return f"{self.source} on {protocol} {first} to {last}, {self.description!r}, {dict(self.tags)}"
 
 
 class Undo(NamedTuple):
-    """The two lines in a group's message: what the first shows, the second does."""
+    """The two lines in a group's message: the first shows what the second does."""
 
     group: str
     look: str
@@ -83,7 +83,7 @@ class Undo(NamedTuple):
 
 @dataclass
 class Result:
-    """What came of the loop."""
+    """The result of the loop."""
 
     groups: list[Group]
     """The account's own groups."""
@@ -93,7 +93,7 @@ class Result:
     region: str
     folder: Path
     behind: dict[str, Behind] = field(default_factory=dict)
-    """What stands behind each group, if interfaces are known."""
+    """What uses each group, if interfaces are known."""
     before: dict[str, str] = field(default_factory=dict)
     """The first verdict on each group, in Config's words, by the group's id."""
     after: dict[str, str] = field(default_factory=dict)
@@ -101,11 +101,11 @@ class Result:
     records: list[dict[str, Any]] = field(default_factory=list)
     """What the action says that it changed."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often the function called which action of which service."""
+    """How often the function called each action of each service."""
     undo: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often the undo of one group called them."""
     messages: list[dict[str, Any]] = field(default_factory=list)
-    """What a subscriber of the SNS topic gets."""
+    """What a subscriber of the SNS topic receives."""
     left_out: list[str] = field(default_factory=list)
     """What of the policy was not rehearsed."""
     unseen: str = ""
@@ -167,13 +167,13 @@ class Loop:
             after = self._rules()
             self.deliver_changes(function, before, after)
         self.check(before, after)
-        undo = self.told()
+        undo = self.find_undo()
         self.mail()
         if undo:
             self.undo(undo, before, after)
 
     def prepare(self) -> None:
-        """Make the account: its groups, and what a deployed policy needs there."""
+        """Create the account: its groups, and what a deployed policy needs there."""
         with self.progress.step(f"loaded {_count(len(self.result.groups), 'security group')} into an embedded AWS"):
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -200,7 +200,7 @@ class Loop:
 
     @contextmanager
     def function(self) -> Iterator[Function]:
-        """Give the function that was deployed; afterwards, read the records in its log."""
+        """Return the function that was deployed; afterwards, read the records in its log."""
         with deployed(
             self.cloud, FUNCTION, session=self.session, processes=self.processes, folder=self.folder
         ) as function:
@@ -227,7 +227,7 @@ class Loop:
         self.result.after = self._verdicts()
 
     def check(self, before: dict[str, Rule], after: dict[str, Rule]) -> None:
-        """Hold the records against EC2's rules, and see that every group whose function did not fail is COMPLIANT."""
+        """Compare the records with EC2's rules, and check that each group is COMPLIANT, unless its function failed."""
         expected = dict(before)
         for record in self.result.records:
             if record["now"] is None:
@@ -235,15 +235,15 @@ class Loop:
             else:
                 expected[record["rule"]] = _recorded(record, before.get(record["rule"]))
         for rule_id, rule in sorted(expected.items() ^ after.items()):
-            told = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
-            self.result.failures.append(f"the records {told} that {rule.group} has {rule} ({rule_id})")
+            say = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
+            self.result.failures.append(f"the records {say} that {rule.group} has {rule} ({rule_id})")
         for group in self.result.groups:
             verdict = self.result.after.get(group["GroupId"], "not evaluated")
             if verdict != "COMPLIANT" and group["GroupId"] not in self.failed:
                 self.result.failures.append(f"{group['GroupId']} ({group['GroupName']}) is {verdict}")
 
     def mail(self) -> None:
-        """Have the mailer deliver what the function sent, and take what arrives in the inbox."""
+        """Start the mailer, and collect what arrives in the inbox."""
         sent = self.result.calls["sqs", "SendMessage"]
         if not sent:
             return
@@ -263,23 +263,23 @@ class Loop:
             log = self.result.folder / MAILER_LOG
             self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
 
-    def told(self) -> Undo | None:
-        """Find, in the messages for c7n-mailer, how to undo what was done to one group: that changed in most ways."""
+    def find_undo(self) -> Undo | None:
+        """Return how to undo what was done to the group that changed in most ways, from its message for c7n-mailer."""
         ways: dict[str, set[str]] = {}
         for record in self.result.records:
             ways.setdefault(record["group"], set()).add(record["how"])
         if not ways:
             return None
         group = max(ways, key=lambda each: len(ways[each]))
-        with closing(self._told_of()) as told:
-            for resource in told:
+        with closing(self._queued()) as queued:
+            for resource in queued:
                 if resource["GroupId"] == group and UNDO_LINES in resource:
                     return Undo(group, *resource[UNDO_LINES])
         self.result.failures.append(f"no message says how to undo what was done to {group}")
         return None
 
     def undo(self, undo: Undo, before: dict[str, Rule], after: dict[str, Rule]) -> None:
-        """Give one group back what was replaced, as whoever reads its message would; see that it is as it was."""
+        """Undo what was done to one group with the lines in its message, and check that the group is as it was."""
         shipped = self.folder / "policies" / UNDO.name
         shipped.parent.mkdir()
         shutil.copy(UNDO, shipped)
@@ -321,7 +321,7 @@ class Loop:
             raise LoopError(f"custodian run failed: {_complaint(log)} (see {self.result.folder / log.name})")
 
     def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
-        """Start so many mailers, each of which ends when no message waits in the queue any more."""
+        """Start so many mailers; each ends when no message is left in the queue."""
         settings = yaml_load((PACK / "mode" / "mailer.yml").read_text(encoding="utf-8"))
         settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
         (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -344,8 +344,8 @@ class Loop:
             elif ended:
                 return
 
-    def _told_of(self) -> Iterator[dict[str, Any]]:
-        """Yield what is told of each group in the messages that wait for the mailer, and leave these to it."""
+    def _queued(self) -> Iterator[dict[str, Any]]:
+        """Yield the groups in the messages that wait for the mailer, and leave the messages in the queue."""
         sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
         received = []
         try:
@@ -379,7 +379,7 @@ class Loop:
         return None
 
     def _items(self) -> list[dict[str, Any]]:
-        """Have AWS Config record each group as it is now, and return the items."""
+        """Make AWS Config record each group as it is now, and return the items."""
         pages = self.session.client("ec2").get_paginator("describe_security_groups").paginate()
         wanted = {group["GroupId"] for group in self.result.groups}
         return [
@@ -416,7 +416,7 @@ def read_policy() -> dict[str, Any]:
 
 
 def reads(action: str) -> bool:
-    """Say whether an action of EC2's reads; any other changes something."""
+    """Whether an action of EC2's reads; any other changes something."""
     return action.startswith(("Describe", "Get"))
 
 
@@ -425,7 +425,7 @@ def _of_group(rules: dict[str, Rule], group: str) -> dict[str, Rule]:
 
 
 def _behind(groups: Iterable[Group], there: Sequence[Interface]) -> dict[str, Behind]:
-    """Tell what stands behind each group."""
+    """Return what uses each group."""
     having: dict[str, list[dict[str, Any]]] = {group["GroupId"]: [] for group in groups}
     for interface in there:
         for group in set(interface.groups) & having.keys():
@@ -449,7 +449,7 @@ def _live(rule: dict[str, Any]) -> Rule:
 
 
 def _recorded(record: dict[str, Any], before: Rule | None) -> Rule:
-    """Give the rule that a record says there is now; what it says nothing of is as it was."""
+    """Return the rule that a record says there is now; what it says nothing of is as it was."""
     tags = before.tags if before else ()
     return Rule(record["group"], record["now"], _traffic(record["traffic"]), record["description"] or "", tags)
 
@@ -466,7 +466,7 @@ def _records(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def _entries(messages: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
-    """Give the entries of a call for a batch of messages."""
+    """Return the entries of a call for a batch of messages."""
     return [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"], **more} for place, each in enumerate(messages)]
 
 

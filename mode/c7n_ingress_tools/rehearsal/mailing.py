@@ -1,8 +1,8 @@
 """The mailer's Lambda, called for each message that waits in its queue, until none is left: `… CONFIGURATION`.
 
 It runs the code that `c7n_ingress_tools.mailer.deploy` deploys, from where it lies and not from the zip. What calls it
-does as Lambda does for a queue: it hands over one message a call, and deletes those that the function does not give
-back.
+does as Lambda does for a queue: it hands over one message a call, and deletes those that the function does not
+report.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
@@ -20,15 +20,15 @@ import boto3
 
 from c7n_ingress_tools.mailer import deploy, lambda_entry
 
-MOST = 10  # messages that SQS gives at once
+MOST = 10  # messages that SQS returns at once
 
 
 class Context:
-    """What Lambda tells a function of its own call: here, that there is time."""
+    """Lambda's context of a call: here, that there is time."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        """Give what is left of a minute."""
+        """Return what is left of a minute."""
         return 60_000
 
 
@@ -55,6 +55,6 @@ def deliver(queue: str) -> None:
 
 
 def _event(message: dict[str, Any]) -> dict[str, Any]:
-    """Give the event of one message."""
+    """Return the event of one message."""
     record = {"messageId": message["MessageId"], "body": message["Body"], "attributes": message["Attributes"]}
     return {"Records": [record]}

@@ -1,4 +1,4 @@
-"""The rehearsal: read what it is given, run the loop, write the report, show the result."""
+"""The rehearsal: read the files, run the loop, write the report, show the result."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Asked:
 
 
 def main(arguments: Asked, commands: Path) -> int:
-    """Run the loop and show what came of it; return the exit code. `commands` is the folder that `warm` gives."""
+    """Run the loop and show what came of it; return the exit code. `commands` is the folder of `warm.commands`."""
     console = show.console(of_errors=arguments.as_json)
     progress = Progress(console)
     cut_off: Mapping[str, Mapping[str, CutOff]] = {}
-    told = None
+    findings = None
     try:
         _check(arguments)
         networks = _authorized(arguments)
@@ -61,9 +61,9 @@ def main(arguments: Asked, commands: Path) -> int:
         with traffic as who_came_in:
             result = run(account, FOLDER, progress, commands, networks.values)
             if who_came_in:
-                told = who_came_in(result.records)
-                told = replace(told, notes=(*_about(networks), *told.notes))
-                cut_off = _module_traffic().cut_off(told)
+                findings = who_came_in(result.records)
+                findings = replace(findings, notes=(*_about(networks), *findings.notes))
+                cut_off = _module_traffic().cut_off(findings)
     except (exports.UnusableError, LoopError) as error:
         print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
@@ -75,7 +75,7 @@ def main(arguments: Asked, commands: Path) -> int:
     if arguments.as_json:
         print((FOLDER / "report.json").read_text(encoding="ascii"), end="")  # noqa: T201
         return 1 if result.failures else 0
-    show.show(result, networks, console, told)
+    show.show(result, networks, console, findings)
     if networks.are_examples:
         console.print()
         show.authorized(networks, console, arguments.option)

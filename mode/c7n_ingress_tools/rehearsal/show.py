@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from c7n_ingress_tools.rehearsal.authorized import Authorized
-    from c7n_ingress_tools.rehearsal.clients import Told
+    from c7n_ingress_tools.rehearsal.clients import Findings
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.loop import Result
 
@@ -58,7 +58,7 @@ def authorized(networks: Authorized, console: Console, option: Callable[[str, st
         console.print(Text(f"Authorized networks: {networks.words}"))
 
 
-def show(result: Result, networks: Authorized, console: Console, told: Told | None = None) -> None:
+def show(result: Result, networks: Authorized, console: Console, findings: Findings | None = None) -> None:
     """Print the whole result and, if somebody looked, who came in; and write the whole tables into files."""
     with (result.folder / "changes.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=PIPE_WIDTH).print(table(result, len(result.records)))
@@ -67,12 +67,12 @@ def show(result: Result, networks: Authorized, console: Console, told: Told | No
     console.print()
     if (more := len(result.records) - SHOWN_ROWS) > 0:
         console.print(Text(f"… and {more} more: see {result.folder / 'changes.txt'}\n", "dim"))
-    if told:
+    if findings:
         from c7n_ingress_tools.rehearsal import show_clients  # noqa: PLC0415 - it needs DuckDB
 
         with (result.folder / "clients.txt").open("w", encoding="utf-8") as file:
-            show_clients.show(told, Console(file=file, width=PIPE_WIDTH), len(told.rules))
-        show_clients.show(told, console, SHOWN_ROWS)
+            show_clients.show(findings, Console(file=file, width=PIPE_WIDTH), len(findings.rules))
+        show_clients.show(findings, console, SHOWN_ROWS)
     console.print(summary(result, networks))
     if result.messages:
         console.print()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from c7n_ingress_tools.rehearsal.clients import Evidence, Told
+    from c7n_ingress_tools.rehearsal.clients import Evidence, Findings
 
 SHOWN_CLIENTS = 3
 LEGEND = (
@@ -28,31 +28,31 @@ LEGEND = (
 )
 
 
-def show(told: Told, console: Console, rows: int) -> None:
+def show(findings: Findings, console: Console, rows: int) -> None:
     """Print what flow logs show, of so many rules at most."""
-    console.print(headline(told))
+    console.print(headline(findings))
     console.print()
-    console.print(table(told, rows))
-    if (more := len(told.rules) - rows) > 0:
+    console.print(table(findings, rows))
+    if (more := len(findings.rules) - rows) > 0:
         console.print(Text(f"… and {more} more rules", "dim"))
     console.print(Text(LEGEND, "dim"))
-    for note in told.notes:
+    for note in findings.notes:
         console.print(Text.assemble(("! ", "bold yellow"), printable(note)))
     console.print()
 
 
-def headline(told: Told) -> Text:
+def headline(findings: Findings) -> Text:
     """Return how many rules would block clients, and which time the flow logs are about."""
-    worse = sum(each.cut > 0 for each in told.rules)
-    unlogged = any(each.logged < each.interfaces for each in told.rules)
+    worse = sum(each.cut > 0 for each in findings.rules)
+    unlogged = any(each.logged < each.interfaces for each in findings.rules)
     nobody = "no client would be blocked" + (", as far as there are flow logs" if unlogged else "")
-    said = f"{worse} of {len(told.rules)} rules would block clients" if worse else nobody
-    span = f", {_time(told.first)} to {_time(told.last)} UTC" if told.first and told.last else ""
-    records = f"  {told.records:,} flow log records{span}"
+    said = f"{worse} of {len(findings.rules)} rules would block clients" if worse else nobody
+    span = f", {_time(findings.first)} to {_time(findings.last)} UTC" if findings.first and findings.last else ""
+    records = f"  {findings.records:,} flow log records{span}"
     return Text.assemble((said, "bold red" if worse else "bold green"), (records, "dim"))
 
 
-def table(told: Told, rows: int) -> Table:
+def table(findings: Findings, rows: int) -> Table:
     """Make the table of rules, of so many at most."""
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     made.add_column("rule, before → after", overflow="fold", min_width=36)
@@ -62,7 +62,7 @@ def table(told: Told, rows: int) -> Table:
     made.add_column("suggest", style="green", overflow="fold")
     made.add_column("stay", justify="right", no_wrap=True)
     made.add_column("scanners", justify="right", style="dim", no_wrap=True)
-    for each in told.rules[:rows]:
+    for each in findings.rules[:rows]:
         counts = (str(each.stay), str(each.scanners)) if each.logged else ()
         columns = zip_longest(_rule(each), _cut(each), _suggestion(each))
         for number, (rule, cut, network) in enumerate(columns):

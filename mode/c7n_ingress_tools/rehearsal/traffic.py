@@ -1,4 +1,4 @@
-"""Whom the change would cut off: the flow logs, read before the loop and asked after it. It needs the extra `flows`."""
+"""Which clients the change would block: flow logs, read before the loop, queried after it. Needs the extra `flows`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 @contextmanager
 def reading(
     paths: Sequence[Path], account: Account, progress: Progress, folder: Path
-) -> Iterator[Callable[[list[dict[str, Any]]], clients.Told]]:
-    """Read flow logs, so that what is wrong with them is said first; give what tells of them after the change.
+) -> Iterator[Callable[[list[dict[str, Any]]], clients.Findings]]:
+    """Read flow logs first, so that a bad file is refused before the loop; yield what looks clients up after it.
 
-    Raises flows.RefusedError.
+    :raises flows.RefusedError: the files cannot be used.
     """
     with flows.read(paths, progress, folder) as log:
         clients.check(log, account.interfaces)
 
-        def who_came_in(records: list[dict[str, Any]]) -> clients.Told:
+        def who_came_in(records: list[dict[str, Any]]) -> clients.Findings:
             with progress.share("looked up who came in through what was replaced") as done:
                 return clients.who_came_in(log, account.interfaces, account.groups, records, done)
 
         yield who_came_in
 
 
-def cut_off(told: clients.Told) -> dict[str, dict[str, CutOff]]:
-    """Give who would be cut off, by group and by rule, as the report takes it; nothing where there are no records."""
+def cut_off(findings: clients.Findings) -> dict[str, dict[str, CutOff]]:
+    """Return the blocked clients by group and by rule, for the report; nothing where there are no records."""
     found: dict[str, dict[str, CutOff]] = {}
-    for evidence in told.rules:
+    for evidence in findings.rules:
         if evidence.interfaces and not evidence.logged:
             continue
         rule = evidence.rule

@@ -1,4 +1,4 @@
-"""VPCs from a file, as `aws ec2 describe-vpcs` prints them: what the word `vpc` in a policy stands for."""
+"""VPCs from a file, as `aws ec2 describe-vpcs` prints them: what the word `vpc` in a policy means."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 COMMAND = "aws ec2 describe-vpcs --output json > vpcs.json"
 
-# Where a VPC's networks stand: the list, and the field in it, which has its state beside it. The API reference's Vpc,
+# Where a VPC's networks are: the list, and the field in it, which has its state beside it. The API reference's Vpc,
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
 NETWORKS = {"CidrBlockAssociationSet": "CidrBlock", "Ipv6CidrBlockAssociationSet": "Ipv6CidrBlock"}
 
 
 def load(path: Path, groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Read the VPCs of a file, which has one for each of the groups. Raises RefusedError."""
+    """Read the VPCs of a file, which has one for each of the groups.
+
+    :raises RefusedError: the file cannot be used.
+    """
     try:
         found = [_vpc(item) for item in exports.items(exports.document(exports.content(path, COMMAND)), "Vpcs", "VPCs")]
     except WrongError as error:

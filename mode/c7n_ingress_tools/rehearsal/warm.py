@@ -38,7 +38,7 @@ CALLER = Path(__file__).with_name("warm_caller.py")
 
 @contextmanager
 def commands() -> Iterator[Path]:
-    """Start the process, and give a folder with the commands for as long as the block lasts.
+    """Start the process, and yield a folder with the commands until the block ends.
 
     A command that is called before everything is loaded waits for it.
     """
@@ -65,7 +65,7 @@ def commands() -> Iterator[Path]:
 
 
 def _listening(address: Path) -> socket.socket:
-    """Listen before the process is there, so that whoever calls meanwhile waits in the queue."""
+    """Listen before the process is there, so that earlier calls wait in the queue."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))
     listener.listen()
@@ -84,7 +84,7 @@ class Calls(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
         self._parent = parent
 
     def service_actions(self) -> None:
-        """End when whoever started this is gone, however it ended."""
+        """End when the process that started this is gone, however it ended."""
         super().service_actions()
         if os.getppid() != self._parent:
             raise SystemExit
@@ -98,8 +98,8 @@ class Call(socketserver.BaseRequestHandler):
         order, output, *_ = socket.recv_fds(self.request, 65_536, 2)
         while more := self.request.recv(65_536):
             order += more
-        for descriptor, given in enumerate(output, start=1):
-            os.dup2(given, descriptor)
+        for descriptor, sent in enumerate(output, start=1):
+            os.dup2(sent, descriptor)
         called = json.loads(order)
         os.chdir(called["folder"])
         os.environ.clear()
@@ -111,7 +111,7 @@ class Call(socketserver.BaseRequestHandler):
 
 
 def _exit_code(name: str) -> int:
-    """Call a function as an installed command does, and give the exit code that the interpreter would."""
+    """Call a function as an installed command does, and return the exit code that the interpreter would."""
     code: object
     try:
         code = _function(name)()
