@@ -225,7 +225,7 @@ def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, repla
     assert sources(group_id) == [*AUTHORIZED[:2], OPEN_LIST]
     (message,) = messages(cloud)
     (failure,) = message["resources"][0]["c7n:failed-ingress"]
-    assert failure.startswith(f"tcp 22 from {OPEN_LIST}: EC2 did not tell what that prefix list holds")
+    assert failure.startswith(f"tcp 22 from {OPEN_LIST}: EC2 did not list what that prefix list holds")
 
     replace()
     assert OPEN_LIST not in sources(group_id)

@@ -767,7 +767,7 @@ def test_a_group_of_another_account(cloud, group, replace):
 def test_references_are_not_replaced(group, replace):
     """A rule whose source is a group or a prefix list, matched by a broad filter, stays, and fails aloud."""
     group_id = group(SSH, {**SSH, "source": "sg-0f0000000000000aa"})
-    with pytest.raises(PolicyExecutionError, match="no network can take the place of a reference"):
+    with pytest.raises(PolicyExecutionError, match="no network can replace a reference"):
         replace(filters=[{"type": "ingress", "Ports": [22]}], authorized=["198.18.7.0/24"])
     assert sources(group_id) == ["198.18.7.0/24", "sg-0f0000000000000aa"]
 

@@ -140,7 +140,7 @@ class _Caller:
             changes = [Change("revoked", rule.id, rule, rule.source, None) for rule in rules]
             request = {"IpPermissions": [permission(*rule.match) for rule in rules]}
             answer = self._call(self.client.revoke_security_group_ingress, changes, request)
-            # Of rules that do not exist, EC2 lists those of a group in the default VPC, and answers with an error for others.
+            # In a default VPC, EC2 lists the rules that do not exist; elsewhere it answers with an error.
             unknown = {rule.match for rule in rules} & matches_from(answer.get("UnknownIpPermissions", ()))
             yield [change for change in changes if change.rule.match not in unknown]
             if unknown:

@@ -127,9 +127,7 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     resources = [_resource(job, outcome, behind.get(outcome.group["GroupId"]), call, waiting) for outcome in outcomes]
     notify = notifier(action, subject=text)
     notify.manager = copy(action.manager)
-    notify.manager.session_factory = cache(
-        action.manager.session_factory
-    )  # c7n would read models again for each message
+    notify.manager.session_factory = cache(action.manager.session_factory)  # c7n makes a session for each message
     failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
     return [failure for failure in failures if failure][:1]
 

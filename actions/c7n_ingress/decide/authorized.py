@@ -1,4 +1,4 @@
-"""The authorized networks: read them, refuse what would lock people out or let the internet in."""
+"""The authorized networks: read them, and refuse those that would block people or let the internet in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from c7n_ingress.decide.rules import Network
 DOCUMENTATION = tuple(
     ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
 )
-"""Networks that nobody has: RFC 5737, RFC 3849, RFC 9637."""
+"""Networks that nobody uses: RFC 5737, RFC 3849, RFC 9637."""
 
 MOST_NETWORKS = 1000
 """The most rules that EC2 allows a security group, however high its quota is raised.
@@ -28,10 +28,10 @@ PLACEHOLDER = re.compile(r"\{[\w-]+\}")
 
 
 def parse_list(values: object) -> list[Network]:
-    """Read a list of CIDRs into networks, each once, in the order given, empty lines passed over.
+    """Return the networks of a list of CIDRs, each once, in the same order and without empty lines.
 
-    :raises ValueError: it is no list, or is empty, or has a value that cannot be used; the message names the value and
-        what to write instead.
+    :raises ValueError: it is no list, it is empty, or it has a value that cannot be used; the message names the value
+        and what to write instead.
     """
     if not isinstance(values, list | set):
         raise ValueError(f"{values!r:.80} is not a list of CIDRs")  # noqa: TRY004 - bad input, one kind of error
@@ -49,21 +49,21 @@ def parse_list(values: object) -> list[Network]:
 
 
 def names_vpc(values: object) -> bool:
-    """Tell whether a list of authorized networks has the word ``vpc`` in it."""
+    """Whether a list of authorized networks has the word ``vpc`` in it."""
     return isinstance(values, list) and VPC in values
 
 
 def parse_fixed(values: object) -> list[Network]:
-    """Read what a list of authorized networks says of every group: all of it, but for the word ``vpc``.
+    """Return the networks that a list authorizes for every group: all of them but those of the word ``vpc``.
 
-    :raises ValueError: as :func:`parse_list` does; but it may say nothing besides ``vpc``.
+    :raises ValueError: as :func:`parse_list` does; but the list may hold only ``vpc``.
     """
     fixed = [value for value in values if value != VPC] if isinstance(values, list) else values
     return parse_list(fixed) if fixed or not names_vpc(values) else []
 
 
 def with_vpc(values: Iterable[object], cidrs: Iterable[str]) -> list[Network]:
-    """Read a list of authorized networks for one group; the CIDRs of its VPCs replace the word ``vpc``.
+    """Return the authorized networks of one group; the CIDRs of its VPCs replace the word ``vpc``.
 
     :raises ValueError: as :func:`parse_list` does.
     """
@@ -72,14 +72,14 @@ def with_vpc(values: Iterable[object], cidrs: Iterable[str]) -> list[Network]:
 
 
 def blocked_inside(networks: Iterable[Network]) -> str | None:
-    """Say who is cut off inside the VPC, where no network is authorized that can be in one."""
+    """Return who is blocked inside the VPC, if no network is authorized that can be in a VPC."""
     if any(
         network.overlaps(private) for network in networks for private in PRIVATE if _of_same_family(network, private)
     ):
         return None
     return (
         "neither 'vpc' nor a private network is authorized: clients and load balancers inside the VPC that come in "
-        "through an open rule alone will be cut off"
+        "through an open rule only will be blocked"
     )
 
 
@@ -88,7 +88,7 @@ def _of_same_family(network: Network, other: Network) -> bool:
 
 
 def refuse_documentation(networks: Iterable[Network]) -> None:
-    """Refuse examples that have not been replaced by one's own networks.
+    """Refuse networks that are examples from the documentation.
 
     :raises ValueError: names the first one.
     """
@@ -132,10 +132,10 @@ def _fix(text: str) -> str:
 
 
 def documentation(networks: Iterable[Network]) -> list[Network]:
-    """Give those that overlap a documentation range."""
+    """Return those that overlap a documentation range."""
     return [network for network in networks if any(network.overlaps(example) for example in DOCUMENTATION)]
 
 
 def missing_versions(networks: Iterable[Network]) -> list[int]:
-    """Give the IP versions of which no network is authorized."""
+    """Return the IP versions for which no network is authorized."""
     return sorted({4, 6} - {network.version for network in networks})

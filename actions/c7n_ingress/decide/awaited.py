@@ -1,4 +1,4 @@
-"""What an event says of security groups, for the time in which EC2 may not show it yet.
+"""What an event says about security groups, while EC2 may not show it yet.
 
 EC2 is eventually consistent: what a call changed may not be visible to the next calls.
 https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
@@ -19,18 +19,18 @@ from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, sour
 log = logging.getLogger("custodian.actions")
 
 RECENT = timedelta(seconds=60)
-"""For how long after a change a group that does not show it is read again, and then fails.
+"""For how long after a change a group that does not show the change is read again, and then fails.
 
 EC2's guide has no number for the usual delay. It says to read again after a couple of seconds. Lambda tries a failed
 event again after one minute (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html). That
-try is later than this, so what is not there then was removed.
+try is later than this time, so what EC2 does not show then was removed.
 """
 
 LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
 
 
 class Said(NamedTuple):
-    """What an event says of groups."""
+    """What an event says about groups."""
 
     time: datetime
     """When EC2 changed the group, or showed the change to AWS Config."""
@@ -39,7 +39,7 @@ class Said(NamedTuple):
     created: frozenset[str] = frozenset()
     """The ids of the rules that a call created."""
     before: frozenset[Match] | None = None
-    """What the group had before an item of AWS Config; None for a call."""
+    """What the group had before the item of AWS Config; None for a call."""
 
     def is_recent(self, now: datetime) -> bool:
         """Whether EC2 may not show it yet."""

@@ -1,6 +1,6 @@
-"""What stands behind a security group, told from the network interfaces that have it.
+"""What uses a security group, by the network interfaces that have it.
 
-An interface says what it is for by its type, its requester and its description:
+An interface shows what it is for by its type, its requester and its description:
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/requester-managed-eni.html
 What cannot be seen: interfaces of other accounts in a VPC that another account owns (its owner sees them all,
@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.openness import is_private
 
 ANNOTATION = "c7n:behind-ingress"
-"""Where the filter leaves, and templates find, what stands behind a group."""
+"""The annotation in which the filter puts, and templates find, what uses a group."""
 
 EXPOSURES = ("internet", "unknown", "private", "unused")
-"""How far what uses a group can be reached, the worst first; unknown is what could not be looked up, or not be seen."""
+"""From where the resources that use a group can be reached, the worst first; unknown if EC2 does not list them."""
 
 MOST_PHRASES = 10
-"""How many phrases a message has of one group."""
+"""How many phrases a message has about one group."""
 
 BALANCER = "the load balancer {}"
 SERVICES = tuple(
@@ -49,7 +49,7 @@ SERVICES = tuple(
         (r"arn:aws[\w-]*:ecs:[\w-]+:\d+:attachment/[0-9a-f-]+", "interface", "ECS tasks"),
     )
 )
-"""What a service's interface is called: its description, what is counted ("" where it is not), and in what words."""
+"""What a service's interface is called: its description, the unit that is counted (or ""), and the words."""
 
 CLUSTERS = {
     "cluster.k8s.amazonaws.com/name",  # https://github.com/aws/amazon-vpc-cni-k8s, CLUSTER_NAME
@@ -66,7 +66,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
 class Behind(NamedTuple):
-    """What stands behind a group."""
+    """What uses a group."""
 
     exposure: str
     """One of ``EXPOSURES``."""
@@ -82,7 +82,7 @@ class Kind(NamedTuple):
     """What an interface is part of."""
 
     unit: str
-    """What there can be several of: addresses, instances, interfaces; empty where the words say it all."""
+    """What is counted: addresses, instances, interfaces; empty where nothing is counted."""
     words: str
 
 
@@ -93,8 +93,8 @@ def behind(interfaces: Iterable[Mapping[str, Any]], unseen: Sequence[str] = ()) 
     """Describe what uses a group.
 
     :param interfaces: those that have the group, as ``DescribeNetworkInterfaces`` lists them, in any order.
-    :param unseen: which other interfaces may have it, and cannot be seen: a short phrase each. If there are any, nobody
-        knows that a group is unused.
+    :param unseen: which other interfaces may have it and cannot be seen: a short phrase each. If there are any, no
+        group counts as unused.
     """
     found: defaultdict[Kind, set[str]] = defaultdict(set)
     exposures: dict[Kind, str] = {}
@@ -113,19 +113,19 @@ def behind(interfaces: Iterable[Mapping[str, Any]], unseen: Sequence[str] = ()) 
 
 
 def rank(exposure: str) -> int:
-    """Give how bad an exposure is: the lower, the worse."""
+    """Return how bad an exposure is: the lower, the worse."""
     return EXPOSURES.index(exposure)
 
 
 def worse(exposure: str, other: str) -> str:
-    """Give the worse of two exposures."""
+    """Return the worse of two exposures."""
     return min(exposure, other, key=rank)
 
 
 def exposure(interface: Mapping[str, Any]) -> str:
-    """Tell whether an interface can be reached from the internet, judged by its addresses.
+    """Return from where an interface can be reached, by its addresses.
 
-    An internet-facing load balancer's interfaces have public addresses, as those of other things have. ``available`` is
+    An internet-facing load balancer's interfaces have public addresses, like other interfaces. ``available`` is
     the status of an interface that is attached to nothing.
     """
     if interface.get("Status") == "available":

@@ -1,4 +1,4 @@
-"""What a policy must be like before its rules may be replaced."""
+"""Checks of a policy before rules may be replaced."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
 
 
 def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Check by its schema what variables have filled: c7n checks a policy's file alone, before it fills it.
+    """Check the values that variables have filled by their schema: c7n checks a policy only before it fills it.
 
-    What is not filled yet is passed over, as c7n does; so are keys whose schema stands elsewhere in c7n's. And so is
-    everything in a function, which has no jsonschema: its policy was filled and checked when it was deployed.
+    Values that are not filled yet are not checked, as in c7n, nor are keys whose schema is elsewhere in c7n's. In a
+    function, which has no jsonschema, nothing is checked: its policy was filled and checked when it was deployed.
 
     :raises ValueError: names the value, and what is wrong with it.
     """
@@ -51,7 +51,7 @@ def _once_filled(schema: Any) -> Any:
 
 @cache
 def _jsonschema() -> Any:
-    """Give the package, or None where it is not: it is looked for once, not at each event."""
+    """Return the package, or None if it is not installed; it is looked for once, not for each event."""
     try:
         return import_module("jsonschema")
     except ImportError:
@@ -59,11 +59,11 @@ def _jsonschema() -> Any:
 
 
 def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
-    """Refuse values that no variable has filled, however deep they stand.
+    """Refuse values that no variable has filled, however deep they are.
 
     :param data: a filter's or an action's data, or several.
-    :param but: keys of values that are looked at elsewhere.
-    :raises ValueError: names the key and the mend.
+    :param but: keys of values that are checked elsewhere.
+    :raises ValueError: names the key and the fix.
     """
     if is_unfilled(data):
         raise ValueError(
@@ -77,7 +77,7 @@ def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
 
 
 def is_unfilled(value: object) -> bool:
-    """Tell whether a value is one that variables are to fill: ``"{name}"``."""
+    """Whether a value is one that a variable fills: ``"{name}"``."""
     return isinstance(value, str) and bool(PLACEHOLDER.fullmatch(value))
 
 
@@ -109,11 +109,11 @@ def silent_limit(policy: Mapping[str, Any]) -> str | None:
 
 
 def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
-    """See to it that what the policy's filters annotate is what they matched.
+    """Refuse filters that annotate other rules than those that the policy matches.
 
-    Each of these filters annotates whatever it finds: though a neighbour in its `and` under an `or` then fails, though
-    it stands under `not`, and what several find is put together. Only one such filter that every group has to pass, or
-    the direct branches of one `or`, say what they seem to.
+    Each of these filters annotates what it finds, even if another filter in its `and` fails or if it is under `not`.
+    What several of them find is put together. So there may be one such filter that every group has to pass, or several
+    that are the direct branches of one `or`.
 
     :param filters: the policy's filters, as they are written.
     :param finders: the types of the filters that annotate rules.
@@ -124,15 +124,15 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     if not found:
         raise ValueError(f"the policy has no {kinds} filter: it says which rules are to be replaced")
     if any("not" in _blocks(path) for path in found):
-        raise ValueError(f"an {kinds} filter stands under 'not': it would have the rules replaced that it excludes")
+        raise ValueError(f"an {kinds} filter is under 'not': the rules that it excludes would be replaced")
     if any("or" in _blocks(path)[:-1] for path in found):
         raise ValueError(
-            f"an {kinds} filter stands deeper than directly in an 'or': its rules would be replaced though another "
+            f"an {kinds} filter is deeper than directly in an 'or': its rules would be replaced though another "
             "filter of its branch fails; put what every group must be before the 'or', or write two policies"
         )
     if len(found) > 1 and (len(set(found)) > 1 or _blocks(found[0])[-1:] != ["or"]):
         raise ValueError(
-            f"several {kinds} filters must be branches of one 'or': c7n would have the rules of each one replaced, "
+            f"several {kinds} filters must be branches of one 'or': the rules of each one would be replaced, "
             "though not all of them match"
         )
 
@@ -158,7 +158,7 @@ def check_exempt(filters: Iterable[Any], finders: frozenset[str], block: str = "
 
 
 def _paths(filters: Iterable[Any], finders: frozenset[str], above: tuple[tuple[str, int], ...]) -> Iterator[Any]:
-    """Give the blocks in which each finder stands, the outermost first."""
+    """Return the blocks in which each finder is, the outermost first."""
     for number, each in enumerate(filters):
         if isinstance(each, str):
             kind, inner = each, None
@@ -175,12 +175,12 @@ def _blocks(path: Iterable[tuple[str, int]]) -> list[str]:
 
 
 def check_notify(notify: Mapping[str, Any]) -> None:
-    """Refuse a notification that reaches nobody, or whose subject SNS or c7n-mailer would trip over.
+    """Refuse a notification that reaches nobody, or whose subject SNS or c7n-mailer does not accept.
 
     :raises ValueError: names what is wrong with it.
     """
     if not (any(str(each or "").strip() for each in notify.get("to") or ()) or notify.get("to_from")):
-        raise ValueError("notify: nobody would be told; name somebody under 'to' or 'to_from'")
+        raise ValueError("notify: nobody would be notified; name somebody under 'to' or 'to_from'")
     subject = notify.get("subject", "")
     if "{{" in subject or "{%" in subject:
         raise ValueError(f"subject {subject!r}: c7n-mailer would run it as a template; the action makes one of its own")

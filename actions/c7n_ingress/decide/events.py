@@ -1,4 +1,4 @@
-"""What an event of AWS Config or of CloudTrail must be like before a policy may run on it.
+"""Checks of an event of AWS Config or CloudTrail before a policy may run on it.
 
 Cloud Custodian looks at some of its parts only after the policy's actions. An event of another kind, such as the one
 that Lambda's console sends to try a function, is refused before that. So is one of another account or region: EC2 would
@@ -32,13 +32,13 @@ class Here(NamedTuple):
 def check_config_event(event: object, here: Here) -> None:
     """Refuse an event that is not of AWS Config about a security group of this account and region.
 
-    :raises ValueError: names what is wrong with it, and how to send a right one.
+    :raises ValueError: names what is wrong with it, and how to send a valid one.
     """
     try:
         item = _item(event)
     except ValueError as error:
         raise ValueError(
-            f"this is no event of AWS Config about a security group: {error}. To have one sent: "
+            f"this is no event of AWS Config about a security group: {error}. To send one: "
             "aws configservice start-config-rules-evaluation --config-rule-names NAME"
         ) from None
     _check_place(here, item.get("awsAccountId"), item.get("awsRegion"))
@@ -49,7 +49,7 @@ def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
     """Refuse an event that is not of a call that the policy is for, in this account and region.
 
     :param calls: the names of these calls.
-    :raises ValueError: names what is wrong with it, and how to send a right one.
+    :raises ValueError: names what is wrong with it, and how to send a valid one.
     """
     try:
         call = _call(event, calls)
@@ -75,7 +75,7 @@ def _call(event: Any, calls: Collection[str]) -> dict[str, Any]:
 
 
 def _check_place(here: Here, account: object, region: object) -> None:
-    """Refuse what is of another account or region; an event may leave these out."""
+    """Refuse an event of another account or region; an event may leave these out."""
     for name, value, own in (("account", account, here.account), ("region", region, here.region)):
         if value not in (None, own):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What has become of one group's changes: made, perhaps made, and for want of room not made."""
+"""The state of one group's changes: made, perhaps made, and not made because the group has no room."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from c7n_ingress.decide.rules import Match, Rule
 
 @dataclass
 class Ledger:
-    """What has become of one group's changes so far."""
+    """The state of one group's changes so far."""
 
     made: list[Change] = field(default_factory=list)
     doubtful: list[Change] = field(default_factory=list)
-    """What EC2 may have done though its answer was lost."""
+    """What EC2 may have done: its answer was lost."""
     full: list[Replacement] = field(default_factory=list)
     """What found no room so far."""
 
     def is_news(self, change: Change) -> bool:
-        """Tell whether a change is not entered yet: one whose answer was lost can be found out twice."""
+        """Whether a change is not entered yet: one whose answer was lost can be found twice."""
         return not any(_is_same(other, change) for other in self.made)
 
     def enter(self, change: Change) -> None:
@@ -35,7 +35,7 @@ class Ledger:
         self.full += [replacement] if replacement not in self.full else []
 
     def come_true(self, rules: Iterable[Rule]) -> Iterator[Change]:
-        """Give what was doubtful and has come true, by the rules as they stand now; what was added bears its id."""
+        """Return the doubtful changes that were made, by the rules as they are now; an added rule has its id."""
         by_id = {rule.id: rule for rule in rules}
         by_match = {rule.match: rule for rule in by_id.values()}
         for change in list(self.doubtful):
@@ -44,9 +44,9 @@ class Ledger:
                     yield change
                 continue
             match = Match(change.rule.traffic, change.now)
-            stands = by_id.get(change.rule_id) if change.rule_id else by_match.get(match)
-            if stands and stands.match == match:
-                yield change._replace(rule_id=stands.id)
+            found = by_id.get(change.rule_id) if change.rule_id else by_match.get(match)
+            if found and found.match == match:
+                yield change._replace(rule_id=found.id)
 
     @property
     def made_room(self) -> bool:
@@ -54,11 +54,11 @@ class Ledger:
         return any(change.now is None for change in self.made)
 
     def with_owed(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
-        """Add to a plan what is owed until it stands: a rule was removed for it, though the group may be closed now."""
+        """Add to a plan what found no room, once a rule was removed: it is added even if the group is closed now."""
         if not self.made_room:
             return plan
-        standing = {rule.match for rule in rules}
-        self.full = [each for each in self.full if Match(each.rule.traffic, each.source) not in standing]
+        existing = {rule.match for rule in rules}
+        self.full = [each for each in self.full if Match(each.rule.traffic, each.source) not in existing]
         return plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *self.full])))
 
     def without_full(self, plan: Plan) -> Plan:
@@ -67,6 +67,6 @@ class Ledger:
 
 
 def _is_same(change: Change, other: Change) -> bool:
-    """Tell whether two are one change; the id of a rule whose answer was lost is not known."""
+    """Whether two are one change; the id of a rule whose answer was lost is not known."""
     alike = (change.rule.id, change.rule.traffic, change.now) == (other.rule.id, other.rule.traffic, other.now)
     return alike and (change.rule_id == other.rule_id or None in (change.rule_id, other.rule_id))

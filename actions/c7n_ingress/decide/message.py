@@ -1,4 +1,4 @@
-"""What came of each group, and how it is told."""
+"""The result of each group, and how it is reported."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ UNDO = "c7n:undo-ingress"
 TODO = "c7n:todo-ingress"
 CUT = "c7n:cut-ingress"
 BACK = "c7n:back-ingress"
-"""The annotations under which templates find what is told of a group, besides the records."""
+"""The annotations under which templates find what is reported about a group, besides the records."""
 
 SHOWN_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
-"""What a message says of a group besides; whole resources would not fit by the hundred."""
+"""The keys of a group that a message has; hundreds of whole resources would not fit."""
 
 LISTS = (
     (FAILED, "failures"),
@@ -46,7 +46,7 @@ LISTS = (
 MESSAGE_SIZE = 180_000
 """How many characters of JSON a message holds.
 
-SQS and SNS take 262,144 bytes: of what c7n makes of it, and of the text that the template makes of it
+SQS and SNS take 262,144 bytes: for what c7n makes of it, and for the text that the template makes of it
 (https://docs.aws.amazon.com/general/latest/gr/sns.html). Compressed and in base64, no JSON gets longer than by a third.
 """
 
@@ -66,7 +66,7 @@ class Deed(NamedTuple):
     open_side: str
     """Which source of a record is the open one: `was` or `now`."""
     beside: str
-    """What else is done, in a message that tells of nothing but that."""
+    """What else is done, for a message that reports nothing but that."""
     states: States
     """What it calls a group afterwards."""
     hows: Mapping[str, str] = MappingProxyType({})
@@ -86,7 +86,7 @@ RESTORED = Deed(
 
 @dataclass
 class Outcome:
-    """What was done to one group, what failed, and why it was passed over if it was."""
+    """What was done to one group, what failed, and why it was skipped if it was."""
 
     group: Mapping[str, Any]
     records: list[Record] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Outcome:
     left: Sequence[str] = ()
     """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
     back: Sequence[Match] = ()
-    """What an undo found in the group again already."""
+    """What was in the group again before an undo."""
     until: str | None = None
     """The day until which the group was exempted."""
     reopened: str | None = None
@@ -166,9 +166,9 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
         not done and back and f"{_count(back, 'rule')} back already{until}",
         of_state[states.SKIPPED] and f"{_count(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
     ]
-    told = [part for part in parts if part] or [deed.beside]
-    short = [changed if done and part == parts[2] else part for part in told]
-    lines = [_line(part[:number], where) for number in range(len(told), 0, -1) for part in (told, short)]
+    said = [part for part in parts if part] or [deed.beside]
+    short = [changed if done and part == parts[2] else part for part in said]
+    lines = [_line(part[:number], where) for number in range(len(said), 0, -1) for part in (said, short)]
     return next((line for line in lines if len(line) <= SUBJECT_SIZE), lines[-1])
 
 
@@ -181,12 +181,12 @@ def _count(number: int, noun: str) -> str:
 
 
 def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[dict[str, Any]]]:
-    """Part what is told into as few messages as hold it, each group cut to what one message holds."""
+    """Divide resources into as few messages as possible, each group cut to what one message holds."""
     return packed((_cut(resource, deed) for resource in resources), MESSAGE_SIZE, size)
 
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
-    """Cut what is told of a group to what one message holds: its tags first, then the ends of its lists."""
+    """Cut a group to what one message holds: its tags first, then the ends of its lists."""
     tags = resource.get("Tags") or []
     kept = list(as_fit(tags, TAGS_SIZE))
     cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]
@@ -209,7 +209,7 @@ def _is_list(value: object) -> bool:
 
 
 def as_fit(items: Iterable[Any], room: int) -> Iterator[Any]:
-    """Give the first items that together have room."""
+    """Return the first items that together have room."""
     for item in items:
         room -= size(item)
         if room < 0:
@@ -218,5 +218,5 @@ def as_fit(items: Iterable[Any], room: int) -> Iterator[Any]:
 
 
 def size(value: object) -> int:
-    """Give how many characters of JSON something takes."""
+    """Return how many characters of JSON a value takes."""
     return len(json.dumps(value, default=str))

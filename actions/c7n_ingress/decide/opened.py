@@ -1,4 +1,4 @@
-"""Who opened a port, told from the event in which CloudTrail recorded it.
+"""Who opened a port, by the event in which CloudTrail recorded it.
 
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
@@ -22,17 +22,17 @@ RULE_IDS = """[
 """The rules that the call made or changed; CloudTrail writes one modified rule as an object, several as a list."""
 
 MOST_CHARACTERS = 80
-"""How many characters of the caller's own words are shown."""
+"""How many characters of the caller's words are shown."""
 
 
 def call_in(event: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Give the call that CloudTrail recorded, if the event that a policy runs on is of one."""
+    """Return the call that CloudTrail recorded, if the event that a policy runs on is of one."""
     detail = (event or {}).get("detail")
     return detail if isinstance(detail, dict) and isinstance(detail.get("userIdentity"), dict) else None
 
 
 def owner_event(call: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give as much of the event as c7n-mailer needs to find the person; None if it is nobody c7n-mailer could find."""
+    """Return the part of the event by which c7n-mailer finds the person; None if c7n-mailer cannot find anyone."""
     identity = call["userIdentity"]
     if "principalId" not in identity:  # an AWS service, on which c7n-mailer raises KeyError
         return None
@@ -40,7 +40,7 @@ def owner_event(call: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def opened_by(call: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> str:
-    """Say in one sentence who called, when, from where and with what.
+    """Return in one sentence who called, when, from where and with what.
 
     :param call: the call that CloudTrail recorded.
     :param records: what was replaced in its group. If the call made or changed none of these rules, somebody else has
@@ -66,7 +66,7 @@ def _who(identity: Mapping[str, Any]) -> str:
 
 
 def _where(call: Mapping[str, Any]) -> str:
-    """Say the address; AWS's services have a name there, which says no more than the tool."""
+    """Return the address; AWS's services have a name instead, which adds nothing to the tool."""
     try:
         return f" from {ip_address(call.get('sourceIPAddress', ''))}"
     except ValueError:
@@ -81,6 +81,6 @@ def _how(call: Mapping[str, Any]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Show words that the caller chose: a session's name and a user agent can say anything."""
+    """Return words that the caller chose, in quotes: a session's name and a user agent can say anything."""
     shown = "".join(letter if letter.isprintable() and letter not in '"<>' else "?" for letter in text)
     return f'"{shown[: MOST_CHARACTERS - 1]}…"' if len(shown) > MOST_CHARACTERS else f'"{shown}"'

@@ -3,8 +3,8 @@
 A source is open that is wider than /8, or for IPv6 wider than /16. Sources for the same port are open together if they
 hold more addresses than one such network: sixty /8 are as open as one /0, and so are rules for sixty port ranges that
 have one port in common. There, sources no wider than /16 (/32) do not count: a thousand of them, as many as a group can
-hold, are no internet, and what replaces open ones is like them. Only addresses count from which somebody can come over
-the internet: private, link-local, loopback, multicast and reserved ones do not.
+hold, are not the internet, and what replaces open ones is like them. Only addresses count from which somebody can come
+over the internet: private, link-local, loopback, multicast and reserved ones do not.
 
 Anyone who may create a group could make a slow decision take minutes, so this takes one step for each rule that is not
 open by itself, for all ports at once. EC2 bounds how many there are: a group has 1,000 rules of a family at most, and
@@ -50,7 +50,7 @@ PRIVATE: tuple[Network, ...] = (
     IPv4Network("100.64.0.0/10"),
     IPv6Network("fc00::/7"),
 )
-"""Networks of which there can be one in each VPC: RFC 1918, RFC 6598, RFC 4193."""
+"""Networks that each VPC may use: RFC 1918, RFC 6598, RFC 4193."""
 
 UNUSABLE: Mapping[Network, str] = {
     ip_network("0.0.0.0/8"): "'this network'",

@@ -1,4 +1,4 @@
-"""Part things into as few lists as hold them."""
+"""Divide items into as few lists as possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 def packed(items: Iterable[Item], room: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Give lists of items, in order, whose sizes together have room; an item that has none is a list of its own."""
+    """Return lists of items, in order, whose sizes together have room; too large an item is a list by itself."""
     some: list[Item] = []
     taken = 0
     for item in items:

@@ -1,7 +1,7 @@
 """Decide what becomes of a group's open rules.
 
 The promise that every plan keeps, applied in the order ``authorize``, ``modify``, ``revoke``: at no moment has the
-group fewer authorized sources than before, or more open ones; and planning again afterwards gives an empty plan.
+group fewer authorized sources than before, or more open ones; and planning again afterwards returns an empty plan.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from c7n_ingress.decide.rules import Match, Network, Rule, Source, Traffic, text
 
 
 class Replacement(NamedTuple):
-    """A rule, and a source that takes the place of its own, or gets a rule beside it: for an open rule, a network."""
+    """A rule, and a source that replaces its own or gets a rule beside it: for an open rule, a network."""
 
     rule: Rule
     source: Source
 
 
 class Plan(NamedTuple):
-    """What is to be done to one group, each part in one call, and what cannot be done."""
+    """What one group needs, each part in one call, and what cannot be done."""
 
     authorize: Sequence[Replacement] = ()
     """Sources that need a rule of their own."""
     modify: Sequence[Replacement] = ()
     """Rules that become a rule for another source."""
     revoke: Sequence[Rule] = ()
-    """Rules that go."""
+    """Rules that are removed."""
     left: Sequence[str] = ()
-    """What is left alone, and why: one sentence each. People are told of it."""
+    """What is left alone, and why: one sentence each. It is reported."""
     refused: Sequence[str] = ()
-    """What should be done and cannot: one sentence each. A failure."""
+    """What should be done and cannot: one sentence each. The group fails."""
     look_again: bool = False
-    """Whether the group ought to be read again: what comes next depends on what this plan makes of it."""
+    """Whether the group has to be read again: what comes next depends on what this plan changes."""
     missing: Sequence[Match] = ()
-    """Matches that no rule answers to: either the group has just changed, or the comparison is at fault."""
+    """Matches without a rule: either the group has just changed, or the comparison is wrong."""
     back: Sequence[Match] = ()
-    """What an undo has nothing to do for: it is in the group again already."""
+    """What an undo need not restore: it is in the group again already."""
 
     @property
     def changes(self) -> bool:
@@ -49,12 +49,12 @@ class Plan(NamedTuple):
 
 
 UNREADABLE_LIST = (
-    "that prefix list cannot be read, so nobody knows whether it is open: have its owner share it with this account "
+    "that prefix list cannot be read, so nobody knows whether it is open: ask its owner to share it with this account "
     "again, or revoke the rule"
 )
 
 UNANSWERED_LIST = (
-    "EC2 did not tell what that prefix list holds, so nobody knows whether it is open; it is left alone until the next "
+    "EC2 did not list what that prefix list holds, so nobody knows whether it is open; it is left alone until the next "
     "run"
 )
 
@@ -72,10 +72,10 @@ def replacement(
 ) -> Plan:
     """Plan the replacement of the rules that the filter matched, and of no others.
 
-    :param rules: all ingress rules that stand in the group now.
+    :param rules: all ingress rules of the group now.
     :param matches: what the policy's filter matched in that group.
     :param authorized: the authorized networks of both families, in order of preference.
-    :param prefix_lists: the IP version of each prefix list that is open, by id; why EC2 did not tell it, or None for
+    :param prefix_lists: the IP version of each prefix list that is open, by id; why EC2 did not list it, or None for
         one that cannot be read.
     """
     rules, matches = list(rules), set(matches)
@@ -83,7 +83,7 @@ def replacement(
     exists = _authorized_by_traffic(rules, authorized)
     by_version = {version: [each for each in authorized if each.version == version] for version in (4, 6)}
     within = _Within(authorized)
-    # A rule within an authorized network is as it should be, even if a broad filter matches it.
+    # A rule within an authorized network needs no change, even if a broad filter matches it.
     matched = [rule for rule in rules if rule.match in matches and rule.source not in within]
     matched.sort(key=lambda rule: isinstance(rule.source, str))  # what can become another first
 
@@ -95,8 +95,7 @@ def replacement(
                 left.append(f"{text_of(rule.match)}: {UNREADABLE_LIST}")
             else:
                 refused.append(
-                    f"{text_of(rule.match)}: no network can take the place of a reference; narrow the filter by Cidr "
-                    "or CidrV6"
+                    f"{text_of(rule.match)}: no network can replace a reference; narrow the filter by Cidr or CidrV6"
                 )
             continue
         if isinstance(version, str):
@@ -125,7 +124,7 @@ def replacement(
 
 
 def _open_for_authorized(rules: Sequence[Rule], within: _Within) -> Iterator[str]:
-    """Name the rules of authorized networks by which, together with other sources, the group stays open."""
+    """Return the rules of authorized networks that, together with other sources, keep the group open."""
     sources = {n: [rule.source] for n, rule in enumerate(rules) if not isinstance(rule.source, str)}
     open_ones = open_sources({number: rules[number].traffic for number in sources}, sources)
     for rule in (rules[number] for number in sorted(open_ones)):
@@ -134,7 +133,7 @@ def _open_for_authorized(rules: Sequence[Rule], within: _Within) -> Iterator[str
 
 
 def carried_out(rules: Iterable[Rule], plan: Plan) -> list[Rule]:
-    """Give the rules as they stand once the plan is carried out; those that are added have no id yet."""
+    """Return the rules as they are once the plan is carried out; those that are added have no id yet."""
     gone = {rule.id for rule in plan.revoke}
     becomes = {rule.id: source for rule, source in plan.modify}
     stay = [rule._replace(source=becomes.get(rule.id, rule.source)) for rule in rules if rule.id not in gone]

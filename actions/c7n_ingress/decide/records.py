@@ -2,7 +2,7 @@
 
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
-`description`, its `tags` unless it was added, and `beside`, the rule for whose sake it was added.
+`description`, its `tags` unless it was added, and `beside`, the rule that it was added for.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ VERSION = 1
 """What `v` says of a record that is as described here."""
 
 LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodian\.journal:INFO ))?(\{.*)")
-"""A line that may hold a record: all of it, or what follows on what an export of CloudWatch or c7n's log writes before.
+"""A line that may hold a record: all of it, or the part after what an export of CloudWatch or c7n's log writes first.
 
-Nothing else may stand before a record, or whoever can have a text logged could write one.
+Nothing else may come before a record. Otherwise anyone who can make a function log a text could write one.
 """
 
 PERHAPS_ADDED = "perhaps authorized"
 MADE = tuple(f"{sure}{how}" for sure in ("", "perhaps ") for how in ("authorized", "modified", "revoked"))
-"""How a record calls what can be undone; what is only foreseen, and what was itself an undoing, cannot."""
+"""What a record that can be undone calls its change; a preview and an undo cannot be undone."""
 
 Record = dict[str, Any]
 
@@ -38,13 +38,13 @@ class Change(NamedTuple):
     """In EC2's word: authorized, modified, revoked."""
     rule_id: str | None
     rule: Rule
-    """The rule that gave the reason, as it stood before."""
+    """The rule that is the reason, as it was before."""
     was: Source | None
     now: Source | None
 
 
 def record_of(change: Change, how: str, group: Mapping[str, Any], **context: str) -> Record:
-    """Give the record of a change.
+    """Return the record of a change.
 
     :param how: what the change is called there.
     :param context: run, account, region, policy and time.
@@ -79,7 +79,7 @@ class Entry(NamedTuple):
     run: str
     group: str
     rule: str | None
-    """None for what was perhaps added: its answer was lost, and its id with it."""
+    """None for a rule that was perhaps added: the answer with its id was lost."""
     traffic: Traffic
     was: Source | None
     now: Source | None
@@ -98,7 +98,7 @@ class Unreadable(NamedTuple):
 
 
 def entries(lines: Iterable[str], account: str, region: str) -> Iterator[Entry | Unreadable]:
-    """Read the records among lines of text; what is none, and what is of another account or region, is passed over."""
+    """Read the records among lines of text; other lines, and records of another account or region, are left out."""
     for match in filter(None, (LINE.fullmatch(line.strip()) for line in lines)):
         try:
             record = json.loads(match[1])

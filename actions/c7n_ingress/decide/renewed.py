@@ -1,4 +1,4 @@
-"""How often an exemption was renewed, told from the values that AWS Config has recorded of its tag."""
+"""How often an exemption was renewed, by the values of its tag that AWS Config has recorded."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ RENEWED = "c7n:renewed-ingress"
 
 
 def renewals(values: Iterable[tuple[datetime, str]]) -> list[datetime]:
-    """Give when an exemption got another day, one that was taken away in between included.
+    """Return when an exemption got another day, also if it was removed in between.
 
-    :param values: the tag's value from a moment on, "" for none; in any order, each as often as it comes.
+    :param values: the tag's value from a moment on, "" for none; in any order, and repeated or not.
     """
     past = sorted(set(values))
     given = [each for number, each in enumerate(past) if each[1] and (not number or past[number - 1][1] != each[1])]
@@ -21,7 +21,7 @@ def renewals(values: Iterable[tuple[datetime, str]]) -> list[datetime]:
 
 
 def sentence(renewed: list[datetime], days: int) -> str:
-    """Say how often an exemption was renewed in the last days, and when last."""
+    """Return how often an exemption was renewed in the last days, and when last, as a sentence."""
     if not renewed:
         return f"not renewed in the last {days} days"
     times = "once" if len(renewed) == 1 else f"{len(renewed)} times"

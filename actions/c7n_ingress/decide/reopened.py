@@ -1,7 +1,7 @@
-"""How often a group was opened again, told from the states that AWS Config has recorded of it.
+"""How often a group was opened again, by the states of it that AWS Config has recorded.
 
-What is told is the least that is known: Config may record a group that was opened and closed within moments as one
-state. Nothing here is about who did it.
+The count is a minimum: Config may record a group that was opened and closed within moments as one state. Nothing here
+is about who did it.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ REOPENED = "c7n:reopened-ingress"
 """The annotation under which templates find the sentence."""
 
 MOST_HOURS = 144
-"""How many hours back is looked at most: within six days a weekday says which day is meant.
+"""The most hours that are looked back: within six days a weekday says which day is meant.
 
 One call for a history spans seven:
 https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
 """
 
 ALIKE = 0.25
-"""By which part of it the times between openings may differ from the middle one, and still count as steady."""
+"""By which part of the median the times between openings may differ, and still count as regular."""
 
 
 class PastState(NamedTuple):
-    """What a group was like from a moment on."""
+    """Whether a group was open from a moment on."""
 
     since: datetime
     is_open: bool
 
 
 def was_open(permissions: Iterable[Mapping[str, Any]], now: Collection[Match]) -> bool:
-    """Tell whether a group that was like this was open as it is now.
+    """Whether a group with these permissions was open as it is now.
 
-    What the policy leaves open, such as port 443 of a website, was open before, too, and counts for nothing. So only
-    rules are looked at that let in some of what is open now: they are open by the pack's one definition, or the same.
+    What the policy leaves open, such as port 443 of a website, was open before, too, and does not count. So only rules
+    count that let in some of what is open now, and are open by the pack's one definition, or the same rules.
 
-    :param permissions: a group's, as ``DescribeSecurityGroups`` gives them.
+    :param permissions: a group's, as ``DescribeSecurityGroups`` lists them.
     :param now: what is open in the group now, or was closed a moment ago.
     """
     rules = {rule for rule in matches_from(permissions) if any(lets_in(rule.traffic, open_.traffic) for open_ in now)}
@@ -50,10 +50,10 @@ def was_open(permissions: Iterable[Mapping[str, Any]], now: Collection[Match]) -
 
 
 def openings(states: Iterable[PastState], now: datetime, hours: int) -> list[datetime]:
-    """Give when a group that is open now was opened within the last hours, the first time first, this time last.
+    """Return when a group that is open now was opened within the last hours, the oldest first, this time last.
 
-    :param states: in any order, each as often as it comes; none needs to say that the group is open now, for Config
-        takes its time. What is later than now came of the closing.
+    :param states: in any order, and repeated or not. None needs to say that the group is open now, as Config is slow.
+        States later than now come from the closing.
     """
     past = sorted({state for state in states if state.since <= now} | {PastState(now, is_open=True)})
     opened = [past[0].since] if past[0].is_open else []
@@ -62,7 +62,7 @@ def openings(states: Iterable[PastState], now: datetime, hours: int) -> list[dat
 
 
 def sentence(opened: Collection[datetime]) -> str:
-    """Say how often a group was opened, since when, and how far apart.
+    """Return how often a group was opened, since when, and how far apart, as a sentence.
 
     :param opened: when, in UTC, in order: twice at least.
     """
@@ -86,7 +86,7 @@ def _ordinal(number: int) -> str:
 
 
 def _long(time: timedelta) -> str:
-    """Say how long something takes in the largest unit of which it has two."""
+    """Return how long something takes, in the largest unit that it has two of."""
     for noun, unit in (("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
         if time >= 2 * unit:
             return f"{round(time / unit)} {noun}"

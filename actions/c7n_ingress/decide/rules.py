@@ -1,7 +1,7 @@
 """Ingress rules, and EC2's shapes of them made comparable with each other.
 
-EC2 tells of the same rule in two shapes. ``DescribeSecurityGroups`` gives permissions, on which Cloud Custodian's
-filters work; ``DescribeSecurityGroupRules`` gives rules, which have ids. They differ in how they write "all ports".
+EC2 has two shapes of the same rule. ``DescribeSecurityGroups`` lists permissions, on which Cloud Custodian's filters
+work; ``DescribeSecurityGroupRules`` lists rules, which have ids. They differ in how they write "all ports".
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Match(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An ingress rule as it stands in EC2."""
+    """An ingress rule as it is in EC2."""
 
     id: str
     traffic: Traffic
@@ -110,7 +110,7 @@ def source_from(text: str) -> Source:
 def traffic(shape: Mapping[str, Any]) -> Traffic:
     """Read protocol and ports of either shape.
 
-    EC2 names four protocols and gives the others as numbers; a protocol other than these four, and ``-1``, is open on
+    EC2 names four protocols and numbers the others; a protocol other than these four, and ``-1``, is open on
     all ports whatever the rule says of ports (``IpPermission.IpProtocol`` in the API reference).
     """
     protocol = str(shape["IpProtocol"]).lower()
@@ -125,16 +125,16 @@ def traffic(shape: Mapping[str, Any]) -> Traffic:
 
 
 def traffic_arguments(of: Traffic) -> dict[str, Any]:
-    """Give protocol and ports as EC2's mutating calls take them."""
+    """Return protocol and ports as EC2's mutating calls take them."""
     if of.protocol not in WITH_PORTS:
         return {"IpProtocol": of.protocol}
     return {"IpProtocol": of.protocol, "FromPort": of.from_port, "ToPort": of.to_port}
 
 
 def rule_request(rule: Rule, source: Source) -> dict[str, Any]:
-    """Give the argument of ``ModifySecurityGroupRules`` that turns the rule into one for the source.
+    """Return the argument of ``ModifySecurityGroupRules`` that turns the rule into one for the source.
 
-    EC2 clears a description that the request leaves out, so the rule's own is sent along.
+    EC2 clears a description that the request leaves out, so the rule's own is sent, too.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleRequest.html
     """
     request = {**traffic_arguments(rule.traffic), _kind(source).in_rules: str(source), **_description(rule.description)}
@@ -142,7 +142,7 @@ def rule_request(rule: Rule, source: Source) -> dict[str, Any]:
 
 
 def permission(of: Traffic, source: Source, description: str | None = None) -> dict[str, Any]:
-    """Give the permission by which ``AuthorizeSecurityGroupIngress`` and ``Revoke…`` name a rule."""
+    """Return the permission by which ``AuthorizeSecurityGroupIngress`` and ``Revoke…`` name a rule."""
     kind = _kind(source)
     return {**traffic_arguments(of), kind.listing: [{kind.name: str(source), **_description(description)}]}
 
@@ -171,7 +171,7 @@ def _kind(source: Source) -> _Kind:
 
 
 def ports_text(of: Traffic) -> str:
-    """Say the ports as people do: ``22``, ``8000-8010``, ``all``; for ICMP ``type 3 code 4``."""
+    """Return the ports as people write them: ``22``, ``8000-8010``, ``all``; for ICMP ``type 3 code 4``."""
     if of.from_port == -1:
         return "all"
     if of.protocol in ICMP:
@@ -182,5 +182,5 @@ def ports_text(of: Traffic) -> str:
 
 
 def text_of(match: Match) -> str:
-    """Say what a rule lets in, for people."""
+    """Return what a rule lets in, for people."""
     return f"{match.traffic.protocol} {ports_text(match.traffic)} from {match.source}"

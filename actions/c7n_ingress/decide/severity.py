@@ -1,4 +1,4 @@
-"""How bad an open rule is, by what it lets in and how much of it: the worst are closed, told and shown first."""
+"""How bad an open rule is, by what it lets in and how much of it: the worst are closed, reported and shown first."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ SERVICES = {
 }
 """Ports over which a machine is administered or data is read.
 
-Those that Security Hub's control EC2.19 calls high risk, less those of mail and web applications, and what IANA or a
-product's documentation gives to its like:
+Those that Security Hub's control EC2.19 calls high risk, without those of mail and web applications,
+and similar ports that IANA or a product's documentation lists:
 https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-19
 """
 
 ADMINISTRATION = frozenset({"SSH", "Telnet", "RPC", "SMB", "Docker", "RDP", "VNC", "WinRM", "Kubernetes", "IPMI"})
-"""The services by which a machine is governed: they go before those by which data is read."""
+"""The services that administer a machine: they come before those that read data."""
 
 
 class Severity(NamedTuple):
@@ -87,7 +87,7 @@ class Severity(NamedTuple):
 
 @cache
 def severity(traffic: Traffic) -> Severity:
-    """Judge what a rule lets in."""
+    """Return how bad a rule is, by what it lets in."""
     if traffic.protocol == "-1":
         return Severity("critical", "all traffic", 2 * 65536)
     if traffic.protocol not in SERVICES:
@@ -103,7 +103,7 @@ def severity(traffic: Traffic) -> Severity:
 
 
 def worst(matches: Iterable[Match]) -> tuple[int, bool, int]:
-    """Give how bad a group's worst open rule is: the lower, the worse."""
+    """Return how bad a group's worst open rule is: the lower, the worse."""
     return min((_urgency(match.traffic) for match in matches), default=(len(SEVERITIES), True, 0))
 
 
