@@ -53,6 +53,16 @@ ELSEWHERE = {
 """Commands that are not run here, and why."""
 
 
+def cloned(folder):
+    """Make a clone that has the environment already, and return its folder."""
+    clone = folder / "c7n-ingress"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
+        os.utime(path, (0, 0))  # older than the environment, so that make does not install the clone
+    return clone
+
+
 @pytest.fixture
 def reader(embedded_aws, tmp_path):
     """Return the embedded AWS with a reader's groups, a clone with the reader's settings, and an environment."""
@@ -60,11 +70,7 @@ def reader(embedded_aws, tmp_path):
     groups = [group_of(case, number) for number, case in enumerate(GROUPS, 1)]
     load_groups(groups)
     load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
-    clone = tmp_path / "c7n-ingress"
-    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
-        os.utime(path, (0, 0))  # older than the environment, so that make does not install the clone
+    clone = cloned(tmp_path)
     (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
     module = clone / "path" / "to" / "root-module"
     module.mkdir(parents=True)
@@ -92,11 +98,7 @@ def done(reader, command):
 
 def test_the_demo_shows_what_the_readme_shows(embedded_aws, tmp_path):
     """`make demo` prints the README's table exactly."""
-    clone = tmp_path / "c7n-ingress"
-    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
-        os.utime(path, (0, 0))
+    clone = cloned(tmp_path)
     result = done((embedded_aws, clone, embedded_aws.environment()), "make demo")
     (shown,) = [block.text for block in BLOCKS if (block.page, block.language) == ("README.md", "text")]
     printed = [line.rstrip() for line in result.stdout.splitlines()]
