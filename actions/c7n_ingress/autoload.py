@@ -1,4 +1,4 @@
-"""Make the stock ``custodian`` and ``c7n-org`` commands know this package's actions.
+"""Load this package's actions into the stock ``custodian`` and ``c7n-org`` commands.
 
 Cloud Custodian has no plugin loading of its own. The line in ``c7n_ingress.pth`` imports this module whenever a Python
 interpreter starts, so it imports nothing but ``sys``: an interpreter that never loads Cloud Custodian pays next to
@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 
 SUPPORTED = "0.9.53", "0.10"
-"""The oldest c7n that will do, and the oldest that may not: what ``pyproject.toml`` names."""
+"""The oldest supported c7n, and the oldest that is too new: what ``pyproject.toml`` names."""
 
 
 class After:
-    """A finder that finds nothing itself: it sees to it that something is done right after a module has been loaded."""
+    """A finder that finds nothing itself: it calls a function right after a module has been loaded."""
 
     def __init__(self, name, then):  # type: ignore[no-untyped-def]
         self.name = name
@@ -23,7 +23,7 @@ class After:
         self.asking = False
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
-        """Give the spec that the other finders give for the module, and leave every other module to them."""
+        """Return the spec that the other finders find for the module, and None for every other module."""
         if name != self.name or self.asking:
             return None
         self.asking = True
@@ -50,7 +50,7 @@ def register() -> None:
 
 
 def ship_bytecode() -> None:
-    """Have the zips of deployed policies carry bytecode."""
+    """Put bytecode into the zips of deployed policies."""
     from c7n_ingress import bytecode  # noqa: PLC0415
 
     bytecode.install()
@@ -72,7 +72,7 @@ def refuse_unsupported() -> None:
 
 
 def figures(version: str) -> tuple[int, ...]:
-    """Give a version's leading figures: (0, 9, 53) for 0.9.53 and for 0.9.53.dev1."""
+    """Return a version's leading figures: (0, 9, 53) for 0.9.53 and for 0.9.53.dev1."""
     import re  # noqa: PLC0415
 
     return tuple(int(figure) for figure in re.match(r"\d*(\.\d+)*", version)[0].split(".") if figure)  # type: ignore[index]

@@ -1,11 +1,10 @@
 """Put bytecode into the zip of a deployed policy: Lambda would compile all of c7n at every cold start.
 
-Lambda's code folder cannot be written to, so that Python cannot keep there what it has compiled; and c7n leaves
-bytecode out of its zips, for it may be of another Python than the function's. So it is made for the zip by a Python of
-the function's version: this one, or one that is on the PATH by the runtime's name (``python3.13``), which needs nothing
-installed. It is of the kind that is not compared with its source (unchecked hash-based,
-https://peps.python.org/pep-0552/), for the times of files in a zip are c7n's own choice. A Python of another version
-looks for another file's name, and compiles as without it.
+Lambda's code folder is read-only, so Python cannot keep there what it has compiled. c7n leaves bytecode out of its
+zips, as it may be of another Python than the function's. So a Python of the function's version makes it for the zip:
+this one, or one that is on the PATH by the runtime's name (``python3.13``), which needs no packages. Python does not
+compare this bytecode with its source (unchecked hash-based, https://peps.python.org/pep-0552/), as c7n chooses the
+times of files in a zip. A Python of another version looks for a file of another name, and compiles as without it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ log = logging.getLogger("custodian.serverless")
 
 PACKAGE = "c7n_ingress"
 SHIPPED = ("c7n", PACKAGE)
-"""The packages of which bytecode is made: what else the function imports is Lambda's own."""
+"""The packages that bytecode is made for: Lambda has what else the function imports."""
 
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
 """This Python, as Lambda names its runtimes."""
@@ -42,24 +41,23 @@ SUPPORTED_UNTIL = {
     "python3.13": "2029-06-30",
     "python3.14": "2029-06-30",
 }
-"""When AWS deprecates a runtime, as it plans: no patches come after that day, and functions cannot be made for much
-longer. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+"""When AWS deprecates a runtime, as it plans: after that day there are no patches, and soon no new functions. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 """
 
 NONE = "the zip has no bytecode, so that cold starts take longer"
 
 UNCHECKED = (0b01).to_bytes(4, "little")
-"""The flags of bytecode that goes by its source's hash, which is not looked at."""
+"""The flags of bytecode that has its source's hash, which Python does not check."""
 
 ANSWERS = 10
-"""How many seconds a Python on the PATH is given to say which one it is."""
+"""How many seconds a Python on the PATH has to print its version."""
 
 READ_BY_ALL = 2
-"""A version of marshal's format that every Python reads and writes; bytecode itself is in its own Python's."""
+"""A version of marshal's format that every Python reads and writes; only bytecode itself has its Python's format."""
 
 
 def install() -> None:
-    """Have every policy that is deployed with this package carry bytecode."""
+    """Put bytecode into the zip of every policy that is deployed with this package."""
     from c7n import mu  # noqa: PLC0415 - a function never needs it, so it is not compiled for one
 
     try:
@@ -69,7 +67,7 @@ def install() -> None:
 
 
 def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Wrap c7n's method that finishes a policy's zip. Where no bytecode can be had, the zip is c7n's own."""
+    """Wrap c7n's method that finishes a policy's zip. If no bytecode can be made, the zip is c7n's own."""
 
     @wraps(get_archive)
     def get(function: Any) -> Any:
@@ -79,7 +77,7 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
                     function.archive.add_contents(name, content)
         except NoPythonError as error:
             log.info("%s: %s", NONE, error)
-        except Exception:  # whatever a later c7n or Python does otherwise
+        except Exception:  # a later c7n or Python may differ
             log.warning(NONE, exc_info=True)
         return get_archive(function)
 
@@ -91,28 +89,27 @@ class NoPythonError(Exception):
 
 
 def of_a_cold_start(runtime: str) -> dict[str, bytes]:
-    """Give the bytecode of what a deployed function loads, by its name in the zip.
+    """Return the bytecode of what a deployed function loads, by its name in the zip.
 
-    Processes of their own find out what that is, and compile it: what this one has loaded besides would be loaded
-    there, too, and the bytes would differ from one deployment to the next, so that c7n would take the function's code
-    for changed.
+    Other processes find out what that is, and compile it. This process has loaded more, so the bytes would differ from
+    one deployment to the next, and c7n would see changed code.
 
     :param runtime: the function's Python, as Lambda names it.
-    :raises NoPythonError: there is none of that version here; the message has the mend.
+    :raises NoPythonError: there is none of that version here; the message has the fix.
     :raises subprocess.CalledProcessError: a process failed, and said why on standard error.
     """
     python = interpreter(runtime)
     if python is None:
-        mend = f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages"
-        raise NoPythonError(f"{mend}{or_take_this_one()}")
+        fix = f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages"
+        raise NoPythonError(f"{fix}{or_take_this_one()}")
     return compiled_by(python, marshal.dumps(sources(), READ_BY_ALL))
 
 
 def sources() -> dict[str, bytes]:
-    """Give the sources of what a deployed function loads, by their names in the zip, as c7n ships them.
+    """Return the sources of what a deployed function loads, by their names in the zip, as c7n ships them.
 
-    Those are the ones that this process imports. The one that says what is loaded may find others first, as where c7n
-    is run from a clone's folder; a function does not look at its sources, and would run those.
+    They are the ones that this process imports. The process that lists what is loaded may find others first, as when
+    c7n runs in a clone's folder. A function does not compare sources, and would run those.
     """
     folders = {package: Path(importlib.import_module(package).__path__[0]).parent for package in SHIPPED}
     paths = {name: folders[PurePosixPath(name).parts[0]] / name for name in names_at_a_cold_start()}
@@ -121,20 +118,20 @@ def sources() -> dict[str, bytes]:
 
 @cache
 def names_at_a_cold_start() -> list[str]:
-    """Give the names in the zip of what a deployed function loads, as a process that loads it says them."""
+    """Return the names in the zip of what a deployed function loads, from a process that loads it."""
     names: list[str] = json.loads(output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"]))
     return names
 
 
 @cache
 def compiled_by(python: str, marshalled: bytes) -> dict[str, bytes]:
-    """Have a Python compile sources, and give their bytecode by its name in the zip."""
+    """Compile sources by another Python, and return their bytecode by its name in the zip."""
     made: dict[str, bytes] = marshal.loads(output_of([python, "-S", __file__], marshalled))  # noqa: S302 - ours
     return made
 
 
 def or_take_this_one() -> str:
-    """Give the other mend, which installs nothing: the policy may name this Python, if Custodian and AWS take it."""
+    """Return the other fix, which installs nothing: the policy may name this Python, if c7n and AWS support it."""
     from c7n.policy import LambdaMode  # noqa: PLC0415 - a function never deploys
 
     until = SUPPORTED_UNTIL.get(OURS, "")
@@ -145,17 +142,17 @@ def or_take_this_one() -> str:
 
 @cache
 def interpreter(runtime: str) -> str | None:
-    """Give the path of a Python of a runtime's version, if there is one: this one, or one on the PATH by its name.
+    """Return the path of a Python of a runtime's version, if there is one: this one, or one on the PATH by its name.
 
-    A file of that name need not be one: a version manager puts one there for each Python that it could run, and may ask
-    whether it should install it; PyPy has one, too, and its bytecode is its own.
+    A file of that name may be something else: a version manager has one for each Python that it could run, and may ask
+    whether to install it. PyPy has one, too, and its bytecode differs.
     """
     if runtime == OURS:
         return sys.executable
     if (found := shutil.which(runtime)) is None:
         return None
     asked = [found, "-S", "-c", "import sys; print(sys.implementation.cache_tag)"]
-    with TemporaryFile() as said:  # no pipe, which what a script has started could hold open
+    with TemporaryFile() as said:  # no pipe: a process that a script has started could hold it open
         try:
             subprocess.run(  # noqa: S603
                 asked, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL, timeout=ANSWERS, check=False
@@ -167,7 +164,7 @@ def interpreter(runtime: str) -> str | None:
 
 
 def output_of(command: list[str], given: bytes = b"") -> bytes:
-    """Give what a Python prints that finds modules as this one does, and not in the folder that it is started in.
+    """Return what a Python prints that finds modules as this one does, and not in the folder that it starts in.
 
     :raises subprocess.CalledProcessError: it failed, and said why on standard error.
     """
@@ -177,8 +174,8 @@ def output_of(command: list[str], given: bytes = b"") -> bytes:
 
 
 def loaded_at_a_cold_start() -> list[str]:
-    """Give the names in the zip of what a deployed function loads."""
-    import c7n_ingress.lambda_entry  # noqa: F401, PLC0415 - what it loads is what is asked for
+    """Return the names in the zip of what a deployed function loads."""
+    import c7n_ingress.lambda_entry  # noqa: F401, PLC0415 - what it loads is listed
 
     specs = (module.__spec__ for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in SHIPPED)
     names = []
@@ -190,7 +187,7 @@ def loaded_at_a_cold_start() -> list[str]:
 
 
 def compiled(path: PurePosixPath, source: bytes) -> tuple[str, bytes]:
-    """Compile a module, and give where Python looks for its bytecode, and that."""
+    """Compile a module, and return where Python looks for its bytecode, and the bytecode."""
     code = compile(source, str(path), "exec", dont_inherit=True, optimize=0)
     header = importlib.util.MAGIC_NUMBER + UNCHECKED + importlib.util.source_hash(source)
     cached = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
@@ -200,7 +197,7 @@ def compiled(path: PurePosixPath, source: bytes) -> tuple[str, bytes]:
 if __name__ == "__main__":
     if __spec__:  # as a module: where c7n is
         sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
-    else:  # as a file: by whatever Python is the function's
+    else:  # as a file: by a Python of the function's version
         given = marshal.load(sys.stdin.buffer)  # noqa: S302 - from the process that started this one
         made = dict(compiled(PurePosixPath(name), source) for name, source in given.items())
         sys.stdout.buffer.write(marshal.dumps(made, READ_BY_ALL))

@@ -1,7 +1,7 @@
-"""Spare a process that starts what it need not do: Lambda starts a new one for nearly every event.
+"""Leave out work when a process starts: Lambda starts a new one for nearly every event.
 
-Each piece says what it spares; what it comes to stands in ``tests/bench/README.md``. None is needed: where botocore or
-dateutil have changed so that one does not work, a warning is logged, and c7n starts as it does without.
+Each part says what it leaves out; ``tests/bench/README.md`` has the seconds. None is necessary: if botocore or dateutil
+have changed and one does not work, a warning is logged, and c7n starts as it does without.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ FILES = b"0", b"1", b"2"
 
 @contextmanager
 def zones_unread() -> Iterator[None]:
-    """Have c7n find the names of dateutil's time zones in this block, without the zones.
+    """Let c7n find the names of dateutil's time zones in this block, without the zones.
 
-    c7n's ``filters/offhours.py`` asks for the names when it is imported; dateutil reads 600 zones to tell them.
+    c7n's ``filters/offhours.py`` asks for the names when it is imported; dateutil reads 600 zones to list them.
     """
     get = zoneinfo.get_zonefile_instance
     try:
@@ -43,18 +43,18 @@ def zones_unread() -> Iterator[None]:
         names = dict.fromkeys(names_in(gzip.decompress(archive or b"")))
         del names[zoneinfo.METADATA_FN]
         get._cached_instance = SimpleNamespace(zones=names)  # noqa: SLF001 - dateutil's only cache
-    except Exception:  # whatever has changed there
+    except Exception:  # dateutil and botocore may change
         log.warning("time zones are read as a whole", exc_info=True)
         yield
         return
     try:
         yield
     finally:
-        del get._cached_instance  # noqa: SLF001 - whoever wants a zone reads all of them then
+        del get._cached_instance  # noqa: SLF001 - code that needs a zone then reads all
 
 
 def names_in(tar: bytes) -> Iterator[str]:
-    """Give the names of the files in a tar file."""
+    """Return the names of the files in a tar file."""
     at = 0
     while (header := tar[at : at + BLOCK]).strip(b"\0"):
         if header[TYPE] in FILES:
@@ -63,13 +63,13 @@ def names_in(tar: bytes) -> Iterator[str]:
 
 
 def models_read_faster() -> Session:
-    """Give a session of botocore's that reads the models of services in half the time; it has read EC2's."""
+    """Return a session of botocore's that reads the models of services in half the time, and has read EC2's."""
     session = get_session()
     try:
         loader = FasterLoader(session.get_component("data_loader"))
         loader.load_service_model("ec2", "service-2", api_version=None)  # as botocore asks for it, which is kept
         session.register_component("data_loader", loader)
-    except Exception:  # whatever has changed there
+    except Exception:  # dateutil and botocore may change
         log.warning("models are read as botocore reads them", exc_info=True)
     return session
 
@@ -81,7 +81,7 @@ class FasterLoader(Loader):
         super().__init__(list(other.search_paths), FasterFiles(), include_default_search_paths=False)
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - botocore's signature
-        """Give the services that may have a model of a type: botocore asks whether one is among them."""
+        """Return the services that may have a model of a type: botocore checks whether one is among them."""
         return sorted({each.name for path in map(Path, self.search_paths) if path.is_dir() for each in path.iterdir()})
 
 
@@ -89,7 +89,7 @@ class FasterFiles(JSONFileLoader):
     """Reads botocore's JSON files into plain dicts, which keep their order as well as its ``OrderedDict``."""
 
     def load_file(self, file_path: str) -> Any:
-        """Give what is in a file, or None if there is none; botocore names it without its ending."""
+        """Return the content of a file, or None if there is none; botocore names it without its ending."""
         plain, packed = Path(f"{file_path}.json"), Path(f"{file_path}.json.gz")
         if plain.is_file():
             return json.loads(plain.read_bytes())

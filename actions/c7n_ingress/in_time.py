@@ -1,4 +1,4 @@
-"""Have a run end before it is ended: what a killed process has done, nobody is told."""
+"""End a run in time: a process that is killed cannot report what it has done."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 LONGEST_RESERVE = 60.0
-"""How many seconds are kept for telling, at most; of a short time-out, a fifth. Lambda's longest is 900."""
+"""The most seconds that are kept for reporting; a fifth of a short time-out. Lambda's longest is 900."""
 
 
-class OutOfTime(BaseException):  # no Exception: whatever goes on after an error must not after this
+class OutOfTime(BaseException):  # no Exception: code that goes on after an error must not go on after this
     """The function's time is nearly over."""
 
 
 @contextmanager
 def ended_in_time(context: Any) -> Iterator[None]:
-    """End what is done in this block while there is time left to tell of it, whatever it waits for.
+    """End this block while there is time left to report what it has done, even if it waits for something.
 
-    It is ended once, wherever it is; what it does upon that is ended by Lambda alone. Takes the main thread, which is
-    where Lambda runs a handler, and a system that has the signal SIGALRM.
+    The block is ended once; what it does after that is ended only by Lambda. This needs the main thread, in which
+    Lambda runs a handler, and a system that has the signal SIGALRM.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
 
@@ -47,22 +47,22 @@ def _end(_signal: int, _frame: object) -> NoReturn:
 
 @contextmanager
 def ended_on_request() -> Iterator[None]:
-    """Have SIGTERM stop this block as Ctrl-C does: a cancelled job and a stopped container ask so for a process's end.
+    """Stop this block by SIGTERM as by Ctrl-C: a job that is cancelled and a container that is stopped send it.
 
-    SIGTERM asks for nothing more after either: ``timeout`` of coreutils may send it twice, and GitHub sends it after
-    Ctrl-C, which must not stop the telling. A worker of c7n-org's would go on with the next account upon any exception,
-    and wait for ever once its parent has ended; so a process that multiprocessing has started ends by SIGTERM, once
-    this block was stopped.
+    A second SIGTERM does nothing: ``timeout`` of coreutils may send it twice, and GitHub sends it after Ctrl-C, which
+    must not stop the notification. A worker of c7n-org's would go on with the next account after any exception, and
+    wait for ever once its parent has ended. So a process that multiprocessing has started ends by SIGTERM, once this
+    block was stopped.
 
-    Only the main thread can have it so.
+    Signals can be handled only in the main thread; in another thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heeded = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody has it ignored
-        heeded.append(signal.SIGINT)
-    before = {each: signal.signal(each, _stop) or signal.SIG_DFL for each in heeded}
+    handled = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else SIGINT is ignored
+        handled.append(signal.SIGINT)
+    before = {each: signal.signal(each, _stop) or signal.SIG_DFL for each in handled}
     try:
         yield
     except KeyboardInterrupt:

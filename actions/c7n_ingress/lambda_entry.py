@@ -1,6 +1,7 @@
 """The deployed policies' Lambda entry: Cloud Custodian's own, with this package's actions, for short-lived processes.
 
-A Lambda has no site-packages, so nothing runs the line that loads the actions elsewhere. A policy names this entry:
+A Lambda has no site-packages, so the ``.pth`` line that loads the actions elsewhere does not run. A policy names this
+entry:
 
 .. code-block:: yaml
 
@@ -10,9 +11,9 @@ A Lambda has no site-packages, so nothing runs the line that loads the actions e
       handler: c7n_ingress.lambda_entry.run
       packages: [c7n_ingress]
 
-Security groups seldom change, so nearly every event meets a new process. What can be done before the event is done when
-this module is loaded, while Lambda lends a whole processor; ``cold`` spares what need not be done, ``sessions`` keeps
-what can be kept. Policies are made anew for each event, for their filters remember what they have read.
+Security groups seldom change, so nearly every event meets a new process. Work that needs no event is done when this
+module is loaded, while Lambda provides a whole processor. ``cold`` leaves out what is not needed, ``sessions`` keeps
+what can be kept. Policies are made again for each event, as their filters keep what they have read.
 """
 
 # ruff: noqa: E402 - the collector and the variable have to be set before anything else is loaded
@@ -27,7 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-gc.disable()  # what is loaded now is no garbage; to look for some takes a tenth of a cold start
+gc.disable()  # what is loaded now is no garbage; a collection takes a tenth of a cold start
 os.environ.setdefault("C7N_DEBUG_EVENT", "no")  # c7n would log every event as a whole
 
 from c7n_ingress.cold import zones_unread
@@ -53,22 +54,22 @@ from c7n_ingress.sessions import KeptSessions
 log = logging.getLogger("custodian.lambda")
 
 LOST = "/tmp"  # noqa: S108 - c7n's choice
-"""Where c7n writes its output if no bucket is named for it: it would go with the process, so it is not written."""
+"""Where c7n writes its output if no bucket is named for it: it would be lost with the process, so it is not written."""
 
 
 def run(event: dict[str, Any], context: Any) -> bool | None:
     """Run the policies of ``config.json`` on an event.
 
-    Takes, skips, logs and raises what :func:`c7n.handler.dispatch_event` does, and heeds the same ``C7N_`` variables.
+    Takes, skips, logs and raises what :func:`c7n.handler.dispatch_event` does, and reads the same ``C7N_`` variables.
 
-    :param context: Lambda's; it says which account this is, so that STS need not be asked.
-    :returns: None for an event that tells of a failed call, False if there is no policy, else True.
+    :param context: Lambda's; it has the account's id, so that STS need not be asked.
+    :returns: None for the event of a failed call, False if there is no policy, else True.
     :raises TypeError, ValueError: this is no event that the policies are for; nothing has been changed.
     """
     if not isinstance(event, dict):
         raise TypeError(f"{event!r:.80} is no event: it must be an object")
     detail = event.get("detail")
-    if detail == "{}":  # as EventBridge Scheduler has it
+    if detail == "{}":  # as EventBridge Scheduler sends it
         event["detail"] = {}
     if handler.C7N_SKIP_EVTERR and isinstance(detail, dict) and (error := detail.get("errorCode")):
         log.debug("Skipping failed operation: %s", error)
@@ -101,7 +102,7 @@ def account_of(context: Any) -> str:
 
 
 def check_event(policy: Any, event: dict[str, Any], here: Here) -> None:
-    """Refuse an event that a policy is not for, and hand one of a call to what reads the groups of the call.
+    """Refuse an event that a policy is not for, and pass the event of a call to the source that reads its groups.
 
     :raises ValueError: names what is wrong with it.
     """
@@ -117,7 +118,7 @@ def check_event(policy: Any, event: dict[str, Any], here: Here) -> None:
 
 
 def load_policies(account_id: str) -> list[Any]:
-    """Make the policies of ``config.json`` anew, without asking AWS for anything."""
+    """Make the policies of ``config.json``, without any call of AWS."""
     data, options = configuration(), options_for(account_id)
     try:
         return list(PolicyCollection.from_data(data, options, KeptSessions.of(options)))
@@ -136,7 +137,7 @@ def configuration() -> dict[str, Any]:
 
 @cache
 def options_for(account_id: str) -> Any:
-    """Give c7n's options, with what it would otherwise find out."""
+    """Return c7n's options, with what c7n would otherwise look up."""
     found = {"account_id": account_id, "regions": [os.environ["AWS_REGION"]]}
     data = configuration()
     options = handler.init_config({**data, "execution-options": data.get("execution-options", {}) | found})
@@ -147,7 +148,7 @@ def options_for(account_id: str) -> Any:
 
 
 def write_records_alone() -> None:
-    """Have each record be a line of its own in the function's log: a filter pattern matches lines that are JSON."""
+    """Write each record as a line of its own to the function's log: a filter pattern matches lines that are JSON."""
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     journal.log.addHandler(lines)
@@ -155,7 +156,7 @@ def write_records_alone() -> None:
 
 
 def warm_up() -> None:
-    """Make the client that changes groups, and have the garbage collector pass over all that is there by now."""
+    """Make the client that changes groups, and exclude what is loaded from garbage collection."""
     sessions = KeptSessions(os.environ["AWS_REGION"])
     sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
     sessions().client("ec2", config=ONCE)

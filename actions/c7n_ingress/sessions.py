@@ -15,23 +15,23 @@ from c7n_ingress.cold import models_read_faster
 log = logging.getLogger("custodian.lambda")
 
 KEPT = (ONCE, BRIEFLY)
-"""How clients of our own are made otherwise. Config compares by identity, and these last as long as the process."""
+"""The configs of the pack's own clients. Config compares by identity, and these last as long as the process."""
 
 
 class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
-    """Gives one session a region for the life of the process, and with it one client a service.
+    """Returns one session a region for the life of the process, and with it one client a service.
 
     c7n makes a session for each message that it sends, and a client for each call. Its own count of API calls, in
-    ``metadata.json`` and the metric ``ApiCalls``, is of new clients alone.
+    ``metadata.json`` and the metric ``ApiCalls``, counts only those of new clients.
     """
 
     @classmethod
     def of(cls, options: Any) -> KeptSessions:
-        """Give the factory that c7n's AWS provider would make."""
+        """Return the factory that c7n's AWS provider would make."""
         return cls(options.region, options.profile, options.assume_role, options.external_id, options.session_policy)
 
     def __call__(self, assume: bool = True, region: str | None = None) -> Any:  # noqa: FBT001, FBT002 - c7n's signature
-        """Give a session; with another role or profile, a new one."""
+        """Return a session; with another role or profile, a new one."""
         if self.profile or (assume and self.assume_role):
             return super().__call__(assume, region)
         return self.update(kept_session(region or self.region))
@@ -39,15 +39,15 @@ class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
 
 @cache
 def kept_session(region: str) -> Session:
-    """Give the region's session."""
+    """Return the region's session."""
     return Session(region_name=region, botocore_session=models_read_faster())
 
 
 class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
-    """A session that keeps its clients, and asks for the account's alias once, and not for long."""
+    """A session that keeps its clients, and asks for the account's alias once and briefly."""
 
     def client(self, service_name: str, region_name: str | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Give the service's client, which may have been used before."""
+        """Return the service's client, which may have been used before."""
         if kwargs.get("config") in KEPT:
             return configured(self, service_name, kwargs["config"])
         if service_name == "iam" and not kwargs.get("config"):
@@ -57,10 +57,10 @@ class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
 
 @cache
 def brief_iam(session: Session) -> Any:
-    """Give IAM's client, which c7n asks for the account's alias before it sends a message.
+    """Return IAM's client, which c7n asks for the account's alias before it sends a message.
 
-    IAM's one endpoint for all regions may be out of reach, or forbidden. A message has the account's id besides, so
-    without an alias it is sent all the same, and soon.
+    IAM's one endpoint for all regions may be out of reach, or forbidden. A message has the account's id, too, so it is
+    sent without an alias, and soon.
     """
     client = configured(session, "iam", BRIEFLY)
     known = cache(client.list_account_aliases)
@@ -68,7 +68,7 @@ def brief_iam(session: Session) -> Any:
     def list_account_aliases() -> dict[str, Any]:
         try:
             return known()  # type: ignore[no-any-return]
-        except Exception:  # whatever it is: people are told
+        except Exception:  # any error: people are notified all the same
             log.exception("the account's alias could not be looked up")
             return {"AccountAliases": []}
 
@@ -78,5 +78,5 @@ def brief_iam(session: Session) -> Any:
 
 @cache
 def configured(session: Session, service_name: str, config: Config) -> Any:
-    """Give a service's client that is made otherwise, which c7n would make anew for each event."""
+    """Return a service's client with a config of the pack's; c7n would make it again for each event."""
     return super(Session, session).client(service_name, config=config)

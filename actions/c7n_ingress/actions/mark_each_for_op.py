@@ -17,9 +17,9 @@ from c7n_ingress.aws.calls import said
 class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no types
     """Mark groups as c7n's own ``mark-for-op`` does, though some of them cannot be marked.
 
-    c7n marks 25 groups in a call, which EC2 refuses as a whole where one of them has 50 tags: by ``mark-for-op``, that
-    one keeps the time of the others from ever coming. Here, what is refused is tried again group by group; the action
-    fails, and names those that got no mark.
+    c7n marks 25 groups in a call. EC2 refuses the whole call if one of the groups has 50 tags: by ``mark-for-op``, the
+    others then get no mark and are never closed. Here, a refused call is tried again group by group. The action
+    fails, and names the groups that got no mark.
 
     :example:
 
@@ -37,7 +37,7 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
     schema_alias = False
 
     def process_resource_set(self, client: Any, resource_set: Sequence[dict[str, Any]], tags: Any) -> None:
-        """Mark groups by one call, or by one for each.
+        """Mark groups by one call, or by a call for each.
 
         :raises PolicyExecutionError: some could not be marked; the others are.
         """

@@ -41,16 +41,16 @@ SCHEMA = {
 
 @SecurityGroup.action_registry.register("notify-in-parts")
 class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
-    """Tell of groups as c7n's own ``notify`` does, in as many messages as it takes.
+    """Report groups as c7n's own ``notify`` does, in as many messages as needed.
 
-    With ``notify``, groups whose tags or descriptions hold much that cannot be compressed keep all others from being
-    told of: it guesses that text halves, and raises where it guessed wrong. Here, what is told of is parted by its
-    length, and of the rules of a group those alone are told that matched, as many as a message holds.
+    ``notify`` guesses that compression halves any text, and fails where that is wrong. So groups with long tags or
+    descriptions keep all others from being reported. Here, the groups are divided among messages by their length. Of a
+    group's rules, a message has only those that matched, as many as it holds.
 
-    ``renewals`` says of each group how often a tag's value was changed for another, by AWS Config's history of the
+    ``renewals`` reports for each group how often a tag's value was changed for another, by AWS Config's history of the
     group. The ninety days before are read, too, as long as an exemption lasts, and a call spans seven, so that ``days:
     90`` takes 26 calls a group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
-    Where the history cannot be had, that is told.
+    If the history cannot be read, that is reported.
 
     :example:
 
@@ -68,20 +68,20 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     schema = SCHEMA
 
     def get_permissions(self) -> tuple[str, ...]:
-        """Give what the action needs."""
+        """Return the permissions that the action needs."""
         history = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
         return (*super().get_permissions(), *history)
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
-        """Tell of the groups.
+        """Report the groups.
 
-        :raises PolicyExecutionError: nobody filled who is to be told.
+        :raises PolicyExecutionError: the recipients were not filled.
         """
         try:
             check_filled(self.data)
             check_notify(self.data)
         except ValueError as error:
-            raise PolicyExecutionError(f"notify-in-parts told nobody: {error}") from None
+            raise PolicyExecutionError(f"notify-in-parts notified nobody: {error}") from None
         if "renewals" in self.data:
             end = time.monotonic() + LOOKING
             for group in resources:
@@ -90,7 +90,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             super().process(part, event)
 
     def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
-        """Say how often a group's tag was renewed in the last days, or why that is not known.
+        """Return how often a group's tag was renewed in the last days, or why that is not known, as a sentence.
 
         :param end: until when Config may be asked, by the monotonic clock.
         """
@@ -99,7 +99,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
         request = {
             "resourceType": self.manager.resource_type.config_type,
             "resourceId": group_id,
-            "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was given before them
+            "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was granted before
             "limit": MOST_ITEMS,
         }
         try:
@@ -108,7 +108,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             for item in pages(client, "get_resource_config_history", "configurationItems", **request):
                 items.append(item)
                 check_time(end)
-        except Exception as error:  # that the group is open must be told, whatever Config says
+        except Exception as error:  # any error of Config: that the group is open is reported all the same
             log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
             return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
         values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
@@ -116,7 +116,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
 
 
 def _fitting(group: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what no template reads, all rules beside those that matched, and of these what no message holds."""
+    """Return a group without what no template reads: only the rules that matched, as many as a message holds."""
     shown = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
     matched = shown.pop(MATCHED, [])
     fitting = list(as_fit(matched, MESSAGE_SIZE - size(shown)))

@@ -39,18 +39,18 @@ from c7n_ingress.decide.rules import FINDERS, Network, permission, ports_text
 
 @SecurityGroup.action_registry.register("replace-ingress")
 class ReplaceIngress(EventAction):
-    """Put authorized networks in the place of the ingress rules that the policy's ``ingress`` filter matched.
+    """Replace the ingress rules that the policy's ``ingress`` filter matched by rules for authorized networks.
 
-    An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: its id, its
-    tags and its description stay. Each further network gets a rule beside it. Where all of them stand already, or no
-    network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they are,
-    and so does one that every authorized network is wider than: that is a failure, and told. A rule whose prefix list
-    ``open-ingress`` matched cannot become one for a network: it is revoked once these have rules of their own.
+    An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: it keeps its
+    id, its tags and its description. Each further network gets a rule beside it. If all of them have a rule already, or
+    no network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they
+    are. A rule that is narrower than every authorized network stays, too: that is a failure, and reported. A rule whose
+    prefix list ``open-ingress`` matched cannot become one for a network: it is revoked once the networks have rules.
 
     Each group is read and filtered again within a second before it is changed, so that what has been closed, changed or
-    exempted in the meantime is left alone. What changed and what failed is logged, one JSON record a line, and told by
-    ``notify``, which takes the keys of c7n's own ``notify`` action. If a group failed, the others are done all the
-    same, and the action raises at the end. The records are what ``restore-ingress`` undoes changes from.
+    exempted in the meantime is left alone. What changed and what failed is logged, one JSON record a line, and reported
+    by ``notify``, which takes the keys of c7n's own ``notify`` action. If a group failed, the others are done all the
+    same, and the action raises at the end. ``restore-ingress`` undoes changes by these records.
 
     ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
     ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
@@ -59,22 +59,22 @@ class ReplaceIngress(EventAction):
     ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache, and without
     ``vpc``.
 
-    ``at-most`` is how many groups may be changed in one run; the worst are, the others are told of, and the run fails.
-    A deployed policy's run that has told of them by ``notify`` does not fail, be it that other groups did, as these are
-    told of as well: Lambda would run it twice more within minutes, and close three times as many.
-    Such a run makes sure of the queue or the topic before its first change; without ``notify``, the policy is refused.
-    ``preview: true`` tells what would change and what would fail, and changes nothing; it fails where nobody was told.
-    ``behind: true`` has messages say what stands behind each group, and tell first of what the internet can reach: two
-    calls more, after the changes. Where more groups are open than ``at-most``, it is looked up before, and these come
+    ``at-most`` is how many groups may be changed in one run: the worst. The others are reported, and the run fails. A
+    deployed policy that has reported them by ``notify`` does not fail, even if other groups failed, as those are
+    reported, too: Lambda would run it twice more within minutes, and close three times as many. Such a run checks the
+    queue or the topic before its first change; without ``notify``, the policy is refused. ``preview: true`` reports
+    what would change and what would fail, and changes nothing; it fails if nobody could be notified. ``behind: true``
+    adds to messages what uses each group, and reports first what the internet can reach: two more calls, after the
+    changes. If more groups are open than ``at-most``, it is looked up before, and what the internet can reach is closed
     first.
 
-    ``untag: open-ingress-notice`` takes that tag off each group as soon as nothing is open in it any more. An action
-    ``remove-tag`` after this one would not be reached where another group fails.
+    ``untag: open-ingress-notice`` removes that tag from each group as soon as nothing is open in it any more. An action
+    ``remove-tag`` after this one would not run if another group failed.
 
     ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
     from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
-    closed group, after all are closed; if it fails, that is told. It takes a deployed policy
-    (config-rule, periodic or cloudtrail), and AWS Config recording security groups.
+    closed group, after all are closed; if it fails, that is reported. It needs a deployed policy (config-rule, periodic
+    or cloudtrail), and AWS Config must record security groups.
 
     :example:
 
@@ -110,7 +110,7 @@ class ReplaceIngress(EventAction):
     permissions = PERMISSIONS
 
     def get_permissions(self) -> tuple[str, ...]:
-        """Give what the action needs, its notification included."""
+        """Return the permissions that the action needs, its notification included."""
         needed: tuple[str, ...] = self.permissions
         if names_vpc(self.data.get("authorized")):
             needed += vpcs.PERMISSIONS
@@ -126,9 +126,9 @@ class ReplaceIngress(EventAction):
     # -- before anything runs
 
     def validate(self) -> None:
-        """Refuse a policy that could lock people out, let the internet in, or touch rules it did not mean to.
+        """Refuse a policy that could block people, let the internet in, or change rules that it was not meant for.
 
-        :raises PolicyValidationError: names the value and the mend.
+        :raises PolicyValidationError: names the value and the fix.
         """
         try:
             check_values(self.data, self.schema)
@@ -154,7 +154,7 @@ class ReplaceIngress(EventAction):
         """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
         if ("authorized" in self.data) == ("authorized-from" in self.data):
             raise ValueError(
-                "give the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
+                "write the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
             )
         if "authorized-from" in self.data:
             check_source("authorized-from", self.data["authorized-from"], in_lambda="mode" in self.manager.data)
@@ -175,11 +175,11 @@ class ReplaceIngress(EventAction):
     # -- the run
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
-        """Replace the matched rules of each group, and tell what changed and what failed.
+        """Replace the matched rules of each group, and report what changed and what failed.
 
         :returns: the records of all changes.
-        :raises PolicyExecutionError: a group failed, or nobody could be told; the other groups are done by then. A
-            preview that has told people of what would fail does not raise.
+        :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then. A
+            preview that has reported what would fail does not raise.
         """
         try:
             authorized = self.authorized_networks()
@@ -203,17 +203,17 @@ class ReplaceIngress(EventAction):
         return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted), resources, event)
 
     def untag(self, outcome: Outcome) -> None:
-        """Take the tag off a group that is closed: whatever becomes of the others, what opens it anew gets notice."""
+        """Remove the tag from a group that is closed, so that people get notice if it is opened again."""
         client = local_session(self.manager.session_factory).client("ec2")
         tags = [{"Key": self.data["untag"]}]
         self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
 
     def authorized_networks(self) -> list[Network]:
-        """Give the authorized networks in order of preference, those from elsewhere by family and address.
+        """Return the authorized networks in order of preference, those of ``authorized-from`` by family and address.
 
-        Those that ``vpc`` stands for are not among them.
+        The networks of the word ``vpc`` are not among them.
 
-        :raises PolicyExecutionError: they cannot be had, or must not be put into a rule.
+        :raises PolicyExecutionError: they cannot be read, or must not be in a rule.
         """
         try:
             check_filled(self.data, but=["authorized"])
@@ -226,7 +226,7 @@ class ReplaceIngress(EventAction):
         return networks
 
     def inside(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
-        """Return the networks that the word ``vpc`` adds for each group, by id; nothing where nobody writes it."""
+        """Return the networks that the word ``vpc`` adds for each group, by id; nothing without that word."""
         if not names_vpc(self.data.get("authorized")):
             return {}
         return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)

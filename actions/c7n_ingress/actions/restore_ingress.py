@@ -31,20 +31,20 @@ log = logging.getLogger("custodian.actions")
 
 @SecurityGroup.action_registry.register("restore-ingress")
 class RestoreIngress(EventAction):
-    """Undo what ``replace-ingress`` did to the groups, as its records tell.
+    """Undo what ``replace-ingress`` did to the groups, by its records.
 
     ``from`` names the journal: the log groups of deployed policies, or the log of a local run by its URL (``file:`` or
-    ``s3:``); ``since`` and ``until`` in it bound the time (ISO 8601), and ``run`` names one run. Only records of this
+    ``s3:``); ``since`` and ``until`` in it limit the time (ISO 8601), and ``run`` names one run. Only records of this
     account and region count. Only a rule that is still exactly as it was left (source, description, tags) is reverted;
     everything else is left alone and reported.
 
-    First, the groups are exempted for so many ``days``, 90 at most: tagged ``open-ingress-until`` with that day, or
-    left with a later one that they have. Then the rules that were replaced become what they were, in place; those that
-    were revoked come back with their description and tags, though under a new id; last, the networks that were added
-    beside them go. At no moment is less let in than before and after. If nothing is restored, the tag gets its former
-    value back. A group that is open again already keeps its exemption.
+    First, the groups are exempted for so many ``days``, 90 at most: the tag ``open-ingress-until`` gets that day, or
+    keeps a later one. Then the rules that were replaced become what they were, in place. Rules that were revoked are
+    added again with their description and tags, but with a new id. Last, the networks that were added beside them are
+    removed. At no moment is less let in than before and after. If nothing is restored, the tag gets its former value
+    back. A group that is open again already keeps its exemption.
 
-    It tells what would change, and changes nothing, but with ``preview: false``. ``notify`` is as for
+    Without ``preview: false`` it reports what would change, and changes nothing. ``notify`` is as for
     ``replace-ingress``.
 
     :example:
@@ -88,7 +88,7 @@ class RestoreIngress(EventAction):
     )
 
     def get_permissions(self) -> tuple[str, ...]:
-        """Return what the action needs, its notification included."""
+        """Return the permissions that the action needs, its notification included."""
         return (*self.permissions, *(notify.notifier(self).get_permissions() if "notify" in self.data else ()))
 
     def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
@@ -99,7 +99,7 @@ class RestoreIngress(EventAction):
     def validate(self) -> None:
         """Refuse a policy that would open every group of an account again, or is not filled.
 
-        :raises PolicyValidationError: names the value and the mend.
+        :raises PolicyValidationError: names the value and the fix.
         """
         try:
             check_values(self.data, self.schema)
@@ -113,11 +113,11 @@ class RestoreIngress(EventAction):
     # -- the run
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
-        """Restore each group, and tell what changed and what failed.
+        """Restore each group, and report what changed and what failed.
 
         :returns: the records of all changes.
-        :raises PolicyExecutionError: the journal tells of nothing, a group failed, or nobody could be told; the other
-            groups are done by then. A preview that has told people of what would fail does not raise.
+        :raises PolicyExecutionError: the journal has no records, a group failed, or nobody could be notified; the other
+            groups are done by then. A preview that has reported what would fail does not raise.
         """
         try:
             check_filled(self.data)
@@ -128,7 +128,7 @@ class RestoreIngress(EventAction):
         span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))
         found = journal.read(self.manager, place, span)
 
-        nets = {group: fold(found.of(group)) for group in groups}  # now: a reading of a group may be one second old
+        nets = {group: fold(found.of(group)) for group in groups}  # before a reading: it is short-lived
 
         def plan(reading: Reading) -> Plan:
             group_id = reading.group["GroupId"]
@@ -138,7 +138,7 @@ class RestoreIngress(EventAction):
         return run(Job(self, RESTORED, plan, no_room, self.exempt, self.withdraw), resources, event)
 
     def exempt(self, outcome: Outcome) -> None:
-        """Have the policies leave the group alone: before anything is opened, or they would close it at once."""
+        """Exempt the group before anything is opened: the policies would close it at once."""
         present = exemption_of(outcome.group)
         until = exemption(datetime.now(timezone.utc).date(), self.data["days"], present)
         if until not in (present, outcome.until):
@@ -153,7 +153,7 @@ class RestoreIngress(EventAction):
         outcome.until = until
 
     def withdraw(self, outcome: Outcome) -> None:
-        """Give the tag its former value again, if nothing was restored, so that the policies still close the group."""
+        """Set the tag to its former value if nothing was restored, so that the policies still close the group."""
         until, former = outcome.until, exemption_of(outcome.group)
         if until in (None, former) or outcome.back or any(record["now"] for record in outcome.records):
             return
@@ -162,7 +162,7 @@ class RestoreIngress(EventAction):
         tags = [{"Key": TAG, "Value": value}]
         try:
             self.manager.retry(call, Resources=[outcome.group["GroupId"]], Tags=tags)
-        except Exception as error:  # what the undo failed of is reported, too
+        except Exception as error:  # why the undo failed is reported, too
             if isinstance(error, ClientError) and error_code(error) in GONE:
                 return
             log.exception("the exemption of %s could not be taken back", outcome.group["GroupId"])
@@ -176,14 +176,14 @@ class RestoreIngress(EventAction):
 
 
 def exemption_of(group: Mapping[str, Any]) -> str | None:
-    """Return the value of the group's tag that exempts it, whatever it is."""
+    """Return the value of the group's tag that exempts it, valid or not."""
     return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(TAG)
 
 
 def check_selection(filters: Sequence[Any], place: Any) -> None:
-    """Refuse to restore whatever there is, and times that are none.
+    """Refuse to restore all groups of an account, and texts that are no time.
 
-    :raises ValueError: names the value and the mend.
+    :raises ValueError: names the value and the fix.
     """
     if not filters:
         raise ValueError("the policy has no filter: name the groups that are to be restored")
@@ -192,7 +192,7 @@ def check_selection(filters: Sequence[Any], place: Any) -> None:
 
 
 def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
-    """Read a time, in UTC where it names no zone.
+    """Return a time, in UTC if it names no zone.
 
     :raises ValueError: it is none.
     """
@@ -206,7 +206,7 @@ def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def no_room(result: NoRoom, _group_id: str) -> tuple[str, None]:
-    """Say which rule does not come back, and what to do about it."""
+    """Return which rule is not restored, and what to do about it."""
     return (
         f"{text_of(result.replacement.rule.match)} found no room: the group had as many rules as EC2 allows. "
         "If it still has, remove some; then restore it again"
