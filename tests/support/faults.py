@@ -36,7 +36,7 @@ class Failing(Cloud):
 
     proxy: "Proxy" = None
     attempts: int = 3
-    """How often botocore calls before it gives up."""
+    """How often botocore calls before it stops."""
     patience: float = 60
     """How many seconds a client of this process waits for an answer."""
 

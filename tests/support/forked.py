@@ -39,9 +39,9 @@ SHIPPED_RUNTIME = "python3.13"
 def forked(command, *, env, cwd):
     """Run a command that is beside Python, as its script does, and return what `subprocess.run` returns for text.
 
-    Text is UTF-8, whatever the locale. The process has this
-    environment and folder, nothing on standard input, and an end of its own. All that sets it apart from one that was
-    started is that modules are loaded, and botocore's files read, before it begins, and that garbage waits longer.
+    Text is UTF-8, whatever the locale. The process has this environment and folder, and nothing on standard input. It
+    differs from a started one in two ways: modules are loaded and botocore's files are read before it begins, and the
+    garbage collector runs less often.
     """
     command = [str(word) for word in command]
     with TemporaryDirectory() as folder, ONE_AT_A_TIME:
@@ -56,7 +56,7 @@ def forked(command, *, env, cwd):
 
 @cache
 def served(kind):
-    """Start the process that forks; it ends when nothing can come any more on its standard input."""
+    """Start the process that forks; it ends when its standard input is closed."""
     python = [sys.executable, "-X", "utf8", __file__, kind]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))}
     return subprocess.Popen(python, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -173,7 +173,7 @@ def admitted(document, action, resource, context):
 
 
 def arn_like(pattern, arn):
-    """Match as IAM does: each of an ARN's six parts by itself, in which * and ? stand for anything.
+    """Match as IAM does: each of an ARN's six parts by itself, in which * and ? match anything.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
     """

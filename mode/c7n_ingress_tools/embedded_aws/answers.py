@@ -15,7 +15,7 @@ from moto.core.responses import ActionContext, ActionResult
 
 
 class Answer(ActionResult):
-    """The answer to a call, in the shape that the service model gives its output."""
+    """The answer to a call, in the shape of its output in the service model."""
 
     def execute_result(self, context: ActionContext) -> tuple[int, dict[str, str], str]:
         """Write the answer, for EC2's protocol: https://smithy.io/2.0/aws/protocols/aws-ec2-query-protocol.html."""

@@ -68,8 +68,8 @@ def configuration_item(
 ) -> dict[str, Any]:
     """Return the item that AWS Config records of a security group, which has the shape of DescribeSecurityGroups.
 
-    `status` is OK, ResourceDiscovered or ResourceDeleted; an item of what is deleted has no configuration. `captured`
-    is when Config looked, now if it is not said.
+    :param status: OK, ResourceDiscovered or ResourceDeleted; the item of a deleted group has no configuration.
+    :param captured: when Config looked; now by default.
     """
     captured = captured or datetime.now(timezone.utc)
     deleted = status == "ResourceDeleted"
@@ -116,8 +116,10 @@ def record(item: dict[str, Any]) -> dict[str, Any]:
 def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
     """Return the event with which AWS Config invokes a rule's Lambda, about an item.
 
-    Its result token is good for PutEvaluations on behalf of this rule. Raises ValueError for an item that is too large:
-    Config announces such an item by another kind of notification, which Cloud Custodian's rules do not subscribe to.
+    Its result token is valid for PutEvaluations on behalf of this rule.
+
+    :raises ValueError: the item is too large. Config announces it by another kind of notification, which Cloud
+        Custodian's rules do not subscribe to.
     """
     account, region = item["awsAccountId"], item["awsRegion"]
     partition = get_partition(region)
@@ -193,7 +195,7 @@ class Backend(ConfigBackend):
         result_token: str | None = None,
         test_mode: bool | None = False,  # noqa: FBT001, FBT002 - moto's signature
     ) -> dict[str, Any]:
-        """Take evaluations on behalf of the rule that the token was made for.
+        """Accept evaluations on behalf of the rule that the token was made for.
 
         Limits and errors are those of
         https://docs.aws.amazon.com/config/latest/APIReference/API_PutEvaluations.html and API_Evaluation.html there.

@@ -71,7 +71,7 @@ class Behaviour:
     """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
 
     throttling: Throttling | None = None
-    """The token buckets that calls draw on; none, and no call is refused."""
+    """The token buckets that calls take from; without them, no call is refused."""
 
     def reset(self) -> None:
         """Behave as an account does by default."""
@@ -621,8 +621,8 @@ class Backend(EC2Backend):
     def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
         """Replace a group's rules by changed ones, one change after another, and return the rules that are gone.
 
-        Raises what the change raises, or what EC2 says to an unknown source, too many rules or a group of another
-        account; then nothing changed.
+        :raises EC2ClientError: as EC2 for an unknown source, too many rules or a group of another account, or what the
+            change raises; then nothing changed.
         """
         if group.owner_id != self.account_id:
             raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")

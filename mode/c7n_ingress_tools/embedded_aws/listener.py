@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        """Answer until the client hangs up, as it may at any time; half a request is none."""
+        """Answer until the client hangs up, as it may at any time; half a request is ignored."""
         with suppress(ConnectionError):
             super().handle()
 

@@ -216,7 +216,7 @@ def _refuse_duplicates(arriving: Iterable[Rule], there: Iterable[Rule]) -> None:
 
 
 def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
-    """Refuse ports that a protocol does not have. Authorizing forgives them, modifying does not.
+    """Refuse ports that a protocol does not have. Authorizing ignores them, modifying refuses them.
 
     For -1 that is what this very call says [logs]; for numbers, what UpdateSecurityGroupRuleDescriptions says
     [terraform] 14756.

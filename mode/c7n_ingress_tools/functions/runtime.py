@@ -99,10 +99,10 @@ def deployed(
 ) -> Iterator[Function]:
     """Run a deployed function from its own zip and configuration until the block ends.
 
-    The session says in which account and region it is; without one, in the cloud's own. Up to `processes` events are
-    worked on at once, each by a process that starts with its first event. The zip, its content (`task`) and a log for
-    each process stay in `folder`, if one is given. Raises botocore's ResourceNotFoundException if there is no such
-    function.
+    :param session: its account and region have the function; by default the cloud's own.
+    :param processes: how many events may run at once, each in a process that starts with its first event.
+    :param folder: where the zip, its content (`task`) and a log for each process stay; by default nowhere.
+    :raises botocore.errorfactory.ResourceNotFoundException: there is no such function.
     """
     client = (session or cloud.session()).client("lambda")
     configuration = client.get_function_configuration(FunctionName=name)

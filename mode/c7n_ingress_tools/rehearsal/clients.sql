@@ -15,7 +15,7 @@ select own.interface, addresses.text
 from own join addresses on addresses.number between own.low and own.high;
 
 -- Records into interfaces that are known, each once. Where the format has no direction, or says none, the destination
--- tells.
+-- decides.
 create table inward as
 select distinct
     flows."interface-id" as interface, a.number as remote, coalesce(srcport, 0) as remote_port,

@@ -61,8 +61,9 @@ def load(path: Path) -> list[Group]:
     Takes UTF-8 and UTF-16, with or without a byte order mark (PowerShell writes UTF-16), a bare list of groups
     (`--query SecurityGroups`), unknown fields, and null or nothing where a list belongs.
 
-    Returns groups in the shape of DescribeSecurityGroups, holding the fields that matter here and every list; CIDRs are
-    canonical, as EC2 stores them. Raises RefusedError.
+    :returns: groups in the shape of DescribeSecurityGroups, with the fields that matter here and every list; CIDRs are
+        canonical, as EC2 stores them.
+    :raises RefusedError: the file cannot be used.
     """
     return parse(exports.content(path, COMMAND), str(path))
 
@@ -234,7 +235,10 @@ def _is_network(text: str) -> bool:
 
 
 def _check(groups: list[Group]) -> None:
-    """Refuse what one account and region cannot have: WrongError."""
+    """Check that one account and region can have the groups.
+
+    :raises WrongError: it cannot.
+    """
     times = Counter(group["GroupId"] for group in groups)
     group_id, count = times.most_common(1)[0]
     if count > 1:

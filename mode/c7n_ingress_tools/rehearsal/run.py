@@ -100,7 +100,10 @@ def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks
 
 
 def _authorized(arguments: Asked) -> authorized.Authorized:
-    """Return the networks to authorize. Raises UnusableError, which names the option."""
+    """Return the networks to authorize.
+
+    :raises UnusableError: they cannot be used; the error names the option.
+    """
     action = read_policy()["policies"][0]["actions"][0]
     option = arguments.option("authorized")
     try:

@@ -94,7 +94,7 @@ class Call(socketserver.BaseRequestHandler):
     """One call of a command, handled in the forked process: it becomes the command."""
 
     def handle(self) -> None:
-        """Take arguments, environment, folder, output; run, and answer with the exit code."""
+        """Read arguments, environment, folder and output; run, and answer with the exit code."""
         order, output, *_ = socket.recv_fds(self.request, 65_536, 2)
         while more := self.request.recv(65_536):
             order += more

@@ -163,8 +163,8 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
 def read_runs(folder: Path) -> list[Run]:
     """Read what the runs of a policy left in its folder, the oldest first.
 
-    c7n appends to the log, and writes resources.json and metadata.json over those of the run before. So the log tells
-    what each run changed, and only of the last run is it known what it found open. Where that run stopped before its
+    c7n appends to the log, and writes resources.json and metadata.json over those of the run before. So the log shows
+    what each run changed, and what a run found open is known of the last run only. Where that run stopped before its
     filters were done, resources.json is of an earlier run.
 
     :raises NoRunError: the files are not what c7n writes.
@@ -207,7 +207,7 @@ def facts_from(path: Path | None) -> dict[str, Facts]:
             "tcp 443 from 0.0.0.0/0": {"count": 1, "bytes": 8041, "callers": [
                 {"source": "198.51.100.7", "bytes": 8041, "last_seen": "2026-05-04 10:02"}]}}}}
 
-    Raises NoRunError, which names the value, for anything else.
+    :raises NoRunError: the file holds anything else; the error names the value.
     """
     if path is None:
         return {}

@@ -14,7 +14,9 @@ NAME = "report"
 def write(report: Report, folder: Path) -> Path:
     """Write report.html, report.csv and report.json into a folder, over what was there, and return the page's path.
 
-    The folder is made if it is not there. Raises OSError if it cannot be written to.
+    The folder is created if it is not there.
+
+    :raises OSError: it cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     csv, js, html = (folder / f"{NAME}.{kind}" for kind in ("csv", "json", "html"))
