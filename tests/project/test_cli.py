@@ -26,7 +26,6 @@ def run(folder, *arguments):
         "CHROMIUM": "none",
         "HOME": str(folder),
         "AWS_EC2_METADATA_DISABLED": "true",
-        **environment,
     }
     return subprocess.run([C7N_INGRESS, *arguments], cwd=folder, env=alone, capture_output=True, text=True, check=False)
 
