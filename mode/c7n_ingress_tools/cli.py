@@ -171,6 +171,57 @@ def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_
         ) from error
 
 
+@cli.command(short_help="Undo what a run did to a security group.")
+@click.argument("group", metavar="SG")
+@click.option("--run", "run_id", required=True, help="The id of the run, from the message or a record.")
+@region_option
+@click.option(
+    "--journal",
+    metavar="PLACE",
+    help="Where the run's records are, if not in the logs of the pack's functions: a log group, or a URL (file:, s3:).",
+)
+@click.option("--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one.")
+@click.option("--yes", is_flag=True, help="Undo it without a question, for scripts.")
+@json_option
+def undo(group, run_id, region, journal, settings, yes, as_json) -> int:  # noqa: PLR0913, PLR0917 - each is an option
+    """Undo what one run did to one security group, and exempt the group for a while.
+
+    The command finds the records of the run, shows each rule before and after, asks, and does it. A rule that somebody
+    has changed meanwhile is left alone. The stock policy restore-ingress does the work. With --json and without --yes,
+    the command shows what would change, and changes nothing.
+    """
+    import boto3  # noqa: PLC0415
+
+    from c7n_ingress.decide.commands import Undo  # noqa: PLC0415
+    from c7n_ingress_tools import undo as undoing  # noqa: PLC0415
+
+    asked = Undo(group, run_id, region, journal)
+    try:
+        place, known = undoing.journal(asked, boto3.Session(region_name=region)), undoing.settings(settings)
+        done = undoing.run(asked, place, known, preview=not yes)
+        _show(asked, done, preview=not yes, as_json=as_json)
+        if not (yes or as_json) and done.changes:
+            click.confirm("Undo it?", abort=True)
+            done = undoing.run(asked, place, known, preview=False)
+            _show(asked, done, preview=False, as_json=False)
+    except undoing.UndoError as error:
+        raise click.ClickException(str(error)) from error
+    return 1 if done.problems else 0
+
+
+def _show(asked, done, *, preview: bool, as_json: bool) -> None:
+    """Print what an undo changes: as JSON, or as a table."""
+    if as_json:
+        import json  # noqa: PLC0415
+
+        made = {"group": asked.group, "run": asked.run, "region": asked.region, "preview": preview}
+        click.echo(json.dumps({**made, "changes": done.changes, "problems": done.problems}, indent=1))
+        return
+    from c7n_ingress_tools.undo_table import show  # noqa: PLC0415
+
+    show(asked.group, done, preview=preview)
+
+
 @cli.group(short_help="Deploy what delivers the messages, or show them.")
 def mailer() -> None:
     """Deploy the function that delivers the messages, or show how messages look."""
@@ -190,6 +241,7 @@ def mailer_deploy(config: Path, region: str | None) -> None:
     """Deploy the mailer's function, or update it. A second run changes nothing."""
     import boto3  # noqa: PLC0415
     import yaml  # noqa: PLC0415
+    from botocore.exceptions import ClientError  # noqa: PLC0415
 
     from c7n_ingress_tools.mailer import deploy  # noqa: PLC0415
 
@@ -199,8 +251,12 @@ def mailer_deploy(config: Path, region: str | None) -> None:
         raise click.ClickException(f"{config}: {error.strerror}: name another file with --config") from error
     except (yaml.YAMLError, ValueError) as error:
         raise click.ClickException(f"{config}: {' '.join(str(error).split())}") from error
-    arn = deploy.deploy(read, boto3.Session(region_name=read["region"], profile_name=read.get("profile")))
-    click.echo(f"{arn} delivers what is sent to the queue {deploy.queue_name(read)} in {read['region']}")
+    where = f"queue {deploy.queue_name(read)} in {read['region']}"
+    try:
+        arn = deploy.deploy(read, boto3.Session(region_name=read["region"], profile_name=read.get("profile")))
+    except ClientError as error:
+        raise click.ClickException(f"{where}: {error}") from error
+    click.echo(f"{arn} delivers what is sent to the {where}")
 
 
 @mailer.command("preview")

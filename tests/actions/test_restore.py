@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
 from time import sleep
@@ -32,7 +31,6 @@ from tests.support.embedded import (
     make_queue,
     messages,
     permission,
-    records,
     rules_of,
     run,
     shape,
@@ -177,13 +175,13 @@ def test_cases(cloud, tmp_path, replace):
 
 @pytest.fixture
 def obey(cloud, tmp_path):
-    """Give a function that runs a line of a message as a person does: pasted into a shell, in the project's folder."""
-    shutil.copytree(ROOT / "policies", tmp_path / "project" / "policies")
+    """Give a function that runs a line of a message as a person does: pasted into a shell, in any folder."""
+    (tmp_path / "elsewhere").mkdir()
 
     def paste(line):
         environment = cloud.environment() | {"PATH": os.pathsep.join([str(warm()), os.environ["PATH"]])}
         command = ["bash", "-c", line]
-        folder = tmp_path / "project"
+        folder = tmp_path / "elsewhere"
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
     return paste
@@ -227,28 +225,28 @@ def by_lambda(cloud, folder, group_id):
 
 @pytest.mark.parametrize("close", [by_sweep, by_quiet_sweep, by_sweep_into_s3, by_lambda])
 def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
-    """The message's first line shows what its second then does: that group is as it was, and the sweep heeds it."""
+    """The message's command shows what it then does: that group is as it was, and the sweep heeds it."""
     group_id = group(SSH, WEB)
     before = rules_of(group_id)
     done = close(cloud, tmp_path, group_id)
     assert done.returncode == 0, done.stderr
     (message,) = messages(cloud)
     (resource,) = message["resources"]
-    look, do = resource["c7n:undo-ingress"]
+    (line,) = resource["c7n:undo-ingress"]
     closed = rules_of(group_id)
     assert {source_of(rule) for rule in closed.values()} == set(AUTHORIZED)
 
     other = group(SSH, number=2)
-    looked = obey(look)
+    looked = obey(f"{line} --json")
     assert looked.returncode == 0, looked.stderr
     assert (rules_of(group_id), tags_of(cloud, group_id)) == (closed, {})
-    assert {record["how"] for record in records(looked.stderr)} == {"preview"}
+    assert {record["how"] for record in json.loads(looked.stdout)["changes"]} == {"preview"}
 
-    undone = obey(do)
+    undone = obey(f"{line} --yes --json")
     assert undone.returncode == 0, undone.stderr
     assert shapes(rules_of(group_id).values()) == shapes(before.values())
     assert by_source(group_id)["0.0.0.0/0"] == next(r for r in before.values() if source_of(r) == "0.0.0.0/0")
-    foreseen, made = ([(r["was"], r["now"]) for r in records(each.stderr)] for each in (looked, undone))
+    foreseen, made = ([(r["was"], r["now"]) for r in json.loads(each.stdout)["changes"]] for each in (looked, undone))
     assert foreseen == made
 
     swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
@@ -257,24 +255,84 @@ def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
     assert set(by_source(other)) == set(AUTHORIZED)
 
     cloud.calls.clear()
-    again = obey(do)
-    assert again.returncode == 0, again.stderr
+    again = obey(f"{line} --yes")
+    assert (again.returncode, again.stdout) == (0, f"{group_id}: nothing to undo\n"), again.stderr
     assert calls(cloud) == []
 
 
 def test_two_undos_in_one_folder(cloud, group, obey, tmp_path):
-    """Lines of two groups, and the two lines of one, do not meet when people run them in one folder at once."""
-    one, other = group(SSH), group(SSH, number=2)
-    assert by_sweep(cloud, tmp_path, one).returncode == 0
-    resources = [resource for message in messages(cloud) for resource in message["resources"]]
-    lines = {resource["GroupId"]: resource["c7n:undo-ingress"] for resource in resources}
-    writes, runs = zip(*(line.split(" && ") for line in (*lines[one], *lines[other])), strict=True)
-    assert [obey(write).returncode for write in writes] == [0] * 4
+    """Commands of two groups do not meet when people run them in one folder at once."""
+    both = [group(SSH), group(SSH, number=2)]
+    assert by_sweep(cloud, tmp_path, both[0]).returncode == 0
+    lines = [each["c7n:undo-ingress"][0] for message in messages(cloud) for each in message["resources"]]
+    done = obey(" & ".join(f"{line} --yes" for line in lines) + " & wait")
+    assert sorted(line for line in done.stdout.splitlines() if line.startswith("sg-")) == [f"{g}: undone" for g in both]
+    assert [g for g in both if "0.0.0.0/0" in by_source(g)] == both
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
-    for number, restored in ((0, set()), (3, {other}), (1, {one, other})):
-        done = obey(runs[number])
-        assert done.returncode == 0, done.stderr
-        assert {each for each in (one, other) if "0.0.0.0/0" in by_source(each)} == restored
+
+def test_the_command_asks(cloud, group, obey, tmp_path):
+    """Without --yes, the command shows the table and asks; with any other answer than yes, nothing is changed."""
+    group_id = group(SSH)
+    assert by_sweep(cloud, tmp_path, group_id).returncode == 0
+    (line,) = [each["c7n:undo-ingress"][0] for message in messages(cloud) for each in message["resources"]]
+    closed = rules_of(group_id)
+    for answer in ("echo n", "true"):
+        refused = obey(f"{answer} | {line}")
+        assert (refused.returncode, rules_of(group_id)) == (2, closed)
+        assert "would change, nothing is changed yet" in refused.stdout
+        assert refused.stderr.splitlines()[-1] == "c7n-ingress: stopped"
+    agreed = obey(f"echo y | {line}")
+    assert agreed.returncode == 0, agreed.stderr
+    assert "0.0.0.0/0" in by_source(group_id)
+
+
+def test_the_journal_is_found(cloud, group, obey, tmp_path):
+    """Records in the log group of any of the pack's functions are found; others have to be named."""
+    group_id = group(SSH)
+    (record,) = [each for each in act(cloud, tmp_path, authorized=AUTHORIZED[:1]) if each["group"] == group_id]
+    line = f"c7n-ingress undo {group_id} --run {record['run']} --region us-east-1"
+    nowhere = obey(line)
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (2, 1)
+    assert "no function of the pack has a log group in us-east-1: check the region, or name" in nowhere.stderr
+    journal([], "/aws/lambda/custodian-open-ingress")
+    journal([record], "/aws/lambda/custodian-open-ingress-noticed")
+    journal([{**record, "was": "::/0"}], "/aws/lambda/custodian-open-ingress-forged")
+    done = obey(f"{line} --yes")
+    assert done.returncode == 0, done.stderr
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+def test_a_run_of_an_earlier_release(cloud, group, obey, tmp_path):
+    """A run whose id is not of version 7 is undone from a journal that is named, and from no other."""
+    group_id, run_id = group(SSH), "3e0c5a86-0d5f-4f0e-9a37-6b1f2d4c8e97"
+    (record,) = [each for each in act(cloud, tmp_path, authorized=AUTHORIZED[:1]) if each["group"] == group_id]
+    journal([record | {"run": run_id}], "/custodian/ours")
+    line = f"c7n-ingress undo {group_id} --run {run_id} --region us-east-1"
+    refused = obey(f"{line} --yes")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "is no run id" in refused.stderr
+    assert "--journal" in refused.stderr
+    done = obey(f"{line} --journal /custodian/ours --yes")
+    assert done.returncode == 0, done.stderr
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+def test_what_cannot_be_undone_is_one_line(cloud, group, obey, tmp_path):
+    """A group that does not exist, a run without records and a log that does not exist are refused in one line."""
+    group_id = group(SSH)
+    (record,) = [each for each in act(cloud, tmp_path, authorized=AUTHORIZED[:1]) if each["group"] == group_id]
+    journal([record], "/aws/lambda/custodian-open-ingress")
+    here = f"--run {record['run']} --region us-east-1"
+    for words, says in (
+        (f"sg-0123456789abcdef0 {here}", "no such security group"),
+        (f"{group_id} --run 01a0c450-6c00-7f0e-9a37-6b1f2d4c8e97 --region us-east-1", "the journal has no record of"),
+        (f"{group_id} {here} --journal file:///nowhere/custodian-run.log", "cannot be read"),
+        (f"{group_id} {here} --settings nowhere.yml", "nowhere.yml: No such file"),
+    ):
+        refused = obey(f"c7n-ingress undo {words} --yes")
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused.stderr
+        assert says in refused.stderr
 
 
 def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
@@ -283,7 +341,7 @@ def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
     replace()
     done = run(cloud, ROOT / "policies" / "restore-ingress.yml", tmp_path)
     assert done.returncode != 0
-    assert "'{group}' was not filled: run the line of the message" in done.stderr
+    assert "'{group}' was not filled: `c7n-ingress undo` fills it" in done.stderr
     assert set(by_source(group_id)) == set(AUTHORIZED)
 
 

@@ -120,11 +120,11 @@ def test_every_command_of_a_page_succeeds(reader, page):
         if command.startswith("aws cloudformation deploy"):
             region, parameters = stack_of(command)
             assert create(cloud, region, **parameters)
-        elif command.startswith("echo "):
+        elif command.startswith("c7n-ingress undo "):
             if not lines:
                 done(reader, "custodian run --region us-east-1 -s out policies/open-ingress-sweep.yml")
                 lines = undo_lines(cloud, "bastion")
-            done(reader, as_the_message_has_it(lines, command))
+            done(reader, f"{as_the_message_has_it(lines, command)} --yes")
         else:
             done(reader, command)
     if page == "docs/undo.md":

@@ -110,9 +110,9 @@ def test_the_steps_of_the_pages(installed, cloud):
             assert (installed.folder / "mode" / "stack.yml").read_bytes() == (ROOT / "mode" / "stack.yml").read_bytes()
             assert create(cloud, Email="you@example.com")
             continue
-        if command.startswith("echo "):
+        if command.startswith("c7n-ingress undo "):
             lines = lines or undo_lines(cloud, groups[1]["GroupName"])
-            command = as_the_message_has_it(lines, command)
+            command = f"{as_the_message_has_it(lines, command)} --yes"
         result = installed(command)
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         done.append(command.split()[0:3])

@@ -58,7 +58,8 @@ class Post:
     def mailer(self, internet=None, **changes):
         """Deploy the mailer, and return the function; the event source is off, `work` does its part."""
         way_out = {"https_proxy": internet.proxy} if internet else {}
-        deploy.main(["-c", str(self.config(**way_out, **changes))])
+        read = deploy.read_config(self.config(**way_out, **changes))
+        deploy.deploy(read, self.cloud.session())
         client = self.cloud.session().client("lambda")
         if internet:
             trusting = {"Variables": {"REQUESTS_CA_BUNDLE": str(internet.authority)}}

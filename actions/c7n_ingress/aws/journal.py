@@ -20,9 +20,11 @@ from c7n.resolver import URIResolver
 from c7n.utils import local_session
 
 from c7n_ingress.aws.calls import pages
-from c7n_ingress.decide.commands import Undo, undo_lines
+from c7n_ingress.decide.commands import LOG_GROUPS as OWN_LOG_GROUPS
+from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
+from c7n_ingress.decide.run_id import run_id
 
 log = logging.getLogger("custodian.journal")
 """Where records are written: in Lambda a line alone (``lambda_entry``), elsewhere as c7n's other loggers do."""
@@ -65,7 +67,7 @@ def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
         change,
         how,
         outcome.group,
-        run=manager.ctx.execution_id,
+        run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
         account=manager.config.account_id,
         region=manager.config.region,
         policy=manager.data["name"],
@@ -76,23 +78,22 @@ def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
 
 
 def undo_commands(manager: Any, group_id: str) -> list[str]:
-    """Give the two lines that show, and then do, what undoes this run's changes to a group."""
+    """Return the command that undoes this run's changes to a group, in a list; an empty one without a journal."""
     place = _place(manager)
     if place is None:
         return []
-    started = datetime.fromtimestamp(int(manager.ctx.start_time) - 60, timezone.utc)
-    since = started.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return undo_lines(Undo(group_id, manager.ctx.execution_id, manager.config.region, place | {"since": since}))
+    run = run_id(manager.ctx.start_time, manager.ctx.execution_id)
+    return [undo_line(Undo(group_id, run, manager.config.region, None if place in OWN_LOG_GROUPS else place))]
 
 
-def _place(manager: Any) -> dict[str, Any] | None:
-    """Say where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3."""
+def _place(manager: Any) -> str | None:
+    """Return where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3."""
     if log_group := os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"):
-        return {"log-groups": [log_group]}
+        return log_group
     output = manager.ctx.output
     if output.type == "s3":
-        return {"url": f"s3://{'/'.join(filter(None, (output.bucket, output.key_prefix)))}/custodian-run.log.gz"}
-    return {"url": Path(output.root_dir, "custodian-run.log").absolute().as_uri()} if output.type == "file" else None
+        return f"s3://{'/'.join(filter(None, (output.bucket, output.key_prefix)))}/custodian-run.log.gz"
+    return Path(output.root_dir, "custodian-run.log").absolute().as_uri() if output.type == "file" else None
 
 
 # -- reading

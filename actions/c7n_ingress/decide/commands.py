@@ -7,6 +7,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+LOG_GROUPS = tuple(
+    f"/aws/lambda/custodian-open-ingress{policy}" for policy in ("", "-cloudtrail", "-daily", "-noticed")
+)
+"""Where the functions of the pack that change groups write their records."""
+
 
 class Undo(NamedTuple):
     """What an undo is for: one group and one run, in a region, and where the run's records are."""
@@ -14,24 +19,14 @@ class Undo(NamedTuple):
     group: str
     run: str
     region: str
-    journal: Mapping[str, Any]
+    journal: str | None
+    """A log group or a URL; None for the log groups of the pack's functions."""
 
 
-def undo_lines(undo: Undo) -> list[str]:
-    """Return two lines: the first shows what the second then does.
-
-    Each line writes a file of its own, so two of them in one folder at once do not meet. ``tee`` writes it, because
-    a message for Slack holds no ``>``.
-    """
-    written = {"group": undo.group, "run": undo.run, "journal": dict(undo.journal)}
-    lines = []
-    for preview in (True, False):
-        name = f"undo-{undo.group}-{undo.run[:8]}{'-preview' if preview else ''}.json"
-        lines.append(
-            f"echo {shlex.quote(json.dumps(written | {'preview': preview}))} | tee {name} && custodian run "
-            f"--region {undo.region} -s out --vars-file {name} policies/restore-ingress.yml"
-        )
-    return lines
+def undo_line(undo: Undo) -> str:
+    """Return the command that shows what would be undone, asks, and undoes it."""
+    words = ["c7n-ingress", "undo", undo.group, "--run", undo.run, "--region", undo.region]
+    return shlex.join([*words, *(["--journal", undo.journal] if undo.journal else [])])
 
 
 def authorize_line(request: Mapping[str, Any]) -> str:

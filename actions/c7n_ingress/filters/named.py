@@ -55,8 +55,8 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         for group_id in self.data["groups"]:
             if is_unfilled(group_id):
                 raise PolicyExecutionError(
-                    f"named: {group_id!r} was not filled: run the line of the message, whose --vars-file fills it, or "
-                    "write the group's id into the policy"
+                    f"named: {group_id!r} was not filled: `c7n-ingress undo` fills it, or write the group's id into "
+                    "the policy"
                 )
         found = {resource["GroupId"]: resource for resource in resources}
         if missing := [group_id for group_id in self.data["groups"] if group_id not in found]:

@@ -12,7 +12,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from c7n_ingress.decide.commands import Undo, authorize_line, undo_lines
+from c7n_ingress.decide.commands import Undo, authorize_line, undo_line
 from c7n_ingress.decide.openness import is_open
 from c7n_ingress.decide.rules import matches_from, permission
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
 RUN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-\d")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-PLACE = re.compile(r"[\w./#!@%+=,~:-]{1,4096}", re.ASCII)
-"""How a place may be written: nothing in it means anything to a shell within single quotes."""
+PLACE = re.compile(r"[\w./#][\w./#!@%+=,~:-]{0,4095}", re.ASCII)
+"""How a place may be written: it is no option, and nothing in it means anything to a shell within single quotes."""
 
 JOURNALS = ("/aws/lambda/custodian-open-ingress*", "file:///*/custodian-run.log")
 """Where records are, unless `journals` in mailer.yml names other places, too.
@@ -61,43 +60,27 @@ def shown_undo(resource: dict, region: Any, journals: Iterable[str] = JOURNALS) 
     first = lines[0] if isinstance(lines, list) and lines and isinstance(lines[0], str) else ""
     try:
         undo = undo_of(first)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except ValueError:
         undo = None
-    if undo is None or undo_lines(undo) != lines or (undo.group, undo.region) != (resource.get("GroupId"), region):
+    if undo is None or [undo_line(undo)] != lines or (undo.group, undo.region) != (resource.get("GroupId"), region):
         return {"lines": [], "note": "the lines in the message are not the pack's own" if lines else ""}
-    place = place_of(undo)
-    if not any(fits(place, pattern) for pattern in journals):
+    if undo.journal and not any(fits(undo.journal, pattern) for pattern in journals):
         why = "which the mailer does not know: add it to `journals` in its configuration"
-        return {"lines": [], "note": f"the records are in {place}, {why}"}
+        return {"lines": [], "note": f"the records are in {undo.journal}, {why}"}
     return {"lines": lines, "note": ""}
 
 
 def undo_of(line: str) -> Undo:
     """Read an undo line.
 
-    :raises ValueError, KeyError, TypeError, IndexError: it is none.
+    :raises ValueError: it is none.
     """
-    words = shlex.split(line)
-    written, region = json.loads(words[1]), words[words.index("--region") + 1]
-    undo = Undo(written["group"], written["run"], region, written["journal"])
-    texts = (undo.group, undo.run, region, undo.journal["since"], place_of(undo))
-    for pattern, text in zip((GROUP, RUN, REGION, TIME, PLACE), texts, strict=True):
-        if not pattern.fullmatch(text):
+    _, _, group, _, run, _, region, *more = shlex.split(line)
+    _, journal = more or ("", None)
+    for pattern, text in ((GROUP, group), (RUN, run), (REGION, region), (PLACE, journal)):
+        if text is not None and not pattern.fullmatch(text):
             raise ValueError(f"{text!r:.80} is not what it should be")
-    return undo
-
-
-def place_of(undo: Undo) -> str:
-    """Return the one place where an undo's records are.
-
-    :raises ValueError, KeyError: there is none, or more than one.
-    """
-    journal = {key: value for key, value in undo.journal.items() if key != "since"}
-    if "url" in journal:
-        (place,) = journal.values()
-    else:
-        ((place,),) = [journal.pop("log-groups"), *journal.values()]
-    return place
+    return Undo(group, run, region, journal)
 
 
 def fits(text: str, pattern: str) -> bool:

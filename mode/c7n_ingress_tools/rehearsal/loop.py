@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.rehearsal.progress import Progress
 
 POLICY = PACK / "policies" / "open-ingress.yml"
-UNDO = PACK / "policies" / "restore-ingress.yml"
 UNDO_LINES = "c7n:undo-ingress"
 
 FUNCTION = "custodian-open-ingress"
@@ -74,11 +73,10 @@ class Rule(NamedTuple):
 
 
 class Undo(NamedTuple):
-    """The two lines in a group's message: the first shows what the second does."""
+    """A group, and the command in its message."""
 
     group: str
-    look: str
-    do: str
+    line: str
 
 
 @dataclass
@@ -279,20 +277,17 @@ class Loop:
         return None
 
     def undo(self, undo: Undo, before: dict[str, Rule], after: dict[str, Rule]) -> None:
-        """Undo what was done to one group with the lines in its message, and check that the group is as it was."""
-        shipped = self.folder / "policies" / UNDO.name
-        shipped.parent.mkdir()
-        shutil.copy(UNDO, shipped)
+        """Undo what was done to one group with the command in its message, and check that the group is as it was."""
         try:
-            with self.progress.step(f"undo of {undo.group}: the first line in its message showed it"):
+            with self.progress.step(f"undo of {undo.group}: the command in its message showed it"):
                 start = len(self.cloud.calls)
-                self._shell(undo.look)
+                self._shell(f"{undo.line} --json")
             changes = [action for service, action in self._calls_since(start) if service == "ec2" and not reads(action)]
             if changes or self._rules(undo.group) != _of_group(after, undo.group):
                 self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
             start = len(self.cloud.calls)
-            with self.progress.step(f"undo of {undo.group}: the second did it, from CloudWatch Logs"):
-                self._shell(undo.do)
+            with self.progress.step(f"undo of {undo.group}: the same with --yes did it, from CloudWatch Logs"):
+                self._shell(f"{undo.line} --yes")
             self.result.undo = self._calls_since(start)
         except LoopError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))
@@ -318,7 +313,7 @@ class Loop:
         with log.open("ab") as output:
             done = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False)
         if done.returncode:
-            raise LoopError(f"custodian run failed: {_complaint(log)} (see {self.result.folder / log.name})")
+            raise LoopError(f"a command failed: {_complaint(log)} (see {self.result.folder / log.name})")
 
     def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
         """Start so many mailers; each ends when no message is left in the queue."""

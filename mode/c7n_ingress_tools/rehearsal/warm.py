@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Each command, and the function that it calls. What is loaded first is wanted first.
-COMMANDS = {"custodian": "c7n.cli:main", "mailer": "c7n_ingress_tools.rehearsal.mailing:main"}
+COMMANDS = {
+    "custodian": "c7n.cli:main",
+    "mailer": "c7n_ingress_tools.rehearsal.mailing:main",
+    "c7n-ingress": "c7n_ingress_tools.cli:main",
+}
 # What their clients are of, so that the models are read once.
 SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses")
 CALLER = Path(__file__).with_name("warm_caller.py")
@@ -142,6 +146,9 @@ def main(descriptor: str, parent: str) -> None:
         importlib.import_module(module)
     importlib.import_module("c7n.resources").load_resources(("aws.security-group",))
     _function(COMMANDS["mailer"])
+    _function(COMMANDS["c7n-ingress"])
+    for module in ("c7n_ingress_tools.undo", "c7n_ingress_tools.undo_table"):
+        importlib.import_module(module)
     boto3 = importlib.import_module("boto3")
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody

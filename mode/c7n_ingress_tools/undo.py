@@ -1,0 +1,124 @@
+"""Undo what one run did to one group: find its records, run policies/restore-ingress.yml, read what it did."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+from c7n.utils import yaml_load
+
+from c7n_ingress.decide.commands import LOG_GROUPS, Undo
+from c7n_ingress.decide.run_id import started
+from c7n_ingress_tools.pack import PACK
+
+POLICY = "restore-ingress"
+LINE = re.compile(r"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>.*)")
+"""How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
+
+ERROR = re.compile(r"(?:custodian\S*: \S*ERROR |[\w.]*(?:Error|Exception): )(.+)")
+EARLIER = timedelta(minutes=1)  # than the run's start: two clocks are never the same
+URLS = ("file:", "s3://")
+
+
+class UndoError(Exception):
+    """It could not be undone; one line with the fix."""
+
+
+class Done(NamedTuple):
+    """What the policy did, or would do."""
+
+    changes: list[dict[str, Any]]
+    """The records of the changes."""
+    problems: list[str]
+    """What was left alone, or failed."""
+
+
+def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
+    """Return where the records are, as the policy's `from` names it.
+
+    :raises UndoError: no place is named, and none can be found.
+    """
+    if undo.journal:
+        return {"url": undo.journal} if undo.journal.startswith(URLS) else {"log-groups": [undo.journal]}
+    another = "name the place of its records with --journal: a log group, or the URL of a custodian-run.log"
+    try:
+        since = started(undo.run) - EARLIER
+    except ValueError as error:
+        raise UndoError(f"{error}. For a run of an earlier release, {another}") from error
+    pages = session.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=LOG_GROUPS[0])
+    known = {group["logGroupName"] for page in pages for group in page["logGroups"]}
+    if not (found := [name for name in LOG_GROUPS if name in known]):
+        raise UndoError(f"no function of the pack has a log group in {undo.region}: check the region, or {another}")
+    return {"log-groups": found, "since": since.isoformat()}
+
+
+def settings(path: Path | None) -> Mapping[str, Any]:
+    """Return the content of settings.yml: of the file that is named, or of the one in this folder, if there is one.
+
+    :raises UndoError: the file cannot be read.
+    """
+    chosen = path or Path("settings.yml")
+    if path is None and not chosen.exists():
+        return {}
+    try:
+        read = yaml_load(chosen.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UndoError(f"{chosen}: {error.strerror}") from error
+    except Exception as error:  # whatever the YAML parser raises
+        raise UndoError(f"{chosen} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(read, dict):
+        raise UndoError(f"{chosen} has no settings, but {read!r:.60}")
+    return read
+
+
+def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool) -> Done:
+    """Run the policy, in a folder of its own, so that two runs at once do not meet.
+
+    :param place: where the records are.
+    :param known: the settings.
+    :raises UndoError: the policy could not run, or changed nothing because of an error.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        variables, output = Path(folder, "variables.json"), Path(folder, "out")
+        filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
+        variables.write_text(json.dumps(filled, default=str), encoding="utf-8")
+        options = ["--region", undo.region, "-s", output, "--vars-file", variables]
+        done = subprocess.run(
+            [custodian(), "run", *options, PACK / "policies" / f"{POLICY}.yml"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        log = output / POLICY / "custodian-run.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    found = [match for match in map(LINE.fullmatch, lines) if match]
+    changes = [json.loads(each["message"]) for each in found if each["logger"] == "custodian.journal"]
+    said = f"{POLICY}: "
+    problems = [
+        each["message"].removeprefix(said)
+        for each in found
+        if each["level"] == "ERROR" and each["message"].startswith(said)
+    ]
+    if done.returncode and not changes:
+        why = ERROR.findall(done.stderr) or done.stderr.strip().splitlines() or ["no reason was printed"]
+        raise UndoError((problems or why)[-1].removeprefix(said))
+    return Done(changes, problems)
+
+
+def custodian() -> str:
+    """Return Cloud Custodian's command: of the installation that this command is of."""
+    beside = (Path(command).with_name("custodian") for command in (sys.argv[0], sys.executable))
+    found = next((str(path) for path in beside if path.exists()), None) or shutil.which("custodian")
+    if not found:
+        raise UndoError("no command custodian found: install c7n where c7n-ingress is installed")
+    return found

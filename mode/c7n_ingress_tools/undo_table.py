@@ -1,0 +1,34 @@
+"""What a person sees of an undo: each rule before and after, and what is left alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from c7n_ingress_tools.rehearsal.printable import printable
+
+if TYPE_CHECKING:
+    from c7n_ingress_tools.undo import Done
+
+PIPE_WIDTH = 120
+
+
+def show(group: str, done: Done, *, preview: bool) -> None:
+    """Print the table, and a line for each rule that is left alone or failed."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    if done.changes:
+        table = Table("rule", "protocol", "ports", "before", "after", "description", box=box.SIMPLE)
+        for each in done.changes:
+            cells = (each[key] for key in ("rule", "protocol", "ports", "was", "now", "description"))
+            table.add_row(*(Text(printable(str("-" if cell is None else cell))) for cell in cells))
+        console.print(f"{group}: {'would change, nothing is changed yet' if preview else 'undone'}")
+        console.print(table)
+    else:
+        console.print(f"{group}: nothing to undo")
+    for problem in done.problems:
+        console.print(Text(printable(f"left alone: {problem}")))
