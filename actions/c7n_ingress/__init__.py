@@ -1,1 +1,1 @@
-"""Cloud Custodian actions that take the open internet out of security groups' ingress rules."""
+"""Cloud Custodian actions and filters that close security groups that are open to the internet."""

@@ -1,4 +1,4 @@
-"""The pack's actions and filters: importing this module registers them with Cloud Custodian."""
+"""The pack's actions, filters and source: importing this module registers them with Cloud Custodian."""
 
 import c7n_ingress.actions.mark_each_for_op
 import c7n_ingress.actions.notify_in_parts

@@ -25,17 +25,17 @@ def marked(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_a_keeper(case):
+def test_a_manager(case):
     """A group's manager is told by its marks, with what mends it there."""
     found = managed_by(marked(case)) or {}
     assert found.get("by") == case.get("by")
     assert case.get("mend", "") in found.get("mend", "")
 
 
-def test_every_keeper_has_a_case():
+def test_every_manager_has_a_case():
     """Each manager is that of some case, and says where its marks are documented."""
     found = {managed_by(marked(case))["mend"] for case in CASES if "by" in case}
-    assert found == {manager.mend for manager in MANAGERS}
+    assert found == {manager.fix for manager in MANAGERS}
     assert all(source.startswith("https://") for manager in MANAGERS for source in manager.sources)
 
 

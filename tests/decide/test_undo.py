@@ -222,13 +222,13 @@ def test_whatever_stands_in_a_line(lines):
     st.sampled_from(["", "2026-11-24 09:00:00,000 - custodian.journal - INFO - "]),
 )
 def test_a_line_that_was_cut(length, prefix):
-    """Of a record that was cut off, nothing is believed; it is told of as soon as it can be seen to be one."""
+    """An incomplete record is not used, and is reported if its beginning is long enough to show that it is one."""
     whole = json.dumps(RECORD)
     found = list(entries([prefix + whole[:length]], ACCOUNT, REGION))
     if length == len(whole):
         assert [each.rule for each in found] == ["sgr-0"]
     else:
-        told = [Unreadable(None, "a record that was cut off")] if length >= len('{"v": 1') else []
+        told = [Unreadable(None, "an incomplete record")] if length >= len('{"v": 1') else []
         assert found == told or length < len('{"v": 1')
 
 

@@ -105,7 +105,7 @@ class Surroundings:
             found = look_behind(self.client(), unread, self.manager.config.account_id)
             self.known |= {group_id: each.annotation() for group_id, each in found.items()}
         except Exception:  # any error: the groups are closed and reported
-            log.exception("what stands behind %d groups could not be looked up", len(unread))
+            log.exception("what uses %d groups could not be looked up", len(unread))
             self.known |= dict.fromkeys((group["GroupId"] for group in unread), UNKNOWN.annotation())
         return {group["GroupId"]: self.known[group["GroupId"]] for group in groups}
 

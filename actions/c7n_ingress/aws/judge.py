@@ -47,8 +47,8 @@ def _by_itself(each: Any, *, match: bool) -> Any:
 def judges_the_set(each: Any) -> bool:
     """Whether what a filter says of one group depends on the other groups.
 
-    c7n has two: ``reduce``, and ``value_type: resource_count`` of each filter on a value. ``named`` wants all of its
-    groups, and has an attribute that says so.
+    c7n has two: ``reduce``, and ``value_type: resource_count`` of each filter on a value. ``named`` needs all of its
+    groups, and has the attribute ``judges_the_set``.
     """
     counts = each.data.get("value_type") == "resource_count"
     return counts or isinstance(each, ReduceFilter) or getattr(each, "judges_the_set", False)

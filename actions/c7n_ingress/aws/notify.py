@@ -144,7 +144,7 @@ def _resource(
             REOPENED: outcome.reopened,
             NOTED: outcome.records and job.noted.get(outcome.group["GroupId"]),
             WAITING: waiting,
-            PREVIEW: job.preview,  # said of each group: one that failed has no record that says so
+            PREVIEW: job.preview,  # noted for each group: one that failed has no record
             UNDO: _undo(job.action, outcome) if job.deed is REPLACED and not job.preview else None,
         }
     except Exception:  # this group and the others are reported all the same
@@ -171,7 +171,7 @@ def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
     """Return who opened the group, if the event is of a call that can be understood."""
     try:
         return opened_by(call, outcome.records) if call else None
-    except Exception:  # what was changed is reported, whatever the call is like
+    except Exception:  # what was changed is reported, even if the call cannot be read
         log.exception("the caller cannot be read from the event")
         return None
 

@@ -50,8 +50,8 @@ class Said(NamedTuple):
     ) -> list[Match]:
         """Return the rules that EC2 may not show yet; none where EC2 shows a state after the event.
 
-        Such a state has a rule that the call created, whatever it is for now; or one that the group had neither in the
-        item nor before it.
+        Such a state has a rule that the call created, even if it was changed since, or one that the group had neither
+        in the item nor before it.
 
         :param group: the group as the event says that it is.
         :param wanted: which of its rules have to be there.

@@ -62,7 +62,7 @@ OWNED = "kubernetes.io/cluster/"
 """The beginning of a tag's key whose end is the name of an interface's cluster."""
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-"""A name that may be shown: tags hold whatever somebody typed."""
+"""A name that may be shown: tags can hold any text."""
 
 
 class Behind(NamedTuple):

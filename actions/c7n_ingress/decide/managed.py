@@ -37,7 +37,7 @@ class Manager(NamedTuple):
     """A tool that makes groups, and would make this one again as it was."""
 
     by: str
-    mend: str
+    fix: str
     marks: tuple[Mark, ...]
     sources: tuple[str, ...]
     """Where the marks and the line are documented, or code that has them where no documentation does."""
@@ -103,15 +103,15 @@ MANAGERS = (
     ),
     Manager(
         "EKS, for the cluster",
-        "take the rule out of whatever adds it to the cluster's own group: EKS needs none but those of the group to "
+        "remove the rule where it is added to the cluster's own group: EKS needs none but those of the group to "
         "itself, and a Service of type LoadBalancer has spec.loadBalancerSourceRanges",
         (_tag("aws:eks:cluster-name"), _name(r"eks-cluster-sg-(.+)-\d+")),
         ("https://docs.aws.amazon.com/eks/latest/userguide/sec-group-reqs.html",),
     ),
     Manager(
         "the Elastic Beanstalk environment",
-        "in aws:autoscaling:launchconfiguration set SSHSourceRestriction; for its load balancer, give a group of your "
-        "own as ManagedSecurityGroup and in SecurityGroups (aws:elbv2:loadbalancer, or aws:elb:loadbalancer)",
+        "in aws:autoscaling:launchconfiguration set SSHSourceRestriction; for its load balancer, name a group of your "
+        "own in ManagedSecurityGroup and SecurityGroups (aws:elbv2:loadbalancer, or aws:elb:loadbalancer)",
         (_tag("elasticbeanstalk:environment-name"), _name("awseb-(.+)")),
         ("https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/command-options-general.html",),
     ),
@@ -175,7 +175,7 @@ MANAGERS = (
     ),
     Manager(
         "the RDS console, when somebody made a database there",
-        "nothing makes the rule again by itself; give the next database a VPC security group of your own",
+        "nothing makes the rule again by itself; choose a VPC security group of your own for the next database",
         (_description("Created by RDS management console"), _name(r"rds-launch-wizard(?:-\d+)?")),
         ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html",),
     ),
@@ -197,7 +197,7 @@ def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
     """
     for manager in MANAGERS:
         for shown in (text for mark in manager.marks for text in _found(mark, group)):
-            return {"by": f"{manager.by} {quoted(shown)}" if shown else manager.by, "mend": manager.mend}
+            return {"by": f"{manager.by} {quoted(shown)}" if shown else manager.by, "mend": manager.fix}
     return None
 
 

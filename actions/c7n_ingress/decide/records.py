@@ -104,7 +104,7 @@ def entries(lines: Iterable[str], account: str, region: str) -> Iterator[Entry |
             record = json.loads(match[1])
         except (ValueError, RecursionError):
             if match[1].startswith('{"v": '):
-                yield Unreadable(None, "a record that was cut off")
+                yield Unreadable(None, "an incomplete record")
             continue
         if "v" not in record or (record.get("account"), record.get("region")) != (account, region):
             continue

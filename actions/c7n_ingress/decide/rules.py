@@ -111,7 +111,7 @@ def traffic(shape: Mapping[str, Any]) -> Traffic:
     """Read protocol and ports of either shape.
 
     EC2 names four protocols and numbers the others; a protocol other than these four, and ``-1``, is open on
-    all ports whatever the rule says of ports (``IpPermission.IpProtocol`` in the API reference).
+    all ports, even if the rule names ports (``IpPermission.IpProtocol`` in the API reference).
     """
     protocol = str(shape["IpProtocol"]).lower()
     protocol = PROTOCOL_NAMES.get(protocol, protocol)
