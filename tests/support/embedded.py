@@ -132,7 +132,9 @@ def rules_of(group_id):
     Tests look at rules so often that a call for each look was a quarter of what the properties take.
     """
     found = ec2_backends[ACCOUNT]["us-east-1"].candidates({"group-id": [group_id]})
-    return {rule["SecurityGroupRuleId"]: rule for group in found for rule in group.described_rules() if not rule["IsEgress"]}
+    return {
+        rule["SecurityGroupRuleId"]: rule for group in found for rule in group.described_rules() if not rule["IsEgress"]
+    }
 
 
 def source_of(rule):
