@@ -23,6 +23,7 @@ from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
 from moto.awslambda.models import LambdaFunction
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMRequestBase
 from moto.ses.models import ses_backends
@@ -46,7 +47,7 @@ NOT_ENFORCED = {
 }
 KEPT = {"iam:ListAccountAliases"}
 """What a process asks once and keeps: a warm one does not miss it. test_faults.py denies it to a cold one."""
-WHOLE = {"MailFrom": "custodian@example.com", "AuthorizedFrom": "networks/authorized.txt"}
+WHOLE = {"MailFrom": "custodian@example.com", "AuthorizedFrom": "networks/authorized.txt", "Records": "existing"}
 ROLES = {
     "PolicyRole": "custodian-open-ingress",
     "WatchRole": "custodian-open-ingress-watch",
@@ -300,8 +301,14 @@ class PolicyPaths:
             self.lab.policy.role.client("sqs").send_message(QueueUrl=failed, MessageBody="the event")
 
     def log(self):
-        """Lambda writes the log."""
-        write_log(self.lab.policy.role, "/aws/lambda/custodian-open-ingress")
+        """Lambda writes the log, and creates it where somebody has deleted it."""
+        name = "/aws/lambda/custodian-open-ingress"
+        logs = self.cloud.session().client("logs")
+        if logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]:
+            logs.delete_log_group(logGroupName=name)
+        with enable_iam_authentication():
+            self.lab.policy.role.client("logs").create_log_group(logGroupName=name)
+        write_log(self.lab.policy.role, name)
 
 
 def write_log(role, group):
@@ -403,6 +410,16 @@ class WatchPaths:
         finally:
             self.config.start_configuration_recorder(ConfigurationRecorderName="default")
 
+    def report_errors(self):
+        """Report that a Lambda failed."""
+        metric = {"MetricName": "Errors", "Dimensions": [{"Name": "FunctionName", "Value": "custodian-open-ingress"}]}
+        client = self.cloud.session().client("cloudwatch")
+        client.put_metric_data(Namespace="AWS/Lambda", MetricData=[{**metric, "Value": 1}])
+        try:
+            assert self.look() == ["open-ingress-watch-errors"]
+        finally:
+            cloudwatch_backends[ACCOUNT]["us-east-1"].metric_data.clear()
+
     def log(self):
         """Lambda writes the log."""
         write_log(self.lab.watch.role, "/aws/lambda/custodian-open-ingress-watch-topic")
@@ -417,7 +434,7 @@ def test_every_action_of_the_watchs_role_is_needed(cloud, lab, tmp_path):
             each["name"]: stack.enter_context(deployed(lab.watch, f"custodian-{each['name']}")) for each in WATCH
         }
         does = WatchPaths(lab, functions)
-        missed = lab.missed("WatchRole", [does.all_is_well, does.tell, does.log])
+        missed = lab.missed("WatchRole", [does.all_is_well, does.tell, does.report_errors, does.log])
         assert missed | (set(NOT_ENFORCED) & set(CASES["WatchRole"])) == set(CASES["WatchRole"])
 
 

@@ -1,20 +1,23 @@
 import json
 import re
 from contextlib import ExitStack, suppress
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
+from moto.cloudwatch.responses import CloudWatchResponse
 from moto.config.models import config_backends
+from moto.core.exceptions import AccessDeniedError
 from moto.ses.models import ses_backends
 from moto.sns.models import sns_backends
 
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy
 from tests.support.embedded import POLICIES, ROOT, cases, custodian, edited
-from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
+from tests.support.stacked import ACCOUNT, create, forget_metrics, inbox, poll, stop_polling
 
 WATCH = ROOT / "mode" / "watch.yml"
 NAMES = [policy["name"] for policy in yaml_load(WATCH.read_text())["policies"]]
@@ -22,6 +25,7 @@ RULE = "custodian-open-ingress"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
 ON_CALL = "on-call@example.com"
 CASES = cases("watch")
+WATCHED = cases("alarms")["watched"]
 SCHEDULED = [
     *(
         path.stem.removeprefix("open-ingress-")
@@ -249,6 +253,58 @@ def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
         assert poll(cloud.session(), mailer)
     (message,) = take()
     assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
+
+
+@pytest.mark.parametrize("name", ["open-ingress", "open-ingress-daily", "open-ingress-watch-rule", "mailer"])
+@pytest.mark.parametrize("case", WATCHED, ids=lambda case: case["name"])
+def test_a_function_that_fails(account, name, case):
+    """What Lambda repaired by itself, or could not deliver, is reported once a day, of each of the pack's functions."""
+    function = f"custodian-{name}"
+    try:
+        measure(account, function, case["metric"], case["quiet"])
+        assert account.told() == []
+        measure(account, function, case["metric"], case["rings"])
+        (message,) = account.told()
+    finally:
+        forget_metrics()
+    assert message["Subject"] == "Open ingress: a Lambda failed"
+    assert message["Message"].endswith("Policy: open-ingress-watch-errors"), message["Message"]
+    assert account.told() == []
+
+
+def measure(account, function, metric, values):
+    """Put what Lambda measures of a function: how many minutes ago, and how much."""
+    data = [
+        {
+            "MetricName": metric,
+            "Dimensions": [{"Name": "FunctionName", "Value": function}],
+            "Timestamp": datetime.now(timezone.utc) - timedelta(minutes=ago),
+            "Value": value,
+        }
+        for ago, value in values.items()
+    ]
+    if data:
+        account.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=data)
+
+
+def test_functions_of_others(account):
+    """The errors of a function that is not the pack's are not reported."""
+    measure(account, "orders", "Errors", {20: 1})
+    try:
+        assert account.told() == []
+    finally:
+        forget_metrics()
+
+
+def test_metrics_that_cannot_be_read(account, monkeypatch):
+    """Where the watch may not read metrics, for which Custodian raises nothing, it reports that, too."""
+
+    def refuse(_):
+        raise AccessDeniedError("the watch", "cloudwatch:GetMetricStatistics")
+
+    monkeypatch.setattr(CloudWatchResponse, "get_metric_statistics", refuse)
+    (message,) = account.told()
+    assert message["Subject"] == "Open ingress: a Lambda failed"
 
 
 def test_deploying_is_not_enough(account):

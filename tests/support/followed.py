@@ -48,7 +48,7 @@ def copied(folder):
 def follow(cloud, copy, block):
     """Type a block's commands, and return what they print.
 
-    A stack is made by `create`: moto's CloudFormation knows neither macros nor all types of resources. That the tools
+    A stack is made by `create`: moto's CloudFormation does not know all types of resources. That the tools
     are installed is taken as read.
     """
     printed = ""

@@ -54,19 +54,12 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
 
 @cache
 def processed():
-    """Return the template as CloudFormation's macro AWS::LanguageExtensions leaves it, without which moto does.
-
-    cfn-lint works the macro out; what `aws cloudformation get-template --template-stage Processed` prints is this.
-    """
+    """Return the template as JSON, with each short form (!Ref) in its long form."""
     from cfnlint.decode import decode  # noqa: PLC0415 - a second, in each of the processes that run tests
-    from cfnlint.template import Template  # noqa: PLC0415
 
-    written, problems = decode(str(TEMPLATE))
-    template = Template(str(TEMPLATE), written)
-    problems += template.transform()
+    template, problems = decode(str(TEMPLATE))
     assert not problems
-    assert not [name for name in template.template["Resources"] if name.startswith("Fn::")]
-    return json.dumps({section: each for section, each in template.template.items() if section != "Transform"})
+    return json.dumps(template)
 
 
 def pseudo_parameters(region):
