@@ -17,7 +17,7 @@ from tests.support.stacked import poll, stop_polling
 
 OPERATE = "docs/operate.md"
 ALL_POLICIES = "custodian run --region us-east-1 -s out policies/open-ingress*.yml mode/watch.yml"
-REPLAY = commands(blocks(OPERATE, "When an alarm fires")[0])[0]
+(REPLAY,) = commands(blocks(OPERATE, "`custodian-open-ingress-failed`")[0])
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 CONFIG_RULE = "custodian-open-ingress"
 
@@ -163,7 +163,7 @@ def test_the_watch_of_who_gives_notice(cloud, pack):
     typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")
     (names,) = re.findall(r"add `(-p .*?)`", PAGES["docs/notice.md"])
     typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
-    assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("topic", "trigger")}
+    assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("errors", "topic", "trigger")}
 
 
 def test_a_name_that_is_not_there(cloud, pack):
@@ -308,7 +308,7 @@ def test_what_is_no_event(sent):
 
 def test_messages_that_were_not_delivered(cloud, tmp_path):
     """The line that sends what the mailer failed on once more is one that the CLI takes; moto has no such task."""
-    line = commands(blocks(OPERATE, "When an alarm fires")[0])[1]
+    (line,) = commands(blocks(OPERATE, "`custodian-mailer-failed`")[0])
     assert line.endswith(f":{ACCOUNT}:custodian-mailer-failed")
     assert "TaskHandle" in typed(cloud, tmp_path, f"{line} --generate-cli-skeleton output")
 
@@ -317,7 +317,7 @@ def test_the_permission_of_config(cloud, pack):
     """The page's two lines restore AWS Config's permission to invoke the policy."""
     client = cloud.session().client("lambda")
     client.remove_permission(FunctionName=CONFIG_RULE, StatementId=CONFIG_RULE)
-    follow(cloud, pack, blocks(OPERATE, "When an alarm fires")[1])
+    follow(cloud, pack, blocks(OPERATE, "What else the watch reports")[0])
     (statement,) = json.loads(client.get_policy(FunctionName=CONFIG_RULE)["Policy"])["Statement"]
     assert statement["Principal"] == {"Service": "config.amazonaws.com"}
     assert CONFIG_RULE in rules(cloud)

@@ -16,6 +16,7 @@ from moto.sns.models import sns_backends
 
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy
+from tests.support.docs import PAGES
 from tests.support.embedded import POLICIES, ROOT, cases, custodian, edited
 from tests.support.stacked import ACCOUNT, create, forget_metrics, inbox, poll, stop_polling
 
@@ -285,6 +286,14 @@ def measure(account, function, metric, values):
     ]
     if data:
         account.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=data)
+
+
+def test_where_the_message_points():
+    """The message about a Lambda names sections of docs/operate.md that exist."""
+    (watch,) = (policy for policy in yaml_load(WATCH.read_text())["policies"] if policy["name"].endswith("-errors"))
+    anchors = re.findall(r"#(\w+)", watch["actions"][0]["action_desc"])
+    assert anchors == ["errors", "throttled", "dropped"]
+    assert {f"## {anchor}" for anchor in anchors} <= set(PAGES["docs/operate.md"].splitlines())
 
 
 def test_functions_of_others(account):
