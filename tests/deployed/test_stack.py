@@ -317,7 +317,7 @@ def test_each_alarm_fires(cloud, case):
             assert not fires(cloud, alarm), alarm["AlarmName"]
             assert take() == []
             forget_metrics()
-            put_metric(cloud, alarm, case["rings"])
+            put_metric(cloud, alarm, case["fires"])
             assert fires(cloud, alarm), alarm["AlarmName"]
             (told,) = take()
             assert told["Subject"] == f'ALARM: "{alarm["AlarmName"]}" in us-east-1'

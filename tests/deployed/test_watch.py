@@ -264,7 +264,7 @@ def test_a_function_that_fails(account, name, case):
     try:
         measure(account, function, case["metric"], case["quiet"])
         assert account.told() == []
-        measure(account, function, case["metric"], case["rings"])
+        measure(account, function, case["metric"], case["fires"])
         (message,) = account.told()
     finally:
         forget_metrics()
