@@ -220,7 +220,7 @@ def unanswered(request):
 def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, replace, unanswered):
     """If EC2 does not tell what a list holds, its rule is left, told, and a failure; the other open ones are closed."""
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
-    with pytest.raises(PolicyExecutionError, match=f"tcp 22 from {OPEN_LIST}: EC2 did not tell.*internal error"):
+    with pytest.raises(PolicyExecutionError, match=f"tcp 22 from {OPEN_LIST}: EC2 did not list.*internal error"):
         replace(before=unanswered)
     assert sources(group_id) == [*AUTHORIZED[:2], OPEN_LIST]
     (message,) = messages(cloud)
