@@ -1,6 +1,7 @@
 import gzip
 import ipaddress
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -683,7 +684,12 @@ def demo(folder, *arguments, **environment):
     return subprocess.run(
         command,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "PATH": str(Path(sys.executable).parent)} | environment,
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUTF8": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
+        }
+        | environment,
         capture_output=True,
         encoding="utf-8",
         check=False,
