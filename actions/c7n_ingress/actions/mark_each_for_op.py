@@ -11,6 +11,9 @@ from c7n.tags import TagDelayedAction
 from c7n.utils import type_schema
 
 from c7n_ingress.aws.calls import said
+from c7n_ingress.aws.settings import check_given
+from c7n_ingress.decide.checks import UNFILLED
+from c7n_ingress.decide.settings import filled
 
 
 @SecurityGroup.action_registry.register("mark-each-for-op")
@@ -33,8 +36,28 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
             msg: "Open to the internet: {op}@{action_date}"
     """
 
-    schema = type_schema("mark-each-for-op", rinherit=TagDelayedAction.schema)
+    schema = type_schema(
+        "mark-each-for-op",
+        rinherit=TagDelayedAction.schema,
+        hours={"anyOf": [TagDelayedAction.schema["properties"]["hours"], UNFILLED]},
+    )
     schema_alias = False
+
+    def validate(self) -> MarkEachForOp:
+        """Refuse a run without its settings.
+
+        :raises SystemExit: the run is refused.
+        """
+        check_given(self.data, self.manager)
+        return super().validate()  # type: ignore[no-any-return]
+
+    def process(self, resources: list[dict[str, Any]]) -> None:
+        """Mark the groups.
+
+        :raises PolicyExecutionError: some could not be marked; the others are.
+        """
+        self.data: dict[str, Any] = filled(self.data)
+        super().process(resources)
 
     def process_resource_set(self, client: Any, resource_set: Sequence[dict[str, Any]], tags: Any) -> None:
         """Mark groups by one call, or by a call for each.

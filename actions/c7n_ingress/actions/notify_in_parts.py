@@ -14,12 +14,15 @@ from c7n.utils import local_session
 
 from c7n_ingress.aws.calls import BRIEFLY, pages
 from c7n_ingress.aws.history import LOOKING, MOST_ITEMS, check_time, why_not
+from c7n_ingress.aws.notify import with_place
 from c7n_ingress.aws.read import MATCHED
-from c7n_ingress.decide.checks import check_filled, check_notify
+from c7n_ingress.aws.settings import check_given
+from c7n_ingress.decide.checks import UNFILLED, check_filled, check_notify
 from c7n_ingress.decide.exemptions import MOST_DAYS
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
 from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
+from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.actions")
 
@@ -28,6 +31,7 @@ SCHEMA = {
     "anyOf": [{"required": ["type", "transport", who]} for who in ("to", "to_from")],
     "properties": {
         **Notify.schema["properties"],
+        "to": {"anyOf": [Notify.schema["properties"]["to"], UNFILLED]},
         "type": {"enum": ["notify-in-parts"]},
         "renewals": {
             "type": "object",
@@ -67,6 +71,14 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     schema_alias = False
     schema = SCHEMA
 
+    def validate(self) -> NotifyInParts:
+        """Refuse a run without its settings.
+
+        :raises SystemExit: the run is refused.
+        """
+        check_given(self.data, self.manager)
+        return super().validate()  # type: ignore[no-any-return]
+
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs."""
         history = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
@@ -77,11 +89,14 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
 
         :raises PolicyExecutionError: the recipients were not filled.
         """
+        self.data: dict[str, Any] = filled(self.data)
         try:
             check_filled(self.data)
             check_notify(self.data)
         except ValueError as error:
             raise PolicyExecutionError(f"notify-in-parts notified nobody: {error}") from None
+        for key in self.data.keys() & {"to", "cc"}:
+            self.data[key] = with_place(self.data[key], self.manager.config)
         if "renewals" in self.data:
             end = time.monotonic() + LOOKING
             for group in resources:

@@ -17,6 +17,7 @@ from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
+from c7n_ingress.aws.settings import check_given
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
@@ -29,12 +30,21 @@ from c7n_ingress.decide.authorized import (
     refuse_documentation,
     with_vpc,
 )
-from c7n_ingress.decide.checks import check_filled, check_filters, check_notify, check_query, check_values, silent_limit
+from c7n_ingress.decide.checks import (
+    UNFILLED,
+    check_filled,
+    check_filters,
+    check_notify,
+    check_query,
+    check_values,
+    silent_limit,
+)
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import FINDERS, Network, permission, ports_text
+from c7n_ingress.decide.settings import filled
 
 
 @SecurityGroup.action_registry.register("replace-ingress")
@@ -98,8 +108,8 @@ class ReplaceIngress(EventAction):
         "replace-ingress",
         **{
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
-            "authorized-from": ValuesFrom.schema,
-            "at-most": {"type": "integer", "minimum": 1},
+            "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
+            "at-most": {"anyOf": [{"type": "integer", "minimum": 1}, UNFILLED]},
             "behind": {"type": "boolean"},
             "preview": {"type": "boolean"},
             "reopened": reopened.SCHEMA,
@@ -131,6 +141,7 @@ class ReplaceIngress(EventAction):
         :raises PolicyValidationError: names the value and the fix.
         """
         try:
+            check_given(self.data, self.manager)
             check_values(self.data, self.schema)
             self.check_authorized()
             check_query(self.manager.data)
@@ -152,14 +163,15 @@ class ReplaceIngress(EventAction):
 
     def check_authorized(self) -> None:
         """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
-        if ("authorized" in self.data) == ("authorized-from" in self.data):
+        data = filled(self.data)
+        if ("authorized" in data) == ("authorized-from" in data):
             raise ValueError(
                 "write the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
             )
-        if "authorized-from" in self.data:
-            check_source("authorized-from", self.data["authorized-from"], in_lambda="mode" in self.manager.data)
+        if "authorized-from" in data:
+            check_source("authorized-from", data["authorized-from"], in_lambda="mode" in self.manager.data)
             return
-        authorized = self.data["authorized"]
+        authorized = data["authorized"]
         if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
             return  # c7n fills it only after it has validated the file
         networks = parse_fixed(authorized)
@@ -181,6 +193,7 @@ class ReplaceIngress(EventAction):
         :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then. A
             preview that has reported what would fail does not raise.
         """
+        self.data: dict[str, Any] = filled(self.data)
         try:
             authorized = self.authorized_networks()
         except PolicyExecutionError as error:
@@ -217,7 +230,7 @@ class ReplaceIngress(EventAction):
         """
         try:
             check_filled(self.data, but=["authorized"])
-            check_filled(self.manager.data.get("filters", []), but=["exemptions", "exemptions-from"], path="filters")
+            check_filled(filled(self.manager.data.get("filters", [])), path="filters")
             networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
             if not self.data.get("preview"):
                 refuse_documentation(networks)

@@ -18,12 +18,14 @@ from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
-from c7n_ingress.decide.checks import check_filled, check_notify, check_values
+from c7n_ingress.aws.settings import check_given
+from c7n_ingress.decide.checks import UNFILLED, check_filled, check_notify, check_values
 from c7n_ingress.decide.exemptions import MOST_DAYS, TAG
 from c7n_ingress.decide.message import RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import text_of
+from c7n_ingress.decide.settings import filled
 from c7n_ingress.decide.undo import exemption, fold, restoration
 
 log = logging.getLogger("custodian.actions")
@@ -74,7 +76,7 @@ class RestoreIngress(EventAction):
         **{
             "from": journal.SCHEMA,
             "run": {"type": "string"},
-            "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
+            "days": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_DAYS}, UNFILLED]},
             "preview": {"type": "boolean"},
             "notify": notify.SCHEMA,
         },
@@ -102,6 +104,7 @@ class RestoreIngress(EventAction):
         :raises PolicyValidationError: names the value and the fix.
         """
         try:
+            check_given(self.data, self.manager, others=("group", "run", "journal", "preview"))
             check_values(self.data, self.schema)
             check_selection(self.manager.filters, self.data["from"])
             if "notify" in self.data:
@@ -119,6 +122,7 @@ class RestoreIngress(EventAction):
         :raises PolicyExecutionError: the journal has no records, a group failed, or nobody could be notified; the other
             groups are done by then. A preview that has reported what would fail does not raise.
         """
+        self.data: dict[str, Any] = filled(self.data)
         try:
             check_filled(self.data)
         except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 from c7n.actions.notify import Notify
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.utils import local_session
+from c7n.utils import get_partition, local_session
 
 from c7n_ingress.aws.calls import said
 from c7n_ingress.aws.job import Job
@@ -21,6 +21,7 @@ from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.aws.values import FreshValues
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
 from c7n_ingress.decide.behind import rank
+from c7n_ingress.decide.checks import UNFILLED
 from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.message import NOTED, OPENED, PREVIEW, REPLACED, UNDO, WAITING, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
@@ -32,7 +33,10 @@ SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "required": ["transport"],
-    "properties": {name: schema for name, schema in Notify.schema["properties"].items() if name != "type"},
+    "properties": {
+        **{name: schema for name, schema in Notify.schema["properties"].items() if name != "type"},
+        "to": {"anyOf": [Notify.schema["properties"]["to"], UNFILLED]},
+    },
 }
 """The keys of c7n's own ``notify`` action."""
 
@@ -43,6 +47,7 @@ class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
     def expand_variables(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the action's data says, with the recipients that ``to_from`` and ``cc_from`` list."""
         data: dict[str, Any] = deepcopy(self.data)
+        data |= {key: with_place(data[key], self.manager.config) for key in ("to", "cc") if key in data}
         for key in ("to", "cc"):
             if source := data.get(f"{key}_from"):
                 filled = {
@@ -50,6 +55,19 @@ class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
                 }
                 data.setdefault(key, []).extend(FreshValues(source | filled, self.manager).get_values())
         return data
+
+
+def with_place(recipients: Sequence[Any], config: Any) -> list[Any]:
+    """Fill account, region and partition into recipients: c7n fills once, and a variable may have filled these."""
+    place = {"account_id": config.account_id, "region": config.region, "partition": get_partition(config.region)}
+    names = {f"{{{name}}}": str(value) for name, value in place.items()}
+
+    def fill(text: str) -> str:
+        for name, value in names.items():
+            text = text.replace(name, value)
+        return text
+
+    return [fill(each) if isinstance(each, str) else each for each in recipients]
 
 
 def notifier(action: Any, **defaults: str) -> Notifier:

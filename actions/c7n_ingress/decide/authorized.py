@@ -101,7 +101,7 @@ def _network(text: object) -> Network:
     if not isinstance(text, str):
         raise ValueError(f"{shown} is not a CIDR: write text such as '10.0.0.0/8'")  # noqa: TRY004 - bad input, one kind of error
     if PLACEHOLDER.fullmatch(text):
-        raise ValueError(f"{shown} was not filled: c7n-org fills it from a list in the account's vars")
+        raise ValueError(f"{shown} was not filled: add --vars-file settings.yml, or name a list in c7n-org's vars")
     try:
         network = ip_network(text)
     except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,19 +28,21 @@ LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST
 """The smallest and the largest value of each number."""
 
 
-def check(settings: object) -> None:
+def check(settings: object, others: Collection[str] = ()) -> None:
     """Refuse settings that no run can use.
 
     :param settings: the content of settings.yml.
+    :param others: keys that it may have besides; then the authorized networks need not be named.
     :raises ValueError: names the key, the value and the fix.
     """
     if not isinstance(settings, Mapping):
         raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")  # noqa: TRY004 - bad input, one kind of error
     for key in settings:
-        if key not in KEYS:
+        if key not in KEYS and key not in others:
             near = get_close_matches(str(key), KEYS, 1)
             raise ValueError(f"{key!r:.80} is no setting: write {near[0] if near else ', '.join(KEYS)}")
-    if ("authorized" in settings) == ("authorized-from" in settings):
+    named = [key for key in ("authorized", "authorized-from") if key in settings]
+    if len(named) > 1 or not (named or others):
         raise ValueError("name the authorized networks by either authorized or authorized-from")
     if "exemptions-from" in settings and settings.get("exemptions"):
         raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
@@ -60,7 +62,30 @@ def _check_recipients(value: object) -> None:
         raise ValueError(f"tell {value!r:.80} is not a list of recipients: name a topic, an address or a channel")
 
 
-def filled(value: object) -> object:
-    """Return a value of a policy, or the default of the setting that it names where no file has filled it."""
-    name = value[1:-1] if isinstance(value, str) and PLACEHOLDER.fullmatch(value) else None
-    return DEFAULTS.get(name, value) if name else value
+def filled(data: Any) -> Any:
+    """Return a filter's or an action's data with the defaults of the settings that nothing has filled.
+
+    What has no default is left out where the other way to name it may be filled; else it stays as it is.
+    """
+    if isinstance(data, str):
+        return DEFAULTS.get(_name(data) or "", data)
+    if isinstance(data, list):
+        return [filled(each) for each in data]
+    if not isinstance(data, Mapping):
+        return data
+    without = {key for key, value in data.items() if _name(value) in ("authorized-from", "exemptions-from")}
+    if "authorized-from" in data.keys() - without and _name(data.get("authorized")):
+        without.add("authorized")
+    return {key: filled(value) for key, value in data.items() if key not in without}
+
+
+def unfilled(data: Any) -> str | None:
+    """Return the first variable in data that is a setting and that nothing has filled, if there is one."""
+    if isinstance(data, str):
+        return data if _name(data) in KEYS else None
+    parts = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
+    return next((found for part in parts if (found := unfilled(part))), None)
+
+
+def _name(value: object) -> str | None:
+    return value[1:-1] if isinstance(value, str) and PLACEHOLDER.fullmatch(value) else None

@@ -13,10 +13,12 @@ from c7n.utils import chunks, local_session, type_schema
 
 from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, error_code, pages, said
 from c7n_ingress.aws.read import MATCHED
+from c7n_ingress.aws.settings import check_given
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
 from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, VERSIONS, Network, network, traffic
+from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.filters")
 
@@ -113,6 +115,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
         :raises PolicyValidationError: names the value and the mend.
         """
+        check_given(self.data, self.manager)
         try:
             check_values(self.data, self.schema)
             for ports in (self.data.get("Ports"), self.data.get("OnlyPorts")):
@@ -128,6 +131,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         :raises PolicyExecutionError: a variable was not filled, so that it is not known what may be open; or EC2 did
             not tell of a list, and the policy has no action that says so.
         """
+        self.data: dict[str, Any] = filled(self.data)
         try:
             check_filled(self.data)
         except ValueError as error:
