@@ -110,15 +110,21 @@ def init(folder: Path) -> None:
 )
 @click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints: the networks that the word vpc is for.")
 @click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders: shows who would be blocked.")
+@click.option("--live", is_flag=True, help="Read the groups, interfaces and VPCs of --region, by Describe calls only.")
+@click.option("--region", help="The AWS region that --live reads.")
 @json_option
 @click.option("--make", is_flag=True, hidden=True)
-def rehearse(groups, authorized, interfaces, vpcs, flows, as_json, make) -> int:  # noqa: PLR0913, PLR0917
+def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json, make) -> int:  # noqa: PLR0913, PLR0917
     """Run everything on this machine, on a copy of your groups, and show each rule before and after.
 
     GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used.
-    Nothing leaves this machine, and no credentials are needed. The command ends with 1 if a group did not end as the
-    pack promises.
+    Nothing leaves this machine, and no credentials are needed, except that --live reads the groups from AWS. The
+    command ends with 1 if a group did not end as the pack promises.
     """
+    if live != bool(region):
+        raise click.UsageError("--live and --region belong together")
+    if live and (groups or interfaces or vpcs):
+        raise click.UsageError("--live reads groups, interfaces and VPCs itself: name no files of them")
     from c7n_ingress_tools.rehearsal import warm  # noqa: PLC0415
 
     with warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
@@ -129,6 +135,10 @@ def rehearse(groups, authorized, interfaces, vpcs, flows, as_json, make) -> int:
 
             models.share()
             from c7n_ingress_tools.rehearsal import run  # noqa: PLC0415
+        if live:
+            from c7n_ingress_tools.rehearsal.live import read  # noqa: PLC0415
+
+            groups, interfaces, vpcs = read(region, run.FOLDER.parent / "live")
         asked = run.Asked(groups, authorized, interfaces, vpcs, flows, as_json=as_json, make=make)
         return run.main(asked, commands)
 

@@ -1,0 +1,54 @@
+"""Read groups, interfaces and VPCs from AWS by `Describe` calls, into the files that the rehearsal reads."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import boto3
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Files(NamedTuple):
+    """The files that were written; None where the region has nothing of it."""
+
+    groups: Path
+    interfaces: Path | None
+    vpcs: Path | None
+
+
+def read(region: str, folder: Path) -> Files:
+    """Read what is in a region, with the caller's credentials.
+
+    :param folder: where the files are written.
+    :raises botocore.exceptions.ClientError: AWS refused.
+    """
+    client = boto3.Session(region_name=region).client("ec2")
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = _pages(client, "describe_security_groups", "SecurityGroups")
+    used = _pages(client, "describe_network_interfaces", "NetworkInterfaces", **_managed(client))
+    vpcs = _pages(client, "describe_vpcs", "Vpcs")
+    ids = {group["GroupId"] for group in groups}
+    in_use = any(each["GroupId"] in ids for interface in used for each in interface["Groups"])
+    return Files(
+        _write(folder / "groups.json", {"SecurityGroups": groups}),
+        _write(folder / "interfaces.json", {"NetworkInterfaces": used}) if in_use else None,
+        _write(folder / "vpcs.json", {"Vpcs": vpcs}) if vpcs else None,
+    )
+
+
+def _pages(client: Any, operation: str, key: str, **request: Any) -> list[dict[str, Any]]:
+    return [each for page in client.get_paginator(operation).paginate(**request) for each in page[key]]
+
+
+def _managed(client: Any) -> dict[str, bool]:
+    """Return the option by which EC2 lists the interfaces that AWS services manage, if the installed boto3 knows it."""
+    known = client.meta.service_model.operation_model("DescribeNetworkInterfaces").input_shape.members
+    return {"IncludeManagedResources": True} if "IncludeManagedResources" in known else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(content, default=str), encoding="utf-8")
+    return path
