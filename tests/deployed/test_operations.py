@@ -161,7 +161,7 @@ def test_changing_to_notice(cloud, pack):
 def test_the_watch_of_who_gives_notice(cloud, pack):
     """Who gives notice from the start deploys of the watch what would not miss AWS Config, and all of that."""
     typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")
-    (names,) = re.findall(r"add `(-p .*?)`", PAGES["docs/notice.md"])
+    (names,) = re.findall(r"add\s+`(-p .*?)`", PAGES["docs/notice.md"])
     typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
     assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("errors", "topic", "trigger")}
 
