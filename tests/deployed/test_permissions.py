@@ -39,6 +39,7 @@ from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 NOT_ENFORCED = {
     "iam:PassRole": "moto's Lambda takes any role from anybody",
+    "cloudwatch:GetMetricStatistics": "moto asks for monitoring:GetMetricStatistics, as the request is signed",
     "tag:GetResources": "moto asks for tagging:GetResources, as the request is signed",
     "lambda:InvokeFunction": "moto asks for lambda:Invoke, as the call is named",
     # Besides, and not actions of a role: KMS, which moto's SNS does not ask (test_stack.py states the key's policy);
@@ -104,7 +105,8 @@ class Lab:
 
     def allow(self, who, allowed):
         """Allow somebody these actions, on everything, and no others."""
-        statement = {"Effect": "Allow", "Action": [*allowed, "tagging:GetResources", "lambda:Invoke"], "Resource": "*"}
+        by_moto = ["tagging:GetResources", "lambda:Invoke", "monitoring:GetMetricStatistics"]
+        statement = {"Effect": "Allow", "Action": [*allowed, *by_moto], "Resource": "*"}
         document = {"Version": "2012-10-17", "Statement": [statement]}
         self.cloud.session().client("iam").put_role_policy(
             RoleName=ROLES[who], PolicyName=INLINE.get(who, "attached"), PolicyDocument=json.dumps(document)
