@@ -11,7 +11,7 @@ import pytest
 from packaging.version import Version
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
-from c7n_ingress_tools.init import PARTS, shipped_names
+from c7n_ingress_tools.init import PARTS, SETTINGS, shipped_names
 from tests.support import fresh
 from tests.support.docs import GROUPS, commands_of, put_networks_in
 from tests.support.embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
@@ -82,7 +82,7 @@ def test_the_wheel_adds_no_more_than_its_own_packages(built):
         dist_info,
     }
     assert packed == {name: (ROOT / name).read_bytes() for name in packed}
-    assert {name.split("/")[2] for name in names if "/pack/" in name} == set(PARTS)
+    assert {name.split("/")[2] for name in names if "/pack/" in name} == {*PARTS, SETTINGS}
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {
