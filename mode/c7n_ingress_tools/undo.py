@@ -24,7 +24,8 @@ POLICY = "restore-ingress"
 LINE = re.compile(r"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
 
-ERROR = re.compile(r"(?:custodian\S*: \S*ERROR |[\w.]*(?:Error|Exception): )(.+)")
+EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
+LOGGED = re.compile(r"custodian\.\w+:ERROR (.+)")
 EARLIER = timedelta(minutes=1)  # than the run's start: two clocks are never the same
 URLS = ("file:", "s3://")
 
@@ -110,7 +111,12 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
         if each["level"] == "ERROR" and each["message"].startswith(said)
     ]
     if done.returncode and not changes:
-        why = ERROR.findall(done.stderr) or done.stderr.strip().splitlines() or ["no reason was printed"]
+        why = (
+            EXCEPTION.findall(done.stderr)
+            or LOGGED.findall(done.stderr)
+            or done.stderr.strip().splitlines()
+            or ["no reason was printed"]
+        )
         raise UndoError((problems or why)[-1].removeprefix(said))
     return Done(changes, problems)
 

@@ -320,6 +320,24 @@ def test_a_run_of_an_earlier_release(cloud, group, obey, tmp_path):
     assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
+def test_the_settings_of_an_undo(cloud, group, obey, tmp_path):
+    """The settings in the folder are checked before an undo; wrong ones are refused in one line."""
+    group_id = group(SSH)
+    (record,) = [each for each in act(cloud, tmp_path, authorized=AUTHORIZED[:1]) if each["group"] == group_id]
+    journal([record], "/aws/lambda/custodian-open-ingress")
+    line = f"c7n-ingress undo {group_id} --run {record['run']} --region us-east-1 --yes"
+    settings = tmp_path / "elsewhere" / "settings.yml"
+    settings.write_text("authorized: [vpc]\nundo-days: 91\n")
+    refused = obey(line)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused.stderr
+    assert "undo-days 91 is not a whole number from 1 to 90" in refused.stderr
+    assert set(by_source(group_id)) == {AUTHORIZED[0]}
+    settings.write_text("authorized: [vpc]\n")
+    done = obey(line)
+    assert done.returncode == 0, done.stderr
+    assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
 def test_what_cannot_be_undone_is_one_line(cloud, group, obey, tmp_path):
     """A group that does not exist, a run without records and a log that does not exist are refused in one line."""
     group_id = group(SSH)
