@@ -13,7 +13,7 @@ from c7n.resources import load_resources
 from c7n.utils import yaml_load
 
 from c7n_ingress.decide.authorized import parse_list, refuse_documentation
-from c7n_ingress.decide.exemptions import parse_register
+from c7n_ingress.decide.settings import check
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 from tests.support.docs import (
     BLOCKS,
@@ -160,8 +160,7 @@ def test_every_yaml_block_loads(block, tmp_path):
         policy.validate()
     else:
         keys = yaml_load(text)
-        assert set(keys.get("vars", keys)) <= {"authorized", "public-ports", "tell", "exemptions"}
-        parse_register(keys.get("exemptions", []))
+        check(keys.get("vars", {"authorized": ["vpc"], **keys}))
 
 
 SHOWN = [
