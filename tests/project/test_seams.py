@@ -20,8 +20,10 @@ from c7n.actions import Action, EventAction
 from c7n.cache import NullCache
 from c7n.config import Config
 from c7n.credentials import CustodianSession, SessionFactory
+from c7n.cwe import CloudWatchEvents
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.filters import Filter
+from c7n.filters.core import BooleanGroupFilter, Not, ReduceFilter
 from c7n.mu import PolicyLambda, PythonPackageArchive, SQSSubscription
 from c7n.policy import LambdaMode, PolicyCollection
 from c7n.query import DescribeSource, QueryResourceManager, sources
@@ -31,7 +33,7 @@ from c7n.resources.aws import AWS
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.structure import StructureParser
 from c7n.tags import TagDelayedAction
-from c7n.utils import chunks, type_schema
+from c7n.utils import chunks, get_partition, load_file, type_schema
 from c7n.version import version
 
 import c7n_ingress.autoload
@@ -238,6 +240,10 @@ def test_events(probe, hold, tmp_path):
     else:
         run()
     assert probe.got == ([GROUP], {"detail": 1}), broken("events")
+    call = {"source": "ec2.amazonaws.com", "event": "CreateSecurityGroup", "ids": "responseElements.groupId"}
+    event = {"detail": {"eventName": "CreateSecurityGroup", "responseElements": {"groupId": "sg-1"}}}
+    event["detail"]["eventSource"] = "ec2.amazonaws.com"
+    assert CloudWatchEvents.get_ids(event, {"type": "cloudtrail", "events": [call]}) == ["sg-1"], broken("events")
     assert not issubclass(Action, EventAction), broken("events")
 
 
@@ -268,6 +274,11 @@ def test_filtering():
     manager = policy.resource_manager
     assert manager.filter_resources([dict(GROUP)], None), broken("filtering")
     assert manager.filter_resources([{**GROUP, "IpPermissions": []}], None) == [], broken("filtering")
+    either, neither = manager.filters
+    assert all(isinstance(each, BooleanGroupFilter) and each.filters for each in manager.filters), broken("filtering")
+    assert (isinstance(either, Not), isinstance(neither, Not)) == (False, True), broken("filtering")
+    (reduce,) = policy_of(filters=[{"type": "reduce", "limit": 1}]).resource_manager.filters
+    assert isinstance(reduce, ReduceFilter), broken("filtering")
 
 
 def test_permissions():
@@ -457,8 +468,11 @@ def test_sessions(cloud):
     assert client.meta.service_model.service_name == "ec2", broken("sessions")
 
 
-def test_helping():
-    """Lists are cut into pieces of a size."""
+def test_helping(tmp_path):
+    """Lists are cut into pieces of a size, a region has a partition, and a file is read by its ending."""
+    (tmp_path / "a.yml").write_text("key: [1]")
+    assert load_file(str(tmp_path / "a.yml")) == {"key": [1]}, broken("helping")
+    assert get_partition("us-gov-west-1") == "aws-us-gov", broken("helping")
     assert [list(each) for each in chunks(range(5), 2)] == [[0, 1], [2, 3], [4]], broken("helping")
 
 
