@@ -1,5 +1,5 @@
-# `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make bench`: what it costs.
-# `make lock`: the newest releases that pyproject.toml allows, into requirements/.
+# `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make soak`: the same tests, for hours.
+# `make bench`: what it costs. `make lock`: the newest releases that pyproject.toml allows, into requirements/.
 PYTHON ?= python3
 BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name)))
 quoted = '$(subst ','\'',$(1))'
@@ -17,6 +17,9 @@ test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/pytest
+
+soak: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
+	.venv/bin/pytest --hypothesis-profile=nightly
 
 bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	@.venv/bin/python -m tests.bench $(PARTS)
@@ -38,4 +41,4 @@ lock:
 	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
 	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra local --output-file requirements/local.lock
 
-.PHONY: demo test bench lock anew
+.PHONY: demo test soak bench lock anew

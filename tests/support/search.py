@@ -1,6 +1,6 @@
 """How long hypothesis searches: as long as a test says, or fifty times as long in the profile `nightly`.
 
-    pytest --hypothesis-profile=nightly
+    make soak
 
 A profile says how many examples a test gets that names no number; where a test names one, the profile stretches it
 alike. No profile has a deadline: how long an example takes is the machine's affair.
@@ -19,3 +19,8 @@ settings.register_profile(
 def examples(number, **more):
     """Return the settings of a test that sees so many examples in the default profile, with whatever else it sets."""
     return settings(max_examples=number * settings().max_examples // DEFAULT.max_examples, **more)
+
+
+def by_day(number, at_night):
+    """Return how many of something a test takes: fewer by day, more in the profile `nightly`."""
+    return at_night if settings().max_examples > DEFAULT.max_examples else number
