@@ -1,4 +1,4 @@
-"""Write the pack's files into a folder: what is the pack's is replaced, what is the user's stays."""
+"""Write the pack's files into a folder: what is the pack's is replaced, and what somebody edited stays beside it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Written:
     new: list[str] = field(default_factory=list)
     """Files that did not exist."""
     replaced: list[str] = field(default_factory=list)
-    """Files that were different."""
+    """Files that were different. What was in them is in a file of the same name that ends in ``.old``."""
     unchanged: list[str] = field(default_factory=list)
     """Files that were the same already, and the user's settings."""
 
@@ -52,6 +52,7 @@ def write_pack(folder: Path, shipped: Path = PACK) -> Written:
                 written.unchanged.append(name)
                 continue
             else:
+                target.replace(target.with_name(f"{target.name}.old"))
                 written.replaced.append(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, content)

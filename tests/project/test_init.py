@@ -47,7 +47,7 @@ def test_the_command_writes_what_is_shipped(tmp_path):
 
 
 def test_what_is_replaced_is_listed(tmp_path, capsys):
-    """A file of the pack that is different is replaced and listed; one that is missing is written again."""
+    """A different file is replaced, kept as `.old` and listed; one that is missing is written again."""
     assert main(["init", str(tmp_path)]) == 0
     (tmp_path / POLICY).write_text("# mine\n")
     (tmp_path / "policies" / "restore-ingress.yml").unlink()
@@ -57,7 +57,8 @@ def test_what_is_replaced_is_listed(tmp_path, capsys):
     first, *listed = capsys.readouterr().out.splitlines()
     assert first.endswith(f": 1 written, 1 replaced, {len(shipped_names()) - 2} unchanged")
     assert listed == [f"replaced: {tmp_path / POLICY}"]
-    assert content(tmp_path) == {name: (ROOT / name).read_text() for name in shipped_names()} | {"mine": "mine"}
+    kept = {"mine": "mine", f"{POLICY}.old": "# mine\n"}
+    assert content(tmp_path) == {name: (ROOT / name).read_text() for name in shipped_names()} | kept
 
 
 def test_settings_are_written_once(tmp_path):
@@ -68,7 +69,7 @@ def test_settings_are_written_once(tmp_path):
     assert write_pack(folder, first).new == [POLICY, SETTINGS]
     (folder / SETTINGS).write_text("mine")
     assert write_pack(folder, second).replaced == [POLICY]
-    assert content(folder) == {POLICY: "2", SETTINGS: "mine"}
+    assert content(folder) == {POLICY: "2", f"{POLICY}.old": "1", SETTINGS: "mine"}
 
 
 @pytest.mark.parametrize(
