@@ -42,7 +42,7 @@ def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
                 (installed / top).symlink_to(distribution.locate_file(top))
     done = subprocess.run(
         [sys.executable, "-S", "-m", "c7n_ingress_tools", "mailer", "deploy", "-c", post.config()],
-        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/actions:{installed}"},
+        env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}/mode:{ROOT}/actions:{installed}"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
