@@ -253,7 +253,7 @@ def mailer(embedded_aws, failing_aws, tmp_path_factory):
     embedded_aws.reset()
     make_queue(embedded_aws)
     embedded_aws.session().client("iam").create_role(RoleName="custodian-mailer", AssumeRolePolicyDocument="{}")
-    deploy_mailer.main(["-c", str(deploy_mailer.CONFIG)])
+    deploy_mailer.deploy(deploy_mailer.read_config(deploy_mailer.CONFIG), embedded_aws.session())
     client = embedded_aws.session().client("lambda")
     (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)

@@ -230,6 +230,7 @@ def called(group):
     detail = {
         "eventSource": "ec2.amazonaws.com",
         "eventName": "AuthorizeSecurityGroupIngress",
+        "eventTime": "2026-09-21T14:12:00Z",
         "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/alex", "userName": "alex"},
         "requestParameters": {"groupId": group["GroupId"]},
         "awsRegion": "us-east-1",
