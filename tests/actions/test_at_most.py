@@ -58,7 +58,7 @@ def test_a_run_that_leaves_groups_open(cloud, tmp_path, mode):
         assert invoked(function) == []
     assert closed() == 2
     (message,) = messages(cloud)
-    assert "5 still open" in message["action"]["subject"]
+    assert "5 groups not closed" in message["action"]["subject"]
 
 
 def test_a_queue_that_is_not_there(cloud, tmp_path):

@@ -114,7 +114,7 @@ def accounts_file(folder, accounts):
     """Write a file as the sample has it, with these accounts."""
     sample = yaml_load(SAMPLE.read_text())
     pattern = sample["accounts"][0]
-    sample["vars"] = {"topic": TOPIC, "queue": QUEUE}
+    sample["vars"] |= {"topic": TOPIC, "queue": QUEUE}
     sample["accounts"] = [
         pattern | {"name": f"account-{account}", "account_id": account, "vars": own}
         for account, own in accounts.items()
@@ -164,7 +164,7 @@ def test_sample():
     """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
     sample = yaml_load(SAMPLE.read_text())
     jsonschema.validate(sample, CONFIG_SCHEMA)
-    assert set(sample["vars"]) == {"topic", "queue"}
+    assert set(sample["vars"]) == {"topic", "queue", "exemptions", "exemptions-from"}
     assert all(account["vars"]["authorized"] for account in sample["accounts"])
 
 

@@ -334,9 +334,12 @@ def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
     with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
         task = own_task(tmp_path)
         shipped = sources_of(task)
-        assert {"c7n/policy.py", "c7n/resources/vpc.py", "c7n_ingress/replace.py", "c7n_ingress/lambda_entry.py"} < {
-            str(path.relative_to(task)) for path in shipped
-        }
+        assert {
+            "c7n/policy.py",
+            "c7n/resources/vpc.py",
+            "c7n_ingress/actions/replace_ingress.py",
+            "c7n_ingress/lambda_entry.py",
+        } < {str(path.relative_to(task)) for path in shipped}
         for path in shipped:
             path.write_text("this is no Python")
         assert closes(function)

@@ -231,31 +231,6 @@ def test_which_functions_have_their_rules_looked_at():
     assert looked_at == set(allowed) == {f"{RULE}-{name}" for name in SCHEDULED}
 
 
-@pytest.mark.parametrize("trouble", ["disabled", "gone"])
-def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
-    """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
-    create(cloud, RunsDaily=f"{RULE}-noticed")
-    take = inbox(cloud)
-    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
-    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
-    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
-        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
-        assert done.returncode == 0, done.stderr
-    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
-    stop_polling(cloud)
-    with deployed(cloud, f"{RULE}-watch-trigger") as watch, deployed(cloud, "custodian-mailer") as mailer:
-        watch.invoke(A_DAY)
-        assert not poll(cloud.session(), mailer)
-        if trouble == "disabled":
-            cloud.session().client("events").disable_rule(Name=f"{RULE}-notice")
-        else:
-            cloud.session().client("lambda").delete_function(FunctionName=f"{RULE}-notice")
-        watch.invoke(A_DAY)
-        assert poll(cloud.session(), mailer)
-    (message,) = take()
-    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
-
-
 @pytest.mark.parametrize("name", ["open-ingress", "open-ingress-daily", "open-ingress-watch-rule", "mailer"])
 @pytest.mark.parametrize("case", WATCHED, ids=lambda case: case["name"])
 def test_a_function_that_fails(account, name, case):
@@ -380,3 +355,31 @@ def test_in_another_region(account, tmp_path):
         function.invoke(A_DAY)
     assert {call.region for call in cloud.calls if call.service in ("config", "sqs")} == {region}
     assert [call.action for call in cloud.calls if call.service == "sqs"] == ["SendMessage"]
+
+
+# What follows empties the AWS of the account above.
+
+
+@pytest.mark.parametrize("trouble", ["disabled", "gone"])
+def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
+    """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
+    create(cloud, RunsDaily=f"{RULE}-noticed")
+    take = inbox(cloud)
+    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
+    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
+    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
+        assert done.returncode == 0, done.stderr
+    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+    stop_polling(cloud)
+    with deployed(cloud, f"{RULE}-watch-trigger") as watch, deployed(cloud, "custodian-mailer") as mailer:
+        watch.invoke(A_DAY)
+        assert not poll(cloud.session(), mailer)
+        if trouble == "disabled":
+            cloud.session().client("events").disable_rule(Name=f"{RULE}-notice")
+        else:
+            cloud.session().client("lambda").delete_function(FunctionName=f"{RULE}-notice")
+        watch.invoke(A_DAY)
+        assert poll(cloud.session(), mailer)
+    (message,) = take()
+    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"

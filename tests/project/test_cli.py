@@ -82,7 +82,12 @@ def test_a_wrong_command_line(tmp_path, arguments):
 def test_ctrl_c(tmp_path):
     """Ctrl-C ends a command with 2, without a traceback."""
     process = subprocess.Popen(
-        [C7N_INGRESS, "rehearse"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [C7N_INGRESS, "rehearse"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)

@@ -37,7 +37,7 @@ def test_a_forked_command_is_the_command(cloud, tmp_path, arguments):
 def test_a_profile_stretches_every_search(profile, number):
     """A test that names a number of examples gets fifty times as many in the profile `nightly`."""
     python = [sys.executable, "-c", SEARCH.format(profile)]
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1] / "support"
     assert int(subprocess.run(python, cwd=folder, capture_output=True, text=True, check=True).stdout) == number
 
 

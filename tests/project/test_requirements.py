@@ -145,7 +145,7 @@ def test_make_hands_names_of_files_on(name):
     """A name is one argument of the demo, whatever is in it; a dollar is written twice for make."""
     command = ["make", "--dry-run", "demo", *(f"{each}={name}" for each in ("GROUPS", "INTERFACES", "VPCS"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    (line,) = re.findall(r"-m mode\.local (.*)", done.stdout.replace("\\\n", ""))
+    (line,) = re.findall(r"c7n-ingress rehearse --make (.*)", done.stdout.replace("\\\n", ""))
     it = name.replace("$$", "$")
     assert shlex.split(line) == [it, "--interfaces", it, "--vpcs", it]
 

@@ -59,7 +59,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         **{
             "value": {"type": "boolean"},
             "exemptions": {},  # validate says better than a schema what is wrong inside
-            "exemptions-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
+            "exemptions-from": {"anyOf": [ValuesFrom.schema, UNFILLED, {"type": "null"}]},
         },
     )
 
