@@ -619,7 +619,7 @@ def test_an_exemption_for_what_finds_no_room_is_taken_back(cloud, group, replace
     filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
     ec2 = cloud.session().client("ec2")
     ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=list(map(permission, filler)))
-    with pytest.raises(PolicyExecutionError, match="found no room: .* 1 more, see the log"):
+    with pytest.raises(PolicyExecutionError, match=r"found no room: .* 1 more, see the log"):
         restore()
     assert tags_of(cloud, group_id) == {}
     taken_back(cloud, group_id)
