@@ -76,7 +76,7 @@ class RestoreIngress(EventAction):
         **{
             "from": journal.SCHEMA,
             "run": {"type": "string"},
-            "days": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_DAYS}, UNFILLED]},
+            "days": {"type": ["integer", "string"], "minimum": 1, "maximum": MOST_DAYS, "pattern": UNFILLED["pattern"]},
             "preview": {"type": "boolean"},
             "notify": notify.SCHEMA,
         },
