@@ -30,7 +30,7 @@ bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	@touch $@ $(if $(filter dev,$*),.venv/flows) $(if $(filter-out local,$*),.venv/local)  # dev has flows', flows has local's
 
 .venv/browser/chromium: | .venv/dev
-	-.venv/bin/python -m tests.browser  # where that fails, the tests that need a browser say what to install
+	-.venv/bin/python -m tests.support.browser  # where that fails, the tests that need a browser say what to install
 
 # One lock for all Pythons and systems, which uv alone can make; c7n wants 3.10.2. What one lock has, the others have in
 # the same release.

@@ -59,7 +59,7 @@ class Account:
         self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies, watch)
         done = self.deploy()
         assert done.returncode == 0, done.stderr
-        deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+        deploy.deploy(deploy.read_config(deploy.CONFIG) | {"recipients": [ON_CALL]}, cloud.session())
         stop_polling(cloud)
         self.functions = {name: run(f"custodian-{name}") for name in NAMES}
         self.mailer = run("custodian-mailer")
@@ -355,31 +355,3 @@ def test_in_another_region(account, tmp_path):
         function.invoke(A_DAY)
     assert {call.region for call in cloud.calls if call.service in ("config", "sqs")} == {region}
     assert [call.action for call in cloud.calls if call.service == "sqs"] == ["SendMessage"]
-
-
-# What follows empties the AWS of the account above.
-
-
-@pytest.mark.parametrize("trouble", ["disabled", "gone"])
-def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
-    """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
-    create(cloud, RunsDaily=f"{RULE}-noticed")
-    take = inbox(cloud)
-    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
-    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
-    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
-        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
-        assert done.returncode == 0, done.stderr
-    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
-    stop_polling(cloud)
-    with deployed(cloud, f"{RULE}-watch-trigger") as watch, deployed(cloud, "custodian-mailer") as mailer:
-        watch.invoke(A_DAY)
-        assert not poll(cloud.session(), mailer)
-        if trouble == "disabled":
-            cloud.session().client("events").disable_rule(Name=f"{RULE}-notice")
-        else:
-            cloud.session().client("lambda").delete_function(FunctionName=f"{RULE}-notice")
-        watch.invoke(A_DAY)
-        assert poll(cloud.session(), mailer)
-    (message,) = take()
-    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"

@@ -37,6 +37,7 @@ from c7n_ingress.decide.checks import (
     check_notify,
     check_query,
     check_values,
+    or_unfilled,
     silent_limit,
 )
 from c7n_ingress.decide.commands import authorize_line
@@ -109,7 +110,7 @@ class ReplaceIngress(EventAction):
         **{
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
             "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
-            "at-most": {"anyOf": [{"type": "integer", "minimum": 1}, UNFILLED]},
+            "at-most": or_unfilled({"type": "integer", "minimum": 1}),
             "behind": {"type": "boolean"},
             "preview": {"type": "boolean"},
             "reopened": reopened.SCHEMA,

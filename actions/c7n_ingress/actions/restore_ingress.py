@@ -19,7 +19,7 @@ from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.settings import check_given
-from c7n_ingress.decide.checks import UNFILLED, check_filled, check_notify, check_values
+from c7n_ingress.decide.checks import check_filled, check_notify, check_values, or_unfilled
 from c7n_ingress.decide.exemptions import MOST_DAYS, TAG
 from c7n_ingress.decide.message import RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan
@@ -76,7 +76,7 @@ class RestoreIngress(EventAction):
         **{
             "from": journal.SCHEMA,
             "run": {"type": "string"},
-            "days": {"type": ["integer", "string"], "minimum": 1, "maximum": MOST_DAYS, "pattern": UNFILLED["pattern"]},
+            "days": or_unfilled({"type": "integer", "minimum": 1, "maximum": MOST_DAYS}),
             "preview": {"type": "boolean"},
             "notify": notify.SCHEMA,
         },

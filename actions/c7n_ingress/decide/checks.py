@@ -18,6 +18,11 @@ UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
 """The schema of a value that a variable fills."""
 
 
+def or_unfilled(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a number's schema that admits a variable, too. Unlike ``anyOf``, c7n's error names the number's limits."""
+    return {**schema, "type": [schema["type"], "string"], "pattern": UNFILLED["pattern"]}
+
+
 def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check the values that variables have filled by their schema: c7n checks a policy only before it fills it.
 
@@ -45,6 +50,8 @@ def _once_filled(schema: Any) -> Any:
         return [_once_filled(each) for each in schema if each != UNFILLED]
     if not isinstance(schema, Mapping):
         return schema
+    if isinstance(schema.get("type"), list) and schema.get("pattern") == UNFILLED["pattern"]:
+        return {**{key: part for key, part in schema.items() if key != "pattern"}, "type": schema["type"][0]}
     parts = {key: _once_filled(part) for key, part in schema.items()}
     return parts["anyOf"][0] if len(parts.get("anyOf", ())) == 1 else parts
 

@@ -1,0 +1,35 @@
+import pytest
+
+from c7n_ingress_tools.functions.runtime import deployed
+from c7n_ingress_tools.mailer import deploy
+from tests.support.embedded import ROOT, custodian, edited
+from tests.support.stacked import create, inbox, poll, stop_polling
+
+WATCH = ROOT / "mode" / "watch.yml"
+RULE = "custodian-open-ingress"
+A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+
+@pytest.mark.parametrize("trouble", ["disabled", "gone"])
+def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
+    """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
+    create(cloud, RunsDaily=f"{RULE}-noticed")
+    take = inbox(cloud)
+    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
+    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
+    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
+        assert done.returncode == 0, done.stderr
+    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+    stop_polling(cloud)
+    with deployed(cloud, f"{RULE}-watch-trigger") as watch, deployed(cloud, "custodian-mailer") as mailer:
+        watch.invoke(A_DAY)
+        assert not poll(cloud.session(), mailer)
+        if trouble == "disabled":
+            cloud.session().client("events").disable_rule(Name=f"{RULE}-notice")
+        else:
+            cloud.session().client("lambda").delete_function(FunctionName=f"{RULE}-notice")
+        watch.invoke(A_DAY)
+        assert poll(cloud.session(), mailer)
+    (message,) = take()
+    assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
