@@ -10,10 +10,8 @@ times of files in a zip. A Python of another version looks for a file of another
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import logging
-import marshal
 import os
 import shutil
 import subprocess
@@ -22,7 +20,7 @@ from collections.abc import Callable
 from datetime import date
 from functools import cache, wraps
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 log = logging.getLogger("custodian.serverless")
@@ -46,14 +44,11 @@ SUPPORTED_UNTIL = {
 
 NONE = "the zip has no bytecode, so that cold starts take longer"
 
-UNCHECKED = (0b01).to_bytes(4, "little")
-"""The flags of bytecode that has its source's hash, which Python does not check."""
+STANDARD_ERROR = 2
+"""Its file descriptor. compileall prints what it cannot compile to standard output, which would hide it."""
 
 ANSWERS = 10
 """How many seconds a Python on the PATH has to print its version."""
-
-READ_BY_ALL = 2
-"""A version of marshal's format that every Python reads and writes; only bytecode itself has its Python's format."""
 
 
 def install() -> None:
@@ -102,7 +97,7 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     if python is None:
         fix = f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages"
         raise NoPythonError(f"{fix}{or_take_this_one()}")
-    return compiled_by(python, marshal.dumps(sources(), READ_BY_ALL))
+    return dict(compiled_by(python, tuple(sources().items())))
 
 
 def sources() -> dict[str, bytes]:
@@ -119,15 +114,21 @@ def sources() -> dict[str, bytes]:
 @cache
 def names_at_a_cold_start() -> list[str]:
     """Return the names in the zip of what a deployed function loads, from a process that loads it."""
-    names: list[str] = json.loads(output_of([sys.executable, "-m", f"{PACKAGE}.bytecode"]))
+    names: list[str] = json.loads(run_apart([sys.executable, "-m", f"{PACKAGE}.bytecode"]))
     return names
 
 
 @cache
-def compiled_by(python: str, marshalled: bytes) -> dict[str, bytes]:
+def compiled_by(python: str, sources: tuple[tuple[str, bytes], ...]) -> dict[str, bytes]:
     """Compile sources by another Python, and return their bytecode by its name in the zip."""
-    made: dict[str, bytes] = marshal.loads(output_of([python, "-S", __file__], marshalled))  # noqa: S302 - ours
-    return made
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for path, source in sources:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(source)
+        options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", name]
+        run_apart([python, "-S", "-m", "compileall", *options, name], stdout=STANDARD_ERROR)
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.pyc"))}
 
 
 def or_take_this_one() -> str:
@@ -163,14 +164,15 @@ def interpreter(runtime: str) -> str | None:
         return found if said.read().strip() == runtime.replace("python3.", "cpython-3").encode() else None
 
 
-def output_of(command: list[str], given: bytes = b"") -> bytes:
-    """Return what a Python prints that finds modules as this one does, and not in the folder that it starts in.
+def run_apart(command: list[str], stdout: int = subprocess.PIPE) -> bytes:
+    """Run a Python that finds modules as this one does, and not in the folder that it starts in; return what it prints.
 
     :raises subprocess.CalledProcessError: it failed, and said why on standard error.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "AWS_LAMBDA_FUNCTION_NAME"}
+    others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONPYCACHEPREFIX")
+    environment = {name: value for name, value in os.environ.items() if name not in others}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
-    return subprocess.run(command, env=environment, input=given, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603
+    return subprocess.run(command, env=environment, stdout=stdout, check=True).stdout  # noqa: S603
 
 
 def loaded_at_a_cold_start() -> list[str]:
@@ -186,18 +188,5 @@ def loaded_at_a_cold_start() -> list[str]:
     return names
 
 
-def compiled(path: PurePosixPath, source: bytes) -> tuple[str, bytes]:
-    """Compile a module, and return where Python looks for its bytecode, and the bytecode."""
-    code = compile(source, str(path), "exec", dont_inherit=True, optimize=0)
-    header = importlib.util.MAGIC_NUMBER + UNCHECKED + importlib.util.source_hash(source)
-    cached = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
-    return str(cached), header + marshal.dumps(code)
-
-
 if __name__ == "__main__":
-    if __spec__:  # as a module: where c7n is
-        sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
-    else:  # as a file: by a Python of the function's version
-        given = marshal.load(sys.stdin.buffer)  # noqa: S302 - from the process that started this one
-        made = dict(compiled(PurePosixPath(name), source) for name, source in given.items())
-        sys.stdout.buffer.write(marshal.dumps(made, READ_BY_ALL))
+    sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
