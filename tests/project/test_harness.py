@@ -4,33 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.embedded import CASES_OF_OPEN_INGRESS, CUSTODIAN, ROOT, load, rules_of
-from tests.support.forked import forked
+from tests.support.embedded import CASES_OF_OPEN_INGRESS, load, rules_of
 
 SEARCH = "import search; search.settings.load_profile({!r}); print(search.examples(30).max_examples)"
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["version"],
-        ["schema", "aws.security-group.actions.replace-ingress"],
-        ["run", "--regions", "us-east-1", "no-such-file.yml"],
-        ["validate", "policies/open-ingress-sweep.yml"],
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_a_forked_command_is_the_command(cloud, tmp_path, arguments):
-    """Forked, `custodian` ends as it does when it is started, and says the same but for the time."""
-    environment = cloud.environment() | {"HOME": str(tmp_path)}
-    done = forked([CUSTODIAN, *arguments], env=environment, cwd=ROOT)
-    wanted = subprocess.run(
-        [CUSTODIAN, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    timeless = lambda text: [line.partition(": ")[2] or line for line in text.splitlines()]  # noqa: E731 - shorter so
-    assert done.returncode == wanted.returncode
-    assert done.stdout == wanted.stdout
-    assert timeless(done.stderr) == timeless(wanted.stderr)
 
 
 @pytest.mark.parametrize(("profile", "number"), [("default", 30), ("nightly", 1500)])

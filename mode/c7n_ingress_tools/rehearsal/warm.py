@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Each command, and the function that it calls. What is loaded first is wanted first.
 COMMANDS = {
@@ -41,22 +41,25 @@ CALLER = Path(__file__).with_name("warm_caller.py")
 
 
 @contextmanager
-def commands() -> Iterator[Path]:
+def commands(more: Iterable[str] = (), module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Path]:
     """Start the process, and yield a folder with the commands until the block ends.
 
     A command that is called before everything is loaded waits for it.
+
+    :param more: names of further commands.
+    :param module: what the process runs; it calls `main`, and knows the further commands.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         address = folder / "socket"
-        for name in COMMANDS:
+        for name in (*COMMANDS, *more):
             # Isolated, and without site-packages: this interpreter starts in ten milliseconds.
             call = shlex.join([sys.executable, "-I", "-S", str(CALLER), str(address), name])
             (folder / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
             (folder / name).chmod(0o755)
         with _listening(address) as listener:
             process = subprocess.Popen(
-                [sys.executable, "-m", "c7n_ingress_tools.rehearsal.warm", str(listener.fileno()), str(os.getpid())],
+                [sys.executable, "-m", module, str(listener.fileno()), str(os.getpid())],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # else macOS may end forked processes
