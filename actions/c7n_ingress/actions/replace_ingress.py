@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from c7n.actions import EventAction
@@ -11,7 +11,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import behind, notify, vpcs
+from c7n_ingress.aws import behind, notify, prefix_lists, vpcs
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
@@ -21,14 +21,16 @@ from c7n_ingress.aws.settings import check_given
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.authorized import (
     PLACEHOLDER,
+    VPC,
     blocked_inside,
     documentation,
     missing_versions,
     names_vpc,
+    of_prefix_list,
     parse_fixed,
-    parse_list,
     refuse_documentation,
-    with_vpc,
+    resolved,
+    words,
 )
 from c7n_ingress.decide.checks import (
     UNFILLED,
@@ -44,7 +46,7 @@ from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
 from c7n_ingress.decide.plan import Plan, replacement
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import FINDERS, Network, permission, ports_text
+from c7n_ingress.decide.rules import FINDERS, permission, ports_text
 from c7n_ingress.decide.settings import filled
 
 
@@ -67,8 +69,9 @@ class ReplaceIngress(EventAction):
     ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
     the group is associated with, so that clients and load balancers inside are not blocked. A group whose VPC cannot be
     read fails, and is left as it is. Where EC2 does not list the associations, the message says so.
-    ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache, and without
-    ``vpc``.
+    The id of a prefix list means its entries: EC2 lists them once a run. A list that cannot be read, has no entries or
+    names a network that must not be authorized leaves all groups as they are, and the message says why.
+    ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache.
 
     ``at-most`` is how many groups may be changed in one run: the worst. The others are reported, and the run fails. A
     deployed policy that has reported them by ``notify`` does not fail, even if other groups failed, as those are
@@ -123,8 +126,11 @@ class ReplaceIngress(EventAction):
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs, its notification included."""
         needed: tuple[str, ...] = self.permissions
-        if names_vpc(self.data.get("authorized")):
+        named = words(self.data.get("authorized"))
+        if VPC in named or "authorized-from" in self.data:
             needed += vpcs.PERMISSIONS
+        if set(named) - {VPC} or "authorized-from" in self.data:
+            needed += prefix_lists.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(notify.notifier(self).get_permissions())
             if "at-most" in self.data and is_tried_again(self.manager):
@@ -178,7 +184,7 @@ class ReplaceIngress(EventAction):
         networks = parse_fixed(authorized)
         for network in documentation(networks):
             self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
-        if names_vpc(authorized):
+        if words(authorized):
             return
         for version in missing_versions(networks):
             self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
@@ -196,17 +202,18 @@ class ReplaceIngress(EventAction):
         """
         self.data: dict[str, Any] = filled(self.data)
         try:
-            authorized = self.authorized_networks()
+            authorized = self.authorized()
         except PolicyExecutionError as error:
             raise PolicyExecutionError(
                 "; ".join([str(error), *notify.report_to_config(self.manager, event)])
             ) from error
 
-        inside = self.inside(resources)
-        of_group = {group_id: in_vpc(self.data["authorized"], each.cidrs) for group_id, each in inside.items()}
+        lists, inside = self.lists(authorized), self.inside(authorized, resources)
+        of_group = {group_id: resolved(authorized, lists | {VPC: each.cidrs}) for group_id, each in inside.items()}
+        of_each = [] if of_group else resolved(authorized, lists)
 
         def plan(reading: Reading) -> Plan:
-            wanted = of_group[reading.group["GroupId"]] if of_group else authorized
+            wanted = of_group.get(reading.group["GroupId"], of_each)
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
             return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
@@ -222,38 +229,50 @@ class ReplaceIngress(EventAction):
         tags = [{"Key": self.data["untag"]}]
         self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
 
-    def authorized_networks(self) -> list[Network]:
-        """Return the authorized networks in order of preference, those of ``authorized-from`` by family and address.
+    def authorized(self) -> list[str]:
+        """Return the authorized networks, and the words among them, in order of preference.
 
-        The networks of the word ``vpc`` are not among them.
+        Those of ``authorized-from`` come by family and address, and words last.
 
         :raises PolicyExecutionError: they cannot be read, or must not be in a rule.
         """
         try:
             check_filled(self.data, but=["authorized"])
             check_filled(filled(self.manager.data.get("filters", [])), path="filters")
-            networks = parse_fixed(self.data["authorized"]) if "authorized" in self.data else self.fetch_authorized()
+            values = self.data["authorized"] if "authorized" in self.data else self.fetch_authorized()
+            networks = parse_fixed(values)
             if not self.data.get("preview"):
                 refuse_documentation(networks)
         except ValueError as error:
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
-        return networks
+        return list(values)
 
-    def inside(self, groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
+    def lists(self, authorized: Iterable[str]) -> dict[str, list[str] | str]:
+        """Return the CIDRs of each prefix list that is authorized, or why they are not known, by id."""
+        if not (ids := [word for word in words(authorized) if word != VPC]):
+            return {}
+        found = prefix_lists.entries(local_session(self.manager.session_factory).client("ec2"), ids)
+        examples_pass = bool(self.data.get("preview"))
+        return {
+            list_id: each if isinstance(each, str) else of_prefix_list(list_id, each, examples_pass=examples_pass)
+            for list_id, each in found.items()
+        }
+
+    def inside(self, authorized: Iterable[str], groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
         """Return the networks that the word ``vpc`` adds for each group, by id; nothing without that word."""
-        if not names_vpc(self.data.get("authorized")):
+        if not names_vpc(authorized):
             return {}
         return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 
-    def fetch_authorized(self) -> list[Network]:
+    def fetch_authorized(self) -> list[str]:
         """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
         source = self.data["authorized-from"]
         values = fresh_values("authorized-from", source, self.manager)
         try:
-            networks = parse_list(values)
+            networks = parse_fixed(values)
         except ValueError as error:
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
-        return sorted(networks, key=lambda network: (network.version, network))
+        return [*map(str, sorted(networks, key=lambda network: (network.version, network))), *sorted(words(values))]
 
 
 def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
@@ -266,16 +285,6 @@ def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
             "at-most: a run that leaves groups open has to report them. Without 'notify' it can only fail, Lambda runs "
             "it twice more, and three times as many groups are changed: add 'notify'"
         )
-
-
-def in_vpc(values: Iterable[object], cidrs: Sequence[str] | str) -> list[Network] | str:
-    """Return what is authorized in a group, or why that is not known: a sentence, as its VPCs' CIDRs may be one."""
-    if isinstance(cidrs, str):
-        return cidrs
-    try:
-        return with_vpc(values, cidrs)
-    except ValueError as error:
-        return f"the networks of the group's VPCs cannot be authorized: {error}"
 
 
 def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:

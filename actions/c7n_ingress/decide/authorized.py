@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 
 from c7n_ingress.decide.openness import PRIVATE, WIDEST_PREFIX, are_open, is_open, unusable
@@ -22,6 +22,9 @@ https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limi
 
 VPC = "vpc"
 """The word that means the networks of a group's VPCs."""
+
+PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")
+"""The id of a prefix list, which means its entries."""
 
 PLACEHOLDER = re.compile(r"\{[\w-]+\}")
 """A value that a variable fills: ``"{name}"``."""
@@ -50,25 +53,59 @@ def parse_list(values: object) -> list[Network]:
 
 def names_vpc(values: object) -> bool:
     """Whether a list of authorized networks has the word ``vpc`` in it."""
-    return isinstance(values, list) and VPC in values
+    return VPC in words(values)
+
+
+def words(values: object) -> list[str]:
+    """Return what a list authorizes by another name, each once: the word ``vpc``, and the ids of prefix lists."""
+    if not isinstance(values, list | set):
+        return []
+    return list(dict.fromkeys(value for value in values if _is_word(value)))
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and (value == VPC or bool(PREFIX_LIST.fullmatch(value)))
 
 
 def parse_fixed(values: object) -> list[Network]:
-    """Return the networks that a list authorizes for every group: all of them but those of the word ``vpc``.
+    """Return the networks that a list names by their CIDRs: all of them but those of :func:`words`.
 
-    :raises ValueError: as :func:`parse_list` does; but the list may hold only ``vpc``.
+    :raises ValueError: as :func:`parse_list` does; but the list may hold only words.
     """
-    fixed = [value for value in values if value != VPC] if isinstance(values, list) else values
-    return parse_list(fixed) if fixed or not names_vpc(values) else []
+    fixed = [value for value in values if not _is_word(value)] if isinstance(values, list | set) else values
+    return parse_list(fixed) if fixed or not words(values) else []
 
 
-def with_vpc(values: Iterable[object], cidrs: Iterable[str]) -> list[Network]:
-    """Return the authorized networks of one group; the CIDRs of its VPCs replace the word ``vpc``.
+def resolved(values: Iterable[str], meanings: Mapping[str, Iterable[str] | str]) -> list[Network] | str:
+    """Return the authorized networks of one group, in order of preference, or why they are not known, in a sentence.
 
-    :raises ValueError: as :func:`parse_list` does.
+    :param values: CIDRs and words.
+    :param meanings: the CIDRs that a word means, which count where the word is written; or why that is not known.
     """
-    cidrs = list(cidrs)
-    return parse_list([each for value in values for each in (cidrs if value == VPC else [value])])
+    if why := next((each for each in meanings.values() if isinstance(each, str)), None):
+        return why
+    try:
+        return parse_list([cidr for value in values for cidr in meanings.get(value, [value])])
+    except ValueError as error:
+        return f"the networks of {', '.join(meanings)} cannot be authorized: {error}"
+
+
+def of_prefix_list(list_id: str, cidrs: Iterable[str], *, examples_pass: bool) -> list[str] | str:
+    """Return the CIDRs of a prefix list, by address, or why they cannot be authorized, in a sentence.
+
+    :param examples_pass: whether networks of the documentation may be among them.
+    """
+    networks = sorted({ip_network(cidr, strict=False) for cidr in cidrs}, key=lambda each: (each.version, each))
+    if not networks:
+        return f"{list_id} has no entries: add your networks to it, or remove it from the authorized networks"
+    found = list(map(str, networks))
+    try:
+        parse_list(found)
+        if not examples_pass:
+            refuse_documentation(networks)
+    except ValueError as error:
+        return f"{list_id} cannot be authorized: {error}"
+    return found
 
 
 def blocked_inside(networks: Iterable[Network]) -> str | None:

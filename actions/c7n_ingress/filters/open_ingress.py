@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from botocore.exceptions import BotoCoreError
-from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
-from c7n.utils import chunks, local_session, type_schema
+from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, error_code, pages, said
+from c7n_ingress.aws.prefix_lists import PERMISSIONS, PrefixList, prefix_lists
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import check_given
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
@@ -21,15 +20,6 @@ from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, VERSIONS, Network
 from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.filters")
-
-AWS = "AWS"
-"""The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
-
-UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
-"""EC2's error codes for a list that is not there, or not shared: it writes them in both ways.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-"""
 
 TELLS = "replace-ingress"
 """The action that tells of a list that could not be looked up, and leaves its rules alone."""
@@ -52,15 +42,6 @@ PORTS = {
     ]
 }
 """Ports, or the variable that fills them."""
-
-
-class PrefixList(NamedTuple):
-    """What a customer-managed prefix list holds; no family where it cannot be read."""
-
-    family: str | None = None
-    networks: Sequence[Network] = ()
-    unanswered: str | None = None
-    """Why EC2 did not tell what the list holds, if so."""
 
 
 @SecurityGroup.filter_registry.register("open-ingress")
@@ -103,7 +84,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     schema = type_schema(
         "open-ingress", Ports=PORTS, OnlyPorts=PORTS, **{key: SGPermissionSchema[key] for key in TRAFFIC_KEYS}
     )
-    permissions = ("ec2:DescribeManagedPrefixLists", "ec2:GetManagedPrefixListEntries")
+    permissions = ("ec2:DescribeManagedPrefixLists", *PERMISSIONS)
 
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
         super().__init__(data, manager)
@@ -233,40 +214,3 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
         for reference in permission.get("PrefixListIds") or ()
         if "PrefixListId" in reference
     }
-
-
-def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
-    """Read prefix lists, by id; None for one of AWS's. Those of which EC2 does not tell say why.
-
-    https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
-    its entries, and no longer when the sharing ends, though its rules go on to refer to it.
-    """
-    found: dict[str, PrefixList | None] = {}
-    for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
-        # By filter: the parameter PrefixListIds fails whole if one of the lists is not there.
-        filters = [{"Name": "prefix-list-id", "Values": batch}]
-        described = pages(
-            client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=LIST_PAGE_SIZE, Filters=filters
-        )
-        try:
-            shapes = list(described)
-        except (ClientError, BotoCoreError) as error:
-            log.exception("prefix lists could not be looked up")
-            found |= dict.fromkeys(batch, PrefixList(unanswered=said(error)))
-            continue
-        found |= dict.fromkeys(batch, PrefixList())
-        for shape in shapes:
-            found[shape["PrefixListId"]] = None if shape["OwnerId"] == AWS else _read(client, shape)
-    return found
-
-
-def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
-    arguments = {"MaxResults": LIST_PAGE_SIZE, "PrefixListId": shape["PrefixListId"]}
-    try:
-        entries = list(pages(client, "get_managed_prefix_list_entries", "Entries", **arguments))
-    except (ClientError, BotoCoreError) as error:
-        if isinstance(error, ClientError) and error_code(error) in UNKNOWN:
-            return PrefixList()
-        log.exception("%s could not be read", shape["PrefixListId"])
-        return PrefixList(unanswered=said(error))
-    return PrefixList(shape["AddressFamily"], [network(entry["Cidr"]) for entry in entries])

@@ -1,0 +1,99 @@
+"""Prefix lists as EC2 lists them at this moment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError
+from c7n.exceptions import ClientError
+from c7n.utils import chunks
+
+from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, error_code, pages, said
+from c7n_ingress.decide.rules import Network, network
+
+log = logging.getLogger("custodian.filters")
+
+PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)
+"""What reading the entries of lists needs."""
+
+AWS = "AWS"
+"""The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
+
+UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
+"""EC2's error codes for a list that is not there, or not shared: it writes them in both ways.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+NO_SUCH_LIST = (
+    "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more"
+)
+
+
+class PrefixList(NamedTuple):
+    """What a customer-managed prefix list holds; no family where it cannot be read."""
+
+    family: str | None = None
+    networks: Sequence[Network] = ()
+    unanswered: str | None = None
+    """Why EC2 did not tell what the list holds, if so."""
+
+
+def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
+    """Read prefix lists, by id; None for one of AWS's. Those of which EC2 does not tell say why.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
+    its entries, and no longer when the sharing ends, though its rules go on to refer to it.
+    """
+    found: dict[str, PrefixList | None] = {}
+    for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
+        # By filter: the parameter PrefixListIds fails whole if one of the lists is not there.
+        filters = [{"Name": "prefix-list-id", "Values": batch}]
+        described = pages(
+            client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=LIST_PAGE_SIZE, Filters=filters
+        )
+        try:
+            shapes = list(described)
+        except (ClientError, BotoCoreError) as error:
+            log.exception("prefix lists could not be looked up")
+            found |= dict.fromkeys(batch, PrefixList(unanswered=said(error)))
+            continue
+        found |= dict.fromkeys(batch, PrefixList())
+        for shape in shapes:
+            found[shape["PrefixListId"]] = None if shape["OwnerId"] == AWS else _read(client, shape)
+    return found
+
+
+def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
+    try:
+        cidrs = _cidrs(client, shape["PrefixListId"])
+    except (ClientError, BotoCoreError) as error:
+        if _is_unknown(error):
+            return PrefixList()
+        log.exception("%s could not be read", shape["PrefixListId"])
+        return PrefixList(unanswered=said(error))
+    return PrefixList(shape["AddressFamily"], list(map(network, cidrs)))
+
+
+def entries(client: Any, list_ids: Iterable[str]) -> dict[str, list[str] | str]:
+    """Read the CIDRs of prefix lists, whoever owns them, by id; or why they cannot be read, in a sentence."""
+    return {list_id: _entries(client, list_id) for list_id in list_ids}
+
+
+def _entries(client: Any, list_id: str) -> list[str] | str:
+    try:
+        return _cidrs(client, list_id)
+    except (ClientError, BotoCoreError) as error:  # reported for each group
+        log.exception("%s could not be read", list_id)
+        return f"{list_id} cannot be read: {NO_SUCH_LIST if _is_unknown(error) else said(error)}"
+
+
+def _cidrs(client: Any, list_id: str) -> list[str]:
+    arguments = {"MaxResults": LIST_PAGE_SIZE, "PrefixListId": list_id}
+    return [entry["Cidr"] for entry in pages(client, "get_managed_prefix_list_entries", "Entries", **arguments)]
+
+
+def _is_unknown(error: Exception) -> bool:
+    return isinstance(error, ClientError) and error_code(error) in UNKNOWN
