@@ -46,12 +46,12 @@ class After:
 def register() -> None:
     """Register the pack's actions and filters."""
     refuse_unsupported()
-    import c7n_ingress.registered  # noqa: F401, PLC0415
+    import c7n_ingress.registered  # noqa: F401 - it registers them
 
 
 def ship_bytecode() -> None:
     """Put bytecode into the zips of deployed policies."""
-    from c7n_ingress import bytecode  # noqa: PLC0415
+    from c7n_ingress import bytecode
 
     bytecode.install()
 
@@ -61,7 +61,7 @@ def refuse_unsupported() -> None:
 
     :raises SystemExit: says which one to install.
     """
-    from c7n.version import version  # noqa: PLC0415
+    from c7n.version import version
 
     oldest, too_new = map(figures, SUPPORTED)
     if not oldest <= figures(version) < too_new:
@@ -73,7 +73,7 @@ def refuse_unsupported() -> None:
 
 def figures(version: str) -> tuple[int, ...]:
     """Return a version's leading figures: (0, 9, 53) for 0.9.53 and for 0.9.53.dev1."""
-    import re  # noqa: PLC0415
+    import re
 
     return tuple(int(figure) for figure in re.match(r"\d*(\.\d+)*", version)[0].split(".") if figure)  # type: ignore[index]
 

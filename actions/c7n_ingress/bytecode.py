@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import datetime, timezone
 from functools import cache, wraps
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -53,7 +53,7 @@ ANSWERS = 10
 
 def install() -> None:
     """Put bytecode into the zip of every policy that is deployed with this package."""
-    from c7n import mu  # noqa: PLC0415 - a function never needs it, so it is not compiled for one
+    from c7n import mu
 
     try:
         mu.PolicyLambda.get_archive = with_bytecode(mu.PolicyLambda.get_archive)
@@ -133,10 +133,10 @@ def compiled_by(python: str, sources: tuple[tuple[str, bytes], ...]) -> dict[str
 
 def or_take_this_one() -> str:
     """Return the other fix, which installs nothing: the policy may name this Python, if c7n and AWS support it."""
-    from c7n.policy import LambdaMode  # noqa: PLC0415 - a function never deploys
+    from c7n.policy import LambdaMode
 
-    until = SUPPORTED_UNTIL.get(OURS, "")
-    if OURS not in LambdaMode.schema["properties"]["runtime"]["enum"] or until <= str(date.today()):  # noqa: DTZ011
+    until, today = SUPPORTED_UNTIL.get(OURS, ""), str(datetime.now(timezone.utc).date())
+    if OURS not in LambdaMode.schema["properties"]["runtime"]["enum"] or until <= today:
         return ""
     return f"; or write `runtime: {OURS}` under the policy's `mode:`, the Python that deploys (AWS: until {until})"
 
@@ -155,7 +155,7 @@ def interpreter(runtime: str) -> str | None:
     asked = [found, "-S", "-c", "import sys; print(sys.implementation.cache_tag)"]
     with TemporaryFile() as said:  # no pipe: a process that a script has started could hold it open
         try:
-            subprocess.run(  # noqa: S603
+            subprocess.run(
                 asked, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL, timeout=ANSWERS, check=False
             )
         except (OSError, subprocess.TimeoutExpired):
@@ -172,12 +172,12 @@ def run_apart(command: list[str], stdout: int = subprocess.PIPE) -> bytes:
     others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONPYCACHEPREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in others}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
-    return subprocess.run(command, env=environment, stdout=stdout, check=True).stdout  # noqa: S603
+    return subprocess.run(command, env=environment, stdout=stdout, check=True).stdout
 
 
 def loaded_at_a_cold_start() -> list[str]:
     """Return the names in the zip of what a deployed function loads."""
-    import c7n_ingress.lambda_entry  # noqa: F401, PLC0415 - what it loads is listed
+    import c7n_ingress.lambda_entry  # noqa: F401 - what it loads is listed
 
     specs = (module.__spec__ for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in SHIPPED)
     names = []

@@ -8,4 +8,4 @@ import c7n_ingress.aws.live
 import c7n_ingress.filters.exempt
 import c7n_ingress.filters.exposure
 import c7n_ingress.filters.named
-import c7n_ingress.filters.open_ingress  # noqa: F401 - each module registers what it defines
+import c7n_ingress.filters.open_ingress

@@ -43,7 +43,7 @@ def _in_one_line(error: Exception) -> str | None:
     """Return what the system or AWS refused, as one line; None for any other error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials found: set AWS_PROFILE, or run `aws configure`"
@@ -82,9 +82,9 @@ def init(folder: Path) -> None:
     Files of the pack are replaced by those of the installed version. settings.yml has what is yours: it is written
     once, and never changed afterwards. The folder is made if it does not exist.
     """
-    from importlib import metadata  # noqa: PLC0415
+    from importlib import metadata
 
-    from c7n_ingress_tools.init import InitError, write_pack  # noqa: PLC0415
+    from c7n_ingress_tools.init import InitError, write_pack
 
     try:
         written = write_pack(folder)
@@ -114,7 +114,7 @@ def init(folder: Path) -> None:
 @click.option("--region", help="The AWS region that --live reads.")
 @json_option
 @click.option("--make", is_flag=True, hidden=True)
-def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json, make) -> int:  # noqa: PLR0913, PLR0917
+def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json, make) -> int:
     """Run everything on this machine, on a copy of your groups, and show each rule before and after.
 
     GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used.
@@ -125,18 +125,18 @@ def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json,
         raise click.UsageError("--live and --region belong together")
     if live and (groups or interfaces or vpcs):
         raise click.UsageError("--live reads groups, interfaces and VPCs itself: name no files of them")
-    from c7n_ingress_tools.rehearsal import warm  # noqa: PLC0415
+    from c7n_ingress_tools.rehearsal import warm
 
     with warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
-        from c7n_ingress_tools.extras import of_extra  # noqa: PLC0415
+        from c7n_ingress_tools.extras import of_extra
 
         with of_extra("local"):
-            from c7n_ingress_tools.embedded_aws import models  # noqa: PLC0415
+            from c7n_ingress_tools.embedded_aws import models
 
             models.share()
-            from c7n_ingress_tools.rehearsal import run  # noqa: PLC0415
+            from c7n_ingress_tools.rehearsal import run
         if live:
-            from c7n_ingress_tools.rehearsal.live import read  # noqa: PLC0415
+            from c7n_ingress_tools.rehearsal.live import read
 
             groups, interfaces, vpcs = read(region, run.FOLDER.parent / "live")
         asked = run.Asked(groups, authorized, interfaces, vpcs, flows, as_json=as_json, make=make)
@@ -148,21 +148,21 @@ def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json,
 @click.option("--into", type=FILE, help="The folder to write into. Without it, the first of OUT.")
 @click.option("--facts", type=FILE, help="A JSON file of what else is known of groups: exposure, behind, cut_off.")
 @json_option
-def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_json: bool) -> None:  # noqa: FBT001
+def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_json: bool) -> None:
     """Report what a sweep found and did, as one page.
 
     OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command writes report.html,
     report.csv and report.json into it. With --json it prints the JSON, and writes no file.
     """
-    import datetime as dt  # noqa: PLC0415
+    import datetime as dt
 
-    from c7n_ingress_tools.extras import of_extra  # noqa: PLC0415
+    from c7n_ingress_tools.extras import of_extra
 
     with of_extra("report"):
-        from c7n_ingress_tools.report.sources import NoRunError, facts_from, of_runs  # noqa: PLC0415
-        from c7n_ingress_tools.report.tables import as_json as json_of  # noqa: PLC0415
-        from c7n_ingress_tools.report.text import visible  # noqa: PLC0415
-        from c7n_ingress_tools.report.write import write  # noqa: PLC0415
+        from c7n_ingress_tools.report.sources import NoRunError, facts_from, of_runs
+        from c7n_ingress_tools.report.tables import as_json as json_of
+        from c7n_ingress_tools.report.text import visible
+        from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
     try:
         made = of_runs(folders, facts_from(facts), dt.datetime.now(dt.timezone.utc))
@@ -193,17 +193,17 @@ def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_
 @click.option("--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one.")
 @click.option("--yes", is_flag=True, help="Undo it without a question, for scripts.")
 @json_option
-def undo(group, run_id, region, journal, settings, yes, as_json) -> int:  # noqa: PLR0913, PLR0917 - each is an option
+def undo(group, run_id, region, journal, settings, yes, as_json) -> int:
     """Undo what one run did to one security group, and exempt the group for a while.
 
     The command finds the records of the run, shows each rule before and after, asks, and does it. A rule that somebody
     has changed meanwhile is left alone. The stock policy restore-ingress does the work. With --json and without --yes,
     the command shows what would change, and changes nothing.
     """
-    import boto3  # noqa: PLC0415
+    import boto3
 
-    from c7n_ingress.decide.commands import Undo  # noqa: PLC0415
-    from c7n_ingress_tools import undo as undoing  # noqa: PLC0415
+    from c7n_ingress.decide.commands import Undo
+    from c7n_ingress_tools import undo as undoing
 
     asked = Undo(group, run_id, region, journal)
     try:
@@ -222,12 +222,12 @@ def undo(group, run_id, region, journal, settings, yes, as_json) -> int:  # noqa
 def _show(asked, done, *, preview: bool, as_json: bool) -> None:
     """Print what an undo changes: as JSON, or as a table."""
     if as_json:
-        import json  # noqa: PLC0415
+        import json
 
         made = {"group": asked.group, "run": asked.run, "region": asked.region, "preview": preview}
         click.echo(json.dumps({**made, "changes": done.changes, "problems": done.problems}, indent=1))
         return
-    from c7n_ingress_tools.undo_table import show  # noqa: PLC0415
+    from c7n_ingress_tools.undo_table import show
 
     show(asked.group, done, preview=preview)
 
@@ -249,11 +249,11 @@ def mailer() -> None:
 @click.option("--region", help="The AWS region. Without it, the configuration's region.")
 def mailer_deploy(config: Path, region: str | None) -> None:
     """Deploy the mailer's function, or update it. A second run changes nothing."""
-    import boto3  # noqa: PLC0415
-    import yaml  # noqa: PLC0415
-    from botocore.exceptions import ClientError  # noqa: PLC0415
+    import boto3
+    import yaml
+    from botocore.exceptions import ClientError
 
-    from c7n_ingress_tools.mailer import deploy  # noqa: PLC0415
+    from c7n_ingress_tools.mailer import deploy
 
     try:
         read = deploy.read_config(config, region)
@@ -276,7 +276,7 @@ def mailer_preview(picture: Path | None) -> None:
 
     A picture needs Chromium. The environment variable CHROMIUM names the program, if it has another name.
     """
-    from c7n_ingress_tools.mailer import preview  # noqa: PLC0415
+    from c7n_ingress_tools.mailer import preview
 
     if picture is None:
         click.echo(preview.texts(), nl=False)
@@ -295,9 +295,9 @@ def replay(region: str) -> int:
     The events are in the queue custodian-open-ingress-failed. An event leaves the queue when its function succeeds. The
     command ends with 1 if an event is left.
     """
-    import boto3  # noqa: PLC0415
+    import boto3
 
-    from c7n_ingress_tools.replay import QUEUE, left_after, replay  # noqa: PLC0415
+    from c7n_ingress_tools.replay import QUEUE, left_after, replay
 
     session, outcomes = boto3.Session(region_name=region), []
     for outcome in replay(session):
@@ -313,16 +313,16 @@ def replay(region: str) -> int:
 @region_option
 @click.option("--dryrun", is_flag=True, help="List what would be deleted, and delete nothing.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def uninstall(region: str, dryrun: bool, names: tuple[str, ...]) -> int:  # noqa: FBT001
+def uninstall(region: str, dryrun: bool, names: tuple[str, ...]) -> int:
     """Delete the pack's functions and rules in a region.
 
     Each NAME is a policy's function; without names, all of the pack's functions are deleted, and the mailer. The mailer
     stays while messages wait for it: run the command again. Security groups stay as they are. CloudFormation deletes
     what mode/stack.yml made, last.
     """
-    import boto3  # noqa: PLC0415
+    import boto3
 
-    from c7n_ingress_tools.uninstall import leave  # noqa: PLC0415
+    from c7n_ingress_tools.uninstall import leave
 
     if left := leave(boto3.Session(region_name=region), names, dryrun=dryrun):
         click.echo(f"c7n-ingress: {region}: {left}", err=True)

@@ -17,5 +17,5 @@ def of_extra(name: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         mend = f"pip install 'c7n-ingress[{name}]', or '.[{name}]' in a clone of the project"
-        print(f"{str(error.name).partition('.')[0]} is not installed: {mend}", file=sys.stderr)  # noqa: T201 - it ends a command
+        print(f"{str(error.name).partition('.')[0]} is not installed: {mend}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -84,4 +84,4 @@ def take(what: str, away: Callable[[], object], *, dryrun: bool) -> None:
     """Take something away and say so, or say that it would go."""
     if not dryrun:
         away()
-    print(f"{'would go' if dryrun else 'gone'}: {what}")  # noqa: T201  the command's result
+    print(f"{'would go' if dryrun else 'gone'}: {what}")

@@ -182,7 +182,7 @@ def test_tags_never_keep_the_digest_from_being_sent(digest):
 def test_rules_never_keep_the_digest_from_being_sent(digest):
     """A group with as many rules as EC2 ever allows, whatever describes them, keeps no other from being told of."""
     noise = random.Random(1)
-    described = lambda: "".join(noise.choices(string.ascii_letters + string.digits, k=255))  # noqa: E731 - shorter so
+    described = lambda: "".join(noise.choices(string.ascii_letters + string.digits, k=255))
     many = [{**SSH, "ports": port, "description": described()} for port in range(1000)]
     tags = {"open-ingress-until": "+3"}
     load(group_of({"name": f"g{n}", "ingress": many if n == 1 else [SSH], "tags": tags}, n) for n in (1, 2))

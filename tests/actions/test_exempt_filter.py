@@ -39,7 +39,7 @@ def policy(folder, exempt, *, first=False):
 def open_ports():
     """Return what the group lets the internet in on."""
     rules = [rule for rule in rules_of(GROUP_ID).values() if rule.get("CidrIpv4") == "0.0.0.0/0"]
-    ports = lambda rule: "-".join(str(each) for each in dict.fromkeys([rule["FromPort"], rule["ToPort"]]))  # noqa: E731 - shorter so
+    ports = lambda rule: "-".join(str(each) for each in dict.fromkeys([rule["FromPort"], rule["ToPort"]]))
     return {f"{rule['IpProtocol']}/{ports(rule)}" for rule in rules}
 
 

@@ -150,7 +150,7 @@ def seconds(shape: Callable[[int], list[dict[str, Any]]], number: int) -> float:
     judge, listed_rules = finder(number), group_rules(permissions)
     taken = []
     for _ in range(ROUNDS):
-        for cached in (openness._too_wide, openness._block, rules.network):  # noqa: SLF001 - as in a new process
+        for cached in (openness._too_wide, openness._block, rules.network):
             cached.cache_clear()
         with uncollected():  # as in a run
             start = time.process_time()

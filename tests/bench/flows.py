@@ -139,7 +139,7 @@ def ours(path: Path) -> None:
     ]
     with flows.read([path], progress.Progress(show.console())) as log:
         told = clients.who_came_in(log, there, [], records)
-    print([(each.rule.ports, each.cut, each.stay, each.scanners) for each in told.rules])  # noqa: T201 - for who looks
+    print([(each.rule.ports, each.cut, each.stay, each.scanners) for each in told.rules])
 
 
 FIELDS = [*flows.DEFAULT[2:7], "protocol", "action"]
@@ -166,12 +166,12 @@ def by_duckdb(path: Path) -> None:
                 """,
                 [str(path)],
             ).fetchall()
-    print([tuple(map(int, row)) for row in found])  # noqa: T201 - compared
+    print([tuple(map(int, row)) for row in found])
 
 
 def by_polars(path: Path) -> None:
     """Do the same."""
-    import polars as pl  # noqa: PLC0415 - the others must not pay for it
+    import polars as pl
 
     numbers = {"srcport": pl.UInt16, "dstport": pl.UInt16, "protocol": pl.UInt8}
     numbers |= dict.fromkeys(("packets", "bytes", "start", "end"), pl.Int64)
@@ -185,7 +185,7 @@ def by_polars(path: Path) -> None:
         .group_by(FIELDS)
         .agg(pl.sum("bytes"), pl.sum("packets"), pl.min("start"), pl.max("end"))
     )
-    print(connections.select(pl.len(), pl.sum("bytes")).collect(engine="streaming").rows())  # noqa: T201 - compared
+    print(connections.select(pl.len(), pl.sum("bytes")).collect(engine="streaming").rows())
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class Run:
     def go(self):
         """Run the action."""
         self.cloud.calls.clear()
-        look = lambda **_: self.stages.append(rules_of(GROUP))  # noqa: E731 - shorter so
+        look = lambda **_: self.stages.append(rules_of(GROUP))
         self.failure = None
         try:
             act(
@@ -310,7 +310,7 @@ def restored(done, lines, place, **action):
         source = journal([line for line in lines if line], f"/aws/lambda/{place}")
     restore = {"filters": [{"GroupId": GROUP}], "type": "restore-ingress", "days": 30, "preview": False, "from": source}
     made = []
-    look = lambda **_: made.append(done.after)  # noqa: E731 - shorter so
+    look = lambda **_: made.append(done.after)
     for _ in range(3):
         with suppress(NoRoomError):
             restore_once(done, dict.fromkeys(MUTATING, look), **restore, **action)

@@ -49,7 +49,7 @@ EVERYBODY = ["0.0.0.0/0", "::/0"]
 
 def assume_role(response, original=TokenResponse.assume_role):
     """Refuse a role that is not there, or does not trust who runs c7n-org. AWS gives both the same answer."""
-    arn = response._get_param("RoleArn")  # noqa: SLF001 - how moto's own methods read a parameter
+    arn = response._get_param("RoleArn")
     roles = iam_backends[arn.split(":")[4]]["aws"].get_roles()
     if not any(role.arn == arn and RUNNER in json.dumps(role.assume_role_policy_document) for role in roles):
         raise AccessDeniedError(user_arn=RUNNER, action="sts:AssumeRole")
@@ -58,7 +58,7 @@ def assume_role(response, original=TokenResponse.assume_role):
 
 def queue_of_url(response):
     """Give the queues of the account in the queue's URL, if its policy lets this account in."""
-    url = response._get_param("QueueUrl") or ""  # noqa: SLF001 - how moto's own methods read a parameter
+    url = response._get_param("QueueUrl") or ""
     owner = url.split("/")[-2] if "/" in url else response.current_account
     backend = sqs_backends[owner][response.region]
     if owner == response.current_account:

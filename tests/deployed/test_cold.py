@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from datetime import date, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ def unread():
     yield
     vars(get).pop("_cached_instance", None)
     if kept:
-        get._cached_instance = kept  # noqa: SLF001
+        get._cached_instance = kept
 
 
 @pytest.mark.usefixtures("unread")
@@ -206,7 +206,7 @@ def another(monkeypatch, tmp_path):
 
 def without_packages(path):
     """Put a Python of this version there that has nothing installed."""
-    path.write_text(f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n')  # noqa: SLF001
+    path.write_text(f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n')
     path.chmod(0o755)
 
 
@@ -242,7 +242,7 @@ def test_no_python_of_the_function_s(another, caplog):
 
 
 NO_PYTHON = {
-    "another version's": f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n',  # noqa: SLF001
+    "another version's": f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n',
     "one that a version manager has not": "#!/bin/sh\necho 'command not found' >&2\nexit 127\n",
     "asks whether to install it": "#!/bin/sh\necho 'Install it? [y/n]'\nread answer && exec /bin/sleep 1000\n",
     "hangs": "#!/bin/sh\nexec /bin/sleep 1000\n",
@@ -272,7 +272,7 @@ def test_a_python_by_another_s_name(another, monkeypatch, caplog, script):
 @pytest.mark.parametrize("days", [-1, 0, 2])
 def test_the_python_that_deploys_may_be_the_function_s(monkeypatch, ours, days):
     """Where Custodian takes the Python that deploys, and AWS does not deprecate it yet, the policy may name it."""
-    until = str(date.today() + timedelta(days))  # noqa: DTZ011 - as who deploys has it
+    until = str(datetime.now(timezone.utc).date() + timedelta(days))
     monkeypatch.setattr(bytecode, "OURS", ours)
     monkeypatch.setattr(bytecode, "SUPPORTED_UNTIL", {"python3.12": until, "python3.14": until})
     with pytest.raises(bytecode.NoPythonError) as refused:

@@ -11,7 +11,7 @@ def test_a_message_is_given_until_it_is_too_old(cloud):
     sqs.send_message(QueueUrl=url, MessageBody="news")
     backend = sqs_backends["123456789012"]["us-east-1"]
     assert isinstance(backend, Backend)
-    (message,) = backend.queues["q"]._messages  # noqa: SLF001 - time cannot be made to pass otherwise
+    (message,) = backend.queues["q"]._messages
     for age, given in ((0, True), (59, True), (61, False)):
         message.sent_timestamp -= age * 1000
         assert ("Messages" in sqs.receive_message(QueueUrl=url)) is given

@@ -67,7 +67,7 @@ CHECKOUT, _, _ = (resource["GroupId"] for resource in SAMPLE["resources"])
         ("slack://jane.doe@example.com", {"slack_token": TOKEN}, "U0JANE"),
     ],
 )
-def test_a_message_reaches_slack(post, slack, mailer, target, config, where):  # noqa: PLR0913, PLR0917 - the table's
+def test_a_message_reaches_slack(post, slack, mailer, target, config, where):
     """Each of c7n-mailer's targets gets the message once, with every group in it."""
     post.send(message_to(target))
     with mailer(**config) as function:

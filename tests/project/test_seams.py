@@ -233,7 +233,7 @@ def test_events(probe, hold, tmp_path):
         mode={"type": "cloudtrail", "events": ["CreateSecurityGroup"], "role": "custodian"},
         actions=[{"type": "seam-probe", "hold": hold}],
     )
-    run = lambda: policy.get_execution_mode().run_resource_set({"detail": 1}, [GROUP])  # noqa: E731 - shorter so
+    run = lambda: policy.get_execution_mode().run_resource_set({"detail": 1}, [GROUP])
     if hold == "fail":
         with pytest.raises(PolicyExecutionError, match="failed"):
             run()
@@ -462,7 +462,7 @@ def test_sessions(cloud):
     factory.policy_name = "seam"
     session = CustodianSession(region_name="us-east-1")
     assert factory.update(session) is session, broken("sessions")
-    assert session._session.user_agent_extra == "c7n/policy#seam", broken("sessions")  # noqa: SLF001 - botocore's
+    assert session._session.user_agent_extra == "c7n/policy#seam", broken("sessions")
     assert factory().region_name == "us-east-1", broken("sessions")
     client = session.client("ec2", endpoint_url=cloud.endpoint)
     assert client.meta.service_model.service_name == "ec2", broken("sessions")

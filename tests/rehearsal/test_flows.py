@@ -429,8 +429,8 @@ def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
     stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")
     result = told(tmp_path, f"{stays}\n")
     assert "no client would be blocked, as far as there are flow logs" in show_clients.headline(result).plain
-    assert show_clients._nobody(of_rule(0, result)).plain == "nobody at 1 of 2 interfaces"  # noqa: SLF001
-    assert show_clients._nobody(of_rule(2, result)).plain == "not logged"  # noqa: SLF001
+    assert show_clients._nobody(of_rule(0, result)).plain == "nobody at 1 of 2 interfaces"
+    assert show_clients._nobody(of_rule(2, result)).plain == "not logged"
     found = traffic.cut_off(result)
     assert found.keys() == {"sg-0000000a"}
     assert found["sg-0000000a"]["tcp 22 from 0.0.0.0/0"].count == 0

@@ -59,7 +59,7 @@ def carry():
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", NPM], check=True)
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        run = lambda *command: subprocess.run(list(map(str, command)), cwd=folder, check=True)  # noqa: E731 - shorter so
+        run = lambda *command: subprocess.run(list(map(str, command)), cwd=folder, check=True)
         run(scripts / "npm", "pack", "--silent", PACKAGE)
         (packed,) = Path(folder).glob("*.tgz")
         with tarfile.open(packed) as package:

@@ -101,7 +101,7 @@ def check(case, before, after):
         assert after == before
         return
     assert {rule["was"] for rule in wanted if "was" in rule} <= {source_of(rule) for rule in before.values()}
-    of_same_traffic = lambda rule, other: (rule["IpProtocol"], rule["FromPort"]) == (other[0], other[1])  # noqa: E731 - shorter so
+    of_same_traffic = lambda rule, other: (rule["IpProtocol"], rule["FromPort"]) == (other[0], other[1])
     for rule_id, rule in before.items():
         source = source_of(rule)
         if source in gone:

@@ -42,7 +42,7 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )["StackId"]
         resource_map = cloudformation_backends[account][region].stacks[stack_id].resource_map
-        resource_map._parsed_resources |= pseudo_parameters(region)  # noqa: SLF001 - moto has those of aws everywhere
+        resource_map._parsed_resources |= pseudo_parameters(region)
         resources = made(resource_map)
     for resource in resources.values():
         if make := MAKE.get(resource["Type"]):
@@ -55,7 +55,7 @@ def create(cloud, region=REGION, account=ACCOUNT, **parameters):
 @cache
 def processed():
     """Return the template as JSON, with each short form (!Ref) in its long form."""
-    from cfnlint.decode import decode  # noqa: PLC0415 - a second, in each of the processes that run tests
+    from cfnlint.decode import decode
 
     template, problems = decode(str(TEMPLATE))
     assert not problems
@@ -72,7 +72,7 @@ def made(resource_map):
     """Return the resources of moto's parsed template whose condition holds."""
     return {
         name: present(clean_json(resource, resource_map))
-        for name, resource in resource_map._resource_json_map.items()  # noqa: SLF001 - moto shows them nowhere else
+        for name, resource in resource_map._resource_json_map.items()
         if "Condition" not in resource or resource_map.lazy_condition_map[resource["Condition"]]
     }
 
@@ -146,7 +146,7 @@ def of_type(resources, kind):
 
 def admitted(document, action, resource, context):
     """Whether a resource's policy lets somebody in; it knows the elements that the stack's policies use."""
-    equal = lambda wanted, found: wanted == found  # noqa: E731 - shorter so
+    equal = lambda wanted, found: wanted == found
     operators = {"StringEquals": equal, "ArnEquals": arn_like, "ArnLike": arn_like}
 
     def holds(condition):

@@ -23,7 +23,7 @@ class Unchanged(Filter):  # type: ignore[misc]  # c7n ships no types
         super().__init__({})
         self.match = match
 
-    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Match all groups or none."""
         return resources if self.match else []
 

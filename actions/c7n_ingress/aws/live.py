@@ -24,12 +24,12 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
     other error fails the run, so that the event is tried again.
     """
 
-    def get_query_params(self, query_params: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ARG002 - c7n's
+    def get_query_params(self, query_params: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return what c7n makes the key of its cache from: a key that was never used before."""
         return {"listed-at": time.time_ns()}
 
     @uncollected()
-    def resources(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+    def resources(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         """List all groups."""
         groups: list[dict[str, Any]] = self.query.filter(self.manager)
         return groups
@@ -37,7 +37,7 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
     event: dict[str, Any] | None = None
     """The event of the run, if there is one that names groups."""
 
-    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002, FBT001, FBT002 - c7n's
+    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 - c7n's
         """Read the groups of an event, with the rules that its call made: EC2 may not show these yet.
 
         So the filters judge what the call made. The action reads the group again before it changes anything.

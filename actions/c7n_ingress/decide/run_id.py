@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from uuid import UUID
 
-MILLISECONDS, VERSION, VARIANT = 80, 0x7 << 76, 0b10 << 62
+VERSION = 7
+MILLISECONDS, VERSION_BITS, VARIANT_BITS = 80, VERSION << 76, 0b10 << 62
 RANDOM = (1 << 76) - 1 & ~(0b11 << 62)
 
 
@@ -18,7 +19,8 @@ def run_id(started: float, execution_id: str) -> str:
     :param started: in seconds since 1970.
     :param execution_id: Cloud Custodian's id of the execution, a UUID of version 4: its random bits are used.
     """
-    return str(UUID(int=int(started * 1000) << MILLISECONDS | VERSION | VARIANT | UUID(execution_id).int & RANDOM))
+    time = int(started * 1000) << MILLISECONDS
+    return str(UUID(int=time | VERSION_BITS | VARIANT_BITS | UUID(execution_id).int & RANDOM))
 
 
 def started(run: str) -> datetime:
@@ -30,6 +32,6 @@ def started(run: str) -> datetime:
         uuid = UUID(run)
     except ValueError:
         uuid = None
-    if uuid is None or uuid.version != 7:  # noqa: PLR2004 - a UUID's version
+    if uuid is None or uuid.version != VERSION:
         raise ValueError(f"{run!r:.80} is no run id: copy it from the message, or from a record of the log")
     return datetime.fromtimestamp((uuid.int >> MILLISECONDS) / 1000, timezone.utc)

@@ -108,7 +108,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         except ValueError as error:
             raise ValueError(f"exemptions-from {source['url']}: {error}") from None
 
-    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Narrow what matched in each group, and return the groups in which something is left.
 
         :raises PolicyExecutionError: the register cannot be read, or has a bad entry.

@@ -54,7 +54,7 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
         self.known: dict[str, Behind] = {}
         """What uses the groups that were looked up."""
 
-    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Look up the groups that no earlier call has, and return those that match.
 
         :raises ClientError, BotoCoreError: EC2 did not answer. That does not mean "unused".

@@ -47,7 +47,7 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         if len(set(self.data["groups"])) < len(self.data["groups"]):
             raise PolicyValidationError(f"named: {self.data['groups']} has an id twice")
 
-    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:  # noqa: ARG002 - c7n's
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Give the groups that are named.
 
         :raises PolicyExecutionError: one is not there, or has not been filled in.

@@ -43,6 +43,7 @@ from moto.config.responses import ConfigResponse
 from moto.utilities.utils import get_partition
 
 MOST_BYTES = 256 * 1024
+MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
 PAGE, MOST_ITEMS = 10, 100
 """How many items of a history a page has if nobody says it, and how many at most."""
 SPAN = 7 * 24 * 60 * 60
@@ -193,7 +194,7 @@ class Backend(ConfigBackend):
         self,
         evaluations: list[dict[str, Any]] | None = None,
         result_token: str | None = None,
-        test_mode: bool | None = False,  # noqa: FBT001, FBT002 - moto's signature
+        test_mode: bool | None = False,
     ) -> dict[str, Any]:
         """Accept evaluations on behalf of the rule that the token was made for.
 
@@ -202,8 +203,11 @@ class Backend(ConfigBackend):
         """
         if not evaluations:
             raise InvalidParameterValueException("The Evaluations object in your request cannot be null.")
-        if len(evaluations) > 100 or any(len(each.get("Annotation", "")) > 256 for each in evaluations):  # noqa: PLR2004
-            raise ValidationException("100 evaluations at most, with annotations of 256 characters at most")
+        longest = max(len(each.get("Annotation", "")) for each in evaluations)
+        if len(evaluations) > MOST_EVALUATIONS or longest > LONGEST_ANNOTATION:
+            raise ValidationException(
+                f"{MOST_EVALUATIONS} evaluations at most, with annotations of {LONGEST_ANNOTATION} characters at most"
+            )
         rule = _rule_of(result_token)
         self._rule(rule)
         if not test_mode:
@@ -219,7 +223,7 @@ class Backend(ConfigBackend):
             )
         return {"FailedEvaluations": []}
 
-    def history_of(  # noqa: PLR0913, PLR0917 - the call's
+    def history_of(
         self,
         kind: str,
         resource: str,

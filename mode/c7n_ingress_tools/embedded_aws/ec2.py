@@ -165,7 +165,7 @@ def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", acco
             for each in shape.get(listing) or ()
         }
         if associations:
-            loaded._cidr_block_association_set = associations  # noqa: SLF001 - moto would make up IPv6 networks
+            loaded._cidr_block_association_set = associations
         backend.vpcs[loaded.id] = loaded
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
+from http import HTTPStatus
 from io import BytesIO
 from threading import Lock, Thread
 from typing import Any, NamedTuple
@@ -226,7 +227,7 @@ class Recorder:
             return start_response(line, headers, exc_info)
 
         body = self.app(environ, start)
-        if service and status >= 400:  # noqa: PLR2004 - HTTP's errors
+        if service and status >= HTTPStatus.BAD_REQUEST:
             body = [b"".join(body)]
             self.calls.append(Call(service, action, region, error_code(body[0]) or str(status)))
         elif service:
