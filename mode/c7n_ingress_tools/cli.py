@@ -110,7 +110,7 @@ def init(folder: Path) -> None:
 )
 @click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints: the networks that the word vpc is for.")
 @click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders: shows who would be blocked.")
-@click.option("--live", is_flag=True, help="Read the groups, interfaces and VPCs of --region, by Describe calls only.")
+@click.option("--live", is_flag=True, help="Read the groups of --region and what they use, and change nothing there.")
 @click.option("--region", help="The AWS region that --live reads.")
 @json_option
 @click.option("--make", is_flag=True, hidden=True)
@@ -135,11 +135,7 @@ def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json,
 
             models.share()
             from c7n_ingress_tools.rehearsal import run
-        if live:
-            from c7n_ingress_tools.rehearsal.live import read
-
-            groups, interfaces, vpcs = read(region, run.FOLDER.parent / "live")
-        asked = run.Asked(groups, authorized, interfaces, vpcs, flows, as_json=as_json, make=make)
+        asked = run.Asked(groups, authorized, interfaces, vpcs, flows, region, as_json=as_json, make=make)
         return run.main(asked, commands)
 
 

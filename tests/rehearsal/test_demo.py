@@ -220,32 +220,37 @@ EXAMPLES = ("198.18.7.0/24", "2001:2:0:7::/64")
 
 
 @pytest.mark.parametrize(
-    ("policy", "named", "knows_vpcs", "values", "are_examples"),
+    ("policy", "named", "known", "values", "are_examples"),
     [
-        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], True, (*EXAMPLES, "vpc"), True),
-        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], False, EXAMPLES, True),
-        (["203.0.113.0/24", "198.51.100.0/24", "10.1.0.0/16"], [], True, (EXAMPLES[0], "10.1.0.0/16"), True),
-        (["10.1.0.0/16", "vpc"], [], True, ("10.1.0.0/16", "vpc"), False),
-        (["203.0.113.0/24", "vpc"], ["10.1.0.0/16"], True, ("10.1.0.0/16", "vpc"), False),
-        (["203.0.113.0/24", "vpc"], ["vpc", "10.1.0.0/16"], True, ("vpc", "10.1.0.0/16"), False),
-        (["203.0.113.0/24"], ["10.1.0.0/16"], True, ("10.1.0.0/16",), False),
-        (["vpc"], [], True, ("vpc",), False),
-        ("{authorized}", [], True, EXAMPLES, True),
-        (None, ["10.1.0.0/16"], False, ("10.1.0.0/16",), False),
+        (["10.1.0.0/16", "pl-0a", "pl-0b"], [], ["pl-0a"], ("10.1.0.0/16", "pl-0a"), False),
+        (["10.1.0.0/16", "vpc"], ["pl-0a"], ["pl-0a"], ("pl-0a",), False),
+        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], ["vpc"], (*EXAMPLES, "vpc"), True),
+        (["203.0.113.0/24", "2001:db8:10::/48", "vpc"], [], [], EXAMPLES, True),
+        (["203.0.113.0/24", "198.51.100.0/24", "10.1.0.0/16"], [], ["vpc"], (EXAMPLES[0], "10.1.0.0/16"), True),
+        (["10.1.0.0/16", "vpc"], [], ["vpc"], ("10.1.0.0/16", "vpc"), False),
+        (["203.0.113.0/24", "vpc"], ["10.1.0.0/16"], ["vpc"], ("10.1.0.0/16", "vpc"), False),
+        (["203.0.113.0/24", "vpc"], ["vpc", "10.1.0.0/16"], ["vpc"], ("vpc", "10.1.0.0/16"), False),
+        (["203.0.113.0/24"], ["10.1.0.0/16"], ["vpc"], ("10.1.0.0/16",), False),
+        (["vpc"], [], ["vpc"], ("vpc",), False),
+        ("{authorized}", [], ["vpc"], EXAMPLES, True),
+        (None, ["10.1.0.0/16"], [], ("10.1.0.0/16",), False),
     ],
 )
-def test_what_is_authorized(policy, named, knows_vpcs, values, are_examples):
+def test_what_is_authorized(policy, named, known, values, are_examples):
     """The user's own networks replace those of the policy, and examples replace documentation networks."""
-    chosen = authorized.chosen(policy, named, knows_vpcs=knows_vpcs)
+    chosen = authorized.chosen(policy, named, known=known)
     assert (chosen.values, chosen.are_examples) == (values, are_examples)
     assert ("examples, not yours" in chosen.words) == are_examples
 
 
-@pytest.mark.parametrize(("policy", "named"), [(["vpc"], []), (["203.0.113.0/24"], ["vpc"]), ([], [])])
-def test_nothing_is_authorized(policy, named):
+@pytest.mark.parametrize(
+    ("policy", "named", "only"),
+    [(["vpc"], [], "vpc"), (["203.0.113.0/24"], ["vpc"], "vpc"), ([], [], "vpc"), (["pl-0a", "vpc"], [], "pl-0a, vpc")],
+)
+def test_nothing_is_authorized(policy, named, only):
     """A rehearsal in which nothing is authorized is refused."""
-    with pytest.raises(UnusableError, match="only vpc is authorized"):
-        authorized.chosen(policy, named, knows_vpcs=False)
+    with pytest.raises(UnusableError, match=f"only {only} is authorized"):
+        authorized.chosen(policy, named, known=[])
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,17 @@ class PrefixList(NamedTuple):
     """Why EC2 did not tell what the list holds, if so."""
 
 
+def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids of the prefix lists that the groups' ingress rules refer to."""
+    return {
+        reference["PrefixListId"]
+        for group in groups
+        for permission in group.get("IpPermissions") or ()
+        for reference in permission.get("PrefixListIds") or ()
+        if "PrefixListId" in reference
+    }
+
+
 def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
     """Read prefix lists, by id; None for one of AWS's. Those of which EC2 does not tell say why.
 
@@ -68,7 +79,7 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
 
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
     try:
-        cidrs = _cidrs(client, shape["PrefixListId"])
+        cidrs = cidrs_of(client, shape["PrefixListId"])
     except (ClientError, BotoCoreError) as error:
         if _is_unknown(error):
             return PrefixList()
@@ -84,13 +95,17 @@ def entries(client: Any, list_ids: Iterable[str]) -> dict[str, list[str] | str]:
 
 def _entries(client: Any, list_id: str) -> list[str] | str:
     try:
-        return _cidrs(client, list_id)
+        return cidrs_of(client, list_id)
     except (ClientError, BotoCoreError) as error:  # reported for each group
         log.exception("%s could not be read", list_id)
         return f"{list_id} cannot be read: {NO_SUCH_LIST if _is_unknown(error) else said(error)}"
 
 
-def _cidrs(client: Any, list_id: str) -> list[str]:
+def cidrs_of(client: Any, list_id: str) -> list[str]:
+    """Read the CIDRs of a prefix list, whoever owns it.
+
+    :raises ClientError, BotoCoreError: EC2 did not list them.
+    """
     arguments = {"MaxResults": LIST_PAGE_SIZE, "PrefixListId": list_id}
     return [entry["Cidr"] for entry in pages(client, "get_managed_prefix_list_entries", "Entries", **arguments)]
 

@@ -10,7 +10,7 @@ from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws.prefix_lists import PERMISSIONS, PrefixList, prefix_lists
+from c7n_ingress.aws.prefix_lists import PERMISSIONS, PrefixList, prefix_lists, referenced
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import check_given
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
@@ -203,14 +203,3 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 def _lists_of(rule: Mapping[str, Any]) -> list[str]:
     """Return the id of the prefix list that a rule refers to, if it does."""
     return [reference["PrefixListId"] for reference in rule["PrefixListIds"]]
-
-
-def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Give the ids of the prefix lists that the groups' ingress rules refer to."""
-    return {
-        reference["PrefixListId"]
-        for group in groups
-        for permission in group.get("IpPermissions") or ()
-        for reference in permission.get("PrefixListIds") or ()
-        if "PrefixListId" in reference
-    }

@@ -1,6 +1,6 @@
 """The networks that a rehearsal authorizes: its user's own, those in the policy, or examples.
 
->>> chosen(["203.0.113.0/24", "vpc"], [], knows_vpcs=True).words
+>>> chosen(["203.0.113.0/24", "vpc"], [], known=["vpc"]).words
 "198.18.7.0/24, the networks of each group's VPC (examples, not yours)"
 """
 
@@ -10,11 +10,11 @@ import re
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from c7n_ingress.decide.authorized import VPC, documentation, parse_fixed, refuse_documentation
+from c7n_ingress.decide.authorized import VPC, documentation, parse_fixed, refuse_documentation, words
 from c7n_ingress_tools.rehearsal.exports import UnusableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 STAND_INS = {4: "198.18.7.0/24", 6: "2001:2:0:7::/64"}
 """Examples that the action takes, while it refuses documentation networks: nobody has them (RFC 2544, RFC 5180)."""
@@ -28,8 +28,8 @@ class Authorized(NamedTuple):
 
     values: tuple[str, ...]
     are_examples: bool
-    lacks_vpc: bool = False
-    """Whether `vpc` is left out."""
+    left_out: tuple[str, ...] = ()
+    """The words that are left out: `vpc`, and the ids of prefix lists."""
 
     @property
     def words(self) -> str:
@@ -48,26 +48,34 @@ def own(texts: Iterable[str]) -> list[str]:
     return values
 
 
-def chosen(policy: object, named: Sequence[str], *, knows_vpcs: bool) -> Authorized:
-    """Choose what to authorize.
+def wanted(policy: object, named: Sequence[str]) -> list[str]:
+    """Return the authorized networks and words, in order of preference.
 
     :param policy: `authorized` of the policy's action, if it is a list; documentation networks there are examples.
     :param named: the user's own networks, which replace those of the policy. Its word `vpc` stays.
-    :param knows_vpcs: whether the networks of the VPCs are known; without them, `vpc` is left out.
-    :raises UnusableError: if nothing is left.
     """
     listed = [each for each in policy if isinstance(each, str)] if isinstance(policy, list) else [*STAND_INS.values()]
-    wanted = [*named, *(each for each in listed if each == VPC)] if named else [_stand_in(each) for each in listed]
-    values = tuple(dict.fromkeys(each for each in wanted if each != VPC or knows_vpcs))
+    return [*named, *(each for each in listed if each == VPC)] if named else [_stand_in(each) for each in listed]
+
+
+def chosen(policy: object, named: Sequence[str], *, known: Collection[str]) -> Authorized:
+    """Choose what to authorize, of what is :func:`wanted`.
+
+    :param known: the words whose networks are known; the others are left out.
+    :raises UnusableError: if nothing is left.
+    """
+    listed = wanted(policy, named)
+    left_out = tuple(word for word in words(listed) if word not in known)
+    values = tuple(dict.fromkeys(each for each in listed if each not in left_out))
     if not values:
-        raise UnusableError("only vpc is authorized, and the networks of the VPCs are not known here")
-    are_examples = not named and any(each in STAND_INS.values() for each in values)
-    return Authorized(values, are_examples, lacks_vpc=VPC in wanted and not knows_vpcs)
+        only = ", ".join(left_out) or VPC
+        raise UnusableError(f"only {only} is authorized, and which networks these are is not known here")
+    return Authorized(values, not named and any(each in STAND_INS.values() for each in values), left_out)
 
 
 def _stand_in(value: str) -> str:
     try:
         network = ip_network(value)
-    except ValueError:  # `vpc`, or what the action refuses
+    except ValueError:  # a word, or what the action refuses
         return value
     return STAND_INS[network.version] if documentation([network]) else value

@@ -1,4 +1,4 @@
-"""Read groups, interfaces and VPCs from AWS by `Describe` calls, into the files that the rehearsal reads."""
+"""Read groups and what they use from AWS, by `Describe` and `Get` calls, into the files that the rehearsal reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 
+from c7n_ingress.aws.prefix_lists import cidrs_of, prefix_lists, referenced
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -17,12 +20,14 @@ class Files(NamedTuple):
     groups: Path
     interfaces: Path | None
     vpcs: Path | None
+    prefix_lists: Path | None
 
 
-def read(region: str, folder: Path) -> Files:
+def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
     """Read what is in a region, with the caller's credentials.
 
     :param folder: where the files are written.
+    :param authorized: the ids of the prefix lists that are authorized.
     :raises botocore.exceptions.ClientError: AWS refused.
     """
     client = boto3.Session(region_name=region).client("ec2")
@@ -30,12 +35,18 @@ def read(region: str, folder: Path) -> Files:
     groups = _pages(client, "describe_security_groups", "SecurityGroups")
     used = _pages(client, "describe_network_interfaces", "NetworkInterfaces", **_managed(client))
     vpcs = _pages(client, "describe_vpcs", "Vpcs")
+    found = {
+        list_id: each for list_id, each in prefix_lists(client, referenced(groups)).items() if each and each.family
+    }
+    lists = {list_id: list(map(str, each.networks)) for list_id, each in found.items()}
+    lists |= {list_id: cidrs_of(client, list_id) for list_id in authorized}
     ids = {group["GroupId"] for group in groups}
     in_use = any(each["GroupId"] in ids for interface in used for each in interface["Groups"])
     return Files(
         _write(folder / "groups.json", {"SecurityGroups": groups}),
         _write(folder / "interfaces.json", {"NetworkInterfaces": used}) if in_use else None,
         _write(folder / "vpcs.json", {"Vpcs": vpcs}) if vpcs else None,
+        _write(folder / "prefix-lists.json", lists) if lists else None,
     )
 
 

@@ -133,6 +133,8 @@ def run(account: Account, folder: Path, progress: Progress, commands: Path, auth
     with serving() as cloud:
         ec2.load_interfaces((each.item for each in account.interfaces), result.region, owner)
         ec2.load_vpcs(account.vpcs, result.region, owner)
+        for list_id, cidrs in account.prefix_lists.items():
+            ec2.load_prefix_list(list_id, cidrs, region=result.region, account=owner)
         Loop(cloud, result, progress, commands, authorized).run()
     return result
 

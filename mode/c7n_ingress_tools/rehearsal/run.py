@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from c7n.utils import yaml_load
 
+from c7n_ingress.decide.authorized import VPC, words
 from c7n_ingress_tools.extras import of_extra
 from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
 from c7n_ingress_tools.rehearsal.account import Account
@@ -36,6 +38,8 @@ class Asked:
     interfaces: Path | None = None
     vpcs: Path | None = None
     flows: Sequence[Path] = ()
+    region: str | None = None
+    """The region whose groups are read from AWS, instead of files."""
     as_json: bool = False
     make: bool = False
     """Whether the user typed `make demo`."""
@@ -54,8 +58,9 @@ def main(arguments: Asked, commands: Path) -> int:
     findings = None
     try:
         _check(arguments)
-        networks = _authorized(arguments)
-        account = _account(arguments)
+        arguments, lists = _live(arguments)
+        networks = _authorized(arguments, lists)
+        account = _account(arguments, lists)
         traffic = _traffic(arguments, account, progress)
         show.authorized(networks, console, arguments.option)
         with traffic as who_came_in:
@@ -67,7 +72,7 @@ def main(arguments: Asked, commands: Path) -> int:
     except (exports.UnusableError, LoopError) as error:
         print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
-    result.left_out = list(_left_out(result, networks, arguments))
+    result.left_out = list(_left_out(result, networks, lists, arguments))
     if arguments.interfaces:
         result.unseen = interfaces.unseen(account.interfaces)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
@@ -99,21 +104,43 @@ def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks
     write(made, result.folder)
 
 
-def _authorized(arguments: Asked) -> authorized.Authorized:
+def _live(arguments: Asked) -> tuple[Asked, Mapping[str, Sequence[str]]]:
+    """Read the region's groups from AWS, if that is asked for, and the CIDRs of prefix lists by id."""
+    if arguments.region is None:
+        return arguments, {}
+    from c7n_ingress_tools.rehearsal.live import read  # boto3 takes long to load
+
+    named = words(authorized.wanted(_policy_authorized(), _named(arguments)))
+    files = read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])
+    lists = json.loads(files.prefix_lists.read_text(encoding="utf-8")) if files.prefix_lists else {}
+    return replace(arguments, groups=files.groups, interfaces=files.interfaces, vpcs=files.vpcs), lists
+
+
+def _policy_authorized() -> object:
+    return read_policy()["policies"][0]["actions"][0].get("authorized")
+
+
+def _named(arguments: Asked) -> list[str]:
+    """Return the networks that the user names.
+
+    :raises UnusableError: they cannot be used; the error names the option.
+    """
+    try:
+        return authorized.own(arguments.authorized) if arguments.authorized else []
+    except ValueError as error:
+        raise exports.UnusableError(f"{arguments.option('authorized')}: {error}") from error
+
+
+def _authorized(arguments: Asked, lists: Mapping[str, Sequence[str]]) -> authorized.Authorized:
     """Return the networks to authorize.
 
     :raises UnusableError: they cannot be used; the error names the option.
     """
-    action = read_policy()["policies"][0]["actions"][0]
-    option = arguments.option("authorized")
+    named = _named(arguments)
     try:
-        named = authorized.own(arguments.authorized) if arguments.authorized else []
+        return authorized.chosen(_policy_authorized(), named, known=[*lists, *([VPC] if arguments.vpcs else [])])
     except ValueError as error:
-        raise exports.UnusableError(f"{option}: {error}") from error
-    try:
-        return authorized.chosen(action.get("authorized"), named, knows_vpcs=bool(arguments.vpcs))
-    except ValueError as error:
-        more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {option}"
+        more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {arguments.option('authorized')}"
         raise exports.UnusableError(f"{error}: {more}") from error
 
 
@@ -123,16 +150,24 @@ def _about(networks: authorized.Authorized) -> Iterator[str]:
         yield "the authorized networks are examples: with your own, other clients are blocked"
 
 
-def _left_out(result: Result, networks: authorized.Authorized, arguments: Asked) -> Iterator[str]:
+def _left_out(
+    result: Result, networks: authorized.Authorized, known: Mapping[str, Sequence[str]], arguments: Asked
+) -> Iterator[str]:
     """Return what the files do not have, and the rehearsal leaves out."""
-    if authorized.VPC in networks.values:
+    if VPC in networks.values:
         yield "further VPCs that groups are associated with: describe-security-groups does not list them"
-    if networks.lacks_vpc:
+    if VPC in networks.left_out:
         option = arguments.option("vpcs", "vpcs.json")
         yield f"the networks of the groups' own VPCs (vpc): to authorize them, add {option}"
-    if lists := groups.prefix_lists(result.groups):
-        shown = [*lists[:SHOWN_LISTS], *([f"{len(lists) - SHOWN_LISTS} more"] if len(lists) > SHOWN_LISTS else [])]
-        yield f"what is in prefix lists ({', '.join(shown)}), so that rules for them are left alone here"
+    if lists := [word for word in networks.left_out if word != VPC]:
+        yield f"the entries of authorized prefix lists ({_first(lists)}): only --live reads them"
+    if lists := [each for each in groups.prefix_lists(result.groups) if each not in known]:
+        yield f"what is in prefix lists ({_first(lists)}), so that rules for them are left alone here"
+
+
+def _first(lists: Sequence[str]) -> str:
+    more = len(lists) - SHOWN_LISTS
+    return ", ".join([*lists[:SHOWN_LISTS], *([f"{more} more"] if more > 0 else [])])
 
 
 def public_ports(policy: Path) -> list[int | str]:
@@ -160,11 +195,11 @@ def _check(arguments: Asked) -> None:
         )
 
 
-def _account(arguments: Asked) -> Account:
+def _account(arguments: Asked, lists: Mapping[str, Sequence[str]]) -> Account:
     """Read the files of the account."""
     chosen = _groups(arguments.groups)
     known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
-    return Account(chosen, _interfaces(arguments, chosen), known)
+    return Account(chosen, _interfaces(arguments, chosen), known, lists)
 
 
 def _groups(path: Path | None) -> list[groups.Group]:
