@@ -108,7 +108,7 @@ def _live(arguments: Asked) -> tuple[Asked, Mapping[str, Sequence[str]]]:
     """Read the region's groups from AWS, if that is asked for, and the CIDRs of prefix lists by id."""
     if arguments.region is None:
         return arguments, {}
-    from c7n_ingress_tools.rehearsal.live import read  # boto3 takes long to load
+    from c7n_ingress_tools.rehearsal.live import read  # noqa: PLC0415 - boto3 takes long to load
 
     named = words(authorized.wanted(_policy_authorized(), _named(arguments)))
     files = read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])
