@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from c7n_ingress.decide.commands import Undo
+    from c7n_ingress_tools.undo import Done
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COULD_NOT_RUN = 2
@@ -55,7 +60,8 @@ class SeveralFiles(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Write the option before each of its words."""
-        words, more = [], False
+        words: list[str] = []
+        more = False
         for word in args:
             if more and not word.startswith("-") and words[-1] != "--flows":
                 words.append("--flows")
@@ -114,7 +120,17 @@ def init(folder: Path) -> None:
 @click.option("--region", help="The AWS region that --live reads.")
 @json_option
 @click.option("--make", is_flag=True, hidden=True)
-def rehearse(groups, authorized, interfaces, vpcs, flows, live, region, as_json, make) -> int:
+def rehearse(
+    groups: Path | None,
+    authorized: tuple[str, ...],
+    interfaces: Path | None,
+    vpcs: Path | None,
+    flows: tuple[Path, ...],
+    live: bool,
+    region: str | None,
+    as_json: bool,
+    make: bool,
+) -> int:
     """Run everything on this machine, on a copy of your groups, and show each rule before and after.
 
     GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used.
@@ -189,7 +205,9 @@ def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_
 @click.option("--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one.")
 @click.option("--yes", is_flag=True, help="Undo it without a question, for scripts.")
 @json_option
-def undo(group, run_id, region, journal, settings, yes, as_json) -> int:
+def undo(
+    group: str, run_id: str, region: str, journal: str | None, settings: Path | None, yes: bool, as_json: bool
+) -> int:
     """Undo what one run did to one security group, and exempt the group for a while.
 
     The command finds the records of the run, shows each rule before and after, asks, and does it. A rule that somebody
@@ -215,7 +233,7 @@ def undo(group, run_id, region, journal, settings, yes, as_json) -> int:
     return 1 if done.problems else 0
 
 
-def _show(asked, done, *, preview: bool, as_json: bool) -> None:
+def _show(asked: Undo, done: Done, *, preview: bool, as_json: bool) -> None:
     """Print what an undo changes: as JSON, or as a table."""
     if as_json:
         import json

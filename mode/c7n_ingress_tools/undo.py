@@ -92,7 +92,7 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
         variables, output = Path(folder, "variables.json"), Path(folder, "out")
         filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
         variables.write_text(json.dumps(filled, default=str), encoding="utf-8")
-        options = ["--region", undo.region, "-s", output, "--vars-file", variables]
+        options = ["--region", undo.region, "-s", str(output), "--vars-file", str(variables)]
         done = subprocess.run(
             [custodian(), "run", *options, PACK / "policies" / f"{POLICY}.yml"],
             capture_output=True,

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 from xml.sax.saxutils import escape
 
-from botocore.model import Shape
+from botocore.model import ListShape, Shape, StructureShape
 from moto.core.responses import ActionContext, ActionResult
 
 
@@ -21,7 +21,7 @@ class Answer(ActionResult):
         """Write the answer, for EC2's protocol: https://smithy.io/2.0/aws/protocols/aws-ec2-query-protocol.html."""
         operation = context.operation_model
         namespace = f"http://ec2.amazonaws.com/doc/{operation.service_model.api_version}/"
-        body = _xml(operation.output_shape, self.result)
+        body = _xml(operation.output_shape, self.result) if operation.output_shape else ""
         return (
             200,
             {"Content-Type": "text/xml"},
@@ -30,13 +30,13 @@ class Answer(ActionResult):
 
 
 def _xml(shape: Shape, value: Any) -> str:
-    if shape.type_name == "structure":
+    if isinstance(shape, StructureShape):
         return "".join(
             f"<{tag}>{_xml(member, value[name])}</{tag}>"
             for name, tag, member in _members(shape)
             if value.get(name) is not None
         )
-    if shape.type_name == "list":
+    if isinstance(shape, ListShape):
         return "".join(f"<item>{_xml(shape.member, each)}</item>" for each in value)
     if shape.type_name == "boolean":
         return "true" if value else "false"
@@ -44,6 +44,6 @@ def _xml(shape: Shape, value: Any) -> str:
 
 
 @cache
-def _members(shape: Shape) -> list[tuple[str, str, Shape]]:
+def _members(shape: StructureShape) -> list[tuple[str, str, Shape]]:
     """Return a structure's members: name, element and shape."""
     return [(name, member.serialization.get("name", name), member) for name, member in shape.members.items()]

@@ -1,4 +1,4 @@
-"""AWS Config as it is, where moto's is not: what it sends to a rule's Lambda, and what it does with the answer.
+"""AWS Config where moto's differs: the events that it sends to a rule's Lambda, and the evaluations that it receives.
 
     item = configuration_item(group)
     function.invoke(event(item, "custodian-open-ingress"))
@@ -7,13 +7,13 @@
 Sources of the shapes:
 
 - events: https://docs.aws.amazon.com/config/latest/developerguide/evaluate-config_develop-rules_example-events.html;
-  one that a Lambda got, in github.com/guardian/security-hq, `com.gu.hq.lambda.fixtures.Events`
+  and one that a Lambda received, in github.com/guardian/security-hq, `com.gu.hq.lambda.fixtures.Events`
 - items of security groups, version 1.3, that AWS Config recorded: github.com/cloud-custodian/cloud-custodian,
   `tests/test_utils.py`, test_camel_nested; github.com/awslabs/workload-discovery-on-aws; and, with the envelope,
   github.com/gruntwork-io/module-security, `modules/aws-config/core-concepts.md`
-- items as a history has them: https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigurationItem.html, and
+- items of a history: https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigurationItem.html, and
   the example of https://docs.aws.amazon.com/cli/latest/reference/configservice/get-resource-config-history.html
-- the item of a deleted resource, with its nulls: events that are quoted in articles about custom rules
+- the item of a deleted resource, with its nulls: events in articles about custom rules
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from moto.utilities.utils import get_partition
 MOST_BYTES = 256 * 1024
 MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
 PAGE, MOST_ITEMS = 10, 100
-"""How many items of a history a page has if nobody says it, and how many at most."""
+"""How many items of a history a page has by default, and how many at most."""
 SPAN = 7 * 24 * 60 * 60
 """How many seconds of a history a page has at most."""
 
 
 class Evaluation(NamedTuple):
-    """What a rule's Lambda said of a resource, and when the item was captured that it judged."""
+    """A rule's verdict on a resource, and when the item that it is about was captured."""
 
     rule: str
     resource: str
@@ -67,8 +67,9 @@ def configuration_item(
     status: str = "OK",
     captured: datetime | None = None,
 ) -> dict[str, Any]:
-    """Return the item that AWS Config records of a security group, which has the shape of DescribeSecurityGroups.
+    """Return the item that AWS Config records for a security group.
 
+    :param group: as DescribeSecurityGroups returns it.
     :param status: OK, ResourceDiscovered or ResourceDeleted; the item of a deleted group has no configuration.
     :param captured: when Config looked; now by default.
     """
@@ -99,9 +100,9 @@ def configuration_item(
 
 
 def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a group as an item has it: in camel case, and with IPv4 ranges twice, as texts and as objects."""
+    """Return the group as it is in an item: in camel case, and with IPv4 ranges twice, as texts and as objects."""
     shown = ("Description", "GroupName", "IpPermissions", "OwnerId", "GroupId", "IpPermissionsEgress", "Tags", "VpcId")
-    item = _camel({key: group.get(key) for key in shown})
+    item: dict[str, Any] = _camel({key: group.get(key) for key in shown})
     for permission in [*item["ipPermissions"], *item["ipPermissionsEgress"]]:
         permission["ipv4Ranges"] = permission["ipRanges"]
         permission["ipRanges"] = [ipv4["cidrIp"] for ipv4 in permission["ipv4Ranges"]]
@@ -110,17 +111,17 @@ def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def record(item: dict[str, Any]) -> dict[str, Any]:
     """Put an item into the history of AWS Config, and return it."""
-    config_backends[item["awsAccountId"]][item["awsRegion"]].history.append(item)
+    backend_of(item["awsAccountId"], item["awsRegion"]).history.append(item)
     return item
 
 
 def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
-    """Return the event with which AWS Config invokes a rule's Lambda, about an item.
+    """Return the event with which AWS Config invokes a rule's Lambda for an item.
 
-    Its result token is valid for PutEvaluations on behalf of this rule.
+    PutEvaluations accepts its result token for this rule.
 
-    :raises ValueError: the item is too large. Config announces it by another kind of notification, which Cloud
-        Custodian's rules do not subscribe to.
+    :raises ValueError: the item is too large. Config sends another kind of notification for it, which Cloud Custodian's
+        rules do not subscribe to.
     """
     account, region = item["awsAccountId"], item["awsRegion"]
     partition = get_partition(region)
@@ -149,17 +150,34 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
 
 
 def install() -> None:
-    """Make moto serve this AWS Config, where it has none yet."""
+    """Make moto serve this AWS Config for accounts and regions that it creates from now on."""
     config_backends.backend = Backend
 
 
+def backend_of(account: str, region: str) -> Backend:
+    """Return the AWS Config of an account and region.
+
+    :raises TypeError: moto created it before `install`.
+    """
+    backend = config_backends[account][region]
+    if not isinstance(backend, Backend):
+        raise TypeError(f"moto's own AWS Config serves {account} in {region}: call install() first")
+    return backend
+
+
 def evaluations() -> list[Evaluation]:
-    """Return all evaluations that were put, region by region in their order."""
-    return [each for _, _, backend in config_backends.iter_backends() for each in backend.evaluations]
+    """Return all evaluations that were put, in their order within a region."""
+    backends = [backend_of(account, region) for account, region, _ in config_backends.iter_backends()]
+    return [each for backend in backends for each in backend.evaluations]
 
 
 class Response(ConfigResponse):
-    """Adds the call that reads evaluations, and the history where moto's has only what is there now."""
+    """Adds the call that reads evaluations, and a history: moto's has only the present item."""
+
+    @property
+    def config_backend(self) -> Backend:
+        """The AWS Config of the caller's account and region."""
+        return backend_of(self.current_account, self.region)
 
     def get_resource_config_history(self) -> str:
         """Return a resource's items, page by page."""
@@ -167,7 +185,7 @@ class Response(ConfigResponse):
         return json.dumps(self.config_backend.history_of(*map(self._get_param, names)))
 
     def get_compliance_details_by_config_rule(self) -> str:
-        """Return what a rule says of each resource, in one page: moto's Config has no more."""
+        """Return a rule's verdict on each resource, all in one page."""
         found = self.config_backend.compliance_details(
             self._get_param("ConfigRuleName"), self._get_param("ComplianceTypes")
         )
@@ -185,7 +203,7 @@ class Backend(ConfigBackend):
         self.history: list[dict[str, Any]] = []
 
     def describe_config_rules(self, config_rule_names: list[str] | None, next_token: str | None) -> dict[str, Any]:
-        """Return rules. A name that is not there is an error, also while there is no rule at all."""
+        """Return rules. An unknown name is an error, even when there is no rule at all."""
         for name in config_rule_names or ():
             self._rule(name)
         return super().describe_config_rules(config_rule_names, next_token)
@@ -196,7 +214,7 @@ class Backend(ConfigBackend):
         result_token: str | None = None,
         test_mode: bool | None = False,
     ) -> dict[str, Any]:
-        """Accept evaluations on behalf of the rule that the token was made for.
+        """Accept evaluations for the rule that the token belongs to.
 
         Limits and errors are those of
         https://docs.aws.amazon.com/config/latest/APIReference/API_PutEvaluations.html and API_Evaluation.html there.
@@ -236,8 +254,8 @@ class Backend(ConfigBackend):
         """Return a page of a resource's items, the newest first unless the order is Forward.
 
         Limits and errors are those of
-        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. A page spans seven
-        days, here from its first item on.
+        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. A page has the items
+        of seven days from its first item on.
         """
         if limit is not None and limit > MOST_ITEMS:
             raise InvalidLimitException(limit)
@@ -263,7 +281,7 @@ class Backend(ConfigBackend):
         return {"configurationItems": found[start:end], **more}
 
     def compliance_details(self, rule: str, verdicts: list[str] | None) -> list[dict[str, Any]]:
-        """Return the last word of a rule on each resource: that on the item which was captured last."""
+        """Return a rule's last verdict on each resource: the one on the item that was captured last."""
         self._rule(rule)
         last: dict[str, Evaluation] = {}
         for each in sorted((each for each in self.evaluations if each.rule == rule), key=lambda each: each.captured):
@@ -291,7 +309,7 @@ class Backend(ConfigBackend):
 
 
 def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item as GetResourceConfigHistory does: other names, times as numbers, and the configuration as text."""
+    """Return an item as GetResourceConfigHistory does: other names, times as numbers, the configuration as text."""
     renamed = {
         "version": item["configurationItemVersion"],
         "accountId": item["awsAccountId"],
@@ -307,18 +325,21 @@ def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:
             for each in item["relationships"]
         ],
     }
-    same = ("configurationItemStatus", "resourceType", "resourceId", "resourceName", "awsRegion", "availabilityZone")
-    same += ("tags", "relatedEvents", "supplementaryConfiguration")
+    same = ["configurationItemStatus", "resourceType", "resourceId", "resourceName", "awsRegion", "availabilityZone"]
+    same += ["tags", "relatedEvents", "supplementaryConfiguration"]
     return {**renamed, **{key: item[key] for key in same if item[key] is not None}}
 
 
 def _token(rule: str) -> str:
-    """Make a result token, which means nothing to those who get it."""
+    """Return a result token, which has no meaning for its receiver."""
     return urlsafe_b64encode(f"{uuid.uuid4()} {rule}".encode()).decode()
 
 
 def _rule_of(token: str | None) -> str:
-    """Return the rule that a token was made for, or raise InvalidResultTokenException."""
+    """Return the rule that a token belongs to.
+
+    :raises InvalidResultTokenException: the token is no such token.
+    """
     try:
         _, rule = urlsafe_b64decode(token or "").decode().split(" ")
     except ValueError:

@@ -1,8 +1,8 @@
 """Security groups that behave as EC2's do, where moto's do not.
 
-What rules are and may become is in `rules.py`, with its sources ([API] is EC2's API reference there and here). Here
-moto's EC2 gets groups that hold such rules, answers the calls about them, counts the quota, and can lag behind and
-throttle as EC2 does. Everything else, VPCs and managed prefix lists for instance, is moto's.
+`rules.py` defines rules and how they change, and lists the sources ([API] is EC2's API reference, there and here). This
+module adds groups with such rules to moto's EC2, and the calls that read and change them. It counts the quota, and it
+can show old rules and throttle as EC2 does. Everything else, such as VPCs and managed prefix lists, is moto's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moto.core.responses import ActionResult
 from moto.core.utils import aws_api_matches
@@ -51,6 +51,8 @@ from c7n_ingress_tools.embedded_aws.rules import (
 if TYPE_CHECKING:
     from c7n_ingress_tools.embedded_aws.throttling import Throttling
 
+T = TypeVar("T")
+
 MOST_FILTER_VALUES = 200
 PAGE_SIZES = range(5, 1001)
 PREFIX_LIST_PAGE_SIZES = range(1, 101)
@@ -59,44 +61,57 @@ MOST_TAGS = 50
 
 @dataclass
 class Behaviour:
-    """What EC2 leaves to the account, or to chance."""
+    """What differs between accounts, or happens by chance."""
 
     rules_per_group: int = 60
-    """The quota of rules a direction and family: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
+    """The quota of rules for each direction and family: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
 
     lag: int = 0
-    """How many describes of a group, after a change, show it as it was: EC2 is eventually consistent."""
+    """How many describe calls after a change show the group as it was before: EC2 is eventually consistent."""
 
     block_public_access: str = "off"
     """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
 
     throttling: Throttling | None = None
-    """The token buckets that calls take from; without them, no call is refused."""
+    """The token buckets of the calls. Without them, no call is refused."""
 
     def reset(self) -> None:
         """Behave as an account does by default."""
-        self.__init__()
+        vars(self).update(vars(Behaviour()))
 
 
 behaviour = Behaviour()
 
 
 def install() -> None:
-    """Make moto serve this EC2, where it has none yet."""
+    """Make moto serve this EC2 for accounts and regions that it creates from now on."""
     ec2_backends.backend = Backend
 
 
-def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
-    """Put groups into EC2 as they are, in the shape that `aws ec2 describe-security-groups` prints.
+def backend_of(account: str, region: str) -> Backend:
+    """Return the EC2 of an account and region.
 
-    Ids stay, the quota is not asked, and VPCs, groups and prefix lists that are referred to need not be there. A prefix
-    list that is not there is made, as one of AWS's: its id does not show what it holds. Lists may be absent or null.
-    A group goes to the account that its `OwnerId` names, else to 123456789012; or to `account`, which sees a group of
-    another owner as one that is shared with it, and cannot change it.
+    :raises TypeError: moto created it before `install`.
+    """
+    backend = ec2_backends[account][region]
+    if not isinstance(backend, Backend):
+        raise TypeError(f"moto's own EC2 serves {account} in {region}: call install() first")
+    return backend
+
+
+def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
+    """Put groups into EC2 as they are.
+
+    Ids stay, and the quota is not counted. VPCs and groups that a rule names need not exist. A prefix list that does
+    not exist is created as one of AWS's, because its id does not show its entries.
+
+    :param groups: what `aws ec2 describe-security-groups` prints. Lists may be absent or null.
+    :param account: where the groups go; by default to the account in their `OwnerId`, else to 123456789012. It sees a
+        group of another owner as shared, and cannot change it.
     """
     for group in groups:
         owner = group.get("OwnerId") or account or "123456789012"
-        backend = ec2_backends[account or owner][region]
+        backend = backend_of(account or owner, region)
         loaded = Group(
             backend,
             group["GroupId"],
@@ -111,7 +126,7 @@ def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", 
             *rules_from(group.get("IpPermissions") or (), egress=False),
             *rules_from(group.get("IpPermissionsEgress") or (), egress=True),
         )
-        backend.groups[loaded.vpc_id][loaded.id] = loaded
+        backend.groups[loaded.vpc_id or ""][loaded.id] = loaded
         for rule in loaded.rules:
             if rule.kind == "PrefixListId" and rule.source not in backend.managed_prefix_lists:
                 load_prefix_list(rule.source, [], owner="AWS", region=region, account=backend.account_id)
@@ -125,9 +140,9 @@ def load_prefix_list(
     region: str = "us-east-1",
     account: str = "123456789012",
 ) -> None:
-    """Put a managed prefix list into EC2, with the id that it has elsewhere, where an account sees it.
+    """Put a managed prefix list with this id into an account's EC2.
 
-    It is the account's own; or it belongs to `owner`, another account that shares it, or AWS.
+    :param owner: the account that shares the list, or AWS; by default the account itself.
     """
     family = "IPv6" if any(":" in cidr for cidr in cidrs) else "IPv4"
     loaded = ManagedPrefixList(
@@ -147,16 +162,19 @@ def load_prefix_list(
 def load_interfaces(
     interfaces: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012"
 ) -> None:
-    """Put network interfaces into EC2 as they are, in the shape that `aws ec2 describe-network-interfaces` prints.
+    """Put network interfaces into EC2 as they are. VPCs, subnets, instances and groups that they name need not exist.
 
-    VPCs, subnets, instances and groups that they name need not be there.
+    :param interfaces: what `aws ec2 describe-network-interfaces` prints.
     """
-    ec2_backends[account][region].loaded_interfaces |= {each["NetworkInterfaceId"]: each for each in interfaces}
+    backend_of(account, region).loaded_interfaces |= {each["NetworkInterfaceId"]: each for each in interfaces}
 
 
 def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012") -> None:
-    """Put VPCs into EC2 with the ids and networks that they have, in the shape that `aws ec2 describe-vpcs` prints."""
-    backend = ec2_backends[account][region]
+    """Put VPCs into EC2 with their ids and networks.
+
+    :param vpcs: what `aws ec2 describe-vpcs` prints.
+    """
+    backend = backend_of(account, region)
     for shape in vpcs:
         loaded = VPC(backend, shape["VpcId"], shape["CidrBlock"], is_default=False)
         associations = {
@@ -165,12 +183,12 @@ def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", acco
             for each in shape.get(listing) or ()
         }
         if associations:
-            loaded._cidr_block_association_set = associations
+            loaded._cidr_block_association_set = associations  # moto would invent IPv6 networks
         backend.vpcs[loaded.id] = loaded
 
 
 def _association(shape: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return a network of a VPC as moto keeps it."""
+    """Return a network of a VPC as moto stores it."""
     state = {"state": shape[f"{prefix}CidrBlockState"]["State"], "StatusMessage": None}
     ipv6 = {"ipv6_pool": "Amazon", "ipv6_cidr_block_network_border_group": None} if prefix else {}
     cidr = shape[f"{prefix}CidrBlock"]
@@ -178,7 +196,9 @@ def _association(shape: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 class Group(SecurityGroup):
-    """A security group: moto's, but for its rules."""
+    """moto's security group, with other rules."""
+
+    ec2_backend: Backend
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -190,7 +210,7 @@ class Group(SecurityGroup):
 
     @property
     def rules(self) -> Rules:
-        """The rules as they are now; when they change, describes may lag behind."""
+        """The rules as they are now. After a change, describe calls may still show the old ones."""
         return self._rules
 
     @rules.setter
@@ -200,11 +220,11 @@ class Group(SecurityGroup):
         self._rules = rules
 
     def seen_rules(self) -> Rules:
-        """Return the rules as a describe sees them."""
+        """Return the rules that a describe call shows."""
         return self._outdated.pop() if self._outdated else self._rules
 
     def get_tags(self) -> list[dict[str, str]]:
-        """Return the group's tags. moto's way to them goes through all tags of the region, for every group."""
+        """Return the group's tags. moto looks through all tags of the region, for every group."""
         return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
 
     def described(self) -> dict[str, Any]:
@@ -248,21 +268,21 @@ class Group(SecurityGroup):
         ]
 
     def matches_filter(self, key: str, filter_value: list[str]) -> bool:
-        """Match a filter of DescribeSecurityGroups: those on rules here, the others as moto does."""
+        """Whether the group matches a filter of DescribeSecurityGroups. moto matches filters that are not on rules."""
         side, is_on_rules, name = key.rpartition("ip-permission.")
         if is_on_rules and name in ON_RULES:
             texts = [ON_RULES[name](rule) for rule in self.rules if rule.egress == bool(side)]
             return any(aws_api_matches(value, text) for value in filter_value for text in texts if text)
         if not key.startswith("tag") and (is_on_rules or key not in self.filters):
             raise InvalidParameterValue(f"The filter '{key}' is invalid")
-        return super().matches_filter(key, filter_value)
+        return bool(super().matches_filter(key, filter_value))
 
 
 def _source_of(kind: str) -> Callable[[Rule], str | None]:
     return lambda rule: rule.source if rule.kind == kind else None
 
 
-ON_RULES = {
+ON_RULES: dict[str, Callable[[Rule], str | None]] = {
     "cidr": _source_of("CidrIpv4"),
     "ipv6-cidr": _source_of("CidrIpv6"),
     "prefix-list-id": _source_of("PrefixListId"),
@@ -275,10 +295,15 @@ ON_RULES = {
 
 
 class Response(EC2Response):
-    """Reads requests about security groups, and answers them."""
+    """Answers requests about security groups."""
+
+    @property
+    def ec2_backend(self) -> Backend:
+        """The EC2 of the caller's account and region."""
+        return backend_of(self.current_account, self.region)
 
     def call_action(self) -> Any:
-        """Do what is asked, unless the account has no token left for it."""
+        """Run the call, unless the account has no token left for it."""
         throttling = behaviour.throttling
         if throttling and not throttling.admits(self.current_account, self.region, self._get_action()):
             error = EC2ClientError("RequestLimitExceeded", "Request limit exceeded.")
@@ -287,7 +312,7 @@ class Response(EC2Response):
         return super().call_action()
 
     def describe_security_groups(self) -> Answer:
-        """Describe groups by ids or names, which must all be there, and by filters."""
+        """Describe groups by ids or names, which must all exist, and by filters."""
         self.error_on_dryrun()
         named = [*self._get_param("GroupIds", []), *self._get_param("GroupNames", [])]
         if named and self._get_param("MaxResults"):
@@ -298,7 +323,7 @@ class Response(EC2Response):
         return Answer({"SecurityGroups": [group.described() for group in page], "NextToken": token})
 
     def describe_security_group_rules(self) -> Answer:
-        """Describe rules by ids, which must all be there, and by filters."""
+        """Describe rules by ids, which must all exist, and by filters."""
         self.error_on_dryrun()
         filters, ids = self._filters(), self._get_param("SecurityGroupRuleIds", [])
         rules = [rule for group in self.ec2_backend.candidates(filters) for rule in group.described_rules()]
@@ -315,9 +340,9 @@ class Response(EC2Response):
         return Answer({"SecurityGroupRules": page, "NextToken": token})
 
     def describe_network_interfaces(self) -> ActionResult:
-        """List those that were loaded, by group, page by page ([API] DescribeNetworkInterfaces); else moto does.
+        """List the loaded interfaces, by group and page ([API] DescribeNetworkInterfaces). Without any, list moto's.
 
-        Those that a service manages and hides are listed only with `IncludeManagedResources` ([API] OperatorResponse).
+        Interfaces that a service hides are listed only with `IncludeManagedResources` ([API] OperatorResponse).
         """
         loaded = self.ec2_backend.loaded_interfaces
         if not loaded:
@@ -340,7 +365,7 @@ class Response(EC2Response):
     def associate_security_group_vpc(self) -> Answer:
         """Associate a group with a further VPC, at once ([API] AssociateSecurityGroupVpc).
 
-        The documentation names what is refused, and no error codes.
+        The reference lists what is refused, but not the error codes.
         """
         self.error_on_dryrun()
         group, vpc = self._group(), self.ec2_backend.get_vpc(self._get_param("VpcId"))
@@ -394,7 +419,7 @@ class Response(EC2Response):
         return Answer({"VpcBlockPublicAccessOptions": options})
 
     def get_managed_prefix_list_entries(self) -> Answer:
-        """Return what a list holds, page by page; moto returns all at once, and nothing for an unknown list."""
+        """Return a list's entries, page by page. moto returns all at once, and nothing for an unknown list."""
         prefix_list = self.ec2_backend.managed_prefix_lists.get(self._get_param("PrefixListId"))
         if prefix_list is None:
             raise unknown_prefix_list(self._get_param("PrefixListId"))
@@ -436,12 +461,12 @@ class Response(EC2Response):
         return Answer({"Return": True})
 
     def create_tags(self) -> ActionResult:
-        """Tag resources, with keys that are the account's own."""
+        """Tag resources, except with keys that AWS reserves."""
         refuse_keys_of_aws(tag["Key"] for tag in self._get_param("Tags", []))
         return super().create_tags()
 
     def _parse_tag_specification(self, expected_type: str | None = None) -> dict[str, dict[str, str]]:
-        """Read the tags of what a call is to create, and refuse them before anything is created."""
+        """Return the tags of what a call creates. Wrong tags are refused before anything is created."""
         specified = super()._parse_tag_specification(expected_type)
         for tags in specified.values():
             refuse_keys_of_aws(tags)
@@ -450,7 +475,7 @@ class Response(EC2Response):
         return specified
 
     def _authorize(self, *, egress: bool) -> Answer:
-        """Add rules; the request's tags go to each of them, for there is no way to tag them apart ([API])."""
+        """Add rules. Each gets all tags of the request ([API])."""
         self.error_on_dryrun()
         added, tags = self._rules(egress=egress), self._parse_tag_specification().get("security-group-rule", {})
         if not added:
@@ -461,10 +486,10 @@ class Response(EC2Response):
         return Answer({"Return": True, "SecurityGroupRules": [group.described_rule(rule) for rule in added]})
 
     def _revoke(self, *, egress: bool) -> Answer:
-        """Remove rules by their ids, or by what they say but for the description.
+        """Remove rules by their ids, or by all their fields except the description.
 
-        [API] RevokeSecurityGroupIngress: if rules are not there, a group of the default VPC lists them and returns
-        true; any other group answers `InvalidPermission.NotFound`, and nothing is revoked.
+        [API] RevokeSecurityGroupIngress: if rules do not exist, the answer for a group of the default VPC is true, with
+        a list of them. For any other group it is `InvalidPermission.NotFound`, and nothing is revoked.
         """
         self.error_on_dryrun()
         group, ids, said = self._group(), self._get_param("SecurityGroupRuleIds", []), self._rules(egress=egress)
@@ -473,12 +498,12 @@ class Response(EC2Response):
         unknown: list[Rule] = []
 
         def revoked(rules: Rules) -> Rules:
-            there = {rule.identity: rule.id for rule in rules}
-            unknown.extend(rule for rule in said if rule.identity not in there)
+            present = {rule.identity: rule.id for rule in rules}
+            unknown.extend(rule for rule in said if rule.identity not in present)
             if unknown and group.vpc_id != self.ec2_backend.default_vpc.id:
                 raise InvalidPermissionNotFoundError
             return without(
-                rules, [*ids, *(there[rule.identity] for rule in said if rule not in unknown)], egress=egress
+                rules, [*ids, *(present[rule.identity] for rule in said if rule not in unknown)], egress=egress
             )
 
         gone = self.ec2_backend.change(group, revoked)
@@ -499,7 +524,7 @@ class Response(EC2Response):
         return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
 
     def _rules(self, *, egress: bool) -> Rules:
-        """Read the permissions, or the single one at the request's top."""
+        """Return the rules of the request's permissions, or of the single permission at its top level."""
         permissions = self._get_param("IpPermissions", [])
         if cidr := self._get_param("CidrIp"):
             permissions = [{**self.params, "IpRanges": [{"CidrIp": cidr}]}]
@@ -511,7 +536,9 @@ class Response(EC2Response):
         return tuple(rules_from(permissions, egress=egress))
 
     def _filters(self) -> dict[str, list[str]]:
-        filters = self._filters_from_querystring()
+        filters: dict[str, list[str]] = {
+            each["Name"]: each.get("Values", []) for each in self._get_param("Filters", [])
+        }
         if sum(map(len, filters.values())) > MOST_FILTER_VALUES:
             raise EC2ClientError(
                 "FilterLimitExceeded",
@@ -519,8 +546,8 @@ class Response(EC2Response):
             )
         return filters
 
-    def _page(self, items: list, sizes: range = PAGE_SIZES) -> tuple[list, str | None]:
-        """Cut out the page that is asked for, with the token of the next. Without `MaxResults` it is all ([API])."""
+    def _page(self, items: list[T], sizes: range = PAGE_SIZES) -> tuple[list[T], str | None]:
+        """Return the requested page, and the token of the next. Without `MaxResults` the page has all items ([API])."""
         token, size = self._get_param("NextToken"), self._get_param("MaxResults")
         if size is not None and size not in sizes:
             bound = f"greater than {min(sizes)}" if size < min(sizes) else f"less than or equal to {max(sizes)}"
@@ -533,7 +560,7 @@ class Response(EC2Response):
 
 
 def refuse_keys_of_aws(keys: Iterable[str]) -> None:
-    """Refuse tag keys that AWS keeps for itself, in small letters or capitals.
+    """Refuse tag keys that AWS reserves, in small letters or capitals.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
     """
@@ -546,12 +573,12 @@ def refuse_keys_of_aws(keys: Iterable[str]) -> None:
 
 
 def unknown_prefix_list(list_id: str) -> EC2ClientError:
-    """Return EC2's error for a managed prefix list that is not there, or not shared with the account."""
+    """Return EC2's error for a managed prefix list that does not exist, or is not shared with the account."""
     return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
 
 
 def rule_matches(rule: Mapping[str, Any], key: str, values: list[str]) -> bool:
-    """Match a filter of DescribeSecurityGroupRules ([API] names these three)."""
+    """Whether a rule matches a filter of DescribeSecurityGroupRules ([API] lists these three)."""
     if key.startswith("tag:"):
         texts = [tag["Value"] for tag in rule["Tags"] if f"tag:{tag['Key']}" == key]
     elif key in ("group-id", "security-group-rule-id"):
@@ -572,9 +599,9 @@ class Backend(EC2Backend):
         super().__init__(region_name, account_id)
 
     def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:
-        """Make a group as moto does, with the rules that a new one has.
+        """Create a group as moto does, with the rules of a new group.
 
-        Everything may go out; what may come in is, for a VPC's default group, what comes from its own members:
+        All traffic may leave. A VPC's default group lets in what its own members send:
         https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
         """
         made = super().create_security_group(name, description, *args, **kwargs)
@@ -587,19 +614,23 @@ class Backend(EC2Backend):
         own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made.id, "UserId": self.account_id}]}
         group = Group(self, made.id, name, description, made.vpc_id, is_default=made.is_default)
         group.rules = (*rules_from([out], egress=True), *rules_from([own] if made.is_default else [], egress=False))
-        self.groups[group.vpc_id][group.id] = group
+        self.groups[group.vpc_id or ""][group.id] = group
         return group
 
     def group(self, id_or_name: str) -> Group:
-        """Return the group, or raise InvalidGroup.NotFound."""
+        """Return the group.
+
+        :raises InvalidSecurityGroupNotFoundError: there is none.
+        """
         group = self.get_security_group_by_name_or_id(id_or_name)
-        if group is None:
+        if not isinstance(group, Group):
             raise InvalidSecurityGroupNotFoundError(id_or_name)
         return group
 
     def get_security_group_from_id(self, group_id: str) -> Group | None:
-        """Return the group with an id, by looking it up: moto goes through all groups."""
-        return next((groups[group_id] for groups in list(self.groups.values()) if group_id in groups), None)
+        """Return the group with an id, by one look in each VPC: moto goes through all groups."""
+        found = (groups[group_id] for groups in list(self.groups.values()) if group_id in groups)
+        return next((group for group in found if isinstance(group, Group)), None)
 
     def is_used_in(self, group_id: str, vpc_id: str) -> bool:
         """Whether an interface in a VPC has a group."""
@@ -611,18 +642,20 @@ class Backend(EC2Backend):
         return any(where == vpc_id and group_id in groups for where, groups in (*loaded, *made))
 
     def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
-        """Return the groups that the filters can match: those with the ids that they name, else all."""
+        """Return the groups that the filters can match: those with the ids in a filter, else all."""
         ids = filters.get("group-id", ["*"])
         if any("*" in each or "?" in each for each in ids):
-            return [group for groups in list(self.groups.values()) for group in list(groups.values())]
+            groups = [group for groups in list(self.groups.values()) for group in list(groups.values())]
+            return [group for group in groups if isinstance(group, Group)]
         found = map(self.get_security_group_from_id, dict.fromkeys(ids))
         return [group for group in found if group]
 
     def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
-        """Replace a group's rules by changed ones, one change after another, and return the rules that are gone.
+        """Change a group's rules, one change at a time.
 
-        :raises EC2ClientError: as EC2 for an unknown source, too many rules or a group of another account, or what the
-            change raises; then nothing changed.
+        :returns: the rules that are gone.
+        :raises EC2ClientError: a source is unknown, there are too many rules, the group is another account's, or
+            `changed` raised it. Then nothing changed.
         """
         if group.owner_id != self.account_id:
             raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
@@ -637,7 +670,7 @@ class Backend(EC2Backend):
         return [rule for rule in before if rule.id not in left]
 
     def _refuse_unknown_sources(self, rules: Iterable[Rule]) -> None:
-        """Refuse references to what is not there; of other accounts' groups nothing is known here."""
+        """Refuse references to what does not exist. Other accounts' groups are not known here."""
         for rule in rules:
             if rule.kind == "PrefixListId" and rule.source not in self.managed_prefix_lists:
                 raise unknown_prefix_list(rule.source)
@@ -645,7 +678,7 @@ class Backend(EC2Backend):
                 self.group(rule.source)
 
     def _refuse_too_many(self, before: Rules, after: Rules) -> None:
-        """Refuse a change that adds to a direction and family what the quota does not allow."""
+        """Refuse a change that adds rules beyond the quota of a direction and family."""
         for egress in (False, True):
             for family in NETWORKS:
                 had, has = (
@@ -656,11 +689,11 @@ class Backend(EC2Backend):
                     raise RulesPerSecurityGroupLimitExceededError
 
     def _weight(self, rule: Rule, family: str) -> int:
-        """Count a rule as the quota of a family, `CidrIpv4` or `CidrIpv6`, does.
+        """Return how much a rule counts in the quota of a family, `CidrIpv4` or `CidrIpv6`.
 
         A reference to a group, or to a prefix list of AWS's, counts once in both families
-        (https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html). One to a customer's prefix list
-        counts the most entries that the list may have, in the one family that it has
+        (https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html). A reference to a customer's prefix
+        list counts the list's maximum of entries, in the list's family
         (https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html).
         """
         if rule.kind in NETWORKS:
@@ -668,4 +701,5 @@ class Backend(EC2Backend):
         prefix_list = self.managed_prefix_lists.get(rule.source)
         if rule.kind == "ReferencedGroupId" or prefix_list is None or prefix_list.owner_id == "AWS":
             return 1
-        return int(prefix_list.max_entries) if prefix_list.address_family.lower() in family.lower() else 0
+        of_family = (prefix_list.address_family or "").lower() in family.lower()
+        return int(prefix_list.max_entries or 0) if of_family else 0

@@ -16,12 +16,12 @@ Answer = Callable[[str, str, list[tuple[str, str]], bytes], tuple[int, Headers, 
 class Listener(ThreadingHTTPServer):
     """Listens on a free port, and answers each request.
 
-    Connections stay open between requests, as AWS's do. werkzeug's server, which moto uses, closes each after its
-    answer; with it a call takes half as long again, on both sides together.
+    Connections stay open between requests, as AWS's do. werkzeug's server, which moto uses, closes each one after its
+    answer, and makes a call take half as long again.
     """
 
     daemon_threads = True
-    request_queue_size = 128  # of many clients that come at once, none is turned away
+    request_queue_size = 128  # many clients may connect at once
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -34,16 +34,16 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Listener
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer leaves as a whole
+    wbufsize = -1  # an answer is sent as a whole
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        """Answer until the client hangs up, as it may at any time; half a request is ignored."""
+        """Answer until the client closes the connection, at any time. Half a request is ignored."""
         with suppress(ConnectionError):
             super().handle()
 
     def do_POST(self) -> None:
-        """Answer a request, of whatever method."""
+        """Answer a request of any method."""
         if "Transfer-Encoding" in self.headers:  # as S3: error MissingContentLength
             self.send_error(HTTPStatus.LENGTH_REQUIRED)
             return
@@ -65,4 +65,4 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - the names that http.server looks for
 
     def log_message(self, *_args: object) -> None:
-        """Leave the log to the recorder."""
+        """Log nothing: the recorder lists the calls."""

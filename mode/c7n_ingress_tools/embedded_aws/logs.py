@@ -1,7 +1,7 @@
-"""CloudWatch Logs as it finds records: filter patterns for JSON, which moto does not know.
+"""CloudWatch Logs with filter patterns for JSON, which moto does not know.
 
-A pattern such as `{ ($.run = "a") && (($.group = "b") || ($.group = "c")) }` matches lines that are a JSON object as a
-whole, by text, number, or text with `*`:
+A pattern such as `{ ($.run = "a") && (($.group = "b") || ($.group = "c")) }` matches lines that are one JSON object, by
+text, number, or text with `*`:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html#matching-terms-json-log-events
 """
 
@@ -95,18 +95,18 @@ class Filter(EventMessageFilter):
 
     def __init__(self, pattern: str) -> None:
         if pattern and pattern.startswith("{"):
-            self.filter_type = JsonPattern(pattern)
+            self.filter_type: FilterPattern = JsonPattern(pattern)
         else:
             super().__init__(pattern)
 
 
 def install() -> None:
     """Make moto's CloudWatch Logs accept such patterns."""
-    models.EventMessageFilter = Filter
+    vars(models)["EventMessageFilter"] = Filter
 
 
 def write(account: str, region: str, log_group: str, stream: str, lines: Iterable[str]) -> None:
-    """Write lines as Lambda does: into the function's log group, which it makes if there is none."""
+    """Write lines as Lambda does: into the function's log group, which it creates if there is none."""
     backend = models.logs_backends[account][region]
     events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
     with WRITING:

@@ -1,7 +1,7 @@
-"""One reader of AWS's models for all of a process: every session of botocore reads and parses each of them again.
+"""One reader of AWS's models for a whole process. By default, each botocore session reads and parses them again.
 
-EC2's alone takes a tenth of a second, and the list of endpoints as long. `SERVICE_MODELS` in `server` does
-the same for its own sessions; this is for those that moto, Custodian and c7n-mailer make.
+EC2's model takes a tenth of a second, and so does the list of endpoints. `SERVICE_MODELS` in `server` is for the
+sessions of this package; `share` is for those that moto, Custodian and c7n-mailer create.
 """
 
 from functools import cache
@@ -10,7 +10,7 @@ import botocore.session
 
 
 def share() -> None:
-    """Make all sessions that start from now on share what they read; with another botocore, each reads for itself."""
+    """Make all sessions that start from now on share what they read, if this botocore has the function for it."""
     make = getattr(botocore.session, "create_loader", None)
     if make is not None:
         botocore.session.create_loader = cache(make)

@@ -1,9 +1,9 @@
-"""Security group rules as EC2 has them: what a rule is, what may become of a group's rules, and how EC2 describes them.
+"""Security group rules as EC2 has them: what a rule is, how a group's rules may change, and how EC2 describes them.
 
 A rule is one source on one protocol and port range in one direction, and has an id of its own. A change takes the rules
-as they are and returns them as they will be, or raises what EC2 answers: so it happens wholly or not at all.
+as they are and returns them as they will be, or raises EC2's error. So all of it happens, or nothing.
 
-Where a fact comes from is said beside it:
+Each fact has its source beside it:
 
 - [API]: EC2's API reference, which botocore carries as `data/ec2/2016-11-15/service-2.json.gz`
 - [errors]: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -33,6 +33,9 @@ from moto.ec2.exceptions import (
 from moto.ec2.utils import random_security_group_rule_id
 
 Shape = Mapping[str, Any]
+"""A structure of EC2's API, as botocore has it."""
+
+Identity = tuple[bool, str, int, int, str, str]
 
 PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset({"tcp", "udp", "icmp", "icmpv6"})
@@ -53,7 +56,10 @@ NETWORKS = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}
 
 @dataclass(frozen=True)
 class Rule:
-    """`kind` is what SecurityGroupRuleRequest calls its source; `peer` is what is known of a group besides its id."""
+    """One rule of a group.
+
+    `kind` is the source's name in SecurityGroupRuleRequest. `peer` has the fields of a source group, except its id.
+    """
 
     egress: bool
     protocol: str
@@ -66,21 +72,21 @@ class Rule:
     id: str = field(default_factory=random_security_group_rule_id)
 
     @property
-    def identity(self) -> tuple:
-        """What no other rule of the group has: all but id and description."""
+    def identity(self) -> Identity:
+        """What no other rule of the group has: all but the id, the description and the peer."""
         return self.egress, self.protocol, self.from_port, self.to_port, self.kind, self.source
 
 
 Rules = tuple[Rule, ...]
 
 
-# What may become of a group's rules
+# How a group's rules may change
 
 
 def with_added(rules: Rules, added: Rules) -> Rules:
-    """Add rules: all of them or, if one is there already, none [errors].
+    """Add rules: all of them, or none if one exists already [errors].
 
-    A CIDR that is there in its canonical form is there ([API] IpRange), and a description makes no difference.
+    CIDRs are compared in their canonical form ([API] IpRange). Descriptions are not compared.
     """
     _refuse_traffic(added)
     _refuse_descriptions(added)
@@ -90,9 +96,9 @@ def with_added(rules: Rules, added: Rules) -> Rules:
 
 
 def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
-    """Turn rules into what [API] ModifySecurityGroupRules asks for: all of them or none.
+    """Change rules as [API] ModifySecurityGroupRules does: all of them or none.
 
-    Ids stay, and with them tags. An id that is gone [alchemy], or another group's, is not found.
+    Ids stay, and so do tags. An id that is gone [alchemy], or that is another group's, is not found.
     """
     requests = {update["SecurityGroupRuleId"]: update.get("SecurityGroupRule", {}) for update in updates}
     _refuse_unknown(requests, rules)
@@ -105,7 +111,7 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
 
 
 def with_described(rules: Rules, said: Rules, by_id: Mapping[str, str | None]) -> Rules:
-    """Set the descriptions of rules, by what a rule lets in or by its id; none clears a description [API]."""
+    """Set the descriptions of rules, which are named by their content or by their ids; None clears one [API]."""
     _refuse_unknown(by_id, rules)
     descriptions = {rule.identity: rule.description for rule in said}
     if descriptions.keys() - {rule.identity for rule in rules}:
@@ -117,17 +123,17 @@ def with_described(rules: Rules, said: Rules, by_id: Mapping[str, str | None]) -
 
 
 def without(rules: Rules, ids: Iterable[str], *, egress: bool) -> Rules:
-    """Take rules of one direction away: all of them or, if one is not there [alchemy], none."""
+    """Remove rules of one direction: all of them, or none if one does not exist [alchemy]."""
     gone = set(ids)
     _refuse_unknown(gone, (rule for rule in rules if rule.egress == egress))
     return tuple(rule for rule in rules if rule.id not in gone)
 
 
 def _modified(rule: Rule, request: Shape) -> Rule:
-    """Return the rule as [API] SecurityGroupRuleRequest has it: a description that it leaves out is cleared [alchemy].
+    """Return the rule as [API] SecurityGroupRuleRequest has it. Without a description, the rule has none [alchemy].
 
-    A source cannot become one of another kind [API]. Host bits are refused: the reference says that CIDRs are
-    canonicalized, as when they are authorized, but EC2 was seen to refuse them here [alchemy].
+    A source cannot become one of another kind [API]. Host bits are refused. The reference says that CIDRs are
+    canonicalized, as AuthorizeSecurityGroupIngress does, but EC2 refused them here [alchemy].
     """
     kinds = [kind for _, kind in SOURCES.values() if request.get(kind)]
     if not kinds:
@@ -160,8 +166,8 @@ def _modified(rule: Rule, request: Shape) -> Rule:
 def _refuse_traffic(rules: Iterable[Rule]) -> None:
     """Refuse protocols, ports, ICMP types and codes that do not exist.
 
-    All ICMP types have all codes ([API] IpPermission). The words are EC2's: for protocols [terraform] 1793, for ports
-    https://github.com/aws/aws-cli/issues/1066, for ICMP
+    A rule for all ICMP types is for all codes ([API] IpPermission). The texts are EC2's: for protocols
+    [terraform] 1793, for ports https://github.com/aws/aws-cli/issues/1066, for ICMP
     https://github.com/terraform-aws-modules/terraform-aws-security-group/issues/7.
     """
     for rule in rules:
@@ -181,7 +187,7 @@ def _refuse_traffic(rules: Iterable[Rule]) -> None:
 
 
 def _refuse_descriptions(rules: Iterable[Rule]) -> None:
-    """Refuse what no description may be: more than 255 characters, or others than EC2's error names [logs]."""
+    """Refuse a description of more than 255 characters, or with others than those in EC2's error [logs]."""
     for rule in rules:
         if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", rule.description or ""):
             raise InvalidParameterValue(
@@ -196,15 +202,15 @@ def _refuse_unknown(ids: Iterable[str], rules: Iterable[Rule]) -> None:
 
 
 def _refuse_repetition(rules: Iterable[Rule]) -> None:
-    """Refuse a request that says the same rule twice [terraform] 2587."""
+    """Refuse a request that has the same rule twice [terraform] 2587."""
     identities = [rule.identity for rule in rules]
     if len(set(identities)) < len(identities):
         raise InvalidParameterValue("The same permission must not appear multiple times")
 
 
-def _refuse_duplicates(arriving: Iterable[Rule], there: Iterable[Rule]) -> None:
-    """Refuse a rule that is there already, in EC2's words [logs]."""
-    identities = {rule.identity for rule in there}
+def _refuse_duplicates(arriving: Iterable[Rule], present: Iterable[Rule]) -> None:
+    """Refuse a rule that exists already, with EC2's text [logs]."""
+    identities = {rule.identity for rule in present}
     for rule in arriving:
         if rule.identity in identities:
             ports = "" if rule.from_port == ALL else f"from port: {rule.from_port}, to port: {rule.to_port}, "
@@ -218,7 +224,7 @@ def _refuse_duplicates(arriving: Iterable[Rule], there: Iterable[Rule]) -> None:
 def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
     """Refuse ports that a protocol does not have. Authorizing ignores them, modifying refuses them.
 
-    For -1 that is what this very call says [logs]; for numbers, what UpdateSecurityGroupRuleDescriptions says
+    The text for -1 is this call's [logs]. The text for numbers is that of UpdateSecurityGroupRuleDescriptions
     [terraform] 14756.
     """
     ports = request.get("FromPort", ALL), request.get("ToPort", ALL)
@@ -235,7 +241,7 @@ def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
 
 
 def rules_from(permissions: Iterable[Shape], *, egress: bool) -> Iterator[Rule]:
-    """Read rules out of permissions, [API] IpPermission; lists may be absent or null."""
+    """Return the rules of permissions, [API] IpPermission. Lists may be absent or null."""
     for permission in permissions:
         traffic = _traffic(permission)
         for listing, (name, kind) in SOURCES.items():
@@ -260,11 +266,10 @@ def canonical(kind: str, source: str, *, strict: bool = False) -> str:
 
 
 def _traffic(request: Shape) -> tuple[str, int, int]:
-    """Read protocol and ports.
+    """Return the protocol, the first port and the last.
 
-    EC2 has names for four protocols, whose numbers it takes too, and numbers for the others [alchemy]. These others,
-    and -1, are open on all ports whatever the request says; icmpv6 may leave ports out, which means all ([API]
-    IpPermission).
+    EC2 has names for four protocols, and takes their numbers, too. The others have numbers only [alchemy]. They and -1
+    are open on all ports, whatever the request has. icmpv6 without ports means all ([API] IpPermission).
     """
     if not request.get("IpProtocol"):
         raise InvalidParameterValue(  # [moto]
@@ -274,14 +279,14 @@ def _traffic(request: Shape) -> tuple[str, int, int]:
     protocol = PROTOCOLS.get(protocol, protocol)
     if not re.fullmatch(r"-1|\d{1,3}|[a-z]\w+", protocol) or (protocol[0].isalpha() and protocol not in WITH_PORTS):
         raise InvalidParameterValue(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
-    ports = request.get("FromPort"), request.get("ToPort")
-    if protocol not in WITH_PORTS or (protocol == "icmpv6" and None in ports):
+    first, last = request.get("FromPort"), request.get("ToPort")
+    if protocol not in WITH_PORTS or (protocol == "icmpv6" and None in (first, last)):
         return protocol, ALL, ALL
-    if None in ports:
+    if first is None or last is None:
         raise InvalidParameterValue(  # [moto]
             "Invalid value for portRange. Must specify both from and to ports with TCP/UDP."
         )
-    return protocol, *ports
+    return protocol, first, last
 
 
 # How EC2 describes rules
@@ -290,10 +295,10 @@ def _traffic(request: Shape) -> tuple[str, int, int]:
 def permissions_of(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     """Return rules as [API] IpPermission, bundled by protocol and ports.
 
-    There, -1 and protocols known by number have no ports: so in the answers that github.com/ansible/ansible and
-    github.com/cloudquery/cloudquery recorded.
+    Permissions for -1 and for protocols without a name have no ports: see the answers that github.com/ansible/ansible
+    and github.com/cloudquery/cloudquery recorded.
     """
-    permissions: dict[tuple, dict[str, Any]] = {}
+    permissions: dict[tuple[str, int, int], dict[str, Any]] = {}
     for rule in rules:
         ports = {"FromPort": rule.from_port, "ToPort": rule.to_port} if rule.protocol in WITH_PORTS else {}
         empty = {"IpProtocol": rule.protocol, **ports, **{listing: [] for listing in SOURCES}}

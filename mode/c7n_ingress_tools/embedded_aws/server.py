@@ -10,35 +10,40 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
 from io import BytesIO
 from threading import Lock, Thread
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 from urllib.parse import parse_qs
 
 import boto3
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import create_loader
 from botocore.session import get_session
 from moto.core import responses
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.request import Request
-from moto.core.routing import NotFound, get_service_router
+from moto.core.routing import get_service_router
 from moto.core.utils import method_names_from_class
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sts.models import sts_backends
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
 from c7n_ingress_tools.embedded_aws import config, ec2, logs, queues
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -48,7 +53,7 @@ SERVICE_MODELS = create_loader()
 
 
 class Call(NamedTuple):
-    """One API call: the service, the action and the region, and the error code of the answer, if it has one."""
+    """One API call, and the error code of its answer, if it failed."""
 
     service: str
     action: str
@@ -57,7 +62,7 @@ class Call(NamedTuple):
 
 
 class Session(boto3.Session):
-    """A session that makes each client once: that takes longer than a call."""
+    """A session that creates each client once, because that takes longer than a call."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -75,19 +80,19 @@ class Session(boto3.Session):
 
 @dataclass(eq=False)
 class Cloud:
-    """The embedded AWS. `calls` holds every API call since the start, or since somebody cleared it, in order."""
+    """The embedded AWS. `calls` has every API call in order, since the start or since it was cleared."""
 
     endpoint: str
     calls: list[Call] = field(default_factory=list)
     ec2: ec2.Behaviour = field(default_factory=lambda: ec2.behaviour)
     answer: Answer | None = None
-    """Answers what this process asks, where there is no need to go through the port."""
+    """Answers this process's own requests without the port."""
     _sessions: dict[tuple[str, str], Session] = field(default_factory=dict, init=False)
 
     def environment(self, region: str = REGION, account: str = ACCOUNT) -> dict[str, str]:
         """Return the environment for a child process whose AWS calls all end here.
 
-        Nothing of the caller's own AWS settings is left in it: no credentials, profile or configuration file.
+        It has none of the caller's own AWS settings: no credentials, no profile, no configuration file.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return kept | {
@@ -100,41 +105,41 @@ class Cloud:
         }
 
     def session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
-        """Return the session whose clients talk to this AWS, as an administrator of the account.
+        """Return a session whose clients call this AWS as an administrator of the account.
 
-        Credentials of another account than the default one end with a reset.
+        A reset ends the credentials of all accounts except the default one.
         """
         if (region, account) not in self._sessions:
             self._sessions[region, account] = self.new_session(region, account)
         return self._sessions[region, account]
 
     def new_session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
-        """Return such a session that nobody else has."""
+        """Return a new session of this kind."""
         botocore_session = get_session()
         botocore_session.register_component("data_loader", SERVICE_MODELS)
         access = {name.lower(): value for name, value in credentials(account).items()}
         session = Session(region_name=region, botocore_session=botocore_session, **access)
         if self.answer:
-            session.events.register("before-send", self._answer)
+            session.events.register("before-send", partial(self._answer, self.answer))
         return session
 
-    def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
-        """Answer a request to this AWS without a socket."""
+    def _answer(self, answer: Answer, request: Any, **_: Any) -> Any:
+        """Return the answer to a request to this AWS, without a socket, or None for another request."""
         if not request.url.startswith(self.endpoint):
             return None
         sent = [
             (name, value.decode() if isinstance(value, bytes) else value) for name, value in request.headers.items()
         ]
-        status, headers, body = self.answer(request.method, request.url, sent, request.body)
-        return AWSResponse(request.url, status, headers, MockRawResponse(body))
+        status, headers, body = answer(request.method, request.url, sent, request.body)
+        return AWSResponse(request.url, status, HTTPHeaders.from_pairs(headers), MockRawResponse(body))
 
     @property
     def evaluations(self) -> list[config.Evaluation]:
-        """What AWS Config's rules said of resources, in order."""
+        """The verdicts of AWS Config's rules, in order."""
         return config.evaluations()
 
     def reset(self) -> None:
-        """Empty AWS again, and let EC2 behave as it does by default."""
+        """Empty AWS, and make EC2 behave as it does by default."""
         moto_api_backend.reset()
         self._sessions = {key: session for key, session in self._sessions.items() if key[1] == ACCOUNT}
         self.ec2.reset()
@@ -145,8 +150,8 @@ class Cloud:
 def serving() -> Iterator[Cloud]:
     """Serve AWS on a free loopback port until the block ends.
 
-    For as long, this process's own environment points there as well. moto's backends and whatever else makes a client
-    in this process then cannot reach a real account, nor stumble over an `AWS_PROFILE` of the caller's.
+    Until then, this process's own environment points there, too. So no client in this process can reach a real account
+    or read the caller's `AWS_PROFILE`.
     """
     ec2.install()
     config.install()
@@ -155,7 +160,7 @@ def serving() -> Iterator[Cloud]:
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)
     # moto looks through its own folders, and through a service's class, at every call.
-    moto.get_backend_for_host = cache(moto.get_backend_for_host)
+    vars(moto)["get_backend_for_host"] = cache(moto.get_backend_for_host)
     responses.method_names_from_class = cache(method_names_from_class)
     app = Recorder(moto, calls)
     listener = Listener(partial(answer, app))
@@ -175,7 +180,7 @@ def serving() -> Iterator[Cloud]:
 
 
 def answer(
-    app: Callable[..., Any], method: str, url: str, headers: list[tuple[str, str]], body: bytes
+    app: WSGIApplication, method: str, url: str, headers: list[tuple[str, str]], body: bytes
 ) -> tuple[int, Headers, bytes]:
     """Return a WSGI application's answer to a request: status, headers and body."""
     environ = create_environ(url, method=method, headers=headers, data=body)
@@ -186,7 +191,7 @@ def answer(
 def credentials(account: str) -> dict[str, str]:
     """Return credentials of an account, as environment variables.
 
-    moto distinguishes accounts by the access key, and knows the keys that its STS created for a role of an account.
+    moto finds the account by the access key. It knows the keys that its STS created for a role of the account.
     """
     if account == ACCOUNT:
         return {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "testing"}
@@ -194,9 +199,9 @@ def credentials(account: str) -> dict[str, str]:
         REGION,
         role_arn=f"arn:aws:iam::{account}:role/administrator",
         role_session_name="local",
-        policy=None,
+        policy="",
         duration=3600,
-        external_id=None,
+        external_id="",
     )
     return {
         "AWS_ACCESS_KEY_ID": role.access_key_id,
@@ -208,52 +213,53 @@ def credentials(account: str) -> dict[str, str]:
 class Recorder:
     """WSGI middleware before `app`: appends each API call to `calls` when its answer is ready.
 
-    Many threads do so, without a lock: appending to a list is atomic.
+    Many threads do so without a lock, because appending to a list is atomic.
     """
 
-    def __init__(self, app, calls: list[Call]) -> None:
+    def __init__(self, app: WSGIApplication, calls: list[Call]) -> None:
         self.app = app
         self.calls = calls
 
-    def __call__(self, environ, start_response):
-        """Answer as `app` does. What has no AWS signature is no API call, and is not noted."""
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer as `app` does. A request without an AWS signature is no API call, and is not recorded."""
         service, region = signed_for(environ)
-        action = service and asked_action(environ, service)
+        action = asked_action(environ, service) if service else ""
         status = 0
 
-        def start(line, headers, exc_info=None):
+        def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             nonlocal status
             status = int(line.split(" ", 1)[0])
             return start_response(line, headers, exc_info)
 
         body = self.app(environ, start)
         if service and status >= HTTPStatus.BAD_REQUEST:
-            body = [b"".join(body)]
-            self.calls.append(Call(service, action, region, error_code(body[0]) or str(status)))
-        elif service:
+            whole = b"".join(body)
+            self.calls.append(Call(service, action, region, error_code(whole) or str(status)))
+            return [whole]
+        if service:
             self.calls.append(Call(service, action, region, None))
         return body
 
 
-def signed_for(environ) -> tuple[str, str]:
+def signed_for(environ: WSGIEnvironment) -> tuple[str, str]:
     """Return service and region that a request is signed for: `Credential=KEY/20260131/us-east-1/ec2/aws4_request`."""
     scope = re.search(r"Credential=[^/]*/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     return (scope[2], scope[1]) if scope else ("", "")
 
 
-def asked_action(environ, service: str) -> str:
+def asked_action(environ: WSGIEnvironment, service: str) -> str:
     """Return the action's name: from the header (JSON services), the form (query services) or the path (REST)."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return target.rpartition(".")[2]
+        return str(target).rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        form = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        form: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         environ["wsgi.input"] = BytesIO(form)
         return parse_qs(form.decode())["Action"][0]
     try:
         operation, _ = get_service_router(service).match(Request(environ, populate_request=False))
     except (NotFound, UnknownServiceError):
         return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-    return operation.name
+    return str(operation.name)
 
 
 def error_code(body: bytes) -> str | None:

@@ -1,7 +1,7 @@
 """How EC2 throttles: token buckets, https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html.
 
-For each account and region, every API has a bucket of its own. A call takes one token; a bucket that is empty refuses
-the call with RequestLimitExceeded; it fills up again at a steady rate.
+In each account and region, every API has its own bucket. A call takes one token. If the bucket is empty, the call is
+refused with RequestLimitExceeded. Tokens come back at a steady rate.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from threading import Lock
 
 @dataclass(frozen=True)
 class Bucket:
-    """How many tokens fit in, and how many come back in a second."""
+    """How many tokens a bucket holds, and how many come back in a second."""
 
     size: int
     refill: int
 
 
-# What the page above lists for the calls on security groups and tags; the first name that fits counts.
+# What the page above lists for the calls on security groups and tags. The first prefix that matches counts.
 BUCKETS = {"CreateTags": Bucket(100, 10), "DeleteTags": Bucket(100, 10), "Describe": Bucket(100, 20), "": Bucket(50, 5)}
 
 
 @dataclass
 class Throttling:
-    """The buckets of all accounts, full at first. `clock` returns seconds; one that runs faster shortens the wait."""
+    """The buckets of all accounts, full at first. `clock` returns seconds; a faster clock shortens the wait."""
 
     clock: Callable[[], float] = time.monotonic
     refused: int = 0
@@ -47,6 +47,6 @@ class Throttling:
 
 
 def clock(speed: float) -> Callable[[], float]:
-    """Return a clock that runs so many times as fast as the wall's."""
+    """Return a clock that runs `speed` times as fast as the real one."""
     start = time.monotonic()
     return lambda: start + (time.monotonic() - start) * speed

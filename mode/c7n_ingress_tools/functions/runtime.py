@@ -3,18 +3,17 @@
     with deployed(cloud, "custodian-open-ingress") as function:
         answer = function.invoke(event)
 
-AWS's own runtime client for Python (`awslambdaric`, the one in Lambda's image) runs in a process of its own and asks a
-small Runtime API for events. So what is proved is what AWS will do: how the handler's name is looked up, how events are
-read and answers written, how an exception becomes an error, how a log line looks, and that a warm process keeps its
-state. The Runtime API is small and documented; a replacement of the client would be longer, and prove less.
+AWS's own runtime client for Python (`awslambdaric`, which is in Lambda's image) runs in its own process and gets its
+events from a small Runtime API. So a test sees what AWS does: how the client finds the handler, reads events and writes
+answers, how an exception becomes an error, how a log line looks, and that a warm process keeps its state.
 
-The process has the zip's content as its task root, boto3 and awslambdaric with what they require, and Python's standard
-library; `python -S` leaves out every other installed package. c7n and the actions can come from the zip alone.
+The process has the zip's content as its task root, boto3 and awslambdaric with their requirements, and Python's
+standard library. `python -S` hides every other installed package, so c7n and the actions come from the zip alone.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html (Runtime API),
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html (environment variables),
-https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html (an environment is used again, and replaced
-after a time-out or a crash).
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html (an environment is used repeatedly, and
+replaced after a time-out or a crash).
 """
 
 from __future__ import annotations
@@ -51,19 +50,19 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.embedded_aws.server import Cloud
 
 API = "/2018-06-01/runtime"
-PROVIDED = ("boto3", "awslambdaric")  # what Lambda's image has beside Python
+PROVIDED = ("boto3", "awslambdaric")  # in Lambda's image, besides Python
 STAND_IN = Path(__file__).with_name("runtime_client.py")
-INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with twenty-nine others
+INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with thirty others
 SHARED: Path | None = None
-"""Where what zips hold is unpacked once, and compiled once, for all; nowhere, as in Lambda, unless somebody says so.
-A zip's folders are links then: who changes what was deployed changes it for all."""
-LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports itself
+"""A folder into which the content of zips is unpacked and compiled once for all functions. By default there is none.
+With it, a zip's folders are links: a change to one function's code changes it for all."""
+LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports
 
 
 class FunctionError(Exception):
     """The function did not answer: it raised, could not be loaded, ran out of time or ended.
 
-    `error_type` and `error_message` are those that Lambda reports; `log` is what the function wrote meanwhile.
+    `error_type` and `error_message` are as Lambda reports them. `log` is what the function wrote during this event.
     """
 
     def __init__(self, error_type: str, error_message: str, log: str) -> None:
@@ -82,7 +81,7 @@ class Invocation(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came back from the process: kind is ready, response, error, init (the code could not be loaded) or exit."""
+    """An answer of the process: kind is ready, response, error, init (the code could not be loaded) or exit."""
 
     kind: str
     body: bytes
@@ -99,9 +98,9 @@ def deployed(
 ) -> Iterator[Function]:
     """Run a deployed function from its own zip and configuration until the block ends.
 
-    :param session: its account and region have the function; by default the cloud's own.
+    :param session: for the account and region of the function; by default the cloud's own.
     :param processes: how many events may run at once, each in a process that starts with its first event.
-    :param folder: where the zip, its content (`task`) and a log for each process stay; by default nowhere.
+    :param folder: where the zip, its content (`task`) and a log for each process are kept; by default they are deleted.
     :raises botocore.errorfactory.ResourceNotFoundException: there is no such function.
     """
     client = (session or cloud.session()).client("lambda")
@@ -137,9 +136,9 @@ class Function:
             self._idle.put(sandbox)
 
     def invoke(self, event: Any) -> Any:
-        """Invoke the function with an event, and return its answer; several threads may do so at once.
+        """Invoke the function with an event, and return its answer. Several threads may do so at once.
 
-        The process that was busy last is taken first, so that a warm one is used before a further one starts.
+        The process that was busy last is the first to be used, so that no process starts while a warm one is idle.
 
         :raises FunctionError: the function failed.
         """
@@ -155,18 +154,24 @@ class Function:
             sandbox.stop()
 
 
+class Running(NamedTuple):
+    """A process that runs a function, and its Runtime API."""
+
+    api: RuntimeApi
+    process: subprocess.Popen[bytes]
+
+
 class Sandbox:
-    """What AWS calls an execution environment: a Runtime API and one process, which answers one event after another."""
+    """What AWS calls an execution environment: one process, which answers one event after another."""
 
     def __init__(self, configuration: dict[str, Any], environment: dict[str, str], log: Path) -> None:
         self._configuration = configuration
         self._environment = environment
         self._log = log
-        self._api: RuntimeApi | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Running | None = None
 
     def invoke(self, event: Any) -> Any:
-        """Send the process an event, and return its answer; start the process first if there is none.
+        """Send an event to the process, and return its answer. Start the process first if there is none.
 
         The function's time-out starts when its code is loaded, as in Lambda.
 
@@ -174,17 +179,17 @@ class Sandbox:
         """
         start = self._log.stat().st_size if self._log.exists() else 0
         try:
-            if self._api is None:
-                self._start()
-                self._answer("ready", INIT_TIMEOUT, start)
-            timeout = self._configuration["Timeout"]
-            self._api.events.put(Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout))
-            return json.loads(self._answer("response", timeout, start))
+            if self._running is None:
+                self._running = self._start()
+                self._answer(self._running.api, "ready", INIT_TIMEOUT, start)
+            api, timeout = self._running.api, self._configuration["Timeout"]
+            api.events.put(Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout))
+            return json.loads(self._answer(api, "response", timeout, start))
         finally:
             self._send_log(start)
 
     def _send_log(self, start: int) -> None:
-        """Send what was logged since to CloudWatch Logs."""
+        """Write the log since `start` to CloudWatch Logs."""
         _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
         lines = self._log_since(start).rstrip("\n").split("\n")
         logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
@@ -195,35 +200,35 @@ class Sandbox:
             return file.read().decode(errors="replace")
 
     def stop(self) -> None:
-        """End the process, as AWS does: without asking. The next event starts another."""
-        if self._api is not None:
-            self._process.kill()
-            self._process.wait()
-            self._api.close()
-            self._api = self._process = None
+        """Kill the process, as AWS does. The next event starts another."""
+        if self._running:
+            self._running.process.kill()
+            self._running.process.wait()
+            self._running.api.close()
+            self._running = None
 
-    def _start(self) -> None:
-        self._api = RuntimeApi(self._configuration["FunctionArn"])
+    def _start(self) -> Running:
+        api = RuntimeApi(self._configuration["FunctionArn"])
         handler = self._configuration["Handler"]
-        host, port = self._api.server_address
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-S", "-m", "awslambdaric", handler],
                 cwd=self._environment["LAMBDA_TASK_ROOT"],
-                env=self._environment | {"_HANDLER": handler, "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}"},
+                env=self._environment | {"_HANDLER": handler, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        Thread(target=_report_exit, args=(self._process, self._api.answers), daemon=True).start()
+        Thread(target=_report_exit, args=(process, api.answers), daemon=True).start()
+        return Running(api, process)
 
-    def _answer(self, kind: str, timeout: float, start: int) -> bytes:
+    def _answer(self, api: RuntimeApi, kind: str, timeout: float, start: int) -> bytes:
         """Wait for an answer of a kind, and return its body.
 
-        :raises FunctionError: with the log since `start`.
+        :raises FunctionError: there was another answer or none. It has the log since `start`.
         """
         try:
-            answer = self._api.answers.get(timeout=timeout)
+            answer = api.answers.get(timeout=timeout)
         except Empty:
             answer = Answer("timeout", f"Task timed out after {timeout:.2f} seconds".encode())
         if answer.kind == kind:
@@ -258,7 +263,7 @@ class RuntimeApi(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing when a process ends while it is connected: its exit is an answer of its own."""
+        """Log nothing when a process ends while it is connected: its exit is an answer, too."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -298,7 +303,7 @@ class RuntimeApiRequest(BaseHTTPRequestHandler):
         if matched is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        # Before the client gets its answer: so the order in which it sends is kept, although each has a thread.
+        # Before the client gets its answer: so the requests keep their order, although each has its own thread.
         self.server.answers.put(Answer(matched[1] or matched[2], body))
         self._send(HTTPStatus.ACCEPTED, b'{"status":"OK"}', {})
 
@@ -310,7 +315,7 @@ class RuntimeApiRequest(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: the function's own log is what matters."""
+        """Log nothing: the function has its own log."""
 
 
 def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> None:
@@ -318,7 +323,7 @@ def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> No
 
 
 def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
-    """Return the deployed zip: from moto's store, as the address that its GetFunction returns leads nowhere."""
+    """Return the deployed zip from moto's store, because the address that its GetFunction returns has nothing."""
     code = lambda_backends[account][region].get_function(configuration["FunctionName"]).code_bytes
     if base64.b64encode(hashlib.sha256(code).digest()).decode() != configuration["CodeSha256"]:
         raise RuntimeError(f"The code of {configuration['FunctionName']} is not the one that was deployed")
@@ -331,15 +336,15 @@ def _unpack(path: Path, task: Path) -> None:
             _link(archive, task, SHARED)
         else:
             archive.extractall(task)
-        # c7n writes below /tmp, which each of AWS's environments has to itself. Here all share it, and must not find at
-        # the same moment that a folder is missing.
+        # c7n writes into /tmp. In AWS each environment has its own. Here all share it, and two of them must not try to
+        # create the same folder at once.
         if "config.json" in archive.namelist():
             for policy in json.loads(archive.read("config.json"))["policies"]:
                 Path("/tmp", policy["name"]).mkdir(exist_ok=True)  # noqa: S108 - c7n's own choice in Lambda
 
 
 def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
-    """Link each top folder of a zip to one that is unpacked once for all zips with the same content there."""
+    """Link each top folder of a zip to a copy that all zips with the same content in this folder share."""
     task.mkdir(parents=True, exist_ok=True)
     shared.mkdir(parents=True, exist_ok=True)
     tops: dict[str, list[zipfile.ZipInfo]] = defaultdict(list)
@@ -358,7 +363,7 @@ def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
 
 
 def _put(folder: Path, there: Path) -> None:
-    """Move a folder, or leave it where another process has put the same there meanwhile."""
+    """Move a folder, unless another process has put the same folder there meanwhile."""
     try:
         folder.rename(there)
     except OSError:
@@ -367,17 +372,17 @@ def _put(folder: Path, there: Path) -> None:
 
 
 def _provide(runtime: Path) -> None:
-    """Link what Lambda's image provides into a folder of its own."""
+    """Link what Lambda's image provides into a new folder."""
     runtime.mkdir()
     for distribution in _required(PROVIDED):
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
-            (runtime / top).symlink_to(distribution.locate_file(top))
+            (runtime / top).symlink_to(str(distribution.locate_file(top)))
     if not any(runtime.glob(f"{STAND_IN.stem}.*")):
         (runtime / STAND_IN.name).symlink_to(STAND_IN)
 
 
 def _required(names: tuple[str, ...]) -> list[metadata.Distribution]:
-    """Return the named distributions with all that they require, but for their extras."""
+    """Return the named distributions and all their requirements, without extras."""
     found: dict[str, metadata.Distribution] = {}
     missing = list(names)
     while missing:
@@ -385,12 +390,12 @@ def _required(names: tuple[str, ...]) -> list[metadata.Distribution]:
         if name not in found:
             found[name] = metadata.distribution(name)
             requirements = [text for text in found[name].requires or [] if "extra ==" not in text]
-            missing += [re.match(r"[A-Za-z0-9._-]+", text)[0].lower() for text in requirements]
+            missing += [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0].lower() for text in requirements]
     return list(found.values())
 
 
 def _environment(configuration: dict[str, Any], aws: dict[str, str]) -> dict[str, str]:
-    """Return the environment that Lambda sets; the variables of the caller's own shell are not in it."""
+    """Return the environment that Lambda sets. It has no variables of the caller's shell."""
     name = configuration["FunctionName"]
     return {
         **{variable: value for variable, value in aws.items() if variable.startswith("AWS_")},
