@@ -3,7 +3,9 @@ from ipaddress import ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c7n_ingress.decide.approved import Planned, narrowed, parse, plan_of
 from c7n_ingress.decide.plan import Plan, carried_out, replacement
+from c7n_ingress.decide.records import Change, record_of
 from c7n_ingress.decide.rules import Match, Rule, Traffic
 from tests.support.search import examples
 
@@ -226,3 +228,83 @@ def test_preference_decides_what_a_rule_becomes():
     todo = replacement(rules, {rules[0].match}, [AUTHORIZED[1], AUTHORIZED[2], AUTHORIZED[0]])
     assert todo.modify == [(rules[0], AUTHORIZED[2])]
     assert todo.authorize == [(rules[0], AUTHORIZED[0])]
+
+
+GROUP = {"GroupId": "sg-1", "GroupName": "web"}
+PLACE = {"account": "123456789012", "region": "us-east-1"}
+
+
+def foreseen(rules, matched, authorized, lists):
+    """Return the plan of a preview, as a run reads it."""
+    plan = replacement(rules, matched, authorized, lists)
+    changes = [
+        *(Change("preview", None, rule, None, source) for rule, source in plan.authorize),
+        *(Change("preview", rule.id, rule, rule.source, source) for rule, source in plan.modify),
+        *(Change("preview", rule.id, rule, rule.source, None) for rule in plan.revoke),
+    ]
+    made = plan_of([record_of(each, each.how, GROUP) for each in changes], **PLACE)
+    return parse(made, *PLACE.values()).get("sg-1", {})
+
+
+def touched(plan):
+    """Return the ids of the rules that a plan changes, or adds rules for."""
+    return {rule.id for rule in (*plan.revoke, *(rule for rule, _ in (*plan.modify, *plan.authorize)))}
+
+
+@given(groups())
+def test_a_plan_that_is_still_as_it_was(group):
+    """A whole plan is carried out as if nothing had been planned."""
+    rules, matched, authorized, lists = group
+    approved = foreseen(*group)
+    plan, unmet = narrowed(approved, rules, matched, lambda some: replacement(rules, some, authorized, lists))
+    whole = replacement(rules, matched, authorized, lists)
+    assert (list(plan.authorize), list(plan.modify), list(plan.revoke)) == (whole.authorize, whole.modify, whole.revoke)
+    assert unmet == []
+
+
+@examples(300)
+@given(groups(), st.data())
+def test_no_rule_outside_of_the_plan_changes(group, data):
+    """Whatever happened since the preview, only rules of the plan change, and only into what it says."""
+    rules, matched, authorized, lists = group
+    approved = foreseen(*group)
+    if approved:
+        kept = data.draw(st.sets(st.sampled_from(sorted(approved))))
+        approved = {rule_id: each for rule_id, each in approved.items() if rule_id in kept}
+    some = st.sampled_from([rule.id for rule in rules] or ["none"])
+    gone = data.draw(st.sets(some))
+    others = data.draw(st.dictionaries(some, st.sampled_from([*OPEN, *AUTHORIZED])))
+    now = {}
+    for rule in rules:  # EC2 has no two rules alike
+        later = rule._replace(source=others.get(rule.id, rule.source))
+        if rule.id not in gone:
+            now.setdefault(later.match, later)
+    rules = list(now.values())
+    matched = {rule.match for rule in rules if rule.source in OPEN or rule.match in matched}
+    authorized = data.draw(st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
+    plan, unmet = narrowed(approved, rules, matched, lambda some: replacement(rules, some, authorized, lists))
+    assert touched(plan) <= approved.keys()
+    of_id = {rule.id: rule for rule in rules}
+    assert all(str(source) in approved[rule.id].after for rule, source in (*plan.modify, *plan.authorize))
+    assert all(str(of_id[rule_id].source) == approved[rule_id].before for rule_id in touched(plan))
+    after = carried_out(rules, plan)
+    assert [rule for rule in after if rule.id and rule.id not in approved] == [
+        rule for rule in rules if rule.id not in approved
+    ]
+    said = " ".join([*plan.left, *plan.refused, *unmet])
+    done = {rule.id for rule in rules if rule.id in approved and str(rule.source) in approved[rule.id].after}
+    assert all(rule_id in said for rule_id in approved.keys() - touched(plan) - done)
+
+
+def test_a_change_that_depends_on_another_one():
+    """A rule whose networks another rule would have got is not removed without that rule."""
+    authorized, lists, traffic = AUTHORIZED[:1], {}, Traffic("tcp", 22, 22)
+    rules = [Rule("sgr-1", traffic, OPEN[0], None), Rule("sgr-2", traffic, OPEN[1], None)]
+    matched = {rule.match for rule in rules}
+    approved = foreseen(rules, matched, authorized, lists)
+    assert approved["sgr-2"] == Planned(traffic, "0.0.0.0/1", frozenset())
+    del approved["sgr-1"]
+    plan, unmet = narrowed(approved, rules, matched, lambda some: replacement(rules, some, authorized, lists))
+    assert (touched(plan), unmet) == (set(), [])
+    (refused,) = plan.refused
+    assert refused.endswith("(sgr-2) would be replaced by 198.18.7.0/24 now, and by nothing in the plan")

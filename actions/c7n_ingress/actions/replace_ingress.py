@@ -11,7 +11,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import behind, notify, prefix_lists, vpcs
+from c7n_ingress.aws import behind, notify, plans, prefix_lists, vpcs
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.job import Job, is_tried_again
@@ -82,6 +82,12 @@ class ReplaceIngress(EventAction):
     changes. If more groups are open than ``at-most``, it is looked up before, and what the internet can reach is closed
     first.
 
+    A preview also writes the file plan.json among the run's output: the open rules, by the ids of group and rule,
+    before and after. ``only: out/open-ingress-sweep/plan.json``, a path or an address in S3 or behind https, changes
+    exactly the rules of such a file that are still as planned. The others are reported, and the run fails: those that
+    have changed in the meantime, and those that are gone. What is open and not in the plan stays open, and is reported.
+    ``at-most`` does not count then. A plan is carried out once: a policy that has a mode is refused.
+
     ``untag: open-ingress-notice`` removes that tag from each group as soon as nothing is open in it any more. An action
     ``remove-tag`` after this one would not run if another group failed.
 
@@ -115,7 +121,8 @@ class ReplaceIngress(EventAction):
             "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
             "at-most": or_unfilled({"type": "integer", "minimum": 1}),
             "behind": {"type": "boolean"},
-            "preview": {"type": "boolean"},
+            "only": {"type": "string", "minLength": 1},
+            "preview": or_unfilled({"type": "boolean"}),
             "reopened": reopened.SCHEMA,
             "untag": {"type": "string", "minLength": 1},
             "notify": notify.SCHEMA,
@@ -151,6 +158,7 @@ class ReplaceIngress(EventAction):
             check_given(self.data, self.manager)
             check_values(self.data, self.schema)
             self.check_authorized()
+            plans.check(filled(self.data), self.manager)
             check_query(self.manager.data)
             if warning := silent_limit(self.manager.data):
                 self.log.warning(warning)
@@ -202,7 +210,7 @@ class ReplaceIngress(EventAction):
         """
         self.data: dict[str, Any] = filled(self.data)
         try:
-            authorized = self.authorized()
+            authorized, only = self.authorized(), plans.read(self)
         except PolicyExecutionError as error:
             raise PolicyExecutionError(
                 "; ".join([str(error), *notify.report_to_config(self.manager, event)])
@@ -216,12 +224,27 @@ class ReplaceIngress(EventAction):
             wanted = of_group.get(reading.group["GroupId"], of_each)
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
-            return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
+            if only is None:
+                return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
+            return only.plan(reading, lambda matches: replacement(reading.rules, matches, wanted, reading.prefix_lists))
 
-        at_most = None if self.data.get("preview") else self.data.get("at-most")
+        is_limited = not (self.data.get("preview") or only)
+        at_most = self.data.get("at-most") if is_limited else None
         after = self.untag if "untag" in self.data else None
         noted = {group_id: each.left_out for group_id, each in inside.items()}
-        return run(Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted), resources, event)
+        job = Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted)
+        previewed = list(resources)  # a preview leaves only reported groups to later actions
+        try:
+            records = run(job, resources, event)
+        finally:
+            if self.data.get("preview") and not only:
+                plans.write(self, previewed)
+            unmet = only.unmet() if only else []
+            for each in unmet:
+                self.log.error("replace-ingress: %s", each)
+        if unmet:
+            raise PolicyExecutionError(f"replace-ingress: {unmet[0]} ({len(unmet)} in all, see the log)")
+        return records
 
     def untag(self, outcome: Outcome) -> None:
         """Remove the tag from a group that is closed, so that people get notice if it is opened again."""

@@ -18,10 +18,12 @@ DEFAULTS: Mapping[str, Any] = {
     "at-most": 50,
     "notice-hours": 24,
     "undo-days": 30,
+    "preview": False,
 }
 """What counts where a key is left out. The authorized networks have no default."""
 
-WITHOUT_DEFAULT = ("authorized", "authorized-from", "exemptions-from")
+OPTIONAL = ("authorized-from", "exemptions-from", "only")
+WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
@@ -51,6 +53,7 @@ def check(settings: object, others: Collection[str] = ()) -> None:
     parse_ports(settings.get("public-ports", []))
     parse_register(settings.get("exemptions", []))
     _check_recipients(settings.get("tell", DEFAULTS["tell"]))
+    _check_plan(settings)
     for key, (least, most) in LIMITS.items():
         value = settings.get(key, DEFAULTS[key])
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -60,6 +63,12 @@ def check(settings: object, others: Collection[str] = ()) -> None:
 def _check_recipients(value: object) -> None:
     if not isinstance(value, list) or not value or not all(isinstance(each, str) and each.strip() for each in value):
         raise ValueError(f"tell {value!r:.80} is not a list of recipients: name a topic, an address or a channel")
+
+
+def _check_plan(settings: Mapping[str, Any]) -> None:
+    for key, kind, what in (("preview", bool, "true or false"), ("only", str, "the path or address of a plan")):
+        if key in settings and not (isinstance(settings[key], kind) and settings[key] != ""):
+            raise ValueError(f"{key} {settings[key]!r:.80} is not {what}")
 
 
 def filled(data: Any) -> Any:
@@ -73,7 +82,7 @@ def filled(data: Any) -> Any:
         return [filled(each) for each in data]
     if not isinstance(data, Mapping):
         return data
-    without = {key for key, value in data.items() if _name(value) in ("authorized-from", "exemptions-from")}
+    without = {key for key, value in data.items() if _name(value) in OPTIONAL}
     if "authorized-from" in data.keys() - without and _name(data.get("authorized")):
         without.add("authorized")
     return {key: filled(value) for key, value in data.items() if key not in without}

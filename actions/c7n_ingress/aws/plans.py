@@ -1,0 +1,89 @@
+"""The plan of a preview: written among the run's output, and read again when it is approved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from c7n.exceptions import PolicyExecutionError
+
+from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.values import check_source, fresh_values
+from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of
+from c7n_ingress.decide.message import REPLACED
+from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.rules import Match
+from c7n_ingress.decide.run_id import run_id
+
+
+def check(data: Mapping[str, Any], manager: Any) -> None:
+    """Refuse a plan that could be carried out more than once, or that anyone on the way could write.
+
+    :param data: the action's data.
+    :raises ValueError: says what to do about it.
+    """
+    if "only" not in data:
+        return
+    if "mode" in manager.data:
+        raise ValueError("only: a plan is carried out once, by `custodian run`: remove the policy's mode")
+    check_source("only", _source(data["only"]), in_lambda=False)
+
+
+def _source(only: str) -> dict[str, str]:
+    return {"url": only if "://" in only else Path(only).absolute().as_uri(), "format": "json"}
+
+
+def write(action: Any, groups: Iterable[Mapping[str, Any]]) -> None:
+    """Write what a preview would change among the run's output."""
+    manager = action.manager
+    plan = plan_of(
+        (record for group in groups for record in group.get(REPLACED.annotation, ())),
+        account=manager.config.account_id,
+        region=manager.config.region,
+        policy=manager.data["name"],
+        run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
+        time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    manager.ctx.output.write_file(FILE, json.dumps(plan, indent=2))
+
+
+class Approved:
+    """The approved plan of a run, and what of it was not found as it was planned."""
+
+    def __init__(self, planned: Mapping[str, Mapping[str, Planned]]) -> None:
+        self.planned = planned
+        self.found: dict[str, list[str]] = {}
+        """What was not open any more when a group was read first, by its id: later, this run has changed it."""
+
+    def plan(self, reading: Reading, replace: Callable[[Collection[Match]], Plan]) -> Plan:
+        """Plan what is approved of one group."""
+        group_id = reading.group["GroupId"]
+        plan, unmet = narrowed(self.planned.get(group_id, {}), reading.rules, reading.matches, replace)
+        self.found.setdefault(group_id, unmet)
+        return plan
+
+    def unmet(self) -> list[str]:
+        """Return what is in the plan and was not open any more: one sentence each."""
+        gone = [group_id for group_id in self.planned if group_id not in self.found]
+        return [
+            *(f"{group_id}: {each}" for group_id, found in self.found.items() for each in found),
+            *(f"{group_id}: not as planned: the group is not open any more, or was not read" for group_id in gone),
+        ]
+
+
+def read(action: Any) -> Approved | None:
+    """Read the approved plan, if the policy names one.
+
+    :raises PolicyExecutionError: it cannot be read, or is of another account or region.
+    """
+    if "only" not in action.data:
+        return None
+    config = action.manager.config
+    try:
+        content = fresh_values("only", _source(action.data["only"]), action.manager)
+        return Approved(parse(content, config.account_id, config.region))
+    except ValueError as error:
+        raise PolicyExecutionError(f"{action.type} changed nothing: only: {error}") from error

@@ -1,0 +1,146 @@
+"""Approved changes: the plan that a preview writes, and what of a plan may be done now."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.records import Record
+from c7n_ingress.decide.rules import Match, Rule, Traffic, source_from, text_of, traffic
+
+FILE = "plan.json"
+"""What a preview's plan is called, among the run's output."""
+
+VERSION = 1
+"""What `v` says of a plan that is as described here."""
+
+
+NOT_IN_PLAN = "it is open and not in the plan, and stays open"
+
+
+class Planned(NamedTuple):
+    """What becomes of one open rule."""
+
+    traffic: Traffic
+    before: str
+    """The rule's source."""
+    after: frozenset[str]
+    """The sources that replace it: by the rule itself, or by rules beside it. None is left of a rule without any."""
+
+
+def plan_of(records: Iterable[Record], **context: str) -> dict[str, Any]:
+    """Return the plan that a preview's records make: one entry for each open rule.
+
+    :param context: account, region, policy, run and time.
+    """
+    changes: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in sorted(
+        records, key=lambda each: each["rule"] is None
+    ):  # what becomes of a rule, then what is beside it
+        group, rule = record["group"], record["rule"] or record["beside"]
+        change = {"group": group, "group_name": record["group_name"], "rule": rule, "traffic": record["traffic"]}
+        change = changes.setdefault((group, rule), {**change, "before": record["was"], "after": []})
+        change["after"] += [record["now"]] if record["now"] else []
+    return {"v": VERSION, **context, "changes": list(changes.values())}
+
+
+def parse(content: object, account: str, region: str) -> dict[str, dict[str, Planned]]:
+    """Read a plan: what becomes of each rule, by the ids of group and rule.
+
+    :raises ValueError: it is no plan, or another account's or region's; the message says what is wrong.
+    """
+    if not isinstance(content, Mapping) or content.get("v") != VERSION:
+        raise ValueError(f"it is no plan of version {VERSION}: take the {FILE} that a run with preview: true writes")
+    for key, here in (("account", account), ("region", region)):
+        if content.get(key) != here:
+            raise ValueError(f"the plan is of {key} {content.get(key)!r:.80}, and this run is in {here}")
+    found: defaultdict[str, dict[str, Planned]] = defaultdict(dict)
+    try:
+        for change in content["changes"]:
+            before, *after = (str(source_from(each)) for each in (change["before"], *change["after"]))
+            found[change["group"]][change["rule"]] = Planned(traffic(change["traffic"]), before, frozenset(after))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"change {sum(map(len, found.values())) + 1} of the plan cannot be read: {error!r:.80}"
+        ) from None
+    return dict(found)
+
+
+def narrowed(
+    planned: Mapping[str, Planned],
+    rules: Collection[Rule],
+    matches: Collection[Match],
+    replace: Callable[[Collection[Match]], Plan],
+) -> tuple[Plan, list[str]]:
+    """Plan what is approved of a group, as long as it is as it was planned, and nothing else.
+
+    :param planned: what is approved, by rule id.
+    :param rules: all ingress rules of the group now.
+    :param matches: what the policy's filter matched in that group.
+    :param replace: plans the replacement of some matches.
+    :returns: the plan, which leaves what is open and not approved, and refuses what is open and not as planned; and
+        what is approved and not open any more, one sentence each.
+    """
+    of_id = {rule.id: rule for rule in rules}
+    approved = {rule_id: rule for rule_id, rule in of_id.items() if rule_id in planned and rule.match in matches}
+    refused = {
+        rule_id: f"not as planned: {rule_id} lets in {text_of(rule.match)} now, and not what the plan says"
+        for rule_id, rule in approved.items()
+        if (rule.traffic, str(rule.source)) != planned[rule_id][:2]
+    }
+    while True:  # one change less can make another one differ
+        going = {rule_id: rule for rule_id, rule in approved.items() if rule_id not in refused}
+        plan = replace({rule.match for rule in going.values()})
+        after = _after(plan)
+        there = {(rule.traffic, str(rule.source)) for rule in rules}
+        there |= {(going[rule_id].traffic, source) for rule_id, sources in after.items() for source in sources}
+        differing = {
+            rule_id: f"not as planned: {text_of(rule.match)} ({rule_id}) would be replaced by "
+            f"{_listed(after.get(rule_id, ()))} now, and by {_listed(planned[rule_id].after)} in the plan"
+            for rule_id, rule in going.items()
+            if not _is_as_planned(planned[rule_id], after.get(rule_id), there)
+        }
+        if not differing:
+            break
+        refused |= differing
+    every = replace(matches)
+    left = [f"{text_of(of_id[each].match)} ({each}): {NOT_IN_PLAN}" for each in _after(every) if each not in approved]
+    plan = plan._replace(left=[*every.left, *every.refused, *left], refused=[*refused.values()])
+    return plan, [
+        f"not as planned: {rule_id} {_why(of_id.get(rule_id), each)}"
+        for rule_id, each in planned.items()
+        if rule_id not in approved and not _is_done(of_id.get(rule_id), each)
+    ]
+
+
+def _after(plan: Plan) -> dict[str, set[str]]:
+    """Return which sources replace each rule, by the rule's id."""
+    after: dict[str, set[str]] = {rule.id: set() for rule in plan.revoke}
+    for rule, source in (*plan.modify, *plan.authorize):
+        after.setdefault(rule.id, set()).add(str(source))
+    return after
+
+
+def _is_as_planned(planned: Planned, after: set[str] | None, there: Collection[tuple[Traffic, str]]) -> bool:
+    """Whether a rule is replaced by nothing but what was planned, and all of that is there afterwards."""
+    return (
+        after is not None and after <= planned.after and all((planned.traffic, each) in there for each in planned.after)
+    )
+
+
+def _is_done(rule: Rule | None, planned: Planned) -> bool:
+    return rule is not None and rule.traffic == planned.traffic and str(rule.source) in planned.after
+
+
+def _why(rule: Rule | None, planned: Planned) -> str:
+    if rule is None:
+        return "is gone"
+    if (rule.traffic, str(rule.source)) == planned[:2]:
+        return f"({text_of(rule.match)}) is not open any more, or exempt"
+    return f"lets in {text_of(rule.match)} now, and is not open any more"
+
+
+def _listed(sources: Iterable[str]) -> str:
+    return ", ".join(sorted(sources)) or "nothing"
