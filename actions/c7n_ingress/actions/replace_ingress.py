@@ -36,9 +36,11 @@ from c7n_ingress.decide.checks import (
     UNFILLED,
     check_filled,
     check_filters,
+    check_ingress,
     check_notify,
     check_query,
     check_values,
+    matches_portless,
     or_unfilled,
     silent_limit,
 )
@@ -166,6 +168,9 @@ class ReplaceIngress(EventAction):
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
                     check_values(each.data, each.schema)
+                    check_ingress(each.data)
+                    if warning := matches_portless(each.data):
+                        self.log.warning(warning)
             if "reopened" in self.data:
                 reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
             if "notify" in self.data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from ipaddress import ip_network
 from typing import Any
 
 from c7n_ingress.decide.authorized import PLACEHOLDER
@@ -13,6 +14,9 @@ MAX_SUBJECT = 99
 """SNS takes subjects of fewer than 100 characters (``Publish``, parameter ``Subject``)."""
 
 BLOCKS = ("and", "or", "not")
+
+OVERWRITING = frozenset({"stale"})
+"""The filters of c7n that write what they find where ``ingress`` writes what it matches."""
 
 UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
 """The schema of a value that a variable fills."""
@@ -124,8 +128,12 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
 
     :param filters: the policy's filters, as they are written.
     :param finders: the types of the filters that annotate rules.
-    :raises ValueError: the policy has no such filter, or one in another place.
+    :raises ValueError: the policy has no such filter, one in another place, or one that overwrites what it finds.
     """
+    if any(True for _ in _paths(filters, OVERWRITING, ())):
+        raise ValueError(
+            "'stale' replaces what other filters match by stale references: write a policy of its own for it"
+        )
     found = list(_paths(filters, finders, ()))
     kinds = " or ".join(map(repr, sorted(finders)))
     if not found:
@@ -142,6 +150,55 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
             f"several {kinds} filters must be branches of one 'or': the rules of each one would be replaced, "
             "though not all of them match"
         )
+
+
+OTHER_FAMILY = {"Cidr": ("CidrV6", 6, 4), "CidrV6": ("Cidr", 4, 6)}
+"""For each key of c7n's ``ingress`` the key of the other IP version, and the number of that version and of its own."""
+
+POSITIVE = ("eq", "equal", "in", None)
+"""The operators by which a value has to be one of those that are written."""
+
+
+def check_ingress(data: Mapping[str, Any]) -> None:
+    """Refuse sources in c7n's own ``ingress`` that no rule ever has, so that a group would stay open without a word.
+
+    c7n judges one source of a rule at a time.
+
+    :param data: the filter's data.
+    :raises ValueError: names the value and the fix.
+    """
+    if "Cidr" in data and "CidrV6" in data and data.get("match-operator", "and") == "and":
+        raise ValueError("ingress: no rule has Cidr and CidrV6 at once; add 'match-operator: or', or write two filters")
+    for key, (other, version, own) in OTHER_FAMILY.items():
+        wanted = data[key] if isinstance(data.get(key), Mapping) else {"value": data.get(key)}
+        values = wanted.get("value")
+        for value in values if isinstance(values, list) else [values]:
+            if wanted.get("op") in POSITIVE and _version(value) == version:
+                raise ValueError(
+                    f"ingress: {key} {value!r} matches no rule: {key} is for IPv{own}; write {other} in a second "
+                    "ingress filter, both in one 'or'"
+                )
+
+
+def matches_portless(data: Mapping[str, Any]) -> str | None:
+    """Return a warning if c7n's own ``ingress`` names ports, and would match protocols that have none.
+
+    :param data: the filter's data.
+    """
+    if data["type"] == "ingress" and "Ports" in data and "IpProtocol" not in data:
+        return (
+            "ingress: Ports also matches every protocol that has no ports, such as the ESP and GRE of a VPN; write "
+            "open-ingress, which does not, or add IpProtocol"
+        )
+    return None
+
+
+def _version(value: object) -> int | None:
+    """Return the IP version of a network; None for what is none."""
+    try:
+        return ip_network(value).version if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def check_exempt(filters: Iterable[Any], finders: frozenset[str], block: str = "and") -> None:

@@ -122,7 +122,7 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
         raise ValueError(f"it has no {missing[0]}: an exemption needs a day on which it ends, and a reason")
     if not any(key in value for key in NAMES):
         raise ValueError(f"it names nothing, so that it would exempt every group: add {', '.join(NAMES[:-1])} or group")
-    texts = {key: str(value[key]) for key in KEYS if key in value and key not in ("until", "ports")}
+    texts = {key: _text(key, value[key]) for key in KEYS if key in value and key not in ("until", "ports")}
     for key, (shape, wanted) in SHAPES.items():
         if key in texts and not shape.fullmatch(texts[key]):
             raise ValueError(f"{key} {texts[key]!r:.80} is not {wanted}")
@@ -138,6 +138,12 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
         owner=texts.get("owner"),
         ticket=texts.get("ticket"),
     )
+
+
+def _text(key: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{key} {value!r:.80} is not a text")  # noqa: TRY004 - bad input, one kind of error
+    return str(value)  # YAML reads a ticket or an account without quotes as a number
 
 
 def _day(value: object) -> date:

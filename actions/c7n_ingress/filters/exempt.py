@@ -65,7 +65,8 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
 
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
         super().__init__(data, manager)
-        for entry in data.get("exemptions") or ():
+        register = data.get("exemptions")
+        for entry in register if isinstance(register, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("until"), date):
                 entry["until"] = entry["until"].isoformat()  # a deployed policy is JSON, which has no dates
 
