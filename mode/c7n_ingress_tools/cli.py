@@ -158,9 +158,8 @@ def rehearse(
 @cli.command(short_help="Report what a sweep found and did.")
 @click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
 @click.option("--into", type=FILE, help="The folder to write into. Without it, the first of OUT.")
-@click.option("--facts", type=FILE, help="A JSON file of what else is known of groups: exposure, behind, cut_off.")
 @json_option
-def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_json: bool) -> None:
+def report(folders: tuple[Path, ...], into: Path | None, as_json: bool) -> None:
     """Report what a sweep found and did, as one page.
 
     OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command writes report.html,
@@ -171,13 +170,13 @@ def report(folders: tuple[Path, ...], into: Path | None, facts: Path | None, as_
     from c7n_ingress_tools.extras import of_extra
 
     with of_extra("report"):
-        from c7n_ingress_tools.report.sources import NoRunError, facts_from, of_runs
+        from c7n_ingress_tools.report.sources import NoRunError, of_runs
         from c7n_ingress_tools.report.tables import as_json as json_of
         from c7n_ingress_tools.report.text import visible
         from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
     try:
-        made = of_runs(folders, facts_from(facts), dt.datetime.now(dt.timezone.utc))
+        made = of_runs(folders, dt.datetime.now(dt.timezone.utc))
     except NoRunError as error:
         raise click.ClickException(visible(str(error))) from error
     if as_json:

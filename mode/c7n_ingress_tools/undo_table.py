@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from c7n_ingress_tools.rehearsal.printable import printable
+from c7n_ingress_tools.report import terminal
+from c7n_ingress_tools.report.text import visible
 
 if TYPE_CHECKING:
     from c7n_ingress_tools.undo import Done
 
-PIPE_WIDTH = 120
-
 
 def show(group: str, done: Done, *, preview: bool) -> None:
     """Print the table, and a line for each rule that is left alone or failed."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = terminal.console()
     if done.changes:
         table = Table("rule", "protocol", "ports", "before", "after", "description", box=box.SIMPLE)
         for each in done.changes:
             cells = (each[key] for key in ("rule", "protocol", "ports", "was", "now", "description"))
-            table.add_row(*(Text(printable(str("-" if cell is None else cell))) for cell in cells))
+            table.add_row(*(Text(visible(str("-" if cell is None else cell))) for cell in cells))
         console.print(f"{group}: {'would change, nothing is changed yet' if preview else 'undone'}")
         console.print(table)
     else:
         console.print(f"{group}: nothing to undo")
     for problem in done.problems:
-        console.print(Text(printable(f"left alone: {problem}")))
+        console.print(Text(visible(f"left alone: {problem}")))

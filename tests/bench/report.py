@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from c7n_ingress_tools.report.rows import Caller, CutOff, Facts
+from c7n_ingress_tools.report.rows import Caller, Clients, Facts
 from c7n_ingress_tools.report.sources import of_rehearsal
 from c7n_ingress_tools.report.write import write
 from tests.bench.groups import group
@@ -50,8 +50,11 @@ def measure(_cloud: Cloud) -> list[Row]:
     """Measure, with everything known of each group."""
     groups = [group(number, 2) for number in range(1, GROUPS + 1)]
     callers = tuple(Caller(f"198.51.100.{number}", 1000, "2026-05-01") for number in range(3))
-    cut_off = {"tcp 2000 from 0.0.0.0/0": CutOff(3, 3000, callers), "tcp 2001 from 0.0.0.0/0": CutOff(0, 0, ())}
-    known = Facts("internet", ("load balancer shop",), cut_off)
+    clients = {
+        "tcp 2000 from 0.0.0.0/0": Clients(3, 3000, "2026-05-01", callers),
+        "tcp 2001 from 0.0.0.0/0": Clients(0),
+    }
+    known = Facts("internet", ("load balancer shop",), clients)
     with tempfile.TemporaryDirectory() as folder, browser() as started:
         start = time.process_time()
         now = dt.datetime.now(dt.timezone.utc)

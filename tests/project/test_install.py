@@ -164,7 +164,6 @@ def test_each_action_and_filter_can_be_imported_first(module):
         ("rehearse", "rich", "local"),
         ("rehearse", "moto", "local"),
         ("report", "jinja2", "report"),
-        ("report", "pygal", "report"),
         ("mailer deploy", "c7n_mailer", "mailer"),
         ("mailer preview", "c7n_mailer", "mailer"),
     ],

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.authorized import parse_list
-from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces, show_clients, traffic
+from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
 from c7n_ingress_tools.rehearsal.exports import RefusedError
 from tests.support.forked import C7N_INGRESS
 from tests.support.search import examples
@@ -91,6 +91,7 @@ RECORDS = [
         "group_name": group,
         "protocol": traffic.split()[0].replace("all", "-1"),
         "ports": traffic.partition(" ")[2],
+        "traffic": permission(f"{traffic} {was or now}"),
         "was": was,
         "now": now,
     }
@@ -112,7 +113,8 @@ def of_rule(number, result):
     (found,) = (
         each
         for each in result.rules
-        if (each.rule.group, each.rule.protocol, each.rule.was) == (record["group"], record["protocol"], record["was"])
+        if (each.rule.group, each.rule.traffic.protocol, each.rule.was)
+        == (record["group"], record["protocol"], record["was"])
     )
     return found
 
@@ -425,20 +427,16 @@ def test_a_group_that_the_file_lacks(tmp_path):
 
 
 def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
-    """Of a rule whose interfaces have no records nobody says that no client is blocked: neither screen nor report."""
+    """The report says that nobody is blocked only where each interface of the group has records."""
     stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")
     result = told(tmp_path, f"{stays}\n")
-    assert "no client would be blocked, as far as there are flow logs" in show_clients.headline(result).plain
-    assert show_clients._nobody(of_rule(0, result)).plain == "nobody at 1 of 2 interfaces"
-    assert show_clients._nobody(of_rule(2, result)).plain == "not logged"
-    found = traffic.cut_off(result)
-    assert found.keys() == {"sg-0000000a"}
-    assert found["sg-0000000a"]["tcp 22 from 0.0.0.0/0"].count == 0
+    found = result.clients()
+    assert found["sg-0000000a"]["tcp 22 from 0.0.0.0/0"].words == "nobody at 1 of 2 interfaces"
+    assert of_rule(2, result).seen().words == "not logged"
 
     nothing = "2 1 {} - - - - - - - 100 160 - NODATA\n"
     whole = told(tmp_path, f"{stays}\n" + "".join(nothing.format(each.id) for each in INTERFACES))
-    assert "no client would be blocked  " in show_clients.headline(whole).plain
-    assert traffic.cut_off(whole).keys() == {record["group"] for record in RECORDS}
+    assert {each.words for rules in whole.clients().values() for each in rules.values()} == {"nobody"}
 
 
 # -- files
@@ -705,8 +703,10 @@ def test_demo_shows_who_would_be_cut_off(tmp_path):
     shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
     for line in FLOWS["demo"]:
         assert line in shown
-    assert "! the authorized networks are examples: with your own, other clients are blocked" in shown
-    assert (tmp_path / ".local" / "run" / "clients.txt").read_text(encoding="utf-8").count("nobody") == 4
+    report = json.loads((tmp_path / ".local" / "run" / "report.json").read_text())
+    assert report["headline"] == "11 of 18 rules would block clients"
+    assert report["window"] == {"records": 203, "first": "2026-11-24 10:00", "last": "2026-11-24 11:58"}
+    assert sum(row["blocked"] == 0 and not row["note"] for row in report["rows"]) == 4
 
 
 def test_demo_refuses_flows_alone(tmp_path):

@@ -45,9 +45,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from c7n_ingress.decide.rules import PROTOCOL_NAMES, ports_text, traffic
+from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import RefusedError, watched
+from c7n_ingress_tools.report.rows import Caller, Clients, Window, traffic_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,6 +70,7 @@ https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ep
 """
 
 SHOWN = 5
+MINUTES = "%Y-%m-%d %H:%M"
 MOST_SUGGESTED = 1_000
 """A rule with more clients than this serves the public, and no list of networks is of use to it."""
 
@@ -87,10 +89,7 @@ class Rule:
     """An open rule that was replaced."""
 
     group: str
-    group_name: str
-    protocol: str
-    ports: str
-    """For people, as a record has them."""
+    traffic: Traffic
     was: str
     now: tuple[str, ...]
 
@@ -127,6 +126,33 @@ class Evidence:
     suggestion: Covering | None
     """The networks that would keep the clients in; None where there is none, or no useful list."""
 
+    @property
+    def note(self) -> str:
+        """Why no network is suggested or, where no client is blocked, what the flow logs do not show."""
+        if self.cut:
+            return "" if self.suggestion else "too many" if self.cut > MOST_SUGGESTED else "too scattered"
+        if not self.interfaces:
+            return "no interface"
+        if not self.logged:
+            return "not logged"
+        if self.logged < self.interfaces:
+            return f"nobody at {self.logged} of {self.interfaces} interfaces"
+        return ""
+
+    def seen(self) -> Clients:
+        """Return it as the report has it."""
+        return Clients(
+            self.cut,
+            self.bytes,
+            f"{self.last:{MINUTES}}" if self.last else "",
+            tuple(Caller(str(each.source), each.bytes, f"{each.last:{MINUTES}}") for each in self.clients),
+            self.stay,
+            self.scanners,
+            tuple(map(str, self.suggestion.networks)) if self.suggestion else (),
+            self.suggestion.more if self.suggestion else 0,
+            self.note,
+        )
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -139,6 +165,20 @@ class Findings:
     records: int
     notes: tuple[str, ...]
     """What people should know of the files."""
+
+    @property
+    def window(self) -> Window:
+        """What was read, as the report has it."""
+        return Window(self.records, *(each and f"{each:{MINUTES}}" for each in (self.first, self.last)))
+
+    def clients(self) -> dict[str, dict[str, Clients]]:
+        """Return the clients by group and by rule, for the report."""
+        found: dict[str, dict[str, Clients]] = {}
+        for evidence in self.rules:
+            rule = evidence.rule
+            words = f"{traffic_text(rule.traffic)} from {rule.was}"
+            found.setdefault(rule.group, {})[words] = evidence.seen()
+        return found
 
 
 def who_came_in(
@@ -190,28 +230,24 @@ def check(log: Log, interfaces: Iterable[Interface]) -> None:
 
 
 class After(NamedTuple):
-    """A rule that is there afterwards: protocol and ports as text, and the source."""
+    """A rule that is there afterwards."""
 
     group: str
-    protocol: str
-    ports: str
+    traffic: Traffic
     source: str
 
 
 def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
     """Return the rules that were replaced: those whose records say what they were."""
-    now: dict[tuple[str, str, str], dict[str, None]] = {}
+    now: dict[tuple[str, Traffic], dict[str, None]] = {}
     for record in records:
         if record["now"]:
-            now.setdefault(_traffic_key(record), {})[record["now"]] = None
+            now.setdefault(_key(record), {})[record["now"]] = None
     return [
         Rule(
-            record["group"],
-            record["group_name"],
-            record["protocol"],
-            record["ports"],
+            *_key(record),
             record["was"],
-            tuple(each for each in now.get(_traffic_key(record), ()) if _same_family(each, record["was"])),
+            tuple(each for each in now.get(_key(record), ()) if _same_family(each, record["was"])),
         )
         for record in records
         if record["was"]
@@ -219,27 +255,21 @@ def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
 
 
 def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[After]:
-    """Return the ingress rules of all groups as they are after the changes."""
+    """Return the ingress rules of all groups as they are after the changes; prefix lists are not known."""
     rules = {
-        After(group["GroupId"], traffic(permission).protocol, ports_text(traffic(permission)), source)
+        After(group["GroupId"], match.traffic, str(match.source))
         for group in groups
-        for permission in group["IpPermissions"]
-        for source in _sources(permission)
+        for match in matches_from(group["IpPermissions"])
+        if not str(match.source).startswith("pl-")
     }
     for record in records:
         if record["was"]:
-            rules.discard(After(*_traffic_key(record), record["was"]))
-    return rules | {After(*_traffic_key(record), record["now"]) for record in records if record["now"]}
+            rules.discard(After(*_key(record), record["was"]))
+    return rules | {After(*_key(record), record["now"]) for record in records if record["now"]}
 
 
-def _sources(permission: dict[str, Any]) -> Iterator[str]:
-    for listing, name in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
-        yield from (entry[name] for entry in permission[listing])
-    yield from (pair["GroupId"] for pair in permission["UserIdGroupPairs"])
-
-
-def _traffic_key(record: dict[str, Any]) -> tuple[str, str, str]:
-    return record["group"], record["protocol"], record["ports"]
+def _key(record: dict[str, Any]) -> tuple[str, Traffic]:
+    return record["group"], traffic(record["traffic"])
 
 
 def _same_family(now: str, was: str) -> bool:
@@ -266,14 +296,14 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after
         "open",
         {"rule": "INTEGER", "security_group": "VARCHAR", **traffic, **span},
         (
-            (number, rule.group, *_numbers(rule.protocol, rule.ports), *_span_of_source(rule.was))
+            (number, rule.group, *_numbers(rule.traffic), *_span_of_source(rule.was))
             for number, rule in enumerate(rules)
         ),
     )
     log.table(
         "after",
         {"security_group": "VARCHAR", **traffic, "source": "INTEGER"},
-        ((each.group, *_numbers(each.protocol, each.ports), sources[each.source]) for each in after),
+        ((each.group, *_numbers(each.traffic), sources[each.source]) for each in after),
     )
     log.table(
         "sources",
@@ -287,15 +317,14 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after
     log.table("addresses", {"text": "VARCHAR", "number": "UHUGEINT"}, _addresses(log))
 
 
-def _numbers(protocol: str, ports: str) -> tuple[int | None, int, int, str]:
+def _numbers(of: Traffic) -> tuple[int | None, int, int, str]:
     """Return protocol, first and last port as flow records have them, and the types of ICMP as text."""
-    if protocol == "-1":
+    if of.protocol == ALL:
         return (None, *ANY_PORT, "all")
-    number = NUMBERS.get(protocol) or (int(protocol) if protocol.isdecimal() else NO_PROTOCOL)
-    if number in WITHOUT_TYPES or ports == "all":
-        return (number, *ANY_PORT, ports)
-    first, _, last = ports.partition("-")
-    return number, int(first), int(last or first), ""
+    number = NUMBERS.get(of.protocol) or (int(of.protocol) if of.protocol.isdecimal() else NO_PROTOCOL)
+    if number in WITHOUT_TYPES or of.from_port == -1:
+        return (number, *ANY_PORT, ports_text(of))
+    return number, of.from_port, of.to_port, ""
 
 
 def _span_of_source(source: str) -> tuple[int, int]:
@@ -453,8 +482,8 @@ def _named(ids: Iterable[str]) -> str:
 
 def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
     """Whether a permission and a rule have traffic in common; the types of ICMP do not matter."""
-    protocol, first, last, _ = _numbers(traffic(permission).protocol, ports_text(traffic(permission)))
-    of_rule, low, high, _ = _numbers(rule.protocol, rule.ports)
+    protocol, first, last, _ = _numbers(traffic(permission))
+    of_rule, low, high, _ = _numbers(rule.traffic)
     return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last
 
 

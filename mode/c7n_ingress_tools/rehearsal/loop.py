@@ -104,10 +104,6 @@ class Result:
     """How often the undo of one group called them."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     """What a subscriber of the SNS topic receives."""
-    left_out: list[str] = field(default_factory=list)
-    """What of the policy was not rehearsed."""
-    unseen: str = ""
-    """What "unused" means, if interfaces come from a file that may lack some."""
     failures: list[str] = field(default_factory=list)
     """What is not as the pack promises."""
 

@@ -7,14 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
@@ -44,41 +37,35 @@ class Progress:
 
     @contextmanager
     def step(self, text: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Show a step with its bar, and one line when it is done.
+        """Show a step, with the parts that are done if there are some, and one line when it is done.
 
         :returns: what to call when a part of the step is done.
         """
-        start = time.monotonic()
-        with self._bar(text, total) as advance:
+        done = 0
+        with self._shown(text, f"  {total}" if total else "", known=bool(total)) as share:
+
+            def advance() -> None:
+                nonlocal done
+                done += 1
+                share(done / (total or done))
+
             yield advance
-        parts = f"  {total}" if total else ""
-        seconds = f"  {time.monotonic() - start:.1f} s"
-        self._console.print(Text.assemble(("✓ ", "green"), text, (parts, "bold"), (seconds, "dim")))
 
     @contextmanager
     def share(self, text: str) -> Iterator[Share]:
         """Show a step with the share that is done and the time left, and one line when it is done."""
-        start = time.monotonic()
-        if self._console.is_terminal:
-            columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
-            with Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True) as bar:
-                task = bar.add_task(text, total=1)
-                step = Share(text, lambda share: bar.update(task, completed=share))
-                yield step
-        else:
-            step = Share(text, lambda _: None)
-            yield step
-        seconds = f"  {time.monotonic() - start:.1f} s"
-        self._console.print(Text.assemble(("✓ ", "green"), step.text, (seconds, "dim")))
+        with self._shown(text) as share:
+            yield share
 
     @contextmanager
-    def _bar(self, text: str, total: int | None) -> Iterator[Callable[[], None]]:
-        """Show a bar while the step runs; nothing if the output is not a terminal."""
-        if not self._console.is_terminal:
-            yield lambda: None
-            return
-        bars = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()] if total else []
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), *bars]
-        with Bar(*columns, console=self._console, transient=True) as bar:
-            task = bar.add_task(text, total=total)
-            yield lambda: bar.advance(task)
+    def _shown(self, text: str, parts: str = "", *, known: bool = True) -> Iterator[Share]:
+        """Show a bar while the step runs, where the output is a terminal, and a line afterwards."""
+        start = time.monotonic()
+        more = [BarColumn(), TaskProgressColumn(), TimeRemainingColumn()] if known else []
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), *more]
+        with Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
+            task = bar.add_task(text, total=1 if known else None)
+            share = Share(text, lambda done: bar.update(task, completed=done))
+            yield share
+        seconds = f"  {time.monotonic() - start:.1f} s"
+        self._console.print(Text.assemble(("✓ ", "green"), share.text, (parts, "bold"), (seconds, "dim")))

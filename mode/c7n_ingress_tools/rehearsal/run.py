@@ -5,25 +5,31 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from c7n.utils import yaml_load
 
 from c7n_ingress.decide.authorized import VPC, words
+from c7n_ingress.decide.exemptions import parse_register
 from c7n_ingress_tools.extras import of_extra
 from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
 from c7n_ingress_tools.rehearsal.account import Account
 from c7n_ingress_tools.rehearsal.loop import POLICY, LoopError, Result, read_policy, run
 from c7n_ingress_tools.rehearsal.progress import Progress
-from c7n_ingress_tools.report.rows import CutOff, Facts
+from c7n_ingress_tools.report import terminal
+from c7n_ingress_tools.report.rows import Facts
 from c7n_ingress_tools.report.sources import of_rehearsal
+from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from c7n_ingress_tools.rehearsal.clients import Findings
+    from c7n_ingress_tools.report.rows import Clients, Report
 
 FOLDER = Path(".local", "run")
 SHOWN_LISTS = 5
@@ -52,56 +58,79 @@ class Asked:
 
 def main(arguments: Asked, commands: Path) -> int:
     """Run the loop and show what came of it; return the exit code. `commands` is the folder of `warm.commands`."""
-    console = show.console(of_errors=arguments.as_json)
+    console = terminal.console(of_errors=arguments.as_json)
     progress = Progress(console)
-    cut_off: Mapping[str, Mapping[str, CutOff]] = {}
     findings = None
     try:
         _check(arguments)
         arguments, lists = _live(arguments)
         networks = _authorized(arguments, lists)
         account = _account(arguments, lists)
-        traffic = _traffic(arguments, account, progress)
+        if arguments.flows:  # only they need DuckDB
+            with of_extra("flows"):
+                from c7n_ingress_tools.rehearsal import clients, flows  # noqa: PLC0415
         show.authorized(networks, console, arguments.option)
-        with traffic as who_came_in:
+        reading = flows.read(arguments.flows, progress, FOLDER.parent) if arguments.flows else nullcontext()
+        with reading as log:
+            if log:  # a bad file is refused before the loop
+                clients.check(log, account.interfaces)
             result = run(account, FOLDER, progress, commands, networks.values)
-            if who_came_in:
-                findings = who_came_in(result.records)
-                findings = replace(findings, notes=(*_about(networks), *findings.notes))
-                cut_off = _module_traffic().cut_off(findings)
+            if log:
+                with progress.share("looked up who came in through what was replaced") as done:
+                    findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, done)
     except (exports.UnusableError, LoopError) as error:
-        print(show.printable(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
+        print(visible(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
-    result.left_out = list(_left_out(result, networks, lists, arguments))
-    if arguments.interfaces:
-        result.unseen = interfaces.unseen(account.interfaces)
+    notes = [*_notes(result, networks, arguments, account), *(_of_flows(findings, networks) if findings else ())]
+    made = report(result, notes, findings)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
-        report(result, cut_off, networks)
+        write(made, FOLDER)
     if arguments.as_json:
         print((FOLDER / "report.json").read_text(encoding="ascii"), end="")  # noqa: T201
         return 1 if result.failures else 0
-    show.show(result, networks, console, findings)
+    console.print()
+    terminal.show(made, console, str(FOLDER / "report.html"))
+    console.print()
+    console.print(show.summary(result))
+    if result.messages:
+        console.print()
+        console.print(show.message(result), crop=False)
+    terminal.failures(result.failures, console)
     if networks.are_examples:
         console.print()
         show.authorized(networks, console, arguments.option)
     return 1 if result.failures else 0
 
 
-def report(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]], networks: authorized.Authorized) -> None:
-    """Write the page, and the CSV and JSON beside it."""
-    made = of_rehearsal(
+def report(result: Result, notes: Sequence[str], findings: Findings | None) -> Report:
+    """Return the report of a rehearsal."""
+    seen = findings.clients() if findings else {}
+    policy = yaml_load((result.folder / POLICY.name).read_text(encoding="utf-8"))["policies"][0]
+    return of_rehearsal(
         [*result.groups, *result.foreign],
         result.records,
         result.failures,
         account=result.account,
         region=result.region,
         now=dt.datetime.now(dt.timezone.utc),
-        facts=facts(result, cut_off),
-        notes=[f"Authorized networks: {networks.words}.", *(f"Not rehearsed: {each}." for each in result.left_out)]
-        + ([f"Unused: {result.unseen}."] if result.unseen else []),
-        public_ports=public_ports(result.folder / POLICY.name),
+        facts={group: _facts(result, group, seen) for group in result.behind.keys() | seen.keys()},
+        notes=notes,
+        window=findings and findings.window,
+        public_ports=_listed(policy, "open-ingress", "OnlyPorts"),
+        exemptions=parse_register(_listed(policy, "exempt", "exemptions")),
     )
-    write(made, result.folder)
+
+
+def _listed(policy: Mapping[str, Any], kind: str, key: str) -> list[Any]:
+    """Return the lists under a key of a policy's filters of one kind."""
+    lists = (each.get(key) for each in policy["filters"] if each.get("type") == kind)
+    return [value for listed in lists if isinstance(listed, list) for value in listed]
+
+
+def _facts(result: Result, group: str, seen: Mapping[str, Mapping[str, Clients]]) -> Facts:
+    """Return what uses a group and which clients would be blocked, where that is known."""
+    behind = result.behind.get(group)
+    return Facts(behind and behind.exposure, behind and tuple(behind.phrases), seen.get(group))
 
 
 def _live(arguments: Asked) -> tuple[Asked, Mapping[str, Sequence[str]]]:
@@ -144,25 +173,20 @@ def _authorized(arguments: Asked, lists: Mapping[str, Sequence[str]]) -> authori
         raise exports.UnusableError(f"{error}: {more}") from error
 
 
-def _about(networks: authorized.Authorized) -> Iterator[str]:
-    """Return what people should know of the networks by which clients were judged."""
-    if networks.are_examples:
-        yield "the authorized networks are examples: with your own, other clients are blocked"
-
-
-def _left_out(
-    result: Result, networks: authorized.Authorized, known: Mapping[str, Sequence[str]], arguments: Asked
-) -> Iterator[str]:
-    """Return what the files do not have, and the rehearsal leaves out."""
+def _notes(result: Result, networks: authorized.Authorized, arguments: Asked, account: Account) -> Iterator[str]:
+    """Return what people should know: the networks, what the files do not have, what "unused" means."""
+    yield f"Authorized networks: {networks.words}."
     if VPC in networks.values:
-        yield "further VPCs that groups are associated with: describe-security-groups does not list them"
+        yield "Not rehearsed: further VPCs that groups are associated with: describe-security-groups lists none."
     if VPC in networks.left_out:
         option = arguments.option("vpcs", "vpcs.json")
-        yield f"the networks of the groups' own VPCs (vpc): to authorize them, add {option}"
+        yield f"Not rehearsed: the networks of the groups' own VPCs (vpc). To authorize them, add {option}."
     if lists := [word for word in networks.left_out if word != VPC]:
-        yield f"the entries of authorized prefix lists ({_first(lists)}): only --live reads them"
-    if lists := [each for each in groups.prefix_lists(result.groups) if each not in known]:
-        yield f"what is in prefix lists ({_first(lists)}), so that rules for them are left alone here"
+        yield f"Not rehearsed: the entries of authorized prefix lists ({_first(lists)}). Only --live reads them."
+    if lists := [each for each in groups.prefix_lists(result.groups) if each not in account.prefix_lists]:
+        yield f"Not rehearsed: what is in prefix lists ({_first(lists)}). Rules for them are left alone here."
+    if arguments.interfaces and any(each.exposure == "unused" for each in result.behind.values()):
+        yield f"Unused: {interfaces.unseen(account.interfaces)}."
 
 
 def _first(lists: Sequence[str]) -> str:
@@ -170,20 +194,15 @@ def _first(lists: Sequence[str]) -> str:
     return ", ".join([*lists[:SHOWN_LISTS], *([f"{more} more"] if more > 0 else [])])
 
 
-def public_ports(policy: Path) -> list[int | str]:
-    """Return the ports that the rehearsed policy leaves open."""
-    filters = yaml_load(policy.read_text(encoding="utf-8"))["policies"][0]["filters"]
-    return [port for each in filters if each.get("type") == "open-ingress" for port in each.get("OnlyPorts", ())]
-
-
-def facts(result: Result, cut_off: Mapping[str, Mapping[str, CutOff]]) -> dict[str, Facts]:
-    """Return what uses each group and which clients would be blocked, where that is known."""
-    found = {}
-    for group in result.behind.keys() | cut_off.keys():
-        behind = result.behind.get(group)
-        said = (behind.exposure, tuple(behind.phrases)) if behind else (None, None)
-        found[group] = Facts(*said, cut_off=cut_off.get(group))
-    return found
+def _of_flows(findings: Findings, networks: authorized.Authorized) -> Iterator[str]:
+    """Return what people should know of the clients."""
+    if networks.are_examples:
+        yield "The authorized networks are examples: with your own, other clients are blocked."
+    yield from findings.notes
+    yield (
+        "Blocked clients connected through the rule, and no other rule lets them in. The suggested networks would. "
+        "Scanners do not count as clients: rehearsal/clients.py says who is one."
+    )
 
 
 def _check(arguments: Asked) -> None:
@@ -196,35 +215,11 @@ def _check(arguments: Asked) -> None:
 
 
 def _account(arguments: Asked, lists: Mapping[str, Sequence[str]]) -> Account:
-    """Read the files of the account."""
-    chosen = _groups(arguments.groups)
-    known = vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else ()
-    return Account(chosen, _interfaces(arguments, chosen), known, lists)
-
-
-def _groups(path: Path | None) -> list[groups.Group]:
-    return groups.load(path) if path else groups.sample(dt.datetime.now(dt.timezone.utc).date())
-
-
-def _interfaces(arguments: Asked, chosen: list[groups.Group]) -> list[interfaces.Interface]:
-    """Read the interfaces, if there are any; the sample has its own."""
+    """Read the files of the account. The sample has its own interfaces."""
+    today = dt.datetime.now(dt.timezone.utc).date()
+    chosen = groups.load(arguments.groups) if arguments.groups else groups.sample(today)
     path = arguments.interfaces or (None if arguments.groups else interfaces.SAMPLE)
-    if path is None:
-        return []
-    there = interfaces.load(path)
-    interfaces.check(there, chosen, path)
-    return there
-
-
-def _traffic(arguments: Asked, account: Account, progress: Progress) -> AbstractContextManager:
-    """Read the flow logs, if there are any; the block gets what looks clients up in them, or None."""
-    if not arguments.flows:
-        return nullcontext()
-    return _module_traffic().reading(arguments.flows, account, progress, FOLDER.parent)
-
-
-def _module_traffic():
-    """Import what reads flow logs, only when there are some: it needs DuckDB."""
-    with of_extra("flows"):
-        from c7n_ingress_tools.rehearsal import traffic  # noqa: PLC0415
-    return traffic
+    used = interfaces.load(path) if path else []
+    if path:
+        interfaces.check(used, chosen, path)
+    return Account(chosen, used, vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else (), lists)

@@ -41,7 +41,32 @@
     const groups = new Set(shown.map((each) => each.row.dataset.group));
     status.textContent = `${all}${counted(rows.length, "rule")} in ${counted(groups.size, "group")}`;
     none.hidden = shown.length > 0;
+    remember();
   }
+
+  // The address of a filtered view: what is chosen is after its #, which a browser sends to nobody.
+  function remember() {
+    const chosen = new URLSearchParams();
+    for (const { dataset, value } of filters) if (value) chosen.set(dataset.filter, value);
+    if (search.value) chosen.set("search", search.value);
+    const head = heads.find((each) => each.hasAttribute("aria-sort"));
+    if (head.dataset.key !== "urgency" || isDescending(head)) chosen.set(isDescending(head) ? "down" : "up", head.dataset.key);
+    const address = chosen.size ? `#${chosen}` : "";
+    if (location.hash !== address) history.replaceState(null, "", location.pathname + location.search + address);
+  }
+
+  function recall() {
+    const chosen = new URLSearchParams(location.hash.slice(1));
+    search.value = chosen.get("search") ?? "";
+    for (const each of filters) {
+      const wanted = chosen.get(each.dataset.filter);
+      each.value = [...each.options].some(({ value }) => value === wanted) ? wanted : "";
+    }
+    const key = chosen.get("down") ?? chosen.get("up") ?? "urgency";
+    sort(Object.hasOwn(keys, key) ? key : "urgency", Object.hasOwn(keys, key) && chosen.has("down"));
+  }
+
+  const isDescending = (head) => head.getAttribute("aria-sort") === "descending";
 
   function sort(key, descending) {
     const value = new Map(rows.map((each) => [each, keys[key](each)]));
@@ -75,5 +100,7 @@
     sortBy.add(new Option(head.textContent, head.dataset.key));
   }
   heads[0].setAttribute("aria-sort", "ascending");
+  if (location.hash) recall();
+  addEventListener("hashchange", recall);
   document.querySelector(".filters").hidden = false;
 })();

@@ -5,27 +5,42 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from c7n_ingress.decide import states
+from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.severity import SEVERITIES
-from c7n_ingress_tools.report.charts import BEHIND, charts
-from c7n_ingress_tools.report.rows import EXPOSURES, URGENCY, Report
-from c7n_ingress_tools.report.text import visible
+from c7n_ingress_tools.report.rows import URGENCY, Report, Row
+from c7n_ingress_tools.report.text import counted, visible
 
 HERE = Path(__file__).parent
-COUNTED = {state.name: state.counted for state in states.URGENCY}
 MOODS = {state.name: state.mood for state in states.URGENCY}
+EXPOSED = {
+    "internet": "reachable from the internet",
+    "private": "inside the network only",
+    "unused": "nothing uses it",
+    "unknown": "not known",
+}
 MOST_RUNS = 50
 """How many runs the page lists; the JSON file has all."""
-MOST_CALLERS = 5
+MOST_CALLERS = 3
 """How many of the blocked clients a row names; the JSON file has all that are known."""
+MOST_BARS = 7
 ROWS_A_PART = 50
 """How many rows a browser lays out together; page.js knows the number, too."""
+
+
+class Bar(NamedTuple):
+    """How many rules of a kind were open, and how many still are."""
+
+    label: str
+    before: int
+    after: int
 
 
 def page(report: Report, files: str) -> str:
@@ -34,25 +49,21 @@ def page(report: Report, files: str) -> str:
     :param files: the names of the files beside it.
     """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    groups = {(row.account, row.region, row.group) for row in report.rows}
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             report=report,
             files=files,
-            lead=_lead(report),
-            tiles=_tiles(report),
-            groups=len(groups),
             urgent=_urgent(report),
             accounts=sorted({row.account for row in report.rows}) or ["-"],
             regions=sorted({row.region for row in report.rows}) or ["-"],
             charts=charts(report.rows),
             choices=_choices(report),
+            counted=counted,
             moods=MOODS,
+            exposed=EXPOSED,
             most_runs=MOST_RUNS,
-            behind=bool(report.columns & {"behind", "exposure"}),
-            cut_off="cut_off" in report.columns,
             most_callers=MOST_CALLERS,
             rows_a_part=ROWS_A_PART,
             # Ours, and never anybody's: a page may hold them as they are.
@@ -80,61 +91,52 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _lead(report: Report) -> str:
-    """Return what became of the open rules, in one sentence."""
-    if not report.rows:
-        return "Not everything could be looked at." if report.failures else "No open rule was found."
-    groups = len({(row.account, row.region, row.group) for row in report.rows})
-    by_state = Counter(row.state for row in report.rows)
-    outcome = ", ".join(f"{by_state[state]:,} {COUNTED[state]}" for state in URGENCY if by_state[state])
-    verb = "lets" if len(report.rows) == 1 else "let"
-    rules = f"{_count(len(report.rows), 'rule')} in {_count(groups, 'group')}"
-    return f"{rules} {verb} the internet in before: {outcome}."
-
-
-def _urgent(report: Report) -> list[tuple[int, str, str]]:
-    """Return of each state that needs an action now how many groups are in it, its name, and what to do."""
+def _urgent(report: Report) -> list[tuple[str, str]]:
+    """Return how many groups need an action now, by state, and what to do."""
     urgent = []
     for state in states.CLOSING[:2]:
-        of_state = [row for row in report.rows if row.state == state.name]
-        groups = {(row.account, row.region, row.group) for row in of_state}
-        reason = " The reason is beside each rule." if any(row.failure for row in of_state) else ""
-        urgent += [(len(groups), state.counted, state.todo + reason)] if groups else []
+        rows = [row for row in report.rows if row.state == state.name]
+        groups = len({(row.account, row.region, row.group) for row in rows})
+        reason = " The reason is beside each rule." if any(row.failure for row in rows) else ""
+        urgent += [(f"{counted(groups, 'group')} {state.counted}", state.todo + reason)] if groups else []
     return urgent
 
 
-def _tiles(report: Report) -> list[tuple[int, str, str]]:
-    """Return the numbers that matter, what they count, and their mood."""
-    rows = report.rows
-    by_state = Counter(row.state for row in rows)
-    severe = sum(row.severity.level == SEVERITIES[0] for row in rows)
-    tiles = [(len(rows), "open rules found" if len(rows) != 1 else "open rule found", "plain")]
-    tiles += [(severe, "of them critical", "bad")] if severe else []
-    tiles += [(by_state[state], COUNTED[state], MOODS[state]) for state in URGENCY if by_state[state]]
-    if "exposure" in report.columns:
-        tiles.append((sum(row.exposure == "internet" for row in rows), "reachable from the internet", "look"))
-    if "cut_off" in report.columns:
-        blocking = sum(row.cut_off is not None and row.cut_off.count > 0 for row in rows)
-        tiles.append((blocking, "that block clients", "look"))
-    return tiles
+def charts(rows: Sequence[Row]) -> list[tuple[str, list[Bar]]]:
+    """Count the open rules by kind. Where all rules are of one kind there is nothing to see."""
+    drawn = [
+        ("By severity", bars(rows, lambda row: row.severity.level, SEVERITIES)),
+        ("By who can reach them", bars(rows, lambda row: EXPOSED[row.exposure or "unknown"], EXPOSED.values())),
+        ("By what they let in", bars(rows, lambda row: row.lets_in)),
+        ("By account", bars(rows, lambda row: row.account)),
+    ]
+    return [(title, each) for title, each in drawn if len(each) > 1]
+
+
+def bars(rows: Sequence[Row], kind: Callable[[Row], str], order: Iterable[str] = ()) -> list[Bar]:
+    """Count open rules by kind, the most first or in the order given; what does not fit is counted together."""
+    before = Counter(map(kind, rows))
+    after = Counter(kind(row) for row in rows if row.is_open)
+    kinds = [each for each in order if each in before] or [each for each, _ in before.most_common()]
+    shown, rest = (kinds, []) if len(kinds) <= MOST_BARS else (kinds[: MOST_BARS - 1], kinds[MOST_BARS - 1 :])
+    made = [Bar(each, before[each], after[each]) for each in shown]
+    other = Bar(counted(len(rest), "other"), sum(before[each] for each in rest), sum(after[each] for each in rest))
+    return [*made, other] if rest else made
 
 
 def _choices(report: Report) -> dict[str, list[tuple[str, str]]]:
-    """Return the choices of each filter: values that occur, and their words."""
-    rows = report.rows
-    occur: dict[str, set[Any]] = {
-        "severity": {row.severity.level for row in rows},
-        "state": {row.state for row in rows},
-        "exposure": {row.exposure or "unknown" for row in rows},
-    }
-    return {
-        "severity": [(each, each) for each in SEVERITIES if each in occur["severity"]],
-        "state": [(each, each) for each in URGENCY if each in occur["state"]],
-        "exposure": [(each, BEHIND[each]) for each in EXPOSURES if each in occur["exposure"]],
-        "account": [(each, each) for each in sorted({row.account for row in rows})],
-        "region": [(each, each) for each in sorted({row.region for row in rows})],
-    }
+    """Return the choices of each filter: the values that occur, and their words."""
 
+    def occurring(order: Iterable[str], of: Callable[[Row], str]) -> list[str]:
+        occur = set(map(of, report.rows))
+        return [each for each in order if each in occur]
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    chosen = {
+        "severity": occurring(SEVERITIES, lambda row: row.severity.level),
+        "state": occurring(URGENCY, lambda row: row.state),
+        "exposure": occurring(EXPOSURES, lambda row: row.exposure or "unknown") if report.knows("exposure") else [],
+        "clients": ["blocked"] if report.knows("clients") else [],
+        "account": sorted({row.account for row in report.rows}),
+        "region": sorted({row.region for row in report.rows}),
+    }
+    return {name: [(each, EXPOSED.get(each, each)) for each in values] for name, values in chosen.items()}

@@ -1,16 +1,18 @@
-"""The rows of the report: one for each open rule, what it becomes, and what is known around it. Pure."""
+"""The rows of the report: one for each open rule, what it becomes, and what is known about it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
-from c7n_ingress.decide import exemptions, states
-from c7n_ingress.decide.rules import ports_text, traffic
-from c7n_ingress.decide.severity import SEVERITIES, Severity
-from c7n_ingress_tools.report.severity import severity, traffic_text
+from c7n_ingress.decide import states
+from c7n_ingress.decide.behind import EXPOSURES
+from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
+from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic
+from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
+from c7n_ingress_tools.report.text import counted
 
 Record = Mapping[str, Any]
 Group = Mapping[str, Any]
@@ -24,9 +26,6 @@ SKIPPED, EXEMPT = states.SKIPPED.name, states.EXEMPT.name
 LACKS = CLOSED_BUT.removesuffix("…")
 """How the action's sentence begins about a network that it could not add."""
 
-EXPOSURES = ("internet", "unknown", "private", "unused")
-"""From where a group can be reached; the most urgent first."""
-
 HOWS = {
     "modified": CLOSED,
     "revoked": CLOSED,
@@ -37,8 +36,7 @@ HOWS = {
 ADDED = ("authorized", "perhaps authorized", "preview")
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """A client that only the open rule let in: its address, how much it sent, and when last."""
 
     source: str
@@ -47,15 +45,32 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class CutOff:
-    """All clients that would be blocked when a rule is replaced."""
+class Clients:
+    """The clients that came in through a rule, as flow logs show them."""
 
-    count: int
-    """How many sources."""
-    bytes: int
-    """What they sent, all together."""
-    callers: tuple[Caller, ...]
-    """Some of them, those that sent the most first."""
+    blocked: int
+    """How many are blocked when the rule is replaced."""
+    bytes: int = 0
+    """What those sent, all together."""
+    last: str = ""
+    """When one of them sent something last: `2026-05-04 10:02`, UTC."""
+    callers: tuple[Caller, ...] = ()
+    """Some of those, the ones that sent the most first."""
+    stay: int = 0
+    """How many can still come in."""
+    scanners: int = 0
+    """How many scanners are blocked. They do not count as clients."""
+    suggested: tuple[str, ...] = ()
+    """The networks that would let the blocked clients in."""
+    more: int = 0
+    """How many other addresses are in those networks."""
+    note: str = ""
+    """Why no network is suggested or, where no client is blocked, what the flow logs do not show."""
+
+    @property
+    def words(self) -> str:
+        """How many clients are blocked, in words."""
+        return counted(self.blocked, "client") if self.blocked else self.note or "nobody"
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,22 @@ class Facts:
     """One of EXPOSURES."""
     behind: tuple[str, ...] | None = None
     """What uses it, a short phrase each."""
-    cut_off: Mapping[str, CutOff] | None = None
-    """The clients that would be blocked, by the rule in words: `tcp 22 from 0.0.0.0/0`."""
+    clients: Mapping[str, Clients] | None = None
+    """The clients by the rule in words: `tcp 22 from 0.0.0.0/0`."""
+
+
+class Open(NamedTuple):
+    """An open rule as a filter found it in a group."""
+
+    group: str
+    traffic: Traffic
+    source: str
+    description: str = ""
+
+    @property
+    def key(self) -> tuple[str, Traffic, str]:
+        """What no two rules of a region have in common."""
+        return self.group, self.traffic, self.source
 
 
 @dataclass(frozen=True)
@@ -80,51 +109,72 @@ class Row:
     group: str
     name: str
     tags: Mapping[str, str]
-    protocol: str
-    ports: str
+    traffic: Traffic
     description: str
     before: str
-    after: tuple[str, ...]
-    """The sources that replace it; none if the rule was removed, or is as it was."""
-    how: tuple[str, ...]
-    """What EC2 did, in the words of the records: modified, authorized, revoked, preview."""
     state: str
     """One of URGENCY."""
+    after: tuple[str, ...] = ()
+    """The sources that replace it; none if the rule was removed, or is as it was."""
+    how: tuple[str, ...] = ()
+    """What EC2 did, in the words of the records: modified, authorized, revoked, preview."""
     others: tuple[str, ...] = ()
     """The sources that other rules of the group let in for the same ports, where the rule was removed."""
     rule: str | None = None
     failure: str | None = None
-    until: str | None = None
-    """The day on which the group's exemption ends."""
+    exemption: Exemption | None = None
     exposure: str | None = None
     behind: tuple[str, ...] | None = None
-    cut_off: CutOff | None = None
+    clients: Clients | None = None
 
     @property
-    def traffic(self) -> str:
+    def key(self) -> tuple[str, Traffic, str]:
+        """What no two rules of a region have in common."""
+        return self.group, self.traffic, self.before
+
+    @property
+    def lets_in(self) -> str:
         """Protocol and ports in words."""
-        return traffic_text(self.protocol, self.ports)
+        return traffic_text(self.traffic)
 
     @property
     def severity(self) -> Severity:
         """How bad the rule is."""
-        return severity(self.protocol, self.ports)
+        return severity(self.traffic)
 
     @property
     def is_open(self) -> bool:
         """Whether the rule may be as it was."""
         return self.state not in (CLOSED, CLOSED_BUT)
 
+    @property
+    def becomes(self) -> str:
+        """What the rule becomes, in words, where no network replaces it."""
+        if "preview" in self.how:
+            return "would be removed"
+        return "as before" if self.is_open else "removed"
 
-@dataclass(frozen=True)
-class Open:
-    """An open rule as a filter found it in a group, in the words of the records."""
 
-    group: str
-    protocol: str
-    ports: str
-    source: str
-    description: str = ""
+def traffic_text(of: Traffic) -> str:
+    """Return protocol and ports in words: EC2 writes all traffic as -1, and some protocols as their numbers."""
+    if of.protocol == "-1":
+        return "all traffic"
+    return f"protocol {of.protocol}" if of.protocol.isdigit() else f"{of.protocol} {ports_text(of)}"
+
+
+class Window(NamedTuple):
+    """What flow logs were read: how many records, from when to when (`2026-05-04 10:02`, UTC), if they say so."""
+
+    records: int
+    first: str | None
+    last: str | None
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        if not (self.first and self.last):
+            return counted(self.records, "flow log record")
+        last = self.last[11:] if self.last[:10] == self.first[:10] else self.last
+        return f"{counted(self.records, 'flow log record')}, {self.first} to {last} UTC"
 
 
 @dataclass(frozen=True)
@@ -143,19 +193,47 @@ class Report:
     """What failed and is not about one group."""
     looked_at: int | None = None
     """How many groups were looked at, if that is known."""
-    unlisted: str = ""
-    """What may be open and has no row, in a few words."""
+    window: Window | None = None
+    """The flow logs, if there were any."""
+    notes: tuple[str, ...] = ()
+    """What people should know to read it, a sentence each."""
     runs: tuple[str, ...] = ()
     """The runs that the report covers, in one line each."""
-    columns: frozenset[str] = field(init=False)
-    """Which of the optional columns have anything in them."""
 
-    def __post_init__(self) -> None:
-        """Find out which optional columns are needed."""
-        known = {
-            name for name in ("behind", "cut_off", "exposure") for row in self.rows if getattr(row, name) is not None
-        }
-        object.__setattr__(self, "columns", frozenset(known))
+    def knows(self, name: str) -> bool:
+        """Whether any row has this optional field: `exposure`, `behind`, `clients`."""
+        return any(getattr(row, name) is not None for row in self.rows)
+
+    @property
+    def groups(self) -> int:
+        """How many groups have an open rule."""
+        return len({(row.account, row.region, row.group) for row in self.rows})
+
+    @property
+    def headline(self) -> str:
+        """What matters most, in a few words."""
+        if not self.rows:
+            return "Not everything could be looked at" if self.failures else "No open rule was found"
+        if known := [row.clients for row in self.rows if row.clients]:
+            if blocking := sum(each.blocked > 0 for each in known):
+                return f"{blocking:,} of {counted(len(known), 'rule')} would block clients"
+            unlogged = ", as far as there are flow logs" if any(each.note for each in known) else ""
+            return f"No client would be blocked{unlogged}"
+        names = {row.state for row in self.rows}
+        worst = next(state for state in (*states.CLOSING, states.SKIPPED, states.EXEMPT) if state.name in names)
+        number = sum(row.state == worst.name for row in self.rows)
+        return f"{number:,} of {counted(len(self.rows), 'open rule')} {worst.counted}"
+
+    @property
+    def lead(self) -> str:
+        """What became of the open rules, in one sentence."""
+        if not self.rows:
+            looked = "" if self.looked_at is None else f" in {counted(self.looked_at, 'security group')}"
+            return f"No rule{looked} lets the internet in." if not self.failures else "See what failed."
+        number = {state.counted: sum(row.state == state.name for row in self.rows) for state in states.URGENCY}
+        outcome = ", ".join(f"{count:,} {words}" for words, count in number.items() if count)
+        rules = f"{counted(len(self.rows), 'rule')} in {counted(self.groups, 'group')}"
+        return f"{rules} {'lets' if len(self.rows) == 1 else 'let'} the internet in before: {outcome}."
 
 
 def rows(  # noqa: PLR0913 - what a run leaves
@@ -167,7 +245,8 @@ def rows(  # noqa: PLR0913 - what a run leaves
     region: str,
     failures: Mapping[str, Sequence[str]] | None = None,
     facts: Mapping[str, Facts] | None = None,
-    today: str,
+    exemptions: Iterable[Entry] = (),
+    today: date,
 ) -> list[Row]:
     """Return the rows of one account and region.
 
@@ -176,17 +255,21 @@ def rows(  # noqa: PLR0913 - what a run leaves
     :param found: the rules that were open. What has no record is as it was.
     :param failures: what the action says went wrong with a group, by the group's id.
     :param facts: what else is known of a group, by its id.
-    :param today: the day (ISO 8601) by which an exemption counts.
+    :param exemptions: the register.
+    :param today: the day, in UTC, by which an exemption counts.
     :raises ValueError: a record is of another action.
     """
     by_id = {group["GroupId"]: group for group in groups}
     failures, facts, found, records = failures or {}, facts or {}, list(found), list(records)
     made = [_with_group(row, by_id.get(row.group, {}), found, records) for row in _replaced(records)]
-    done = {(row.group, row.protocol, row.ports, row.before) for row in made}
+    done = {row.key for row in made}
+    register = Register(exemptions, account, region, today)
     for each in found:
-        if (each.group, each.protocol, each.ports, each.source) not in done:
+        if each.key not in done:
             group = {"OwnerId": account} | by_id[each.group]
-            made.append(_left(each, group, region, _state(group, account, today)))
+            why = exemption(group, register.of_group(group), each.traffic, today)
+            state = SKIPPED if (group["OwnerId"] or account) != account else EXEMPT if why else NOT_CLOSED
+            made.append(replace(_left(each, group, region, state), exemption=why if state == EXEMPT else None))
     not_closed = {row.group for row in made if row.state == NOT_CLOSED}
     return [
         _with_failure(_with_facts(row, facts), failures.get(row.group, ()), shown=row.group not in not_closed)
@@ -199,7 +282,8 @@ def _with_failure(row: Row, said: Sequence[str], *, shown: bool) -> Row:
 
     :param shown: whether to note what is wrong with the group beside a closed rule, too.
     """
-    lacking = [text for text in said if LACKS in text and f" for {row.protocol} {row.ports}. " in f"{text} "]
+    of_rule = f" for {row.traffic.protocol} {ports_text(row.traffic)}. "
+    lacking = [text for text in said if LACKS in text and of_rule in f"{text} "]
     if row.state == CLOSED and lacking:
         return replace(row, state=CLOSED_BUT, failure="; ".join(text.partition(". ")[0] for text in lacking))
     wrong = [text for text in said if LACKS not in text]
@@ -213,25 +297,15 @@ def worst_first(unsorted: Iterable[Row]) -> tuple[Row, ...]:
 
 def _urgency(row: Row) -> tuple[Any, ...]:
     level, _, width = row.severity
-    return (
-        SEVERITIES.index(level),
-        -width,
-        EXPOSURES.index(row.exposure or "unknown"),
-        URGENCY.index(row.state),
-        row.name,
-        row.account,
-        row.region,
-        row.group,
-        row.protocol,
-        row.ports,
-        row.before,
-    )
+    exposure, state = EXPOSURES.index(row.exposure or "unknown"), URGENCY.index(row.state)
+    where = row.name, row.account, row.region, row.group, row.traffic, row.before
+    return (SEVERITIES.index(level), -width, exposure, state, *where)
 
 
 def _replaced(records: Iterable[Record]) -> list[Row]:
     """Make a row of each rule that was replaced; networks that were added beside it are part of what it became."""
-    made: dict[tuple[str, ...], Row] = {}
-    first_of: dict[tuple[Any, ...], tuple[str, ...]] = {}
+    made: dict[tuple[Any, ...], Row] = {}
+    first_of: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     added: list[Record] = []
     for record in records:
         if record["how"] not in {*HOWS, *ADDED}:
@@ -239,12 +313,12 @@ def _replaced(records: Iterable[Record]) -> list[Row]:
         if record["was"] is None:
             added.append(record)
             continue
-        key = (*_traffic_key(record, record["was"]), record["was"])
+        key = (*_beside(record, record["was"]), record["was"])
         made[key] = _row(record)
-        first_of.setdefault(_traffic_key(record, record["was"]), key)
+        first_of.setdefault(_beside(record, record["was"]), key)
     for record in added:
-        key = first_of.get(_traffic_key(record, record["now"]))
-        if key is None:  # the run stopped before it came to the open rule
+        key = first_of.get(_beside(record, record["now"]), ())
+        if not key:  # the run stopped before it came to the open rule
             continue
         row = made[key]
         how = row.how if record["how"] in row.how else (*row.how, record["how"])
@@ -252,10 +326,9 @@ def _replaced(records: Iterable[Record]) -> list[Row]:
     return list(made.values())
 
 
-def _traffic_key(record: Record, source: str) -> tuple[str, ...]:
+def _beside(record: Record, source: str) -> tuple[Any, ...]:
     """Return what a group lets in: the same for an open rule and for the networks that replace it."""
-    version = "IPv6" if ":" in source else "IPv4"
-    return record["account"], record["region"], record["group"], record["protocol"], record["ports"], version
+    return record["account"], record["region"], record["group"], traffic(record["traffic"]), ":" in source
 
 
 def _row(record: Record) -> Row:
@@ -266,8 +339,7 @@ def _row(record: Record) -> Row:
         group=record["group"],
         name=record["group_name"],
         tags={},
-        protocol=record["protocol"],
-        ports=record["ports"],
+        traffic=traffic(record["traffic"]),
         description=record["description"] or "",
         before=record["was"],
         after=() if record["now"] is None else (record["now"],),
@@ -277,72 +349,49 @@ def _row(record: Record) -> Row:
     )
 
 
-def _with_group(row: Row, group: Group, found: Sequence[Open], records: Sequence[Record]) -> Row:
-    """Add to a row the group's tags and, for a removed rule, what other rules let in."""
-    row = replace(row, tags=_tags(group))
-    if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
-        return row
-    was_open = {each.source for each in found if (each.group, each.protocol, each.ports) == _ports_of(row)}
-    added = [
-        record["now"]
-        for record in records
-        if record["now"] and (record["group"], record["protocol"], record["ports"]) == _ports_of(row)
-    ]
-    others = [each for each in [*_sources(row, group), *added] if each not in {row.before, *was_open}]
-    return replace(row, others=tuple(dict.fromkeys(each for each in others if (":" in each) == (":" in row.before))))
-
-
-def _ports_of(row: Row) -> tuple[str, str, str]:
-    return row.group, row.protocol, row.ports
-
-
-def _sources(row: Row, group: Group) -> list[str]:
-    """Return the networks that a group lets in for exactly a row's ports."""
-    return [
-        source[key]
-        for permission in group.get("IpPermissions") or ()
-        if (traffic(permission).protocol, ports_text(traffic(permission))) == (row.protocol, row.ports)
-        for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"))
-        for source in permission.get(ranges) or ()
-    ]
-
-
 def _left(found: Open, group: Group, region: str, state: str) -> Row:
     """Return the row of a rule that is as it was."""
-    tags = _tags(group)
     return Row(
         account=group.get("OwnerId") or "",
         region=region,
         vpc=group.get("VpcId") or "",
         group=found.group,
         name=group.get("GroupName") or "",
-        tags=tags,
-        protocol=found.protocol,
-        ports=found.ports,
+        tags=_tags(group),
+        traffic=found.traffic,
         description=found.description,
         before=found.source,
-        after=(),
-        how=(),
         state=state,
-        until=tags[exemptions.TAG] if state == EXEMPT else None,
     )
 
 
-def _state(group: Group, account: str, today: str) -> str:
-    """Return why a group's open rules are as they were."""
-    if (group.get("OwnerId") or account) != account:
-        return SKIPPED
-    return (
-        EXEMPT if exemptions.is_exempt(_tags(group).get(exemptions.TAG, ""), date.fromisoformat(today)) else NOT_CLOSED
-    )
+def _with_group(row: Row, group: Group, found: Sequence[Open], records: Sequence[Record]) -> Row:
+    """Add to a row the group's tags and, for a removed rule, what other rules let in."""
+    row = replace(row, tags=_tags(group))
+    if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
+        return row
+    was_open = {each.source for each in found if (each.group, each.traffic) == row.key[:2]}
+    there = [
+        str(match.source)
+        for permission in group.get("IpPermissions") or ()
+        if traffic(permission) == row.traffic
+        for match in matches_from([{**permission, "PrefixListIds": (), "UserIdGroupPairs": ()}])
+    ]
+    added = [
+        record["now"]
+        for record in records
+        if record["now"] and (record["group"], traffic(record["traffic"])) == row.key[:2]
+    ]
+    others = [each for each in [*sorted(there), *added] if each not in {row.before, *was_open}]
+    return replace(row, others=tuple(dict.fromkeys(each for each in others if (":" in each) == (":" in row.before))))
 
 
 def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:
     known = facts.get(row.group)
     if known is None:
         return row
-    cut_off = None if known.cut_off is None else known.cut_off.get(f"{row.traffic} from {row.before}")
-    return replace(row, exposure=known.exposure, behind=known.behind, cut_off=cut_off)
+    clients = None if known.clients is None else known.clients.get(f"{row.lets_in} from {row.before}")
+    return replace(row, exposure=known.exposure, behind=known.behind, clients=clients)
 
 
 def _tags(group: Group) -> dict[str, str]:

@@ -11,22 +11,22 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+from c7n_ingress.decide.exemptions import Entry
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import parse_ports
-from c7n_ingress.decide.rules import ports_text, traffic
+from c7n_ingress.decide.rules import network, traffic
 from c7n_ingress_tools.report.rows import (
-    EXPOSURES,
-    Caller,
-    CutOff,
     Facts,
     Group,
     Open,
     Record,
     Report,
     Row,
+    Window,
     rows,
     worst_first,
 )
+from c7n_ingress_tools.report.text import counted
 
 RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log"
 MATCHED = "MatchedIpPermissions"
@@ -75,7 +75,7 @@ class Run:
         changed = len(
             {(each["group"], each["rule"]) for each in self.records if each["was"] and each["how"] != PREVIEW}
         )
-        did = f"{_count(self.matched, 'group')} matched, {_count(changed, 'rule')} changed"
+        did = f"{counted(self.matched, 'group')} matched, {counted(changed, 'rule')} changed"
         did += ", a dry run" if self.dry else ""
         return f"{self.time[:10]} {self.time[11:16]} UTC, {self.account} {self.region}, {self.policy}: " + (
             did if self.looked else "stopped before it had looked at the groups"
@@ -85,7 +85,7 @@ class Run:
 PREVIEW = "preview"
 
 
-def of_runs(folders: Sequence[Path], facts: Mapping[str, Facts], now: dt.datetime) -> Report:
+def of_runs(folders: Sequence[Path], now: dt.datetime) -> Report:
     """Return the report of all runs whose output is in the folders or anywhere below them.
 
     So `out` will do, as will c7n-org's folder of many accounts.
@@ -94,18 +94,18 @@ def of_runs(folders: Sequence[Path], facts: Mapping[str, Facts], now: dt.datetim
     """
     of_folders = [read_runs(path) for folder in folders for path in _below(folder)]
     runs = sorted((run for runs in of_folders for run in runs), key=lambda run: run.time)
-    made = [row for runs in of_folders for row in _rows_of(runs, facts, now)]
+    made = [row for runs in of_folders for row in _rows_of(runs, now)]
     failures = [text for runs in of_folders for text in _failures_of(runs, made)]
     policies = tuple(dict.fromkeys(run.policy for run in runs))
     dry = " Nothing was changed: it was a dry run." if all(run.dry for run in runs) else ""
     return Report(
         title="Open ingress: what was swept",
-        made=f"{_count(len(runs), 'run')} of Cloud Custodian looked for security groups that let the internet in.{dry}",
+        made=f"{counted(len(runs), 'run')} of Cloud Custodian looked for groups that let the internet in.{dry}",
         time=max(run.time for run in runs),
         policies=policies,
         rows=worst_first(made),
         failures=tuple(failures),
-        unlisted=UNLISTED,
+        notes=(UNLISTED,),
         runs=tuple(map(str, runs)),
     )
 
@@ -123,7 +123,9 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     now: dt.datetime,
     facts: Mapping[str, Facts] | None = None,
     notes: Sequence[str] = (),
+    window: Window | None = None,
     public_ports: Collection[int | str] = (),
+    exemptions: Iterable[Entry] = (),
 ) -> Report:
     """Return the report of a rehearsal: what its function did to a copy of the user's groups.
 
@@ -131,7 +133,9 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     exempt group, has a row, too.
 
     :param notes: sentences about what the rehearsal took as given.
+    :param window: the flow logs that were read.
     :param public_ports: the ports that the rehearsed policy leaves open.
+    :param exemptions: its register of exemptions.
     """
     of_groups, others = _failures_by_group(groups, failures)
     made = rows(
@@ -142,21 +146,21 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
         region=region,
         failures=of_groups,
         facts=facts,
-        today=now.date().isoformat(),
+        exemptions=exemptions,
+        today=now.date(),
     )
     shown = {row.group for row in made}
     others += [f"{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
     return Report(
         title="Open ingress: a rehearsal",
-        made=" ".join(
-            ("Rehearsed on a copy of the security groups, on one machine: nothing was changed in AWS.", *notes)
-        ),
+        made="Rehearsed on a copy of the security groups, on one machine: nothing was changed in AWS.",
         time=_iso(now),
         policies=("open-ingress",),
         rows=worst_first(made),
         failures=tuple(others),
         looked_at=len(groups),
-        unlisted=f"Public ports may be open: {', '.join(map(str, public_ports))}." if public_ports else "",
+        window=window,
+        notes=(*notes, *([f"Public ports may be open: {', '.join(map(str, public_ports))}."] if public_ports else [])),
     )
 
 
@@ -200,23 +204,6 @@ def _groups(path: Path) -> list[Group]:
     return groups
 
 
-def facts_from(path: Path | None) -> dict[str, Facts]:
-    """Read what else is known of groups, by their ids: `exposure`, `behind` and `cut_off`, each of them optional.
-
-        {"sg-0123": {"exposure": "internet", "behind": ["load balancer shop"], "cut_off": {
-            "tcp 443 from 0.0.0.0/0": {"count": 1, "bytes": 8041, "callers": [
-                {"source": "198.51.100.7", "bytes": 8041, "last_seen": "2026-05-04 10:02"}]}}}}
-
-    :raises NoRunError: the file holds anything else; the error names the value.
-    """
-    if path is None:
-        return {}
-    known = _json(path)
-    if not isinstance(known, dict):
-        raise NoRunError(f"{path}: not what is known of groups, by their ids, but a {type(known).__name__}")
-    return {group: _facts(of, f"{path}: not what is known of groups ({group}: ") for group, of in known.items()}
-
-
 def _below(folder: Path) -> list[Path]:
     """Find the folders below one in which a policy has been run that closes groups."""
     found = [path.parent for path in sorted(folder.rglob(METADATA)) if _is_sweep(path)]
@@ -239,9 +226,9 @@ def _is_sweep(metadata: Path) -> bool:
     return ACTION in actions and "mode" not in policy and (metadata.parent / LOG).exists()
 
 
-def _rows_of(runs: Sequence[Run], facts: Mapping[str, Facts], now: dt.datetime) -> list[Row]:
+def _rows_of(runs: Sequence[Run], now: dt.datetime) -> list[Row]:
     """Return the rows of a folder's runs: of a rule that several runs are about, the last run's."""
-    made: dict[tuple[str, ...], Row] = {}
+    made: dict[tuple[Any, ...], Row] = {}
     for run in runs:
         found = [each for group in run.groups for each in _matched(group)]
         try:
@@ -252,12 +239,11 @@ def _rows_of(runs: Sequence[Run], facts: Mapping[str, Facts], now: dt.datetime) 
                 account=run.account,
                 region=run.region,
                 failures=run.failures,
-                facts=facts,
-                today=now.date().isoformat(),
+                today=now.date(),
             )
         except ValueError as error:
             raise NoRunError(f"{run.policy}: {error}. A report is made of a policy that closes groups") from error
-        made |= {(row.group, row.protocol, row.ports, row.before): row for row in of_run}
+        made |= {row.key: row for row in of_run}
     return list(made.values())
 
 
@@ -325,7 +311,7 @@ def _record(message: str) -> Record | None:
         record = json.loads(message)
     except (json.JSONDecodeError, RecursionError):
         return None
-    return record if {"group", "protocol", "ports", "was", "now", "how", "time"} <= record.keys() else None
+    return record if {"group", "traffic", "was", "now", "how", "time"} <= record.keys() else None
 
 
 def _matched(group: Group) -> Iterator[Open]:
@@ -353,8 +339,8 @@ def _opened(group: str, permission: Mapping[str, Any]) -> Iterator[Open]:
     of = traffic(permission)
     for kind, name in SOURCES.items():
         for each in permission.get(kind) or ():
-            source = each[name] if kind == "PrefixListIds" else str(ip_network(each[name], strict=False))
-            yield Open(group, of.protocol, ports_text(of), source, each.get("Description") or "")
+            source = each[name] if kind == "PrefixListIds" else str(network(each[name]))
+            yield Open(group, of, source, each.get("Description") or "")
 
 
 def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -371,27 +357,6 @@ def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tupl
     return of_groups, others
 
 
-def _facts(known: Any, wrong: str) -> Facts:
-    try:
-        unknown, exposure = known.keys() - {"exposure", "behind", "cut_off"}, known.get("exposure")
-        behind, cut_off = known.get("behind"), known.get("cut_off")
-        callers = None if cut_off is None else {rule: _cut_off(said) for rule, said in cut_off.items()}
-    except KeyError as error:
-        raise NoRunError(f"{wrong}{error} is missing)") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise NoRunError(f"{wrong}{error})") from error
-    if unknown:
-        raise NoRunError(f"{wrong}{sorted(unknown)} where exposure, behind and cut_off belong)")
-    if exposure not in {None, *EXPOSURES}:
-        raise NoRunError(f"{wrong}exposure {exposure!r:.80}: write one of {', '.join(EXPOSURES)})")
-    return Facts(exposure, None if behind is None else tuple(map(str, behind)), callers)
-
-
-def _cut_off(said: Mapping[str, Any]) -> CutOff:
-    callers = [Caller(str(one["source"]), int(one["bytes"]), str(one["last_seen"])) for one in said["callers"]]
-    return CutOff(int(said["count"]), int(said["bytes"]), tuple(callers))
-
-
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
@@ -403,7 +368,3 @@ def _json(path: Path) -> Any:
 
 def _iso(when: dt.datetime) -> str:
     return when.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

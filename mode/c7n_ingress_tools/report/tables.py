@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
-from c7n_ingress_tools.report.rows import Report, Row
+from c7n_ingress.decide.exemptions import Exemption
+from c7n_ingress.decide.rules import ports_text
+from c7n_ingress_tools.report.rows import Clients, Report, Row
 from c7n_ingress_tools.report.text import visible
 
-VERSION = 2
+VERSION = 3
 """Of the JSON file: it changes when a key goes or means something else."""
 
 COLUMNS = (
     "severity", "reason", "state", "account", "region", "vpc", "group", "name", "rule", "traffic", "before", "after",
-    "others", "how", "description", "until", "failure", "exposure", "behind", "cut_off", "tags",
+    "others", "how", "description", "until", "exempt_because", "owner", "ticket", "failure", "exposure", "behind",
+    "blocked", "bytes", "last", "callers", "stay", "scanners", "suggested", "tags",
 )  # fmt: skip
 
 FORMULA = "=+-@＝＋－＠"  # noqa: RUF001 - spreadsheets take the wide ones, too
@@ -27,26 +30,17 @@ def as_csv(report: Report) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    for row in map(_flat, report.rows):
-        row["cut_off"] = row["cut_off"] and [caller["source"] for caller in row["cut_off"]["callers"]]
+    for row in map(flat, report.rows):
+        row["callers"] = row["callers"] and [caller["source"] for caller in row["callers"]]
         writer.writerow([harmless(_text(row[column])) for column in COLUMNS])
     return file.getvalue()
 
 
 def as_json(report: Report) -> str:
     """Write all of the report as JSON, in ASCII."""
-    rows = [_flat(row) for row in report.rows]
-    head = {
-        "v": VERSION,
-        "title": report.title,
-        "time": report.time,
-        "policies": report.policies,
-        "looked_at": report.looked_at,
-        "failures": report.failures,
-        "unlisted": report.unlisted,
-        "runs": report.runs,
-    }
-    return json.dumps(head | {"rows": rows}, indent=1) + "\n"
+    window = report.window and report.window._asdict()
+    made = {"v": VERSION, "headline": report.headline} | vars(report)
+    return json.dumps(made | {"window": window, "rows": list(map(flat, report.rows))}, indent=1) + "\n"
 
 
 def harmless(cell: str) -> str:
@@ -54,10 +48,17 @@ def harmless(cell: str) -> str:
     return f"'{cell}" if cell.lstrip()[:1] in tuple(FORMULA) else cell
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def flat(row: Row) -> dict[str, Any]:
+    """Return a row with all that it holds at one level."""
     level, reason, _ = row.severity
-    cut_off = row.cut_off and asdict(row.cut_off)
-    return {"severity": level, "reason": reason, "traffic": row.traffic} | vars(row) | {"cut_off": cut_off}
+    until, because, owner, ticket = row.exemption or Exemption("")
+    seen = dict.fromkeys(field.name for field in fields(Clients))
+    if row.clients:
+        seen = vars(row.clients) | {"callers": [caller._asdict() for caller in row.clients.callers]}
+    of = {"traffic": row.lets_in, "protocol": row.traffic.protocol, "ports": ports_text(row.traffic)}
+    exempt = {"until": until or None, "exempt_because": because, "owner": owner, "ticket": ticket}
+    rest = {key: value for key, value in vars(row).items() if key not in {"exemption", "clients", "traffic"}}
+    return {"severity": level, "reason": reason} | rest | of | exempt | seen
 
 
 def _text(value: Any) -> str:
@@ -68,4 +69,4 @@ def _text(value: Any) -> str:
         return "; ".join(f"{visible(key)}={visible(each)}" for key, each in value.items())
     if isinstance(value, tuple | list):
         return "; ".join(map(_text, value))
-    return visible(value)
+    return visible(str(value))
