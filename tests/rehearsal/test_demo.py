@@ -329,7 +329,7 @@ def test_vpcs_of_ones_own(tmp_path):
     """With VPCs, the rehearsal authorizes the networks of each group's own, as the policy does."""
     done = with_vpcs(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "! Not rehearsed: further VPCs that groups are associated with." in done.stdout
+    assert "! Not rehearsed: further VPCs that groups are associated with" in done.stdout
     assert {record["now"] for record in written(tmp_path / ".local/run/records.jsonl")} == {
         "198.18.7.0/24",
         "10.20.0.0/16",

@@ -71,4 +71,4 @@ def test_prefix_lists_without_live(tmp_path):
     command = [C7N_INGRESS, "rehearse", "--authorized", "198.18.1.0/24,pl-0a"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "the entries of authorized prefix lists (pl-0a): only --live reads them" in " ".join(done.stdout.split())
+    assert "the entries of authorized prefix lists (pl-0a). Only --live reads them." in " ".join(done.stdout.split())
