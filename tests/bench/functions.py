@@ -189,7 +189,7 @@ def calls(cloud: Cloud, ours: Function) -> list[Row]:
     names = [call.action for call in cloud.calls]
     messages(cloud)
     return [
-        count("API calls of a warm event, all services", 5, len(names), ", ".join(names)),
+        count("API calls of a warm event, all services", 6, len(names), ", ".join(names)),
         count("mutating calls a group, 10 open rules", 1, sum(name in MUTATING for name in names)),
     ]
 

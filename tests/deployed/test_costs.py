@@ -19,6 +19,7 @@ WHOLE = {
 FREE = {
     "AWS::Config::ConfigurationRecorder",
     "AWS::Config::DeliveryChannel",
+    "AWS::DynamoDB::Table",
     "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
     "AWS::Logs::LogGroup",
@@ -96,6 +97,14 @@ def test_what_the_stack_has(cloud, row, parameters):
     count, sum_ = table("## The stack")[row]
     assert (str(len(found)), f"{price * len(found):.2f}") == (count, sum_)
     assert {each["Type"] for each in resources.values()} <= FREE | {kind for kind, _ in PRICED.values()}
+
+
+def test_the_table_is_paid_by_the_write(cloud):
+    """The stack's table has no capacity that is paid for while nobody writes, and loses its items by itself."""
+    (table,) = of_type(create(cloud), "AWS::DynamoDB::Table").values()
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert not {"GlobalSecondaryIndexes", "PointInTimeRecoverySpecification", "SSESpecification"} & set(table)
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
 
 
 def test_the_most_it_costs_by_default(cloud):

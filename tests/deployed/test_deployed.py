@@ -120,6 +120,7 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
     assert [call.action for call in cloud.calls] == [
         "DescribeSecurityGroups",
         "DescribeSecurityGroupRules",
+        "UpdateItem",
         "ModifySecurityGroupRules",
         "SendMessage",
         "PutEvaluations",
@@ -140,6 +141,7 @@ def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
         "DescribeVpcs",
         "DescribeSecurityGroups",
         "DescribeSecurityGroupRules",
+        "UpdateItem",
         "ModifySecurityGroupRules",
         "GetResourceConfigHistory",
         "DescribeNetworkInterfaces",

@@ -14,6 +14,8 @@ from c7n.utils import local_session, type_schema
 from c7n_ingress.aws import behind, notify, plans, prefix_lists, vpcs
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.apply import NoRoom
+from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
+from c7n_ingress.aws.brake import Brake
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
@@ -32,6 +34,7 @@ from c7n_ingress.decide.authorized import (
     resolved,
     words,
 )
+from c7n_ingress.decide.brake import EVENT_MODES
 from c7n_ingress.decide.checks import (
     UNFILLED,
     check_filled,
@@ -78,11 +81,15 @@ class ReplaceIngress(EventAction):
     ``at-most`` is how many groups may be changed in one run: the worst. The others are reported, and the run fails. A
     deployed policy that has reported them by ``notify`` does not fail, even if other groups failed, as those are
     reported, too: Lambda would run it twice more within minutes, and close three times as many. Such a run checks the
-    queue or the topic before its first change; without ``notify``, the policy is refused. ``preview: true`` reports
-    what would change and what would fail, and changes nothing; it fails if nobody could be notified. ``behind: true``
-    adds to messages what uses each group, and reports first what the internet can reach: two more calls, after the
-    changes. If more groups are open than ``at-most``, it is looked up before, and what the internet can reach is closed
-    first.
+    queue or the topic before its first change; without ``notify``, the policy is refused. A policy that runs on events
+    (config-rule, cloudtrail) changes at most as many groups in a clock hour (UTC), all runs in a region together, which
+    the stack's DynamoDB table counts. A group over the limit stays open, and its run fails, so that the event ends in
+    the dead-letter queue. If the table cannot be reached, groups are changed, and reported as not counted.
+
+    ``preview: true`` reports what would change and what would fail, and changes nothing; it fails if nobody could be
+    notified. ``behind: true`` adds to messages what uses each group, and reports first what the internet can reach: two
+    more calls, after the changes. If more groups are open than ``at-most`` in a run, it is looked up before, and what
+    the internet can reach is closed first.
 
     A preview also writes the file plan.json among the run's output: the open rules, by the ids of group and rule,
     before and after. ``only: out/open-ingress-sweep/plan.json``, a path or an address in S3 or behind https, changes
@@ -142,9 +149,11 @@ class ReplaceIngress(EventAction):
             needed += prefix_lists.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(notify.notifier(self).get_permissions())
-            if "at-most" in self.data and is_tried_again(self.manager):
+            if "at-most" in self.data and is_tried_again(self.manager) and not self.counts_by_hour:
                 needed += notify.REACH[self.data["notify"]["transport"]["type"]]
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
+        if "at-most" in self.data and self.counts_by_hour:
+            needed += BRAKE
         if "untag" in self.data:
             needed += ("ec2:DeleteTags",)
         return needed + (reopened.PERMISSIONS if "reopened" in self.data else ())
@@ -177,7 +186,7 @@ class ReplaceIngress(EventAction):
                 check_notify(self.data["notify"])
                 notify.notifier(self).validate()
             else:
-                check_at_most(self.data, tried_again=is_tried_again(self.manager))
+                check_at_most(self.data, tried_again=is_tried_again(self.manager) and not self.counts_by_hour)
         except ValueError as error:
             raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
 
@@ -235,9 +244,11 @@ class ReplaceIngress(EventAction):
 
         is_limited = not (self.data.get("preview") or only)
         at_most = self.data.get("at-most") if is_limited else None
+        brake = Brake(self.manager, at_most) if at_most and self.counts_by_hour else None
+        limits: dict[str, Any] = {"before": brake.count, "brake": brake} if brake else {"at_most": at_most}
         after = self.untag if "untag" in self.data else None
         noted = {group_id: each.left_out for group_id, each in inside.items()}
-        job = Job(self, REPLACED, plan, no_room, after=after, at_most=at_most, noted=noted)
+        job = Job(self, REPLACED, plan, no_room, after=after, noted=noted, **limits)
         previewed = list(resources)  # a preview leaves only reported groups to later actions
         try:
             records = run(job, resources, event)
@@ -250,6 +261,11 @@ class ReplaceIngress(EventAction):
         if unmet:
             raise PolicyExecutionError(f"replace-ingress: {unmet[0]} ({len(unmet)} in all, see the log)")
         return records
+
+    @property
+    def counts_by_hour(self) -> bool:
+        """Whether ``at-most`` limits the groups of an hour, and not those of a run."""
+        return self.manager.data.get("mode", {}).get("type") in EVENT_MODES
 
     def untag(self, outcome: Outcome) -> None:
         """Remove the tag from a group that is closed, so that people get notice if it is opened again."""

@@ -11,6 +11,7 @@ from c7n.policy import LambdaMode
 
 from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
+from c7n_ingress.aws.brake import Brake
 from c7n_ingress.aws.history import Histories
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.message import Deed, Outcome
@@ -41,7 +42,9 @@ class Job:
     after: Callable[[Outcome], None] | None = None
     """What is done to a group once it is closed, or restored."""
     at_most: int | None = None
-    """How many groups may be changed; the worst come first."""
+    """How many groups the run may change; the worst come first."""
+    brake: Brake | None = None
+    """Limits the groups that all runs of an hour change together."""
     noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What people must know of a group that is changed, by its id: one sentence each."""
 

@@ -132,7 +132,11 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     """
     action, deed = job.action, job.deed
     outcomes = [outcome for outcome in outcomes if outcome.is_reported]
-    if "notify" not in action.data or not outcomes:
+    if "notify" not in action.data:
+        return []
+    if job.brake:
+        outcomes = job.brake.unreported(outcomes)
+    if not outcomes:
         return []
     config, preview = action.manager.config, job.preview
     text = subject(outcomes, deed, f"{config.account_id} {config.region}", preview=preview, waiting=waiting)
@@ -146,8 +150,11 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     notify = notifier(action, subject=text)
     notify.manager = copy(action.manager)
     notify.manager.session_factory = cache(action.manager.session_factory)  # c7n makes a session for each message
-    failures = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
-    return [failure for failure in failures if failure][:1]
+    sent = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
+    failures = [failure for failure in sent if failure]
+    if failures and job.brake:
+        job.brake.forget(outcomes)
+    return failures[:1]
 
 
 def _resource(
@@ -160,7 +167,7 @@ def _resource(
             OPENED: _opened_by(call, outcome),
             MANAGED: managed_by(outcome.group),
             REOPENED: outcome.reopened,
-            NOTED: outcome.records and job.noted.get(outcome.group["GroupId"]),
+            NOTED: outcome.records and outcome.noted,
             WAITING: waiting,
             PREVIEW: job.preview,  # noted for each group: one that failed has no record
             UNDO: _undo(job.action, outcome) if job.deed is REPLACED and not job.preview else None,

@@ -105,6 +105,8 @@ class Outcome:
     """The day until which the group was exempted."""
     reopened: str | None = None
     """How often it was opened before."""
+    noted: list[str] = field(default_factory=list)
+    """What people must know of a group that is changed: one sentence each."""
 
     @property
     def is_reported(self) -> bool:

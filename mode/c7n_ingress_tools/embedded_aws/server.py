@@ -1,4 +1,4 @@
-"""AWS on a free loopback port of this process: moto's server, with what EC2, Config and Logs do besides.
+"""AWS on a free loopback port of this process: moto's server, with what EC2, Config, DynamoDB, Logs and SQS do besides.
 
 with serving() as cloud:
     cloud.session().client("ec2").describe_security_groups()
@@ -39,7 +39,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
-from c7n_ingress_tools.embedded_aws import config, ec2, logs, queues
+from c7n_ingress_tools.embedded_aws import config, ec2, logs, queues, tables
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def serving() -> Iterator[Cloud]:
     config.install()
     logs.install()
     queues.install()
+    tables.install()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)
     # moto looks through its own folders, and through a service's class, at every call.

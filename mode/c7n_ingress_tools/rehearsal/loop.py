@@ -187,6 +187,7 @@ class Loop:
         file = read_policy()
         for action in file["policies"][0]["actions"]:
             action.pop("authorized-from", None)
+            action.pop("at-most", None)  # a rehearsal shows what becomes of all groups, not of those of an hour
             action["authorized"] = list(self.authorized)
             if not self.result.behind:
                 action.pop("behind", None)
