@@ -24,7 +24,7 @@ from tests.bench import recipe
 from tests.bench.commands import plain, stock_policy
 from tests.bench.groups import group
 from tests.bench.table import Row, count, ratio
-from tests.support.embedded import MUTATING, load, make_queue, messages, run
+from tests.support.embedded import MUTATING, load, make_queue, make_table, messages, run
 
 OURS = "custodian-open-ingress"
 WITHOUT = "custodian-without-bytecode"
@@ -64,6 +64,7 @@ def deploy(cloud: Cloud, folder: Path) -> None:
     cloud.session().client("iam").create_role(RoleName=OURS, AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
+    make_table(cloud)
     policy = plain("open-ingress", folder)
     without = folder / "without-bytecode.yml"  # deployed for the Python that it has, which is not this one
     without.write_text(policy.read_text().replace("name: open-ingress\n", "name: without-bytecode\n"))

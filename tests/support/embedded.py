@@ -15,6 +15,7 @@ from c7n.resources import load_resources
 from c7n.utils import reset_session_cache, yaml_load
 from moto.ec2.models import ec2_backends
 
+from c7n_ingress.decide.brake import TABLE
 from c7n_ingress_tools.embedded_aws import logs
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
 from tests.support.forked import forked
@@ -228,6 +229,16 @@ def journal(records, log_group=LOG_GROUP):
 def make_queue(cloud):
     """Make the queue on which c7n-mailer waits, and return its URL."""
     return cloud.session().client("sqs").create_queue(QueueName="custodian-mailer")["QueueUrl"]
+
+
+def make_table(cloud):
+    """Create the table of the brake."""
+    cloud.session().client("dynamodb").create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
 
 
 def messages(cloud, account=ACCOUNT):
