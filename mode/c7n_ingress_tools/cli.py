@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import boto3
+
     from c7n_ingress.decide.commands import Undo
+    from c7n_ingress_tools.pause import Outcome
     from c7n_ingress_tools.undo import Done
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -101,6 +106,45 @@ def init(folder: Path) -> None:
     click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {told}")
     for name in written.replaced:
         click.echo(f"replaced: {folder / name}")
+
+
+@cli.command(short_help="Check that the pack works, here and in your account.")
+@click.option("--region", "regions", multiple=True, help="An AWS region to look at; several, if it is repeated.")
+@click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings.")
+@json_option
+def check(regions: tuple[str, ...], settings: Path, as_json: bool) -> int:
+    """Check that the pack works, one line for each fact, and print the fix where something is wrong.
+
+    Without --region, it looks only at versions, settings and policies here. With --region, it also looks at what is
+    deployed there, and compares it with the files here. It changes nothing. It ends with 1 if something is wrong.
+    """
+    import logging
+
+    import boto3
+
+    from c7n_ingress_tools.check import here, run
+    from c7n_ingress_tools.check.facts import OK
+
+    logging.getLogger().addHandler(logging.NullHandler())  # what c7n warns of is a fact here
+    files = here.files(settings)
+    places = [("", here.facts(files))]
+    places += [(region, run.in_region(boto3.Session(region_name=region), files)) for region in regions]
+    found = []
+    for region, facts in places:
+        if region and not as_json:
+            click.echo(f"\n{region}")
+        for fact in facts:
+            found.append({"region": region or None, **fact._asdict()})
+            if not as_json:
+                click.echo(str(fact))
+    wrong = sum(fact["state"] != OK for fact in found)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"wrong": wrong, "facts": found}, indent=1))
+    else:
+        click.echo(f"\n{len(found)} facts, {wrong} wrong")
+    return 1 if wrong else 0
 
 
 @cli.command(cls=SeveralFiles, short_help="Run everything on this machine, on a copy of your groups.")
@@ -320,6 +364,56 @@ def replay(region: str) -> int:
     done = sum(outcome.error is None for outcome in outcomes)
     click.echo(f"{done} events done, {left} left in {QUEUE}")
     return 1 if left else 0
+
+
+@cli.command(short_help="Stop the policies' functions in a region for a while.")
+@region_option
+def pause(region: str) -> int:
+    """Stop the policies' functions in a region for a while.
+
+    Each function gets the reserved concurrency 0, and a tag that says since when and by whom. Nothing is closed until
+    `c7n-ingress resume`. Lambda keeps the events that it has already for six hours. New events go to the queue
+    custodian-open-ingress-failed, which fires its alarm, and stay there for 14 days. If you deploy a policy, its
+    function starts again. The mailer goes on.
+    """
+    from c7n_ingress_tools import pause as pausing
+
+    return _each_function(pausing.pause, region, "c7n-ingress resume --region {region}  # to start them again")
+
+
+@cli.command(short_help="Start the policies' functions again that were paused.")
+@region_option
+def resume(region: str) -> int:
+    """Start the policies' functions again that `c7n-ingress pause` stopped.
+
+    Each function gets back the reserved concurrency that it had. The command prints what to run next: what was opened
+    meanwhile is open until the events are replayed, or a sweep finds it.
+    """
+    from c7n_ingress_tools import pause as pausing
+
+    return _each_function(
+        pausing.resume,
+        region,
+        "c7n-ingress replay --region {region}  # the events that came meanwhile",
+        "custodian run --region {region} --vars-file settings.yml -s out policies/open-ingress-sweep.yml  # all groups",
+    )
+
+
+def _each_function(change: Callable[[boto3.Session], Iterator[Outcome]], region: str, *following: str) -> int:
+    """Change each of the policies' functions, print what was done, and what to run next."""
+    import boto3
+
+    outcomes = []
+    for outcome in change(boto3.Session(region_name=region)):
+        outcomes.append(outcome)
+        click.echo(f"{outcome.function}: {outcome.said}")
+    if not outcomes:
+        click.echo(f"c7n-ingress: {region}: no function of the policies is here: is it the right region?", err=True)
+        return 1
+    click.echo("next:")
+    for line in following:
+        click.echo(f"  {line.format(region=region)}")
+    return 0 if all(outcome.done for outcome in outcomes) else 1
 
 
 @cli.command(short_help="Delete the pack's functions and rules in a region.")

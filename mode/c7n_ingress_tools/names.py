@@ -2,6 +2,8 @@
 
 POLICIES = "custodian-open-ingress"
 MAILER = "custodian-mailer"
+VERSION_TAG = "c7n-ingress-version"
+"""The tag by which the mailer's function says of which version it is: its code may hold secrets, and is not read."""
 
 
 def is_policys(name: str) -> bool:

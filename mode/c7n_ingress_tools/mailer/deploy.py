@@ -18,6 +18,7 @@ from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubsc
 
 import c7n_ingress
 from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.names import VERSION_TAG
 from c7n_ingress_tools.pack import PACK
 
 with of_extra("mailer"):
@@ -85,7 +86,7 @@ def deploy(config: dict, session: boto3.Session) -> str:
         {
             "name": config.get("lambda_name", "custodian-mailer"),
             "description": config.get("lambda_description", ""),
-            "tags": config.get("lambda_tags", {}),
+            "tags": {**config.get("lambda_tags", {}), VERSION_TAG: metadata.version("c7n-ingress")},
             "handler": "c7n_ingress_tools.mailer.lambda_entry.handle",
             "runtime": config["runtime"],
             "memory_size": config["memory"],

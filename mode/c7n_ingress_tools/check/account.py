@@ -1,0 +1,222 @@
+"""Facts about what an account has besides functions: recorder, stack, roles, topic, queues, alarms, room in groups."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from c7n_ingress.decide.authorized import VPC, resolved
+from c7n_ingress.decide.openness import open_sources
+from c7n_ingress.decide.rules import matches_from
+from c7n_ingress_tools.check.facts import UNREAD, Fact, ok, wrong
+from c7n_ingress_tools.check.read import ROLES, Groups, Stack
+from c7n_ingress_tools.names import MAILER, POLICIES
+
+OPERATE = "docs/operate.md"
+MOST_NAMED = 5
+BROKEN = ("FAILED", "ROLLBACK")
+
+
+def identity(found: Mapping[str, Any], region: str) -> Iterator[Fact]:
+    """Whose credentials these are, and where."""
+    yield ok("credentials", f"{found['Arn']} in {region}")
+
+
+def watched(name: str, message: Mapping[str, Any] | None) -> Iterator[Fact]:
+    """Whether a policy of the watch would report something: its message has the fact and the fix."""
+    right = {"recorder": "records security groups on every change", "errors": "no function failed in the last day"}
+    title = {"recorder": "AWS Config", "errors": "errors"}[name]
+    if message is None:
+        yield ok(title, right[name])
+    else:
+        yield wrong(title, message["violation_desc"].strip(), message["action_desc"].strip())
+
+
+def stack(found: Stack | None, template: Path, region: str) -> Iterator[Fact]:
+    """Whether the stack is there, is complete, and is made of the template that is here."""
+    name = found.described["StackName"] if found else "open-ingress"
+    deploy = (
+        f"aws cloudformation deploy --region {region} --stack-name {name} --template-file {template} "
+        "--capabilities CAPABILITY_NAMED_IAM"
+    )
+    if found is None:
+        yield wrong("stack", f"no stack in {region} has the topic open-ingress", deploy)
+    elif any(word in found.described["StackStatus"] for word in BROKEN):
+        yield wrong("stack", f"{name} is {found.described['StackStatus']}", deploy)
+    elif parsed(found.template) != parsed(template.read_text(encoding="utf-8")):
+        yield wrong("stack", f"{name} is made of another template than {template}", deploy)
+    else:
+        yield ok("stack", f"{name} is made of {template}")
+
+
+def parsed(template: Any) -> Any:
+    """Return a template with each short form (``!Ref``) in its long form, so that two can be compared."""
+    if not isinstance(template, str):
+        template = json.dumps(template)
+    return yaml.load(template, Loader=Template)  # noqa: S506 - a SafeLoader
+
+
+class Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
+    """Reads CloudFormation's short forms."""
+
+    def long_form(self, name: str, node: yaml.Node) -> dict[str, Any]:
+        """Return ``{"Fn::Sub": …}`` for ``!Sub …``."""
+        if isinstance(node, yaml.ScalarNode):
+            value: Any = self.construct_scalar(node)
+        elif isinstance(node, yaml.SequenceNode):
+            value = self.construct_sequence(node, deep=True)
+        else:
+            value = self.construct_mapping(node, deep=True)
+        if name == "GetAtt" and isinstance(value, str):
+            value = value.split(".", 1)
+        return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+Template.add_multi_constructor("!", Template.long_form)
+
+
+def central_queue(found: Stack | None) -> str:
+    """Return the queue of the account that sends the messages for this one; empty if this account sends its own."""
+    parameters = found.described.get("Parameters", ()) if found else ()
+    return next((each["ParameterValue"] for each in parameters if each["ParameterKey"] == "CentralQueueArn"), "")
+
+
+def roles(found: Mapping[str, Mapping[str, Any] | None], *, own_mailer: bool) -> Iterator[Fact]:
+    """Whether the roles are there, and Lambda may assume them."""
+    wanted = [name for name in ROLES if own_mailer or name != MAILER]
+    fix = "deploy mode/stack.yml in the region that RolesRegion names, or here if it is empty"
+    missing = [name for name in wanted if found[name] is None]
+    untrusted = [
+        name
+        for name in wanted
+        if (role := found[name]) and "lambda.amazonaws.com" not in json.dumps(role["AssumeRolePolicyDocument"])
+    ]
+    if missing:
+        yield wrong("roles", f"missing: {', '.join(missing)}", fix)
+    if untrusted:
+        yield wrong("roles", f"Lambda may not assume {', '.join(untrusted)}", fix)
+    if not (missing or untrusted):
+        yield ok("roles", ", ".join(wanted))
+
+
+def topic(subscriptions: list[dict[str, Any]] | None, region: str) -> Iterator[Fact]:
+    """Whether somebody gets what is sent to the topic."""
+    if subscriptions is None:
+        yield wrong("topic", "there is no topic open-ingress", "deploy mode/stack.yml")
+        return
+    confirmed = [each for each in subscriptions if each["SubscriptionArn"].startswith("arn:")]
+    if confirmed:
+        yield ok("topic", f"{len(confirmed)} confirmed {'subscriber' if len(confirmed) == 1 else 'subscribers'}")
+    elif subscriptions:
+        said = f"nobody has confirmed: {', '.join(each['Endpoint'] for each in subscriptions)}"
+        yield wrong("topic", said, "open the link in the mail of AWS; after two days, subscribe the address again")
+    else:
+        fix = f"aws sns subscribe --region {region} --topic-arn … --protocol email --notification-endpoint …"
+        yield wrong("topic", "nobody is subscribed to open-ingress", fix)
+
+
+def queues(found: Mapping[str, int | None], region: str, *, own_mailer: bool) -> Iterator[Fact]:
+    """Whether nothing waits that failed."""
+    fixes = {
+        f"{POLICIES}-failed": f"c7n-ingress replay --region {region}",
+        f"{MAILER}-failed": f"{OPERATE}#{MAILER}-failed",
+    }
+    for name, fix in fixes.items():
+        if name.startswith(MAILER) and not own_mailer:
+            continue
+        if found[name] is None:
+            yield wrong(name, "there is no such queue, so that what fails is lost", "deploy mode/stack.yml")
+        elif found[name]:
+            said = f"{found[name]} {'message waits' if found[name] == 1 else 'messages wait'} in this dead-letter queue"
+            yield wrong(name, said, fix)
+        else:
+            yield ok(name, "empty")
+    if own_mailer and found[MAILER] is None:
+        yield wrong(MAILER, "there is no such queue, so that nobody is notified", "deploy mode/stack.yml")
+
+
+def alarms(found: list[dict[str, Any]], template: Path, *, own_mailer: bool) -> Iterator[Fact]:
+    """Whether each alarm of the stack is there, and none fires."""
+    resources = parsed(template.read_text(encoding="utf-8"))["Resources"].values()
+    wanted = [each["Properties"]["AlarmName"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
+    states = {each["AlarmName"]: each for each in found}
+    faults = []
+    for name in wanted:
+        if name not in states:
+            if own_mailer or not name.startswith(MAILER):
+                faults.append(wrong(f"alarm {name}", "missing", "deploy mode/stack.yml"))
+        elif states[name]["StateValue"] == "ALARM":
+            faults.append(wrong(f"alarm {name}", "fires", f"{OPERATE}#{name}"))
+        elif not states[name].get("ActionsEnabled", True):
+            fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
+            faults.append(wrong(f"alarm {name}", "its actions are disabled, so it notifies nobody", fix))
+    yield from faults or [ok("alarms", f"{len(states)}, and none fires")]
+
+
+def room(found: Groups, networks: list[str]) -> Iterator[Fact]:
+    """Whether each group has room for the authorized networks, if somebody opens a port in it."""
+    name = "room in groups"
+    if not networks:
+        yield ok(name, "not known: the authorized networks are read from another place at run time")
+        return
+    unread = {each for each in found.meanings.values() if isinstance(each, str)}
+    unread |= {each.cidrs for each in found.inside.values() if isinstance(each.cidrs, str)}
+    if unread := unread.union(*(each.left_out for each in found.inside.values())):
+        allow = "DescribeVpcs, DescribeSecurityGroupVpcAssociations and GetManagedPrefixListEntries"
+        yield Fact(name, UNREAD, "; ".join(sorted(unread)[:MOST_NAMED]), f"fix what it names, or allow EC2's {allow}")
+    tight = [group["GroupId"] for group in found.groups if is_tight(group, found, networks)]
+    if tight:
+        shown = ", ".join(tight[:MOST_NAMED]) + (
+            f" and {len(tight) - MOST_NAMED} more" if len(tight) > MOST_NAMED else ""
+        )
+        said = f"{len(tight)} groups have no room for your networks, and their clients would be blocked: {shown}"
+        yield wrong(name, said, "raise the quota L-0EA8095F, remove rules, or authorize fewer networks")
+    else:
+        yield ok(name, f"{len(found.groups)} groups have room for your networks")
+
+
+def is_tight(group: Mapping[str, Any], found: Groups, networks: list[str]) -> bool:
+    """Whether the networks that replace an open rule of a group are more than its quota of rules allows."""
+    meanings = {**found.meanings, **({VPC: found.inside[group["GroupId"]].cidrs} if VPC in networks else {})}
+    wanted = resolved(networks, meanings)
+    if isinstance(wanted, str):
+        return False  # another fact says so
+    for version in (4, 6):
+        of_version = [network for network in wanted if network.version == version]
+        opened = _open_rules(group, version)
+        # An open rule becomes the first network, and each other network is one more rule.
+        more = max(1, opened) * max(0, len(of_version) - 1) + (0 if opened else 1)
+        if _rules(group, version, found.prefix_lists) + more > found.quota:
+            return True
+    return False
+
+
+def _open_rules(group: Mapping[str, Any], version: int) -> int:
+    traffic, sources = {}, {}
+    for number, (each, source) in enumerate(matches_from(group["IpPermissions"])):
+        if not isinstance(source, str) and source.version == version:
+            traffic[number], sources[number] = each, [source]
+    return len(open_sources(traffic, sources))
+
+
+def _rules(group: Mapping[str, Any], version: int, prefix_lists: Mapping[str, Mapping[str, Any]]) -> int:
+    """Count the ingress rules of a family as the quota does.
+
+    A reference to a group, or to a prefix list of AWS's, counts once in both families. A reference to another prefix
+    list counts the most entries that the list may have:
+    https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
+    """
+    counted: Counter[str] = Counter()
+    for permission in group["IpPermissions"]:
+        counted["networks"] += len(permission.get("IpRanges" if version == 4 else "Ipv6Ranges", ()))  # noqa: PLR2004
+        counted["groups"] += len(permission.get("UserIdGroupPairs", ()))
+        for each in permission.get("PrefixListIds", ()):
+            known = prefix_lists.get(each["PrefixListId"], {})
+            if known.get("AddressFamily", f"IPv{version}") == f"IPv{version}" or known.get("OwnerId") == "AWS":
+                counted["lists"] += 1 if known.get("OwnerId") == "AWS" else known.get("MaxEntries", 1)
+    return counted.total()

@@ -1,0 +1,209 @@
+"""Facts about the deployed functions: whether code and settings are those that are here, and what starts each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import c7n_ingress
+from c7n_ingress.bytecode import SUPPORTED_UNTIL
+from c7n_ingress_tools.check.facts import Fact, ok, wrong
+from c7n_ingress_tools.check.read import Deployed
+from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policys
+from c7n_ingress_tools.pause import TAG, paused
+
+RUNNING = ("ACTIVE", "EVALUATING")
+"""https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigRule.html"""
+
+SCHEDULED = ("periodic", "cloudtrail")
+CLOSING = ("", "-cloudtrail", "-daily", "-noticed")
+"""What follows POLICIES in the names of the functions that close groups."""
+
+MOST_DIFFERENCES = 3
+LONGEST = 70
+
+
+class Wanted(NamedTuple):
+    """A policy of the user's files, filled for an account and region."""
+
+    data: Mapping[str, Any]
+    file: Path
+
+    @property
+    def function(self) -> str:
+        """Return the name of its function."""
+        return f"{self.data['mode'].get('function-prefix', 'custodian-')}{self.data['name']}"
+
+
+class Rules(NamedTuple):
+    """What invokes functions, by name."""
+
+    config: Mapping[str, Mapping[str, Any]]
+    events: Mapping[str, Mapping[str, Any]]
+
+
+def facts(
+    deployed: Mapping[str, Deployed], wanted: Mapping[str, Wanted], rules: Rules, region: str, today: date
+) -> Iterator[Fact]:
+    """Return what is known of the policies' functions: one line for each that is right, else one for each fault."""
+    ours = {name: each for name, each in deployed.items() if is_policys(name)}
+    yield from which(set(ours), wanted, region)
+    for name, function in ours.items():
+        if name not in wanted:
+            fix = f"c7n-ingress uninstall --region {region} {name}, unless it is yours"
+            yield wrong(name, "no policy of these files has this function", fix)
+            continue
+        policy = wanted[name]
+        deploy = f"custodian run --region {region} --vars-file settings.yml -s out {policy.file}"
+        faults = [
+            *state(function),
+            *version(function, deploy),
+            *drift(function, policy.data, deploy),
+            *trigger(function, policy.data["mode"]["type"], rules, region, deploy),
+            *pause(function, region),
+            *runtime(function, today, deploy),
+        ]
+        yield from faults or [ok(name, "this version, these settings, and its trigger may invoke it")]
+
+
+def which(deployed: set[str], wanted: Mapping[str, Wanted], region: str) -> Iterator[Fact]:
+    """Whether the functions that are deployed close groups together, and are watched."""
+    line = f"custodian run --region {region} --vars-file settings.yml -s out"
+    if not deployed & {f"{POLICIES}{name}" for name in CLOSING}:
+        yield wrong("functions", "no policy is deployed that closes groups", f"{line} policies/open-ingress*.yml")
+    elif not deployed & {f"{POLICIES}-daily", f"{POLICIES}-noticed"}:
+        said = "no policy is deployed that runs every day, and closes what the events miss"
+        yield wrong("functions", said, f"{line} -p open-ingress-daily policies/open-ingress*.yml")
+    else:
+        yield ok("functions", f"{len(deployed)} of {len(wanted)} policies are deployed")
+    if f"{POLICIES}-noticed" in deployed and f"{POLICIES}-notice" not in deployed:
+        said = "open-ingress-noticed closes only what open-ingress-notice marks, which is not deployed"
+        yield wrong("functions", said, f"{line} policies/open-ingress-notice.yml")
+    watch = {name for name in wanted if name.startswith(f"{POLICIES}-watch-")}
+    if POLICIES not in deployed:
+        watch -= {f"{POLICIES}-watch-recorder", f"{POLICIES}-watch-rule"}
+    if missing := sorted(watch - deployed):
+        yield wrong("watch", f"not deployed: {', '.join(missing)}", f"{line} mode/watch.yml")
+
+
+def state(function: Deployed) -> Iterator[Fact]:
+    """Whether Lambda can run the function."""
+    found = function.configuration.get("State", "Active"), function.configuration.get("LastUpdateStatus", "Successful")
+    if found[0] == "Failed" or found[1] == "Failed":
+        said = function.configuration.get("StateReason") or function.configuration.get("LastUpdateStatusReason", "")
+        yield wrong(function.name, f"Lambda cannot run it: {said}", "deploy its policy again")
+
+
+def version(function: Deployed, deploy: str) -> Iterator[Fact]:
+    """Whether the function has the code that is installed here."""
+    package = Path(c7n_ingress.__file__).parent
+    here = {f"c7n_ingress/{path.relative_to(package)}": path.read_bytes() for path in package.rglob("*.py")}
+    there = {
+        path: code for path, code in function.files.items() if path.startswith("c7n_ingress/") and path[-3:] == ".py"
+    }
+    if there and there != here:
+        yield wrong(function.name, "has the code of another version of c7n-ingress", deploy)
+    installed = metadata.version("c7n")
+    found = re.search(rb'version = "(.+)"', function.files.get("c7n/version.py", b""))
+    if found and found[1].decode() != installed:
+        yield wrong(function.name, f"has c7n {found[1].decode()}, and {installed} is installed here", deploy)
+
+
+def drift(function: Deployed, policy: Mapping[str, Any], deploy: str) -> Iterator[Fact]:
+    """Whether the function's policy is the one of the files, with the same settings."""
+    (there,) = json.loads(function.files["config.json"])["policies"]
+    found = list(differences(_untagged(there), _untagged(json.loads(json.dumps(policy, default=str)))))
+    if found:
+        more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+        said = f"other settings are deployed than those here: {'; '.join(found[:MOST_DIFFERENCES])}{more}"
+        yield wrong(function.name, said, deploy)
+
+
+def _untagged(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy without the tags that Custodian adds when it deploys one."""
+    own = {key: value for key, value in policy["mode"].get("tags", {}).items() if not key.startswith("custodian-")}
+    return {**policy, "mode": {**policy["mode"], "tags": own}}
+
+
+def differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
+    """Return where two policies differ, each place with both values."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in {**there, **here}:
+            yield from differences(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+    elif _are_shapes(there) and _are_shapes(here) and len(there) == len(here):
+        for number, (old, new) in enumerate(zip(there, here, strict=True)):
+            yield from differences(old, new, f"{path}[{number}]")
+    elif there != here:
+        yield f"{path} is {_short(there)}, here {_short(here)}"
+
+
+def _are_shapes(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def trigger(function: Deployed, mode: str, rules: Rules, region: str, deploy: str) -> Iterator[Fact]:
+    """Whether what starts the function is there, is on, and may invoke it."""
+    name = function.name
+    if mode == "config-rule":
+        rule = rules.config.get(name)
+        if rule is None or rule["ConfigRuleState"] not in RUNNING:
+            found = "has no rule" if rule is None else f"has its rule in the state {rule['ConfigRuleState']}"
+            yield wrong(name, f"AWS Config {found}, so nothing starts it", deploy)
+        elif "config.amazonaws.com" not in function.invokers:
+            first = f"aws configservice delete-config-rule --region {region} --config-rule-name {name}"
+            yield wrong(name, "AWS Config may not invoke it", f"{first}, and then {deploy}")
+    elif mode in SCHEDULED:
+        rule = rules.events.get(name)
+        if rule is None or not rule["State"].startswith("ENABLED") or not rule["Targets"]:
+            found = "has no rule" if rule is None else "has its rule disabled" if rule["Targets"] else "has no target"
+            yield wrong(name, f"EventBridge {found}, so nothing starts it", deploy)
+        elif "events.amazonaws.com" not in function.invokers:
+            yield wrong(name, "EventBridge may not invoke it", deploy)
+
+
+def pause(function: Deployed, region: str) -> Iterator[Fact]:
+    """Whether nobody has paused the function."""
+    if function.concurrency != 0:
+        return
+    if who := paused(function.tags):
+        fix = f"c7n-ingress resume --region {region}"
+        yield wrong(function.name, f"paused since {who.since} by {who.by}", fix)
+    else:
+        said = f"its reserved concurrency is 0, so it never runs; no tag {TAG} says who did it"
+        fix = f"aws lambda delete-function-concurrency --region {region} --function-name {function.name}"
+        yield wrong(function.name, said, fix)
+
+
+def runtime(function: Deployed, today: date, deploy: str) -> Iterator[Fact]:
+    """Whether AWS still supports the function's runtime."""
+    found = function.configuration["Runtime"]
+    until = SUPPORTED_UNTIL.get(found)
+    if until is None or today > date.fromisoformat(until):
+        said = f"AWS does not support its runtime {found}" + (f" since {until}" if until else "")
+        yield wrong(function.name, said, f"write a newer `runtime` into the policy's mode, and then {deploy}")
+
+
+def mailer(function: Deployed | None, mappings: list[dict[str, Any]], region: str, today: date) -> Iterator[Fact]:
+    """Whether the mailer is there, is of this version, and gets the messages."""
+    deploy = f"c7n-ingress mailer deploy --region {region}"
+    if function is None:
+        yield wrong(MAILER, "not deployed, so nobody is notified", deploy)
+        return
+    installed, found = metadata.version("c7n-ingress"), function.tags.get(VERSION_TAG, "an older version")
+    faults = [*state(function), *runtime(function, today, deploy)]
+    if found != installed:
+        faults.append(wrong(MAILER, f"is of {found}, and {installed} is installed here", deploy))
+    if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in mappings):
+        said = "its event source is disabled" if mappings else "it has no event source"
+        faults.append(wrong(MAILER, f"{said}, so nobody is notified", deploy))
+    yield from faults or [ok(MAILER, "this version, and the queue is its event source")]

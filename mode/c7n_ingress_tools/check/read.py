@@ -1,0 +1,235 @@
+"""Everything that a check reads of an account and region. All calls are here, and none of them changes anything."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.request import urlopen
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from c7n.config import Config
+from c7n.policy import PolicyCollection
+from c7n.resources import load_resources
+from c7n.utils import reset_session_cache, yaml_load
+
+from c7n_ingress.aws import prefix_lists, vpcs
+from c7n_ingress.aws.calls import DENIED, error_code
+from c7n_ingress.decide.authorized import VPC, words
+from c7n_ingress_tools.names import MAILER, POLICIES, is_policys
+
+TOPIC = "open-ingress"
+ROLES = (POLICIES, f"{POLICIES}-watch", MAILER)
+QUEUES = (f"{POLICIES}-failed", f"{MAILER}-failed", MAILER)
+WATCHED = ("recorder", "errors")
+"""The policies of mode/watch.yml that a check runs itself, by the last word of their names."""
+
+COMPARED = ("c7n_ingress/", "c7n/version.py", "config.json")
+"""What is kept of a deployed zip."""
+
+REFUSED = DENIED | {"AuthorizationError"}
+"""The error codes for a call that is not allowed: SNS has its own."""
+
+RULES_QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-0EA8095F"}
+SECONDS = 60
+
+
+class Unread(NamedTuple):
+    """What could not be read, and why."""
+
+    why: str
+    denied: bool
+
+
+class Deployed(NamedTuple):
+    """A function as it is deployed."""
+
+    name: str
+    configuration: Mapping[str, Any]
+    tags: Mapping[str, str]
+    concurrency: int | None
+    invokers: frozenset[str]
+    """The services that may invoke it."""
+    files: Mapping[str, bytes]
+    """What is compared of its zip, by path; nothing of the mailer's, whose configuration can hold secrets."""
+
+
+class Stack(NamedTuple):
+    """The stack: what CloudFormation says of it, and its template."""
+
+    described: Mapping[str, Any]
+    template: Any
+
+
+class Groups(NamedTuple):
+    """What is needed to count the rules of security groups."""
+
+    groups: list[dict[str, Any]]
+    inside: Mapping[str, vpcs.Inside]
+    """The networks of each group's VPCs, by the group's id."""
+    meanings: Mapping[str, list[str] | str]
+    """The networks of each prefix list that is authorized, by its id, or why they cannot be read."""
+    prefix_lists: Mapping[str, Mapping[str, Any]]
+    quota: int
+
+
+def account(session: boto3.Session, watch: Path, networks: list[str]) -> dict[str, Any]:
+    """Read all of it, by name; what AWS refuses is :class:`Unread`.
+
+    :param watch: the file of the watch's policies.
+    :param networks: the authorized networks, as a policy names them.
+    """
+    identity = session.client("sts").get_caller_identity()
+    topic = f"arn:{identity['Arn'].split(':')[1]}:sns:{session.region_name}:{identity['Account']}:{TOPIC}"
+    calls: dict[str, Callable[[], Any]] = {
+        "identity": lambda: identity,
+        "stack": partial(_stack, session.client("cloudformation"), topic),
+        "roles": partial(_roles, session.client("iam")),
+        "subscriptions": partial(_subscriptions, session.client("sns"), topic),
+        "functions": partial(_functions, session.client("lambda")),
+        "config_rules": partial(_config_rules, session.client("config")),
+        "event_rules": partial(_event_rules, session.client("events")),
+        "mappings": partial(_mappings, session.client("lambda")),
+        "queues": partial(_queues, session.client("sqs")),
+        "alarms": partial(_alarms, session.client("cloudwatch")),
+        "groups": partial(_groups, session, networks),
+    }
+    for name in WATCHED:
+        calls[name] = partial(_reported, session, watch, f"open-ingress-watch-{name}", identity["Account"])
+    return {name: _answer(call) for name, call in calls.items()}
+
+
+def _answer(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except (ClientError, BotoCoreError, OSError) as error:
+        denied = isinstance(error, ClientError) and error_code(error) in REFUSED
+        return Unread(" ".join(str(error).split()), denied)
+
+
+def _all(client: Any, operation: str, key: str, **request: Any) -> Iterator[dict[str, Any]]:
+    for page in client.get_paginator(operation).paginate(**request):
+        yield from page[key]
+
+
+def _stack(client: Any, topic: str) -> Stack | None:
+    """Find the stack by its output, the topic: a StackSet's stack has another name."""
+    for stack in _all(client, "describe_stacks", "Stacks"):
+        if topic in [output.get("OutputValue") for output in stack.get("Outputs", ())]:
+            return Stack(stack, client.get_template(StackName=stack["StackId"])["TemplateBody"])
+    return None
+
+
+def _roles(client: Any) -> dict[str, dict[str, Any] | None]:
+    return {name: _role(client, name) for name in ROLES}
+
+
+def _role(client: Any, name: str) -> dict[str, Any] | None:
+    try:
+        role: dict[str, Any] = client.get_role(RoleName=name)["Role"]
+    except client.exceptions.NoSuchEntityException:
+        return None
+    return role
+
+
+def _subscriptions(client: Any, topic: str) -> list[dict[str, Any]] | None:
+    try:
+        return list(_all(client, "list_subscriptions_by_topic", "Subscriptions", TopicArn=topic))
+    except client.exceptions.NotFoundException:
+        return None
+
+
+def _functions(client: Any) -> dict[str, Deployed]:
+    names = (each["FunctionName"] for each in _all(client, "list_functions", "Functions"))
+    ours = sorted(name for name in names if is_policys(name) or name == MAILER)
+    with ThreadPoolExecutor(4) as pool:
+        return {each.name: each for each in pool.map(partial(_function, client), ours)}
+
+
+def _function(client: Any, name: str) -> Deployed:
+    if name == MAILER:
+        configuration = client.get_function_configuration(FunctionName=name)
+        tags = client.list_tags(Resource=configuration["FunctionArn"])["Tags"]
+        return Deployed(name, configuration, tags, None, frozenset(), {})
+    found = client.get_function(FunctionName=name)
+    with urlopen(found["Code"]["Location"], timeout=SECONDS) as answer:  # noqa: S310 - an https address of AWS's
+        archive = zipfile.ZipFile(io.BytesIO(answer.read()))
+    files = {path: archive.read(path) for path in archive.namelist() if path.startswith(COMPARED)}
+    concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+    return Deployed(
+        name, found["Configuration"], found.get("Tags", {}), concurrency, frozenset(_invokers(client, name)), files
+    )
+
+
+def _invokers(client: Any, name: str) -> Iterator[str]:
+    try:
+        policy = json.loads(client.get_policy(FunctionName=name)["Policy"])
+    except client.exceptions.ResourceNotFoundException:
+        return
+    for statement in policy["Statement"]:
+        if statement["Effect"] == "Allow" and isinstance(statement["Principal"], dict):
+            yield statement["Principal"].get("Service", "")
+
+
+def _config_rules(client: Any) -> dict[str, dict[str, Any]]:
+    return {rule["ConfigRuleName"]: rule for rule in _all(client, "describe_config_rules", "ConfigRules")}
+
+
+def _event_rules(client: Any) -> dict[str, dict[str, Any]]:
+    rules = _all(client, "list_rules", "Rules", NamePrefix=POLICIES)
+    return {
+        rule["Name"]: {**rule, "Targets": client.list_targets_by_rule(Rule=rule["Name"])["Targets"]} for rule in rules
+    }
+
+
+def _mappings(client: Any) -> list[dict[str, Any]]:
+    return list(_all(client, "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER))
+
+
+def _queues(client: Any) -> dict[str, int | None]:
+    return {name: _waiting(client, name) for name in QUEUES}
+
+
+def _waiting(client: Any, name: str) -> int | None:
+    count = "ApproximateNumberOfMessages"
+    try:
+        url = client.get_queue_url(QueueName=name)["QueueUrl"]
+    except client.exceptions.QueueDoesNotExist:
+        return None
+    return int(client.get_queue_attributes(QueueUrl=url, AttributeNames=[count])["Attributes"][count])
+
+
+def _alarms(client: Any) -> list[dict[str, Any]]:
+    return list(_all(client, "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-"))
+
+
+def _groups(session: boto3.Session, networks: Iterable[str]) -> Groups:
+    client = session.client("ec2")
+    groups = list(_all(client, "describe_security_groups", "SecurityGroups"))
+    inside = vpcs.inside(client, groups) if VPC in networks else {}
+    lists = {each["PrefixListId"]: each for each in _all(client, "describe_managed_prefix_lists", "PrefixLists")}
+    quota = session.client("service-quotas").get_service_quota(**RULES_QUOTA)["Quota"]["Value"]
+    authorized = prefix_lists.entries(client, [word for word in words(networks) if word != VPC])
+    return Groups(groups, inside, authorized, lists, int(quota))
+
+
+def _reported(session: boto3.Session, watch: Path, name: str, account: str) -> Mapping[str, Any] | None:
+    """Run a policy of the watch, and return the message that it would send; None if it would send none."""
+    (data,) = [each for each in yaml_load(watch.read_text(encoding="utf-8"))["policies"] if each["name"] == name]
+    data = {**data, "mode": {"type": "pull"}}
+    region = session.region_name
+    nowhere = {"output_dir": "null://", "log_group": "null://", "cache": None, "cache_period": 0}
+    options = Config.empty(account_id=account, region=region, regions=[region], **nowhere)
+    load_resources(("aws.account", "aws.config-recorder", "aws.lambda"))
+    reset_session_cache()  # c7n would keep the session of another region
+    (policy,) = PolicyCollection.from_data({"policies": [data]}, options, lambda *_, **__: session)
+    policy.expand_variables(policy.get_variables())
+    policy.validate()
+    found = policy.resource_manager.filter_resources([{"account_id": account}])
+    return policy.data["actions"][0] if found else None

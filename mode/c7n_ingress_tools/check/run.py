@@ -1,0 +1,102 @@
+"""The list of all facts of a check, in the order in which they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.exceptions import NoCredentialsError
+
+from c7n_ingress_tools.check import account, functions, here, read
+from c7n_ingress_tools.check.facts import UNREAD, Fact, wrong
+from c7n_ingress_tools.names import MAILER
+
+POLICY = "custodian-open-ingress-check"
+NO_CREDENTIALS = "set AWS_PROFILE, or run `aws configure`"
+
+
+class Local(NamedTuple):
+    """What the user's files say for an account and region."""
+
+    files: here.Files
+    networks: list[str]
+    wanted: dict[str, functions.Wanted]
+
+
+def of_files(files: here.Files, account_id: str, region: str) -> Local:
+    """Load the policies of the files; those that are wrong are left out, as another fact says so."""
+    try:
+        settings = here.filled(files.settings)
+    except ValueError:
+        settings = {}
+    loaded = [(path, policy) for path in files.policies for policy in _policies(path, settings, account_id, region)]
+    networks = next((each for _, policy in loaded if (each := here.authorized(policy))), [])
+    deployable = [functions.Wanted(policy.data, path) for path, policy in loaded if "mode" in policy.data]
+    return Local(files, networks, {each.function: each for each in deployable})
+
+
+def _policies(path: Path, settings: dict[str, Any], account_id: str, region: str) -> list[Any]:
+    try:
+        return here.policies(path, settings, account_id, region)
+    except (OSError, ValueError):
+        return []
+
+
+def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
+    """Return all facts of an account and region."""
+    region = session.region_name
+    try:
+        account_id = session.client("sts").get_caller_identity()["Account"]
+    except NoCredentialsError:
+        yield wrong("credentials", "no AWS credentials found", NO_CREDENTIALS)
+        return
+    local = of_files(files, account_id, region)
+    found = read.account(session, files.watch, local.networks)
+    yield from judged(found, local, region)
+
+
+def judged(found: dict[str, Any], local: Local, region: str) -> Iterator[Fact]:
+    """Return the facts of what was read. What could not be read is a line of its own, once."""
+    today = datetime.now(timezone.utc).date()
+    made = found["stack"] if isinstance(found["stack"], read.Stack) else None
+    central = account.central_queue(made)
+    own = not central
+    rules = functions.Rules(
+        *(found[name] if isinstance(found[name], dict) else {} for name in ("config_rules", "event_rules"))
+    )
+    facts: Iterable[tuple[tuple[str, ...], Callable[..., Iterator[Fact]]]] = (
+        (("identity",), lambda who: account.identity(who, region)),
+        (("recorder",), lambda message: account.watched("recorder", message)),
+        (("stack",), lambda stack: account.stack(stack, local.files.stack, region)),
+        (("roles",), lambda roles: account.roles(roles, own_mailer=own)),
+        (("subscriptions",), lambda subscriptions: account.topic(subscriptions, region)),
+        (
+            ("functions", "config_rules", "event_rules"),
+            lambda deployed, *_: functions.facts(deployed, local.wanted, rules, region, today),
+        ),
+        (
+            ("functions", "mappings"),
+            lambda deployed, mappings: (
+                functions.mailer(deployed.get(MAILER), mappings, region, today) if own else iter(())
+            ),
+        ),
+        (("errors",), lambda message: account.watched("errors", message)),
+        (("queues",), lambda queues: account.queues(queues, region, own_mailer=own)),
+        (("alarms",), lambda alarms: account.alarms(alarms, local.files.stack, own_mailer=own)),
+        (("groups",), lambda groups: account.room(groups, local.networks)),
+    )
+    reported: set[str] = set()
+    for names, fact in facts:
+        unread = [name for name in names if isinstance(found[name], read.Unread)]
+        yield from (_unread(name, found[name]) for name in unread if name not in reported)
+        reported.update(unread)
+        if not unread:
+            yield from fact(*(found[name] for name in names))
+
+
+def _unread(name: str, why: read.Unread) -> Fact:
+    fix = f"attach the policy {POLICY}, which mode/stack.yml creates, to these credentials"
+    return Fact(name.replace("_", " "), UNREAD, f"cannot be read: {why.why}", fix if why.denied else "run this again")

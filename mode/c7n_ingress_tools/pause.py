@@ -1,0 +1,104 @@
+"""Stop the policies' functions of a region for a while, and start them again: reserved concurrency 0, and back.
+
+Lambda keeps the events that it has already for six hours. New ones go to the dead-letter queue at once, without any
+attempt, and stay there for 14 days:
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+The mailer is not stopped: SQS would count each attempt, and put messages that nobody read into a dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+import boto3
+
+from c7n_ingress_tools.names import is_policys
+
+TAG = "c7n-ingress-paused"
+"""A function's tag: since when it is paused, by whom, and its reserved concurrency before."""
+
+VALUE = re.compile(r"(?P<since>\S+) by (?P<by>.+) was (?P<before>none|\d+)")
+LONGEST_NAME = 180
+"""Characters of the caller's ARN: a tag's value may have 256."""
+
+
+class Paused(NamedTuple):
+    """What the tag of a paused function says."""
+
+    since: str
+    by: str
+    before: int | None
+    """The function's reserved concurrency before, None for none."""
+
+    def __str__(self) -> str:
+        """Return it as the tag's value."""
+        return f"{self.since} by {self.by} was {'none' if self.before is None else self.before}"
+
+
+class Outcome(NamedTuple):
+    """What was done to a function."""
+
+    function: str
+    said: str
+    done: bool = True
+
+
+def paused(tags: Mapping[str, str]) -> Paused | None:
+    """Return who paused a function with these tags; None if nobody did."""
+    match = VALUE.fullmatch(tags.get(TAG, ""))
+    if match is None:
+        return None
+    return Paused(match["since"], match["by"], None if match["before"] == "none" else int(match["before"]))
+
+
+def pause(session: boto3.Session) -> Iterator[Outcome]:
+    """Set the reserved concurrency of each of the policies' functions to 0, and tag it with what it was.
+
+    The tag comes first: a run that is interrupted leaves no function without it.
+    """
+    client = session.client("lambda")
+    since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    by = session.client("sts").get_caller_identity()["Arn"][-LONGEST_NAME:]
+    for name, arn, tags, concurrency in _functions(client):
+        if (before := paused(tags)) and concurrency == 0:
+            yield Outcome(name, f"paused already, since {before.since} by {before.by}")
+        elif concurrency == 0:
+            yield Outcome(name, "has the reserved concurrency 0 already, and not by this command: it is left alone")
+        else:
+            client.tag_resource(Resource=arn, Tags={TAG: str(Paused(since, by, concurrency))})
+            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+            yield Outcome(name, "paused")
+
+
+def resume(session: boto3.Session) -> Iterator[Outcome]:
+    """Restore the reserved concurrency of each function that ``pause`` stopped, and remove the tag."""
+    client = session.client("lambda")
+    for name, arn, tags, concurrency in _functions(client):
+        before = paused(tags)
+        if before is None and concurrency == 0:
+            line = f"aws lambda delete-function-concurrency --region {session.region_name} --function-name {name}"
+            yield Outcome(name, f"has the reserved concurrency 0, and not by this command: {line}", done=False)
+            continue
+        if before is None:
+            yield Outcome(name, "was not paused")
+            continue
+        if concurrency == 0 and before.before is None:
+            client.delete_function_concurrency(FunctionName=name)
+        elif concurrency == 0:
+            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=before.before)
+        client.untag_resource(Resource=arn, TagKeys=[TAG])
+        yield Outcome(name, f"runs again; it was paused since {before.since} by {before.by}")
+
+
+def _functions(client: Any) -> Iterator[tuple[str, str, dict[str, str], int | None]]:
+    """Yield the name, ARN, tags and reserved concurrency of each of the policies' functions."""
+    pages = client.get_paginator("list_functions").paginate()
+    for name in sorted(each["FunctionName"] for page in pages for each in page["Functions"]):
+        if is_policys(name):
+            found = client.get_function(FunctionName=name)
+            concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+            arn = found["Configuration"]["FunctionArn"]
+            yield name, arn, found.get("Tags", {}), concurrency

@@ -1,0 +1,243 @@
+import json
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+import c7n_ingress
+from c7n_ingress_tools.check import account, functions, here, read, run
+from c7n_ingress_tools.check.facts import OK, UNREAD, WRONG
+from tests.support.embedded import ROOT, cases, group_of, load
+from tests.support.followed import NETWORKS, attempted, deployed_pack
+from tests.support.forked import C7N_INGRESS
+from tests.support.stacked import put_recorder, stop_polling
+
+CASES = cases("check")
+NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
+CHECK = "c7n-ingress check --region us-east-1 --json"
+
+
+def checked(cloud, copy, command=CHECK):
+    """Run a check, and return its exit code and its facts by name."""
+    done = attempted(cloud, copy, command)
+    found = json.loads(done.stdout)
+    assert found["wrong"] == sum(each["state"] != OK for each in found["facts"])
+    return done.returncode, found["facts"]
+
+
+def record_groups(cloud):
+    """Start AWS Config's recorder."""
+    put_recorder(
+        cloud.session(),
+        {"RoleARN": "arn:aws:iam::1:role/r", "RecordingGroup": {"ResourceTypes": ["AWS::EC2::SecurityGroup"]}},
+    )
+    config = cloud.session().client("config")
+    config.put_delivery_channel(DeliveryChannel={"name": "default", "s3BucketName": "records"})
+    config.start_configuration_recorder(ConfigurationRecorderName="default")
+
+
+def test_check(cloud, tmp_path):
+    """A check finds a pack right that was deployed as the page says, and whatever breaks then, with the fix."""
+    copy = deployed_pack(cloud, tmp_path)
+    if not (copy / "settings.yml").exists():
+        (copy / "settings.yml").write_text(f"authorized: {json.dumps(NETWORKS)}\n")
+    record_groups(cloud)
+    client = cloud.session().client("lambda")
+    (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
+    client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+    cloud.calls.clear()
+    code, facts = checked(cloud, copy)
+    assert (code, [each for each in facts if each["state"] != OK]) == (0, [])
+    assert {NAME, DAILY, "custodian-mailer", "stack", "topic", "roles", "alarms"} <= {each["name"] for each in facts}
+    assert {call.action for call in cloud.calls if not call.action.startswith(("Get", "List", "Describe"))} == set()
+
+    for case in CASES["faults"]:
+        service, operation, arguments = case["call"]
+        getattr(cloud.session().client(service), operation)(**arguments)
+    stop_polling(cloud)
+    full = [{"protocol": "tcp", "ports": 22, "source": f"198.18.{number}.0/24"} for number in range(60)]
+    load([group_of({"name": "full", "ingress": full}, 1)])
+    template = copy / "mode" / "stack.yml"
+    template.write_text(template.read_text().replace("MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 60"))
+    for path in copy.glob("policies/*.yml"):
+        path.write_text(path.read_text().replace("schedule: rate(1 day)", "schedule: rate(2 days)"))
+    code, facts = checked(cloud, copy)
+    assert code == 1
+    wrong = [
+        *CASES["faults"],
+        {"fact": "custodian-mailer", "says": "its event source is disabled", "fix": "c7n-ingress mailer deploy"},
+        {"fact": "stack", "says": "another template than mode/stack.yml", "fix": "aws cloudformation deploy"},
+        {"fact": "room in groups", "says": "sg-00000000000000001", "fix": "raise the quota"},
+        {"fact": DAILY, "says": 'mode.schedule is "rate(1 day)", here "rate(2 days)"', "fix": "custodian run"},
+    ]
+    for case in wrong:
+        assert [
+            each
+            for each in facts
+            if each["name"] == case["fact"] and case["says"] in each["said"] and case["fix"] in each["fix"]
+        ], case
+
+
+def written(folder, settings, **policies):
+    """Write settings and policies into a folder, and return its files."""
+    for name in ("policies", "mode"):
+        (folder / name).mkdir()
+    (folder / "settings.yml").write_text(settings)
+    (folder / "mode" / "watch.yml").write_text("policies: []")
+    for name, text in policies.items():
+        (folder / "policies" / f"{name}.yml").write_text(text)
+    return here.files(folder / "settings.yml")
+
+
+@pytest.mark.parametrize("case", CASES["settings"], ids=lambda case: case["text"])
+def test_wrong_settings(tmp_path, case):
+    """Settings that no run can use are one line with the fix."""
+    facts = here.facts(written(tmp_path, case["text"]))
+    (fact,) = [each for each in facts if Path(each.name).name == case["fact"]]
+    assert fact.state == WRONG
+    assert case["says"] in fact.said
+    assert case["fix"] in fact.fix
+
+
+def test_wrong_policies(cloud, tmp_path):
+    """A policy that c7n refuses is one line, and so is a file that is not YAML; the command ends with 1."""
+    refused = "policies: [{name: a, resource: aws.security-group, filters: [{type: x}]}]"
+    written(tmp_path, "authorized: [198.18.7.0/24]", a=refused, b="policies: [")
+    code, facts = checked(cloud, tmp_path, "c7n-ingress check --json")
+    assert code == 1
+    assert [Path(fact["name"]).name for fact in facts if fact["state"] != OK] == ["a.yml", "b.yml"]
+    assert all("\n" not in fact["said"] for fact in facts)
+
+
+def test_without_credentials(tmp_path):
+    """Without credentials, a check says how to set them, and ends with 1."""
+    alone = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [C7N_INGRESS, "check", "--region", "us-east-1", "--region", "eu-central-1"]
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.count("✗ credentials: no AWS credentials found\n    fix: set AWS_PROFILE") == 2
+    assert done.stderr == ""
+
+
+def test_what_cannot_be_read_is_a_line_of_its_own():
+    """What AWS refuses is reported once, with the policy that allows it, and everything else is still judged."""
+    found = dict.fromkeys(
+        ("stack", "roles", "functions", "config_rules", "event_rules", "mappings", "errors", "alarms", "groups"),
+        read.Unread("AccessDenied", denied=True),
+    )
+    found |= {"identity": {"Arn": "me"}, "recorder": None, "subscriptions": [], "queues": dict.fromkeys(read.QUEUES, 0)}
+    facts = list(run.judged(found, run.Local(here.files(ROOT / "settings.yml"), [], {}), "us-east-1"))
+    unread = [fact for fact in facts if fact.state == UNREAD]
+    assert [fact.name for fact in unread] == [
+        "stack", "roles", "functions", "config rules", "event rules", "mappings", "errors", "alarms", "groups",
+    ]  # fmt: skip
+    assert {fact.fix for fact in unread} == {
+        "attach the policy custodian-open-ingress-check, which mode/stack.yml creates, to these credentials"
+    }
+    assert {fact.name: fact.state for fact in facts}["AWS Config"] == OK
+
+
+# ---- Facts of functions
+
+
+PACKAGE = Path(c7n_ingress.__file__).parent
+CODE = {f"c7n_ingress/{path.relative_to(PACKAGE)}": path.read_bytes() for path in PACKAGE.rglob("*.py")}
+POLICY = {"name": "open-ingress", "mode": {"type": "config-rule", "tags": {}}, "actions": [{"at-most": 50}]}
+
+
+def deployed(**changes):
+    """Return a function as it is deployed."""
+    files = {**CODE, "config.json": json.dumps({"policies": [POLICY]}).encode()}
+    function = read.Deployed(NAME, {"Runtime": "python3.13"}, {}, None, frozenset({"config.amazonaws.com"}), files)
+    return function._replace(**changes)
+
+
+def said(function, policy=POLICY, today=date(2026, 6, 1)):
+    """Return what is wrong with a function."""
+    rules = functions.Rules({NAME: {"ConfigRuleState": "ACTIVE"}}, {})
+    found = functions.facts(
+        {NAME: function}, {NAME: functions.Wanted(policy, Path("p.yml"))}, rules, "us-east-1", today
+    )
+    return [fact.said for fact in found if fact.name == NAME and fact.state != OK]
+
+
+OLD_FILE = {"files": {**deployed().files, "c7n_ingress/old.py": b""}}
+OLD_C7N = {"files": {**deployed().files, "c7n/version.py": b'version = "0.9.1"'}}
+FAILED = {"configuration": {"Runtime": "python3.13", "State": "Failed", "StateReason": "no role"}}
+PAUSED = {"concurrency": 0, "tags": {"c7n-ingress-paused": "2026-01-01T00:00:00Z by jo was 5"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, []),
+        (OLD_FILE, ["has the code of another version of c7n-ingress"]),
+        (OLD_C7N, ["has c7n 0.9.1, and "]),
+        (FAILED, ["Lambda cannot run it: no role"]),
+        (PAUSED, ["paused since 2026-01-01T00:00:00Z by jo"]),
+        ({"invokers": frozenset()}, ["AWS Config may not invoke it"]),
+    ],
+)
+def test_what_is_wrong_with_a_function(changes, wrong):
+    """Each fault of a function is one line."""
+    found = said(deployed(**changes))
+    assert len(found) == len(wrong)
+    assert all(text.startswith(start) for text, start in zip(found, wrong, strict=True))
+
+
+def test_a_runtime_ends():
+    """A runtime is wrong from the day on after which AWS does not support it."""
+    assert said(deployed(), today=date(2029, 6, 30)) == []
+    assert said(deployed(), today=date(2029, 7, 1)) == ["AWS does not support its runtime python3.13 since 2029-06-30"]
+
+
+def test_drift():
+    """Settings that differ are named with both values, at most three of them; Custodian's own tags do not count."""
+    tagged = {**POLICY, "mode": {**POLICY["mode"], "tags": {"custodian-info": "mode=config-rule"}}}
+    assert said(deployed(), tagged) == []
+    (found,) = said(deployed(), {**POLICY, "actions": [{"at-most": 5}]})
+    assert found == "other settings are deployed than those here: actions[0].at-most is 50, here 5"
+    (found,) = said(deployed(), {**POLICY, "a": 1, "b": 2, "c": 3, "d": 4})
+    assert found.endswith("a is null, here 1; b is null, here 2; c is null, here 3 and 1 more")
+
+
+# ---- Room in groups
+
+
+@pytest.mark.parametrize(
+    ("rules", "networks", "tight"),
+    [
+        (59, ["198.18.7.0/24"], False),
+        (60, ["198.18.7.0/24"], True),
+        (59, ["198.18.7.0/24", "198.18.8.0/24"], True),
+        (60, ["2001:2:0:7::/64"], True),
+    ],
+)
+def test_room(rules, networks, tight):
+    """A group has room if a port that somebody opens in it, and all authorized networks of its family, fit in."""
+    ranges = [{"CidrIp": f"10.0.{number}.0/24"} for number in range(rules)]
+    group = {
+        "GroupId": "sg-1",
+        "IpPermissions": [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges}],
+    }
+    assert account.is_tight(group, read.Groups([group], {}, {}, {}, 60), networks) is tight
+
+
+def test_what_counts_as_a_rule():
+    """An open rule becomes the first network; a prefix list counts its most entries, one of AWS's and a group once."""
+    references = [
+        {
+            "PrefixListIds": [{"PrefixListId": "pl-1"}, {"PrefixListId": "pl-2"}],
+            "UserIdGroupPairs": [{"GroupId": "sg-2"}],
+        }
+    ]
+    opened = [{"IpRanges": [{"CidrIp": "0.0.0.0/0"}], "FromPort": 22, "ToPort": 22}]
+    group = {"GroupId": "sg-1", "IpPermissions": [{"IpProtocol": "tcp", **each} for each in (*references, *opened)]}
+    lists = {
+        "pl-1": {"AddressFamily": "IPv4", "MaxEntries": 50, "OwnerId": "1"},
+        "pl-2": {"AddressFamily": "IPv4", "MaxEntries": 50, "OwnerId": "AWS"},
+    }
+    for quota, tight in ((54, False), (53, True)):
+        found = read.Groups([group], {}, {}, lists, quota)
+        assert account.is_tight(group, found, ["198.18.7.0/24", "198.18.8.0/24"]) is tight

@@ -1,0 +1,86 @@
+import pytest
+
+from c7n_ingress_tools.pause import TAG
+from tests.support.embedded import ACCOUNT, ROOT
+from tests.support.followed import attempted, deployed_pack, typed
+
+NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
+PAUSE, RESUME = "c7n-ingress pause --region us-east-1", "c7n-ingress resume --region us-east-1"
+
+
+@pytest.fixture
+def pack(cloud, tmp_path):
+    """Return a copy of the pack that was deployed as docs/deploy.md says."""
+    return deployed_pack(cloud, tmp_path)
+
+
+def limits(cloud):
+    """Return the reserved concurrency of each function that has one."""
+    client = cloud.session().client("lambda")
+    found = {each["FunctionName"]: client.get_function(FunctionName=each["FunctionName"]) for each in every(client)}
+    limited = {name: each["Concurrency"] for name, each in found.items() if "Concurrency" in each}
+    return {name: each["ReservedConcurrentExecutions"] for name, each in limited.items()}
+
+
+def every(client):
+    """Return the configuration of each function."""
+    return client.list_functions()["Functions"]
+
+
+def tags(cloud, name):
+    """Return a function's tags."""
+    return cloud.session().client("lambda").get_function(FunctionName=name)["Tags"]
+
+
+def test_pause_and_resume(cloud, pack):
+    """All of the policies' functions stop and start again, each with the reserved concurrency that it had."""
+    client = cloud.session().client("lambda")
+    client.put_function_concurrency(FunctionName=DAILY, ReservedConcurrentExecutions=5)
+    names = {each["FunctionName"] for each in every(client)}
+    said = typed(cloud, pack, PAUSE)
+    assert limits(cloud) == dict.fromkeys(names - {"custodian-mailer"}, 0)
+    assert said.count(": paused\n") == len(names) - 1
+    assert said.endswith(f"  {RESUME}  # to start them again\n")
+    assert f" by arn:aws:sts::{ACCOUNT}:" in tags(cloud, NAME)[TAG]
+
+    before = tags(cloud, NAME)[TAG]
+    assert f"paused already, since {before.split()[0]}" in typed(cloud, pack, PAUSE)
+    assert tags(cloud, NAME)[TAG] == before
+
+    said = typed(cloud, pack, RESUME)
+    assert limits(cloud) == {DAILY: 5}
+    assert TAG not in tags(cloud, NAME)
+    assert f"{NAME}: runs again; it was paused since {before.split()[0]} by arn:aws:sts::" in said
+    _, following = said.split("next:\n")
+    assert [line.split("  #")[0].strip() for line in following.splitlines()] == [
+        "c7n-ingress replay --region us-east-1",
+        "custodian run --region us-east-1 --vars-file settings.yml -s out policies/open-ingress-sweep.yml",
+    ]
+
+
+def test_what_somebody_else_has_stopped(cloud, pack):
+    """A function that somebody stopped by hand stays stopped, and resume names the command that starts it."""
+    client = cloud.session().client("lambda")
+    client.put_function_concurrency(FunctionName=NAME, ReservedConcurrentExecutions=0)
+    assert f"{NAME}: has the reserved concurrency 0 already" in typed(cloud, pack, PAUSE)
+    done = attempted(cloud, pack, RESUME)
+    assert done.returncode == 1
+    assert f"aws lambda delete-function-concurrency --region us-east-1 --function-name {NAME}" in done.stdout
+    assert limits(cloud) == {NAME: 0}
+
+
+def test_a_deployment_starts_a_paused_function(cloud, pack):
+    """A deployment of a policy restores its concurrency and removes the tag, as the help says."""
+    typed(cloud, pack, PAUSE)
+    typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-daily.yml")
+    assert DAILY not in limits(cloud)
+    assert TAG not in tags(cloud, DAILY)
+    assert f"{DAILY}: was not paused" in typed(cloud, pack, RESUME)
+
+
+@pytest.mark.parametrize("command", [PAUSE, RESUME])
+def test_where_nothing_is(cloud, command):
+    """In a region that has nothing of the pack, the command says so and fails."""
+    done = attempted(cloud, ROOT, command)
+    assert done.returncode == 1
+    assert done.stderr.endswith("us-east-1: no function of the policies is here: is it the right region?\n")
