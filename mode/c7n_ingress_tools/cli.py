@@ -327,21 +327,24 @@ def mailer_deploy(config: Path, region: str | None) -> None:
 
 
 @mailer.command("preview")
-@click.argument("picture", type=FILE, required=False, metavar="[PICTURE.png]")
-def mailer_preview(picture: Path | None) -> None:
-    """Print the sample messages as people get them, or draw the first into a picture.
+@click.argument("file", type=FILE, required=False, metavar="[FILE]")
+def mailer_preview(file: Path | None) -> None:
+    """Print the sample messages as people get them, or write them into a file.
 
-    A picture needs Chromium. The environment variable CHROMIUM names the program, if it has another name.
+    A file.html gets the mails. A file.png gets a picture of the first, which needs Chromium. The environment variable
+    CHROMIUM names the program, if it has another name.
     """
     from c7n_ingress_tools.mailer import preview
 
-    if picture is None:
+    if file is None:
         click.echo(preview.texts(), nl=False)
-        return
-    try:
-        preview.photograph(preview.mail_page(), picture)
-    except preview.NoPictureError as error:
-        raise click.ClickException(str(error)) from error
+    elif file.suffix == ".html":
+        file.write_text(preview.mails(), encoding="utf-8")
+    else:
+        try:
+            preview.photograph(preview.mail_page(), file)
+        except preview.NoPictureError as error:
+            raise click.ClickException(str(error)) from error
 
 
 @cli.command(short_help="Run functions again on the events on which they failed.")

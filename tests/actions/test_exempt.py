@@ -73,14 +73,14 @@ def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, diges
     assert told == {name for name, (_, _, wanted) in CASES.items() if wanted}
     subject = with_subject(message)["action"]["subject"]
     assert subject == "Open ingress: groups open by exemption (123456789012 us-east-1)"
-    text = preview.render(message, message["action"]["template"])
-    assert f'OPEN UNTIL {day("+3")}, 3 more days: sg-{1:017x} "soon"' in text
-    assert '* TCP 22 (SSH) from 0.0.0.0/0, "from anywhere"' in text
-    assert "* TCP 443 (HTTPS) from ::/0" in text
+    text = preview.render(message)
+    assert f'EXEMPT UNTIL {day("+3")}, 3 MORE DAYS: sg-{1:017x} "soon"' in text
+    assert '* TCP 22 (SSH): 0.0.0.0/0, "from anywhere"' in text
+    assert "* TCP 443 (HTTPS): ::/0" in text
     assert "10.0.0.0/8" not in text
     assert {resource["c7n:behind-ingress"]["exposure"] for resource in message["resources"]} == {"unused"}
-    for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
-        assert "90 more days" in preview.render(message, template)
+    for channel in ("mail", "slack"):
+        assert "90 more days" in preview.render(message, channel)
 
 
 def test_the_digest_says_why(cloud, tmp_path):
@@ -104,8 +104,8 @@ def test_the_digest_says_why(cloud, tmp_path):
     (message,) = messages(cloud)
     (resource,) = message["resources"]
     assert resource["c7n:exempt-ingress"] == [{key: entry[key] for key in ("until", "reason", "owner", "ticket")}]
-    for template in ("open-ingress-exempt", "open-ingress-exempt.html", "open-ingress-exempt.slack"):
-        text = preview.render(message, template)
+    for channel in ("sns", "mail", "slack"):
+        text = preview.render(message, channel)
         assert "a public shop, owner Jo, ticket A-1" in text
         assert "TCP 443" in text
         assert "TCP 22" not in text
@@ -153,9 +153,9 @@ def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
     said = f"renewed 4 times in the last 90 days, last on {last:%Y-%m-%d}"
     assert message["resources"][0]["c7n:renewed-ingress"] == said
     assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") > 1
-    assert said[1:] in preview.render(message, "open-ingress-exempt")
-    for template in ("open-ingress-exempt.html", "open-ingress-exempt.slack"):
-        assert said[1:] in preview.render(message, template)
+    assert said[1:] in preview.render(message)
+    for channel in ("mail", "slack"):
+        assert said[1:] in preview.render(message, channel)
 
 
 def test_a_group_without_history_is_told_of(digest):

@@ -177,7 +177,7 @@ def test_opened_four_times(cloud, function):
     assert said[2].startswith("opened again, 3rd time since ")
     since = {f"{start + timedelta(minutes=late):%A %H:%M} UTC" for late in (0, 1)}
     assert said[3] in {f"opened again, 4th time since {each}; something opens it every 5 minutes" for each in since}
-    text = preview.render(message, "open-ingress")
+    text = preview.render(message)
     assert text.index("Opened again, 4th time") < text.index("* TCP 22 (SSH)")
 
 

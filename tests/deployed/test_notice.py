@@ -166,7 +166,7 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path):
         run(aws, "notice")
     assert state(cloud, f"sg-{1:017x}")[0]
     (message,) = messages(cloud)
-    told = preview.render(message, "open-ingress")
+    told = preview.render(message)
     assert "They will be closed in 24 hours, unless" in told
     assert "could not be read: allow it" in told
     assert "Undo it" not in told

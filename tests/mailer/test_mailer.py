@@ -150,16 +150,27 @@ def test_a_message_reaches_topic_and_mailbox(post):
     plain, html = mail.get_payload()
     assert plain.get_payload(decode=True).decode() == text
     assert html.get_content_type() == "text/html"
-    assert "<h2>orders-db</h2>" in html.get_payload(decode=True).decode()
+    assert "<h2>orders-db" in html.get_payload(decode=True).decode()
 
 
-def test_a_template_that_is_html_makes_html_alone(post):
-    """Whoever asks for a template by the name of its HTML gets that and nothing beside it."""
-    post.send(message_to(ON_CALL, template="open-ingress.html"))
+@pytest.mark.parametrize(
+    ("subject", "policy", "shown"),
+    [
+        ("{{ 7 * 7 }} {% set x = 1 %}", "open-ingress", "{{ 7 * 7 }} {% set x = 1 %}"),
+        ("one line\r\nBcc: ceo@example.com", "open-ingress", "one line Bcc: ceo@example.com"),
+        (None, "{{ 7 * 7 }}", "Open ingress: {{ 7 * 7 }}"),
+    ],
+)
+def test_a_subject_is_text(post, subject, policy, shown):
+    """A subject, and the name of a policy that stands in for it, are text on one line: nothing interprets them."""
+    inbox = post.subscribe()
+    message = message_to(TOPIC, ON_CALL, subject=subject) | {"policy": {"name": policy}}
+    post.send(message)
     with post.mailer() as function:
         assert post.work(function) == set()
+    ((got, _),) = inbox.read()
     (mail,) = post.mails()
-    assert mail.get_content_type() == "text/html"
+    assert (got, mail["Subject"], mail["Bcc"]) == (shown, shown, None)
 
 
 def test_a_subject_names_account_and_region(post):
@@ -177,11 +188,14 @@ BAD = {
     "not packed": ("{}", "KeyError: 'Message'"),
     "not base64": ("x", "Invalid base64-encoded string"),
     "no action": ({key: value for key, value in SAMPLE.items() if key != "action"}, "KeyError: 'action'"),
-    "no such template": (message_to(TOPIC, template="closed-ingress"), "'closed-ingress.j2' not found"),
-    "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "'default.j2' not found"),
+    "no such template": (
+        message_to(TOPIC, template="closed-ingress"),
+        "the template 'closed-ingress' is none of the pack's: open-ingress, ",
+    ),
+    "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "the template '' is none of the pack's"),
     "no such topic": (message_to(NO_TOPIC), "(NotFound) when calling the Publish operation"),
-    "nobody": (message_to(), "there is nobody to tell of sg-0c1f7a9e24b8d6035; there is"),
-    "no owner": (message_to("resource-owner"), "there is nobody to tell of sg-08d2b6e4f0a1c3957"),
+    "nobody": (message_to(), "there is nobody to notify of sg-0c1f7a9e24b8d6035; there is"),
+    "no owner": (message_to("resource-owner"), "there is nobody to notify of sg-08d2b6e4f0a1c3957"),
     "not a target": (message_to("open-ingress"), "open-ingress is no target that is known here"),
     "not delivered here": (message_to("splunkhec://main"), "splunkhec://main/… is no target that is known here"),
     "another's webhook": (
@@ -191,19 +205,7 @@ BAD = {
     "a key that is too short": (message_to("pagerduty://R012345"), "pagerduty://…2345 is no target that is known"),
     "no token": (message_to("slack://#ops"), "slack://#ops needs slack_token in mailer.yml"),
     "no webhook": (message_to("slack://webhook/#ops"), "slack://webhook/#ops needs slack_webhook in mailer.yml"),
-    "no template for Slack": (
-        message_to("https://hooks.slack.com/services/T0/B0/secret", template="open-ingress.html"),
-        "'open-ingress.html.slack.j2' not found",
-    ),
-    "nothing to tell": (message_to(ON_CALL) | {"resources": []}, "there is nobody to tell of this message"),
-    "a template as its subject": (
-        message_to(TOPIC, subject="{{ ''.__class__ }}"),
-        "a subject must not hold template syntax: \"{{ ''",
-    ),
-    "a template as its account": (
-        message_to(TOPIC, subject="{account_id}") | {"account_id": "{% set x = 1 %}"},
-        "a subject must not hold template syntax: '{% set",
-    ),
+    "nothing to tell": (message_to(ON_CALL) | {"resources": []}, "there is nobody to notify of this message"),
 }
 
 
@@ -355,7 +357,7 @@ def test_a_group_without_an_owner_is_not_dropped(post):
     sent = post.send(message_to("resource-owner"))
     with post.mailer(contact_tags=["owner"]) as function:
         assert post.work(function) == {sent}
-        assert "there is nobody to tell of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
+        assert "there is nobody to notify of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
     (mail,) = post.mails()
     assert mail["To"] == "jane.doe@example.com"
 

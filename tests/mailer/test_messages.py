@@ -7,10 +7,8 @@ import shutil
 from datetime import date
 from html.parser import HTMLParser
 from textwrap import wrap
-from unittest import mock
 
 import pytest
-from c7n_mailer import utils
 from hypothesis import given
 from hypothesis.strategies import dates, text
 
@@ -20,17 +18,18 @@ from c7n_ingress.decide.behind import behind
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.rules import Traffic, network, permission
 from c7n_ingress_tools.cli import main
-from c7n_ingress_tools.mailer import lambda_entry, preview
-from c7n_ingress_tools.mailer.commands import set_journals
+from c7n_ingress_tools.mailer import preview
+from c7n_ingress_tools.mailer.channel import shown_by
+from c7n_ingress_tools.mailer.errors import UndeliverableError
 from tests.support.embedded import cases
 from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
 from tests.support.search import examples
 from tests.support.slack import broken_rules, texts
 
-SAMPLE, DIGEST = preview.sample(), preview.sample("sample-exempt")
+SAMPLE, DIGEST, WATCH = map(preview.sample, preview.SAMPLES)
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-TEXT, HTML, SLACK, PAGERDUTY = "open-ingress", "open-ingress.html", "open-ingress.slack", "open-ingress.pagerduty"
-DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK = "open-ingress-exempt", "open-ingress-exempt.html", "open-ingress-exempt.slack"
+TEXT, HTML, SLACK, PAGERDUTY = "sns", "mail", "slack", "pagerduty"
+DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK = "sns, digest", "mail, digest", "slack, digest"
 MESSAGES = [TEXT, HTML, SLACK, PAGERDUTY]
 
 CHECKOUT = SAMPLE["resources"][0]
@@ -74,14 +73,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once():
-    """Have c7n-mailer compile each template once for all messages; it does so for each, which is most of the time."""
-    environment = utils.get_jinja_env([preview.TEMPLATES])
-    with mock.patch.object(utils, "get_jinja_env", return_value=environment):
-        yield
-
-
 hostile_texts = pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 
 
@@ -100,9 +91,10 @@ LISTS = {"failures": "failed", "lacking": "lacking", "left": "left"}
 
 
 def rendered(template, **changes):
-    """Render the sample message of a template, with changes, as c7n-mailer does."""
-    message = (DIGEST if "exempt" in template else SAMPLE) | changes
-    return preview.render(message | {"resources": [with_state(each) for each in message["resources"]]}, template)
+    """Render the sample message for a channel, with changes."""
+    channel, _, digest = template.partition(", ")
+    message = (DIGEST if digest else SAMPLE) | changes
+    return preview.render(message | {"resources": [with_state(each) for each in message["resources"]]}, channel)
 
 
 def quoted(text):
@@ -118,7 +110,7 @@ def block_kit(template, **changes):
 def events(**changes):
     """Give the events for PagerDuty, each as it is sent."""
     told = json.loads(rendered(PAGERDUTY, **changes))
-    return [event | {"routing_key": "k" * 32} for group in told for event in group["events"]]
+    return [event | {"routing_key": "k" * 32} for _, its in told for event in its]
 
 
 def group(number=1, **changes):
@@ -307,41 +299,42 @@ def test_both_messages_tell_the_same():
 def test_plain_text_as_people_read_it():
     """The message says what was open, what stands there now, where, by which policy, whose it is and what to do."""
     assert rendered(TEXT, resources=[CHECKOUT]).splitlines() == [
+        "3 open rules replaced in 1 group",
         "Security groups let the whole internet in. The open sources are replaced by your authorized networks.",
         "",
-        "3 open rules replaced in 1 group",
+        *PLACE,
         "",
-        "Account: shop-production (123456789012)",
-        "Region: eu-central-1",
-        "Policy: open-ingress",
-        "Time: 2026-09-21 14:13 UTC",
-        "",
-        "----------------------------------------",
+        RULE,
         'CLOSED: sg-0c1f7a9e24b8d6035 "checkout-web"',
         "",
-        "Opened again, 4th time since Monday",
-        '* TCP 22 (SSH): 0.0.0.0/0 became 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
-        "* TCP 22 (SSH): ::/0 became 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
-        "* TCP 8000-8010: 0.0.0.0/0 became 198.18.7.0/24 (sgr-07d9e3f1a5b4c2860)",
-        f"Behind it: reachable from the internet, {', '.join(map(quoted, CHECKOUT['c7n:behind-ingress']['behind']))}",
+        "! Opened again, 4th time since Monday",
         (
-            'CloudTrail says (session and tool are named as the caller chose): "Opened by the role Admin, in a session '
-            "called 'jane[.]doe@example[.]com' on 2026-09-21 at 14:12 UTC from 198.51.100.7, by a client that calls "
-            "itself 'APN/1.0 HashiCorp/1.0 Terraform/1.9.5'.\""
+            f"! Managed by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}. Fix it there, or it is opened again: "
+            f"{CHECKOUT['c7n:managed-ingress']['mend']}"
         ),
-        f"Made by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}: {CHECKOUT['c7n:managed-ingress']['mend']}.",
+        '* TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
+        "* TCP 22 (SSH): ::/0 -> 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
+        "* TCP 8000-8010: 0.0.0.0/0 -> 198.18.7.0/24 (sgr-07d9e3f1a5b4c2860)",
+        "Exposure: reachable from the internet",
+        f"Used by: {', '.join(map(quoted, CHECKOUT['c7n:behind-ingress']['behind']))}",
+        (
+            "CloudTrail: \"Opened by the role Admin, in a session called 'jane[.]doe@example[.]com' on 2026-09-21 at "
+            "14:12 UTC from 198.51.100.7, by a client that calls itself 'APN/1.0 HashiCorp/1.0 Terraform/1.9.5'.\" "
+            "(session and tool are named as the caller chose)"
+        ),
         'Owner: team = "checkout", "jane.doe@example.com"',
         "VPC: vpc-04be19d7c3a2f6810",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
         "To undo:",
         *(f"    {line}" for line in CHECKOUT["c7n:undo-ingress"]),
         "",
-        "----------------------------------------",
+        RULE,
         "IF THIS WAS WRONG",
         '1. Undo it: run the commands under "To undo". It exempts the group for a while, too.',
         "2. By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back.",
-        "3. For good: add the port to public-ports, or the network to authorized, in the policy.",
+        "3. For good: add the port to public-ports, or the network to authorized, in settings.yml.",
         "",
+        RULE,
         "CONNECTIONS THAT WERE OPEN",
         *wrap(f"Interrupted: {INTERRUPTED}", 100),
         *wrap(f"Not interrupted: {NOT_INTERRUPTED}", 100),
@@ -350,10 +343,65 @@ def test_plain_text_as_people_read_it():
     ]
 
 
+PLACE = [
+    "Account: shop-production (123456789012)",
+    "Region: eu-central-1",
+    "Policy: open-ingress",
+    "Time: 2026-09-21 14:13 UTC",
+]
+RULE = "-" * 40
+
+
+def test_what_to_do_is_first():
+    """A message begins with what a person must do and the command that does it; before and after come below."""
+    orders = SAMPLE["resources"][1]
+    lines = rendered(TEXT, resources=[CHECKOUT, orders]).splitlines()
+    assert lines[:9] == [
+        "WHAT TO DO NOW: 1 group closed, but clients blocked, 2 more groups not closed",
+        "",
+        f'CLOSED, BUT …: {orders["GroupId"]} "orders-db"',
+        f"! {orders['c7n:lacking-ingress'][0]}",
+        f"! {states.CLOSING.partly.todo}",
+        "To add what is missing:",
+        f"    {orders['c7n:todo-ingress'][0]}",
+        "",
+        f"! 2 more groups not closed: {LIMITED}",
+    ]
+    assert lines[10:12] == [RULE, "4 open rules replaced in 2 groups"]
+    for template in (HTML, SLACK):
+        told = read(template, resources=[CHECKOUT, orders])
+        told = told[told.index("<body>") :] if template == HTML else told
+        places = [told.index(text) for text in (states.CLOSING.partly.todo, orders["c7n:todo-ingress"][0])]
+        places += [told.index(LIMITED), told.index("Account"), told.index("SSH for the migration weekend")]
+        assert places == sorted(places)
+
+
+LIMITED = (
+    "this run closed as many as its limit at-most allows. Look at what opened them, then run the policy again, or "
+    "raise at-most in settings.yml."
+)
+
+
+@pytest.mark.parametrize(("mode", "shown"), [({"mode": {"type": "config-rule"}}, True), ({}, False)])
+@pytest.mark.parametrize("template", MESSAGES)
+def test_what_runs_a_function_again(template, mode, shown):
+    """A group that a function could not close has the command that runs the function again; a local run has none."""
+    failed = group(**{"c7n:failed-ingress": ["UnauthorizedOperation"]})
+    told = words(template, resources=[failed], policy={"name": "open-ingress", **mode})
+    assert ("c7n-ingress replay --region eu-central-1" in told) is shown
+    assert "Fix the reason and run the policy again" in told
+
+
+def test_a_message_that_the_pack_does_not_have():
+    """A message by another template is refused, and the error names the templates."""
+    with pytest.raises(UndeliverableError, match="'mine' is none of the pack's: open-ingress, open-ingress-exempt, "):
+        preview.render(SAMPLE | {"action": {"template": "mine"}})
+
+
 def words(template, **changes):
     """Give a message as one reads it, whatever it is made of."""
     message = rendered(template, **changes)
-    if "html" in template:
+    if "mail" in template:
         return Outline(message).text
     if "slack" in template:
         return "".join(text for _, text in texts(json.loads(message)["blocks"]))
@@ -422,28 +470,18 @@ COMMANDS = [TEXT, HTML, SLACK]
 def read(template, **changes):
     """Give the texts of a message as a person reads them."""
     told = rendered(template, **changes)
+    return as_read(template, json.loads(told) if template == SLACK else told)
+
+
+def as_read(template, told):
+    """Give the texts of what a channel sends."""
     if template == SLACK:
-        return "\n".join(text for _, text in texts(json.loads(told)["blocks"]))
+        return "\n".join(text for _, text in texts(told["blocks"]))
     return html.unescape(told) if template == HTML else told
 
 
-@pytest.fixture
-def journals(request):
-    """Let messages show undo lines for more places, as mailer.yml does."""
-    environment = lambda_entry.get_jinja_env([preview.TEMPLATES])
-    set_journals(environment, request.param)
-    yield
-    set_journals(environment, ())
-
-
 @pytest.mark.parametrize("template", COMMANDS)
-@pytest.mark.parametrize(
-    ("case", "journals"),
-    [(case, case.get("journals", ())) for case in UNDO_CASES],
-    indirect=["journals"],
-    ids=[case["name"] for case in UNDO_CASES],
-)
-@pytest.mark.usefixtures("journals")
+@pytest.mark.parametrize("case", UNDO_CASES, ids=lambda case: case["name"])
 def test_only_the_packs_own_undo_lines_are_shown(template, case):
     """A message shows the lines that the action writes for this group and region, or says why it shows none."""
     sent = copy.deepcopy(CHECKOUT)
@@ -453,7 +491,9 @@ def test_only_the_packs_own_undo_lines_are_shown(template, case):
         lines[:] = [line.replace(old, new) for line in lines]
     if more := case.get("more", "").replace("LONG", "builds/" * 120 + "x"):
         lines[:] = [line + more for line in lines]
-    told = read(template, resources=[sent])
+    channel, function = preview.RENDERED[template]
+    facts = shown_by(channel, SAMPLE, [sent], case.get("journals", ()))
+    told = as_read(template, function(facts))
     for line in lines:
         assert (str(line) in told) == case.get("shown", False)
     if "says" in case:
@@ -484,9 +524,9 @@ def test_the_most_urgent_group_is_first():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (record(), "TCP 22 (SSH): 0.0.0.0/0 became 198.18.7.0/24"),
-        (record(was="::/0", now=None, how="revoked"), "TCP 22 (SSH): ::/0 was removed"),
-        (record(was=None, how="authorized", rule=None), "TCP 22 (SSH): 198.18.7.0/24 was added"),
+        (record(), "TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24"),
+        (record(was="::/0", now=None, how="revoked"), "TCP 22 (SSH): ::/0 removed"),
+        (record(was=None, how="authorized", rule=None), "TCP 22 (SSH): 198.18.7.0/24 added"),
         (record(protocol="-1", ports="all"), "all traffic: 0.0.0.0/0"),
         (record(protocol="udp", ports="all"), "UDP, all ports: 0.0.0.0/0"),
         (record(protocol="tcp", ports="8000-8010"), "TCP 8000-8010: 0.0.0.0/0"),
@@ -573,9 +613,9 @@ def test_a_skipped_group_is_not_open_where_another_was_to_be_opened(template):
 @pytest.mark.parametrize(
     ("annotation", "told"),
     [
-        ({"c7n:failed-ingress": ["why"]}, ", NOT CLOSED"),
-        ({"c7n:left-ingress": ["why"]}, ", NOT CLOSED"),
-        ({"c7n:lacking-ingress": ["why"]}, ", CLOSED, BUT …"),
+        ({"c7n:failed-ingress": ["why"]}, ", not closed"),
+        ({"c7n:left-ingress": ["why"]}, ", not closed"),
+        ({"c7n:lacking-ingress": ["why"]}, ", closed, but …"),
         ({"c7n:skipped-ingress": "why"}, ", skipped"),
         ({}, ", closed"),
     ],
@@ -610,30 +650,26 @@ def test_what_was_restored():
     told = rendered(TEXT, resources=resources)
     described = '"SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)'
     assert told.splitlines() == [
+        "2 open rules restored in 1 group",
         "What was replaced is undone: these security groups let in again what they let in before.",
         "",
-        "2 open rules restored in 1 group",
+        *PLACE,
         "",
-        "Account: shop-production (123456789012)",
-        "Region: eu-central-1",
-        "Policy: open-ingress",
-        "Time: 2026-09-21 14:13 UTC",
-        "",
-        "----------------------------------------",
+        RULE,
         'RESTORED: sg-00000000000000001 "group-1"',
         "",
-        f"* TCP 22 (SSH): 198.18.7.0/24 became 0.0.0.0/0, {described}",
-        f"* TCP 22 (SSH): ::/0 was added, {described}",
-        f"* TCP 22 (SSH): 198.18.8.0/24 was removed, {described}",
-        "Left alone until 2026-12-24, 00:00 UTC, and closed again then.",
-        "Owner: no tag says",
+        "! Left alone until 2026-12-24, 00:00 UTC, and closed again then.",
+        f"* TCP 22 (SSH): 198.18.7.0/24 -> 0.0.0.0/0, {described}",
+        f"* TCP 22 (SSH): ::/0 added, {described}",
+        f"* TCP 22 (SSH): 198.18.8.0/24 removed, {described}",
+        'Owner: no tag says, but: tool = "terraform"',
         "VPC: vpc-04be19d7c3a2f6810",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-00000000000000001",
         "",
-        "----------------------------------------",
+        RULE,
         "WHAT COMES NEXT",
         "1. To close a group before its day, remove its tag open-ingress-until.",
-        "2. To keep a port open for good, add it to public-ports, or the network to authorized, in the policy.",
+        "2. To keep a port open for good, add the port to public-ports, or the network to authorized, in settings.yml.",
         "",
         "Each change is one JSON line in the policy's log.",
     ]
@@ -742,7 +778,7 @@ def test_who_opened_it(template):
     said = "Opened by jane@example.com (role Admin) on 2026-09-21 at 14:12 UTC from 198.51.100.7 with evil.example/1.0."
     told = rendered(template, resources=[group(**{"c7n:opened-ingress": said})])
     quoted = said.replace("evil.example", "evil[.]example")
-    assert (f'"{quoted}"' if template == TEXT else f"&ldquo;{quoted}&rdquo;") in told
+    assert f'"{quoted}"' in html.unescape(told)
     assert "Opened by" not in rendered(template, resources=[group()])
 
 
@@ -765,12 +801,10 @@ def test_notice_says_how_long_there_is(template, until, told, kind):
 @pytest.mark.parametrize(
     ("tag", "told"),
     [
-        (("aws:cloudformation:stack-name", "web"), 'Made by CloudFormation stack "web": fix it there too'),
-        (("ManagedBy", "terraform"), 'Made by Terraform (tag ManagedBy = "terraform"): fix it there too'),
-        (("terraform-workspace", "prod"), 'Made by Terraform (tag terraform-workspace = "prod"): fix it there too'),
-        (("tool", "Pulumi"), 'Made by Pulumi (tag tool = "Pulumi"): fix it there too'),
-        (("kubernetes.io/cluster/shop", "owned"), "Made by Kubernetes (tag kubernetes[.]io/cluster/shop): fix it"),
-        (("elbv2.k8s.aws/cluster", "shop"), "Made by Kubernetes (tag elbv2[.]k8s[.]aws/cluster): fix it"),
+        (("aws:cloudformation:stack-name", "web"), "Managed by \"the CloudFormation stack 'web'\". Fix it there, or"),
+        (("ManagedBy", "terraform"), "Managed by \"Terraform, by the tag 'terraform'\". Fix it there, or it is opened"),
+        (("tool", "Pulumi"), "Managed by \"Pulumi, by the tag 'Pulumi'\". Fix it there, or it is opened again: set"),
+        (("kubernetes.io/cluster/shop", "owned"), "Managed by \"the Kubernetes cluster 'shop'\". Fix it there"),
         (("Owner", "jane"), 'Owner: "jane"'),
         (("SupportTeam", "payments"), 'Owner: SupportTeam = "payments"'),
         (("env", "prod"), 'Owner: no tag says, but: env = "prod"'),
@@ -865,42 +899,45 @@ def test_pagerduty_is_told_of_every_group():
 def test_the_digest_as_people_read_it():
     """It says which groups are open by exemption, the first to end first, how often renewed, what stands behind."""
     assert rendered(DIGEST_TEXT).splitlines() == [
-        "2 security groups let the whole internet in, because somebody exempted them.",
-        "1 of them will be closed within a week.",
+        "2 groups open by exemption",
+        "They let the whole internet in, because somebody exempted them.",
+        "1 of them will be closed within a week",
         "",
         "Account: shop-production (123456789012)",
         "Region: eu-central-1",
         "Policy: open-ingress-exempt",
         "Time: 2026-09-21 14:13 UTC",
         "",
-        "----------------------------------------",
-        'OPEN UNTIL 2026-09-24, 3 more days: sg-03a5c7e9b1d2f4068 "legacy-vpn"',
+        RULE,
+        'EXEMPT UNTIL 2026-09-24, 3 MORE DAYS: sg-03a5c7e9b1d2f4068 "legacy-vpn"',
         "",
-        "* UDP 500-501 from 0.0.0.0/1",
-        "* UDP 500-501 from 128.0.0.0/1",
-        '* all traffic from pl-0a1b2c3d4e5f60718, "all of our partners"',
-        "Behind it: nothing uses it",
-        'Made by CloudFormation stack "office-vpn"',
+        "* UDP 500-501: 0.0.0.0/1",
+        "* UDP 500-501: 128.0.0.0/1",
+        '* all traffic: pl-0a1b2c3d4e5f60718, "all of our partners"',
+        "Managed by: \"the CloudFormation stack 'office-vpn'\"",
+        "Exposure: nothing uses it",
         "Owner: no tag says",
         "VPC: vpc-0d81f3b5a7c9e2046",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-03a5c7e9b1d2f4068",
         "",
-        "----------------------------------------",
-        'OPEN UNTIL 2026-12-14, 84 more days: sg-0c1f7a9e24b8d6035 "checkout-web"',
-        "Renewed 3 times in the last 90 days, last on 2026-09-15.",
+        RULE,
+        'EXEMPT UNTIL 2026-12-14, 84 MORE DAYS: sg-0c1f7a9e24b8d6035 "checkout-web"',
         "",
-        '* TCP 443 (HTTPS) from 0.0.0.0/0, "public shop"',
-        "* TCP 443 (HTTPS) from ::/0",
-        'Behind it: reachable from the internet, "2 addresses of the load balancer app/checkout"',
+        "! Renewed 3 times in the last 90 days, last on 2026-09-15",
+        '* TCP 443 (HTTPS): 0.0.0.0/0, "public shop"',
+        "* TCP 443 (HTTPS): ::/0",
+        "Exposure: reachable from the internet",
+        'Used by: "2 addresses of the load balancer app/checkout"',
         'Owner: team = "checkout", "jane.doe@example.com"',
         "VPC: vpc-04be19d7c3a2f6810",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-0c1f7a9e24b8d6035",
         "",
-        "----------------------------------------",
+        RULE,
         "WHAT YOU CAN DO",
         "1. To close a group now, remove its tag open-ingress-until: the daily run closes it.",
         "2. To keep it open for longer, set a later day, at most 90 days ahead.",
-        "3. To keep a port open for good, add it to public-ports, or the network to authorized, in the policies.",
+        "3. To keep a port open for good, add the port to public-ports, or the network to authorized, in settings.yml.",
+        "",
     ]
 
 
@@ -908,10 +945,11 @@ def test_the_digest_as_people_read_it():
 def test_all_digests_tell_the_same(template):
     """Groups, days, rules and what stands behind are in text, HTML and Slack's message."""
     told = words(template)
-    for fact in ("sg-03a5c7e9b1d2f4068", "legacy-vpn", "2026-12-14", "84 more days", "128.0.0.0/1", "UDP 500-501"):
+    assert "84 more days" in told.lower()
+    for fact in ("sg-03a5c7e9b1d2f4068", "legacy-vpn", "2026-12-14", "128.0.0.0/1", "UDP 500-501"):
         assert fact in told
     for fact in ("pl-0a1b2c3d4e5f60718", "nothing uses it", "app/checkout", "jane.doe@example.com"):
-        assert fact in told or (fact, template) == ("jane.doe@example.com", DIGEST_SLACK)
+        assert fact in told
 
 
 @examples(50)
@@ -922,7 +960,7 @@ def test_days_left_are_counted_right(today, until):
     start = (today - date(1970, 1, 1)).days * 86_400 + 60
     told = rendered(DIGEST_TEXT, resources=[exempt], execution_start=start)
     left = (until - today).days
-    assert f"OPEN UNTIL {until.isoformat()}, {left} more day{'s' * (left != 1)}: " in told
+    assert f"EXEMPT UNTIL {until.isoformat()}, {left} MORE DAY{'S' * (left != 1)}: " in told
 
 
 @pytest.mark.parametrize(
@@ -941,7 +979,7 @@ def test_days_left_are_counted_right(today, until):
 def test_the_digest_names_each_kind_of_traffic(permission, told):
     """Protocol and ports are told in plain words for every kind of rule."""
     matched = [permission | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-    assert f"* {told} from 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
+    assert f"* {told}: 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
 
 
 @pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
@@ -960,7 +998,7 @@ def test_what_an_exempt_group_lacks_keeps_nothing_from_being_told(template, miss
 def test_the_sample_message_is_shown(capsys):
     """Without a picture to take, the command prints the plain texts."""
     assert main(["mailer", "preview"]) == 0
-    assert capsys.readouterr().out == f"{rendered(TEXT)}\n{rendered(DIGEST_TEXT)}\n"
+    assert capsys.readouterr().out == "\n".join(map(preview.render, (SAMPLE, DIGEST, WATCH)))
 
 
 def test_no_picture_without_a_browser(monkeypatch, capsys, tmp_path):
@@ -1020,7 +1058,7 @@ def test_groups_stay_in_the_order_in_which_they_are_told(template):
     assert shown.index("group-1") < shown.index("group-2")
 
 
-@pytest.mark.parametrize("twin", ["", ".html", ".slack", ".pagerduty"])
+@pytest.mark.parametrize("template", MESSAGES)
 @pytest.mark.parametrize(
     "broken",
     [
@@ -1032,8 +1070,8 @@ def test_groups_stay_in_the_order_in_which_they_are_told(template):
         {"c7n:state-ingress": {"name": None, "rank": "x", "mood": 5}},
     ],
 )
-def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(twin, broken):
+def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(template, broken):
     """What no action of the pack writes is left out, and the group is told."""
     sample = preview.sample()
     group = sample["resources"][0] | broken
-    assert group["GroupId"] in preview.render(sample | {"resources": [group]}, f"open-ingress{twin}")
+    assert group["GroupId"] in preview.render(sample | {"resources": [group]}, template)

@@ -351,8 +351,8 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
 def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, monkeypatch):
     """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
     config = config_setup(yaml_load((MAILER.parents[1] / "mailer.yml").read_text(encoding="utf-8")))
-    config |= {"templates_folders": [str(lambda_entry.TEMPLATES)], "recipients": [TARGET]}
-    mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"), lambda_entry.log)
+    config |= {"recipients": [TARGET]}
+    mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"))
     monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)
     record = event_record("m-1", pack(about(LACKING, LAST)))
     with serving(service.hosts(), tmp_path) as internet:

@@ -6,7 +6,8 @@ from time import sleep
 
 import pytest
 
-from c7n_ingress_tools.mailer import chat
+from c7n_ingress_tools.mailer import channel
+from c7n_ingress_tools.mailer.errors import UndeliverableError
 from tests.support.internet import serving
 from tests.support.posted import ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
 from tests.support.slack import HOOK, HTML, JSON, TOKEN, Slack, broken_rules, texts
@@ -86,7 +87,7 @@ def test_owners_are_told_of_their_groups(post, slack, mailer):
     sent = post.send(message_to("slack://owners"))
     with mailer(slack_token=TOKEN, contact_tags=["owner"]) as function:
         assert post.work(function) == {sent}
-        assert "there is nobody to tell of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
+        assert "there is nobody to notify of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
         assert post.work(function) == {sent}
     ((channel, message),) = slack.posted
     assert (channel, groups(message)) == ("U0JANE", {CHECKOUT})
@@ -98,9 +99,9 @@ def test_a_channel_in_a_tag_gets_the_groups_that_bear_it(post, slack, mailer):
     sent = post.send(message_to("slack://tag/team") | {"resources": resources})
     with mailer(slack_token=TOKEN) as function:
         assert post.work(function) == {sent}
-        assert "there is nobody to tell of sg-03a5c7e9b1d2f4068" in function.logs[0].read_text()
+        assert "there is nobody to notify of sg-03a5c7e9b1d2f4068" in function.logs[0].read_text()
     ((channel, message),) = slack.posted
-    assert (channel, groups(message)) == ("#checkout", {CHECKOUT})
+    assert (channel, groups(message)) == ("checkout", {CHECKOUT})
 
 
 def test_a_person_whom_slack_does_not_know_fails_alone(post, slack, mailer):
@@ -208,23 +209,10 @@ def test_a_message_that_slack_would_refuse_is_named(post, slack, mailer):
         assert "invalid_blocks" in function.logs[0].read_text()
 
 
-def test_the_message_comes_from_c7n_mailers_own_template_key(post, slack, mailer):
-    """`slack_template` names another template, as c7n-mailer has it; one that is not there fails Slack alone."""
-    inbox = post.subscribe()
-    sent = post.send(
-        message_to(TOPIC, HOOK) | {"action": SAMPLE["action"] | {"to": [TOPIC, HOOK], "slack_template": "x"}}
-    )
-    with mailer() as function:
-        assert post.work(function) == {sent}
-        assert "'x.j2' not found" in function.logs[0].read_text()
-    assert len(inbox.read()) == 1
-    assert slack.posted == []
-
-
 def test_a_silent_slack_is_given_up(tmp_path, monkeypatch):
     """A server that takes a message and never answers ends the try, before Lambda ends the function."""
-    monkeypatch.setattr(chat, "HTTP_TIMEOUT", 0.2)
-    assert chat.HTTP_TIMEOUT < 60
+    monkeypatch.setattr(channel, "HTTP_TIMEOUT", 0.2)
+    assert channel.HTTP_TIMEOUT < 60
 
     def never(*_):
         sleep(2)
@@ -232,8 +220,8 @@ def test_a_silent_slack_is_given_up(tmp_path, monkeypatch):
     with serving({"hooks.slack.com": never}, tmp_path) as internet:
         monkeypatch.setenv("https_proxy", internet.proxy)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
-        with pytest.raises(chat.UndeliverableError, match=r"^Slack: no answer: ReadTimeout$"):
-            chat.post("Slack", HOOK, json={})
+        with pytest.raises(UndeliverableError, match=r"^Slack: no answer: ReadTimeout$"):
+            channel.post("Slack", HOOK, json={})
 
 
 @pytest.mark.parametrize(
@@ -256,10 +244,10 @@ def test_slack_here_refuses_what_slack_refuses(change, rule):
 
 def test_a_target_in_a_log_holds_no_secret():
     """Of a webhook the host is shown, of PagerDuty's key the end; Slack's own targets are none."""
-    assert chat.shown(HOOK) == "https://hooks.slack.com/…"
-    assert chat.shown("pagerduty://eu/R0123456789abcdefghijklmnopqrstu") == "pagerduty://…rstu"
-    assert chat.shown("slack://#ops") == "slack://#ops"
-    assert json.dumps(chat.shown("open-ingress")) == '"open-ingress"'
+    assert channel.shown(HOOK) == "https://hooks.slack.com/…"
+    assert channel.shown("pagerduty://eu/R0123456789abcdefghijklmnopqrstu") == "pagerduty://…rstu"
+    assert channel.shown("slack://#ops") == "slack://#ops"
+    assert json.dumps(channel.shown("open-ingress")) == '"open-ingress"'
 
 
 def test_every_webhook_gets_the_message(post, slack, mailer):
@@ -270,19 +258,6 @@ def test_every_webhook_gets_the_message(post, slack, mailer):
         assert post.work(function) == {sent}
         assert post.work(function) == {sent}
     assert slack.calls == ["/services/T0/B0/hook", "/services/T0/B1/gone", "/services/T0/B1/gone"]
-
-
-def test_a_missing_template_fails_its_own_target_alone(post, slack, mailer):
-    """Where a template for Slack is not there, the topic is told all the same, once, and the log names the template."""
-    inbox = post.subscribe()
-    message = message_to(TOPIC, HOOK)
-    sent = post.send(message | {"action": message["action"] | {"slack_template": "gone"}})
-    with mailer() as function:
-        assert post.work(function) == {sent}
-        assert post.work(function) == {sent}
-        assert "the template gone.j2" in function.logs[0].read_text()
-    assert slack.posted == []
-    assert len(inbox.read()) == 1
 
 
 def test_the_watch_is_heard_in_slack(post, slack, mailer):

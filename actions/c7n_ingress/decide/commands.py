@@ -29,6 +29,11 @@ def undo_line(undo: Undo) -> str:
     return shlex.join([*words, *(["--journal", undo.journal] if undo.journal else [])])
 
 
+def replay_line(region: str) -> str:
+    """Return the command that runs the policies' functions again on the events on which they failed."""
+    return shlex.join(["c7n-ingress", "replay", "--region", region])
+
+
 def authorize_line(request: Mapping[str, Any]) -> str:
     """Return the line that adds a network to a group.
 

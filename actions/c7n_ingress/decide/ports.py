@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from c7n_ingress.decide.rules import ALL, Traffic
+from c7n_ingress.decide.rules import ALL, ICMP, Traffic
+from c7n_ingress.decide.severity import SERVICES
+
+NAMES = {"tcp": {**SERVICES["tcp"], 80: "HTTP", 443: "HTTPS"}, "udp": SERVICES["udp"]}
+"""What usually listens on a port."""
 
 PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 HIGHEST = 65_535
@@ -53,3 +57,19 @@ def _traffic(value: object) -> list[Traffic]:
     return [
         Traffic(protocol, first, last) for protocol in ([found["protocol"]] if found["protocol"] else ["tcp", "udp"])
     ]
+
+
+def traffic_words(protocol: str, ports: str) -> str:
+    """Return in words what a rule lets in: ``TCP 22 (SSH)``, ``ICMP type 8``, ``all traffic``.
+
+    :param protocol: as EC2 has it: ``tcp``, ``-1``, ``50``.
+    :param ports: as a record has them: ``22``, ``8000-8010``, ``all``.
+    """
+    if protocol == ALL:
+        return "all traffic"
+    if protocol in ICMP:
+        return f"{protocol.upper().replace('V', 'v')}{', all types' if ports == 'all' else f' {ports}'}"
+    if protocol not in NAMES:
+        return f"protocol {protocol}"
+    name = NAMES[protocol].get(int(ports)) if ports.isdecimal() else None
+    return f"{protocol.upper()}{', all ports' if ports == 'all' else f' {ports}'}{f' ({name})' if name else ''}"

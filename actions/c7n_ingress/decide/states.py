@@ -38,7 +38,7 @@ CLOSING = States(
         "not closed",
         0,
         "bad",
-        "The internet may still get in.",
+        "The internet may still get in. Fix the reason and run the policy again, or close the group yourself.",
         "A later run that closes the group resolves this incident. If you close, exempt or delete the group yourself, "
         "resolve it by hand.",
     ),

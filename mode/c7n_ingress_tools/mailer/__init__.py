@@ -1,1 +1,1 @@
-"""How people are told: c7n-mailer's configuration, its Lambda entry, and the messages."""
+"""The mailer: its Lambda entry, one file for each channel, and what the messages report."""

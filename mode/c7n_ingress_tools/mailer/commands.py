@@ -9,17 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from c7n_ingress.decide.commands import Undo, authorize_line, undo_line
+from c7n_ingress.decide.commands import Undo, authorize_line, replay_line, undo_line
 from c7n_ingress.decide.openness import is_open
 from c7n_ingress.decide.rules import matches_from, permission
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from jinja2 import Environment
+from c7n_ingress_tools.mailer.typed import clean, counted, listed
 
 GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
 RUN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -33,41 +29,35 @@ JOURNALS = ("/aws/lambda/custodian-open-ingress*", "file:///*/custodian-run.log"
 Not in S3: anybody can have a bucket, and write into it what an undo then believes.
 """
 
-
-def with_filters(environment: Callable[[list[str]], Environment]) -> Callable[[list[str]], Environment]:
-    """Return a function that makes Jinja's environment with the filters that the templates need."""
-
-    def make(folders: list[str]) -> Environment:
-        made = environment(folders)
-        set_journals(made, ())
-        made.filters["todo_lines"] = todo_lines
-        return made
-
-    return make
+MOST_LINES = 8
 
 
-def set_journals(environment: Environment, journals: Iterable[str]) -> None:
-    """Let the templates show undo lines for journals in these places, too."""
-    environment.filters["undo_lines"] = partial(shown_undo, journals=(*JOURNALS, *journals))
+class Commands(NamedTuple):
+    """Commands for one purpose."""
+
+    label: str
+    """What they are for: To undo."""
+    lines: list[str]
+    note: str = ""
+    """Why commands of the message are not shown."""
 
 
-def shown_undo(resource: dict, region: Any, journals: Iterable[str] = JOURNALS) -> dict[str, Any]:
-    """Return the lines that undo what was done to a group, and what to say of lines that are not shown.
+def undo(resource: Mapping[str, Any], region: Any, journals: Iterable[str]) -> Commands:
+    """Return the line that undoes what was done to a group, or why it is not shown.
 
-    :param journals: the places where records may be; `*` stands for anything.
+    :param journals: the places where records may be besides JOURNALS; `*` stands for anything.
     """
-    lines = resource.get("c7n:undo-ingress") or []
-    first = lines[0] if isinstance(lines, list) and lines and isinstance(lines[0], str) else ""
+    label, lines = "To undo", listed(resource.get("c7n:undo-ingress"))
     try:
-        undo = undo_of(first)
+        asked = undo_of(lines[0]) if lines and isinstance(lines[0], str) else None
     except ValueError:
-        undo = None
-    if undo is None or [undo_line(undo)] != lines or (undo.group, undo.region) != (resource.get("GroupId"), region):
-        return {"lines": [], "note": "the lines in the message are not the pack's own" if lines else ""}
-    if undo.journal and not any(fits(undo.journal, pattern) for pattern in journals):
+        asked = None
+    if asked is None or [undo_line(asked)] != lines or (asked.group, asked.region) != (resource.get("GroupId"), region):
+        return Commands(label, [], "the lines in the message are not the pack's own" if lines else "")
+    if asked.journal and not any(fits(asked.journal, pattern) for pattern in (*JOURNALS, *journals)):
         why = "which the mailer does not know: add it to `journals` in its configuration"
-        return {"lines": [], "note": f"the records are in {undo.journal}, {why}"}
-    return {"lines": lines, "note": ""}
+        return Commands(label, [], f"the records are in {clean(asked.journal, 5000)}, {why}")
+    return Commands(label, lines)
 
 
 def undo_of(line: str) -> Undo:
@@ -90,10 +80,13 @@ def fits(text: str, pattern: str) -> bool:
     return re.fullmatch(wanted, text) is not None and "//" not in rest and ".." not in rest
 
 
-def todo_lines(resource: dict) -> list[str]:
+def additions(resource: Mapping[str, Any]) -> Commands:
     """Return the lines that add networks to a group for which it had no room."""
-    lines = resource.get("c7n:todo-ingress") or []
-    return [line for line in lines if isinstance(line, str) and is_addition(line, resource.get("GroupId"))]
+    lines = listed(resource.get("c7n:todo-ingress"))
+    own = [line for line in lines if isinstance(line, str) and is_addition(line, resource.get("GroupId"))][:MOST_LINES]
+    more = len(lines) - len(own)
+    note = f"{counted(more, 'more line')} in the message, not shown here" if more else ""
+    return Commands("To add what is missing", own, note)
 
 
 def is_addition(line: str, group: Any) -> bool:
@@ -106,3 +99,9 @@ def is_addition(line: str, group: Any) -> bool:
         return own and not isinstance(source, str) and not is_open(source)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return False
+
+
+def again(region: Any) -> Commands:
+    """Return the line that runs the functions again that failed in a region."""
+    lines = [replay_line(region)] if isinstance(region, str) and REGION.fullmatch(region) else []
+    return Commands("To run it again, once the reason is fixed", lines)

@@ -1,7 +1,7 @@
 """Deploy the mailer: `c7n-ingress mailer deploy -c mode/mailer.yml`.
 
-Makes or updates the function and hands it the queue, with c7n's own LambdaManager. A second run changes nothing. The
-role and the queue are there before, made by mode/stack.yml. (`c7n-mailer --update-lambda` wants packages that it does
+Creates or updates the function, and makes SQS invoke it, with c7n's own LambdaManager. A second run changes nothing.
+mode/stack.yml creates the role and the queue before. (`c7n-mailer --update-lambda` wants packages that it does
 not depend on, and polls the queue every five minutes.)
 """
 
@@ -25,15 +25,18 @@ with of_extra("mailer"):
     from c7n_mailer.cli import CONFIG_SCHEMA
     from c7n_mailer.utils import setup_defaults
 
-    from c7n_ingress_tools.mailer.chat import SLACK_HOOK, shown
+    from c7n_ingress_tools.mailer.channel import shown
+    from c7n_ingress_tools.mailer.lambda_entry import CHANNELS
+    from c7n_ingress_tools.mailer.slack import HOOK
 
 HERE = Path(__file__).parent
 CONFIG = PACK / "mode" / "mailer.yml"
 
 # What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
 IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
+IMPORTED += tuple(name for channel in CHANNELS for name in channel.IMPORTS)
 PROVIDED = ("six", "urllib3")
-MODULES = ("__init__", "chat", "commands", "errors", "lambda_entry", "recipients")
+STAY = ("deploy.py", "preview.py")  # what is of no use in the Lambda
 # What mailer.yml may hold besides c7n-mailer's own keys.
 TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
 OWN_KEYS = {
@@ -41,7 +44,7 @@ OWN_KEYS = {
     "journals": TEXTS,
     "senders": {"type": "object", "patternProperties": {"^A[A-Z0-9]+$": {"type": "string", "pattern": r"^\d{12}$"}}}
     | {"additionalProperties": False},
-}
+} | {key: schema for channel in CHANNELS for key, schema in channel.KEYS.items()}
 # Ways to deliver that the Lambda's entry does not know, and so would leave out.
 NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
 
@@ -49,7 +52,7 @@ NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url"
 def read_config(path: Path, region: str | None = None) -> dict:
     """Read a configuration as c7n-mailer does, with its defaults.
 
-    :raises ValueError: it is not one, or wants a delivery that the Lambda has not.
+    :raises ValueError: it is none, or asks for a delivery that the Lambda does not have.
     """
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
@@ -62,7 +65,7 @@ def read_config(path: Path, region: str | None = None) -> dict:
                 f"{key}: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack and PagerDuty; nothing else"
             )
     hook = config.get("slack_webhook")
-    if hook is not None and not SLACK_HOOK.fullmatch(hook):
+    if hook is not None and not HOOK.fullmatch(hook):
         raise ValueError(
             f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
         )
@@ -73,7 +76,7 @@ def read_config(path: Path, region: str | None = None) -> dict:
 
 
 def deploy(config: dict, session: boto3.Session) -> str:
-    """Make or update the function and its event source, and give the function's ARN.
+    """Create or update the function and its event source, and return the function's ARN.
 
     :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused.
     """
@@ -103,7 +106,7 @@ def deploy(config: dict, session: boto3.Session) -> str:
 
 
 def queue_name(config: dict) -> str:
-    """Give the queue's name; region and account are the session's, so that one file serves every region."""
+    """Return the queue's name; region and account are the session's, so that one file serves every region."""
     return config["queue_url"].rpartition("/")[2]
 
 
@@ -116,7 +119,8 @@ def build_archive(config: dict) -> PythonPackageArchive:
     for name, source in sorted(installed_files()):
         archive.add_file(source, name)
     archive.add_file(HERE.parent / "__init__.py", "c7n_ingress_tools/__init__.py")
-    for source in (*(HERE / f"{name}.py" for name in MODULES), *sorted(HERE.glob("templates/*.j2"))):
+    modules = [source for source in sorted(HERE.glob("*.py")) if source.name not in STAY]
+    for source in (*modules, *sorted(HERE.glob("templates/*.j2"))):
         archive.add_file(source, f"c7n_ingress_tools/mailer/{source.relative_to(HERE)}")
     pack = Path(c7n_ingress.__file__).parent  # its decisions alone, which need neither c7n nor AWS
     for source in (pack / "__init__.py", *sorted(pack.glob("decide/*.py"))):
@@ -126,7 +130,7 @@ def build_archive(config: dict) -> PythonPackageArchive:
 
 
 def installed_files() -> set[tuple[str, str]]:
-    """Give the files of c7n-mailer and of what it imports: each one's name in the archive, and where it is now."""
+    """Return the files of c7n-mailer and of what it imports: each one's name in the archive, and where it is now."""
     required = generate_requirements(IMPORTED, ignore=PROVIDED).splitlines()
     distributions = ["c7n-mailer", *IMPORTED, *(line.partition("==")[0] for line in required)]
     return {
@@ -146,7 +150,7 @@ class QueueSubscription(SQSSubscription):
     MAPPING = {"BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]}  # noqa: RUF012  read only
 
     def add(self, func: LambdaFunction, _existing: object) -> bool:
-        """Make the event source mapping, or set an existing one right; say whether anything had to be done."""
+        """Create the event source mapping, or correct an existing one; return whether anything had to be done."""
         client = self.session_factory().client("lambda")
         (queue_arn,) = self.queue_arns
         found = client.list_event_source_mappings(FunctionName=func.name, EventSourceArn=queue_arn)

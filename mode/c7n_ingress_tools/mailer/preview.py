@@ -1,38 +1,50 @@
-"""Show the sample messages as people get them: `c7n-ingress mailer preview [PICTURE.png]`.
+"""Show the sample messages as people get them: `c7n-ingress mailer preview [FILE]`.
 
-Without an argument it prints the plain texts; with one it has Chromium take the README's picture: the mail on a desk in
-light, on a phone in dark. Chromium is Debian's package `chromium`; the environment variable CHROMIUM names another.
+Without a file it prints the plain texts. An `.html` file gets the mails. For a `.png`, Chromium draws the first mail
+wide in light and narrow in dark. Chromium is Debian's package `chromium`; the variable CHROMIUM names another.
 """
 
+from __future__ import annotations
+
 import html
-import logging
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from c7n_ingress_tools.extras import of_extra
 
 with of_extra("mailer"):
-    from c7n_mailer.utils import get_rendered_jinja
-
-    import c7n_ingress_tools.mailer.lambda_entry  # noqa: F401  adds the filters that the templates need
+    from c7n_ingress_tools.mailer import mail, pagerduty, slack, sns
+    from c7n_ingress_tools.mailer.channel import Channel, shown_by
+    from c7n_ingress_tools.mailer.facts import Facts
 
 HERE = Path(__file__).parent
-TEMPLATES = HERE / "templates"
+SAMPLES = ("sample", "sample-exempt", "sample-watch")
 
-# The two frames stand in one page because a frame takes its light or dark from the style of its element.
+RENDERED: dict[str, tuple[type[Channel], Callable[[Facts], Any]]] = {
+    "sns": (sns.Topics, sns.text),
+    "mail": (mail.Mail, mail.page),
+    "slack": (slack.Slack, slack.payload),
+    "pagerduty": (pagerduty.PagerDuty, pagerduty.events),
+}
+"""The channels, and what renders a message for each."""
+
+# The two frames are in one page because a frame takes its light or dark from the style of its element.
 PAGE = """<!doctype html><meta charset="utf-8"><style>
-body {{ margin: 0; padding: 28px; background: #c9d2de; display: flex; gap: 28px; align-items: flex-start; }}
-iframe {{ border: 0; border-radius: 14px; height: 1000px; }}
+body {{ margin: 0; padding: 24px; background: #c9d2de; display: flex; gap: 24px; align-items: flex-start; }}
+iframe {{ border: 0; border-radius: 14px; height: 1040px; }}
 </style>
-<iframe scrolling="no" style="width: 720px; color-scheme: light" srcdoc="{mail}"></iframe>
+<iframe scrolling="no" style="width: 700px; color-scheme: light" srcdoc="{mail}"></iframe>
 <iframe scrolling="no" style="width: 390px; color-scheme: dark" srcdoc="{mail}"></iframe>
 """
-PICTURE_SIZE = "1194,1056"
+PICTURE_SIZE = "1162,1088"
 
 
 class NoPictureError(Exception):
@@ -41,25 +53,30 @@ class NoPictureError(Exception):
 
 def texts() -> str:
     """Return the sample messages as plain text."""
-    return "".join(
-        f"{render(message, message['action']['template'])}\n" for message in (sample(), sample("sample-exempt"))
-    )
+    return "\n".join(render(sample(name)) for name in SAMPLES)
+
+
+def mails() -> str:
+    """Return the sample messages as mails, in one page."""
+    return "\n".join(render(sample(name), "mail") for name in SAMPLES)
 
 
 def mail_page() -> str:
     """Return the page of the picture: the first sample as mail, on a desk in light and on a phone in dark."""
-    return PAGE.format(mail=html.escape(render(sample(), "open-ingress.html")))
+    return PAGE.format(mail=html.escape(render(sample(), "mail")))
 
 
-def sample(name: str = "sample") -> dict:
-    """Give a sample message, as a policy's action would send it."""
-    return yaml.safe_load((HERE / f"{name}.yml").read_text(encoding="utf-8"))
+def sample(name: str = "sample") -> dict[str, Any]:
+    """Return a sample message, as a policy's action sends it."""
+    read: dict[str, Any] = yaml.safe_load((HERE / f"{name}.yml").read_text(encoding="utf-8"))
+    return read
 
 
-def render(message: dict, template: str) -> str:
-    """Have c7n-mailer render a message with one of the templates."""
-    sent = message | {"action": message.get("action", {}) | {"template": template}}
-    return get_rendered_jinja("preview", sent, message["resources"], logging.getLogger(), "template", "", [TEMPLATES])
+def render(message: Mapping[str, Any], channel: str = "sns") -> str:
+    """Render a message for a channel: text, HTML or JSON."""
+    kind, function = RENDERED[channel]
+    made = function(shown_by(kind, message, message["resources"]))
+    return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False, indent=1)
 
 
 def photograph(page: str, picture: Path) -> None:

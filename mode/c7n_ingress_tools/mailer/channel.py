@@ -1,0 +1,119 @@
+"""What a channel is: a way to reach people, in a file of its own.
+
+A new channel is one more file with a subclass of Channel, and its name in `CHANNELS` in lambda_entry.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import requests
+
+from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.facts import Facts, Limits, facts_of
+from c7n_ingress_tools.mailer.recipients import Recipients
+
+log = logging.getLogger("custodian.mailer")
+
+HTTP_TIMEOUT = 10  # seconds for each of connecting and reading; c7n-mailer's 60 are all that the function has
+LONGEST_WAIT = 10  # seconds; who asks for more gets the message again from the queue, minutes later
+
+GROUPS, DIGEST, WATCH = "open-ingress", "open-ingress-exempt", "open-ingress-watch"
+"""The pack's messages, as policies name them."""
+
+
+class Delivery(NamedTuple):
+    """Something to send to one recipient."""
+
+    target: str
+    """The recipient, as a log may show it: two webhooks may look alike."""
+    whom: tuple[str, ...]
+    """What distinguishes it from every other delivery of the message."""
+    deliver: Callable[[], Any]
+
+
+class Channel:
+    """A way to reach people. A subclass says which targets are its own, and makes the deliveries of a message.
+
+    Once the deliveries are made, `reported` has the groups of each, and `failures` what could not be addressed: a
+    recipient that cannot be reached keeps nobody else from being notified.
+    """
+
+    LIMITS: ClassVar[Mapping[str, Limits]]
+    """How much of each message is shown."""
+    KEYS: ClassVar[Mapping[str, Any]] = {}
+    """What mailer.yml may hold for the channel, besides c7n-mailer's own keys, with the schema of each."""
+    IMPORTS: ClassVar[Sequence[str]] = ()
+    """The distributions that the Lambda needs for the channel."""
+
+    def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
+        self.config = config
+        self.session = session
+        self.recipients = recipients
+        self.failures: list[str] = []
+        self.reported: list[Sequence[Mapping[str, Any]]] = []
+
+    @staticmethod
+    def takes(target: str) -> bool:
+        """Whether a target is one of the channel's own."""
+        raise NotImplementedError
+
+    def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
+        """Return what is sent for a message, rendered, so that nothing is sent of what cannot be rendered."""
+        raise NotImplementedError
+
+    def targets(self, message: Mapping[str, Any]) -> list[str]:
+        """Return the targets of a message that are the channel's own."""
+        return [target for target in message["action"].get("to", []) if self.takes(target)]
+
+    def facts(self, message: Mapping[str, Any], resources: Sequence[Mapping[str, Any]]) -> Facts:
+        """Work out what a message reports about some of its groups, and note that these are reported."""
+        self.reported.append(resources)
+        return shown_by(type(self), message, resources, self.config.get("journals", ()))
+
+
+def shown_by(
+    channel: type[Channel],
+    message: Mapping[str, Any],
+    resources: Sequence[Mapping[str, Any]],
+    journals: Sequence[str] = (),
+) -> Facts:
+    """Work out what a message reports, as much of it as a channel shows."""
+    limits = channel.LIMITS.get(message["action"].get("template", ""), channel.LIMITS[GROUPS])
+    return facts_of(message, resources, limits, journals)
+
+
+def shown(target: str) -> str:
+    """Return a target as a log may show it: a key, and the address of a webhook, are secrets."""
+    scheme, slashes, rest = target.partition("://")
+    if not slashes or scheme == "slack":
+        return target
+    return f"pagerduty://…{target[-4:]}" if scheme == "pagerduty" else f"{scheme}://{rest.partition('/')[0]}/…"
+
+
+def post(
+    what: str, url: str, accepted: int = requests.codes.ok, via: Any = requests, **request: Any
+) -> requests.Response:
+    """POST, and once more after a short Retry-After.
+
+    No error holds the address or what requests says of it: a webhook's address is its password.
+
+    :param what: whom errors name.
+    :param via: what posts: a session keeps its connection.
+    :param accepted: the status that says all is well.
+    :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.
+    """
+    try:
+        response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+        wait = response.headers.get("Retry-After", "")
+        if response.status_code == requests.codes.too_many_requests and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
+            time.sleep(int(wait))
+            response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+    except requests.RequestException as error:
+        raise UndeliverableError(f"{what}: no answer: {type(error).__name__}") from None
+    if response.status_code != accepted:
+        raise UndeliverableError(f"{what}: HTTP {response.status_code}: {response.text[:200]!r}")
+    return response

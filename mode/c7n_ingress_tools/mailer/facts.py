@@ -1,0 +1,692 @@
+"""What a message reports, worked out once for all channels: from a message of the queue to texts that are safe to show.
+
+First comes what needs an action now and which, then what was closed, then the rest. A channel only renders this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from textwrap import wrap
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from c7n_ingress.decide import message as reported
+from c7n_ingress.decide.behind import ANNOTATION as BEHIND
+from c7n_ingress.decide.exemptions import TAG
+from c7n_ingress.decide.managed import MANAGED, managed_by
+from c7n_ingress.decide.ports import traffic_words
+from c7n_ingress.decide.renewed import RENEWED
+from c7n_ingress.decide.reopened import REOPENED
+from c7n_ingress.decide.rules import ports_text, traffic
+from c7n_ingress.decide.states import EXEMPT
+from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
+from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.typed import clean, counted, listed, mapped, plain, quoted
+
+CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-cn": "console.amazonaws.cn",
+}
+EXPOSED = {
+    "internet": "reachable from the internet",
+    "private": "reachable inside the network only",
+    "unused": "nothing uses it",
+}
+OWNERS = ("owner", "team", "contact", "mail", "createdby", "created-by", "created_by")
+"""A tag whose key has one of these words says who answers for the group."""
+
+THE_PACKS = ("aws:", "c7n:", "c7n-ingress:", "open-ingress-")
+MOST_REASONS, MOST_TAGS, MOST_BEHIND, SOON = 5, 4, 10, 7
+
+BY_HAND = "By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back."
+FOR_GOOD = "add the port to public-ports, or the network to authorized, in settings.yml."
+INTERRUPTED = (
+    "Interrupted: TCP and UDP that 0.0.0.0/0 or ::/0 let in while egress is open to all. EC2 does not track them, and "
+    "{} at once those that no rule lets in any more."
+)
+TRACKED = (
+    "Not interrupted: what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT "
+    "gateway, PrivateLink, Lambda and others), until each of them ends or is idle too long: TCP for 350 seconds on "
+    "Nitro v6 instances, else for five days. A network ACL blocks them."
+)
+"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html"""
+
+
+class Limits(NamedTuple):
+    """How much a channel shows."""
+
+    groups: int
+    """How many groups in full."""
+    brief: int
+    """How many more in one line each."""
+    rows: int
+    """How many changes of a group."""
+
+
+class Change(NamedTuple):
+    """A rule before and after."""
+
+    traffic: str
+    was: str
+    now: str
+    done: str
+    """What was done where there is no before or no after: removed, added."""
+    description: str
+    rule: str
+
+
+class Note(NamedTuple):
+    """Something about a group that needs a look, or is good."""
+
+    mood: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group, with what is reported about it."""
+
+    id: str
+    name: str
+    state: str
+    mood: str
+    """`bad` needs an action now, `look` needs a look, `good` needs nothing."""
+    open: list[str]
+    """Why the internet may still get in."""
+    lacking: list[str]
+    """What a group that was changed lacks: its clients are blocked."""
+    has_failed: bool
+    needs: str
+    """What a person must do."""
+    commands: list[Commands]
+    """What does it."""
+    resolves: str
+    """What ends it."""
+    notes: list[Note]
+    changes: list[Change]
+    more: str
+    """How many changes are not shown."""
+    exposure: str
+    about: list[tuple[str, str]]
+    """A label and a text each."""
+    undo: Commands
+    cut: str
+    """What did not fit into the message."""
+    link: str
+    run: str
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it needs an action now."""
+        return self.mood == "bad"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not as it should be."""
+        return self.open + self.lacking
+
+    @property
+    def title(self) -> str:
+        """Its state, in capitals where an action is needed, as a line begins."""
+        return self.state[:1].upper() + self.state[1:]
+
+
+class Brief(NamedTuple):
+    """A group in one line."""
+
+    id: str
+    name: str
+    text: str
+    mood: str
+
+
+class Section(NamedTuple):
+    """Something that is true for all groups of the message."""
+
+    title: str
+    steps: list[str]
+    paragraphs: list[str]
+
+    @property
+    def wrapped(self) -> list[str]:
+        """The paragraphs as lines of plain text."""
+        return [line for paragraph in self.paragraphs for line in wrap(paragraph, 100)]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a message reports."""
+
+    kind: str
+    """The template that the policy names."""
+    title: str
+    """What needs an action now; if nothing does, the headline."""
+    headline: str
+    lead: str
+    mood: str
+    """As bad as the worst group."""
+    account: str
+    """The account's id."""
+    region: str
+    place: list[tuple[str, str]]
+    todo: list[str] = field(default_factory=list)
+    """What a person must do now that is about no group of the message."""
+    looks: list[str] = field(default_factory=list)
+    """What needs a look, in short."""
+    is_preview: bool = False
+    restores: bool = False
+    groups: list[Group] = field(default_factory=list)
+    brief: list[Brief] = field(default_factory=list)
+    left_over: int = 0
+    """How many groups are not named at all."""
+    sections: list[Section] = field(default_factory=list)
+    end: str = ""
+    opens_incidents: bool = False
+    """Whether groups of this message are something that an incident or a ticket is about."""
+
+    @property
+    def urgent(self) -> list[Group]:
+        """The groups that need an action now."""
+        return [group for group in self.groups if group.is_urgent]
+
+
+def facts_of(
+    message: Mapping[str, Any], resources: Sequence[Mapping[str, Any]], limits: Limits, journals: Iterable[str] = ()
+) -> Facts:
+    """Work out what a message reports about some of its groups.
+
+    :param message: as c7n sends it.
+    :param resources: the groups that the recipient gets.
+    :param journals: where records of changes may be, besides the pack's own places.
+    :raises UndeliverableError: the pack has no such message.
+    """
+    kind = message["action"].get("template", "")
+    if kind not in KINDS:
+        raise UndeliverableError(f"the template {kind!r:.80} is none of the pack's: {', '.join(KINDS)}")
+    return KINDS[kind](message, resources, limits, tuple(journals)).facts()
+
+
+class _Message:
+    """A message of the queue, and what is shown of it."""
+
+    def __init__(
+        self,
+        whole: Mapping[str, Any],
+        resources: Sequence[Mapping[str, Any]],
+        limits: Limits,
+        journals: tuple[str, ...],
+    ) -> None:
+        self.whole = whole
+        self.resources = resources
+        self.limits = limits
+        self.journals = journals
+        self.action = whole["action"]
+        self.policy = mapped(whole["policy"])
+        self.region = whole.get("region", "")
+        self.time = datetime.fromtimestamp(whole.get("execution_start") or 0, timezone.utc)
+
+    def place(self) -> dict[str, Any]:
+        """Return where and when, as Facts has it."""
+        account, name = clean(self.whole.get("account_id", "")), clean(self.whole.get("account", ""))
+        return {
+            "account": account,
+            "region": clean(self.region),
+            "place": [
+                ("Account", account if name in ("", account) else f"{name} ({account})"),
+                ("Region", clean(self.region)),
+                ("Policy", clean(self.policy.get("name"))),
+                ("Time", f"{self.time:%Y-%m-%d %H:%M} UTC"),
+            ],
+        }
+
+    def basics(self, resource: Mapping[str, Any]) -> dict[str, Any]:
+        """Return which group it is, as Group has it, with its page in the console where that is known."""
+        group_id, host = clean(resource.get("GroupId")), CONSOLES.get(self.whole.get("partition", ""))
+        page = f"/ec2/home?region={quote(clean(self.region))}#SecurityGroup:groupId={quote(group_id)}"
+        return {
+            "id": group_id,
+            "name": clean(resource.get("GroupName")),
+            "exposure": _exposure(resource),
+            "link": f"https://{host}{page}" if host else "",
+        }
+
+    def divided(self, ranked: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Any], Sequence[Any], int]:
+        """Divide groups into those shown in full, those in one line, and the number of the others."""
+        full, named = self.limits.groups, self.limits.groups + self.limits.brief
+        return ranked[:full], ranked[full:named], max(0, len(ranked) - named)
+
+
+# -- what was closed, or restored, or would be
+
+
+class _Run(_Message):
+    """What an action of the pack did to groups."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        restores = any(reported.RESTORED.annotation in each for each in self.resources)
+        self.deed = reported.RESTORED if restores else reported.REPLACED
+        self.restores = restores
+        self.records = [record for each in self.resources for record in self.records_of(each)]
+        self.rules = sum(bool(record.get(self.deed.open_side)) for record in self.records)
+        self.is_preview = any(each.get(reported.PREVIEW) for each in self.resources) or any(
+            record.get("how") == "preview" for record in self.records
+        )
+
+    def records_of(self, resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the records of a group's changes."""
+        return listed(resource.get(self.deed.annotation))
+
+    def rules_of(self, resource: Mapping[str, Any]) -> int:
+        """Return how many open rules of a group were changed: a network that is only added is no open rule."""
+        return sum(bool(record.get(self.deed.open_side)) for record in self.records_of(resource))
+
+    def facts(self) -> Facts:
+        """Return what the message reports."""
+        ranked = sorted(self.resources, key=lambda each: _state(each)["rank"])
+        full, brief, left_over = self.divided(ranked)
+        counts = Counter((state["counted"], state["mood"]) for state in map(_state, ranked))
+        bad = [f"{counted(number, 'group')} {name}" for (name, mood), number in counts.items() if mood == "bad"]
+        waiting = self.waiting()
+        title = ", ".join([*bad, *([f"{counted(waiting, 'more group')} not closed"] if waiting else [])])
+        moods = {mood for _, mood in counts}
+        quiet = self.is_preview or self.restores
+        done = f"{'would be ' if self.is_preview else ''}{self.deed.done}"
+        changed = sum(self.rules_of(each) > 0 for each in self.resources)
+        headline = f"{counted(self.rules, 'open rule')} {done} in {counted(changed, 'group')}"
+        return Facts(
+            kind=self.action["template"],
+            title=title or headline,
+            headline=headline,
+            lead=self.lead(),
+            mood="bad" if title else "look" if quiet or "look" in moods else "good",
+            **self.place(),
+            todo=[_limited(waiting)] if waiting else [],
+            looks=[
+                f"{counted(number, 'group')} {name}"
+                for (name, mood), number in counts.items()
+                if mood == "look" and name and not quiet
+            ],
+            is_preview=self.is_preview,
+            restores=self.restores,
+            groups=[self.group(each) for each in full],
+            brief=[
+                Brief(
+                    clean(each.get("GroupId")),
+                    clean(each.get("GroupName"), 60),
+                    ", ".join(filter(None, [counted(self.rules_of(each), "rule"), state["name"]])),
+                    state["mood"],
+                )
+                for each, state in ((each, _state(each)) for each in brief)
+            ],
+            left_over=left_over,
+            sections=[self.next_steps(), *self.connections()],
+            end="Each change is one JSON line in the policy's log.",
+            opens_incidents=not self.is_preview,
+        )
+
+    def waiting(self) -> int:
+        """Return how many more groups are open than the run was allowed to close."""
+        numbers = [each.get(reported.WAITING) for each in self.resources]
+        return max((number for number in numbers if isinstance(number, int)), default=0)
+
+    def lead(self) -> str:
+        """Return in a sentence what this is about."""
+        if self.is_preview:
+            return self.announcement()
+        if self.restores and self.rules:
+            return "What was replaced is undone: these security groups let in again what they let in before."
+        if self.restores:
+            return "What was replaced should be undone. No open rule was restored."
+        done = (
+            "The open sources are replaced by your authorized networks." if self.rules else "No open rule was replaced."
+        )
+        return f"Security groups let the whole internet in. {done}"
+
+    def announcement(self) -> str:
+        """Return in a sentence what would be done, or will be."""
+        if self.restores:
+            return "PREVIEW: nothing was changed. This is how the policy would undo what was replaced."
+        if not (closes_in := self.closes_in()):
+            return "PREVIEW: nothing was changed. These security groups let the whole internet in."
+        return (
+            f"NOTICE: these security groups let the whole internet in. They will be closed in {closes_in}, unless "
+            "somebody fixes or exempts them first."
+        )
+
+    def closes_in(self) -> str:
+        """Return when the groups will be closed, if this is a notice: the policy marks groups for later."""
+        marks = [each for each in listed(self.policy.get("actions")) if mapped(each).get("type") in MARKS]
+        if not marks:
+            return ""
+        days, hours = marks[0].get("days"), marks[0].get("hours")
+        return f"{clean(days)} days" if days else f"{clean(hours)} hours"
+
+    def next_steps(self) -> Section:
+        """Return what people can do once nothing is urgent."""
+        exempt = any(each.get(reported.EXEMPT) for each in self.resources)
+        if self.restores and (self.records or exempt):
+            return Section(
+                "What comes next",
+                [
+                    f"To close a group before its day, remove its tag {TAG}.",
+                    f"To keep a port open for good, {FOR_GOOD}",
+                ],
+                [],
+            )
+        if self.is_preview or not self.records:
+            tag = f"Tag it {TAG} = YYYY-MM-DD, at most 90 days ahead; or"
+            return Section("If a group must stay open", [tag, FOR_GOOD], [])
+        undoable = any(undo(each, self.region, self.journals).lines for each in self.resources)
+        how = 'run the commands under "To undo".' if undoable else "run the policy restore-ingress with the group's id."
+        first = f"Undo it: {how} It exempts the group for a while, too."
+        return Section("If this was wrong", [first, BY_HAND, f"For good: {FOR_GOOD}"], [])
+
+    def connections(self) -> list[Section]:
+        """Return what happens to open connections, if rules are closed."""
+        if not self.rules or self.restores:
+            return []
+        interrupted = INTERRUPTED.format("will interrupt" if self.is_preview else "interrupted")
+        return [Section("Connections that were open", [], [interrupted, TRACKED])]
+
+    def group(self, resource: Mapping[str, Any]) -> Group:
+        """Return what is reported about a group."""
+        state, records = _state(resource), self.records_of(resource)
+        failed, skipped = listed(resource.get(reported.FAILED)), clean(resource.get(reported.SKIPPED), 400)
+        open_ = [
+            *_most(failed, "failure"),
+            *([skipped] if skipped else []),
+            *_most(listed(resource.get(reported.LEFT)), "rule"),
+        ]
+        adding = additions(resource)
+        return Group(
+            **self.basics(resource),
+            state=state["name"],
+            mood=state["mood"],
+            open=open_,
+            lacking=_most(listed(resource.get(reported.LACKING)), "network"),
+            has_failed=bool(failed),
+            needs=state["todo"],
+            commands=[each for each in (adding, self.again(failed)) if each.lines or each.note],
+            resolves=state["resolves"],
+            notes=self.notes(resource),
+            changes=[self.change(record) for record in records[: self.limits.rows]],
+            more=_rest(len(records) - self.limits.rows, "change"),
+            about=_about(resource),
+            undo=undo(resource, self.region, self.journals),
+            cut=clean(resource.get(reported.CUT), 400),
+            run=clean(records[0].get("run")) if records else "",
+        )
+
+    def again(self, failed: Sequence[Any]) -> Commands:
+        """Return what runs the policy again, if it is a function: its event waits in a queue."""
+        runs_again = failed and "mode" in self.policy and not self.is_preview
+        return again(self.region) if runs_again else Commands("", [])
+
+    def notes(self, resource: Mapping[str, Any]) -> list[Note]:
+        """Return what needs a look about a group, or is good."""
+        reopened = clean(resource.get(REOPENED), 200)
+        until = resource.get(reported.EXEMPT)
+        managed = None if self.restores else _manager(resource)
+        back = [f"{clean(text, 400)} is back already" for text in listed(resource.get(reported.BACK))]
+        looks = [
+            reopened[:1].upper() + reopened[1:],
+            *_most(listed(resource.get(reported.NOTED)), "note"),
+            f"Managed by {managed.by}. Fix it there, or it is opened again: {managed.fix}" if managed else "",
+            f"Left alone until {clean(until)}, 00:00 UTC, and closed again then." if isinstance(until, str) else "",
+        ]
+        rest = _rest(len(back) - MOST_REASONS, "rule")
+        good = [*back[:MOST_REASONS], *([f"{rest} are back already"] if rest else [])]
+        return [Note("look", text) for text in looks if text] + [Note("good", text) for text in good]
+
+    def change(self, record: Mapping[str, Any]) -> Change:
+        """Return a change as people read it."""
+        was, now = clean(record.get("was")), clean(record.get("now"))
+        done = "" if was and now else "removed" if was else "added"
+        return Change(
+            _traffic(record),
+            was,
+            now,
+            f"would be {done}" if done and self.is_preview else done,
+            clean(record.get("description")),
+            clean(record.get("rule")),
+        )
+
+
+MARKS = ("mark-for-op", "mark-each-for-op")
+"""The actions that mark a group for a later run: with a preview, they give notice."""
+
+
+def _limited(waiting: int) -> str:
+    groups = counted(waiting, "more group")
+    return (
+        f"{groups} not closed: this run closed as many as its limit at-most allows. Look at what opened them, then run "
+        "the policy again, or raise at-most in settings.yml."
+    )
+
+
+def _state(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state that the action noted (decide/states.py); a message that has none is of an older release."""
+    state = mapped(resource.get(reported.STATE))
+    rank, mood = state.get("rank"), state.get("mood")
+    return {
+        "name": clean(state.get("name")),
+        "counted": clean(state.get("counted")),
+        "rank": rank if isinstance(rank, int) else 0,
+        "mood": mood if mood in ("bad", "look", "good") else "look",
+        "todo": clean(state.get("todo"), 400),
+        "resolves": clean(state.get("resolves"), 400),
+    }
+
+
+# -- what is open by exemption
+
+
+class _Digest(_Message):
+    """The groups that are open because somebody exempted them."""
+
+    def facts(self) -> Facts:
+        """Return what the message reports: the group whose exemption ends first comes first."""
+        ranked = sorted(self.resources, key=lambda each: _day(_until(each)) or date.min)
+        full, brief, left_over = self.divided(ranked)
+        soon = sum((days := self.days(each)) is not None and days <= SOON for each in ranked)
+        it, lets = ("it", "It lets") if len(ranked) == 1 else ("them", "They let")
+        return Facts(
+            kind=self.action["template"],
+            title=(headline := f"{counted(len(ranked), 'group')} open by exemption"),
+            headline=headline,
+            lead=f"{lets} the whole internet in, because somebody exempted {it}.",
+            mood="look",
+            **self.place(),
+            looks=[f"{soon} of {it} will be closed within a week"] if soon else [],
+            groups=[self.group(each) for each in full],
+            brief=[
+                Brief(clean(each.get("GroupId")), clean(each.get("GroupName"), 60), self.state(each), EXEMPT.mood)
+                for each in brief
+            ],
+            left_over=left_over,
+            sections=[
+                Section(
+                    "What you can do",
+                    [
+                        f"To close a group now, remove its tag {TAG}: the daily run closes it.",
+                        "To keep it open for longer, set a later day, at most 90 days ahead.",
+                        f"To keep a port open for good, {FOR_GOOD}",
+                    ],
+                    [],
+                )
+            ],
+        )
+
+    def days(self, resource: Mapping[str, Any]) -> int | None:
+        """Return how many more days an exemption lasts, if its day is one."""
+        until = _day(_until(resource))
+        return (until - self.time.date()).days if until else None
+
+    def state(self, resource: Mapping[str, Any]) -> str:
+        """Return the group's state, and until when."""
+        until, days = clean(_until(resource), 30) or "an unknown day", self.days(resource)
+        return f"{EXEMPT.name} until {until}" + ("" if days is None else f", {counted(days, 'more day')}")
+
+    def group(self, resource: Mapping[str, Any]) -> Group:
+        """Return what is reported about a group."""
+        rules = [
+            Change(words, clean(source.get(key)), "", "", clean(source.get("Description")), "")
+            for permission in map(mapped, listed(resource.get("MatchedIpPermissions")))
+            for words in [_words_of(permission)]
+            for listing, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"), ("PrefixListIds", "PrefixListId"))
+            for source in map(mapped, listed(permission.get(listing)))
+        ]
+        managed, renewed = _manager(resource), clean(resource.get(RENEWED), 200)
+        why = clean(_why(listed(resource.get(reported.EXEMPT))), 400)
+        return Group(
+            **self.basics(resource),
+            state=self.state(resource),
+            mood=EXEMPT.mood,
+            open=[],
+            lacking=[],
+            has_failed=False,
+            needs="",
+            commands=[],
+            resolves="",
+            notes=[Note("look", renewed[:1].upper() + renewed[1:])] if renewed else [],
+            changes=rules[: self.limits.rows],
+            more=_rest(len(rules) - self.limits.rows, "rule"),
+            about=[
+                *([("Why", why)] if why else []),
+                *([("Managed by", managed.by)] if managed else []),
+                *_about(resource),
+            ],
+            undo=Commands("", []),
+            cut="",
+            run="",
+        )
+
+
+def _until(resource: Mapping[str, Any]) -> str:
+    """Return the day on which a group's exemption ends: the register's or the tag's, as somebody wrote it."""
+    first = next(iter(map(mapped, listed(resource.get(reported.EXEMPT)))), {})
+    tags = [each.get("Value") for each in _tags(resource) if each.get("Key") == TAG]
+    return str(first.get("until") or next(iter(tags), None) or "")
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if len(text) == len("YYYY-MM-DD") else None
+    except ValueError:
+        return None
+
+
+def _why(exemptions: Sequence[Any]) -> str:
+    """Return why, who answers for it, and where that was decided: one sentence for each entry of the register."""
+    entries = [each for each in map(mapped, exemptions) if each.get("reason")]
+    return "; ".join(
+        f"{each['reason']}"
+        + (f" (until {each.get('until')})" if len(exemptions) > 1 else "")
+        + (f", owner {each['owner']}" if each.get("owner") else "")
+        + (f", ticket {each['ticket']}" if each.get("ticket") else "")
+        for each in entries
+    )
+
+
+def _words_of(permission: Mapping[str, Any]) -> str:
+    """Return what a permission lets in, in words."""
+    try:
+        of = traffic(permission)
+        return clean(traffic_words(of.protocol, ports_text(of)))
+    except (KeyError, TypeError, ValueError):
+        return "unknown traffic"
+
+
+# -- what mode/watch.yml found silent
+
+
+class _Watch(_Message):
+    """A part of the pack that does not run."""
+
+    def facts(self) -> Facts:
+        """Return what the message reports: the words are the policy's own."""
+        headline = plain(self.action.get("subject") or "Open ingress: something is silent", 140)
+        return Facts(
+            kind=self.action["template"],
+            title=headline,
+            headline=headline,
+            lead=plain(self.action.get("violation_desc"), 2000),
+            mood="bad",
+            **self.place(),
+            todo=list(filter(None, [plain(self.action.get("action_desc"), 2000)])),
+        )
+
+
+# -- what is known about a group
+
+
+class _Managed(NamedTuple):
+    by: str
+    fix: str
+
+
+def _manager(resource: Mapping[str, Any]) -> _Managed | None:
+    """Return the tool that manages a group, as the action noted it, or by the group's marks."""
+    noted = mapped(resource.get(MANAGED)) or managed_by({**resource, "Tags": _tags(resource)})
+    return _Managed(quoted(noted.get("by")), clean(noted.get("mend"), 400)) if noted else None
+
+
+def _tags(resource: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [
+        {"Key": str(each.get("Key")), "Value": str(each.get("Value"))}
+        for each in map(mapped, listed(resource.get("Tags")))
+    ]
+
+
+def _exposure(resource: Mapping[str, Any]) -> str:
+    exposure = mapped(resource.get(BEHIND)).get("exposure")
+    return exposure if isinstance(exposure, str) and exposure in EXPOSED else ""
+
+
+def _about(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what uses a group, who opened it, who answers for it, and where it is."""
+    noted = mapped(resource.get(BEHIND))
+    users = [quoted(each) for each in listed(noted.get("behind"))]
+    more = [_rest(len(users) - MOST_BEHIND, "thing")]
+    opened = quoted(resource.get(reported.OPENED), 300)
+    tags = [each for each in _tags(resource) if not each["Key"].startswith(THE_PACKS)]
+    owners = [each for each in tags if any(word in each["Key"].lower() for word in OWNERS)]
+    others = ", ".join(map(_tag, tags[:MOST_TAGS]))
+    rows = [
+        ("Exposure", EXPOSED.get(_exposure(resource), "")),
+        ("Used by", ", ".join(filter(None, [*users[:MOST_BEHIND], *more]))),
+        ("Block Public Access", clean(noted.get("blocked"), 200)),
+        ("CloudTrail", f"{opened} (session and tool are named as the caller chose)" if opened else ""),
+        ("Owner", ", ".join(map(_tag, owners[:MOST_TAGS])) or "no tag says" + (f", but: {others}" if others else "")),
+        ("VPC", clean(resource.get("VpcId")) or "none"),
+    ]
+    return [(label, text) for label, text in rows if text]
+
+
+def _tag(tag: Mapping[str, str]) -> str:
+    key = clean(tag["Key"])
+    return quoted(tag["Value"]) if key.lower() == "owner" else f'{key} = "{clean(tag["Value"])}"'
+
+
+def _traffic(record: Mapping[str, Any]) -> str:
+    words = traffic_words(str(record.get("protocol")), str(record.get("ports")))
+    return clean(words)
+
+
+def _most(texts: Sequence[Any], noun: str) -> list[str]:
+    """Return the first of some sentences, and how many more there are."""
+    rest = _rest(len(texts) - MOST_REASONS, noun)
+    return [clean(text, 400) for text in texts[:MOST_REASONS]] + ([rest] if rest else [])
+
+
+def _rest(number: int, noun: str) -> str:
+    return f"and {counted(number, f'more {noun}')}" if number > 0 else ""
+
+
+KINDS = {"open-ingress": _Run, "open-ingress-exempt": _Digest, "open-ingress-watch": _Watch}
+"""The messages of the pack, by the template that a policy names."""

@@ -1,0 +1,108 @@
+"""E-mail by SES or SMTP: plain text, and HTML beside it."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Iterator, Mapping, Sequence
+from email.message import Message
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from functools import partial
+from typing import Any, ClassVar
+
+from c7n_mailer.email_delivery import EmailDelivery
+from c7n_mailer.smtp_delivery import SmtpDelivery
+from c7n_mailer.utils_email import is_email, set_mimetext_headers
+
+from c7n_ingress_tools.mailer import sns
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
+from c7n_ingress_tools.mailer.facts import Facts, Limits
+from c7n_ingress_tools.mailer.recipients import Recipients
+from c7n_ingress_tools.mailer.render import rendered
+
+OWNERS = ("resource-owner", "event-owner", "account-emails")
+"""What c7n-mailer looks up in a message's groups and event, and in mailer.yml."""
+
+
+def page(facts: Facts) -> str:
+    """Return a message as HTML."""
+    return rendered("message.html.j2", facts)
+
+
+class Mail(Channel):
+    """E-mail addresses, in a policy or in the tags that `contact_tags` names."""
+
+    LIMITS: ClassVar[Mapping[str, Limits]] = (
+        sns.Topics.LIMITS
+    )  # a larger page would be cut by mail readers: Gmail takes 102 kB
+
+    def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
+        super().__init__(config, session, recipients)
+        self.lookup = Addresses(config, session, log)
+
+    @staticmethod
+    def takes(target: str) -> bool:
+        """Whether a target is an e-mail address, or stands for some."""
+        return target in OWNERS or (not is_of_another(target) and is_email(target))
+
+    def addresses(self, message: Mapping[str, Any]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+        """Return the groups for each set of addresses that may get messages: a tag or an event may name any."""
+        found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for addresses, resources in self.lookup.get_emails_to_resources_map(message).items():
+            if allowed := tuple(self.recipients.allowed_among(addresses)):
+                found.setdefault(allowed, []).extend(resources)
+        return found
+
+    def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
+        """Return each set of addresses, and what sends the mail to it."""
+        for addresses, resources in self.addresses(message).items():
+            mail = self.mail(message, addresses, self.facts(message, resources))
+            yield Delivery(", ".join(addresses), addresses, partial(self.send, addresses, mail))
+
+    def mail(self, message: Mapping[str, Any], addresses: Sequence[str], facts: Facts) -> Message:
+        """Return a mail of which a reader shows the better part that it can."""
+        mail, action = MIMEMultipart("alternative"), message["action"]
+        for body, kind in ((sns.text(facts), "plain"), (page(facts), "html")):
+            mail.attach(MIMEText(body, kind, "utf-8"))
+        more, priority = self.config.get("additional_email_headers", {}), action.get("priority_header")
+        sender, copies = action.get("from", self.config["from_address"]), action.get("cc", [])
+        set_mimetext_headers(mail, action["subject"], sender, list(addresses), copies, more, priority, log)
+        return mail
+
+    def send(self, addresses: Sequence[str], mail: Message) -> None:
+        """Send a mail.
+
+        :raises botocore.exceptions.ClientError: SES refused.
+        :raises OSError, smtplib.SMTPException: the mail server could not be reached, or refused the mail or an address.
+        """
+        if "smtp_server" in self.config:
+            _Smtp(self.config, self.session, log).send_message(mail, list(addresses))
+        else:
+            self.lookup.aws_ses.send_raw_email(RawMessage={"Data": mail.as_string()})
+
+
+class Addresses(EmailDelivery):
+    """c7n-mailer's look-up of addresses."""
+
+    def get_valid_emails_from_list(self, targets: list[str]) -> list[str]:
+        """Return the addresses among targets; c7n-mailer makes one of `https://me@example.com`, say."""
+        valid: list[str] = super().get_valid_emails_from_list([each for each in targets if not is_of_another(each)])
+        return valid
+
+
+class _Smtp(SmtpDelivery):
+    """SMTP that reports when some of the addresses were refused."""
+
+    def send_message(self, message: Message, to_addrs: list[str]) -> None:
+        """Send a mail; smtplib itself raises only if every address was refused.
+
+        :raises smtplib.SMTPRecipientsRefused: an address was refused.
+        """
+        refused = self._smtp_connection.sendmail(message["From"], to_addrs, message.as_string())
+        if refused:
+            raise smtplib.SMTPRecipientsRefused(refused)
+
+
+def is_of_another(target: str) -> bool:
+    """Whether a target cannot be meant as an e-mail address, whatever else it is."""
+    return "://" in target or target.startswith("arn:")

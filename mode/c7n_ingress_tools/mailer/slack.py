@@ -1,0 +1,292 @@
+"""Slack, by webhook or bot token: blocks of literal text, in which Slack sees no mention, link, emoji or markup.
+
+Sources: https://docs.slack.dev/apis/web-api/rate-limits (429, Retry-After),
+https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks (what a webhook answers),
+https://docs.slack.dev/reference/block-kit (50 blocks), https://github.com/slackapi/bolt-js/issues/2509 (about 13,000
+characters in all of them).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+from c7n_mailer.utils import decrypt, get_resource_tag_targets
+from c7n_mailer.utils_email import is_email
+
+from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, WATCH, Channel, Delivery, log, post, shown
+from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.facts import Brief, Change, Facts, Group, Limits
+from c7n_ingress_tools.mailer.mail import Mail
+from c7n_ingress_tools.mailer.typed import counted
+
+HOOK = re.compile(r"https://hooks\.slack\.com/\S+")
+TARGET = re.compile(r"slack://(owners|webhook/#\S+|#\S+|tag/.+|[^\s@/]+@[^\s@/]+\.[^\s@/]+)")
+WEBHOOK, TAG = "slack://webhook/#", "slack://tag/"
+
+MOST_HEADER, MOST_TEXT, MOST_BLOCKS, MOST_BRIEF = 140, 2900, 44, 12
+MOST_SIGNS, MOST_SIGNS_IN_ALL = 9000, 10_800  # the groups in full; with the others in short
+MOST_DIGEST_ROWS = 3
+BRACKETS = str.maketrans("<>", "\u2039\u203a")  # single quotation marks that look like them
+SILENT = "Open ingress: something is silent"
+
+Parts = list[dict[str, Any]]
+
+
+class Slack(Channel):
+    """Channels and people of a workspace."""
+
+    LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(12, 30, 8), DIGEST: Limits(40, 0, MOST_DIGEST_ROWS)}
+
+    @staticmethod
+    def takes(target: str) -> bool:
+        """Whether a target is one of Slack's."""
+        return bool(HOOK.fullmatch(target) or TARGET.fullmatch(target))
+
+    def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
+        """Return each channel and person of a message, and what posts the message there."""
+        targets = self.targets(message)
+        token = self.token() if targets else None
+        for target in targets:
+            key = "slack_webhook" if target.startswith(WEBHOOK) else "slack_token"
+            if not (HOOK.fullmatch(target) or (token if key == "slack_token" else self.config.get(key))):
+                self.failures.append(f"{shown(target)} needs {key} in mailer.yml")
+                continue
+            for name, resources in self.parts(target, message):
+                if (channel := self.channel(name, token)) is None:
+                    continue
+                url = name if HOOK.fullmatch(name) else self.config["slack_webhook"] if key == "slack_webhook" else ""
+                blocks = payload(self.facts(message, resources)) | ({"channel": channel} if channel else {})
+                deliver = partial(self.hook, url, blocks) if url else partial(call, token, "chat.postMessage", blocks)
+                label = shown(target) if name in target else f"{shown(target)} {name}"
+                yield Delivery(label, (target, name, channel), deliver)
+
+    def token(self) -> str | None:
+        """Return the bot token: as it is, or decrypted by KMS.
+
+        c7n-mailer asks KMS first whatever it is, and so fails on a plain token unless the role may use KMS.
+        """
+        token = self.config.get("slack_token")
+        if not token or token.startswith("xox"):
+            return token
+        try:
+            decrypted: str = decrypt(self.config, log, self.session, "slack_token")
+            return decrypted.strip()
+        except ClientError as error:
+            self.failures.append(f"slack_token cannot be decrypted: {error}")
+            return None
+
+    def parts(self, target: str, message: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]:
+        """Return to which channels and people a target leads, and the groups that each of them gets."""
+        if target == "slack://owners":
+            yield from self.owned(message).items()
+        elif target.startswith(TAG):
+            value_of = partial(_tag, key=target.removeprefix(TAG))
+            resources = sorted(filter(value_of, message["resources"]), key=value_of)
+            for value, together in groupby(resources, key=value_of):
+                name = value if value.startswith("#") or is_email(value) else f"#{value}"
+                if self.recipients.allow(f"slack://{name}"):
+                    yield name, list(together)
+        else:
+            yield target.removeprefix("slack://webhook/").removeprefix("slack://"), message["resources"]
+
+    def owned(self, message: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Return the groups of each owner, by the address that c7n-mailer finds for them."""
+        to = [each for each in message["action"]["to"] if not self.takes(each)]
+        asked = {**message, "action": message["action"] | {"to": [*to, "resource-owner"]}}
+        owned: dict[str, list[dict[str, Any]]] = {}
+        for addresses, resources in Mail(self.config, self.session, self.recipients).addresses(asked).items():
+            for address in addresses:
+                owned.setdefault(address, []).extend(resources)
+        return owned
+
+    def channel(self, name: str, token: str | None) -> str | None:
+        """Return what Slack calls a channel or a person, nothing for a webhook's own channel; None if there is none."""
+        if HOOK.fullmatch(name):
+            return ""
+        if name.startswith("#") or not is_email(name):
+            return name.removeprefix("#")
+        try:
+            user = call(token, "users.lookupByEmail", data={"email": name})["user"]
+        except UndeliverableError as error:
+            self.failures.append(f"slack://{name}: {error}")
+            return None
+        found: str = user.get("enterprise_user", user)["id"]
+        return found
+
+    @staticmethod
+    def hook(url: str, message: Mapping[str, Any]) -> None:
+        """Post a message to a webhook.
+
+        :raises UndeliverableError: Slack did not take it.
+        """
+        response = post("Slack's webhook", url, json=message)
+        if response.text != "ok":
+            raise UndeliverableError(f"Slack's webhook: {response.text[:200]!r}")
+
+
+def call(token: str | None, method: str, message: Mapping[str, Any] | None = None, **request: Any) -> dict[str, Any]:
+    """Call Slack's Web API, which refuses with a status of 200.
+
+    :raises UndeliverableError: it refused, or its answer cannot be understood.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    response = post(f"Slack's {method}", f"https://slack.com/api/{method}", headers=headers, json=message, **request)
+    try:
+        answer: dict[str, Any] = response.json()
+        if answer["ok"]:
+            return answer
+        reason = answer.get("error")
+    except (ValueError, TypeError, KeyError):
+        reason = repr(response.text[:200])
+    raise UndeliverableError(f"Slack's {method}: {reason}")
+
+
+def _tag(resource: dict[str, Any], key: str) -> str:
+    return next(iter(get_resource_tag_targets(resource, [key])), "")
+
+
+# -- the message
+
+
+def payload(facts: Facts) -> dict[str, Any]:
+    """Return a message as Slack takes it: what needs an action first, then the groups, as many of them as fit."""
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(facts.title[:MOST_HEADER])}]
+    unshown: list[Brief] = []
+
+    def append(group: Group, block: dict[str, Any]) -> None:
+        if unshown or _signs([*blocks, block]) > MOST_SIGNS or len(blocks) >= MOST_BLOCKS:
+            unshown.append(Brief(group.id, group.name[:60], group.state, group.mood))
+        else:
+            blocks.append(block)
+
+    urgent = facts.urgent
+    for group in urgent:
+        append(group, _rich(_head(group), *_bullets([*group.reasons, *filter(None, [group.needs])]), *_commands(group)))
+    shown_urgent = {group.id for group in urgent} - {each.id for each in unshown}
+    blocks += [_rich(_section(_bold("Do this now: "), _text(line[:MOST_TEXT]))) for line in facts.todo]
+    said = [facts.headline] if facts.headline != facts.title else []
+    blocks.append(_rich(_section(_text("\n".join([*said, facts.lead, *facts.looks])[:MOST_TEXT]))))
+    blocks.append({"type": "section", "fields": [_plain(f"{label}: {text}") for label, text in facts.place]})
+    left, unshown[:] = list(unshown), []
+    for group in facts.groups:
+        if group.id not in {each.id for each in left}:
+            append(group, _rich(*_card(group, is_whole=group.id not in shown_urgent)))
+    blocks += _in_short([*left, *unshown, *facts.brief], facts.left_over, _signs(blocks))
+    blocks += [_closing(section.title, [*section.steps, *section.paragraphs]) for section in facts.sections]
+    # A notification shows the text, which is markup to Slack: nothing that anybody typed is in it.
+    text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{facts.headline}"
+    text += f"; {counted(len(urgent), 'group')} to look at now" if urgent else ""
+    return _without_brackets({"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False})
+
+
+def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
+    """Return a group: before and after, what uses it, how to undo it; what to do if that is not said above."""
+    yield _head(group)
+    lines = [[_text(note.text)] for note in group.notes]
+    if is_whole:
+        lines += [[_text(text)] for text in [*group.reasons, *filter(None, [group.needs])]]
+    lines += [_change(change) for change in group.changes]
+    lines += [[_text(group.more)]] if group.more else []
+    if lines:
+        yield {"type": "rich_text_list", "style": "bullet", "elements": [_section(*line) for line in lines]}
+    yield _section(*(part for label, text in group.about for part in (_bold(f"{label}: "), _text(f"{text}\n"))))
+    if is_whole:
+        yield from _commands(group)
+    if group.undo.lines or group.undo.note:
+        yield from _lines(group.undo)
+    if group.cut:
+        yield _section(_text(f"Left out here: {group.cut}"))
+    if group.link:
+        yield _section({"type": "link", "url": group.link, "text": "Open in the console"})
+
+
+def _head(group: Group) -> dict[str, Any]:
+    state = [_bold(f"{group.state.upper()}: ")] if group.state else []
+    name = [_text(" "), _code(group.name)] if group.name else []
+    return _section(*state, *([_code(group.id)] if group.id else []), *name)
+
+
+def _change(change: Change) -> Parts:
+    arrow = [_text(" → ")] if change.was and change.now else []
+    sources = [*([_code(change.was)] if change.was else []), *arrow, *([_code(change.now)] if change.now else [])]
+    more = f" {change.done}" * bool(change.done) + f', "{change.description}"' * bool(change.description)
+    return [_text(f"{change.traffic}: "), *sources, *([_text(more)] if more else [])]
+
+
+def _bullets(texts: Sequence[str]) -> Parts:
+    items = [_section(_text(text)) for text in texts]
+    return [{"type": "rich_text_list", "style": "bullet", "elements": items}] if items else []
+
+
+def _commands(group: Group) -> Parts:
+    return [part for each in group.commands for part in _lines(each)]
+
+
+def _lines(commands: Any) -> Parts:
+    note = [_text(f" {commands.note}")] if commands.note else []
+    head = _section(_bold(f"{commands.label}:"), *note)
+    lines = (
+        [{"type": "rich_text_preformatted", "elements": [_text("\n".join(commands.lines))]}] if commands.lines else []
+    )
+    return [head, *lines]
+
+
+def _in_short(brief: Sequence[Brief], left_over: int, signs: int) -> Parts:
+    """Return the groups that have one line each, as many as fit, and how many there are besides."""
+    items: Parts = []
+    for each in brief[:MOST_BRIEF]:
+        item = _section(*([_code(each.id)] if each.id else []), _text(f' "{each.name}": {each.text}'))
+        if signs + _signs([*items, item]) > MOST_SIGNS_IN_ALL:
+            break
+        items.append(item)
+    if rest := len(brief) - len(items) + left_over:
+        items.append(_section(_text(f"and {counted(rest, 'more group')}: see the mail, or the policy's log")))
+    listed = {"type": "rich_text_list", "style": "bullet", "elements": items}
+    return [_rich(_section(_bold("In short")), listed)] if items else []
+
+
+def _closing(title: str, texts: Sequence[str]) -> dict[str, Any]:
+    return {"type": "context", "elements": [_plain(f"{title}: {' '.join(texts)}"[:MOST_TEXT])]}
+
+
+def _rich(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "rich_text", "elements": list(parts)}
+
+
+def _section(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "rich_text_section", "elements": [part for part in parts if part["text"]]}
+
+
+def _plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "emoji": False, "text": text}
+
+
+def _text(text: str, **style: bool) -> dict[str, Any]:
+    return {"type": "text", "text": text, **({"style": style} if style else {})}
+
+
+def _bold(text: str) -> dict[str, Any]:
+    return _text(text, bold=True)
+
+
+def _code(text: str) -> dict[str, Any]:
+    return _text(text, code=True)
+
+
+def _signs(value: Any) -> int:
+    return len(json.dumps(value))
+
+
+def _without_brackets(value: Any) -> Any:
+    """Replace angle brackets, by which Slack marks a mention or a link, in all texts."""
+    if isinstance(value, str):
+        return value.translate(BRACKETS)
+    if isinstance(value, list):
+        return [_without_brackets(each) for each in value]
+    return {key: _without_brackets(each) for key, each in value.items()} if isinstance(value, dict) else value

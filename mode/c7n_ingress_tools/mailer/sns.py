@@ -1,0 +1,90 @@
+"""Amazon SNS: plain text to topics, in every partition, region and account."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import boto3
+from c7n_mailer.sns_delivery import SnsDelivery
+
+from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, Channel, Delivery, log
+from c7n_ingress_tools.mailer.facts import Facts, Limits
+from c7n_ingress_tools.mailer.recipients import Recipients
+from c7n_ingress_tools.mailer.render import rendered
+
+TOPIC = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):[\w-]+(\.fifo)?")
+SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
+MESSAGE_LIMIT = 262_144  # SNS: bytes
+
+
+def text(facts: Facts) -> str:
+    """Return a message as plain text."""
+    return rendered("message.txt.j2", facts)
+
+
+class Topics(Channel):
+    """SNS topics, in a policy or in the tags that `contact_tags` names."""
+
+    LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(10, 100, 12), DIGEST: Limits(25, 150, 8)}
+
+    def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
+        super().__init__(config, session, recipients)
+        self.topics = _Addresses(config, session, log)
+
+    @staticmethod
+    def takes(target: str) -> bool:
+        """Whether a target is a topic."""
+        return TOPIC.fullmatch(target) is not None
+
+    def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
+        """Return each topic that may get the message, and what publishes it there: a tag may name any topic."""
+        found: dict[str, Sequence[Any]] = self.topics.get_sns_addrs_to_resources_map(message)
+        for topic, resources in found.items():
+            if self.recipients.allow(topic):
+                body = fitting(text(self.facts(message, resources)))
+                yield Delivery(topic, (topic,), partial(self.publish, topic, message["action"]["subject"], body))
+
+    def publish(self, topic: str, subject: str, body: str) -> None:
+        """Publish to a topic.
+
+        :raises botocore.exceptions.ClientError: SNS refused.
+        """
+        self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=body)
+
+    def client(self, topic: str) -> Any:
+        """Return a client in the topic's own region, under the role that `cross_accounts` names for its account."""
+        region, account = TOPIC.fullmatch(topic).group("region", "account")
+        role = self.config.get("cross_accounts", {}).get(account)
+        if role is None:
+            return self.session.client("sns", region_name=region)
+        got = self.topics.aws_sts.assume_role(RoleArn=role, RoleSessionName="CustodianNotification")["Credentials"]
+        return boto3.client(
+            "sns",
+            region_name=region,
+            aws_access_key_id=got["AccessKeyId"],
+            aws_secret_access_key=got["SecretAccessKey"],
+            aws_session_token=got["SessionToken"],
+        )
+
+
+class _Addresses(SnsDelivery):
+    """c7n-mailer's look-up of topics, which knows the partition `aws` alone."""
+
+    def target_is_sns(self, target: str) -> bool:
+        """Whether a target is a topic."""
+        return Topics.takes(target)
+
+
+def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
+    """Cut a text that SNS would refuse for its size, after a whole line, and say so in its last one.
+
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html (Message: 262,144 bytes of UTF-8)
+    """
+    if len(text.encode()) <= most:
+        return text
+    note = "\n\nThe message was too long for SNS, and is cut here. The policy's log has each change."
+    cut = text.encode()[: most - len(note)].decode(errors="ignore")
+    return cut.rpartition("\n")[0] + note

@@ -1,0 +1,52 @@
+"""Make what somebody typed safe to show: names, descriptions and tags become text on one line, with broken links."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+LINK = re.compile(r"(?<=[^\W_])\.(?=[^\W\d_])")
+"""The dot in a word that a mail reader takes for a host: 10.0.0.0/8 has none."""
+
+ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
+"""An e-mail address stays whole: it says who owns a group."""
+
+QUOTES = str.maketrans(dict.fromkeys('"“”', "'"))
+"""Messages put double quotes around what somebody typed."""
+
+
+def clean(text: Any, most: int = 120) -> str:
+    """Return a text on one line, printable, no longer than a person reads, and with broken links."""
+    return " ".join(word if ADDRESS.fullmatch(word) else _unlinked(word) for word in plain(text, most).split())
+
+
+def plain(text: Any, most: int) -> str:
+    """Return a text on one line, printable and no longer than so many characters; links stay whole."""
+    whole = "" if text is None else str(text)
+    line = "".join(letter if letter.isprintable() else " " for letter in whole[:most]) + "…" * (len(whole) > most)
+    return " ".join(line.translate(QUOTES).split())
+
+
+def quoted(text: Any, most: int = 120) -> str:
+    """Return a clean text in double quotes, or nothing where there is none."""
+    shown = clean(text, most)
+    return f'"{shown}"' if shown else ""
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list, or none where a message has something else."""
+    return value if isinstance(value, list) else []
+
+
+def mapped(value: Any) -> dict[str, Any]:
+    """Return a mapping, or an empty one where a message has something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: 1 group, 2 groups."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _unlinked(word: str) -> str:
+    return LINK.sub("[.]", word.replace("://", "[:]//"))
