@@ -19,12 +19,15 @@ from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     ROOT,
     day,
+    edited,
     group_of,
     load,
     made_changes,
     make_queue,
     messages,
+    rules_of,
     run,
+    source_of,
 )
 
 POLICY = ROOT / "policies" / "open-ingress-exempt.yml"
@@ -110,6 +113,88 @@ def test_the_digest_says_why(cloud, tmp_path):
         assert "TCP 443" in text
         assert "TCP 22" not in text
         assert day("+20") in text
+
+
+REGISTER = {  # the entries of a register, and what the digest says of them; None for those that it leaves out
+    "ends soon": ({"group": "web", "ports": [443], "until": "+14"}, "ends in 14 days"),
+    "ends tomorrow": ({"group": "w*", "ports": [443], "until": "+1"}, "ends in 1 day"),
+    "ends later": ({"group": "web", "ports": [443], "until": "+15"}, None),
+    "another port": ({"group": "web", "ports": [8443], "until": "+15"}, "matches nothing that is open here"),
+    "another group": ({"group": "app", "until": "+3"}, "ends in 3 days, matches nothing that is open here"),
+    "another VPC": ({"vpc": "vpc-0abc", "until": "+90"}, "matches nothing that is open here"),
+    "another account": ({"account": "210987654321", "group": "web", "until": "+3"}, None),
+    "another region": ({"region": "eu-west-1", "group": "web", "until": "+3"}, None),
+    "has ended": ({"group": "web", "until": "+0"}, None),
+    "a group with a tag": ({"group": "tagged", "ports": [22], "until": "+20"}, None),
+}
+
+
+def test_the_digest_lists_entries_to_look_at(cloud, tmp_path):
+    """The digest has the entries that end within 14 days or match nothing here, what ends first comes first."""
+    entries = [{**entry, "until": day(entry["until"]), "reason": name} for name, (entry, _) in REGISTER.items()]
+    text = POLICY.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps(entries)}")
+    data = yaml_load(text)
+    del data["policies"][0]["mode"]
+    (path := tmp_path / "policy.json").write_text(json.dumps(data))
+    make_queue(cloud)
+    tags = {"open-ingress-until": "+9"}
+    load(
+        [
+            group_of({"name": "web", "ingress": [LIST]}, 1),
+            group_of({"name": "tagged", "ingress": [SSH], "tags": tags}, 2),
+        ]
+    )
+    done = run(cloud, path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (message,) = messages(cloud)
+    listed = [(each["reason"], each["why"]) for each in message["action"]["entries"]["shown"]]
+    wanted = {name: why for name, (_, why) in REGISTER.items() if why}
+    assert dict(listed) == wanted
+    assert [name for name, _ in listed] == sorted(wanted, key=lambda name: int(REGISTER[name][0]["until"]))
+    for channel in ("sns", "mail", "slack"):
+        text = " ".join(preview.render(message, channel).split())
+        assert all(f"entry {number}" in text for number in (1, 2, 4, 5, 6))
+        assert all(why in text for why in wanted.values())
+        assert "vpc-0abc" in text
+
+
+def test_a_long_register_keeps_no_group_from_being_reported(cloud, tmp_path):
+    """Of 500 entries, the digest has as many as fit, and how many more there are; every group is in it."""
+    entries = [{"group": f"gone-{n}", "until": day("+60"), "reason": f"{n} " + "x" * 250} for n in range(500)]
+    text = POLICY.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps(entries)}")
+    data = yaml_load(text)
+    del data["policies"][0]["mode"]
+    (path := tmp_path / "policy.json").write_text(json.dumps(data))
+    make_queue(cloud)
+    noise = random.Random(1)
+    described = ["".join(noise.choices(string.ascii_letters + string.digits, k=255)) for _ in range(400)]
+    many = [{**SSH, "ports": port, "description": text} for port, text in enumerate(described)]
+    load(group_of({"name": f"g{n}", "ingress": many, "tags": {"open-ingress-until": "+3"}}, n) for n in (1, 2, 3))
+    done = run(cloud, path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    first, *others = messages(cloud)
+    assert len(first["action"]["entries"]["shown"]) + first["action"]["entries"]["more"] == 500
+    assert {bool(each["action"]["entries"]) for each in others} == {False}
+    assert {resource["GroupName"] for each in (first, *others) for resource in each["resources"]} == {"g1", "g2", "g3"}
+
+
+def test_an_entry_that_ends_is_closed_the_same_day(cloud, tmp_path):
+    """The deployed daily policy closes a rule on the day on which its entry ends, and not the day before."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
+    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+    make_queue(cloud)
+    ends = {22: "+0", 443: "+1"}
+    entries = [{"group": "web", "ports": [p], "until": day(end), "reason": "for a while"} for p, end in ends.items()]
+    path = edited("open-ingress-daily", tmp_path, ["198.18.7.0/24"])
+    path.write_text(path.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps(entries)}"))
+    done = run(cloud, path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    load([group_of({"name": "web", "ingress": [SSH, {**SSH, "ports": 443}]}, 1)])
+    with deployed(cloud, "custodian-open-ingress-daily") as function:
+        function.invoke({})
+    sources = {each["FromPort"]: source_of(each) for each in rules_of(f"sg-{1:017x}").values()}
+    assert sources == {22: "198.18.7.0/24", 443: "0.0.0.0/0"}
 
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)

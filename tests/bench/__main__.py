@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import results, table
 
-PARTS = ("decide", "functions", "sweep", "throttles", "accounts", "rehearsal", "report", "flows")
+PARTS = ("decide", "functions", "sweep", "exemptions", "throttles", "accounts", "rehearsal", "report", "flows")
 
 
 def main() -> None:

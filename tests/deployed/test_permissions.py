@@ -57,7 +57,12 @@ NOT_ENFORCED = {
 }
 KEPT = {"iam:ListAccountAliases"}
 """What a process asks once and keeps: a warm one does not miss it. test_faults.py denies it to a cold one."""
-WHOLE = {"MailFrom": "custodian@example.com", "AuthorizedFrom": "networks/authorized.txt", "Records": "existing"}
+WHOLE = {
+    "MailFrom": "custodian@example.com",
+    "AuthorizedFrom": "networks/authorized.txt",
+    "ExemptionsFrom": "registers/exemptions.json",
+    "Records": "existing",
+}
 ROLES = {
     "PolicyRole": "custodian-open-ingress",
     "WatchRole": "custodian-open-ingress-watch",

@@ -47,6 +47,7 @@ OPTIONS = {
     "OrganizationId": "o-abcdefghij",
     "RunnerArn": RUNNER,
     "AuthorizedFrom": "networks/authorized.txt",
+    "ExemptionsFrom": "registers/exemptions.json",
     "RecordSecurityGroups": "yes",
     "EncryptTopic": "yes",
 }

@@ -26,6 +26,9 @@ from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.actions")
 
+ENTRIES_SIZE = 20_000
+"""How many characters of JSON the entries of the register may take."""
+
 SCHEMA = {
     **Notify.schema,
     "anyOf": [{"required": ["type", "transport", who]} for who in ("to", "to_from")],
@@ -55,6 +58,9 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     group. The ninety days before are read, too, as long as an exemption lasts, and a call spans seven, so that ``days:
     90`` takes 26 calls a group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
     If the history cannot be read, that is reported.
+
+    After a filter ``exempt``, the first message also has the entries of the register that end within two weeks, and
+    those that match nothing that is open in the account and region.
 
     :example:
 
@@ -101,8 +107,17 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             end = time.monotonic() + LOOKING
             for group in resources:
                 group[RENEWED] = self.renewed(group["GroupId"], end, **self.data["renewals"])
-        for part in packed(map(_fitting, resources), MESSAGE_SIZE, size):
+        self.data["entries"] = self.entries()
+        room = MESSAGE_SIZE - size(self.data["entries"])
+        for part in packed(map(_fitting, resources), room, size):
             super().process(part, event)
+            self.data["entries"] = {}  # the first message has them
+
+    def entries(self) -> dict[str, Any]:
+        """Return the entries of the register that somebody should look at, as many as fit, and how many more are."""
+        found = [one for each in self.manager.iter_filters() for one in getattr(each, "to_look_at", ())]
+        fitting = list(as_fit(found, ENTRIES_SIZE))
+        return {"shown": fitting, "more": len(found) - len(fitting)} if found else {}
 
     def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
         """Return how often a group's tag was renewed in the last days, or why that is not known, as a sentence.
@@ -134,7 +149,7 @@ def _fitting(group: dict[str, Any]) -> dict[str, Any]:
     """Return a group without what no template reads: only the rules that matched, as many as a message holds."""
     shown = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
     matched = shown.pop(MATCHED, [])
-    fitting = list(as_fit(matched, MESSAGE_SIZE - size(shown)))
+    fitting = list(as_fit(matched, MESSAGE_SIZE - ENTRIES_SIZE - size(shown)))
     if len(fitting) < len(matched):
         log.warning(
             "%s: %d matched rules do not fit into a message, which reports %d of them",

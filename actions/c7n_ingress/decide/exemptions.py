@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from fnmatch import translate
 from typing import Any, NamedTuple
@@ -197,13 +197,18 @@ def _is_pattern(text: str) -> bool:
     return any(sign in text for sign in "*?[")
 
 
-def by_register(entries: Iterable[Entry], traffic: Traffic) -> Exemption | None:
-    """Return the exemption of a rule by entries that are for its group: of several, the one that ends last.
+def naming(entries: Iterable[Entry], traffic: Traffic) -> list[Entry]:
+    """Return the entries that name a rule, of those that are for its group.
 
     :param entries: what :meth:`Register.of_group` returns.
     :param traffic: what the rule lets in.
     """
-    matching = [entry for entry in entries if entry.ports is None or entry.ports.are_exactly(traffic)]
+    return [entry for entry in entries if entry.ports is None or entry.ports.are_exactly(traffic)]
+
+
+def by_register(entries: Iterable[Entry], traffic: Traffic) -> Exemption | None:
+    """Return the exemption of a rule by entries that are for its group: of several, the one that ends last."""
+    matching = naming(entries, traffic)
     if not matching:
         return None
     last = max(matching, key=lambda entry: (entry.until, -entry.number))
@@ -218,6 +223,23 @@ def exemption(group: Mapping[str, Any], entries: Sequence[Entry], traffic: Traff
 # -- for the digest
 
 
-def ending(entries: Iterable[Entry], today: date, days: int) -> Iterator[Entry]:
-    """Return the entries that end within so many days."""
-    return (entry for entry in entries if today < entry.until <= today + timedelta(days))
+SOON = 14
+"""How many days before its end an entry is in the digest."""
+
+
+def to_look_at(entries: Iterable[Entry], used: Collection[int], today: date) -> list[dict[str, Any]]:
+    """Return the entries that somebody should look at, what ends first comes first: texts, for a message.
+
+    :param entries: those that count in the account and region.
+    :param used: the numbers of those that name an open rule there.
+    :param today: in UTC.
+    """
+    found = []
+    for entry in sorted(entries, key=lambda each: (each.until, each.number)):
+        left = (entry.until - today).days
+        why = [f"ends in {left} {'day' if left == 1 else 'days'}"] if left <= SOON else []
+        why += ["matches nothing that is open here"] if entry.number not in used else []
+        if why:
+            texts = {key: getattr(entry, key) for key in (*NAMES, "reason", "owner", "ticket") if getattr(entry, key)}
+            found.append({"number": entry.number, **texts, "until": entry.until.isoformat(), "why": ", ".join(why)})
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,16 @@ from c7n.utils import type_schema
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.checks import UNFILLED, check_exempt, check_values, is_unfilled
-from c7n_ingress.decide.exemptions import ANNOTATION, Entry, Register, by_register, by_tag, parse_register
+from c7n_ingress.decide.exemptions import (
+    ANNOTATION,
+    Entry,
+    Register,
+    by_register,
+    by_tag,
+    naming,
+    parse_register,
+    to_look_at,
+)
 from c7n_ingress.decide.rules import FINDERS, traffic
 from c7n_ingress.decide.settings import filled
 
@@ -69,6 +79,8 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         for entry in register if isinstance(register, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("until"), date):
                 entry["until"] = entry["until"].isoformat()  # a deployed policy is JSON, which has no dates
+        self.to_look_at: list[dict[str, Any]] = []
+        """The entries of the register that somebody should look at, after the filter has run with ``value: true``."""
 
     def validate(self) -> Exempt:
         """Refuse a register that is wrong, and a place where the filter has nothing to narrow.
@@ -119,6 +131,8 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             register = Register(self.entries, config.account_id, config.region, today)
         except ValueError as error:
             raise PolicyExecutionError(f"nothing was changed: {error}") from None
+        if self.data["value"]:
+            self.to_look_at = to_look_at(register.entries, _used(resources, register), today)
         return [group for group in resources if self._narrow(group, register, today)]
 
     def _narrow(self, group: dict[str, Any], register: Register, today: date) -> bool:
@@ -134,3 +148,13 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             in_order = sorted(found, key=lambda why: (why.until, repr(why)))
             group[ANNOTATION] = [why._asdict() for why in in_order]
         return is_left
+
+
+def _used(groups: Iterable[dict[str, Any]], register: Register) -> set[int]:
+    """Return the numbers of the entries that name a rule that matched."""
+    return {
+        entry.number
+        for group in groups
+        for rule in group.get(MATCHED, ())
+        for entry in naming(register.of_group(group), traffic(rule))
+    }

@@ -510,6 +510,7 @@ class _Digest(_Message):
             ],
             left_over=left_over,
             sections=[
+                *self.register(),
                 Section(
                     "What you can do",
                     [
@@ -518,9 +519,18 @@ class _Digest(_Message):
                         f"To keep a port open for good, {FOR_GOOD}",
                     ],
                     [],
-                )
+                ),
             ],
         )
+
+    def register(self) -> list[Section]:
+        """Return the entries of the register that somebody should look at, as the action noted them."""
+        noted = mapped(self.action.get("entries"))
+        entries = list(map(mapped, listed(noted.get("shown"))))
+        if not entries:
+            return []
+        rest = [f"and {clean(noted['more'])} more"] if noted.get("more") else []
+        return [Section("In the register of exemptions", [], [*map(_entry, entries), *rest])]
 
     def days(self, resource: Mapping[str, Any]) -> int | None:
         """Return how many more days an exemption lasts, if its day is one."""
@@ -591,6 +601,13 @@ def _why(exemptions: Sequence[Any]) -> str:
         + (f", ticket {each['ticket']}" if each.get("ticket") else "")
         for each in entries
     )
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    """Return an entry of the register, and why somebody should look at it."""
+    names = ", ".join(str(entry[key]) for key in ("group", "vpc", "region", "account") if entry.get(key))
+    what = f"entry {entry.get('number')} ({names}) {entry.get('why')}: until {entry.get('until')}"
+    return clean(f"{what}, {_why([entry])}", 600)
 
 
 def _words_of(permission: Mapping[str, Any]) -> str:
