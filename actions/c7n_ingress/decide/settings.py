@@ -26,6 +26,9 @@ OPTIONAL = ("authorized-from", "exemptions-from", "only")
 WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
+FOR_ONE_RUN = ("preview", "only")
+"""Keys that say what one run does. No run needs them."""
+
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
 """The smallest and the largest value of each number."""
 
@@ -89,9 +92,9 @@ def filled(data: Any) -> Any:
 
 
 def unfilled(data: Any) -> str | None:
-    """Return the first variable in data that is a setting and that nothing has filled, if there is one."""
+    """Return the first variable in data that is a setting, that nothing has filled and that a run needs."""
     if isinstance(data, str):
-        return data if _name(data) in KEYS else None
+        return data if _name(data) in KEYS and _name(data) not in FOR_ONE_RUN else None
     parts = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
     return next((found for part in parts if (found := unfilled(part))), None)
 
