@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from c7n_ingress.decide.awaited import RECENT, said_by, with_opened
-from c7n_ingress.decide.rules import matches_from
+from c7n_ingress.decide.rules import Rule, Traffic, matches_from, source_from
 
 TIME = datetime(2026, 1, 31, 12, 34, 56, tzinfo=timezone.utc)
 GROUP = {"GroupId": "sg-1", "IpPermissions": []}
@@ -97,6 +97,41 @@ def test_what_an_item_replaced(changed, sources):
     said = said_by({"invokingEvent": json.dumps(invoking)})
     assert {str(match.source) for match in said.before} == sources
     assert said.time == TIME
+
+
+def changed_to(*cidrs):
+    """Return how an item's change writes a permission with these networks."""
+    return {**PERMISSION, "ipRanges": list(cidrs), "ipv4Ranges": [{"cidrIp": cidr} for cidr in cidrs]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_known"),
+    [
+        (None, True),
+        ({}, True),
+        ({"Configuration.IpPermissions.0": {"updatedValue": changed_to("0.0.0.0/0")}}, True),
+        ({"Configuration.IpPermissions.0": {"previousValue": None, "updatedValue": changed_to("0.0.0.0/0")}}, True),
+        (
+            {
+                "Configuration.IpPermissions.0": {
+                    "previousValue": changed_to("0.0.0.0/0"),
+                    "updatedValue": changed_to("0.0.0.0/0", "10.0.0.0/8"),
+                }
+            },
+            False,
+        ),
+        ({"Configuration.IpPermissions.0": {"updatedValue": changed_to("10.0.0.0/8")}}, False),
+        ({"Configuration.IpPermissionsEgress.0": {"updatedValue": changed_to("0.0.0.0/0")}}, False),
+        ({"Configuration.Tags.0": {"updatedValue": {"key": "team", "value": "web"}}}, False),
+    ],
+)
+def test_when_a_rule_was_opened(changed, is_known):
+    """A rule was opened when its item was captured, unless the item says that something else has changed."""
+    item = {"configurationItemCaptureTime": "2026-01-31T12:34:56.000Z"}
+    invoking = {"configurationItem": item, "configurationItemDiff": changed and {"changedProperties": changed}}
+    said = said_by({"invokingEvent": json.dumps(invoking)})
+    rule = Rule("sgr-1", Traffic("tcp", 22, 22), source_from("0.0.0.0/0"), None)
+    assert said.opened_at(rule) == (TIME if is_known else None)
 
 
 @pytest.mark.parametrize(

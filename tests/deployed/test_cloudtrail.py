@@ -117,6 +117,9 @@ def test_a_call(outcomes, number):
     (message,) = outcome["messages"]
     (resource,) = message["resources"]
     assert (resource["GroupId"], resource["c7n:opened-ingress"]) == (outcome["group"], case["says"])
+    (record,) = resource["c7n:replaced-ingress"]
+    is_theirs = case["says"].startswith("Opened")
+    assert record.get("opened") == ("2026-01-31T12:34:56.000000Z" if is_theirs else None)
 
 
 @cases_of

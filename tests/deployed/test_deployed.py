@@ -152,6 +152,17 @@ def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
     assert sources(group["GroupId"]) == [vpc["CidrBlock"]]
 
 
+def test_since_when_a_rule_was_open(cloud, function):
+    """A record has the time at which AWS Config captured the item with the open rule, besides that of the change."""
+    load([OPEN[1]])
+    function.invoke(event(configuration_item(OPEN[1], captured=LONG_AGO), RULE))
+    (message,) = messages(cloud)
+    (resource,) = message["resources"]
+    records = resource["c7n:replaced-ingress"]
+    assert {record["opened"] for record in records} == {"2026-01-31T00:00:00.000000Z"}
+    assert min(record["time"] for record in records) > "2026-02"
+
+
 def test_what_a_cold_event_costs(cloud, function):
     """The first event of a process on a compliant group makes one call: that which says so."""
     cloud.calls.clear()

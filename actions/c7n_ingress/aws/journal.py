@@ -23,7 +23,7 @@ from c7n_ingress.aws.calls import pages
 from c7n_ingress.decide.commands import LOG_GROUPS as OWN_LOG_GROUPS
 from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
+from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries, record_of
 from c7n_ingress.decide.run_id import run_id
 
 log = logging.getLogger("custodian.journal")
@@ -63,15 +63,17 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterL
 
 def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
     """Record a change, before anything else is done: a run that breaks off leaves no other trace of it."""
+    opened = outcome.said and outcome.said.opened_at(change.rule)
     record = record_of(
         change,
         how,
         outcome.group,
+        opened,
         run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
         account=manager.config.account_id,
         region=manager.config.region,
         policy=manager.data["name"],
-        time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        time=datetime.now(timezone.utc).strftime(TIME),
     )
     log.info(json.dumps(record))
     outcome.records.append(record)

@@ -55,7 +55,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         worst_first = sorted(resources, key=_urgency(job, resources))
         shown = Shown(groups, worst_first, event)
         for number, reading in enumerate(shown.readings(), 1):  # read
-            outcome = Outcome(reading.group, noted=[*job.noted.get(reading.group["GroupId"], ())])
+            outcome = Outcome(reading.group, said=shown.said, noted=[*job.noted.get(reading.group["GroupId"], ())])
             if changed == job.at_most and _would_change(job, reading):
                 waiting += 1
                 continue

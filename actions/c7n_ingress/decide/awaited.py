@@ -38,12 +38,24 @@ class Said(NamedTuple):
     """The permissions that a call made, by group, as EC2 describes them."""
     created: frozenset[str] = frozenset()
     """The ids of the rules that a call created."""
+    touched: frozenset[str] = frozenset()
+    """The ids of the rules that a call created or modified."""
     before: frozenset[Match] | None = None
     """What the group had before the item of AWS Config; None for a call."""
+    added: frozenset[Match] | None = None
+    """What the change before the item added; None where the item does not say what changed."""
 
     def is_recent(self, now: datetime) -> bool:
         """Whether EC2 may not show it yet."""
         return now - self.time < RECENT
+
+    def opened_at(self, rule: Rule) -> datetime | None:
+        """Return when a rule was opened, if the change that the event is about opened it."""
+        if self.before is None:
+            opened = rule.id in self.touched
+        else:
+            opened = self.added is None or rule.match in self.added
+        return self.time if opened else None
 
     def lacks(
         self, group: Mapping[str, Any], wanted: Iterable[Match], now: Mapping[str, Any], rules: Iterable[Rule]
@@ -94,26 +106,28 @@ def _of_call(call: Mapping[str, Any]) -> Said:
     """Read a call. A part that cannot be read is logged and not waited for: the group is closed as EC2 shows it."""
     opened: dict[str, list[dict[str, Any]]] = {}
     created: set[str] = set()
+    touched: set[str] = set()
     try:
-        for group_id, rule, is_new in _rules(call):
+        for group_id, rule_id, rule, is_new in _rules(call):
+            touched.add(rule_id)
             if is_new:
-                created.add(rule["SecurityGroupRuleId"])
+                created.add(rule_id)
             if made := _permission(rule):
                 opened.setdefault(group_id, []).append(made)
     except Exception:
         log.exception("the rules of the call %s cannot be read", call.get("eventName"))
-    return Said(_time(call["eventTime"]), opened, frozenset(created))
+    return Said(_time(call["eventTime"]), opened, frozenset(created), frozenset(touched))
 
 
-def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Return each ingress rule that a call made: its group, its shape, and whether the rule is new."""
+def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
+    """Return each ingress rule that a call made: its group, its id, its shape, and whether the rule is new."""
     if call.get("eventName") == "AuthorizeSecurityGroupIngress":
         for rule in ((call.get("responseElements") or {}).get("securityGroupRuleSet") or {}).get("items") or ():
             if not rule.get("isEgress"):
-                yield rule["groupId"], pascal(rule), True
+                yield rule["groupId"], rule["securityGroupRuleId"], pascal(rule), True
     for request in _list((call.get("requestParameters") or {}).get("ModifySecurityGroupRulesRequest")):
         for update in _list(request.get("SecurityGroupRule")):
-            yield request["GroupId"], update.get("SecurityGroupRule") or {}, False
+            yield request["GroupId"], update["SecurityGroupRuleId"], update.get("SecurityGroupRule") or {}, False
 
 
 def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -135,14 +149,15 @@ def _list(value: Any) -> list[Any]:
 def _of_item(invoking: Mapping[str, Any]) -> Said:
     """Read an item of AWS Config, and what it replaced."""
     changed = (invoking.get("configurationItemDiff") or {}).get("changedProperties") or {}
-    replaced = (
-        value
-        for key, each in changed.items()
-        if key.split(".")[:2] == ["Configuration", "IpPermissions"]
-        for value in _list(each.get("previousValue"))
+    permissions = [each for key, each in changed.items() if key.split(".")[:2] == ["Configuration", "IpPermissions"]]
+    before, after = (
+        frozenset(
+            match for each in permissions for value in _list(each.get(side)) for match in matches_from([of_item(value)])
+        )
+        for side in ("previousValue", "updatedValue")
     )
-    before = frozenset(match for each in replaced for match in matches_from([of_item(each)]))
-    return Said(_time(invoking["configurationItem"]["configurationItemCaptureTime"]), before=before)
+    captured = _time(invoking["configurationItem"]["configurationItemCaptureTime"])
+    return Said(captured, before=before, added=after - before if changed else None)
 
 
 def of_item(permission: Mapping[str, Any]) -> dict[str, Any]:

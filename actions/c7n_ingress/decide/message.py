@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide import states
+from c7n_ingress.decide.awaited import Said
 from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, text_of
@@ -105,6 +106,8 @@ class Outcome:
     """The day until which the group was exempted."""
     reopened: str | None = None
     """How often it was opened before."""
+    said: Said | None = None
+    """What the event of the run says about groups."""
     noted: list[str] = field(default_factory=list)
     """What people must know of a group that is changed: one sentence each."""
 

@@ -2,7 +2,8 @@
 
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
-`description`, its `tags` unless it was added, and `beside`, the rule that it was added for.
+`description`, its `tags` unless it was added, and `beside`, the rule that it was added for. `time` is when it was
+changed, and `opened` is when it was opened, where the event of the run says that.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide.rules import Rule, Source, Traffic, ports_text, source_from, traffic, traffic_arguments
 
 VERSION = 1
 """What `v` says of a record that is as described here."""
+
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""How a record writes a time, which is UTC."""
 
 LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodian\.journal:INFO ))?(\{.*)")
 """A line that may hold a record: all of it, or the part after what an export of CloudWatch or c7n's log writes first.
@@ -43,10 +47,13 @@ class Change(NamedTuple):
     now: Source | None
 
 
-def record_of(change: Change, how: str, group: Mapping[str, Any], **context: str) -> Record:
+def record_of(
+    change: Change, how: str, group: Mapping[str, Any], opened: datetime | None = None, **context: str
+) -> Record:
     """Return the record of a change.
 
     :param how: what the change is called there.
+    :param opened: when the rule was opened, if that is known.
     :param context: run, account, region, policy and time.
     """
     rule = change.rule
@@ -67,6 +74,8 @@ def record_of(change: Change, how: str, group: Mapping[str, Any], **context: str
     }
     if change.was is None and change.rule_id != rule.id:
         record["beside"] = rule.id
+    if opened:
+        record["opened"] = opened.astimezone(timezone.utc).strftime(TIME)
     if change.was is not None:
         record["tags"] = dict(rule.tags)
     return record
