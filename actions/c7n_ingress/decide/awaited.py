@@ -51,11 +51,8 @@ class Said(NamedTuple):
 
     def opened_at(self, rule: Rule) -> datetime | None:
         """Return when a rule was opened, if the change that the event is about opened it."""
-        if self.before is None:
-            opened = rule.id in self.touched
-        else:
-            opened = self.added is None or rule.match in self.added
-        return self.time if opened else None
+        is_added = self.before is not None and (self.added is None or rule.match in self.added)
+        return self.time if is_added or rule.id in self.touched else None
 
     def lacks(
         self, group: Mapping[str, Any], wanted: Iterable[Match], now: Mapping[str, Any], rules: Iterable[Rule]
@@ -127,7 +124,8 @@ def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], 
                 yield rule["groupId"], rule["securityGroupRuleId"], pascal(rule), True
     for request in _list((call.get("requestParameters") or {}).get("ModifySecurityGroupRulesRequest")):
         for update in _list(request.get("SecurityGroupRule")):
-            yield request["GroupId"], update["SecurityGroupRuleId"], update.get("SecurityGroupRule") or {}, False
+            rule = update.get("SecurityGroupRule") or {}
+            yield request["GroupId"], update.get("SecurityGroupRuleId", ""), rule, False
 
 
 def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:
