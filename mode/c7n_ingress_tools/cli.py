@@ -282,7 +282,9 @@ def _show(asked: Undo, done: Done, *, preview: bool, as_json: bool) -> None:
         import json
 
         made = {"group": asked.group, "run": asked.run, "region": asked.region, "preview": preview}
-        click.echo(json.dumps({**made, "changes": done.changes, "problems": done.problems}, indent=1))
+        click.echo(
+            json.dumps({**made, "changes": done.changes, "problems": done.problems, "notes": done.notes}, indent=1)
+        )
         return
     from c7n_ingress_tools.undo_table import show
 

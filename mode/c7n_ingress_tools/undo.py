@@ -18,6 +18,7 @@ from c7n.utils import yaml_load
 
 from c7n_ingress.decide.commands import LOG_GROUPS, Undo
 from c7n_ingress.decide.run_id import started
+from c7n_ingress.decide.settings import KEYS, check
 from c7n_ingress_tools.pack import PACK
 
 POLICY = "restore-ingress"
@@ -28,6 +29,8 @@ EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
 LOGGED = re.compile(r"custodian\.\w+:ERROR (.+)")
 EARLIER = timedelta(minutes=1)  # than the run's start: two clocks are never the same
 URLS = ("file:", "s3://")
+FILLED = ("group", "run", "journal", "preview")
+"""What the command fills into the policy besides the settings."""
 
 
 class UndoError(Exception):
@@ -41,6 +44,8 @@ class Done(NamedTuple):
     """The records of the changes."""
     problems: list[str]
     """What was left alone, or failed."""
+    notes: list[str]
+    """What was back already."""
 
 
 def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
@@ -76,9 +81,14 @@ def settings(path: Path | None) -> Mapping[str, Any]:
         raise UndoError(f"{chosen}: {error.strerror}") from error
     except Exception as error:  # whatever the YAML parser raises
         raise UndoError(f"{chosen} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(read, dict):
-        raise UndoError(f"{chosen} has no settings, but {read!r:.60}")
-    return read
+    if path is None and (not isinstance(read, dict) or not {*KEYS} & {*read}):
+        return {}  # a file of this name that belongs to another tool
+    try:
+        check(read, FILLED)
+    except ValueError as error:
+        raise UndoError(f"{chosen}: {error}") from error
+    known: Mapping[str, Any] = read
+    return known
 
 
 def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool) -> Done:
@@ -105,11 +115,15 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
     found = [match for match in map(LINE.fullmatch, lines) if match]
     changes = [json.loads(each["message"]) for each in found if each["logger"] == "custodian.journal"]
     said = f"{POLICY}: "
-    problems = [
-        each["message"].removeprefix(said)
-        for each in found
-        if each["level"] == "ERROR" and each["message"].startswith(said)
-    ]
+    lines_of = {
+        level: [
+            each["message"].removeprefix(said)
+            for each in found
+            if each["level"] == level and each["message"].startswith(said)
+        ]
+        for level in ("ERROR", "WARNING", "INFO")
+    }
+    problems = lines_of["ERROR"]
     if done.returncode and not changes:
         why = (
             EXCEPTION.findall(done.stderr)
@@ -118,7 +132,7 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
             or ["no reason was printed"]
         )
         raise UndoError((problems or why)[-1].removeprefix(said))
-    return Done(changes, problems)
+    return Done(changes, [*lines_of["WARNING"], *problems], lines_of["INFO"])
 
 
 def custodian() -> str:

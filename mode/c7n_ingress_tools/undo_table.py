@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(group: str, done: Done, *, preview: bool) -> None:
-    """Print the table, and a line for each rule that is left alone or failed."""
+    """Print the table, and a line for each rule that is left alone, failed or was back already."""
     console = terminal.console()
     if done.changes:
         table = Table("rule", "protocol", "ports", "before", "after", "description", box=box.SIMPLE)
@@ -27,5 +27,5 @@ def show(group: str, done: Done, *, preview: bool) -> None:
         console.print(table)
     else:
         console.print(f"{group}: nothing to undo")
-    for problem in done.problems:
-        console.print(Text(visible(f"left alone: {problem}")))
+    for line in [*done.notes, *done.problems]:
+        console.print(Text(visible(line)), soft_wrap=True)

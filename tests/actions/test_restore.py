@@ -257,8 +257,32 @@ def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
 
     cloud.calls.clear()
     again = obey(f"{line} --yes")
-    assert (again.returncode, again.stdout) == (0, f"{group_id}: nothing to undo\n"), again.stderr
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines() == [
+        f"{group_id}: nothing to undo",
+        *(f"{group_id}: was back already: {text}" for text in ("tcp 22 from 0.0.0.0/0", "tcp 443 from ::/0")),
+    ]
     assert calls(cloud) == []
+
+
+def test_the_command_reports_what_it_leaves_alone(cloud, group, obey, tmp_path):
+    """A rule that somebody changed since is named with the reason, before and after, and the command ends with 1."""
+    group_id = group(SSH)
+    done = act(cloud, tmp_path, authorized=AUTHORIZED[:1])
+    journal(done, "/aws/lambda/custodian-open-ingress")
+    line = f"c7n-ingress undo {group_id} --run {done[0]['run']} --region us-east-1"
+    changed = next(each for each in rules_of(group_id).values() if source_of(each) == AUTHORIZED[0])
+    cloud.session().client("ec2").update_security_group_rule_descriptions_ingress(
+        GroupId=group_id,
+        SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": changed["SecurityGroupRuleId"], "Description": "ours"}],
+    )
+    closed = rules_of(group_id)
+    wanted = "left alone: tcp 22 from 198.18.7.0/24"
+    for option in ("--json", "--yes"):
+        done = obey(f"{line} {option}")
+        assert (done.returncode, rules_of(group_id)) == (1, closed), done.stderr
+        assert wanted in done.stdout
+        assert "its description changed since it was 0.0.0.0/0" in done.stdout
 
 
 def test_two_undos_in_one_folder(cloud, group, obey, tmp_path):
@@ -330,9 +354,9 @@ def test_the_settings_of_an_undo(cloud, group, obey, tmp_path):
     settings.write_text("authorized: [vpc]\nundo-days: 91\n")
     refused = obey(line)
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused.stderr
-    assert "undo-days 91 is not a whole number from 1 to 90" in refused.stderr
+    assert refused.stderr.startswith("c7n-ingress: settings.yml: undo-days 91 is not a whole number from 1 to 90")
     assert set(by_source(group_id)) == {AUTHORIZED[0]}
-    settings.write_text("authorized: [vpc]\n")
+    settings.write_text("database: {host: localhost}\n")  # another tool's
     done = obey(line)
     assert done.returncode == 0, done.stderr
     assert set(by_source(group_id)) == {"0.0.0.0/0"}
@@ -476,7 +500,7 @@ def test_a_message_says_what_was_restored(cloud, group, replace, restore):
 
 @pytest.mark.parametrize("said", [{"preview": True}, {}])
 def test_preview(cloud, group, replace, tmp_path, said):
-    """Unless it is told otherwise, it tells what would be restored, and changes nothing, the exemption included."""
+    """Without `preview: false` it returns what would be restored, changes nothing, and notifies nobody."""
     group_id = group(SSH, WEB)
     replace()
     before = rules_of(group_id), tags_of(cloud, group_id)
@@ -490,8 +514,7 @@ def test_preview(cloud, group, replace, tmp_path, said):
     ]
     assert calls(cloud) == []
     assert (rules_of(group_id), tags_of(cloud, group_id)) == before
-    subject, _ = told(cloud)
-    assert subject == "Open ingress: 2 rules would be restored in 1 group (123456789012 us-east-1)"
+    assert messages(cloud) == []
 
 
 def test_a_long_journal(group, replace, restore, monkeypatch):

@@ -46,7 +46,7 @@ class RestoreIngress(EventAction):
     removed. At no moment is less let in than before and after. If nothing is restored, the tag gets its former value
     back. A group that is open again already keeps its exemption.
 
-    Without ``preview: false`` it reports what would change, and changes nothing. ``notify`` is as for
+    Without ``preview: false`` it logs what would change, changes nothing and notifies nobody. ``notify`` is as for
     ``replace-ingress``.
 
     :example:
@@ -127,6 +127,8 @@ class RestoreIngress(EventAction):
             check_filled(self.data)
         except ValueError as error:
             raise PolicyExecutionError(f"restore-ingress changed nothing: {error}") from None
+        if self.data["preview"]:
+            self.data.pop("notify", None)
         place, run_id = self.data["from"], self.data.get("run")
         groups = [group["GroupId"] for group in resources]
         span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))

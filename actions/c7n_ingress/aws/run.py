@@ -18,7 +18,7 @@ from c7n_ingress.aws.shown import Shown
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import matches_from
+from c7n_ingress.decide.rules import matches_from, text_of
 from c7n_ingress.decide.severity import worst
 from c7n_ingress.in_time import ended_on_request
 
@@ -69,6 +69,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
+            _log_untouched(job, outcome)
         failures, unsent = _failures(job, outcomes), notify_people(job, outcomes, event, waiting)
     except BaseException:  # somebody stops the run, or its time is over: what it has done is reported
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
@@ -90,6 +91,15 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
         _leave_out_undone(outcomes, resources)
     return [record for outcome in outcomes for record in outcome.records]
+
+
+def _log_untouched(job: Job, outcome: Outcome) -> None:
+    """Log what was not changed, and why, as a message reports it."""
+    place = f"{job.action.type}: {outcome.group['GroupId']}"
+    for text in [*outcome.left, *([outcome.skipped] if outcome.skipped else [])]:
+        log.warning("%s: left alone: %s", place, text)
+    for match in outcome.back:
+        log.info("%s: was back already: %s", place, text_of(match))
 
 
 def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
