@@ -130,7 +130,7 @@ class ReplaceIngress(EventAction):
             "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
             "at-most": or_unfilled({"type": "integer", "minimum": 1}),
             "behind": {"type": "boolean"},
-            "only": {"type": "string", "minLength": 1},
+            "only": {"type": ["string", "null"], "minLength": 1},
             "preview": or_unfilled({"type": "boolean"}),
             "reopened": reopened.SCHEMA,
             "untag": {"type": "string", "minLength": 1},

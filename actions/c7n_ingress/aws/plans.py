@@ -25,7 +25,7 @@ def check(data: Mapping[str, Any], manager: Any) -> None:
     :param data: the action's data.
     :raises ValueError: says what to do about it.
     """
-    if "only" not in data:
+    if data.get("only") is None:
         return
     if "mode" in manager.data:
         raise ValueError("only: a plan is carried out once, by `custodian run`: remove the policy's mode")
@@ -79,7 +79,7 @@ def read(action: Any) -> Approved | None:
 
     :raises PolicyExecutionError: it cannot be read, or is of another account or region.
     """
-    if "only" not in action.data:
+    if action.data.get("only") is None:
         return None
     config = action.manager.config
     try:
