@@ -192,7 +192,9 @@ def test_a_lasting_fault_fails_the_command(cloud, aws, tmp_path, call, fault):
     failed = run(aws, sweep, tmp_path)
     assert failed.returncode == 2
     assert "replace-ingress: " in failed.stderr
-    assert len(records(failed.stderr)) == (sources(group) == AUTHORIZED[:1])
+    assert len(records((tmp_path / "open-ingress-sweep" / "custodian-run.log").read_text())) == (
+        sources(group) == AUTHORIZED[:1]
+    )
 
     aws.proxy.heal()
     assert run(aws, sweep, tmp_path).returncode == 0

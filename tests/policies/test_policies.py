@@ -127,7 +127,9 @@ def test_sweep(cloud, tmp_path, public_ports):
     result = run(cloud, policy, tmp_path)
 
     assert result.returncode == 0, result.stderr
-    changed = {record["group"] for record in records(result.stderr)}
+    changed = {
+        record["group"] for record in records((tmp_path / "open-ingress-sweep" / "custodian-run.log").read_text())
+    }
     assert changed == {group["GroupId"] for case, group in chosen if case["verdict"] == "NON_COMPLIANT"}
     for case, group in chosen:
         check(case, before[group["GroupId"]], rules_of(group["GroupId"]))

@@ -186,7 +186,11 @@ def test_report_of_a_sweep(cloud, tmp_path):
     ]
     assert written["rows"][0]["tags"] == {"owner": "jo"}
 
-    assert run(cloud, policy, out).returncode != 0
+    swept = run(cloud, policy, out)
+    assert swept.returncode != 0
+    assert '{"v": ' not in swept.stderr
+    table = swept.stderr.partition("replace-ingress:\n")[2].splitlines()[:5]
+    assert [re.sub("  +", "  ", line) for line in table] == CASES["summary"]
     closed, written = reported(out)
     new = ["198.18.7.0/24", "198.18.8.0/24"]
     assert closed == [

@@ -211,9 +211,9 @@ def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
 
 
 def records(log):
-    """Return the records among a run's log lines."""
-    lines = (line.partition("custodian.journal:INFO ")[2] for line in log.splitlines())
-    return [json.loads(line) for line in lines if line.startswith("{")]
+    """Return the records in a run's log: that of c7n, or what a terminal shows."""
+    lines = re.findall(r"custodian\.journal(?::INFO | - INFO - )(\{.*)", log)
+    return [json.loads(line) for line in lines]
 
 
 LOG_GROUP = "/aws/lambda/custodian-open-ingress"

@@ -79,6 +79,11 @@ def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
     outcome.records.append(record)
 
 
+def is_local(manager: Any) -> bool:
+    """Whether this is a run on somebody's machine, whose log has the records."""
+    return "AWS_LAMBDA_LOG_GROUP_NAME" not in os.environ and _place(manager) is not None
+
+
 def undo_commands(manager: Any, group_id: str) -> list[str]:
     """Return the command that undoes this run's changes to a group, in a list; an empty one without a journal."""
     place = _place(manager)

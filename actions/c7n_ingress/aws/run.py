@@ -15,6 +15,7 @@ from c7n_ingress.aws.notify import check_reachable, notify_people, report_to_con
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
 from c7n_ingress.aws.shown import Shown
+from c7n_ingress.aws.terminal import sum_up, without_records
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record
@@ -50,6 +51,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     writer = session.client("ec2", config=ONCE)
     outcomes: list[Outcome] = []
     changed = waiting = 0
+    without_records(manager)
     check_reachable(job, event)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
@@ -70,10 +72,12 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
             _log_untouched(job, outcome)
+        sum_up(job, outcomes)
         failures, unsent = _failures(job, outcomes), notify_people(job, outcomes, event, waiting)
     except BaseException:  # somebody stops the run, or its time is over: what it has done is reported
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
         job.surroundings.looks = False
+        sum_up(job, outcomes)
         notify_people(job, outcomes, event, waiting)
         report_to_config(manager, event)
         raise

@@ -45,10 +45,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
+from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic, traffic_text
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import RefusedError, watched
-from c7n_ingress_tools.report.rows import Caller, Clients, Window, traffic_text
+from c7n_ingress_tools.report.rows import Caller, Clients, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
-from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic
+from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic, traffic_text
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
 from c7n_ingress_tools.report.text import counted
 
@@ -153,13 +153,6 @@ class Row:
         if "preview" in self.how:
             return "would be removed"
         return "as before" if self.is_open else "removed"
-
-
-def traffic_text(of: Traffic) -> str:
-    """Return protocol and ports in words: EC2 writes all traffic as -1, and some protocols as their numbers."""
-    if of.protocol == "-1":
-        return "all traffic"
-    return f"protocol {of.protocol}" if of.protocol.isdigit() else f"{of.protocol} {ports_text(of)}"
 
 
 class Window(NamedTuple):
