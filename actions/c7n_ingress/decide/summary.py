@@ -39,7 +39,8 @@ def _rules(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
     for record in records:
         changes.setdefault(record.get("beside") or record["rule"], []).append(record)
     for made in changes.values():
-        was, now = ([record[key] for record in made if record[key]] for key in ("was", "now"))
+        in_order = sorted(made, key=lambda record: record["was"] is None)
+        was, now = ([record[key] for record in in_order if record[key]] for key in ("was", "now"))
         yield traffic_text(traffic(made[0]["traffic"])), f"{', '.join(was) or NONE} -> {', '.join(now) or NONE}"
     if not changes:
         yield NONE, NONE
