@@ -434,9 +434,9 @@ def uninstall(region: str, dryrun: bool, names: tuple[str, ...]) -> int:
     """
     import boto3
 
-    from c7n_ingress_tools.uninstall import leave
+    from c7n_ingress_tools.uninstall import uninstall
 
-    if left := leave(boto3.Session(region_name=region), names, dryrun=dryrun):
+    if left := uninstall(boto3.Session(region_name=region), names, dryrun=dryrun):
         click.echo(f"c7n-ingress: {region}: {left}", err=True)
         return 1
     return 0

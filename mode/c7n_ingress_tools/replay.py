@@ -1,9 +1,9 @@
-"""Hand over again what the policies' Lambdas failed on: `c7n-ingress replay --region us-east-1`.
+"""Run the policies' functions again on the events on which they failed: `c7n-ingress replay --region us-east-1`.
 
-Lambda puts an event that it tried three times into the queue custodian-open-ingress-failed, as the body of a message:
-https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq. SQS moves such a
-message to no Lambda. Here each event is handed to its function once more, and waited for. After a success its message
-is deleted; else it stays. Late or twice does no harm: the policies decide on what is true when they run.
+After three tries, Lambda puts an event into the queue custodian-open-ingress-failed, as the body of a message:
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq. SQS cannot send such a
+message back to its function, so this command does. If the function succeeds, the message is deleted. An event may run
+late or twice: the policies decide on what is true when they run.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from c7n_ingress_tools.names import POLICIES, is_policys
+from c7n_ingress_tools.names import POLICIES, is_policy
 from c7n_ingress_tools.uninstall import messages
 
 QUEUE = f"{POLICIES}-failed"
 LONGEST = 900  # seconds that a Lambda can run
 
-# Seconds. Without any, SQS asks a part of its servers, and may find nothing while messages wait:
+# Seconds. Without a wait, SQS asks only some of its servers, and may find nothing while messages wait:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 WAIT = 3
 
-# One try: with another, an event whose answer was late would be worked on twice at once.
+# One try: with a second one, an event with a late answer would run twice at once.
 PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
 
 
 class Outcome(NamedTuple):
-    """What came of a message: the function that got its event, and what went wrong, None if nothing did."""
+    """The function that received an event, and its error, if it failed."""
 
     function: str
     error: str | None
 
 
 def replay(session: boto3.Session) -> Iterator[Outcome]:
-    """Hand each event of the queue to its function, and give what came of it, one by one.
+    """Run the function of each event in the queue, and yield the outcomes one by one.
 
     :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused to read it.
     """
@@ -46,11 +46,11 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
     url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
     left: dict[str, str] = {}
     try:
-        # Out of sight while its function runs, and until this has seen them all.
+        # A message stays hidden while its function runs, and until all have been received.
         asked = {"QueueUrl": url, "VisibilityTimeout": LONGEST + 60, "WaitTimeSeconds": WAIT}
         while batch := sqs.receive_message(**asked).get("Messages"):
             (message,) = batch
-            if message["MessageId"] in left:  # it has taken so long that the first is in sight again
+            if message["MessageId"] in left:  # so much time has passed that the first message is visible again
                 break
             left[message["MessageId"]] = message["ReceiptHandle"]
             outcome = hand_over(client, message["Body"])
@@ -63,12 +63,12 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
 
 
 def left_after(session: boto3.Session, outcomes: Collection[Outcome]) -> int:
-    """Return how many events are left: SQS counts roughly, and more may have come, or be in work elsewhere."""
+    """Return how many events are left. SQS counts roughly, and its count may include new events."""
     return max(sum(outcome.error is not None for outcome in outcomes), messages(session, QUEUE))
 
 
 def hand_over(client: Any, body: str) -> Outcome:
-    """Invoke the function that an event is for, and wait for its answer."""
+    """Invoke the function of an event, and wait for its answer."""
     try:
         name = function_of(json.loads(body))
     except ValueError as error:
@@ -82,9 +82,9 @@ def hand_over(client: Any, body: str) -> Outcome:
 
 
 def function_of(event: Any) -> str:
-    """Give the function that an event was meant for: the queue does not say, but rule and function share a name.
+    """Return the name of an event's function: it is the name of the rule in the event.
 
-    :raises ValueError: no policy of the pack gets such events.
+    :raises ValueError: no policy of the pack receives such events.
     """
     match event:
         case {"configRuleName": str(name)}:
@@ -95,6 +95,6 @@ def function_of(event: Any) -> str:
             name = f"{POLICIES}-cloudtrail"
         case _:
             name = ""
-    if not is_policys(name):
-        raise ValueError("no policy of the pack gets such an event: look at it, and delete the message")
+    if not is_policy(name):
+        raise ValueError("no policy of the pack receives such an event: look at it, and delete the message")
     return name

@@ -1,4 +1,4 @@
-"""Undo what one run did to one group: find its records, run policies/restore-ingress.yml, read what it did."""
+"""Undo what one run did to one group: find its records, run policies/restore-ingress.yml, and read its result."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ LINE = re.compile(r"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>
 
 EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
 LOGGED = re.compile(r"custodian\.\w+:ERROR (.+)")
-EARLIER = timedelta(minutes=1)  # than the run's start: two clocks are never the same
+EARLIER = timedelta(minutes=1)  # than the run's start, because two clocks always differ
 URLS = ("file:", "s3://")
 FILLED = ("group", "run", "journal", "preview")
 """What the command fills into the policy besides the settings."""
 
 
 class UndoError(Exception):
-    """It could not be undone; one line with the fix."""
+    """The undo could not run. The message is one line with the fix."""
 
 
 class Done(NamedTuple):
@@ -43,15 +43,15 @@ class Done(NamedTuple):
     changes: list[dict[str, Any]]
     """The records of the changes."""
     problems: list[str]
-    """What was left alone, or failed."""
+    """The rules that were left alone, and the failures."""
     notes: list[str]
-    """What was back already."""
+    """The rules that were back already."""
 
 
 def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     """Return where the records are, as the policy's `from` names it.
 
-    :raises UndoError: no place is named, and none can be found.
+    :raises UndoError: the user named no place, and there is none by default.
     """
     if undo.journal:
         return {"url": undo.journal} if undo.journal.startswith(URLS) else {"log-groups": [undo.journal]}
@@ -68,7 +68,7 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
 
 
 def settings(path: Path | None) -> Mapping[str, Any]:
-    """Return the content of settings.yml: of the file that is named, or of the one in this folder, if there is one.
+    """Return the content of a settings file: the named one, or settings.yml in this folder, if it exists.
 
     :raises UndoError: the file cannot be read.
     """
@@ -92,7 +92,7 @@ def settings(path: Path | None) -> Mapping[str, Any]:
 
 
 def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool) -> Done:
-    """Run the policy, in a folder of its own, so that two runs at once do not meet.
+    """Run the policy in a new folder, so that two runs at once do not mix.
 
     :param place: where the records are.
     :param known: the settings.
@@ -136,7 +136,7 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
 
 
 def custodian() -> str:
-    """Return Cloud Custodian's command: of the installation that this command is of."""
+    """Return the path of the command `custodian` of this installation, or else of the one on the PATH."""
     beside = (Path(command).with_name("custodian") for command in (sys.argv[0], sys.executable))
     found = next((str(path) for path in beside if path.exists()), None) or shutil.which("custodian")
     if not found:

@@ -1,4 +1,4 @@
-"""What a person sees of an undo: each rule before and after, and what is left alone."""
+"""The table of an undo: each rule before and after, and the rules that are left alone."""
 
 from __future__ import annotations
 

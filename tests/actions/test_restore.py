@@ -418,7 +418,7 @@ def test_what_was_perhaps_added(cloud, group, replace, restore):
     restore()
     assert set(by_source(group_id)) == {"0.0.0.0/0", AUTHORIZED[1]}
     (left,) = told(cloud)[1][group_id]["c7n:left-ingress"]
-    assert left.startswith(f"tcp 22 from {AUTHORIZED[1]}: perhaps added, by a call whose answer was lost")
+    assert left.startswith(f"tcp 22 from {AUTHORIZED[1]}: perhaps added by a call whose answer was lost")
 
 
 def test_a_group_that_is_not_there(cloud, group, replace, restore):

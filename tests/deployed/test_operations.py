@@ -100,7 +100,7 @@ def test_switching_it_off(cloud, pack):
     shown = typed(cloud, pack, look)
     assert (functions(cloud), len(mappings(cloud))) == (there, 1)
     gone = typed(cloud, pack, leave)
-    assert gone.splitlines() == [line.replace("would go: ", "gone: ") for line in shown.splitlines()]
+    assert gone.splitlines() == [line.replace("would delete: ", "deleted: ") for line in shown.splitlines()]
     assert (functions(cloud), rules(cloud), mappings(cloud)) == (set(), set(), [])
     typed(cloud, pack, delete)
     with pytest.raises(ClientError, match="does not exist"):

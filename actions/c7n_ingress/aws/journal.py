@@ -1,7 +1,7 @@
-"""The account's journal: the records of changes, written as they are made, and read again to undo them.
+"""The account's journal: one record for each change, written when it is made, and read to undo it.
 
-A deployed policy's function writes them to its log group, each a line of its own. CloudWatch Logs keeps them as long as
-the group's retention says, lets nobody change them, and takes them from nobody but the function's role.
+A deployed policy's function writes them to its log group, one in each line. CloudWatch Logs keeps them for the group's
+retention. Nobody can change them, and only the function's role can write them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries,
 from c7n_ingress.decide.run_id import run_id
 
 log = logging.getLogger("custodian.journal")
-"""Where records are written: in Lambda a line alone (``lambda_entry``), elsewhere as c7n's other loggers do."""
-log.setLevel(logging.INFO)  # with `custodian run --quiet`, too: what is not written cannot be undone
+"""Where records are written: in Lambda as lines without a prefix (``lambda_entry``), elsewhere as c7n's other logs."""
+log.setLevel(logging.INFO)  # also with `custodian run --quiet`: what is not written cannot be undone
 
 FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
 """The schema of a value that ``--vars-file`` fills."""
@@ -45,14 +45,14 @@ SCHEMA = {
     "oneOf": [
         FILLED,
         _source(**{"log-groups": LOG_GROUPS}),
-        _source(url={"type": "string", "pattern": "^(file:|s3://)"}),  # where not anybody can write
+        _source(url={"type": "string", "pattern": "^(file:|s3://)"}),  # where not everyone can write
     ]
 }
 
 NOTHING = "restore-ingress changed nothing"
 
 MOST_GROUPS = 10
-"""Of how many groups at most a filter pattern names the ids: it may have 1,024 characters.
+"""The most group ids in a filter pattern, which may have 1,024 characters.
 
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 """
@@ -62,7 +62,7 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterL
 
 
 def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
-    """Record a change, before anything else is done: a run that breaks off leaves no other trace of it."""
+    """Record a change before anything else is done: a run that stops early leaves no other trace of it."""
     opened = outcome.said and outcome.said.opened_at(change.rule)
     record = record_of(
         change,
@@ -85,7 +85,7 @@ def is_local(manager: Any) -> bool:
 
 
 def undo_commands(manager: Any, group_id: str) -> list[str]:
-    """Return the command that undoes this run's changes to a group, in a list; an empty one without a journal."""
+    """Return a list with the command that undoes this run's changes to a group, empty if the run has no journal."""
     place = _place(manager)
     if place is None:
         return []
@@ -94,7 +94,7 @@ def undo_commands(manager: Any, group_id: str) -> list[str]:
 
 
 def _place(manager: Any) -> str | None:
-    """Return where this run's records are written: c7n's own log is a file among a run's output, gzipped in S3."""
+    """Return where this run's records are: c7n's log is a file in the run's output, compressed in S3."""
     if log_group := os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"):
         return log_group
     output = manager.ctx.output
@@ -107,22 +107,22 @@ def _place(manager: Any) -> str | None:
 
 
 class Journal(NamedTuple):
-    """What was recorded of groups, by group id, and what of it cannot be used."""
+    """The records of groups, by group id, and the lines that cannot be used."""
 
     entries: Mapping[str, Sequence[Entry]]
     unreadable: Sequence[Unreadable]
 
     def of(self, group_id: str) -> Sequence[Entry]:
-        """Give the records of a group."""
+        """Return the records of a group."""
         return self.entries.get(group_id, ())
 
     def unreadable_of(self, group_id: str) -> list[str]:
-        """Say what cannot be used, and is or may be of a group."""
+        """Return why lines cannot be used that are or may be a group's."""
         return sorted({each.why for each in self.unreadable if each.group in (None, group_id)})
 
 
 class Span(NamedTuple):
-    """The records that are asked for: of these groups, of this run if one is named, and of this time."""
+    """Which records to read: those of these groups, of this run if there is one, and of this time."""
 
     groups: Sequence[str]
     run: str | None
@@ -134,18 +134,18 @@ def read(manager: Any, place: Mapping[str, Any], span: Span) -> Journal:
     """Read the journal.
 
     :param place: what `SCHEMA` describes.
-    :raises PolicyExecutionError: it cannot be read, or has no record of what is asked for; the message has the mend.
+    :raises PolicyExecutionError: it cannot be read, or has none of these records; the message has the fix.
     """
     try:
         lines = (
             _from_url(manager, place["url"]) if "url" in place else [*_from_logs(manager, place["log-groups"], span)]
         )
     except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
-        name, mend = place.get("url"), "is it the log of the run that closed the group, and may you read it?"
+        name, fix = place.get("url"), "is it the log of the run that closed the group, and may you read it?"
         if not name:
             name = ", ".join(place["log-groups"])
-            mend = "is it the right account, region and name, and may you call logs:FilterLogEvents there?"
-        raise PolicyExecutionError(f"{NOTHING}: the journal {name} cannot be read: {error}: {mend}") from error
+            fix = "is it the right account, region and name, and may you call logs:FilterLogEvents there?"
+        raise PolicyExecutionError(f"{NOTHING}: the journal {name} cannot be read: {error}: {fix}") from error
     found: dict[str, list[Entry]] = {}
     unreadable = []
     for entry in entries(lines, manager.config.account_id, manager.config.region):
@@ -170,7 +170,7 @@ def _is_asked_for(entry: Entry, span: Span) -> bool:
 
 def _from_url(manager: Any, url: str) -> Iterable[str]:
     text: str = URIResolver(manager.session_factory, NullCache(None)).resolve(url, {})
-    return text.split("\n")  # str.splitlines would part lines at more than logs do
+    return text.split("\n")  # str.splitlines splits at more characters than logs do
 
 
 def _from_logs(manager: Any, log_groups: Iterable[str], span: Span) -> Iterable[str]:
@@ -190,7 +190,7 @@ def _events(
 
 
 def _pattern(wanted: Mapping[str, Sequence[str]]) -> str:
-    """Give the filter pattern for records with these texts; it matches lines alone that are JSON as a whole.
+    """Return the filter pattern for records with these texts. It only matches lines that are one JSON object.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
     """
@@ -203,7 +203,7 @@ def _pattern(wanted: Mapping[str, Sequence[str]]) -> str:
 
 
 def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Iterable[Unreadable]) -> str:
-    """Say that the journal tells of nothing that could be undone, and what that may come from."""
+    """Return a sentence that the journal has nothing to undo, and the possible cause."""
     of = f"{', '.join(span.groups)}{f' in run {span.run}' if span.run else ''}"
     if whys := sorted({each.why for each in unreadable}):
         return f"the journal has of {of} only {', '.join(whys)}"
@@ -218,10 +218,10 @@ def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Ite
 
 
 def _kept(client: Any, name: str) -> str:
-    """Say how long a log group keeps records."""
+    """Return a phrase about how long a log group keeps records."""
     try:
         groups = [*pages(client, "describe_log_groups", "logGroups", logGroupNamePrefix=name)]
-    except ClientError:  # who may read the records may not know this; it is told of as far as it can be
+    except ClientError:  # a role that may read the records may not be allowed to read this: the phrase is less exact
         return f"{name} as long as its retention says"
     days = next((group.get("retentionInDays") for group in groups if group["logGroupName"] == name), None)
     return f"{name} for {days} days" if days else f"{name} for ever"

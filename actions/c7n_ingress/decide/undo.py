@@ -1,4 +1,4 @@
-"""Decide how a group's rules come back that were replaced, from the records of what was done."""
+"""Decide how replaced rules of a group come back, from the records of the changes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Entry
 from c7n_ingress.decide.rules import Match, Rule, Source, Traffic, text_of
 
-PERHAPS = "perhaps added, by a call whose answer was lost, so that its id is not known: remove it if nobody needs it"
+PERHAPS = "perhaps added by a call whose answer was lost, so its id is not known: remove it if nobody needs it"
 
 
 class Net(NamedTuple):
-    """What several records of one rule come to."""
+    """The sum of several records of one rule."""
 
     rule: str | None
     traffic: Traffic
@@ -23,21 +23,21 @@ class Net(NamedTuple):
     now: Source | None
     description: str | None
     tags: tuple[tuple[str, str], ...] | None
-    """None where they are not known."""
+    """None if they are not known."""
     beside: str | None
     agreed: bool
-    """Whether all records of the rule say that it let in the same traffic."""
+    """Whether the rule lets in the same traffic in all its records."""
 
     def match(self, source: Source) -> Match:
-        """Give what the rule was, or is, for a source."""
+        """Return the rule's traffic with a source."""
         return Match(self.traffic, source)
 
 
 def fold(entries: Iterable[Entry]) -> list[Net]:
-    """Fold the records of a group, in whatever order and however often they come, into what they come to.
+    """Sum up the records of a group, in any order and also if one comes twice.
 
-    Of each rule the last records count that follow on one another: between others, somebody else has changed it. The
-    rule that was changed last comes first.
+    For each rule, the last records count that continue one another. If one does not start where the one before it
+    ended, somebody else has changed the rule in between. The rule that was changed last comes first.
     """
     by_rule: dict[str | Match, list[Entry]] = {}
     for entry in sorted(set(entries), key=lambda entry: (entry.time, repr(entry))):
@@ -60,20 +60,20 @@ def _net(entries: Sequence[Entry]) -> Net:
 
 
 def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
-    """Plan the return of a group's rules to what they were.
+    """Plan how a group's rules return to what they were.
 
-    What was added goes only when the rule for whose sake it was added stands again, which takes another look; so does
-    a rule in whose way another stands that is about to change.
+    An added rule is removed only when the rule that it was added for is back. A rule can come back only when no other
+    rule is equal to it. Both may need a second look, after the changes.
 
-    :param rules: all ingress rules that stand in the group now.
-    :param nets: what the group's records come to.
+    :param rules: all ingress rules that the group has now.
+    :param nets: the sums of the group's records.
     """
     rules, nets = list(rules), list(nets)
     by_id = {rule.id: rule for rule in rules}
     taken = {rule.match for rule in rules}
     back = {net.rule for net in nets if net.rule and _is_back(net, by_id.get(net.rule), taken)}
     authorize, modify, revoke, left = [], [], [], []
-    for net in sorted(nets, key=lambda net: net.now is None):  # of two that were alike, one that keeps its id is first
+    for net in sorted(nets, key=lambda net: net.now is None):  # of two equal ones, the one that keeps its id is first
         if net.rule is None:
             if (shown := _shown(net, None)) in taken:
                 left.append(f"{text_of(shown)}: {PERHAPS}")
@@ -96,17 +96,17 @@ def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
     return Plan(authorize, modify, revoke, left, look_again=bool(left and (authorize or modify)), back=again)
 
 
-def _is_back(net: Net, rule: Rule | None, standing: Collection[Match]) -> bool:
-    """Tell whether a rule is what it was; one that was removed may have come back under another id."""
+def _is_back(net: Net, rule: Rule | None, present: Collection[Match]) -> bool:
+    """Whether a rule is what it was. A removed one may be back with another id."""
     if net.was is None:
         return False
-    return net.match(net.was) in standing if net.now is None else rule is not None and rule.match == net.match(net.was)
+    return net.match(net.was) in present if net.now is None else rule is not None and rule.match == net.match(net.was)
 
 
 def _why_left(net: Net, rule: Rule | None, taken: Collection[Match], back: Collection[str]) -> str | None:
-    """Say why a rule is left alone, if it is."""
+    """Return why a rule is left alone, if it is."""
     if net.now is None and rule is not None:
-        return "the journal says that it was removed, and it stands there"
+        return "the journal has it as removed, and it exists"
     if net.now is not None and (what := _changed(net, net.now, rule)):
         return f"{what} since it was {net.was or 'added'}"
     if net.was is None:
@@ -117,7 +117,7 @@ def _why_left(net: Net, rule: Rule | None, taken: Collection[Match], back: Colle
 
 
 def _changed(net: Net, now: Source, rule: Rule | None) -> str | None:
-    """Say what somebody changed of a rule after its last record: that makes it theirs."""
+    """Return what somebody changed in a rule after its last record. Such a rule is not the pack's any more."""
     if rule is None or rule.match != net.match(now):
         return "changed"
     if (rule.description or "") != (net.description or ""):
@@ -131,14 +131,14 @@ def _own(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _shown(net: Net, rule: Rule | None) -> Match:
-    """Give what is told of a rule: what it is now, else what it was last."""
+    """Return how a rule is shown: as it is now, or else as it was last."""
     return rule.match if rule else Match(net.traffic, net.now or net.was or "")
 
 
 def exemption(today: date, days: int, present: str | None) -> str:
-    """Give the day until which the group is exempt: in so many days, or the later one that it has already.
+    """Return the day until which the group is exempt: in so many days, or the later day that it has already.
 
-    A day that the policies do not heed, or too far ahead, does not count.
+    A day that exempts nothing, such as one too far ahead, does not count.
     """
     until = (today + timedelta(days)).isoformat()
     return present if present and is_exempt(present, today) and until < present else until

@@ -14,9 +14,9 @@ from c7n_ingress.decide.checks import check_values, is_unfilled
 
 @SecurityGroup.filter_registry.register("named")
 class Named(Filter):  # type: ignore[misc]  # c7n ships no types
-    """Match security groups by their ids, all of which must be there.
+    """Match security groups by their ids. All of them must exist.
 
-    With c7n's own filters, a policy that finds none of the groups that somebody named does nothing, and exits with 0.
+    With c7n's own filters, a policy that finds none of the named groups does nothing, and exits with 0.
 
     :example:
 
@@ -33,12 +33,12 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
     )
 
     judges_the_set = True
-    """Of some of its groups it would say that the others are missing."""
+    """With only some of its groups, it would report that the others are missing."""
 
     def validate(self) -> None:
-        """Refuse ids of groups given twice, and what is no id.
+        """Refuse an id that is there twice, and a value that is no id.
 
-        :raises PolicyValidationError: names the value and the mend.
+        :raises PolicyValidationError: names the value and the fix.
         """
         try:
             check_values(self.data, self.schema)
@@ -48,9 +48,9 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
             raise PolicyValidationError(f"named: {self.data['groups']} has an id twice")
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Give the groups that are named.
+        """Return the named groups.
 
-        :raises PolicyExecutionError: one is not there, or has not been filled in.
+        :raises PolicyExecutionError: one does not exist, or is a variable that was not filled.
         """
         for group_id in self.data["groups"]:
             if is_unfilled(group_id):
