@@ -8,9 +8,11 @@ from os import environ, pathsep
 from pathlib import Path
 
 import pytest
+import tfparse
 import yaml
 from c7n.utils import yaml_load
 
+from tests.support.docs import BLOCKS
 from tests.support.embedded import ROOT, cases, day, ports
 
 FOLDER = ROOT / "policies" / "terraform"
@@ -311,3 +313,25 @@ def test_the_hook_of_the_readme(repository, tmp_path, terraform, code):
 
     assert result.returncode == code, result.stdout + result.stderr
     assert ("Failed" if code else "Passed") in result.stdout
+
+
+def test_the_stack_by_terraform(tmp_path):
+    """The Terraform of the documentation makes the stack, with parameters and values that the stack takes."""
+    (block,) = [block for block in BLOCKS if block.language == "hcl"]
+    assert len(block.text.splitlines()) <= 20
+    (tmp_path / "main.tf").write_text(block.text)
+    (tmp_path / "mode").mkdir()
+    shutil.copy(ROOT / "mode" / "stack.yml", tmp_path / "mode")
+    parsed = tfparse.load_from_path(str(tmp_path), stop_on_hcl_error=True)
+    (stack,) = parsed["aws_cloudformation_stack"]
+    template = (ROOT / "mode" / "stack.yml").read_text()
+    assert stack["template_body"] == template
+    assert stack["capabilities"] == ["CAPABILITY_NAMED_IAM"]
+    known = yaml_load(re.sub(r"!\w+", "", template[: template.index("Conditions:")]))["Parameters"]
+    required = {name for name, parameter in known.items() if "Default" not in parameter}
+    assert required <= stack["parameters"].keys() <= known.keys()
+    for name, value in stack["parameters"].items():
+        assert value in known[name].get("AllowedValues", [value])
+        assert re.search(known[name].get("AllowedPattern", ""), value)
+    (output,) = parsed["output"]
+    assert output["__tfmeta"]["path"].endswith("open_ingress")
