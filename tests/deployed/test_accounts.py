@@ -164,7 +164,7 @@ def test_sample():
     """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
     sample = yaml_load(SAMPLE.read_text())
     jsonschema.validate(sample, CONFIG_SCHEMA)
-    assert set(sample["vars"]) == {"topic", "queue", "exemptions", "exemptions-from"}
+    assert set(sample["vars"]) == {"topic", "queue", "exemptions", "exemptions-from", "preview", "only"}
     assert all(account["vars"]["authorized"] for account in sample["accounts"])
 
 
