@@ -7,5 +7,6 @@ import c7n_ingress.actions.restore_ingress
 import c7n_ingress.aws.live
 import c7n_ingress.filters.exempt
 import c7n_ingress.filters.exposure
+import c7n_ingress.filters.marked
 import c7n_ingress.filters.named
 import c7n_ingress.filters.open_ingress

@@ -21,6 +21,9 @@ COULD_NOT_RUN = 2
 
 FILE = click.Path(path_type=Path)
 region_option = click.option("--region", required=True, help="The AWS region, such as us-east-1.")
+settings_option = click.option(
+    "--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 
 
@@ -90,8 +93,9 @@ def cli() -> None:
 def init(folder: Path) -> None:
     """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
 
-    Files of the pack are replaced by those of the installed version. settings.yml has what is yours: it is written
-    once, and never changed afterwards. The folder is made if it does not exist.
+    Files of the pack are replaced by those of the installed version. What is yours is written once, and never changed
+    afterwards: settings.yml, mode/mailer.yml, mode/watch.yml and mode/accounts.yml. The folder is created if it does
+    not exist.
     """
     from importlib import metadata
 
@@ -153,13 +157,14 @@ def check(regions: tuple[str, ...], settings: Path, as_json: bool) -> int:
     "--authorized",
     multiple=True,
     metavar="NETWORK,…",
-    help="Your networks, which replace the internet. Without it, the policy's networks are used, or examples.",
+    help="Your networks, which replace the internet. Without it, those of your settings are used, or examples.",
 )
 @click.option(
     "--interfaces", type=FILE, help="What `aws ec2 describe-network-interfaces` prints: shows what uses a group."
 )
 @click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints: the networks that the word vpc is for.")
 @click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders: shows who would be blocked.")
+@settings_option
 @click.option("--live", is_flag=True, help="Read the groups of --region and what they use, and change nothing there.")
 @click.option("--region", help="The AWS region that --live reads.")
 @json_option
@@ -170,6 +175,7 @@ def rehearse(
     interfaces: Path | None,
     vpcs: Path | None,
     flows: tuple[Path, ...],
+    settings: Path | None,
     live: bool,
     region: str | None,
     as_json: bool,
@@ -195,7 +201,7 @@ def rehearse(
 
             models.share()
             from c7n_ingress_tools.rehearsal import run
-        asked = run.Asked(groups, authorized, interfaces, vpcs, flows, region, as_json=as_json, make=make)
+        asked = run.Asked(groups, authorized, interfaces, vpcs, flows, region, settings, as_json=as_json, make=make)
         return run.main(asked, commands)
 
 
@@ -245,7 +251,7 @@ def report(folders: tuple[Path, ...], into: Path | None, as_json: bool) -> None:
     metavar="PLACE",
     help="Where the run's records are, if not in the logs of the pack's functions: a log group, or a URL (file:, s3:).",
 )
-@click.option("--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one.")
+@settings_option
 @click.option("--yes", is_flag=True, help="Undo it without a question, for scripts.")
 @json_option
 def undo(
@@ -261,17 +267,18 @@ def undo(
 
     from c7n_ingress.decide.commands import Undo
     from c7n_ingress_tools import undo as undoing
+    from c7n_ingress_tools.settings import SettingsError, read
 
     asked = Undo(group, run_id, region, journal)
     try:
-        place, known = undoing.journal(asked, boto3.Session(region_name=region)), undoing.settings(settings)
+        place, known = undoing.journal(asked, boto3.Session(region_name=region)), read(settings)
         done = undoing.run(asked, place, known, preview=not yes)
         _show(asked, done, preview=not yes, as_json=as_json)
         if not (yes or as_json) and done.changes:
             click.confirm("Undo it?", abort=True)
             done = undoing.run(asked, place, known, preview=False)
             _show(asked, done, preview=False, as_json=False)
-    except undoing.UndoError as error:
+    except (undoing.UndoError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
     return 1 if done.problems else 0
 

@@ -1,4 +1,4 @@
-"""Write the pack's files into a folder: what is the pack's is replaced, and what somebody edited stays beside it."""
+"""Write the pack's files into a folder: what is the pack's is replaced, what is the user's is written once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c7n_ingress_tools.pack import PACK
+from c7n_ingress_tools.settings import SETTINGS
 
 PARTS = ("policies", "mode")
 """The folders that are written: what the documentation's commands name."""
 
-SETTINGS = "settings.yml"
-"""The user's file: written once, and never replaced."""
+USERS = frozenset({SETTINGS, "mode/accounts.yml", "mode/mailer.yml", "mode/watch.yml"})
+"""The files that a user edits: written once, and never replaced."""
 
 NOT_WRITTEN = {"__pycache__", "c7n_ingress_tools", "tests", "README.md"}
 
@@ -27,15 +28,15 @@ class Written:
     new: list[str] = field(default_factory=list)
     """Files that did not exist."""
     replaced: list[str] = field(default_factory=list)
-    """Files that were different. What was in them is in a file of the same name that ends in ``.old``."""
+    """Files of the pack that were different."""
     unchanged: list[str] = field(default_factory=list)
-    """Files that were the same already, and the user's settings."""
+    """Files that were the same already, and the user's own."""
 
 
 def write_pack(folder: Path, shipped: Path = PACK) -> Written:
     """Write the pack's files into a folder.
 
-    :param folder: is made if it does not exist.
+    :param folder: is created if it does not exist.
     :param shipped: the folder that has the files.
     :raises InitError: a file is where a folder has to be or the other way round, a link leads out of the folder, or the
         system refuses to read or write a file.
@@ -48,11 +49,10 @@ def write_pack(folder: Path, shipped: Path = PACK) -> Written:
             content, target = (shipped / name).read_bytes(), folder / name
             if not target.exists():
                 written.new.append(name)
-            elif name == SETTINGS or target.read_bytes() == content:
+            elif name in USERS or target.read_bytes() == content:
                 written.unchanged.append(name)
                 continue
             else:
-                target.replace(target.with_name(f"{target.name}.old"))
                 written.replaced.append(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, content)

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
-from c7n.utils import yaml_load
 
 from c7n_ingress.decide.commands import LOG_GROUPS, Undo
 from c7n_ingress.decide.run_id import started
-from c7n_ingress.decide.settings import KEYS, check
 from c7n_ingress_tools.pack import PACK
 
 POLICY = "restore-ingress"
@@ -29,8 +27,6 @@ EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
 LOGGED = re.compile(r"custodian\.\w+:ERROR (.+)")
 EARLIER = timedelta(minutes=1)  # than the run's start, because two clocks always differ
 URLS = ("file:", "s3://")
-FILLED = ("group", "run", "journal", "preview")
-"""What the command fills into the policy besides the settings."""
 
 
 class UndoError(Exception):
@@ -65,30 +61,6 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     if not (found := [name for name in LOG_GROUPS if name in known]):
         raise UndoError(f"no function of the pack has a log group in {undo.region}: check the region, or {another}")
     return {"log-groups": found, "since": since.isoformat()}
-
-
-def settings(path: Path | None) -> Mapping[str, Any]:
-    """Return the content of a settings file: the named one, or settings.yml in this folder, if it exists.
-
-    :raises UndoError: the file cannot be read.
-    """
-    chosen = path or Path("settings.yml")
-    if path is None and not chosen.exists():
-        return {}
-    try:
-        read = yaml_load(chosen.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UndoError(f"{chosen}: {error.strerror}") from error
-    except Exception as error:  # whatever the YAML parser raises
-        raise UndoError(f"{chosen} is not YAML: {' '.join(str(error).split())}") from error
-    if path is None and (not isinstance(read, dict) or not {*KEYS} & {*read}):
-        return {}  # a file of this name that belongs to another tool
-    try:
-        check(read, FILLED)
-    except ValueError as error:
-        raise UndoError(f"{chosen}: {error}") from error
-    known: Mapping[str, Any] = read
-    return known
 
 
 def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool) -> Done:

@@ -7,30 +7,38 @@ from c7n.resources import load_resources
 
 from c7n_ingress.aws.job import is_tried_again
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
-from tests.support.embedded import ACCOUNT, custodian, edited, group_of, load, make_queue, messages, rules_of, source_of
+from tests.support.embedded import (
+    ACCOUNT,
+    custodian,
+    group_of,
+    load,
+    make_queue,
+    messages,
+    rules_of,
+    shipped,
+    source_of,
+)
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 GROUPS = [group_of({"name": f"group {number}", "ingress": [SSH]}, number) for number in range(1, 8)]
-PERIODIC = "type: periodic\n      schedule: rate(1 day)\n"
 UNREACHABLE = "changed nothing: custodian-mailer cannot be reached, so nobody would be notified"
-MODES = {
-    "periodic": PERIODIC,
-    "schedule": "type: schedule\n      schedule: rate(1 day)\n      scheduler-role: custodian-open-ingress\n",
-}
-LOOKS = "        reopened: {times: 3, hours: 24}  # from the third time in a day on, the message says so first\n"
+MODES = {"periodic": {}, "schedule": {"type": "schedule", "scheduler-role": "custodian-open-ingress"}}
 
 
-def deploy(cloud, folder, mode="periodic", more=()):
+def deploy(cloud, folder, mode="periodic", change=None):
     """Deploy the daily policy in a mode, with two groups as its limit."""
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
-    path = edited("open-ingress-daily", folder, ["198.18.7.0/24"])
-    text = path.read_text()
-    for old, new in (("at-most: 50", "at-most: 2"), (PERIODIC, MODES[mode]), (LOOKS, ""), *more):
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text)
-    return custodian(cloud, "run", "--region", "us-east-1", "-s", folder, path)
+
+    def chosen(policy):
+        policy["mode"] |= MODES[mode]
+        (action,) = policy["actions"]
+        del action["reopened"]
+        if change:
+            change(action)
+
+    daily = shipped("open-ingress-daily", folder, ["198.18.7.0/24"], chosen, at_most=2)
+    return custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *daily)
 
 
 def invoked(function, tries=3):
@@ -80,8 +88,8 @@ def test_a_queue_that_is_not_there(cloud, tmp_path):
 def test_a_topic_that_is_not_there(cloud, tmp_path):
     """A topic is looked for as a queue is."""
     topic = f"arn:aws:sns:us-east-1:{ACCOUNT}:messages"
-    sqs = "transport: {type: sqs, queue: *queue}"
-    assert deploy(cloud, tmp_path, more=[(sqs, f"transport: {{type: sns, topic: '{topic}'}}")]).returncode == 0
+    by_topic = {"transport": {"type": "sns", "topic": topic}}
+    assert deploy(cloud, tmp_path, change=lambda action: action["notify"].update(by_topic)).returncode == 0
     load(GROUPS)
     with deployed(cloud, "custodian-open-ingress-daily", folder=tmp_path) as function:
         assert len(invoked(function)) == 3
@@ -93,9 +101,7 @@ def test_a_topic_that_is_not_there(cloud, tmp_path):
 
 def test_a_limit_that_nobody_hears_of(cloud, tmp_path):
     """A deployed policy with a limit and without `notify` is refused."""
-    text = (edited("open-ingress-daily", tmp_path, ["198.18.7.0/24"])).read_text()
-    notify = text[text.index("        notify:\n") :]
-    done = deploy(cloud, tmp_path, more=[(notify, "")])
+    done = deploy(cloud, tmp_path, change=lambda action: action.pop("notify"))
     assert done.returncode != 0
     assert "at-most: a run that leaves groups open has to report them" in done.stderr
 

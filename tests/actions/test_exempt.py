@@ -6,7 +6,6 @@ import string
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from c7n.utils import yaml_load
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,20 +16,19 @@ from c7n_ingress_tools.mailer import preview
 from c7n_ingress_tools.mailer.lambda_entry import with_subject
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
-    ROOT,
     day,
-    edited,
     group_of,
     load,
     made_changes,
     make_queue,
     messages,
+    policy_named,
     rules_of,
     run,
+    shipped,
     source_of,
 )
 
-POLICY = ROOT / "policies" / "open-ingress-exempt.yml"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 LIST = {"protocol": "tcp", "ports": 443, "source": "::/0"}
 PRIVATE = {"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}
@@ -53,7 +51,7 @@ def digest(cloud, tmp_path):
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
-    done = run(cloud, POLICY, tmp_path)
+    done = run(cloud, shipped("open-ingress-exempt", tmp_path, ["vpc"]), tmp_path)
     assert done.returncode == 0, done.stderr
 
     def digest():
@@ -96,13 +94,10 @@ def test_the_digest_says_why(cloud, tmp_path):
         "owner": "Jo",
         "ticket": "A-1",
     }
-    text = POLICY.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps([entry])}")
-    data = yaml_load(text)
-    del data["policies"][0]["mode"]  # here and now, not in a Lambda
-    (path := tmp_path / "policy.json").write_text(json.dumps(data))
+    here = shipped("open-ingress-exempt", tmp_path, ["vpc"], lambda policy: policy.pop("mode"), exemptions=[entry])
     make_queue(cloud)
     load([group_of({"name": "web", "ingress": [SSH, LIST]}, 1), group_of({"name": "app", "ingress": [SSH]}, 2)])
-    done = run(cloud, path, tmp_path / "out")
+    done = run(cloud, here, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     (message,) = messages(cloud)
     (resource,) = message["resources"]
@@ -132,10 +127,7 @@ REGISTER = {  # the entries of a register, and what the digest says of them; Non
 def test_the_digest_lists_entries_to_look_at(cloud, tmp_path):
     """The digest has the entries that end within 14 days or match nothing here, what ends first comes first."""
     entries = [{**entry, "until": day(entry["until"]), "reason": name} for name, (entry, _) in REGISTER.items()]
-    text = POLICY.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps(entries)}")
-    data = yaml_load(text)
-    del data["policies"][0]["mode"]
-    (path := tmp_path / "policy.json").write_text(json.dumps(data))
+    here = shipped("open-ingress-exempt", tmp_path, ["vpc"], lambda policy: policy.pop("mode"), exemptions=entries)
     make_queue(cloud)
     tags = {"open-ingress-until": "+9"}
     load(
@@ -144,7 +136,7 @@ def test_the_digest_lists_entries_to_look_at(cloud, tmp_path):
             group_of({"name": "tagged", "ingress": [SSH], "tags": tags}, 2),
         ]
     )
-    done = run(cloud, path, tmp_path / "out")
+    done = run(cloud, here, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     (message,) = messages(cloud)
     listed = [(each["reason"], each["why"]) for each in message["action"]["entries"]["shown"]]
@@ -161,16 +153,13 @@ def test_the_digest_lists_entries_to_look_at(cloud, tmp_path):
 def test_a_long_register_keeps_no_group_from_being_reported(cloud, tmp_path):
     """Of 500 entries, the digest has as many as fit, and how many more there are; every group is in it."""
     entries = [{"group": f"gone-{n}", "until": day("+60"), "reason": f"{n} " + "x" * 250} for n in range(500)]
-    text = POLICY.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps(entries)}")
-    data = yaml_load(text)
-    del data["policies"][0]["mode"]
-    (path := tmp_path / "policy.json").write_text(json.dumps(data))
+    here = shipped("open-ingress-exempt", tmp_path, ["vpc"], lambda policy: policy.pop("mode"), exemptions=entries)
     make_queue(cloud)
     noise = random.Random(1)
     described = ["".join(noise.choices(string.ascii_letters + string.digits, k=255)) for _ in range(400)]
     many = [{**SSH, "ports": port, "description": text} for port, text in enumerate(described)]
     load(group_of({"name": f"g{n}", "ingress": many, "tags": {"open-ingress-until": "+3"}}, n) for n in (1, 2, 3))
-    done = run(cloud, path, tmp_path / "out")
+    done = run(cloud, here, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     first, *others = messages(cloud)
     assert len(first["action"]["entries"]["shown"]) + first["action"]["entries"]["more"] == 500
@@ -186,9 +175,8 @@ def test_an_entry_that_ends_is_closed_the_same_day(cloud, tmp_path):
     make_queue(cloud)
     ends = {22: "+0", 443: "+1"}
     entries = [{"group": "web", "ports": [p], "until": day(end), "reason": "for a while"} for p, end in ends.items()]
-    path = edited("open-ingress-daily", tmp_path, ["198.18.7.0/24"])
-    path.write_text(path.read_text().replace('exemptions: "{exemptions}"', f"exemptions: {json.dumps(entries)}"))
-    done = run(cloud, path, tmp_path / "out")
+    here = shipped("open-ingress-daily", tmp_path, ["198.18.7.0/24"], exemptions=entries)
+    done = run(cloud, here, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     load([group_of({"name": "web", "ingress": [SSH, {**SSH, "ports": 443}]}, 1)])
     with deployed(cloud, "custodian-open-ingress-daily") as function:
@@ -298,10 +286,7 @@ def test_what_is_open_is_what_the_other_policies_close(digest):
 
 def test_exempt_is_what_the_other_policies_leave_alone():
     """The digest's filters are those of open-ingress, but the rules that stay are the exempt ones."""
-    (digest,), (closing,) = (
-        yaml_load((ROOT / "policies" / f"{name}.yml").read_text())["policies"]
-        for name in ("open-ingress-exempt", "open-ingress")
-    )
+    digest, closing = map(policy_named, ("open-ingress-exempt", "open-ingress"))
     *wrong, exempt = closing["filters"]
     assert exempt["value"] is False
     assert digest["filters"][:-1] == [*wrong, {**exempt, "value": True}]

@@ -13,7 +13,6 @@ from tests.support.embedded import (
     CUSTODIAN,
     NOTIFY,
     act,
-    edited,
     group_of,
     load,
     make_queue,
@@ -21,6 +20,7 @@ from tests.support.embedded import (
     records,
     rules_of,
     shape,
+    shipped,
     source_of,
 )
 from tests.support.faults import CASES, failing, nothing, process, rules
@@ -308,8 +308,8 @@ def test_the_command_asked_to_end(aws, cloud, tmp_path):
             command.terminate()
 
     aws.proxy.passing(end)
-    sweep = edited("open-ingress-sweep", tmp_path, AUTHORIZED)
-    arguments = [CUSTODIAN, "run", "--region", "us-east-1", "-s", tmp_path / "out", sweep]
+    sweep = shipped("open-ingress-sweep", tmp_path, AUTHORIZED)
+    arguments = [CUSTODIAN, "run", "--region", "us-east-1", "-s", tmp_path / "out", *sweep]
     command = subprocess.Popen(arguments, env=aws.environment(), stderr=subprocess.DEVNULL)
     assert command.wait() not in (0, -signal.SIGTERM)
     assert len(messages(cloud)) == 1

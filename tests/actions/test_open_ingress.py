@@ -17,7 +17,6 @@ from tests.support.embedded import (
     act,
     check,
     custodian,
-    edited,
     group_of,
     load,
     made_changes,
@@ -25,6 +24,7 @@ from tests.support.embedded import (
     messages,
     rules_of,
     run,
+    shipped,
     source_of,
 )
 
@@ -252,7 +252,7 @@ def test_an_item_of_aws_config(cloud, tmp_path):
     role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
     cloud.session().client("iam").create_role(**role)
     done = custodian(
-        cloud, "run", "--region", "us-east-1", "-s", tmp_path, edited("open-ingress", tmp_path, AUTHORIZED)
+        cloud, "run", "--region", "us-east-1", "-s", tmp_path, *shipped("open-ingress", tmp_path, AUTHORIZED)
     )
     assert done.returncode == 0, done.stderr
     chosen = [(case, group) for case, group in CASES_OF_OPEN_INGRESS if lists_in(case) and "public-ports" not in case]

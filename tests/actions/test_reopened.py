@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 from c7n.exceptions import PolicyValidationError
-from c7n.utils import yaml_load
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,13 +21,13 @@ from tests.support.embedded import (
     act,
     cases,
     custodian,
-    edited,
     group_of,
     load,
     make_queue,
     messages,
     permission,
     rules_of,
+    shipped,
     source_of,
 )
 from tests.support.faults import CASES, failing, rules
@@ -130,11 +129,8 @@ def function(cloud, tmp_path):
     account.client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
     account.client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
-    path = edited("open-ingress", tmp_path, ["198.18.7.0/24"])
-    (policy,) = yaml_load(path.read_text())["policies"]
-    policy["actions"][0]["reopened"] = {"times": 3, "hours": 24}
-    path.write_text(json.dumps({"policies": [policy]}))
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, path)
+    policy = shipped("open-ingress", tmp_path, ["198.18.7.0/24"])
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *policy)
     assert done.returncode == 0, done.stderr
     with deployed(cloud, NAME) as function:
         yield function

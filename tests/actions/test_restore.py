@@ -24,7 +24,6 @@ from tests.support.embedded import (
     cases,
     custodian,
     day,
-    edited,
     group_of,
     journal,
     load,
@@ -34,6 +33,7 @@ from tests.support.embedded import (
     rules_of,
     run,
     shape,
+    shipped,
     source_of,
     wanted_shape,
 )
@@ -190,7 +190,7 @@ def obey(cloud, tmp_path):
 
 def sweep_into(cloud, folder, output, *arguments):
     """Close all groups by the sweep, its output going there."""
-    return run(cloud, edited("open-ingress-sweep", folder, AUTHORIZED), output, *arguments)
+    return run(cloud, shipped("open-ingress-sweep", folder, AUTHORIZED), output, *arguments)
 
 
 def by_sweep(cloud, folder, _group_id):
@@ -216,7 +216,7 @@ def by_lambda(cloud, folder, group_id):
         RoleName="custodian-open-ingress", AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}'
     )
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
-    done = run(cloud, edited("open-ingress", folder, AUTHORIZED), folder)
+    done = run(cloud, shipped("open-ingress", folder, AUTHORIZED), folder)
     assert done.returncode == 0, done.stderr
     (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     with deployed(cloud, "custodian-open-ingress") as function:
@@ -250,7 +250,7 @@ def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
     foreseen, made = ([(r["was"], r["now"]) for r in json.loads(each.stdout)["changes"]] for each in (looked, undone))
     assert foreseen == made
 
-    swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
+    swept = run(cloud, shipped("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
     assert swept.returncode == 0, swept.stderr
     assert shapes(rules_of(group_id).values()) == shapes(before.values())
     assert set(by_source(other)) == set(AUTHORIZED)
@@ -380,10 +380,10 @@ def test_what_cannot_be_undone_is_one_line(cloud, group, obey, tmp_path):
 
 
 def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
-    """`custodian run` on the shipped file, which nobody has filled, fails aloud and changes nothing."""
+    """`custodian run` on the pack's file, which nobody has filled, is refused, and changes nothing."""
     group_id = group(SSH)
     replace()
-    done = run(cloud, ROOT / "policies" / "restore-ingress.yml", tmp_path)
+    done = run(cloud, shipped("restore-ingress", tmp_path, AUTHORIZED), tmp_path)
     assert done.returncode != 0
     assert "'{group}' was not filled: `c7n-ingress undo` fills it" in done.stderr
     assert set(by_source(group_id)) == set(AUTHORIZED)
@@ -557,7 +557,7 @@ def test_what_is_back_already(cloud, group, replace, restore, tmp_path):
     assert resources[group_id]["c7n:back-ingress"] == ["tcp 22 from 0.0.0.0/0"]
     assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
     assert calls(cloud) == ["CreateTags"]
-    swept = run(cloud, edited("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
+    swept = run(cloud, shipped("open-ingress-sweep", tmp_path, AUTHORIZED), tmp_path / "again")
     assert swept.returncode == 0, swept.stderr
     assert set(by_source(group_id)) == {"0.0.0.0/0"}
 

@@ -12,6 +12,7 @@ from tests.support.embedded import (
     made_changes,
     make_queue,
     messages,
+    policy_named,
     rules_of,
     run,
     yaml_load,
@@ -21,40 +22,17 @@ GROUP = group_of(
     {"name": "web", "ingress": [{"protocol": "tcp", "ports": port, "source": "0.0.0.0/0"} for port in (22, 443, 8443)]},
     1,
 )
-POLICY = {
-    "name": "closing",
-    "resource": "aws.security-group",
-    "filters": [
-        {"type": "open-ingress", "OnlyPorts": "{public-ports}"},
-        {
-            "type": "exempt",
-            "value": False,
-            "exemptions": "{exemptions}",
-            "exemptions-from": "{exemptions-from}",
-        },
-    ],
-    "actions": [
-        {
-            "type": "replace-ingress",
-            "authorized": "{authorized}",
-            "authorized-from": "{authorized-from}",
-            "at-most": "{at-most}",
-            "notify": {
-                "to": "{tell}",
-                "template": "open-ingress",
-                "transport": {"type": "sqs", "queue": "{queue}"},
-            },
-        }
-    ],
-}
 
 
-def closing(cloud, folder, settings):
-    """Run a policy that names the settings, with a settings file if there are any."""
+def closing(cloud, folder, settings, policy="open-ingress-sweep", change=None):
+    """Run a policy of the pack, with a settings file if there are any, and a copy of it that a function changes."""
     make_queue(cloud)
     load([GROUP])
-    (path := folder / "closing.json").write_text(json.dumps({"policies": [POLICY]}))
-    (given := folder / "settings.json").write_text(json.dumps(settings))
+    (given := folder / "settings.json").write_text(json.dumps(settings, default=str))
+    data = policy_named(policy)
+    if change:
+        change(data)
+    (path := folder / f"{policy}.json").write_text(json.dumps({"policies": [data]}))
     return run(cloud, path, folder / "out", *(["--vars-file", given] if settings else []))
 
 
@@ -73,18 +51,22 @@ def test_the_settings_fill_the_policy(cloud, tmp_path):
     assert message["action"]["to"] == ["arn:aws:sns:us-east-1:123456789012:open-ingress"]
 
 
+OWN = {"authorized": ["198.18.7.0/24"]}
 REFUSED = {
     "no settings file": ({}, "'{public-ports}' was not filled: add --vars-file settings.yml"),
-    "an unknown key": (
-        {"authorized": ["198.18.7.0/24"], "public-port": [443]},
-        "'public-port' is no setting: write public-ports",
-    ),
+    "an unknown key": ({**OWN, "public-port": [443]}, "'public-port' is no setting: write public-ports"),
+    "no key that is known": ({"authorised": ["198.18.7.0/24"]}, "'authorised' is no setting: write authorized"),
     "no networks": ({"at-most": 3}, "name the authorized networks by either authorized or authorized-from"),
+    "no network of their own": ({"authorized": ["203.0.113.0/24"]}, "203.0.113.0/24 is an example"),
     "a bad entry": (
-        {"authorized": ["198.18.7.0/24"], "exemptions": [{"group": "web", "until": "2099-01-31"}]},
+        {**OWN, "exemptions": [{"group": "web", "until": "2099-01-31"}]},
         "exemptions, entry 1: it has no reason",
     ),
-    "a value of another kind": ({"authorized": ["198.18.7.0/24"], "at-most": "1"}, "at-most '1' is not a whole number"),
+    "a value of another kind": ({**OWN, "at-most": "1"}, "at-most '1' is not a whole number"),
+    "a list that nothing can read": (
+        {"authorized-from": "s3://networks/office.txt"},
+        "authorized-from 's3://networks/office.txt' names no list: ",
+    ),
 }
 
 
@@ -100,10 +82,39 @@ def test_what_is_refused(cloud, tmp_path, name):
 
 
 def test_the_examples_are_refused(cloud, tmp_path):
-    """The settings file that the pack has is one that `check` takes, and a run refuses its networks."""
+    """The settings file of the pack is valid, and a run refuses its networks."""
     settings = yaml_load((ROOT / "settings.yml").read_text())
     check(settings)
     done = closing(cloud, tmp_path, settings)
     assert done.returncode != 0
-    assert "203.0.113.0/24 is an example from the documentation" in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "203.0.113.0/24 is an example from the documentation" in line
     assert made_changes(cloud) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda policy: policy["filters"][1].update(exemptions=5), "exempt: exemptions 5 is not a list of entries"),
+        (lambda policy: policy["filters"][1].update(exemptions=[{"group": "web"}]), "entry 1: it has no until"),
+        (lambda policy: policy["actions"][0].update(authorized=["198.18.7.1/24"]), "'198.18.7.1/24' is not a CIDR"),
+    ],
+)
+def test_a_value_in_a_policy_that_is_wrong(cloud, tmp_path, change, says):
+    """A value that somebody writes into a policy is refused with one line, too."""
+    done = closing(cloud, tmp_path, OWN, change=change)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert says in line
+    assert made_changes(cloud) == []
+
+
+def test_a_dry_run_with_the_examples(cloud, tmp_path):
+    """A dry run changes nothing, and so takes networks that are examples."""
+    settings = yaml_load((ROOT / "settings.yml").read_text())
+    load([GROUP])
+    (given := tmp_path / "settings.json").write_text(json.dumps(settings))
+    sweep = ROOT / "policies" / "open-ingress-sweep.yml"
+    done = run(cloud, sweep, tmp_path / "out", "--dryrun", "--vars-file", given)
+    assert done.returncode == 0, done.stderr
+    assert "203.0.113.0/24 is an example from the documentation" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import yaml
 from c7n.utils import yaml_load
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from tests.support.embedded import CUSTODIAN, ROOT, edited
+from tests.support.embedded import CUSTODIAN, ROOT, filled
 
 STOCK = [
     {"type": "ingress", "Cidr": {"op": "regex", "value": ".*/[0-7]$"}},
@@ -57,21 +56,22 @@ def custodian_run(cloud: Cloud, policy: Path, **environment: str) -> Finished:
     return timed(cloud, CUSTODIAN, *arguments, log=policy.with_suffix(".log"), **environment)
 
 
-def plain(policy: str, folder: Path) -> Path:
-    """Edit a copy of a shipped policy as its user does, and have it look up nothing for its messages.
+def plain(policy: str, folder: Path, **more: object) -> Path:
+    """Write a policy of the pack with a user's settings, which looks up nothing for its messages.
 
-    What it is held against looks up nothing, either, and authorizes no VPC.
+    What it is compared with looks up nothing, either, and authorizes no VPC.
     """
-    path = edited(policy, folder, AUTHORIZED)
-    path.write_text(re.sub(r"(?m)^ *(behind|reopened): .*\n", "", path.read_text()))
+    data = filled(policy, AUTHORIZED, **more)
+    for key in ("behind", "reopened"):
+        data["actions"][0].pop(key, None)
+    path = folder / f"{policy}.yml"
+    path.write_text(yaml.safe_dump({"policies": [data]}, sort_keys=False))
     return path
 
 
 def sweep_policy(folder: Path) -> Path:
-    """Edit a copy of open-ingress-sweep as its user does, who has looked and raises `at-most`."""
-    path = plain("open-ingress-sweep", folder)
-    path.write_text(path.read_text().replace("at-most: 50", "at-most: 100000"))
-    return path
+    """Write open-ingress-sweep with the highest `at-most`, as a user does who has looked."""
+    return plain("open-ingress-sweep", folder, at_most=100_000)
 
 
 def stock_policy(path: Path) -> Path:

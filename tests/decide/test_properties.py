@@ -6,16 +6,15 @@ from ipaddress import ip_network
 
 import pytest
 from c7n.exceptions import PolicyExecutionError
-from c7n.utils import yaml_load
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from tests.support.embedded import (
     MUTATING,
     NOTIFY,
-    ROOT,
     VPC,
     act,
+    filled,
     journal,
     load,
     make_queue,
@@ -42,8 +41,7 @@ TRAFFIC = [
     {"IpProtocol": "50"},
     *({"IpProtocol": "tcp", "FromPort": port, "ToPort": port} for port in range(1000, 1020)),
 ]
-(POLICY,) = yaml_load((ROOT / "policies" / "open-ingress.yml").read_text())["policies"]
-FILTERS = POLICY["filters"][:1]
+FILTERS = filled("open-ingress", ["vpc"])["filters"][:1]
 QUOTA = 60
 """Rules a group may have of each family; a reference to a group or a prefix list counts in both."""
 

@@ -23,8 +23,9 @@ from moto.sqs.responses import SQSResponse
 from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
 
+from c7n_ingress.decide.settings import KEYS
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
-from tests.support.embedded import EXAMPLES, ROOT, group_of
+from tests.support.embedded import ROOT, group_of
 from tests.support.faults import failing
 from tests.support.forked import forked
 from tests.support.stacked import admitted, create
@@ -114,7 +115,7 @@ def accounts_file(folder, accounts):
     """Write a file as the sample has it, with these accounts."""
     sample = yaml_load(SAMPLE.read_text())
     pattern = sample["accounts"][0]
-    sample["vars"] |= {"topic": TOPIC, "queue": QUEUE}
+    sample["vars"] |= {"tell": [TOPIC], "queue": QUEUE}
     sample["accounts"] = [
         pattern | {"name": f"account-{account}", "account_id": account, "vars": own}
         for account, own in accounts.items()
@@ -124,24 +125,9 @@ def accounts_file(folder, accounts):
     return path
 
 
-def policy_file(folder):
-    """Edit a copy of the sweep as the sample tells to."""
-    text = EXAMPLES.sub("", (ROOT / SWEEP).read_text())
-    for shipped, edited in {
-        "&authorized\n": '&authorized "{authorized}"\n',
-        "&tell\n    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n": '&tell ["{topic}"]\n',
-        "&queue custodian-mailer\n": '&queue "{queue}"\n',
-    }.items():
-        assert shipped in text
-        text = text.replace(shipped, edited)
-    path = folder / "sweep.yml"
-    path.write_text(text)
-    return path
-
-
 def c7n_org(cloud, folder, command, accounts, *options):
     """Have the stock command do something with the sweep in accounts."""
-    command = [C7N_ORG, command, "-c", accounts_file(folder, accounts), "-u", policy_file(folder), *options]
+    command = [C7N_ORG, command, "-c", accounts_file(folder, accounts), "-u", SWEEP, *options]
     return forked(command, env=cloud.environment(), cwd=ROOT)
 
 
@@ -164,7 +150,7 @@ def test_sample():
     """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
     sample = yaml_load(SAMPLE.read_text())
     jsonschema.validate(sample, CONFIG_SCHEMA)
-    assert set(sample["vars"]) == {"topic", "queue", "exemptions", "exemptions-from", "preview", "only"}
+    assert set(sample["vars"]) == {*KEYS} - {"authorized", "notice-hours", "undo-days"}
     assert all(account["vars"]["authorized"] for account in sample["accounts"])
 
 
@@ -211,7 +197,7 @@ def test_a_job_that_is_cancelled(organization, tmp_path, ask):
     with failing(organization) as aws:
         aws.proxy.passing(hang)
         own = {account: {"authorized": networks(number)} for account, number in accounts.items()}
-        command = [C7N_ORG, "run", "-c", accounts_file(tmp_path, own), "-u", policy_file(tmp_path), "-r", "us-east-1"]
+        command = [C7N_ORG, "run", "-c", accounts_file(tmp_path, own), "-u", SWEEP, "-r", "us-east-1"]
         command += ["-s", tmp_path / "out", "--cache-path", tmp_path]
         environment = aws.environment() | {"C7N_ORG_PARALLEL": "2"}
         with subprocess.Popen(

@@ -10,7 +10,7 @@ import pytest
 from c7n_ingress.decide.brake import TABLE
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
-from tests.support.embedded import cases, edited, group_of, load, messages, rules_of, run, source_of
+from tests.support.embedded import cases, group_of, load, messages, rules_of, run, shipped, source_of
 from tests.support.faults import CASES, failing, rules
 from tests.support.search import by_day
 from tests.support.stacked import create
@@ -46,11 +46,7 @@ def braked(cloud, folder, at_most, policy="open-ingress", aws=None, **more):
     if (left := 3600 - time.time() % 3600) < 30:
         time.sleep(left)
     create(cloud)
-    path = edited(policy, folder, AUTHORIZED)
-    text = path.read_text()
-    assert "at-most: 50" in text
-    path.write_text(text.replace("at-most: 50", f"at-most: {at_most}"))
-    result = run(cloud, path, folder)
+    result = run(cloud, shipped(policy, folder, AUTHORIZED, at_most=at_most), folder)
     assert result.returncode == 0, result.stderr
     with deployed(aws or cloud, f"custodian-{policy}", folder=folder, **more) as function:
         yield function
@@ -113,9 +109,8 @@ def test_calls_that_cloudtrail_recorded(cloud, tmp_path):
     first, second = open_group(1), open_group(2)
     with braked(cloud, tmp_path, 1) as function:
         assert deliver(function, config_event(first)) == []
-    path = edited("open-ingress-cloudtrail", tmp_path, AUTHORIZED)
-    path.write_text(path.read_text().replace("at-most: 50", "at-most: 1"))
-    assert run(cloud, path, tmp_path).returncode == 0
+    by_call = shipped("open-ingress-cloudtrail", tmp_path, AUTHORIZED, at_most=1)
+    assert run(cloud, by_call, tmp_path).returncode == 0
     (rule_id,) = rules_of(second["GroupId"])
     text = json.dumps(CALL["detail"]).replace('"GROUP"', f'"{second["GroupId"]}"').replace('"RULE"', f'"{rule_id}"')
     detail = {"eventTime": "2026-01-31T12:34:56Z", "eventSource": "ec2.amazonaws.com", "awsRegion": "us-east-1"}

@@ -13,13 +13,13 @@ from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from tests.support.embedded import (
     cases,
     custodian,
-    edited,
     group_of,
     load,
     made_changes,
     make_queue,
     messages,
     rules_of,
+    shipped,
     source_of,
 )
 
@@ -79,8 +79,8 @@ def deploy(cloud, folder):
     make_queue(cloud)
     role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
     cloud.session().client("iam").create_role(**role)
-    policy = edited("open-ingress-cloudtrail", folder, ["198.18.7.0/24"])
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, policy)
+    policy = shipped("open-ingress-cloudtrail", folder, ["198.18.7.0/24"])
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policy)
     assert done.returncode == 0, done.stderr
 
 

@@ -13,13 +13,13 @@ from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     MUTATING,
     check,
-    edited,
     load,
     made_changes,
     make_queue,
     messages,
     rules_of,
     run,
+    shipped,
     source_of,
 )
 
@@ -27,34 +27,31 @@ RULE = "custodian-open-ingress"
 """The name of the Lambda, and of Config's rule."""
 
 OPEN, *_ = CASES_OF_OPEN_INGRESS
+AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 
 LONG_AGO = datetime(2026, 1, 31, tzinfo=timezone.utc)
 """When an item was captured of which EC2 has shown everything since."""
 
 
-PLAIN = [
-    ("        behind: true  # the message says what stands behind the group\n", ""),
-    ("        reopened: {times: 3, hours: 24}  # from the third time in a day on, the message says so first\n", ""),
-]
-"""The edits of a shipped policy that have it look up nothing for its messages."""
+def plain(policy):
+    """Make a policy look up nothing for its messages."""
+    (action,) = policy["actions"]
+    del action["behind"], action["reopened"]
 
 
 def deploy(
     cloud,
     folder,
     public_ports=(),
-    authorized=("198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"),
-    edits=(),
+    authorized=AUTHORIZED,
+    change=None,
 ):
-    """Have the stock command deploy open-ingress with these edits, and what it needs in an account."""
+    """Make the stock command deploy open-ingress with a change, and what it needs in an account."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
-    policy = edited("open-ingress", folder, authorized, public_ports)
-    for old, new in edits:
-        assert old in policy.read_text()
-        policy.write_text(policy.read_text().replace(old, new))
+    policy = shipped("open-ingress", folder, authorized, change, public_ports=[*public_ports])
     result = run(cloud, policy, folder)
     assert result.returncode == 0, result.stderr
     return deployed(cloud, RULE, folder=folder)
@@ -111,7 +108,7 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
     rules = [{"IpProtocol": "tcp", "FromPort": p, "ToPort": p, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]} for p in ports]
     group = {**OPEN[1], "IpPermissions": rules}
     item = event(configuration_item(group), RULE)
-    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], edits=PLAIN) as function:
+    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], change=plain) as function:
         load([group])
         function.invoke(item)
         load([group])
@@ -302,22 +299,25 @@ def test_a_deletion(cloud, function):
     assert verdicts(cloud, OPEN[1]["GroupId"]) == ["NOT_APPLICABLE"]
 
 
-def test_examples_are_not_put_into_a_rule(cloud, tmp_path):
-    """The policy deployed as shipped fails aloud on an open group, and changes nothing."""
-    load([OPEN[1]])
-    with (
-        deploy(cloud, tmp_path, authorized=["203.0.113.0/24"]) as function,
-        pytest.raises(FunctionError, match=r"203\.0\.113\.0/24 is an example from the documentation"),
-    ):
-        function.invoke(event(configuration_item(OPEN[1]), RULE))
-    assert made_changes(cloud) == []
+def test_examples_are_not_deployed(cloud, tmp_path):
+    """A policy whose settings authorize an example is refused with one line, and not deployed."""
+    done = run(cloud, shipped("open-ingress", tmp_path, ["203.0.113.0/24"]), tmp_path)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert "203.0.113.0/24 is an example from the documentation" in line
+    assert cloud.session().client("lambda").list_functions()["Functions"] == []
 
 
 # ---- Bytecode
 
 OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SHIPPED = "python3.13"
-"""This Python as Lambda names its runtimes, and the one that the shipped policies have."""
+"""This Python as Lambda names its runtimes, and the one that the policies of the pack have."""
+
+
+def of_this_python(policy):
+    """Make a policy run on this Python."""
+    policy["mode"]["runtime"] = OWN
 
 
 def closes(function):
@@ -344,7 +344,7 @@ def sources_of(task):
 
 def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
     """A function of this Python's version runs by the zip's bytecode alone: it never looks into those sources."""
-    with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
+    with deploy(cloud, tmp_path, change=of_this_python) as function:
         task = own_task(tmp_path)
         shipped = sources_of(task)
         assert {
@@ -364,7 +364,7 @@ def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"\0\0\0\0", None], ids=["cut off", "of another Python", "not there"])
 def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
     """Where the zip's bytecode is of no use, the function compiles what it needs, and works."""
-    with deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)]) as function:
+    with deploy(cloud, tmp_path, change=of_this_python) as function:
         for path in own_task(tmp_path).rglob("*.pyc"):
             if damage is None:
                 path.unlink()
@@ -376,7 +376,7 @@ def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
 def test_a_runtime_of_another_python(cloud, tmp_path):
     """Where the zip has no bytecode for the Python that runs it, the function compiles what it needs, and works."""
     other = "python3.12" if OWN == SHIPPED else SHIPPED
-    with deploy(cloud, tmp_path, edits=[(SHIPPED, other)]) as function:
+    with deploy(cloud, tmp_path, change=lambda policy: policy["mode"].update(runtime=other)) as function:
         with zipfile.ZipFile(tmp_path / f"{RULE}.zip") as archive:
             made_for = {name.split(".")[-2] for name in archive.namelist() if name.endswith(".pyc")}
             by_one_on_the_path = {other.replace("python3.", "cpython-3")} if bytecode.interpreter(other) else set()
@@ -386,11 +386,11 @@ def test_a_runtime_of_another_python(cloud, tmp_path):
 
 def test_bytecode_is_the_same_each_time(cloud, tmp_path):
     """To deploy again what has not changed leaves the function's code alone."""
-    deploy(cloud, tmp_path, edits=[(SHIPPED, OWN)])
+    deploy(cloud, tmp_path, change=of_this_python)
     client = cloud.session().client("lambda")
     before = client.get_function_configuration(FunctionName=RULE)["CodeSha256"]
     cloud.calls.clear()
-    result = run(cloud, tmp_path / "open-ingress.yml", tmp_path)
+    result = run(cloud, shipped("open-ingress", tmp_path, AUTHORIZED, of_this_python), tmp_path)
     assert result.returncode == 0, result.stderr
     assert client.get_function_configuration(FunctionName=RULE)["CodeSha256"] == before
     assert not [call.action for call in cloud.calls if call.action.startswith("UpdateFunctionCode")]

@@ -15,7 +15,6 @@ from c7n_ingress_tools.mailer import deploy as deploy_mailer
 from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     NOTIFY,
-    edited,
     group_of,
     load,
     make_queue,
@@ -23,6 +22,7 @@ from tests.support.embedded import (
     records,
     rules_of,
     run,
+    shipped,
     source_of,
 )
 from tests.support.faults import CASES, failing, rules
@@ -91,14 +91,12 @@ def function(embedded_aws, failing_aws, tmp_path_factory):
         yield function
 
 
-def deploy(cloud, folder, policy="open-ingress", edit=("", "")):
-    """Have the stock command deploy a policy with an edit, and give its name."""
+def deploy(cloud, folder, policy="open-ingress", change=None):
+    """Make the stock command deploy a policy with a change, and return its name."""
     role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
     cloud.session().client("iam").create_role(**role)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
-    path = edited(policy, folder, AUTHORIZED)
-    path.write_text(path.read_text().replace(*edit))
-    result = run(cloud, path, folder)
+    result = run(cloud, shipped(policy, folder, AUTHORIZED, change), folder)
     assert result.returncode == 0, result.stderr
     return policy
 
@@ -188,7 +186,7 @@ def test_a_lasting_fault_fails_the_command(cloud, aws, tmp_path, call, fault):
     group = open_group(1)
     make_queue(cloud)
     aws.proxy.breaks(*rules(CALLS[call], [FAULTS[fault]]))
-    sweep = edited("open-ingress-sweep", tmp_path, AUTHORIZED)
+    sweep = shipped("open-ingress-sweep", tmp_path, AUTHORIZED)
     failed = run(aws, sweep, tmp_path)
     assert failed.returncode == 2
     assert "replace-ingress: " in failed.stderr
@@ -211,9 +209,7 @@ def test_a_function_whose_time_runs_out(cloud, aws, tmp_path, call, number):
     """A function that waits for an answer until its time is nearly over tells what it has done, and what it has not."""
     groups = [open_group(1), open_group(2)]
     make_queue(cloud)
-    policy = deploy(
-        cloud, tmp_path, "open-ingress-daily", ("runtime: python3.13", "runtime: python3.13\n      timeout: 10")
-    )
+    policy = deploy(cloud, tmp_path, "open-ingress-daily", lambda policy: policy["mode"].update(timeout=10))
     calls = []
 
     async def hang(passing):

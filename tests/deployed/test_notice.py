@@ -4,22 +4,21 @@ import pytest
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
-from c7n.utils import yaml_load
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     ACCOUNT,
-    ROOT,
     cases,
     custodian,
-    edited,
     group_of,
     load,
     make_queue,
     messages,
+    policy_named,
     rules_of,
+    shipped,
     source_of,
     watched,
 )
@@ -50,14 +49,17 @@ def group(case, number):
 GROUPS = [group(case, number) for number, case in enumerate(CASES, 1)]
 
 
+def noticing(folder, authorized=AUTHORIZED, **more):
+    """Return what `custodian` needs for the three policies."""
+    return shipped([f"open-ingress-{name}" for name in POLICIES], folder, authorized, **more)
+
+
 def deploy(cloud, folder):
     """Deploy the three policies with the stock command."""
     make_queue(cloud)
     role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
     cloud.session().client("iam").create_role(**role)
-    files = [edited(f"open-ingress-{name}", folder, AUTHORIZED) for name in POLICIES[:2]]
-    files.append(ROOT / "policies" / "open-ingress-mended.yml")
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *files)
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *noticing(folder))
     assert done.returncode == 0, done.stderr
 
 
@@ -137,10 +139,8 @@ def test_a_group_that_cannot_be_closed(cloud, tmp_path):
     """A group that fails keeps no other from its notice, nor its mark on what is closed; at its time it fails aloud."""
     make_queue(cloud)
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
-    for name in POLICIES[:2]:
-        file = edited(f"open-ingress-{name}", tmp_path, ["10.0.0.0/8"])
-        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, file)
-        assert done.returncode == 0, done.stderr
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *noticing(tmp_path, ["10.0.0.0/8"]))
+    assert done.returncode == 0, done.stderr
     halves = [{**SSH[0], "source": f"{first}.0.0.0/9"} for first in (20, 30, 40)]  # a /8 is wider than these
     load([group_of({"name": "web", "ingress": SSH}, 1), group_of({"name": "halves", "ingress": halves}, 2)])
     run(cloud, "notice")
@@ -186,9 +186,8 @@ def test_more_groups_than_at_most(cloud, tmp_path):
     """What at-most leaves open is told and keeps its mark; the run does not fail, as Lambda would try it twice more."""
     make_queue(cloud)
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
-    file = edited("open-ingress-noticed", tmp_path, AUTHORIZED)
-    file.write_text(file.read_text().replace("at-most: 50", "at-most: 1"))
-    assert custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, file).returncode == 0
+    limited = noticing(tmp_path, at_most=1)
+    assert custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *limited).returncode == 0
     groups = [group({"name": f"group {number}", "mark": {"in": -1}}, number) for number in (1, 2)]
     load(groups)
     run(cloud, "noticed")
@@ -233,12 +232,12 @@ def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
             ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(ids[0])])
 
     happens.update({"before-call": {"DescribeSecurityGroups": mend}, "after-call": {}})
-    policies = yaml_load(edited("open-ingress-notice", tmp_path, AUTHORIZED).read_text())["policies"]
-    del policies[0]["mode"]
+    notice = policy_named("open-ingress-notice")
+    del notice["mode"]
     load_resources(("aws.security-group",))
     options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(tmp_path / "out"))
-    (policy,) = PolicyCollection.from_data({"policies": policies}, options, lambda **_: session)
-    policy.expand_variables(policy.get_variables())
+    (policy,) = PolicyCollection.from_data({"policies": [notice]}, options, lambda **_: session)
+    policy.expand_variables(policy.get_variables({"authorized": AUTHORIZED}))
     policy.validate()
     policy()
     told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}

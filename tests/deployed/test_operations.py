@@ -16,7 +16,8 @@ from tests.support.followed import attempted, deployed_pack, follow, typed
 from tests.support.stacked import poll, stop_polling
 
 OPERATE = "docs/operate.md"
-ALL_POLICIES = "custodian run --region us-east-1 -s out policies/open-ingress*.yml mode/watch.yml"
+DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out"
+ALL_POLICIES = f"{DEPLOY} policies/open-ingress.yml policies/open-ingress-notice.yml mode/watch.yml"
 (REPLAY,) = commands(blocks(OPERATE, "`custodian-open-ingress-failed`")[0])
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 CONFIG_RULE = "custodian-open-ingress"
@@ -145,10 +146,10 @@ def test_the_mailer_stays_while_messages_wait(cloud, pack):
 
 def test_changing_to_notice(cloud, pack):
     """Who changes to the policies that give notice takes those away that close at once, and what would miss them."""
-    typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-{notice,noticed,mended}.yml")
+    typed(cloud, pack, f"{DEPLOY} policies/open-ingress-notice.yml")
     before = functions(cloud)
     follow(cloud, pack, blocks("docs/notice.md", "Change from closing at once to notice")[0])
-    gone = {CONFIG_RULE, "custodian-open-ingress-daily"}
+    gone = {CONFIG_RULE, "custodian-open-ingress-daily", "custodian-open-ingress-cloudtrail"}
     miss_it = {"custodian-open-ingress-watch-recorder", "custodian-open-ingress-watch-rule"}
     assert before - functions(cloud) == gone | miss_it
     assert rules(cloud) == functions(cloud) - {"custodian-mailer"}
@@ -236,7 +237,6 @@ def called(group):
 
 def test_replay(cloud, pack):
     """Each event that failed is handed to its own function again; what succeeds leaves the queue, all else stays."""
-    typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-cloudtrail.yml")
     by_config, by_call, by_day = (open_group(number) for number in (1, 2, 3))
     broken = {"configRuleName": CONFIG_RULE, "invokingEvent": "{}"}
     not_ours = {"configRuleName": "orders"}
@@ -262,7 +262,8 @@ def test_replay(cloud, pack):
 
 
 def test_replay_without_the_function(cloud, pack):
-    """An event whose function was never deployed stays, and the reason is named."""
+    """An event whose function is gone stays, and the reason is named."""
+    cloud.session().client("lambda").delete_function(FunctionName="custodian-open-ingress-cloudtrail")
     put_by(cloud, json.dumps(called(open_group(1))))
     done = attempted(cloud, pack, REPLAY)
     assert done.returncode == 1

@@ -42,7 +42,7 @@ from c7n_ingress_tools.check.facts import OK
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy, preview
-from tests.support.embedded import EXAMPLES, POLICIES, ROOT, cases, group_of, load, messages, rules_of, source_of
+from tests.support.embedded import POLICIES, ROOT, cases, filled, group_of, load, messages, rules_of, source_of
 from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 NOT_ENFORCED = {
@@ -358,10 +358,8 @@ def variant(policy, name, **action):
 
 
 def own(name):
-    """Give a shipped policy with networks of one's own, if it has any, none of them IPv6."""
-    text = EXAMPLES.sub("    - 198.18.7.0/24\n    - 198.18.8.0/24\n", (ROOT / "policies" / f"{name}.yml").read_text())
-    (policy,) = yaml_load(text)["policies"]
-    return policy
+    """Return a policy of the pack with a user's own networks, none of them IPv6."""
+    return filled(name, ["198.18.7.0/24", "198.18.8.0/24"])
 
 
 def provision(session, policies, folder):
@@ -694,7 +692,7 @@ def matches(pattern, arn):
 
 ASKS = [
     *(
-        ("UndoPolicy" if path.stem == "restore-ingress" else "PolicyRole", policy)
+        ("UndoPolicy" if path.stem == "restore-ingress" else "PolicyRole", filled(policy["name"], ["vpc"]))
         for path in POLICIES
         for policy in yaml_load(path.read_text())["policies"]
     ),

@@ -35,9 +35,10 @@ from tests.support.stacked import (
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
 MANY = "docs/many-accounts.md"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
-DEPLOYED = [path for path in POLICIES if "mode:" in path.read_text()]
+DEPLOYED = [policy for path in POLICIES for policy in yaml_load(path.read_text())["policies"] if "mode" in policy]
 WATCH = [policy["name"] for policy in yaml_load((ROOT / "mode" / "watch.yml").read_text())["policies"]]
-FUNCTIONS = ["custodian-mailer", *sorted(f"custodian-{name}" for name in [*(path.stem for path in DEPLOYED), *WATCH])]
+NAMES = [*(policy["name"] for policy in DEPLOYED), *WATCH]
+FUNCTIONS = ["custodian-mailer", *sorted(f"custodian-{name}" for name in NAMES)]
 QUEUES = {"custodian-mailer", "custodian-mailer-failed", "custodian-open-ingress-failed"}
 REGIONS = {"aws": "eu-central-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1", "aws-eusc": "eusc-de-east-1"}
 OPTIONS = {
@@ -218,11 +219,10 @@ def test_a_stack_over_the_journals_of_an_earlier_one(cloud):
     assert found["retentionInDays"] == 731
 
 
-@pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.stem)
-def test_dead_letters(cloud, path):
+@pytest.mark.parametrize("policy", DEPLOYED, ids=lambda policy: policy["name"])
+def test_dead_letters(cloud, policy):
     """A policy's Lambda has its dead letters in the queue that the stack makes, which keeps them for 14 days."""
     create(cloud)
-    (policy,) = yaml_load(path.read_text())["policies"]
     arn = policy["mode"]["dead_letter_config"]["TargetArn"]
     queue = attributes(cloud, "custodian-open-ingress-failed")
     assert arn.format(partition="aws", region="us-east-1", account_id=ACCOUNT) == queue["QueueArn"]

@@ -17,7 +17,7 @@ from moto.sns.models import sns_backends
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy
 from tests.support.docs import PAGES
-from tests.support.embedded import POLICIES, ROOT, cases, custodian, edited
+from tests.support.embedded import POLICIES, ROOT, cases, custodian, settings
 from tests.support.stacked import ACCOUNT, create, forget_metrics, inbox, poll, stop_polling
 
 WATCH = ROOT / "mode" / "watch.yml"
@@ -29,7 +29,7 @@ CASES = cases("watch")
 WATCHED = cases("alarms")["watched"]
 SCHEDULED = [
     *(
-        path.stem.removeprefix("open-ingress-")
+        policy["name"].removeprefix("open-ingress-")
         for path in POLICIES
         for policy in yaml_load(path.read_text())["policies"]
         if policy.get("mode", {}).get("type") in ("periodic", "cloudtrail")
@@ -54,8 +54,7 @@ class Account:
         watch = folder / "watch.yml"
         first = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
         watch.write_text(WATCH.read_text().replace(first, f"{first}    - {ON_CALL}\n"))
-        names = ("open-ingress", "open-ingress-daily", "open-ingress-cloudtrail")
-        policies = [edited(name, folder, ["198.18.7.0/24"]) for name in names]
+        policies = ["--vars-file", settings(folder, ["198.18.7.0/24"]), ROOT / "policies" / "open-ingress.yml"]
         self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies, watch)
         done = self.deploy()
         assert done.returncode == 0, done.stderr

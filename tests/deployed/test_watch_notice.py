@@ -2,7 +2,7 @@ import pytest
 
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy
-from tests.support.embedded import ROOT, custodian, edited
+from tests.support.embedded import ROOT, custodian, settings
 from tests.support.stacked import create, inbox, poll, stop_polling
 
 WATCH = ROOT / "mode" / "watch.yml"
@@ -15,8 +15,7 @@ def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
     """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
     create(cloud, RunsDaily=f"{RULE}-noticed")
     take = inbox(cloud)
-    policies = [edited(f"open-ingress-{name}", tmp_path, ["198.18.7.0/24"]) for name in ("notice", "noticed")]
-    policies.append(ROOT / "policies" / "open-ingress-mended.yml")
+    policies = ["--vars-file", settings(tmp_path, ["198.18.7.0/24"]), ROOT / "policies" / "open-ingress-notice.yml"]
     for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
         done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
         assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from c7n_mailer.handle import config_setup
 from c7n_ingress.decide import states
 from c7n_ingress_tools.mailer import lambda_entry, preview
 from tests.support.docs import BLOCKS
-from tests.support.embedded import edited, group_of, load, run
+from tests.support.embedded import group_of, load, run, shipped
 from tests.support.internet import serving
 from tests.support.pagerduty import KEY, PagerDuty, broken_rules
 from tests.support.posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
@@ -58,16 +58,11 @@ def documented(word):
     return block
 
 
-def told_as_documented(policy, folder, word):
-    """Return a policy with the recipients of the page's block."""
-    path, block = edited(policy, folder, ["198.18.7.0/24", "2001:2:0:7::/64"]), documented(word)
-    topic_alone = "".join(block.splitlines(keepends=True)[:2])
-    assert topic_alone in path.read_text()
-    path.write_text(path.read_text().replace(topic_alone, block.replace(TOPIC_IN_POLICY, "")))
-    return path
-
-
-TOPIC_IN_POLICY = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
+def told_as_documented(policy, folder, word, authorized=("198.18.7.0/24", "2001:2:0:7::/64")):
+    """Return a policy with the recipients of the page's block, without the topic."""
+    topic, *people = yaml_load(documented(word))["tell"]
+    assert topic == "arn:{partition}:sns:{region}:{account_id}:open-ingress"
+    return shipped(policy, folder, authorized, tell=people)
 
 
 def key_of(group):
@@ -87,9 +82,8 @@ def test_a_group_without_room_is_an_incident_that_says_what_to_do(cloud, post, s
     """A sweep that closes groups opens an incident for the one that lacks a network, and none for the others."""
     crowded = [{"protocol": "tcp", "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1059)]
     load([group_of({"name": f"web-{n}", "ingress": [SSH, *rules]}, n) for n, rules in ((1, []), (2, crowded))])
-    policy = told_as_documented("open-ingress-sweep", tmp_path, "pagerduty://")
-    ours = "    - 198.18.7.0/24\n"
-    policy.write_text(policy.read_text().replace(ours, f"{ours}    - 198.18.9.0/24\n"))
+    networks = ["198.18.7.0/24", "198.18.9.0/24", "2001:2:0:7::/64"]
+    policy = told_as_documented("open-ingress-sweep", tmp_path, "pagerduty://", networks)
     assert run(cloud, policy, tmp_path / "out").returncode != 0
     with mailer() as function:
         assert post.work(function) == set()
@@ -116,12 +110,11 @@ def test_a_group_without_room_is_an_incident_that_says_what_to_do(cloud, post, s
 
 @pytest.mark.parametrize("word", [ON_CALL, "slack://#security", "teams.ms", "pagerduty://"])
 def test_each_documented_list_of_people_is_valid(cloud, tmp_path, word):
-    """The page's lists of recipients fit into the shipped policies as they are written, and validate."""
-    path = told_as_documented("open-ingress-sweep", tmp_path, word)
-    done = run(cloud, path, tmp_path / "out", "--dryrun")
+    """A run takes the page's lists of recipients as settings, as they are written."""
+    policy = told_as_documented("open-ingress-sweep", tmp_path, word)
+    done = run(cloud, policy, tmp_path / "out", "--dryrun")
     assert done.returncode == 0, done.stderr
-    (policy,) = yaml_load(path.read_text())["policies"]
-    assert word in policy["actions"][0]["notify"]["to"][-1]
+    assert word in json.loads((tmp_path / "settings.json").read_text())["tell"][-1]
 
 
 def test_a_teams_channel_gets_the_mail(post):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.support.embedded import CASES_OF_OPEN_INGRESS, cases, edited, group_of, load, make_queue, run
+from tests.support.embedded import CASES_OF_OPEN_INGRESS, cases, group_of, load, make_queue, run, shipped
 
 RECORDINGS = cases("recordings")
 RECORDED = RECORDINGS["recorded"]
@@ -85,7 +85,7 @@ def judged(request, cloud, tmp_path):
     ]
     load(groups)
     make_queue(cloud)
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24", "2001:2:0:7::/64"], request.param)
+    policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24", "2001:2:0:7::/64"], public_ports=request.param)
     result = run(cloud, policy, tmp_path / "out", "--dryrun")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "out" / "open-ingress-sweep" / "resources.json").read_text())

@@ -1,12 +1,25 @@
 """Findings in Security Hub, by c7n's own post-finding and the steps in policies/security-hub/README.md."""
 
+import json
 import re
 from textwrap import dedent
 
 import pytest
 from c7n.utils import yaml_load
 
-from tests.support.embedded import ROOT, edited, group_of, load, made_changes, make_queue, rules_of, run, source_of
+from tests.support.embedded import (
+    ROOT,
+    group_of,
+    load,
+    made_changes,
+    make_queue,
+    policy_named,
+    rules_of,
+    run,
+    settings,
+    shipped,
+    source_of,
+)
 
 FOLDER = ROOT / "policies" / "security-hub"
 RESOLVED = FOLDER / "open-ingress-resolved.yml"
@@ -26,19 +39,19 @@ def hub(cloud):
 
 
 def closing(folder):
-    """Give the sweep with the README's action at its end, where people put it."""
+    """Return the sweep with the README's action at its end, where people put it."""
     (action,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    path = edited("open-ingress-sweep", folder, ["198.18.7.0/24", "2001:2:0:7::/64"])
-    path.write_text(path.read_text().rstrip() + "\n" + action)
-    return path
+    own = ["198.18.7.0/24", "2001:2:0:7::/64"]
+    return shipped("open-ingress-sweep", folder, own, lambda policy: policy["actions"].extend(yaml_load(action)))
 
 
 def resolving(folder):
-    """Give the policy that resolves, to be run here and now, without its Lambda."""
-    text = RESOLVED.read_text()
-    path = folder / RESOLVED.name
-    path.write_text(text[: text.index("    mode:")] + text[text.index("    filters:") :])
-    return path
+    """Return the policy that resolves, to run here and now, without its Lambda."""
+    (policy,) = yaml_load(RESOLVED.read_text())["policies"]
+    del policy["mode"]
+    path = folder / "resolved.json"
+    path.write_text(json.dumps({"policies": [policy]}))
+    return ["--vars-file", settings(folder, ["198.18.7.0/24"]), path]
 
 
 def sweep(cloud, policy, folder):
@@ -124,9 +137,8 @@ def test_a_forged_tag_keeps_no_group_open(cloud, hub, tmp_path, value):
 
 def test_what_is_resolved_is_what_the_other_policies_do_not_close():
     """The filters are the opposite of those of open-ingress, exemptions apart; the file's name is the policy's."""
-    (resolved,), (closing,) = (
-        yaml_load(path.read_text())["policies"] for path in (RESOLVED, ROOT / "policies" / "open-ingress.yml")
-    )
+    (resolved,) = yaml_load(RESOLVED.read_text())["policies"]
+    closing = policy_named("open-ingress")
     assert resolved["name"] == RESOLVED.stem
     *wrong, _exempt = closing["filters"]
     assert resolved["filters"][1:] == [{"not": wrong}]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from c7n_ingress_tools.cli import main
-from c7n_ingress_tools.init import PACK, SETTINGS, InitError, shipped_names, write_pack
+from c7n_ingress_tools.init import PACK, USERS, InitError, shipped_names, write_pack
 from tests.support.embedded import ROOT
 
 COMMAND = Path(sys.executable).with_name("c7n-ingress")
@@ -40,14 +40,14 @@ def test_the_command_writes_what_is_shipped(tmp_path):
     assert first.stdout == f"{folder}: c7n-ingress {VERSION}: {len(names)} written\n"
     assert second.stdout == first.stdout.replace("written", "unchanged")
     assert {POLICY, "policies/terraform/open-ingress.yml", "mode/stack.yml", "mode/mailer.yml"} <= set(names)
-    assert {name.partition("/")[0] for name in names} <= {"policies", "mode", SETTINGS}
+    assert {name.partition("/")[0] for name in names} <= {"policies", "mode", "settings.yml"}
     assert all((folder / name).read_bytes() == (ROOT / name).read_bytes() for name in names)
     assert sorted(content(folder)) == names
     assert PACK == ROOT, "an editable install writes the project's files, and no copy of them"
 
 
 def test_what_is_replaced_is_listed(tmp_path, capsys):
-    """A different file is replaced, kept as `.old` and listed; one that is missing is written again."""
+    """A different file of the pack is replaced and listed; one that is missing is written again."""
     assert main(["init", str(tmp_path)]) == 0
     (tmp_path / POLICY).write_text("# mine\n")
     (tmp_path / "policies" / "restore-ingress.yml").unlink()
@@ -57,19 +57,24 @@ def test_what_is_replaced_is_listed(tmp_path, capsys):
     first, *listed = capsys.readouterr().out.splitlines()
     assert first.endswith(f": 1 written, 1 replaced, {len(shipped_names()) - 2} unchanged")
     assert listed == [f"replaced: {tmp_path / POLICY}"]
-    kept = {"mine": "mine", f"{POLICY}.old": "# mine\n"}
-    assert content(tmp_path) == {name: (ROOT / name).read_text() for name in shipped_names()} | kept
+    assert content(tmp_path) == {name: (ROOT / name).read_text() for name in shipped_names()} | {"mine": "mine"}
 
 
-def test_settings_are_written_once(tmp_path):
-    """An update replaces the pack's files, and never the user's settings."""
-    first = pack(tmp_path / "1", {POLICY: "1", SETTINGS: "example 1"})
-    second = pack(tmp_path / "2", {POLICY: "2", SETTINGS: "example 2"})
+@pytest.mark.parametrize("yours", sorted(USERS))
+def test_what_is_the_users_is_written_once(tmp_path, yours):
+    """An update replaces the pack's files, and never those that a user edits."""
+    first = pack(tmp_path / "1", {POLICY: "1", yours: "example 1"})
+    second = pack(tmp_path / "2", {POLICY: "2", yours: "example 2"})
     folder = tmp_path / "mine"
-    assert write_pack(folder, first).new == [POLICY, SETTINGS]
-    (folder / SETTINGS).write_text("mine")
+    assert set(write_pack(folder, first).new) == {POLICY, yours}
+    (folder / yours).write_text("mine")
     assert write_pack(folder, second).replaced == [POLICY]
-    assert content(folder) == {POLICY: "2", f"{POLICY}.old": "1", SETTINGS: "mine"}
+    assert content(folder) == {POLICY: "2", yours: "mine"}
+
+
+def test_the_users_files_exist():
+    """The pack has each file that is written once."""
+    assert set(shipped_names()) >= USERS
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,7 @@ import yaml
 from c7n.utils import yaml_load
 
 from tests.support.docs import PAGES, commands_of
-from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, messages, rules_of, source_of
+from tests.support.embedded import ACCOUNT, ROOT, group_of, load, make_queue, messages, rules_of, shipped, source_of
 from tests.support.fresh import installed
 
 OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}
@@ -47,9 +48,9 @@ def sources():
     return [source_of(rule) for rule in rules_of(group_of(OPEN, 1)["GroupId"]).values()]
 
 
-def test_validate(command, tmp_path):
+def test_validate(command):
     """`custodian validate` takes a policy with the action."""
-    result = command("custodian", "validate", edited("open-ingress", tmp_path, ["198.18.7.0/24"]))
+    result = command("custodian", "validate", ROOT / "policies" / "open-ingress.yml")
     assert result.returncode == 0, result.stderr
     assert "Configuration valid" in result.stderr
 
@@ -65,8 +66,8 @@ def test_schema(command):
 
 def test_dryrun(command, tmp_path):
     """`custodian run --dryrun` finds the group and changes nothing."""
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
-    result = command("custodian", "run", "--dryrun", "--region", "us-east-1", "-s", "out", policy)
+    policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    result = command("custodian", "run", "--dryrun", "--region", "us-east-1", "-s", "out", *policy)
     assert result.returncode == 0, result.stderr
     assert "count:1" in result.stderr
     assert sources() == ["0.0.0.0/0"]
@@ -74,31 +75,30 @@ def test_dryrun(command, tmp_path):
 
 def test_run_and_report(command, tmp_path):
     """`custodian run` replaces, and `custodian report` lists what it found."""
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
-    result = command("custodian", "run", "--region", "us-east-1", "-s", "out", policy)
+    policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    result = command("custodian", "run", "--region", "us-east-1", "-s", "out", *policy)
     assert result.returncode == 0, result.stderr
     assert sources() == ["198.18.7.0/24"]
     (record,) = json.loads((tmp_path / "out" / "open-ingress-sweep" / "action-replaceingress").read_text())
     assert (record["was"], record["now"]) == ("0.0.0.0/0", "198.18.7.0/24")
 
-    report = command("custodian", "report", "--region", "us-east-1", "-s", "out", "--format", "csv", policy)
+    report = command("custodian", "report", "--region", "us-east-1", "-s", "out", "--format", "csv", *policy)
     assert report.returncode == 0, report.stderr
     assert group_of(OPEN, 1)["GroupId"] in report.stdout
 
 
 def test_org(command, cloud, tmp_path):
     """`c7n-org run` knows the action in its worker processes too, and fills the networks from an account's vars."""
-    text = (ROOT / "policies" / "open-ingress-sweep.yml").read_text()
-    (tmp_path / "policy.yml").write_text(text.replace("authorized: *authorized", 'authorized: "{networks}"'))
     account = {
         "name": "one",
         "account_id": ACCOUNT,
         "role": f"arn:aws:iam::{ACCOUNT}:role/custodian",
         "regions": ["us-east-1"],
-        "vars": {"networks": ["198.18.9.0/24"]},
+        "vars": {"authorized": ["198.18.9.0/24"]},
     }
     (tmp_path / "accounts.yml").write_text(yaml.safe_dump({"accounts": [account]}))
-    result = command("c7n-org", "run", "-c", "accounts.yml", "-s", "out", "-u", "policy.yml")
+    policy = ROOT / "policies" / "open-ingress-sweep.yml"
+    result = command("c7n-org", "run", "-c", "accounts.yml", "-s", "out", "-u", policy)
     assert result.returncode == 0, result.stderr
     assert sources() == ["198.18.9.0/24"]
     assert messages(cloud)[0]["account_id"] == ACCOUNT
@@ -110,9 +110,9 @@ def test_without_the_pth_file(command, bin_folder, tmp_path):
         pytest.skip("an editable install has no file of this name")
     (pth,) = files
     line = pth.read_bytes()
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
-    policy.parent.joinpath("policies").mkdir()
-    policy.rename(policy.parent / "policies" / policy.name)
+    policy = tmp_path / "policies" / "open-ingress-sweep.yml"
+    policy.parent.mkdir()
+    shutil.copy(ROOT / "policies" / policy.name, policy)
     remove, validate = commands_of("docs/c7n.md")
     try:
         assert command("/bin/bash", "-euc", f'PATH="{bin_folder}:$PATH"; {remove}').returncode == 0

@@ -23,13 +23,14 @@ from tests.support.docs import (
     blocks,
     commands,
     commands_of,
-    put_networks_in,
     with_own_networks,
+    write_settings,
 )
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
 from tests.support.followed import stack_of, warm
 from tests.support.stacked import create
 
+CUSTODIAN_RUN = "custodian run --region us-east-1 --vars-file settings.yml -s out"
 INSTALLED = "tests/project/test_release.py and test_install.py install the package; an extra adds only packages"
 OPERATED = "tests/deployed/test_operations.py runs it, where the pack is deployed"
 ACCOUNTS = "tests/deployed/test_stack.py and test_accounts.py run it, in several regions and accounts"
@@ -76,7 +77,7 @@ def reader(embedded_aws, tmp_path):
     module = clone / "path" / "to" / "root-module"
     module.mkdir(parents=True)
     (module / "main.tf").write_text('resource "aws_security_group" "web" {}')
-    put_networks_in(clone)
+    write_settings(clone)
     environment = embedded_aws.environment()
     path = os.pathsep.join([str(warm()), str(Path(sys.executable).parent), environment["PATH"]])
     return embedded_aws, clone, {**environment, "PATH": path, "HOME": str(tmp_path)}  # HOME: where c7n caches lists
@@ -122,7 +123,7 @@ def test_every_command_of_a_page_succeeds(reader, page):
             assert create(cloud, region, **parameters)
         elif command.startswith("c7n-ingress undo "):
             if not lines:
-                done(reader, "custodian run --region us-east-1 -s out policies/open-ingress-sweep.yml")
+                done(reader, f"{CUSTODIAN_RUN} policies/open-ingress-sweep.yml")
                 lines = undo_lines(cloud, "bastion")
             done(reader, f"{as_the_message_has_it(lines, command)} --yes")
         else:
@@ -138,29 +139,23 @@ def test_what_is_not_run_here_is_on_a_page(command):
     assert any(command in commands_of(page) for page in PAGES)
 
 
-VARIABLES = """vars: [&authorized [198.18.7.0/24], &tell [me@example.com], &queue custodian-mailer]
-"""
-"""What a page's block may name."""
-
-
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda b: b.page)
 def test_every_yaml_block_loads(block, tmp_path):
-    """A block is a policy, an action of one, or variables, and c7n loads and validates it."""
+    """A block is a policy, the actions of one, or settings, and it is valid."""
     text = block.text
     if "policies:" in text:
         (tmp_path / "policy.yml").write_text(text)
         (policy,) = load(Config.empty(region="us-east-1", account_id="123456789012"), str(tmp_path / "policy.yml"))
         policy.validate()
     elif text.startswith("actions:"):
-        actions = yaml_load(VARIABLES + text)["actions"]
+        actions = yaml_load(text)["actions"]
         data = {"name": "p", "resource": "aws.security-group", "filters": [{"type": "ingress", "Ports": [22]}]}
         load_resources(("aws.security-group",))
         options = Config.empty(region="us-east-1", account_id="123456789012")
         (policy,) = PolicyCollection.from_data({"policies": [{**data, "actions": actions}]}, options)
         policy.validate()
     else:
-        keys = yaml_load(text)
-        check(keys.get("vars", {"authorized": ["vpc"], **keys}))
+        check({"authorized": ["vpc"], **yaml_load(text)})
 
 
 SHOWN = [

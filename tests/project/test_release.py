@@ -13,7 +13,7 @@ from packaging.version import Version
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 from c7n_ingress_tools.init import PARTS, SETTINGS, shipped_names
 from tests.support import fresh
-from tests.support.docs import GROUPS, commands_of, put_networks_in
+from tests.support.docs import GROUPS, commands_of, write_settings
 from tests.support.embedded import ROOT, VPC, as_the_message_has_it, group_of, undo_lines
 from tests.support.stacked import create
 
@@ -100,7 +100,7 @@ def test_the_steps_of_the_pages(installed, cloud):
     load_groups(groups := [group_of(case, number) for number, case in enumerate(GROUPS, 1)])
     load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
     (installed.folder / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
-    put_networks_in(installed.folder)
+    write_settings(installed.folder)
     done, lines = [], []
     for written in (command for page in STEPS for command in commands_of(page)):
         command = REHEARSAL if written.startswith("make demo GROUPS=groups.json") else written

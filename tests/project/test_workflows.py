@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from c7n.utils import yaml_load
 
-from tests.support.embedded import ROOT, group_of, with_networks
+from tests.support.embedded import ROOT, group_of
 
 SCRIPTS = Path(sys.executable).parent
 SAMPLE = ROOT / "mode" / "pull-request.yml"
@@ -129,11 +130,10 @@ def test_a_release_needs_one_version_everywhere(tmp_path, tag, changelog, says):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """Make somebody's repository of policies: what `c7n-ingress init` lays, their own networks, an export."""
+    """Make a user's repository of policies: what `c7n-ingress init` writes, the user's networks, an export."""
     folder = tmp_path_factory.mktemp("policies")
     assert run("c7n-ingress", "init", folder).returncode == 0
-    policy = folder / "policies" / "open-ingress.yml"
-    policy.write_text(with_networks(policy.read_text(), NETWORKS))
+    (folder / "settings.yml").write_text(yaml.safe_dump({"authorized": NETWORKS}))
     (folder / "groups.json").write_text(json.dumps({"SecurityGroups": GROUPS}))
     workflow = folder / ".github" / "workflows" / "policies.yml"
     workflow.parent.mkdir(parents=True)
@@ -145,7 +145,7 @@ def repository(tmp_path_factory):
 
 
 def commit(folder):
-    """Commit everything, and give the commit before."""
+    """Commit everything, and return the commit before."""
     before = run("git", "rev-parse", "--quiet", "--verify", "HEAD", folder=folder).stdout.strip()
     somebody = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
     done = run("git", *somebody, "commit", "--quiet", "--all", "--message", "a change", folder=folder)
@@ -165,8 +165,8 @@ def commit(folder):
 def test_the_sample_validates_what_changed(repository, tmp_path, name, change, code):
     """The policies that a pull request changes are validated, others are not, and an error ends the run."""
     folder = shutil.copytree(repository, tmp_path / "copy")
-    (folder / "policies" / "open-ingress-daily.yml").write_text("policies: [{broken}]")
-    commit(folder)  # what was wrong before is not this pull request's
+    (folder / "policies" / "restore-ingress.yml").write_text("policies: [{broken}]")
+    commit(folder)  # what was wrong before is not part of this pull request
     path = folder / "policies" / f"{name}.yml"
     path.write_text(path.read_text().replace(*change))
     base = commit(folder)

@@ -97,7 +97,7 @@ def test_sample_leaves_its_files(sample):
     assert [path.name for path in folder.iterdir()] == [".local"]
     assert ".local/" in (ROOT / ".gitignore").read_text().splitlines()
     assert (run / "custodian-open-ingress.zip").stat().st_size
-    assert "198.18.7.0/24" in (run / "open-ingress.yml").read_text(encoding="utf-8")
+    assert "198.18.7.0/24" in (run / "settings.yml").read_text(encoding="utf-8")
     assert (len(written(run / "items.jsonl")), len(written(run / "records.jsonl"))) == (14, 18)
     assert '"policy": "open-ingress"' in "".join(log.read_text(encoding="utf-8") for log in run.glob("lambda-*.log"))
 

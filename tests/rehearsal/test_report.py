@@ -25,7 +25,7 @@ from c7n_ingress_tools.report.sources import NoRunError, of_rehearsal, of_runs
 from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
 from tests.support.browser import browser
-from tests.support.embedded import ACCOUNT, ROOT, edited, group_of, load, make_queue, run
+from tests.support.embedded import ACCOUNT, ROOT, group_of, load, make_queue, run, shipped
 from tests.support.forked import C7N_INGRESS
 from tests.support.search import examples
 
@@ -173,7 +173,7 @@ def test_report_of_a_sweep(cloud, tmp_path):
             group_of({"name": "closed", "ingress": [{**web, "source": "10.0.0.0/8"}]}, 3),
         ]
     )
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"])
+    policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"])
     out = tmp_path / "out"
 
     assert run(cloud, policy, out, "--dryrun").returncode == 0
@@ -221,12 +221,11 @@ def test_report_of_a_sweep_that_stopped(cloud, tmp_path):
     make_queue(cloud)
     open_rule = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
     load([group_of({"name": f"group {number}", "ingress": [open_rule]}, number) for number in range(1, 4)])
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
     out = tmp_path / "out"
     assert run(cloud, policy, out, "--dryrun").returncode == 0
-    unlimited = re.sub(r"    max-resources: .*\n", "", policy.read_text())
-    policy.write_text(unlimited.replace("    filters:\n", "    max-resources: 1\n    filters:\n", 1))
-    assert run(cloud, policy, out).returncode != 0
+    limited = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"], lambda each: each.update({"max-resources": 1}))
+    assert run(cloud, limited, out).returncode != 0
     found, written = reported(out)
     assert found == []
     (failure,) = written["failures"]
@@ -241,7 +240,7 @@ def test_report_of_many_runs(cloud, chromium, tmp_path):
     for number, region in enumerate(("us-east-1", "eu-west-1"), 1):
         ingress = [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]
         load([group_of({"name": f"of {region}", "ingress": ingress}, number)], region)
-    policy = edited("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
+    policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])
     assert run(cloud, policy, tmp_path / "out", "--dryrun", "--region", "eu-west-1").returncode == 0
     found, written = reported(tmp_path / "out")
     assert [row[0] for row in found] == ["of eu-west-1", "of us-east-1"]

@@ -77,11 +77,7 @@ def with_own_networks(text):
     return text
 
 
-def put_networks_in(folder):
-    """Put a reader's networks and public ports into every policy of a folder, as docs/configure.md says."""
-    (wanted,) = [block.text for block in BLOCKS if block.language == "yaml" and block.text.startswith("vars:")]
-    authorized = with_own_networks(wanted[wanted.index("  authorized:") : wanted.index("  public-ports:")])
-    (ports,) = re.findall(r"&public-ports \[.*\]", wanted)
-    for path in (folder / "policies").glob("*.yml"):
-        text = re.sub(r"  authorized: &authorized\n(    - .*\n)+", authorized, path.read_text())
-        path.write_text(text.replace("&public-ports []", ports))
+def write_settings(folder):
+    """Write the settings that docs/configure.md shows into a folder, with a reader's own networks."""
+    (wanted,) = [block.text for block in BLOCKS if block[:3] == ("docs/configure.md", "settings.yml", "yaml")]
+    (folder / "settings.yml").write_text(with_own_networks(wanted))

@@ -12,10 +12,12 @@ from pathlib import Path
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
-from c7n.utils import reset_session_cache, yaml_load
+from c7n.utils import format_string_values, reset_session_cache, yaml_load
+from c7n.varfmt import VarFormat
 from moto.ec2.models import ec2_backends
 
 from c7n_ingress.decide.brake import TABLE
+from c7n_ingress.decide.settings import DEFAULTS, OPTIONAL
 from c7n_ingress_tools.embedded_aws import logs
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
 from tests.support.forked import forked
@@ -26,8 +28,6 @@ CUSTODIAN = Path(sys.executable).with_name("custodian")
 ACCOUNT = "123456789012"
 VPC = "vpc-0f00000000000001"
 MUTATING = {"AuthorizeSecurityGroupIngress", "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"}
-
-EXAMPLES = re.compile(r"(?<=&authorized\n)(    - .+\n)+")
 
 OPEN = [{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, {"type": "ingress", "CidrV6": "::/0"}]}]
 NOTIFY = {
@@ -148,23 +148,52 @@ def source_of(rule):
     )
 
 
-def edited(policy, folder, authorized, public_ports=()):
-    """Edit a copy of a shipped policy as the README says: with a user's own networks and public ports."""
-    text = (ROOT / "policies" / f"{policy}.yml").read_text()
-    nothing = "&public-ports []"
-    assert nothing in text
-    text = with_networks(text, authorized)
-    text = text.replace(nothing, f"&public-ports {list(public_ports)}")
-    path = Path(folder) / f"{policy}.yml"
-    path.write_text(text)
+@cache
+def _shipped():
+    """Return each policy of the pack by its name, with its file."""
+    return {each["name"]: (path, each) for path in POLICIES for each in yaml_load(path.read_text())["policies"]}
+
+
+def policy_named(name):
+    """Return a copy of a policy of the pack, as its file has it."""
+    _, policy = _shipped()[name]
+    return json.loads(json.dumps(policy))
+
+
+def filled(name, authorized, **more):
+    """Return a policy of the pack with a user's settings in it, as the zip of a deployed policy has them."""
+    given = {**DEFAULTS, **dict.fromkeys(OPTIONAL), **_given(authorized, more)}
+    return format_string_values(policy_named(name), formatter=VarFormat().format, **given)
+
+
+def _given(authorized, more):
+    """Return settings by their keys, in which the caller has written underscores instead of hyphens."""
+    return {"authorized": [*authorized], **{key.replace("_", "-"): value for key, value in more.items()}}
+
+
+def settings(folder, authorized, **more):
+    """Write a user's settings, and return their file."""
+    path = Path(folder) / "settings.json"
+    path.write_text(json.dumps(_given(authorized, more)))
     return path
 
 
-def with_networks(policy, authorized):
-    """Replace the examples, and the word `vpc`, in a shipped policy's text by a user's own networks."""
-    text, times = EXAMPLES.subn("".join(f"    - {network}\n" for network in authorized), policy)
-    assert times == 1
-    return text
+def shipped(names, folder, authorized, change=None, **more):
+    """Return the arguments with which `custodian` runs one or several policies of the pack with a user's settings.
+
+    A function may change a copy of each policy, as a user does who writes one.
+    """
+    names = [names] if isinstance(names, str) else names
+    given = ["--vars-file", settings(folder, authorized, **more)]
+    if change is None:
+        chosen = [word for name in names for word in ("-p", name)]
+        return [*given, *chosen, *dict.fromkeys(_shipped()[name][0] for name in names)]
+    policies = [policy_named(name) for name in names]
+    for policy in policies:
+        change(policy)
+    path = Path(folder) / f"{names[0]}.json"
+    path.write_text(json.dumps({"policies": policies}))
+    return [*given, path]
 
 
 def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
@@ -173,8 +202,9 @@ def custodian(cloud, *arguments, region="us-east-1", account=ACCOUNT):
 
 
 def run(cloud, policy, folder, *arguments):
-    """Run a policy file on everything, past c7n's cache."""
-    return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, policy, *arguments)
+    """Run a policy file, or what `shipped` returns, on everything, past c7n's cache."""
+    policy = policy if isinstance(policy, list) else [policy]
+    return custodian(cloud, "run", "--region", "us-east-1", "--cache-period", "0", "-s", folder, *policy, *arguments)
 
 
 @cache

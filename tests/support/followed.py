@@ -1,6 +1,7 @@
 """The pages followed: their commands as they are written there, in a copy of the pack, on the embedded AWS."""
 
 import atexit
+import json
 import shlex
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
 from tests.support.docs import blocks, commands
-from tests.support.embedded import POLICIES, ROOT, edited
+from tests.support.embedded import ROOT
 from tests.support.stacked import TEMPLATE, create, stop_polling
 
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
@@ -33,15 +34,11 @@ def stack_of(command):
 
 
 def copied(folder):
-    """Copy the pack, with networks put in as docs/configure.md says, and return its folder."""
+    """Copy the pack, with the user's networks in settings.yml, and return its folder."""
     copy = folder / "copy"
-    shutil.copytree(ROOT / "mode", copy / "mode", ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "policies").mkdir()
-    for path in POLICIES:
-        if "authorized: &authorized" in path.read_text():
-            edited(path.stem, copy / "policies", NETWORKS)
-        else:
-            shutil.copy(path, copy / "policies")
+    for part in ("mode", "policies"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "settings.yml").write_text(json.dumps({"authorized": NETWORKS}))
     return copy
 
 

@@ -11,8 +11,8 @@ from c7n.tags import TagDelayedAction
 from c7n.utils import type_schema
 
 from c7n_ingress.aws.calls import said
-from c7n_ingress.aws.settings import check_given
-from c7n_ingress.decide.checks import UNFILLED
+from c7n_ingress.aws.settings import checking
+from c7n_ingress.decide.checks import check_values, or_unfilled
 from c7n_ingress.decide.settings import filled
 
 
@@ -39,16 +39,17 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
     schema = type_schema(
         "mark-each-for-op",
         rinherit=TagDelayedAction.schema,
-        hours={"anyOf": [TagDelayedAction.schema["properties"]["hours"], UNFILLED]},
+        hours=or_unfilled(TagDelayedAction.schema["properties"]["hours"]),
     )
     schema_alias = False
 
     def validate(self) -> MarkEachForOp:
-        """Refuse a run without its settings.
+        """Refuse a run without its settings, and hours that variables have filled wrong.
 
-        :raises SystemExit: the run is refused.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        check_given(self.data, self.manager)
+        with checking(self):
+            check_values(self.data, self.schema)
         return super().validate()  # type: ignore[no-any-return]
 
     def process(self, resources: list[dict[str, Any]]) -> None:

@@ -16,8 +16,8 @@ from c7n_ingress.aws.calls import BRIEFLY, pages
 from c7n_ingress.aws.history import LOOKING, MOST_ITEMS, check_time, why_not
 from c7n_ingress.aws.notify import with_place
 from c7n_ingress.aws.read import MATCHED
-from c7n_ingress.aws.settings import check_given
-from c7n_ingress.decide.checks import UNFILLED, check_filled, check_notify
+from c7n_ingress.aws.settings import checking
+from c7n_ingress.decide.checks import UNFILLED, check_filled, check_notify, check_values
 from c7n_ingress.decide.exemptions import MOST_DAYS
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
 from c7n_ingress.decide.packed import packed
@@ -78,11 +78,12 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     schema = SCHEMA
 
     def validate(self) -> NotifyInParts:
-        """Refuse a run without its settings.
+        """Refuse a run without its settings, and values that variables have filled wrong.
 
-        :raises SystemExit: the run is refused.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        check_given(self.data, self.manager)
+        with checking(self):
+            check_values(self.data, self.schema)
         return super().validate()  # type: ignore[no-any-return]
 
     def get_permissions(self) -> tuple[str, ...]:

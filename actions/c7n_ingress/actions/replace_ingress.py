@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from c7n.actions import EventAction
-from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
@@ -19,10 +19,9 @@ from c7n_ingress.aws.brake import Brake
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
-from c7n_ingress.aws.settings import check_given
+from c7n_ingress.aws.settings import checking, is_run
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.authorized import (
-    PLACEHOLDER,
     VPC,
     blocked_inside,
     documentation,
@@ -43,6 +42,7 @@ from c7n_ingress.decide.checks import (
     check_notify,
     check_query,
     check_values,
+    is_unfilled,
     matches_portless,
     or_unfilled,
     silent_limit,
@@ -127,7 +127,7 @@ class ReplaceIngress(EventAction):
         "replace-ingress",
         **{
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
-            "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED]},
+            "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED, {"type": "null"}]},
             "at-most": or_unfilled({"type": "integer", "minimum": 1}),
             "behind": {"type": "boolean"},
             "only": {"type": ["string", "null"], "minLength": 1},
@@ -163,10 +163,9 @@ class ReplaceIngress(EventAction):
     def validate(self) -> None:
         """Refuse a policy that could block people, let the internet in, or change rules that it was not meant for.
 
-        :raises PolicyValidationError: names the value and the fix.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        try:
-            check_given(self.data, self.manager)
+        with checking(self):
             check_values(self.data, self.schema)
             self.check_authorized()
             plans.check(filled(self.data), self.manager)
@@ -187,8 +186,6 @@ class ReplaceIngress(EventAction):
                 notify.notifier(self).validate()
             else:
                 check_at_most(self.data, tried_again=is_tried_again(self.manager) and not self.counts_by_hour)
-        except ValueError as error:
-            raise PolicyValidationError(f"policy {self.manager.data['name']}: replace-ingress: {error}") from None
 
     def check_authorized(self) -> None:
         """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
@@ -201,9 +198,11 @@ class ReplaceIngress(EventAction):
             check_source("authorized-from", data["authorized-from"], in_lambda="mode" in self.manager.data)
             return
         authorized = data["authorized"]
-        if isinstance(authorized, str) and PLACEHOLDER.fullmatch(authorized):
+        if is_unfilled(authorized):
             return  # c7n fills it only after it has validated the file
         networks = parse_fixed(authorized)
+        if is_run(self.manager) and not self.manager.config.get("dryrun") and not data.get("preview"):
+            refuse_documentation(networks)
         for network in documentation(networks):
             self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
         if words(authorized):

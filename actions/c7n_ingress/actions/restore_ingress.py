@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from c7n.actions import EventAction
-from c7n.exceptions import ClientError, PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
@@ -18,7 +18,7 @@ from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
-from c7n_ingress.aws.settings import check_given
+from c7n_ingress.aws.settings import checking
 from c7n_ingress.decide.checks import check_filled, check_notify, check_values, or_unfilled
 from c7n_ingress.decide.exemptions import MOST_DAYS, TAG
 from c7n_ingress.decide.message import RESTORED, Outcome
@@ -101,17 +101,14 @@ class RestoreIngress(EventAction):
     def validate(self) -> None:
         """Refuse a policy that would open every group of an account again, or is not filled.
 
-        :raises PolicyValidationError: names the value and the fix.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        try:
-            check_given(self.data, self.manager, others=("group", "run", "journal", "preview"))
+        with checking(self):
             check_values(self.data, self.schema)
             check_selection(self.manager.filters, self.data["from"])
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 notify.notifier(self).validate()
-        except ValueError as error:
-            raise PolicyValidationError(f"policy {self.manager.data['name']}: restore-ingress: {error}") from None
 
     # -- the run
 

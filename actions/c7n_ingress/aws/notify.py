@@ -26,6 +26,7 @@ from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.message import NOTED, OPENED, PREVIEW, REPLACED, UNDO, WAITING, Outcome, messages, subject
 from c7n_ingress.decide.opened import call_in, opened_by, owner_event
 from c7n_ingress.decide.reopened import REOPENED
+from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.actions")
 
@@ -50,10 +51,10 @@ class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
         data |= {key: with_place(data[key], self.manager.config) for key in ("to", "cc") if key in data}
         for key in ("to", "cc"):
             if source := data.get(f"{key}_from"):
-                filled = {
+                texts = {
                     name: source[name].format(**message) for name in ("url", "expr") if type(source.get(name)) is str
                 }
-                data.setdefault(key, []).extend(FreshValues(source | filled, self.manager).get_values())
+                data.setdefault(key, []).extend(FreshValues(source | texts, self.manager).get_values())
         return data
 
 
@@ -149,6 +150,7 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     resources = [_resource(job, outcome, behind.get(outcome.group["GroupId"]), call, waiting) for outcome in outcomes]
     notify = notifier(action, subject=text)
     notify.manager = copy(action.manager)
+    notify.manager.data = filled(action.manager.data)  # the message has the policy
     notify.manager.session_factory = cache(action.manager.session_factory)  # c7n makes a session for each message
     sent = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
     failures = [failure for failure in sent if failure]

@@ -1,11 +1,13 @@
-"""The settings file of a run of `custodian`: refuse a run without one, or with a wrong one, before it starts."""
+"""Check a policy and its settings file before a run: in one line, where c7n would print a traceback."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from c7n.exceptions import PolicyValidationError
 from c7n.utils import load_file
 
 from c7n_ingress.decide.settings import KEYS, check, unfilled
@@ -16,23 +18,51 @@ RUN = "c7n.commands.run"
 """What the options of a run of `custodian` name as the command; a Lambda's and c7n-org's name none."""
 
 
-def check_given(data: Any, manager: Any, others: Collection[str] = ()) -> None:
-    """End a run of `custodian` whose settings are not given, or are wrong, as c7n ends one without its variables.
+@contextmanager
+def checking(element: Any) -> Iterator[None]:
+    """Check the settings file, then what the block checks, and report what is wrong in the way of the command.
 
-    :param data: a filter's or an action's data.
-    :param others: keys that the file may have besides the settings; then it need not name the authorized networks.
-    :raises SystemExit: the run is refused; the log says why.
+    :param element: a filter or an action.
+    :raises SystemExit: this is a run of `custodian`; the log has one line that says why it is refused.
+    :raises PolicyValidationError: this is anything else.
     """
-    if manager.config.get("command") != RUN:
-        return
-    path = manager.config.get("vars_file")
+    name = f"policy {element.manager.data['name']}"
     try:
-        if path:
-            given = load_file(path)
-            if not given.keys().isdisjoint(KEYS):
-                check(given, others)
-        elif name := unfilled(data):
-            raise ValueError(f"{name!r} was not filled: add --vars-file settings.yml")  # noqa: TRY301 - one way out
-    except ValueError as error:
-        log.error("policy %s: %s%s", manager.data["name"], f"{path}: " if path else "", error)  # noqa: TRY400 - one line
+        try:
+            _check_given(element.data, element.manager)
+        except ValueError as error:
+            raise PolicyValidationError(f"{name}: {error}") from None
+        try:
+            yield
+        except ValueError as error:
+            raise PolicyValidationError(f"{name}: {element.type}: {error}") from None
+    except PolicyValidationError as error:
+        if not is_run(element.manager):
+            raise
+        log.error(error)  # noqa: TRY400 - one line
         raise SystemExit(1) from None
+
+
+def is_run(manager: Any) -> bool:
+    """Whether this is a run of `custodian`, which deploys the policy or changes groups."""
+    return bool(manager.config.get("command") == RUN)
+
+
+def _check_given(data: Any, manager: Any) -> None:
+    """Refuse a run of `custodian` without its settings file, or with a wrong one.
+
+    :raises ValueError: names the key, the value and the fix.
+    """
+    if not is_run(manager):
+        return
+    path, name = manager.config.get("vars_file"), unfilled(data)
+    if not path:
+        if name:
+            raise ValueError(f"'{{{name}}}' was not filled: add --vars-file settings.yml")
+        return
+    given = load_file(path)
+    if name or not given.keys().isdisjoint(KEYS):
+        try:
+            check(given, complete=unfilled([data.get(key) for key in ("authorized", "authorized-from")]) is not None)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None

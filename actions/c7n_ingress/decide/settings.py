@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -23,39 +23,37 @@ DEFAULTS: Mapping[str, Any] = {
 """What counts where a key is left out. The authorized networks have no default."""
 
 OPTIONAL = ("authorized-from", "exemptions-from", "only")
+"""What is left out where nothing fills it, or null: c7n-org asks for a value of each variable."""
+
 WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
 FOR_ONE_RUN = ("preview", "only")
 """Keys that say what one run does. No run needs them."""
 
+OF_AN_UNDO = ("group", "run", "journal")
+"""What `c7n-ingress undo` adds to the settings."""
+
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
 """The smallest and the largest value of each number."""
 
 
-def check(settings: object, others: Collection[str] = ()) -> None:
+def check(settings: object, *, complete: bool = True) -> None:
     """Refuse settings that no run can use.
 
     :param settings: the content of settings.yml.
-    :param others: keys that it may have besides; then the authorized networks need not be named.
+    :param complete: whether they must name the authorized networks.
     :raises ValueError: names the key, the value and the fix.
     """
     if not isinstance(settings, Mapping):
         raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")  # noqa: TRY004 - bad input, one kind of error
-    for key in settings:
-        if key not in KEYS and key not in others:
-            near = get_close_matches(str(key), KEYS, 1)
-            raise ValueError(f"{key!r:.80} is no setting: write {near[0] if near else ', '.join(KEYS)}")
-    named = [key for key in ("authorized", "authorized-from") if key in settings]
-    if len(named) > 1 or not (named or others):
-        raise ValueError("name the authorized networks by either authorized or authorized-from")
-    if "exemptions-from" in settings and settings.get("exemptions"):
-        raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
+    _check_keys(settings, complete=complete)
     if "authorized" in settings:
         parse_fixed(settings["authorized"])
     parse_ports(settings.get("public-ports", []))
     parse_register(settings.get("exemptions", []))
-    _check_recipients(settings.get("tell", DEFAULTS["tell"]))
+    _check_lists_elsewhere(settings)
+    _check_recipients(settings.get("tell", DEFAULTS["tell"]), settings.get("queue", DEFAULTS["queue"]))
     _check_plan(settings)
     for key, (least, most) in LIMITS.items():
         value = settings.get(key, DEFAULTS[key])
@@ -63,9 +61,31 @@ def check(settings: object, others: Collection[str] = ()) -> None:
             raise ValueError(f"{key} {value!r:.80} is not a whole number from {least} to {most}")
 
 
-def _check_recipients(value: object) -> None:
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each.strip() for each in value):
-        raise ValueError(f"tell {value!r:.80} is not a list of recipients: name a topic, an address or a channel")
+def _check_keys(settings: Mapping[str, Any], *, complete: bool) -> None:
+    for key in settings:
+        if key not in (*KEYS, *OF_AN_UNDO):
+            near = get_close_matches(str(key), KEYS, 1)
+            raise ValueError(f"{key!r:.80} is no setting: write {near[0] if near else ', '.join(KEYS)}")
+    named = [key for key in ("authorized", "authorized-from") if key in settings]
+    if len(named) > 1 or (complete and not named):
+        raise ValueError("name the authorized networks by either authorized or authorized-from")
+    if "exemptions-from" in settings and settings.get("exemptions"):
+        raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
+
+
+def _check_lists_elsewhere(settings: Mapping[str, Any]) -> None:
+    for key in ("authorized-from", "exemptions-from"):
+        value = settings.get(key)
+        url = value.get("url") if isinstance(value, Mapping) else None
+        if key in settings and not isinstance(url, str):
+            raise ValueError(f"{key} {value!r:.80} names no list: write {{url: 's3://a-bucket/a-list.json'}}")
+
+
+def _check_recipients(tell: object, queue: object) -> None:
+    if not isinstance(tell, list) or not tell or not all(isinstance(each, str) and each.strip() for each in tell):
+        raise ValueError(f"tell {tell!r:.80} is not a list of recipients: name a topic, an address or a channel")
+    if not isinstance(queue, str) or not queue.strip():
+        raise ValueError(f"queue {queue!r:.80} is not the name or the address of a queue")
 
 
 def _check_plan(settings: Mapping[str, Any]) -> None:
@@ -77,7 +97,7 @@ def _check_plan(settings: Mapping[str, Any]) -> None:
 def filled(data: Any) -> Any:
     """Return a filter's or an action's data with the defaults of the settings that nothing has filled.
 
-    What has no default is left out where the other way to name it may be filled; else it stays as it is.
+    What is optional is left out. The authorized networks stay as they are if nothing else names them.
     """
     if isinstance(data, str):
         return DEFAULTS.get(_name(data) or "", data)
@@ -85,16 +105,16 @@ def filled(data: Any) -> Any:
         return [filled(each) for each in data]
     if not isinstance(data, Mapping):
         return data
-    without = {key for key, value in data.items() if _name(value) in OPTIONAL}
+    without = {key for key, value in data.items() if (value is None and key in OPTIONAL) or _name(value) in OPTIONAL}
     if "authorized-from" in data.keys() - without and _name(data.get("authorized")):
         without.add("authorized")
     return {key: filled(value) for key, value in data.items() if key not in without}
 
 
 def unfilled(data: Any) -> str | None:
-    """Return the first variable in data that is a setting, that nothing has filled and that a run needs."""
+    """Return the name of the first setting in data that nothing has filled and that a run needs, if there is one."""
     if isinstance(data, str):
-        return data if _name(data) in KEYS and _name(data) not in FOR_ONE_RUN else None
+        return name if (name := _name(data)) in KEYS and name not in FOR_ONE_RUN else None
     parts = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
     return next((found for part in parts if (found := unfilled(part))), None)
 

@@ -7,13 +7,14 @@ from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any
 
-from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError
 from c7n.filters import Filter
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
 from c7n_ingress.aws.read import MATCHED
+from c7n_ingress.aws.settings import checking
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.checks import UNFILLED, check_exempt, check_values, is_unfilled
 from c7n_ingress.decide.exemptions import (
@@ -85,9 +86,9 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
     def validate(self) -> Exempt:
         """Refuse a register that is wrong, and a place where the filter has nothing to narrow.
 
-        :raises PolicyValidationError: names the value and the fix.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        try:
+        with checking(self):
             check_values(self.data, self.schema)
             check_exempt(self.manager.data.get("filters", []), FINDERS)
             source = self._source()
@@ -96,9 +97,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             else:
                 check_source("exemptions-from", source, in_lambda="mode" in self.manager.data)
                 if self._listed():
-                    raise ValueError("keep the exemptions either in exemptions or in exemptions-from")  # noqa: TRY301 - as above
-        except ValueError as error:
-            raise PolicyValidationError(f"policy {self.manager.data['name']}: exempt: {error}") from None
+                    raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
         return self
 
     def _listed(self) -> object:

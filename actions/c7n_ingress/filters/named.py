@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError
 from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
+from c7n_ingress.aws.settings import checking
 from c7n_ingress.decide.checks import check_values, is_unfilled
 
 
@@ -36,21 +37,19 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
     """With only some of its groups, it would report that the others are missing."""
 
     def validate(self) -> None:
-        """Refuse an id that is there twice, and a value that is no id.
+        """Refuse ids that are named twice, and what is no id.
 
-        :raises PolicyValidationError: names the value and the fix.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        try:
+        with checking(self):
             check_values(self.data, self.schema)
-        except ValueError as error:
-            raise PolicyValidationError(f"named: {error}") from None
-        if len(set(self.data["groups"])) < len(self.data["groups"]):
-            raise PolicyValidationError(f"named: {self.data['groups']} has an id twice")
+            if len(set(self.data["groups"])) < len(self.data["groups"]):
+                raise ValueError(f"{self.data['groups']} has an id twice")
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return the named groups.
+        """Return the groups that are named.
 
-        :raises PolicyExecutionError: one does not exist, or is a variable that was not filled.
+        :raises PolicyExecutionError: one does not exist, or was not filled.
         """
         for group_id in self.data["groups"]:
             if is_unfilled(group_id):

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws.prefix_lists import PERMISSIONS, PrefixList, prefix_lists, referenced
 from c7n_ingress.aws.read import MATCHED
-from c7n_ingress.aws.settings import check_given
+from c7n_ingress.aws.settings import checking
 from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
@@ -94,16 +94,13 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     def validate(self) -> OpenIngress:
         """Refuse values that variables have filled with what they must not be.
 
-        :raises PolicyValidationError: names the value and the mend.
+        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
         """
-        check_given(self.data, self.manager)
-        try:
+        with checking(self):
             check_values(self.data, self.schema)
             for ports in (self.data.get("Ports"), self.data.get("OnlyPorts")):
                 if ports and not is_unfilled(ports):
                     parse_ports([each for each in ports if not is_unfilled(each)])
-        except ValueError as error:
-            raise PolicyValidationError(f"policy {self.manager.data['name']}: open-ingress: {error}") from None
         return self
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -26,9 +26,10 @@ from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal.groups import account as owner_of
 from c7n_ingress_tools.rehearsal.groups import region
+from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import boto3
 
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.rehearsal.interfaces import Interface
     from c7n_ingress_tools.rehearsal.progress import Progress
 
-POLICY = PACK / "policies" / "open-ingress.yml"
+POLICIES = PACK / "policies" / "open-ingress.yml"
+POLICY = "open-ingress"
+REHEARSED = ("authorized", "public-ports", "exemptions")
+"""The settings that a rehearsal uses: its messages go to its own topic."""
 UNDO_LINES = "c7n:undo-ingress"
 
 FUNCTION = "custodian-open-ingress"
@@ -108,7 +112,7 @@ class Result:
     """What is not as the pack promises."""
 
 
-def run(account: Account, folder: Path, progress: Progress, commands: Path, authorized: Sequence[str]) -> Result:
+def run(account: Account, folder: Path, progress: Progress, commands: Path, settings: Mapping[str, Any]) -> Result:
     """Run the whole loop once: deploy, deliver, mail, undo and check.
 
     The policy, the zip's content, the items, the records, the messages and the logs are in the folder afterwards.
@@ -116,7 +120,7 @@ def run(account: Account, folder: Path, progress: Progress, commands: Path, auth
     :param account: what is known of the account.
     :param folder: where to write; it is emptied first.
     :param commands: the folder of the commands `custodian` and `mailer`, from `warm.commands`.
-    :param authorized: the networks of the action.
+    :param settings: the networks that replace the internet, the ports that may stay open, and the exemptions.
     :raises LoopError: a command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -131,7 +135,7 @@ def run(account: Account, folder: Path, progress: Progress, commands: Path, auth
         ec2.load_vpcs(account.vpcs, result.region, owner)
         for list_id, cidrs in account.prefix_lists.items():
             ec2.load_prefix_list(list_id, cidrs, region=result.region, account=owner)
-        Loop(cloud, result, progress, commands, authorized).run()
+        Loop(cloud, result, progress, commands, settings).run()
     return result
 
 
@@ -139,7 +143,7 @@ class Loop:
     """One round. Each step is a method; they are in the order in which they are run."""
 
     def __init__(
-        self, cloud: Cloud, result: Result, progress: Progress, commands: Path, authorized: Sequence[str]
+        self, cloud: Cloud, result: Result, progress: Progress, commands: Path, settings: Mapping[str, Any]
     ) -> None:
         self.cloud = cloud
         self.result = result
@@ -148,7 +152,7 @@ class Loop:
         self.failed: set[str] = set()
         self.progress = progress
         self.commands = commands
-        self.authorized = authorized
+        self.settings = settings
         self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
         self.partition = self.session.get_partition_for_region(result.region)
         self.environment = cloud.environment(region=result.region, account=result.account)
@@ -182,18 +186,25 @@ class Loop:
             sns.subscribe(TopicArn=sns.create_topic(Name=TOPIC)["TopicArn"], Protocol="sqs", Endpoint=inbox)
 
     def deploy(self) -> None:
-        """Deploy the policy with the authorized networks in it, by `custodian run`."""
-        policy = self.folder / POLICY.name
-        file = read_policy()
-        for action in file["policies"][0]["actions"]:
-            action.pop("authorized-from", None)
+        """Deploy the policy with the settings of the rehearsal, by `custodian run`."""
+        policy, settings = (self.folder / name for name in (POLICIES.name, SETTINGS))
+        given = {key: self.settings[key] for key in REHEARSED if key in self.settings}
+        settings.write_text(yaml.safe_dump(given), encoding="utf-8")
+        file = yaml_load(POLICIES.read_text(encoding="utf-8"))
+        (deployed,) = (each for each in file["policies"] if each["name"] == POLICY)
+        for action in deployed["actions"]:
             action.pop("at-most", None)  # a rehearsal shows what becomes of all groups, not of those of an hour
-            action["authorized"] = list(self.authorized)
             if not self.result.behind:
                 action.pop("behind", None)
-        policy.write_text(yaml.safe_dump(file, sort_keys=False), encoding="utf-8")
-        with self.progress.step("custodian run deployed policies/open-ingress.yml as a Lambda"):
-            self._custodian("run", "--cache-period=0", f"--output-dir={self.folder / 'custodian'}", str(policy))
+        policy.write_text(yaml.safe_dump({"policies": [deployed]}, sort_keys=False), encoding="utf-8")
+        with self.progress.step("custodian run deployed the policy open-ingress as a Lambda"):
+            self._custodian(
+                "run",
+                "--cache-period=0",
+                f"--vars-file={settings}",
+                f"--output-dir={self.folder / 'custodian'}",
+                str(policy),
+            )
 
     @contextmanager
     def function(self) -> Iterator[Function]:
@@ -402,11 +413,6 @@ class Loop:
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
         }
-
-
-def read_policy() -> dict[str, Any]:
-    """Return the policy's file."""
-    return yaml_load(POLICY.read_text(encoding="utf-8"))
 
 
 def reads(action: str) -> bool:

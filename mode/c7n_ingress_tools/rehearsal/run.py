@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c7n.utils import yaml_load
-
 from c7n_ingress.decide.authorized import VPC, words
 from c7n_ingress.decide.exemptions import parse_register
+from c7n_ingress_tools import settings
 from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
 from c7n_ingress_tools.rehearsal.account import Account
-from c7n_ingress_tools.rehearsal.loop import POLICY, LoopError, Result, read_policy, run
+from c7n_ingress_tools.rehearsal.loop import LoopError, Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.rows import Facts
@@ -46,6 +46,7 @@ class Asked:
     flows: Sequence[Path] = ()
     region: str | None = None
     """The region whose groups are read from AWS, instead of files."""
+    settings: Path | None = None
     as_json: bool = False
     make: bool = False
     """Whether the user typed `make demo`."""
@@ -63,8 +64,9 @@ def main(arguments: Asked, commands: Path) -> int:
     findings = None
     try:
         _check(arguments)
-        arguments, lists = _live(arguments)
-        networks = _authorized(arguments, lists)
+        given = _settings(arguments)
+        arguments, lists = _live(arguments, given)
+        networks = _authorized(arguments, given, lists)
         account = _account(arguments, lists)
         if arguments.flows:  # only they need DuckDB
             with of_extra("flows"):
@@ -74,15 +76,15 @@ def main(arguments: Asked, commands: Path) -> int:
         with reading as log:
             if log:  # a bad file is refused before the loop
                 clients.check(log, account.interfaces)
-            result = run(account, FOLDER, progress, commands, networks.values)
+            result = run(account, FOLDER, progress, commands, given | {"authorized": [*networks.values]})
             if log:
                 with progress.share("looked up who came in through what was replaced") as done:
                     findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, done)
     except (exports.UnusableError, LoopError) as error:
         print(visible(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
         return 2
-    notes = [*_notes(result, networks, arguments, account), *(_of_flows(findings, networks) if findings else ())]
-    made = report(result, notes, findings)
+    notes = [*_notes(result, networks, arguments, account, given), *(_of_flows(findings, networks) if findings else ())]
+    made = report(result, notes, findings, given)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
         write(made, FOLDER)
     if arguments.as_json:
@@ -102,10 +104,9 @@ def main(arguments: Asked, commands: Path) -> int:
     return 1 if result.failures else 0
 
 
-def report(result: Result, notes: Sequence[str], findings: Findings | None) -> Report:
-    """Return the report of a rehearsal."""
+def report(result: Result, notes: Sequence[str], findings: Findings | None, given: Mapping[str, Any]) -> Report:
+    """Return the report of a rehearsal with given settings."""
     seen = findings.clients() if findings else {}
-    policy = yaml_load((result.folder / POLICY.name).read_text(encoding="utf-8"))["policies"][0]
     return of_rehearsal(
         [*result.groups, *result.foreign],
         result.records,
@@ -116,15 +117,9 @@ def report(result: Result, notes: Sequence[str], findings: Findings | None) -> R
         facts={group: _facts(result, group, seen) for group in result.behind.keys() | seen.keys()},
         notes=notes,
         window=findings and findings.window,
-        public_ports=_listed(policy, "open-ingress", "OnlyPorts"),
-        exemptions=parse_register(_listed(policy, "exempt", "exemptions")),
+        public_ports=given.get("public-ports", []),
+        exemptions=parse_register(given.get("exemptions", [])),
     )
-
-
-def _listed(policy: Mapping[str, Any], kind: str, key: str) -> list[Any]:
-    """Return the lists under a key of a policy's filters of one kind."""
-    lists = (each.get(key) for each in policy["filters"] if each.get("type") == kind)
-    return [value for listed in lists if isinstance(listed, list) for value in listed]
 
 
 def _facts(result: Result, group: str, seen: Mapping[str, Mapping[str, Clients]]) -> Facts:
@@ -133,20 +128,27 @@ def _facts(result: Result, group: str, seen: Mapping[str, Mapping[str, Clients]]
     return Facts(behind and behind.exposure, behind and tuple(behind.phrases), seen.get(group))
 
 
-def _live(arguments: Asked) -> tuple[Asked, Mapping[str, Sequence[str]]]:
+def _settings(arguments: Asked) -> dict[str, Any]:
+    """Return the user's settings, or those of the pack, whose networks are examples.
+
+    :raises UnusableError: no run can use them.
+    """
+    try:
+        return settings.read(arguments.settings, PACK / settings.SETTINGS)
+    except settings.SettingsError as error:
+        raise exports.UnusableError(str(error)) from error
+
+
+def _live(arguments: Asked, given: Mapping[str, Any]) -> tuple[Asked, Mapping[str, Sequence[str]]]:
     """Read the region's groups from AWS, if that is asked for, and the CIDRs of prefix lists by id."""
     if arguments.region is None:
         return arguments, {}
     from c7n_ingress_tools.rehearsal.live import read  # noqa: PLC0415 - boto3 takes long to load
 
-    named = words(authorized.wanted(_policy_authorized(), _named(arguments)))
+    named = words(authorized.wanted(given.get("authorized"), _named(arguments)))
     files = read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])
     lists = json.loads(files.prefix_lists.read_text(encoding="utf-8")) if files.prefix_lists else {}
     return replace(arguments, groups=files.groups, interfaces=files.interfaces, vpcs=files.vpcs), lists
-
-
-def _policy_authorized() -> object:
-    return read_policy()["policies"][0]["actions"][0].get("authorized")
 
 
 def _named(arguments: Asked) -> list[str]:
@@ -160,22 +162,31 @@ def _named(arguments: Asked) -> list[str]:
         raise exports.UnusableError(f"{arguments.option('authorized')}: {error}") from error
 
 
-def _authorized(arguments: Asked, lists: Mapping[str, Sequence[str]]) -> authorized.Authorized:
+def _authorized(
+    arguments: Asked, given: Mapping[str, Any], lists: Mapping[str, Sequence[str]]
+) -> authorized.Authorized:
     """Return the networks to authorize.
 
     :raises UnusableError: they cannot be used; the error names the option.
     """
     named = _named(arguments)
     try:
-        return authorized.chosen(_policy_authorized(), named, known=[*lists, *([VPC] if arguments.vpcs else [])])
+        return authorized.chosen(given.get("authorized"), named, known=[*lists, *([VPC] if arguments.vpcs else [])])
     except ValueError as error:
         more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {arguments.option('authorized')}"
         raise exports.UnusableError(f"{error}: {more}") from error
 
 
-def _notes(result: Result, networks: authorized.Authorized, arguments: Asked, account: Account) -> Iterator[str]:
+def _notes(
+    result: Result, networks: authorized.Authorized, arguments: Asked, account: Account, given: Mapping[str, Any]
+) -> Iterator[str]:
     """Return what people should know: the networks, what the files do not have, what "unused" means."""
     yield f"Authorized networks: {networks.words}."
+    if "authorized-from" in given and not arguments.authorized:
+        option = arguments.option("authorized")
+        yield f"Not rehearsed: the networks at {given['authorized-from']['url']}. Name them with {option}."
+    if "exemptions-from" in given:
+        yield f"Not rehearsed: the exemptions at {given['exemptions-from']['url']}."
     if VPC in networks.values:
         yield "Not rehearsed: further VPCs that groups are associated with: describe-security-groups lists none."
     if VPC in networks.left_out:

@@ -210,7 +210,7 @@ def _below(folder: Path) -> list[Path]:
     if not found:
         raise NoRunError(
             f"{folder}: no run of a policy that closes groups is there. This makes one: "
-            "custodian run --region us-east-1 -s out policies/open-ingress-sweep.yml"
+            "custodian run --region us-east-1 --vars-file settings.yml -s out policies/open-ingress-sweep.yml"
         )
     return found
 

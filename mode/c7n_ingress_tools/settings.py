@@ -1,0 +1,52 @@
+"""The user's settings file, as the commands read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from c7n.utils import yaml_load
+
+from c7n_ingress.decide.settings import KEYS, check
+
+SETTINGS = "settings.yml"
+"""The file's name, in the pack and in the folder of its user."""
+
+
+class SettingsError(Exception):
+    """No command can use the settings; one line says why."""
+
+
+def read(path: Path | None, default: Path | None = None) -> dict[str, Any]:
+    """Return the settings: of the file that is named, or of settings.yml in this folder, or of the default.
+
+    A file of this name in this folder may belong to another tool. It has none of the settings' keys, and is not read.
+
+    :param path: the file that the user names, if there is one.
+    :param default: where to read them if the user names none and this folder has none; without it, there are none.
+    :raises SettingsError: the file cannot be read, or is wrong.
+    """
+    if path is None:
+        here = Path(SETTINGS)
+        found = _load(here) if here.exists() else None
+        if isinstance(found, dict) and not found.keys().isdisjoint(KEYS):
+            return _checked(here, found)
+        path = default
+    return {} if path is None else _checked(path, _load(path))
+
+
+def _checked(path: Path, found: Any) -> dict[str, Any]:
+    try:
+        check(found, complete=False)
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return dict(found)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return yaml_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # any error of the YAML parser
+        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
