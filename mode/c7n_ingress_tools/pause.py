@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import boto3
 
-from c7n_ingress_tools.names import is_policys
+from c7n_ingress_tools.names import is_policy
 
 TAG = "c7n-ingress-paused"
 """A function's tag: since when it is paused, by whom, and its reserved concurrency before."""
@@ -97,7 +97,7 @@ def _functions(client: Any) -> Iterator[tuple[str, str, dict[str, str], int | No
     """Yield the name, ARN, tags and reserved concurrency of each of the policies' functions."""
     pages = client.get_paginator("list_functions").paginate()
     for name in sorted(each["FunctionName"] for page in pages for each in page["Functions"]):
-        if is_policys(name):
+        if is_policy(name):
             found = client.get_function(FunctionName=name)
             concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
             arn = found["Configuration"]["FunctionArn"]

@@ -14,7 +14,7 @@ import c7n_ingress
 from c7n_ingress.bytecode import SUPPORTED_UNTIL
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.check.read import Deployed
-from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policys
+from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policy
 from c7n_ingress_tools.pause import TAG, paused
 
 RUNNING = ("ACTIVE", "EVALUATING")
@@ -51,7 +51,7 @@ def facts(
     deployed: Mapping[str, Deployed], wanted: Mapping[str, Wanted], rules: Rules, region: str, today: date
 ) -> Iterator[Fact]:
     """Return what is known of the policies' functions: one line for each that is right, else one for each fault."""
-    ours = {name: each for name, each in deployed.items() if is_policys(name)}
+    ours = {name: each for name, each in deployed.items() if is_policy(name)}
     yield from which(set(ours), wanted, region)
     for name, function in ours.items():
         if name not in wanted:

@@ -22,7 +22,7 @@ from c7n.utils import reset_session_cache, yaml_load
 from c7n_ingress.aws import prefix_lists, vpcs
 from c7n_ingress.aws.calls import DENIED, error_code
 from c7n_ingress.decide.authorized import VPC, words
-from c7n_ingress_tools.names import MAILER, POLICIES, is_policys
+from c7n_ingress_tools.names import MAILER, POLICIES, is_policy
 
 TOPIC = "open-ingress"
 ROLES = (POLICIES, f"{POLICIES}-watch", MAILER)
@@ -147,7 +147,7 @@ def _subscriptions(client: Any, topic: str) -> list[dict[str, Any]] | None:
 
 def _functions(client: Any) -> dict[str, Deployed]:
     names = (each["FunctionName"] for each in _all(client, "list_functions", "Functions"))
-    ours = sorted(name for name in names if is_policys(name) or name == MAILER)
+    ours = sorted(name for name in names if is_policy(name) or name == MAILER)
     with ThreadPoolExecutor(4) as pool:
         return {each.name: each for each in pool.map(partial(_function, client), ours)}
 
