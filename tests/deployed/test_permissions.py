@@ -40,6 +40,7 @@ from c7n_ingress_tools.check import here, read
 from c7n_ingress_tools.check import run as check
 from c7n_ingress_tools.check.facts import OK
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
+from c7n_ingress_tools.embedded_aws.ec2 import backend_of, load_interfaces
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy, preview
 from tests.support.embedded import POLICIES, ROOT, cases, filled, group_of, load, messages, rules_of, source_of
@@ -272,15 +273,21 @@ class PolicyPaths:
         (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         rule = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
         load([{**group_of({"name": "web", "ingress": [rule]}, 1), "VpcId": vpc["VpcId"]}])
+        used_by = {"NetworkInterfaceId": "eni-1", "VpcId": vpc["VpcId"], "Attachment": {"InstanceId": "i-0a"}}
+        load_interfaces([{**used_by, "Groups": [{"GroupId": GROUP_ID, "GroupName": "web"}]}])
         messages(self.cloud)
         try:
             assert self.invoke("open-ingress-behind", group_event(self.cloud)) == 1
             assert sources() == [vpc["CidrBlock"]]
             (message,) = messages(self.cloud)
             (told,) = message["resources"]
-            assert told["c7n:behind-ingress"] == {"exposure": "unused", "behind": []}
-            assert "c7n:noted-ingress" not in told
+            assert told["c7n:behind-ingress"] == {"exposure": "private", "behind": ["1 instance"]}
+            assert told["c7n:noted-ingress"] == [
+                "Session Manager reaches none of the instances that use this group",
+                "no EC2 Instance Connect Endpoint is in the VPC of the instances",
+            ]
         finally:
+            backend_of(ACCOUNT, "us-east-1").loaded_interfaces.clear()
             ec2.delete_security_group(GroupId=GROUP_ID)  # the next path has it in another VPC
 
     def evaluate(self):

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import botocore
+from c7n.exceptions import ClientError
 from c7n.utils import chunks, local_session
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL, PAGE_SIZE, pages
+from c7n_ingress.aws.calls import BRIEFLY, GROUPS_A_CALL, PAGE_SIZE, error_code, pages
 from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, Behind, behind
+from c7n_ingress.decide.message import Outcome
+from c7n_ingress.decide.way_in import INSTANCES, by_endpoint, by_session_manager, instances, is_closed
+from c7n_ingress.decide.way_in import unread as not_known
 
 log = logging.getLogger("custodian.actions")
 
-PERMISSIONS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcBlockPublicAccessOptions")
+PERMISSIONS = (
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeVpcBlockPublicAccessOptions",
+    "ec2:DescribeInstanceConnectEndpoints",
+    "ssm:DescribeInstanceInformation",
+)
 
+NODES_A_CALL = 50
+"""The most instances that Systems Manager returns in one answer."""
+
+ENDPOINTS_A_PAGE = 50
+"""The most endpoints that EC2 returns in one answer."""
 
 MANAGED = "IncludeManagedResources"
 """The parameter by which EC2 lists the interfaces, too, that AWS services manage and hide.
@@ -34,8 +48,8 @@ https://docs.aws.amazon.com/vpc/latest/userguide/security-group-sharing.html
 """
 
 
-def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, Behind]:
-    """Describe what uses each of the groups, by id.
+def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, Seen]:
+    """Look up what uses each of the groups, by id.
 
     :param account_id: the account that looks.
     :raises ClientError, BotoCoreError: EC2 did not answer.
@@ -44,9 +58,24 @@ def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: st
     found = interfaces_of(client, owners)
     hidden = () if _knows_managed(client) else (HIDDEN,)
     return {
-        group_id: behind(found.get(group_id, ()), (*hidden, *(() if owner == account_id else (FOREIGN,))))
+        group_id: Seen(
+            behind(found.get(group_id, ()), (*hidden, *(() if owner == account_id else (FOREIGN,)))),
+            instances(found.get(group_id, ())),
+        )
         for group_id, owner in owners.items()
     }
+
+
+class Seen(NamedTuple):
+    """What uses a group."""
+
+    behind: Behind
+    instances: dict[str, str]
+    """The instances among it, each with its VPC."""
+
+    def annotations(self) -> dict[str, Any]:
+        """Return it as a group's annotations."""
+        return {ANNOTATION: self.behind.annotation(), INSTANCES: self.instances}
 
 
 def _knows_managed(client: Any) -> bool:
@@ -84,6 +113,35 @@ def blocked(client: Any) -> str | None:
     return f"VPC Block Public Access ({mode}) keeps the internet out, but for what is excluded from it."
 
 
+def online_of(client: Any, instance_ids: Collection[str]) -> list[str]:
+    """Return the instances that Session Manager reaches.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
+
+    :raises ClientError, BotoCoreError: Systems Manager did not answer.
+    """
+    return [
+        each["InstanceId"]
+        for batch in chunks(sorted(instance_ids), NODES_A_CALL)
+        for each in client.describe_instance_information(
+            Filters=[{"Key": "InstanceIds", "Values": batch}], MaxResults=NODES_A_CALL
+        )["InstanceInformationList"]
+        if each.get("PingStatus") == "Online"
+    ]
+
+
+def endpoints_of(client: Any, vpc_ids: Collection[str]) -> list[dict[str, Any]]:
+    """Return the EC2 Instance Connect Endpoints in VPCs.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceConnectEndpoints.html
+
+    :raises ClientError, BotoCoreError: EC2 did not answer.
+    """
+    filters = [{"Name": "vpc-id", "Values": sorted(vpc_ids)}, {"Name": "state", "Values": ["create-complete"]}]
+    request = {"Filters": filters, "MaxResults": ENDPOINTS_A_PAGE}
+    return [*pages(client, "describe_instance_connect_endpoints", "InstanceConnectEndpoints", **request)]
+
+
 class Surroundings:
     """What uses groups, if an action's ``behind`` asks for it. Nothing is looked up twice."""
 
@@ -91,6 +149,7 @@ class Surroundings:
         self.manager = action.manager
         self.wanted = bool(action.data.get("behind"))
         self.known: dict[str, dict[str, Any]] = {}
+        """The annotations of groups, by id."""
         self.looks = True
         """Whether there is time to look anything up."""
 
@@ -99,15 +158,19 @@ class Surroundings:
         if not self.wanted:
             return {}
         # What a filter of the policy has read is not read again.
-        self.known |= {group["GroupId"]: group[ANNOTATION] for group in groups if ANNOTATION in group}
+        self.known |= {
+            group["GroupId"]: {key: group[key] for key in (ANNOTATION, INSTANCES)}
+            for group in groups
+            if ANNOTATION in group
+        }
         unread = [group for group in groups if group["GroupId"] not in self.known]
         try:
             found = look_behind(self.client(), unread, self.manager.config.account_id)
-            self.known |= {group_id: each.annotation() for group_id, each in found.items()}
         except Exception:  # any error: the groups are closed and reported
             log.exception("what uses %d groups could not be looked up", len(unread))
-            self.known |= dict.fromkeys((group["GroupId"] for group in unread), UNKNOWN.annotation())
-        return {group["GroupId"]: self.known[group["GroupId"]] for group in groups}
+            found = dict.fromkeys((group["GroupId"] for group in unread), Seen(UNKNOWN, {}))
+        self.known |= {group_id: each.annotations() for group_id, each in found.items()}
+        return {group["GroupId"]: self.known[group["GroupId"]][ANNOTATION] for group in groups}
 
     def blocked(self) -> dict[str, str]:
         """Return what a message adds for each group if VPC Block Public Access is on, or cannot be looked up."""
@@ -120,11 +183,42 @@ class Surroundings:
             block = "Whether VPC Block Public Access is on could not be looked up."
         return {"blocked": block} if block else {}
 
-    def client(self) -> Any:
-        """Return EC2's client.
+    def note_ways_in(self, outcomes: Iterable[Outcome]) -> None:
+        """Note of each group whose SSH or RDP was closed how people still get into the instances that use it.
+
+        What uses the groups was looked up before.
+        """
+        used_by = {group_id: each[INSTANCES] for group_id, each in self.known.items()}
+        closed = [each for each in outcomes if used_by.get(each.group["GroupId"]) and is_closed(each.records)]
+        concerned = {instance: vpc for each in closed for instance, vpc in used_by[each.group["GroupId"]].items()}
+        if not concerned:
+            return
+        online = self.asked("Session Manager", lambda: online_of(self.client("ssm"), concerned))
+        endpoints = self.asked(
+            "an EC2 Instance Connect Endpoint", lambda: endpoints_of(self.client(), {*concerned.values()})
+        )
+        for outcome in closed:
+            of_group = used_by[outcome.group["GroupId"]]
+            vpcs = {*of_group.values()}
+            outcome.noted += [
+                online if isinstance(online, str) else by_session_manager(of_group, online),
+                endpoints if isinstance(endpoints, str) else by_endpoint([e for e in endpoints if e["VpcId"] in vpcs]),
+            ]
+
+    def asked(self, what: str, ask: Callable[[], list[Any]]) -> list[Any] | str:
+        """Return an answer of AWS, or why there is none: a sentence for the message."""
+        try:
+            return ask()
+        except Exception as error:  # any error: the groups are closed and reported
+            log.exception("whether %s reaches instances could not be looked up", what)
+            return not_known(what, error_code(error) if isinstance(error, ClientError) else type(error).__name__)
+
+    def client(self, service: str = "ec2") -> Any:
+        """Return a service's client.
 
         :raises TimeoutError: there is no time left.
         """
         if not self.looks:
             raise TimeoutError("the run is stopped")
-        return local_session(self.manager.session_factory).client("ec2")
+        brief = {"config": BRIEFLY} if service != "ec2" else {}
+        return local_session(self.manager.session_factory).client(service, **brief)

@@ -143,6 +143,7 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     text = subject(outcomes, deed, f"{config.account_id} {config.region}", preview=preview, waiting=waiting)
     call = call_in(event)
     behind = job.surroundings.of([outcome.group for outcome in outcomes])
+    job.surroundings.note_ways_in(outcomes)
     if behind:  # they come worst first by what was open
         outcomes.sort(key=lambda outcome: rank(behind[outcome.group["GroupId"]]["exposure"]))
         blocked = job.surroundings.blocked()

@@ -1,1 +1,1 @@
-"""AWS on this machine: moto, and what EC2, Config, DynamoDB, Logs and SQS do that moto does not."""
+"""AWS on this machine: moto, and what EC2, Config, DynamoDB, Logs, SQS and Systems Manager do that moto does not."""

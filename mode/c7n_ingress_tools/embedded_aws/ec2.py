@@ -56,6 +56,7 @@ T = TypeVar("T")
 MOST_FILTER_VALUES = 200
 PAGE_SIZES = range(5, 1001)
 PREFIX_LIST_PAGE_SIZES = range(1, 101)
+ENDPOINT_PAGE_SIZES = range(1, 51)
 MOST_TAGS = 50
 
 
@@ -362,6 +363,21 @@ class Response(EC2Response):
         )
         return Answer({"NetworkInterfaces": page, "NextToken": token})
 
+    def describe_instance_connect_endpoints(self) -> Answer:
+        """List the loaded endpoints, by VPC, state and page ([API] DescribeInstanceConnectEndpoints)."""
+        self.error_on_dryrun()
+        filters = self._filters()
+        named = {"vpc-id": "VpcId", "state": "State"}
+        if unknown := filters.keys() - named.keys():
+            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
+        endpoints = [
+            each
+            for each in self.ec2_backend.loaded_endpoints
+            if all(each[named[key]] in values for key, values in filters.items())
+        ]
+        page, token = self._page(endpoints, ENDPOINT_PAGE_SIZES)
+        return Answer({"InstanceConnectEndpoints": page, "NextToken": token})
+
     def associate_security_group_vpc(self) -> Answer:
         """Associate a group with a further VPC, at once ([API] AssociateSecurityGroupVpc).
 
@@ -596,6 +612,8 @@ class Backend(EC2Backend):
     def __init__(self, region_name: str, account_id: str) -> None:
         self._changing = RLock()
         self.loaded_interfaces: dict[str, Mapping[str, Any]] = {}
+        self.loaded_endpoints: list[Mapping[str, Any]] = []
+        """The EC2 Instance Connect Endpoints, as [API] Ec2InstanceConnectEndpoint."""
         super().__init__(region_name, account_id)
 
     def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:

@@ -39,7 +39,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
-from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, queues, tables
+from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, nodes, queues, tables
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def serving() -> Iterator[Cloud]:
     ec2.install()
     config.install()
     logs.install()
+    nodes.install()
     queues.install()
     tables.install()
     calls: list[Call] = []
