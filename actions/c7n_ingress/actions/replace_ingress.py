@@ -88,8 +88,8 @@ class ReplaceIngress(EventAction):
 
     ``preview: true`` reports what would change and what would fail, and changes nothing; it fails if nobody could be
     notified. ``behind: true`` adds to messages what uses each group, and reports first what the internet can reach: two
-    more calls, after the changes. Two more say how people still get into instances whose SSH or RDP was closed. If more groups are open than ``at-most`` in a run, it is looked up before, and what
-    the internet can reach is closed first.
+    more calls, after the changes. Two more say how people still get into instances whose SSH or RDP was closed. If more
+    groups are open than ``at-most`` in a run, it is looked up before, and what the internet can reach is closed first.
 
     A preview also writes the file plan.json among the run's output: the open rules, by the ids of group and rule,
     before and after. ``only: out/open-ingress-sweep/plan.json``, a path or an address in S3 or behind https, changes
