@@ -139,7 +139,7 @@ def ours(path: Path) -> None:
     ]
     with flows.read([path], progress.Progress(show.console())) as log:
         told = clients.who_came_in(log, there, [], records)
-    print([(each.rule.ports, each.cut, each.stay, each.scanners) for each in told.rules])
+    print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in told.rules])
 
 
 FIELDS = [*flows.DEFAULT[2:7], "protocol", "action"]

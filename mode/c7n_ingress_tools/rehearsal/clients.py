@@ -70,7 +70,6 @@ https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ep
 """
 
 SHOWN = 5
-MINUTES = "%Y-%m-%d %H:%M"
 MOST_SUGGESTED = 1_000
 """A rule with more clients than this serves the public, and no list of networks is of use to it."""
 
@@ -94,64 +93,11 @@ class Rule:
     now: tuple[str, ...]
 
 
-class Client(NamedTuple):
-    """A source that would be blocked: how many bytes it sent through the rule, and when last (UTC)."""
-
-    source: Address
-    bytes: int
-    connections: int
-    last: dt.datetime
-
-
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Who came in through a rule."""
 
     rule: Rule
-    interfaces: int
-    """How many interfaces have the group."""
-    logged: int
-    """How many of them have records, if only that there was no traffic."""
-    cut: int
-    """How many clients would be blocked."""
-    bytes: int
-    last: dt.datetime | None
-    """What came from those, and when last."""
-    stay: int
-    """How many sources came in, and still would."""
-    scanners: int
-    """How many scanners would be blocked."""
-    clients: tuple[Client, ...]
-    """Those of the clients that sent the most, SHOWN at most."""
-    suggestion: Covering | None
-    """The networks that would keep the clients in; None where there is none, or no useful list."""
-
-    @property
-    def note(self) -> str:
-        """Why no network is suggested or, where no client is blocked, what the flow logs do not show."""
-        if self.cut:
-            return "" if self.suggestion else "too many" if self.cut > MOST_SUGGESTED else "too scattered"
-        if not self.interfaces:
-            return "no interface"
-        if not self.logged:
-            return "not logged"
-        if self.logged < self.interfaces:
-            return f"nobody at {self.logged} of {self.interfaces} interfaces"
-        return ""
-
-    def seen(self) -> Clients:
-        """Return it as the report has it."""
-        return Clients(
-            self.cut,
-            self.bytes,
-            f"{self.last:{MINUTES}}" if self.last else "",
-            tuple(Caller(str(each.source), each.bytes, f"{each.last:{MINUTES}}") for each in self.clients),
-            self.stay,
-            self.scanners,
-            tuple(map(str, self.suggestion.networks)) if self.suggestion else (),
-            self.suggestion.more if self.suggestion else 0,
-            self.note,
-        )
+    clients: Clients
 
 
 @dataclass(frozen=True)
@@ -159,25 +105,15 @@ class Findings:
     """What flow logs show about all rules that were replaced, the worst first."""
 
     rules: tuple[Evidence, ...]
-    first: dt.datetime | None
-    last: dt.datetime | None
-    """From when to when the records are; None if they do not say."""
-    records: int
+    window: Window
     notes: tuple[str, ...]
     """What people should know of the files."""
 
-    @property
-    def window(self) -> Window:
-        """What was read, as the report has it."""
-        return Window(self.records, *(each and f"{each:{MINUTES}}" for each in (self.first, self.last)))
-
     def clients(self) -> dict[str, dict[str, Clients]]:
-        """Return the clients by group and by rule, for the report."""
+        """Return the clients by group and by rule in words, for the report."""
         found: dict[str, dict[str, Clients]] = {}
-        for evidence in self.rules:
-            rule = evidence.rule
-            words = f"{traffic_text(rule.traffic)} from {rule.was}"
-            found.setdefault(rule.group, {})[words] = evidence.seen()
+        for rule, clients in self.rules:
+            found.setdefault(rule.group, {})[f"{traffic_text(rule.traffic)} from {rule.was}"] = clients
         return found
 
 
@@ -197,16 +133,11 @@ def who_came_in(
     rules = replaced(records)
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
-    evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.cut, -each.bytes))
-    cut = [each.rule for each in evidence if each.cut]
+    evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.clients.blocked, -each.clients.bytes))
+    blocking = [each.rule for each in evidence if each.clients.blocked]
     first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
-    return Findings(
-        rules=tuple(evidence),
-        first=first and _time(first),
-        last=last and _time(last),
-        records=log.records,
-        notes=(*log.notes, *_notes(log), *_unseen(cut, interfaces, groups)),
-    )
+    notes = (*log.notes, *_notes(log), *_unseen(blocking, interfaces, groups))
+    return Findings(tuple(evidence), Window(log.records, _time(first), _time(last)), notes)
 
 
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
@@ -365,7 +296,7 @@ def _work_out(log: Log, done: Callable[[float], None]) -> None:
         log.connection.execute(f"set variable {name} = {value}")
     statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
     for number, statement in enumerate(statements):
-        with watched(log.connection, lambda share, number=number: done((number + share) / len(statements))):
+        with watched(log.connection, lambda share: done((number + share) / len(statements))):  # noqa: B023 - called at once
             log.connection.execute(statement)
 
 
@@ -384,7 +315,7 @@ STAY = """
 """
 LOGGED = "select security_group, count(*) from members semi join logged using (interface) group by security_group"
 SHOWN_CLIENTS = """
-    select rule, remote, bytes, connections, last from came where not scanner
+    select rule, remote, bytes, last from came where not scanner
     qualify row_number() over (partition by rule order by bytes desc, remote) <= ?
     order by rule, bytes desc, remote
 """
@@ -400,24 +331,35 @@ def _evidence(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) 
     having = Counter(group for each in interfaces for group in set(each.groups))
     counts = {rule: counted for rule, *counted in _rows(log, COUNTS)}
     stay, logged = dict(_rows(log, STAY)), dict(_rows(log, LOGGED))
-    shown: dict[int, list[Client]] = {}
-    for rule, remote, size, connections, seen in _rows(log, SHOWN_CLIENTS, SHOWN):
-        shown.setdefault(rule, []).append(Client(_address(remote), int(size), connections, _time(seen)))
+    shown: dict[int, list[Caller]] = {}
+    for rule, remote, size, seen in _rows(log, SHOWN_CLIENTS, SHOWN):
+        shown.setdefault(rule, []).append(Caller(str(_address(remote)), int(size), _time(seen) or ""))
     suggestions = dict(_suggestions(log))
-    for number, rule in enumerate(rules):
-        cut, size, last, scanners = counts.get(number, (0, 0, None, 0))
-        yield Evidence(
-            rule=rule,
-            interfaces=having[rule.group],
-            logged=logged.get(rule.group, 0),
-            cut=cut,
-            bytes=int(size),
-            last=last and _time(last),
-            stay=stay.get(number, 0),
-            scanners=scanners,
-            clients=tuple(shown.get(number, ())),
-            suggestion=suggestions.get(number),
-        )
+    for number, replaced_rule in enumerate(rules):
+        blocked, size, last, scanners = counts.get(number, (0, 0, None, 0))
+        networks, more = suggestions.get(number) or ((), 0)
+        group = replaced_rule.group
+        if blocked:
+            note = "" if networks else "too many" if blocked > MOST_SUGGESTED else "too scattered"
+        else:
+            note = _unlogged(having[group], logged.get(group, 0))
+        callers, suggested = tuple(shown.get(number, ())), tuple(map(str, networks))
+        seen_last, stays = _time(last) or "", stay.get(number, 0)
+        clients = Clients(blocked, int(size), seen_last, callers, stays, scanners, suggested, more, note)
+        yield Evidence(replaced_rule, clients)
+
+
+def _unlogged(interfaces: int, logged: int) -> str:
+    """Return what the flow logs do not show.
+
+    :param interfaces: how many interfaces have the group.
+    :param logged: how many of them have records, if only that there was no traffic.
+    """
+    if not interfaces:
+        return "no interface"
+    if not logged:
+        return "not logged"
+    return f"nobody at {logged} of {interfaces} interfaces" if logged < interfaces else ""
 
 
 def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
@@ -495,5 +437,5 @@ def _address(number: int) -> Address:
     return IPv4Address(number - IPV4) if number >= IPV4 else IPv6Address(number)
 
 
-def _time(seconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+def _time(seconds: int | None) -> str | None:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S") if seconds else None

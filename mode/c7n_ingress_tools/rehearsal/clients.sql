@@ -77,7 +77,7 @@ select row_number() over () as id, *
 from (
     select
         open.rule, any_value(open.types) as types, any_value(open.protocol) as rule_protocol, c.interface, c.protocol,
-        c.port, c.remote, sum(c.bytes) as bytes, max(c.last) as last, count(*) as connections
+        c.port, c.remote, sum(c.bytes) as bytes, max(c.last) as last
     from connections c
         join members on members.interface = c.interface
         join open on open.security_group = members.security_group
@@ -130,7 +130,7 @@ group by remote;
 -- Which source would be blocked at which rule.
 create table came as
 select
-    rule, remote, scanner, sum(bytes)::HUGEINT as bytes, max(last) as last, sum(connections)::BIGINT as connections
+    rule, remote, scanner, sum(bytes)::HUGEINT as bytes, max(last) as last
 from through join judged using (remote)
 where id not in (select id from kept)
 group by all;

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from c7n_ingress.decide.openness import are_open, is_open, unusable
 
@@ -47,12 +47,13 @@ def covering(addresses: Iterable[Address], without: Iterable[Address] = (), most
     by_version: dict[int, set[Address]] = {4: set(), 6: set()}
     for each in addresses:
         by_version[each.version].add(each)
-    parts = [
+    found = [
         _of_family(wanted, sorted(int(each) for each in without if each.version == version), most)
         for version, wanted in by_version.items()
         if wanted
     ]
-    if None in parts:
+    parts = [part for part in found if part]
+    if len(parts) < len(found):
         return None
     networks = tuple(network for part in parts for network in part.networks)
     if are_open(networks) or any(map(unusable, networks)):
@@ -66,7 +67,7 @@ def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> 
     The best networks for a run of sorted neighbours are either the one that holds the run, or the best for the halves
     into which that one falls; so every network that can be chosen is met once.
     """
-    exact = sorted(collapse_addresses(wanted))
+    exact: list[Network] = sorted(collapse_addresses(cast("Iterable[IPv4Network]", wanted)))  # or of IPv6
     firsts = [int(each.network_address) for each in exact]
 
     def allowed(network: Network) -> bool:

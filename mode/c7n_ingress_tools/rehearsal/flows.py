@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from c7n_ingress_tools.rehearsal.exports import UnusableError
+from c7n_ingress_tools.report.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -139,7 +140,7 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
         log.notes += [f"left out {path}: the file is empty" for path, found in files.items() if not found]
         with progress.share("reading flow logs") as done:
             _load(log, formats, done)
-            done.text = f"read {log.records:,} flow log records from {_count(len(formats), 'file')}"
+            done.text = f"read {log.records:,} flow log records from {counted(len(formats), 'file')}"
         yield log
 
 
@@ -199,7 +200,7 @@ def _fields(path: Path, line: bytes, number: int) -> tuple[tuple[str, ...], bool
     if len(words) - stamped != len(DEFAULT):
         raise RefusedError(
             f"{path}, line {number}",
-            f"{_count(len(words), 'field')} and no header, where the default format has {len(DEFAULT)}. "
+            f"{counted(len(words), 'field')} and no header, where the default format has {len(DEFAULT)}. "
             "Put the names of its fields, as in the flow log's format, into the first line",
         )
     return (("time",) * stamped + DEFAULT), False
@@ -235,7 +236,7 @@ def _parquet_fields(path: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _connected(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY,
         "temp_directory": str(folder / "spill"),
         "preserve_insertion_order": False,
@@ -258,7 +259,7 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
     for chosen in dict.fromkeys(formats.values()):
         paths = [path for path, each in formats.items() if each == chosen]
         part = sum(path.stat().st_size for path in paths)
-        with watched(log.connection, lambda share, read=read, part=part: done((read + share * part) / size)):
+        with watched(log.connection, lambda share: done((read + share * part) / size)):  # noqa: B023 - called at once
             log.records += _insert(log.connection, chosen, paths)
         _take_bad(log, chosen)
         read += part
@@ -267,7 +268,7 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
         raise RefusedError(next(iter(formats)), "holds a header and no record. Was anything logged at that time?")
     if skipped := _number(log.connection, "select count(*) from flows where \"log-status\" = 'SKIPDATA'"):
         log.notes.append(
-            f"AWS skipped records in {_count(skipped, 'capture window')} (SKIPDATA): more may have come in"
+            f"AWS skipped records in {counted(skipped, 'capture window')} (SKIPDATA): more may have come in"
         )
 
 
@@ -300,7 +301,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, form: Format, paths: list[Pat
     except duckdb.Error as error:
         named = [path for path in paths if str(path) in str(error)] or paths
         raise RefusedError(named[0], f"cannot be read ({_first_line(error)}). Fetch it again") from error
-    return connection.fetchall()[0][0]
+    return int(connection.fetchall()[0][0])
 
 
 def _column(field: str, name: str | None, form: Format) -> str:
@@ -351,14 +352,14 @@ def _take_bad(log: Log, form: Format) -> None:
         )
     log.notes += [f"left out {where}: {reason}" for where, reason in bad[:SHOWN_BAD]]
     if (more := len(bad) - SHOWN_BAD) > 0:
-        log.notes.append(f"left out {_count(more, 'more line')} like these")
+        log.notes.append(f"left out {counted(more, 'more line')} like these")
 
 
 def _reason(words: list[str], kind: str, form: Format) -> str:
     """Return what is wrong with a line, in words for people who do not know DuckDB."""
     if len(words) != len(form.fields):
         cut = " (truncated?)" if len(words) < len(form.fields) else ""
-        return f"{_count(len(words), 'field')}, where the format has {len(form.fields)}{cut}"
+        return f"{counted(len(words), 'field')}, where the format has {len(form.fields)}{cut}"
     wrong = (
         f"{field} is {_printable(word)!r}"
         for field, word in zip(form.fields, words, strict=True)
@@ -379,12 +380,8 @@ def _printable(text: str) -> str:
 
 
 def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    return connection.execute(query).fetchall()[0][0]
+    return int(connection.execute(query).fetchall()[0][0])
 
 
 def _first_line(error: Exception) -> str:
     return str(error).partition(os.linesep)[0]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from botocore.session import get_session
 
@@ -17,8 +17,6 @@ from c7n_ingress_tools.rehearsal.exports import RefusedError, WrongError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from botocore.model import Shape
 
 OPTION = "--include-managed-resources"
 COMMAND = f"aws ec2 describe-network-interfaces {OPTION} --output json > interfaces.json"
@@ -41,7 +39,14 @@ ADDRESSES = {
 NEEDED = {"Groups": ("GroupId",), "TagSet": ("Key", "Value"), **{name: (key,) for name, key in ADDRESSES.items()}}
 
 # How JSON has the types of EC2's model.
-TYPES = {"structure": dict, "list": list, "string": str, "boolean": bool, "integer": int, "timestamp": str}
+TYPES: dict[str, Any] = {
+    "structure": dict,
+    "list": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "timestamp": str,
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
         raise WrongError(f"interface {number} has {error}") from error
 
 
-def _known(value: Any, shape: Shape, name: str = "interface") -> Any:
+def _known(value: Any, shape: Any, name: str = "interface") -> Any:
     """Return what EC2 returns, without what is null and what its model does not know.
 
     :raises WrongError: a value is of another type.
@@ -145,7 +150,7 @@ def _known(value: Any, shape: Shape, name: str = "interface") -> Any:
 
 
 @cache
-def _shape() -> Shape:
+def _shape() -> Any:
     """Return EC2's shape of an interface."""
     return get_session().get_service_model("ec2").shape_for("NetworkInterface")
 
@@ -167,4 +172,5 @@ def _network(text: str) -> Network:
 def _collapsed(networks: Iterable[Network]) -> Iterator[Network]:
     networks = list(networks)
     for version in (4, 6):
-        yield from ipaddress.collapse_addresses(each for each in networks if each.version == version)
+        of_version = (each for each in networks if each.version == version)
+        yield from ipaddress.collapse_addresses(cast("Iterator[ipaddress.IPv4Network]", of_version))  # or of IPv6

@@ -20,16 +20,18 @@ import yaml
 from c7n.utils import yaml_load
 
 from c7n_ingress.decide.behind import behind
+from c7n_ingress.decide.rules import Rule, rule_from, source_from, text_of, traffic
 from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal.groups import account as owner_of
 from c7n_ingress_tools.rehearsal.groups import region
+from c7n_ingress_tools.report.text import counted
 from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     import boto3
 
@@ -60,20 +62,15 @@ class LoopError(Exception):
     """A step could not be done, so that there is nothing to show."""
 
 
-class Rule(NamedTuple):
-    """A live ingress rule."""
+class Live(NamedTuple):
+    """An ingress rule of a group, with its tags in order."""
 
     group: str
-    source: str
-    traffic: tuple[str, int, int]
-    """Protocol and ports as EC2 describes them."""
-    description: str
-    tags: tuple[tuple[str, str], ...]
+    rule: Rule
 
     def __str__(self) -> str:
-        """Return what it lets in, without its group."""
-        protocol, first, last = self.traffic
-        return f"{self.source} on {protocol} {first} to {last}, {self.description!r}, {dict(self.tags)}"
+        """Return what it is, without its group and its id."""
+        return f"{text_of(self.rule.match)}, {self.rule.description!r}, {dict(self.rule.tags)}"
 
 
 class Undo(NamedTuple):
@@ -174,7 +171,7 @@ class Loop:
 
     def prepare(self) -> None:
         """Create the account: its groups, and what a deployed policy needs there."""
-        with self.progress.step(f"loaded {_count(len(self.result.groups), 'security group')} into an embedded AWS"):
+        with self.progress.step(f"loaded {counted(len(self.result.groups), 'security group')} into an embedded AWS"):
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
             self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
@@ -226,7 +223,7 @@ class Loop:
         self._deliver(function, items, "AWS Config's items went to the zip that was deployed")
         self.result.before = self._verdicts()
 
-    def deliver_changes(self, function: Function, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+    def deliver_changes(self, function: Function, before: dict[str, Live], after: dict[str, Live]) -> None:
         """Deliver the items that the changes cause."""
         changed = {rule.group for _, rule in before.items() ^ after.items()}
         items = [item for item in self._items() if item["resourceId"] in changed]
@@ -234,14 +231,14 @@ class Loop:
         self._deliver(function, items, "the items that the changes caused went there, too")
         self.result.after = self._verdicts()
 
-    def check(self, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+    def check(self, before: dict[str, Live], after: dict[str, Live]) -> None:
         """Compare the records with EC2's rules, and check that each group is COMPLIANT, unless its function failed."""
         expected = dict(before)
         for record in self.result.records:
             if record["now"] is None:
                 expected.pop(record["rule"], None)
             else:
-                expected[record["rule"]] = _recorded(record, before.get(record["rule"]))
+                expected[record["rule"]] = _recorded(record, before)
         for rule_id, rule in sorted(expected.items() ^ after.items()):
             say = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
             self.result.failures.append(f"the records {say} that {rule.group} has {rule} ({rule_id})")
@@ -255,7 +252,7 @@ class Loop:
         sent = self.result.calls["sqs", "SendMessage"]
         if not sent:
             return
-        step = f"c7n-mailer sent {_count(sent, 'message')} to the topic's subscribers"
+        step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step, sent) as advance:
             mailers = self._mailers(_processes(sent))
             for message in self._received(mailers):
@@ -269,7 +266,7 @@ class Loop:
         (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):
             log = self.result.folder / MAILER_LOG
-            self.result.failures.append(f"{_count(missing, 'message')} did not arrive: see {log}")
+            self.result.failures.append(f"{counted(missing, 'message')} did not arrive: see {log}")
 
     def find_undo(self) -> Undo | None:
         """Return how to undo what was done to the group that changed in most ways, from its message for c7n-mailer."""
@@ -286,7 +283,7 @@ class Loop:
         self.result.failures.append(f"no message says how to undo what was done to {group}")
         return None
 
-    def undo(self, undo: Undo, before: dict[str, Rule], after: dict[str, Rule]) -> None:
+    def undo(self, undo: Undo, before: dict[str, Live], after: dict[str, Live]) -> None:
         """Undo what was done to one group with the command in its message, and check that the group is as it was."""
         try:
             with self.progress.step(f"undo of {undo.group}: the command in its message showed it"):
@@ -349,7 +346,7 @@ class Loop:
             elif ended:
                 return
 
-    def _queued(self) -> Iterator[dict[str, Any]]:
+    def _queued(self) -> Generator[dict[str, Any]]:
         """Yield the groups in the messages that wait for the mailer, and leave the messages in the queue."""
         sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
         received = []
@@ -394,9 +391,9 @@ class Loop:
             if group["GroupId"] in wanted
         ]
 
-    def _rules(self, group: str | None = None) -> dict[str, Rule]:
+    def _rules(self, group: str | None = None) -> dict[str, Live]:
         """Return the live ingress rules by their ids: of one group, or of all."""
-        wanted = [{"Name": "group-id", "Values": [group]}] if group else []
+        wanted: list[Any] = [{"Name": "group-id", "Values": [group]}] if group else []
         pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate(Filters=wanted)
         return {
             rule["SecurityGroupRuleId"]: _live(rule)
@@ -420,7 +417,7 @@ def reads(action: str) -> bool:
     return action.startswith(("Describe", "Get"))
 
 
-def _of_group(rules: dict[str, Rule], group: str) -> dict[str, Rule]:
+def _of_group(rules: dict[str, Live], group: str) -> dict[str, Live]:
     return {rule_id: rule for rule_id, rule in rules.items() if rule.group == group}
 
 
@@ -438,24 +435,16 @@ def _processes(jobs: int) -> int:
     return max(1, min(jobs // JOBS_A_PROCESS, os.cpu_count() or 1, MOST_PROCESSES))
 
 
-def _source(rule: dict[str, Any]) -> str:
-    reference = rule.get("ReferencedGroupInfo", {}).get("GroupId")
-    return rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId") or reference
+def _live(shape: Mapping[str, Any]) -> Live:
+    rule = rule_from(shape)
+    return Live(shape["GroupId"], rule._replace(description=rule.description or None, tags=tuple(sorted(rule.tags))))
 
 
-def _live(rule: dict[str, Any]) -> Rule:
-    tags = tuple(sorted((tag["Key"], tag["Value"]) for tag in rule.get("Tags", ())))
-    return Rule(rule["GroupId"], _source(rule), _traffic(rule), rule.get("Description") or "", tags)
-
-
-def _recorded(record: dict[str, Any], before: Rule | None) -> Rule:
-    """Return the rule that a record says there is now; what it says nothing of is as it was."""
-    tags = before.tags if before else ()
-    return Rule(record["group"], record["now"], _traffic(record["traffic"]), record["description"] or "", tags)
-
-
-def _traffic(shape: dict[str, Any]) -> tuple[str, int, int]:
-    return shape["IpProtocol"], shape.get("FromPort", -1), shape.get("ToPort", -1)
+def _recorded(record: dict[str, Any], before: dict[str, Live]) -> Live:
+    """Return the rule that a record says there is now; what it says nothing about is as it was."""
+    tags = before[record["rule"]].rule.tags if record["rule"] in before else ()
+    of, source = traffic(record["traffic"]), source_from(record["now"])
+    return Live(record["group"], Rule(record["rule"], of, source, record["description"] or None, tags))
 
 
 def _records(log: Path) -> Iterator[dict[str, Any]]:
@@ -478,7 +467,3 @@ def _complaint(log: Path) -> str:
     """Return the line of a log that says what was wrong: the exception's, if there is one."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
     return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -116,7 +116,7 @@ def report(result: Result, notes: Sequence[str], findings: Findings | None, give
         now=dt.datetime.now(dt.timezone.utc),
         facts={group: _facts(result, group, seen) for group in result.behind.keys() | seen.keys()},
         notes=notes,
-        window=findings and findings.window,
+        window=findings.window if findings else None,
         public_ports=given.get("public-ports", []),
         exemptions=parse_register(given.get("exemptions", [])),
     )

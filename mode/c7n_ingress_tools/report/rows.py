@@ -53,7 +53,7 @@ class Clients:
     bytes: int = 0
     """What those sent, all together."""
     last: str = ""
-    """When one of them sent something last: `2026-05-04 10:02`, UTC."""
+    """When one of them sent something last: `2026-05-04 10:02:09`, UTC."""
     callers: tuple[Caller, ...] = ()
     """Some of those, the ones that sent the most first."""
     stay: int = 0
@@ -156,7 +156,7 @@ class Row:
 
 
 class Window(NamedTuple):
-    """What flow logs were read: how many records, from when to when (`2026-05-04 10:02`, UTC), if they say so."""
+    """What flow logs were read: how many records, from when to when (`2026-05-04 10:02:09`, UTC), if they say so."""
 
     records: int
     first: str | None
@@ -166,8 +166,8 @@ class Window(NamedTuple):
         """Return it in words."""
         if not (self.first and self.last):
             return counted(self.records, "flow log record")
-        last = self.last[11:] if self.last[:10] == self.first[:10] else self.last
-        return f"{counted(self.records, 'flow log record')}, {self.first} to {last} UTC"
+        last = self.last[11:16] if self.last[:10] == self.first[:10] else self.last[:16]
+        return f"{counted(self.records, 'flow log record')}, {self.first[:16]} to {last} UTC"
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def rows(  # noqa: PLR0913 - what a run leaves
     register = Register(exemptions, account, region, today)
     for each in found:
         if each.key not in done:
-            group = {"OwnerId": account} | by_id[each.group]
+            group = {"OwnerId": account, **by_id[each.group]}
             why = exemption(group, register.of_group(group), each.traffic, today)
             state = SKIPPED if (group["OwnerId"] or account) != account else EXEMPT if why else NOT_CLOSED
             made.append(replace(_left(each, group, region, state), exemption=why if state == EXEMPT else None))

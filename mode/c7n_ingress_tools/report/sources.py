@@ -193,7 +193,7 @@ def read_runs(folder: Path) -> list[Run]:
 
 def _groups(path: Path) -> list[Group]:
     """Read the groups that a run's filters matched, and try whether they can be reported of."""
-    groups = _json(path)
+    groups: list[Group] = _json(path)
     try:
         for group in groups:
             group["GroupId"].strip()
