@@ -24,8 +24,8 @@ soak: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	@.venv/bin/python -m tests.bench $(PARTS)
 
-# All is installed anew where .venv's Python does not run, as after an upgrade of the one that it is of.
-.venv/%: requirements/%.lock pyproject.toml $(shell .venv/bin/python -S -c '' 2>/dev/null || echo anew)
+# Everything is installed again if .venv's Python does not run, for instance after an upgrade of that Python.
+.venv/%: requirements/%.lock pyproject.toml $(shell .venv/bin/python -S -c '' 2>/dev/null || echo again)
 	@$(PYTHON) requirements/install.py $*
 	@touch $@ $(if $(filter dev,$*),.venv/flows) $(if $(filter-out local,$*),.venv/local)  # dev has flows', flows has local's
 
@@ -41,4 +41,4 @@ lock:
 	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
 	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra local --output-file requirements/local.lock
 
-.PHONY: demo test soak bench lock anew
+.PHONY: demo test soak bench lock again

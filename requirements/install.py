@@ -39,7 +39,7 @@ def main(name: str) -> None:
 
 
 def version_of(python: str) -> tuple[int, ...]:
-    """Give the version of a Python, as (3, 13), or nothing where it does not run."""
+    """Return the version of a Python, as (3, 13), or nothing where it does not run."""
     command = [python, "-S", "-c", "import sys; print(*sys.version_info[:2])"]
     try:
         said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
@@ -49,7 +49,7 @@ def version_of(python: str) -> tuple[int, ...]:
 
 
 def refuse_unsupported(version: tuple[int, ...], before: str) -> None:
-    """End with the mend if this is no version that the project takes."""
+    """End with the fix if the project does not support this version."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     oldest, too_new = map(int, re.findall(r'^requires-python = ">=3\.(\d+),<3\.(\d+)"', project, re.MULTILINE)[0])
     if not (3, oldest) <= version < (3, too_new):
@@ -58,13 +58,13 @@ def refuse_unsupported(version: tuple[int, ...], before: str) -> None:
 
 
 def installed(command: list[str], name: str, environment: dict[str, str]) -> int:
-    """Install a lock, then the project, by a command that takes pip's options; give the exit code."""
+    """Install a lock, then the project, by a command that takes pip's options; return the exit code."""
     lock = [*LOCKED, f"requirements/{name}.lock"]
     return run([*command, *lock], environment) or run([*command, *PROJECT], environment)
 
 
 def pip() -> list[str]:
-    """Give the command that is pip for .venv: this Python's own, if it can, as a second one takes seconds to make."""
+    """Return the command that is pip for .venv: this Python's own, if it can, as a second one takes seconds to make."""
     of_venv = [INTO, "-m", "pip"]
     for command in ([sys.executable, "-m", "pip", "--python", INTO], of_venv):
         if subprocess.run([*command, "--version"], cwd=ROOT, capture_output=True, check=False).returncode == 0:
@@ -74,10 +74,10 @@ def pip() -> list[str]:
 
 
 def of_pip() -> dict[str, str]:
-    """Give, as uv's variables, where pip looks for packages and whom it trusts: uv does not read pip's settings.
+    """Return pip's index and certificate as uv's variables, because uv does not read pip's settings.
 
     https://docs.astral.sh/uv/pip/compatibility/#configuration-files-and-environment-variables
-    What uv is told itself goes before.
+    uv's own settings come first.
     """
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -91,7 +91,7 @@ def of_pip() -> dict[str, str]:
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command in the project, whose output is seen; give its exit code."""
+    """Run a command in the project, whose output is seen; return its exit code."""
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

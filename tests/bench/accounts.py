@@ -32,7 +32,7 @@ def measure(cloud: Cloud) -> list[Row]:
 
 
 def swept(cloud: Cloud, size: int) -> tuple[Finished, Counter[str]]:
-    """Have c7n-org sweep so many accounts; give the run, and the calls that it made."""
+    """Sweep so many accounts with c7n-org; return the run, and its calls."""
     cloud.reset()
     ids = [f"{200_000_000_000 + number}" for number in range(size)]
     for each in ids:
@@ -59,11 +59,11 @@ def accounts_file(folder: Path, ids: list[str]) -> Path:
 
 
 def row(size: int, runs: dict[int, tuple[Finished, Counter[str]]]) -> Row:
-    """Give how much longer one account takes among so many; the calls are the same for each."""
+    """Return how much longer one account takes among so many; the calls are the same for each."""
     run, calls = runs[size]
     first, _ = runs[SIZES[0]]
-    told = ", ".join(f"{number / size:g} {name}" for name, number in sorted(calls.items()))
-    figures = f"{run.seconds:.1f} s, {run.seconds / size:.2f} an account; calls an account: {told}"
+    reported = ", ".join(f"{number / size:g} {name}" for name, number in sorted(calls.items()))
+    figures = f"{run.seconds:.1f} s, {run.seconds / size:.2f} an account; calls an account: {reported}"
     return Row(f"{size} accounts: seconds an account", "1 account", 1.1, run.seconds / size / first.seconds, figures)
 
 

@@ -51,7 +51,7 @@ def timed(cloud: Cloud, *arguments: object, log: Path, **environment: str) -> Fi
 
 
 def custodian_run(cloud: Cloud, policy: Path, **environment: str) -> Finished:
-    """Have `custodian run` work through a policy, past its cache."""
+    """Run a policy with `custodian run`, without its cache."""
     arguments = ("run", "--region", "us-east-1", "--cache-period", "0", "-s", policy.parent, policy)
     return timed(cloud, CUSTODIAN, *arguments, log=policy.with_suffix(".log"), **environment)
 

@@ -90,7 +90,7 @@ def measure(_: Cloud) -> list[Row]:
 
 
 def against(ours: Finished, theirs: Finished, more: str) -> tuple[float, str]:
-    """Give the ratio of two times, and the times."""
+    """Return the ratio of two times, and the times."""
     figures = (
         f"{ours.seconds:.1f} s : {theirs.seconds:.1f} s, processors {ours.processor:.1f} s : {theirs.processor:.1f} s"
     )
@@ -115,7 +115,7 @@ def write(path: Path, lines: int) -> None:
 
 
 def ours(path: Path) -> None:
-    """Tell who came in, as the demo does."""
+    """Return who came in, as the demo does."""
     there = [
         interfaces.Interface(
             f"eni-{number:017x}",
@@ -138,8 +138,8 @@ def ours(path: Path) -> None:
         for number in range(GROUPS)
     ]
     with flows.read([path], progress.Progress(show.console())) as log:
-        told = clients.who_came_in(log, there, [], records)
-    print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in told.rules])
+        reported = clients.who_came_in(log, there, [], records)
+    print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in reported.rules])
 
 
 FIELDS = [*flows.DEFAULT[2:7], "protocol", "action"]

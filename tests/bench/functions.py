@@ -49,7 +49,7 @@ def measure(cloud: Cloud) -> list[Row]:
 
 @contextmanager
 def functions(cloud: Cloud, folder: Path) -> Iterator[tuple[Function, ...]]:
-    """Deploy the policy, the same without bytecode, a stock one and the recipe, and give them in this order."""
+    """Deploy the policy, the same without bytecode, a stock one and the recipe, and return them in this order."""
     deploy(cloud, folder)
     with ExitStack() as stack:
         yield tuple(
@@ -93,7 +93,7 @@ def deploy_recipe(cloud: Cloud) -> None:
 
 
 def made(folder: Path) -> Path:
-    """Make a folder, and give it."""
+    """Make a folder, and return it."""
     folder.mkdir()
     return folder
 
@@ -102,9 +102,9 @@ def cold(cloud: Cloud, ours: Function, without: Function, other: Function) -> li
     """Time new processes to the call that fixes the group."""
     *times, theirs = in_turns(
         COLD,
-        lambda: to_call(cloud, "ModifySecurityGroupRules", anew(ours), opened(cloud, 1)),
-        lambda: to_call(cloud, "ModifySecurityGroupRules", anew(without), opened(cloud, 1)),
-        lambda: (opened(cloud, 1), to_call(cloud, "RevokeSecurityGroupIngress", anew(other), recipe.event(GROUP)))[1],
+        lambda: to_call(cloud, "ModifySecurityGroupRules", fresh(ours), opened(cloud, 1)),
+        lambda: to_call(cloud, "ModifySecurityGroupRules", fresh(without), opened(cloud, 1)),
+        lambda: (opened(cloud, 1), to_call(cloud, "RevokeSecurityGroupIngress", fresh(other), recipe.event(GROUP)))[1],
     )
     what = "cold start, to the group's fix"
     return [
@@ -113,7 +113,7 @@ def cold(cloud: Cloud, ours: Function, without: Function, other: Function) -> li
     ]
 
 
-def anew(function: Function) -> Function:
+def fresh(function: Function) -> Function:
     """End the function's process. AWS's code folder is read-only: no bytecode stays in it but for the zip's own."""
     function.close()
     folder = function.logs[0].parent
@@ -127,7 +127,7 @@ def anew(function: Function) -> Function:
 
 
 def opened(cloud: Cloud, rules: int) -> dict:
-    """Open so many rules of the group, forget calls and messages, and give Config's event."""
+    """Open so many rules of the group, forget calls and messages, and return Config's event."""
     shape = group(0, rules, closed=0)
     load([shape])
     sqs = sqs_backends[ACCOUNT][REGION]  # moto looks through all that a queue holds
@@ -138,7 +138,7 @@ def opened(cloud: Cloud, rules: int) -> dict:
 
 
 def to_call(cloud: Cloud, action: str, function: Function, item: dict) -> float:
-    """Give the seconds from the invocation to the answer of a call."""
+    """Return the seconds from the invocation to the answer of a call."""
     seen, over = [], Event()
 
     def watch() -> None:
@@ -172,13 +172,13 @@ def warm(cloud: Cloud, ours: Function, stock: Function, other: Function) -> list
 
 
 def in_turns(times: int, *measures: Callable[[], float]) -> list[float]:
-    """Take each measure in turn, so many times, and give the median of each; the first round warms up."""
+    """Take each measure in turn, so many times, and return the median of each; the first round warms up."""
     rounds = [[each() for each in measures] for _ in range(times)]
     return [median(column) for column in zip(*rounds[1:], strict=True)]
 
 
 def timed(function: Function, item: dict) -> float:
-    """Give the seconds that an event takes."""
+    """Return the seconds that an event takes."""
     start = time.perf_counter()
     function.invoke(item)
     return time.perf_counter() - start

@@ -10,7 +10,7 @@ OPEN = "0.0.0.0/0"
 
 
 def group(number: int, opened: int, closed: int = 2) -> dict[str, Any]:
-    """Give a group with so many rules that are open, and so many that are not."""
+    """Return a group with so many rules that are open, and so many that are not."""
     sources = [OPEN] * opened + ["10.0.0.0/8"] * closed
     return {
         "GroupId": f"sg-{number:017x}",
@@ -28,5 +28,5 @@ def group(number: int, opened: int, closed: int = 2) -> dict[str, Any]:
 
 
 def groups(number: int, every: int) -> list[dict[str, Any]]:
-    """Give so many groups, of which one in `every` has an open rule."""
+    """Return so many groups, of which one in `every` has an open rule."""
     return [group(each, int(each % every == 0)) for each in range(1, number + 1)]

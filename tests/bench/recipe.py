@@ -1,4 +1,4 @@
-"""What the 2019 recipe's Lambda does, written anew from its description: the measure that the pack is held against.
+"""What the 2019 recipe's Lambda does, written from its description: the pack is compared with it.
 
 AWS Config finds a group that is not compliant, and publishes that to SNS. This function describes the group; for each
 IPv4 range that is open it authorizes the same ports for one authorized network, and revokes the open range. It makes
@@ -32,5 +32,5 @@ def close(ec2, group_id):
 
 
 def event(group_id):
-    """Give the notification about a group."""
+    """Return the notification about a group."""
     return {"Records": [{"Sns": {"Message": json.dumps({"resourceId": group_id})}}]}

@@ -38,7 +38,7 @@ def measure(_cloud: Cloud) -> list[Row]:
 
 
 def run(folder: Path, *arguments: str) -> tuple[float, float]:
-    """Run it in a folder, as `make demo` does; give the seconds that passed, and those of processors."""
+    """Run it in a folder, as `make demo` does; return the seconds that passed, and those of processors."""
     before, start = of_processors(), time.perf_counter()
     subprocess.run(
         [Path(sys.executable).with_name("c7n-ingress"), "rehearse", *arguments],
@@ -51,12 +51,12 @@ def run(folder: Path, *arguments: str) -> tuple[float, float]:
 
 
 def of_processors() -> float:
-    """Give the seconds that ended processes have used."""
+    """Return the seconds that ended processes have used."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def seen(measured: tuple[float, float]) -> tuple[float, str]:
-    """Give the value of a row, and what is shown beside it."""
+    """Return the value of a row, and what is shown beside it."""
     seconds, processors = measured
     return seconds, f"{processors:.1f} s of processors"

@@ -17,7 +17,7 @@ def write(path: Path, parts: dict[str, list[Row]]) -> None:
 
 
 def read(path: Path) -> dict[str, list[Row]]:
-    """Give what `write` wrote.
+    """Return what `write` wrote.
 
     :raises SystemExit: names the file, and says what it should be.
     """

@@ -64,7 +64,7 @@ def swept(cloud: Cloud, policy: Path, size: int) -> Sweep:
 
 
 def growth(size: int, sweep: Sweep, first: Sweep) -> Row:
-    """Give how much more time and memory more groups take, for each group; linear is 1."""
+    """Return how much more time and memory more groups take, for each group; linear is 1."""
     times = size / SIZES[0]
     slower = sweep.seconds / first.seconds / times
     seen = f"{sweep}: {sweep.mebibytes / first.mebibytes / times:.2f} of the memory"

@@ -29,12 +29,12 @@ class Row(NamedTuple):
 
 
 def ratio(what: str, against: str, target: float | None, ours: float, theirs: float) -> Row:
-    """Give the row of two times, in seconds."""
+    """Return the row of two times, in seconds."""
     return Row(what, against, target, ours / theirs, f"{ours * 1000:.0f} ms : {theirs * 1000:.0f} ms")
 
 
 def count(what: str, target: float, ours: int, seen: str = "") -> Row:
-    """Give the row of a number of calls."""
+    """Return the row of a number of calls."""
     return Row(what, "count", target, ours, seen)
 
 
@@ -73,12 +73,12 @@ def show_change(old: dict[str, list[Row]], new: dict[str, list[Row]]) -> None:
 
 
 def judged(row: Row) -> tuple[str, str, str]:
-    """Give target, figure and verdict of a row, as they are printed."""
+    """Return target, figure and verdict of a row, as they are printed."""
     return "" if row.target is None else f"<= {row.target:g}", f"{row.value:.3g}", row.verdict
 
 
 def lined(title: str, *columns: str) -> Table:
-    """Give an empty table without frames; figures stand to the right."""
+    """Return an empty table without frames; figures are on the right."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="right" if column in FIGURES else "left")

@@ -34,7 +34,7 @@ def measure(cloud: Cloud) -> list[Row]:
 
 
 def bound(groups: int) -> float:
-    """Give the seconds that so many calls to one mutating API take at least."""
+    """Return the seconds that so many calls to one mutating API take at least."""
     bucket = throttling.BUCKETS[""]
     return (groups - bucket.size) / bucket.refill
 
@@ -76,7 +76,7 @@ def burst(cloud: Cloud) -> list[Row]:
 
 @contextmanager
 def throttled(cloud: Cloud, speed: float) -> Iterator[None]:
-    """Give EC2 its token buckets, full at first, on a clock that runs so many times as fast."""
+    """Return EC2 its token buckets, full at first, on a clock that runs so many times as fast."""
     cloud.ec2.throttling = Throttling(throttling.clock(speed))
     try:
         yield
@@ -97,12 +97,12 @@ def still_open(cloud: Cloud) -> int:
 
 
 def config_event(shape: dict[str, Any]) -> dict[str, Any]:
-    """Give AWS Config's event about a group."""
+    """Return AWS Config's event about a group."""
     return event(configuration_item(shape), OURS)
 
 
 def recipe_event(shape: dict[str, Any]) -> dict[str, Any]:
-    """Give the recipe's notification about a group."""
+    """Return the recipe's notification about a group."""
     return recipe.event(shape["GroupId"])
 
 

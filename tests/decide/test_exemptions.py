@@ -61,7 +61,7 @@ ENTRIES = st.lists(
 
 
 def names(one, rule):
-    """Whether an entry names a rule of the group, told without the code under test."""
+    """Whether an entry names a rule of the group, found without the code under test."""
     group = one["group"] in ("web-1", "web-*", "*-1", GROUP["GroupId"])
     place = one["account"] in (None, ACCOUNT) and one["region"] in (None, REGION) and one["vpc"] in (None, "vpc-0a")
     protocol, _, ports = rule.partition(" ")

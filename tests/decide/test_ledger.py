@@ -38,7 +38,7 @@ def test_each_change_is_news_once(steps):
 
 @given(st.sets(st.sampled_from(CHANGES)), st.sets(st.sampled_from(CHANGES)))
 def test_what_has_come_true(lost, done):
-    """What EC2 may have done has come true where the rules show it, and nowhere else; what was added bears its id."""
+    """What EC2 may have done counts as done only if the rules show it. An added rule has its id."""
     ledger = Ledger(doubtful=[*lost])
     rules = [RULES[0], RULES[1]._replace(source=OWN if CHANGED in done else ANYBODY)]
     rules += [RULES[0]._replace(id="sgr-new", source=OWN)] if ADDED in done else []
@@ -50,7 +50,7 @@ def test_what_has_come_true(lost, done):
 
 @given(st.sets(st.sampled_from(RULES)), st.booleans(), st.sets(st.sampled_from(RULES)))
 def test_what_is_owed(full, removed, standing):
-    """What found no room is owed once a rule was removed for it, until it stands; before, nothing is."""
+    """A source that found no room is owed from the removal of its open rule until it exists, and not before."""
     ledger = Ledger()
     for rule in full:
         ledger.enter_full(Replacement(rule, OWN))

@@ -15,7 +15,7 @@ NOTIFY = {
 
 
 def marked(case):
-    """Give a case's group as EC2 tells of it."""
+    """Return a case's group as EC2 describes it."""
     return {
         "GroupId": "sg-00000000000000001",
         "GroupName": case.get("group-name", "web"),
@@ -26,7 +26,7 @@ def marked(case):
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_a_manager(case):
-    """A group's manager is told by its marks, with what mends it there."""
+    """A group's manager is found by its marks, with the fix there."""
     found = managed_by(marked(case)) or {}
     assert found.get("by") == case.get("by")
     assert case.get("mend", "") in found.get("mend", "")
@@ -41,7 +41,7 @@ def test_every_manager_has_a_case():
 
 @given(st.sampled_from([case for case in CASES if case.get("tags")]), st.text(max_size=400), st.randoms())
 def test_what_somebody_typed(case, typed, random):
-    """Whatever a tag says, and in whatever order the tags stand, it stays within its quotes, on one line and short."""
+    """Any text of a tag, in any order of tags, stays within its quotes, on one line and short."""
     group = marked(case)
     group["Tags"] = [{**tag, "Value": typed} for tag in group["Tags"]]
     random.shuffle(group["Tags"])
@@ -54,7 +54,7 @@ def test_what_somebody_typed(case, typed, random):
 
 @given(st.sampled_from(CASES), st.sampled_from(["GroupName", "Description", "Tags"]))
 def test_what_is_not_there(case, key):
-    """A group of which EC2 tells less is no error."""
+    """A group without some of its fields is no error."""
     group = marked(case)
     managed_by({name: value for name, value in group.items() if name != key} | {key: None})
 
@@ -70,6 +70,6 @@ def test_the_message(cloud, tmp_path):
     make_queue(cloud)
     act(cloud, tmp_path, authorized=["198.18.7.0/24"], notify=NOTIFY)
     (message,) = messages(cloud)
-    told = {resource["GroupId"]: resource.get(MANAGED) for resource in message["resources"]}
-    assert told == {kept["GroupId"]: managed_by(kept), free["GroupId"]: None}
-    assert told[kept["GroupId"]]["by"].endswith('"prod"')
+    reported = {resource["GroupId"]: resource.get(MANAGED) for resource in message["resources"]}
+    assert reported == {kept["GroupId"]: managed_by(kept), free["GroupId"]: None}
+    assert reported[kept["GroupId"]]["by"].endswith('"prod"')

@@ -32,7 +32,7 @@ matches = st.builds(Match, st.sampled_from(TRAFFIC), st.sampled_from([*OPEN, *AU
 
 @st.composite
 def groups(draw):
-    """Give rules as EC2 allows them (no two alike), what a filter matched, authorized networks and open lists."""
+    """Return rules as EC2 allows them (no two alike), what a filter matched, authorized networks and open lists."""
     found = draw(st.lists(matches, unique=True, max_size=40))
     texts = draw(st.lists(st.none() | st.sampled_from(["ssh", "web"]), min_size=len(found), max_size=len(found)))
     rules = [Rule(f"sgr-{n}", m.traffic, m.source, text) for n, (m, text) in enumerate(zip(found, texts, strict=True))]
@@ -42,7 +42,7 @@ def groups(draw):
 
 
 def stages(rules, todo):
-    """Give the group's rules before, between and after the plan's calls, as EC2 would carry them out."""
+    """Return the group's rules before, between and after the plan's calls, as EC2 would carry them out."""
     yield list(rules)
     rules = [
         *rules,
@@ -57,7 +57,7 @@ def stages(rules, todo):
 
 
 def opened(rules, matched, authorized):
-    """Give the matched rules that are to be replaced."""
+    """Return the matched rules that are to be replaced."""
     return [
         rule
         for rule in rules
@@ -69,7 +69,7 @@ def opened(rules, matched, authorized):
 
 
 def is_widened(rule, authorized):
-    """Tell whether every network of the rule's family is wider than its source."""
+    """Whether every network of the rule's family is wider than its source."""
     family = [network for network in authorized if network.version == version_of(rule)]
     return bool(family) and all(
         not isinstance(rule.source, str) and network.prefixlen < rule.source.prefixlen for network in family
@@ -77,7 +77,7 @@ def is_widened(rule, authorized):
 
 
 def version_of(rule):
-    """Give the IP version of what a rule is open to, None for a reference to what nobody knows."""
+    """Return the IP version of what a rule is open to, None for a reference to what nobody knows."""
     version = PREFIX_LISTS.get(rule.source) if isinstance(rule.source, str) else rule.source.version
     return None if isinstance(version, str) else version
 
@@ -173,7 +173,7 @@ def test_a_second_run_changes_nothing(case):
 @many
 @given(groups())
 def test_what_is_not_there_is_reported(case):
-    """A match that no rule answers to, a list whose entries are not known, and any other reference are given back."""
+    """A match that no rule answers to, a list whose entries are not known, and any other reference are returned."""
     rules, matched, authorized, _ = case
     absent = Match(Traffic("tcp", 9, 9), OPEN[0])
     todo = replacement(rules, matched | {absent}, authorized, PREFIX_LISTS)
@@ -222,7 +222,7 @@ def test_one_network_a_family_takes_one_call():
 
 
 def test_preference_decides_what_a_rule_becomes():
-    """An open rule becomes a rule for the first authorized network that has none yet; the others stand beside it."""
+    """An open rule becomes a rule for the first authorized network that has none yet; the others are added."""
     ssh = TRAFFIC[0]
     rules = [Rule("sgr-1", ssh, OPEN[0], "ssh"), Rule("sgr-2", ssh, AUTHORIZED[1], None)]
     todo = replacement(rules, {rules[0].match}, [AUTHORIZED[1], AUTHORIZED[2], AUTHORIZED[0]])
@@ -297,7 +297,7 @@ def test_no_rule_outside_of_the_plan_changes(group, data):
 
 
 def test_a_change_that_depends_on_another_one():
-    """A rule whose networks another rule would have got is not removed without that rule."""
+    """A rule is not removed while the rule that would hold its networks is missing."""
     authorized, lists, traffic = AUTHORIZED[:1], {}, Traffic("tcp", 22, 22)
     rules = [Rule("sgr-1", traffic, OPEN[0], None), Rule("sgr-2", traffic, OPEN[1], None)]
     matched = {rule.match for rule in rules}

@@ -49,13 +49,13 @@ LISTINGS = {"sg-": ("UserIdGroupPairs", "GroupId"), "pl-": ("PrefixListIds", "Pr
 
 
 def families(source):
-    """Give the families, 4 and 6, in whose quota a source counts."""
+    """Return the families, 4 and 6, in whose quota a source counts."""
     return (4, 6) if source[:3] in LISTINGS else (ip_network(source).version,)
 
 
 @st.composite
 def groups(draw):
-    """Give the permissions of a group that EC2 would allow, one source each."""
+    """Return the permissions of a group that EC2 would allow, one source each."""
     sources = st.sampled_from([*OPEN, *AUTHORIZED, *OTHERS])
     pairs = draw(st.lists(st.tuples(st.integers(0, len(TRAFFIC) - 1), sources), unique=True, max_size=70))
     descriptions = st.none() | st.text("abc XYZ 019 ._-:/()#,@[]+=&;{}!$*", min_size=1, max_size=40).map(str.strip)
@@ -80,7 +80,7 @@ def groups(draw):
 
 @pytest.fixture
 def replace(cloud, tmp_path, monkeypatch):
-    """Put a group into EC2, run the action on it, and give all that can be said of the run."""
+    """Put a group into EC2, run the action on it, and return all that can be said of the run."""
     monkeypatch.setattr("c7n_ingress.aws.settle.time.sleep", lambda _seconds: None)
 
     def run(permissions, authorized):
@@ -132,10 +132,10 @@ class Run:
             self.failure = error
         self.changes = [call.action for call in self.cloud.calls if call.action in MUTATING]
         self.refused = [call.error for call in self.cloud.calls if call.action in MUTATING and call.error]
-        told = [resource for message in messages(self.cloud) for resource in message["resources"]]
-        self.records = [record for resource in told for record in resource["c7n:replaced-ingress"]]
-        self.lacking = [text for resource in told for text in resource.get("c7n:lacking-ingress", [])]
-        self.failures = [text for resource in told for text in resource.get("c7n:failed-ingress", [])]
+        reported = [resource for message in messages(self.cloud) for resource in message["resources"]]
+        self.records = [record for resource in reported for record in resource["c7n:replaced-ingress"]]
+        self.lacking = [text for resource in reported for text in resource.get("c7n:lacking-ingress", [])]
+        self.failures = [text for resource in reported for text in resource.get("c7n:failed-ingress", [])]
 
     @property
     def before(self):
@@ -153,22 +153,22 @@ class Run:
         return {rule_id: rule for rule_id, rule in self.before.items() if source_of(rule) in OPEN}
 
     def family(self, source):
-        """Give the authorized networks of a source's family."""
+        """Return the authorized networks of a source's family."""
         return [network for network in self.authorized if (":" in network) == (":" in source)]
 
 
 def traffic(rule):
-    """Give what a rule lets in."""
+    """Return what a rule lets in."""
     return rule["IpProtocol"], rule["FromPort"], rule["ToPort"]
 
 
 def standing(rules):
-    """Give what rules let in from where."""
+    """Return what rules let in from where."""
     return {(*traffic(rule), source_of(rule)) for rule in rules.values()}
 
 
 def let_in(rules, networks):
-    """Give which of the networks rules let in as a whole, and to what."""
+    """Return which of the networks rules let in as a whole, and to what."""
     return {
         (*traffic(rule), network) for rule in rules.values() for network in networks if covers(source_of(rule), network)
     }
@@ -176,14 +176,14 @@ def let_in(rules, networks):
 
 @cache
 def covers(source, network):
-    """Tell whether all of a network is in a source; of what a list or a group holds, nothing is known."""
+    """Whether all of a network is in a source; of what a list or a group holds, nothing is known."""
     if source[:3] in LISTINGS or families(source) != families(network):
         return False
     return ip_network(network).subnet_of(ip_network(source))
 
 
 def unchanged(rule):
-    """Give a rule without the trace that a change leaves on it."""
+    """Return a rule without the trace that a change leaves on it."""
     tags = [tag for tag in rule["Tags"] if not tag["Key"].startswith("c7n-ingress:")]
     return {**rule, "Tags": tags}
 
@@ -191,7 +191,7 @@ def unchanged(rule):
 @examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
 def test_whatever_stands_in_a_group(replace, permissions, authorized):
-    """Whatever stands in a group and whoever is authorized, the run keeps each of the pack's promises."""
+    """For any rules of a group and any authorized networks, the run keeps each of the pack's promises."""
     run = replace(permissions, authorized)
     after = run.after
 
@@ -201,7 +201,7 @@ def test_whatever_stands_in_a_group(replace, permissions, authorized):
         rule for rule_id, rule in run.before.items() if rule_id not in run.open and after.get(rule_id) != rule
     ] == []
 
-    # Everybody authorized gets in where it was open; who finds no room is told of.
+    # Every authorized network gets in where it was open. One that finds no room is reported.
     missing = {
         (*traffic(rule), network)
         for rule in run.open.values()
@@ -236,7 +236,7 @@ def test_whatever_stands_in_a_group(replace, permissions, authorized):
         assert all(times == 1 for times in Counter(run.changes).values())
     assert set(run.refused) <= {"RulesPerSecurityGroupLimitExceeded"}
 
-    # The records, replayed backwards, give the group as it was.
+    # The records, replayed backwards, return the group as it was.
     rules = {rule_id: (*traffic(rule), source_of(rule)) for rule_id, rule in after.items()}
     for record in reversed(run.records):
         if record["was"] is None:
@@ -255,13 +255,13 @@ def test_whatever_stands_in_a_group(replace, permissions, authorized):
 
 
 def tags_of(cloud):
-    """Give the group's tags."""
+    """Return the group's tags."""
     (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[GROUP])["SecurityGroups"]
     return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
 
 
 def seen(rules):
-    """Give what can be seen of rules but for their ids, sorted."""
+    """Return what can be seen of rules but for their ids, sorted."""
     return sorted(((*shape(rule), rule["Tags"]) for rule in rules.values()), key=str)
 
 
@@ -276,7 +276,7 @@ NOISE = [
 
 @st.composite
 def journals(draw, records):
-    """Give a journal's lines: the records in any order, some twice, some again but cut, and other programs' lines."""
+    """Return a journal's lines: the records in any order, some twice, some again but cut, and other programs' lines."""
     lines = [json.dumps(record) for record in records]
     more = [lines, [line[: len(line) // 2] for line in lines], NOISE]
     for each in filter(None, more):
@@ -299,7 +299,7 @@ def restore_once(done, after, **action):
 
 
 def restored(done, lines, place, **action):
-    """Restore the group from a journal, as often as that is told to be of use; give the rules after each change."""
+    """Restore the group from a journal, as often as the plan asks for it; return the rules after each change."""
     if place == "file":
         path = done.folder / "journal.log"
         path.write_text("\n".join(lines))
@@ -319,7 +319,7 @@ def restored(done, lines, place, **action):
 @examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5), st.data())
 def test_whatever_was_replaced_comes_back(replace, permissions, authorized, data):
-    """Whatever stood in a group and whoever was authorized, replaced and restored from the journal it is as it was."""
+    """For any rules and any authorized networks, a group that is replaced and restored is as it was."""
     run = replace(permissions, authorized)
     assume(run.records)
     replaced = run.after

@@ -12,7 +12,7 @@ EXECUTION = st.uuids(version=4).map(str)
 
 @given(st.integers(0, 2**48 - 1), EXECUTION)
 def test_it_is_a_uuid_of_version_7(milliseconds, execution):
-    """Whatever the run, its id is a UUID of version 7, as RFC 9562 lays it out."""
+    """The id of any run is a UUID of version 7, as RFC 9562 defines it."""
     found = UUID(run_id(milliseconds / 1000, execution))
     assert (found.version, found.variant) == (7, "specified in RFC 4122")
 

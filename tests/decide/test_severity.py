@@ -1,4 +1,4 @@
-"""How bad an open rule is: one order for what is closed, told and shown first."""
+"""How bad an open rule is: one order for what is closed, reported and shown first."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,12 +14,12 @@ TRAFFIC |= st.sampled_from(("-1", "icmp", "icmpv6", "50")).map(lambda protocol: 
 
 
 def urgency(traffic):
-    """Give a rule's place in the order."""
+    """Return a rule's place in the order."""
     return worst([Match(traffic, ANYBODY)])
 
 
 def test_the_order():
-    """The rules of the cases are closed in the order in which they stand there."""
+    """The rules of the cases are closed in the order of the file."""
     places = [urgency(Traffic(protocol, *ports)) for protocol, *ports in cases("severity")["worst first"]]
     assert sorted(set(places)) == places
 

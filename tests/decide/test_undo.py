@@ -29,7 +29,7 @@ rule_ids = st.sampled_from([f"sgr-{number}" for number in range(6)])
 
 @st.composite
 def groups(draw, most=8):
-    """Give rules of which no two are alike."""
+    """Return rules, no two of them equal."""
     matches = draw(st.lists(st.builds(Match, traffics, sources), unique=True, max_size=most))
     texts = st.none() | st.sampled_from(["ssh", "web"])
     tags = st.sampled_from([(), (("owner", "web"),)])
@@ -38,7 +38,7 @@ def groups(draw, most=8):
 
 @st.composite
 def written(draw):
-    """Give a record that says anything that a record can say."""
+    """Return a record that says anything that a record can say."""
     was, now = draw(st.tuples(sources, sources).filter(lambda two: type(two[0]) is type(two[1])))
     was, now = draw(st.sampled_from([(was, now), (None, now), (was, None)]))
     beside = draw(rule_ids) if was is None else None
@@ -46,7 +46,7 @@ def written(draw):
 
 
 class House:
-    """A group of which the pack and people change rules, and the journal of what the pack did."""
+    """A group whose rules the pack and people change, and the journal of the pack's changes."""
 
     def __init__(self, rules):
         self.rules = rules
@@ -85,7 +85,7 @@ class House:
 
     @property
     def plans(self):
-        """Restore to the end, and give each plan before it is carried out."""
+        """Restore to the end, and return each plan before it is carried out."""
         for _ in range(MOST_LOOKS):
             plan = restoration(self.rules, self.nets)
             yield plan
@@ -194,7 +194,7 @@ RECORD = record_of(
 
 @st.composite
 def broken(draw):
-    """Give a record with fields that are missing, too many or of another type, some in its traffic."""
+    """Return a record with fields that are missing, too many or of another type, some in its traffic."""
     record = {**RECORD, "traffic": dict(RECORD["traffic"])}
     keys = st.sampled_from([*RECORD, "beside", "IpProtocol", "FromPort", "ToPort"])
     for key, value in draw(st.dictionaries(keys, st.just("(missing)") | JSON, min_size=1, max_size=3)).items():
@@ -209,7 +209,7 @@ def broken(draw):
 @properties
 @given(st.lists(broken() | st.text() | JSON.map(json.dumps) | st.just("[" * 100_000) | st.just('{"v":' * 100_000)))
 def test_whatever_stands_in_a_line(lines):
-    """Whatever a line holds, reading it gives a record that can be used, or what is wrong with it, or nothing."""
+    """Reading any line returns a record that can be used, or what is wrong with it, or nothing."""
     found = list(entries(lines, ACCOUNT, REGION))
     good = [each for each in found if not isinstance(each, Unreadable)]
     assert len(restoration([], fold(good)).authorize) <= len(good)
@@ -228,8 +228,8 @@ def test_a_line_that_was_cut(length, prefix):
     if length == len(whole):
         assert [each.rule for each in found] == ["sgr-0"]
     else:
-        told = [Unreadable(None, "an incomplete record")] if length >= len('{"v": 1') else []
-        assert found == told or length < len('{"v": 1')
+        reported = [Unreadable(None, "an incomplete record")] if length >= len('{"v": 1') else []
+        assert found == reported or length < len('{"v": 1')
 
 
 @given(st.lists(st.sampled_from(["sgr-1", "sgr-2", "sgr-3"]), min_size=1))

@@ -49,7 +49,7 @@ EVERYBODY = ["0.0.0.0/0", "::/0"]
 
 
 def assume_role(response, original=TokenResponse.assume_role):
-    """Refuse a role that is not there, or does not trust who runs c7n-org. AWS gives both the same answer."""
+    """Refuse a role that does not exist, or does not trust the caller. AWS has one answer for both."""
     arn = response._get_param("RoleArn")
     roles = iam_backends[arn.split(":")[4]]["aws"].get_roles()
     if not any(role.arn == arn and RUNNER in json.dumps(role.assume_role_policy_document) for role in roles):
@@ -58,7 +58,7 @@ def assume_role(response, original=TokenResponse.assume_role):
 
 
 def queue_of_url(response):
-    """Give the queues of the account in the queue's URL, if its policy lets this account in."""
+    """Return the queues of the account in the queue's URL, if its policy lets this account in."""
     url = response._get_param("QueueUrl") or ""
     owner = url.split("/")[-2] if "/" in url else response.current_account
     backend = sqs_backends[owner][response.region]
@@ -77,7 +77,7 @@ def queue_of_url(response):
 
 @pytest.fixture
 def organization(cloud, monkeypatch):
-    """Give an organization, with the stack in the central account."""
+    """Return an organization, with the stack in the central account."""
     monkeypatch.setattr(TokenResponse, "assume_role", assume_role)
     monkeypatch.setattr(SQSResponse, "sqs_backend", property(queue_of_url))
     create(cloud, OrganizationId=ORGANIZATION)
@@ -93,18 +93,18 @@ def join(cloud, account):
 
 
 def networks(number):
-    """Give an account's own networks, in the order that text has."""
+    """Return an account's own networks, in the order that text has."""
     return [f"198.18.{number}.0/24", f"2001:2:0:{number:x}::/64"]
 
 
 def open_group(account):
-    """Give a group of an account that lets everybody in, by IPv4 and IPv6."""
+    """Return a group of an account that lets everybody in, by IPv4 and IPv6."""
     ingress = [{"protocol": "tcp", "ports": 22, "source": source} for source in EVERYBODY]
     return group_of({"name": "web", "ingress": ingress}, 1) | {"OwnerId": account}
 
 
 def sources(cloud, account, region):
-    """Give the sources of the account's open group, as they are now."""
+    """Return the sources of the account's open group, as they are now."""
     ec2 = cloud.session(region, account).client("ec2")
     groups = [open_group(account)["GroupId"]]
     rules = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": groups}])["SecurityGroupRules"]
@@ -126,7 +126,7 @@ def accounts_file(folder, accounts):
 
 
 def c7n_org(cloud, folder, command, accounts, *options):
-    """Have the stock command do something with the sweep in accounts."""
+    """Run the stock command with the sweep in accounts."""
     command = [C7N_ORG, command, "-c", accounts_file(folder, accounts), "-u", SWEEP, *options]
     return forked(command, env=cloud.environment(), cwd=ROOT)
 
@@ -155,7 +155,7 @@ def test_sample():
 
 
 def test_twenty_accounts(organization, tmp_path):
-    """Each account's groups get its own networks in each region, told once apiece; an account without role fails."""
+    """Each account's groups get its own networks in each region, and one report each; an account without role fails."""
     for account in ACCOUNTS:
         join(organization, account)
     for account in [*ACCOUNTS, FORGOTTEN]:
@@ -169,9 +169,9 @@ def test_twenty_accounts(organization, tmp_path):
     refused = [line for line in done.stderr.splitlines() if "Access denied api:AssumeRole" in line]
     assert len(refused) == len(REGIONS)
     assert all(f"account:account-{FORGOTTEN}" in line for line in refused)
-    told = messages(organization)
-    assert {message["action"]["to"][0] for message in told} == {TOPIC}
-    assert sorted((message["account_id"], message["region"]) for message in told) == sorted(
+    reported = messages(organization)
+    assert {message["action"]["to"][0] for message in reported} == {TOPIC}
+    assert sorted((message["account_id"], message["region"]) for message in reported) == sorted(
         (account, region) for account in ACCOUNTS for region in REGIONS
     )
     for account, own in accounts.items():
@@ -182,7 +182,7 @@ def test_twenty_accounts(organization, tmp_path):
 
 @pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_job_that_is_cancelled(organization, tmp_path, ask):
-    """Where a job is ended, each account that is being worked on is told, no further one is begun, no process stays."""
+    """If a job is ended, each running account reports, no further one starts, and no process stays."""
     accounts = dict(list(ACCOUNTS.items())[:6])
     for account in accounts:
         join(organization, account)
@@ -249,7 +249,7 @@ def test_validation(cloud, tmp_path, own, code):
 
 
 def under(organization, account, role):
-    """Give a client of SQS under a role of an account."""
+    """Return a client of SQS under a role of an account."""
     trust = json.dumps({"Statement": [{"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}]})
     session = organization.session("us-east-1", account)
     arn = session.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -266,8 +266,8 @@ def under(organization, account, role):
 def test_strangers(organization):
     """The pack's roles of the organization may send to the central queue; other roles and accounts may not."""
     url = f"https://sqs.us-east-1.amazonaws.com/{CENTRAL}/custodian-mailer"
-    under(organization, FIRST, "custodian-open-ingress").send_message(QueueUrl=url, MessageBody="told")
+    under(organization, FIRST, "custodian-open-ingress").send_message(QueueUrl=url, MessageBody="reported")
     strangers = [under(organization, FIRST, "admin"), under(organization, STRANGER, "custodian-open-ingress")]
     for stranger in [*strangers, organization.session("us-east-1", SECOND).client("sqs")]:
         with pytest.raises(ClientError, match="AccessDenied"):
-            stranger.send_message(QueueUrl=url, MessageBody="told")
+            stranger.send_message(QueueUrl=url, MessageBody="reported")

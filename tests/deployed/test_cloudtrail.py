@@ -42,7 +42,7 @@ RECORD = {
 
 
 def event(case, group_id, rule_id):
-    """Give a case's call as EventBridge hands it to a Lambda."""
+    """Return a case's call as EventBridge hands it to a Lambda."""
     text = json.dumps(RECORD | case["detail"])
     for word, there in (("GROUP", group_id), ("RULE", rule_id), ("OTHER", "sgr-0123456789abcdef0")):
         text = text.replace(f'"{word}"', f'"{there}"')
@@ -67,7 +67,7 @@ def recent(case, group_id, rule_id):
 
 
 def open_group(number):
-    """Put a group that lets SSH in from everywhere into EC2, and give its id and its rule's."""
+    """Put a group that lets SSH in from everywhere into EC2, and return its id and its rule's."""
     group = group_of({"name": f"group {number}", "ingress": [SSH]}, number)
     load([group])
     (rule_id,) = rules_of(group["GroupId"])
@@ -86,7 +86,7 @@ def deploy(cloud, folder):
 
 @pytest.fixture(scope="module")
 def outcomes(embedded_aws, tmp_path_factory):
-    """Hand each case's event to the deployed policy, and give what came of it: sources, calls and messages."""
+    """Hand each case's event to the deployed policy, and return what came of it: sources, calls and messages."""
     cloud = embedded_aws
     cloud.reset()
     deploy(cloud, tmp_path_factory.mktemp("policy"))
@@ -149,7 +149,7 @@ def test_what_is_subscribed(cloud, tmp_path):
 
 
 def test_a_call_that_was_made_up(cloud, tmp_path):
-    """Who may put events cannot have the Lambda run, and somebody blamed, with an event in CloudTrail's words.
+    """Someone who may put events cannot start the Lambda, and blame others, with an event like CloudTrail's.
 
     EventBridge lets AWS alone say that it is `aws.`-something: for anybody else PutEvents answers
     NotAuthorizedForSourceException, https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
@@ -173,7 +173,7 @@ def test_a_call_that_was_made_up(cloud, tmp_path):
 
 
 def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
-    """If EC2 does not tell of the group, the Lambda fails, so that the event is tried again and then kept."""
+    """If EC2 does not describe the group, the Lambda fails, so that the event is tried again and then kept."""
     deploy(cloud, tmp_path)
     group_id, rule_id = open_group(1)
 

@@ -37,7 +37,7 @@ def test_a_client_is_made_once_in_a_process(monkeypatch, config):
 
 @pytest.fixture
 def unread():
-    """Have dateutil forget the zones that it has read, and recall them afterwards."""
+    """Make dateutil forget the zones that it has read, and restore them afterwards."""
     get = zoneinfo.get_zonefile_instance
     kept = vars(get).pop("_cached_instance", None)
     yield
@@ -48,7 +48,7 @@ def unread():
 
 @pytest.mark.usefixtures("unread")
 def test_the_names_of_zones_are_those_that_dateutil_reads():
-    """c7n finds the same names as without, while none of the zones is read, and whoever asks later gets zones."""
+    """c7n finds the same names as without, reads no zone meanwhile, and a later caller gets zones."""
     with cold.zones_unread():
         names = zoneinfo.get_zonefile_instance().zones
         assert set(names.values()) == {None}
@@ -196,7 +196,7 @@ def forget():
 
 @pytest.fixture
 def another(monkeypatch, tmp_path):
-    """Have this process be of no version that Lambda has, and give a folder that is all of the PATH."""
+    """Make this process a Python that Lambda does not have, and return the only folder on the PATH."""
     forget()
     monkeypatch.setattr(bytecode, "OURS", "python0.0")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -280,8 +280,8 @@ def test_the_python_that_deploys_may_be_the_function_s(monkeypatch, ours, days):
     load_resources(("aws.security-group",))
     mode = {"type": "config-rule", "role": "custodian", "runtime": ours}
     taken = not schema.validate({"policies": [{"name": "a-policy", "resource": "aws.security-group", "mode": mode}]})
-    mend = f"or write `runtime: {ours}` under the policy's `mode:`, the Python that deploys (AWS: until {until})"
-    assert (mend in str(refused.value)) == (taken and days > 0)
+    fix = f"or write `runtime: {ours}` under the policy's `mode:`, the Python that deploys (AWS: until {until})"
+    assert (fix in str(refused.value)) == (taken and days > 0)
 
 
 @pytest.mark.parametrize("packages", [None, ["boto3"]])

@@ -40,7 +40,7 @@ GROUP = {
 
 @pytest.fixture
 def config(cloud):
-    """Give a client of an AWS Config that has a rule."""
+    """Return a client of an AWS Config that has a rule."""
     account = cloud.session()
     role = account.client("iam").create_role(RoleName="lambda", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     function = account.client("lambda").create_function(
@@ -75,7 +75,7 @@ def put(config, verdict="COMPLIANT", hour=12, **more):
 
 
 def refusal(call, *args, **kwargs):
-    """Give the code of the error that a call ends with."""
+    """Return the code of the error that a call ends with."""
     with pytest.raises(ClientError) as refused:
         call(*args, **kwargs)
     return refused.value.response["Error"]["Code"]
@@ -154,7 +154,7 @@ def test_item():
 
 
 def test_cloud_custodian_reads_the_group_out_of_the_item():
-    """What c7n makes of an item is what EC2 told of the group."""
+    """What c7n reads from an item is what EC2 describes."""
     assert ConfigSG(SecurityGroup).load_resource(configuration_item(GROUP)) == GROUP
 
 
@@ -233,7 +233,7 @@ ASKED = {"resourceType": "AWS::EC2::SecurityGroup", "resourceId": GROUP["GroupId
 
 @pytest.fixture
 def history(cloud):
-    """Give a client of an AWS Config that has recorded the group in each of 25 hours, and then that it is gone."""
+    """Return a client of an AWS Config that has recorded the group in each of 25 hours, and then that it is gone."""
     client = cloud.session().client("config")
     recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
     client.put_configuration_recorder(ConfigurationRecorder=recorder)

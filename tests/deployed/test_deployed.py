@@ -30,7 +30,7 @@ OPEN, *_ = CASES_OF_OPEN_INGRESS
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 
 LONG_AGO = datetime(2026, 1, 31, tzinfo=timezone.utc)
-"""When an item was captured of which EC2 has shown everything since."""
+"""When an item was captured that EC2 fully shows since."""
 
 
 def plain(policy):
@@ -59,24 +59,24 @@ def deploy(
 
 @pytest.fixture
 def function(cloud, tmp_path):
-    """Deploy open-ingress, and give its Lambda."""
+    """Deploy open-ingress, and return its Lambda."""
     with deploy(cloud, tmp_path) as function:
         yield function
 
 
 def live(cloud, group_id):
-    """Give a group as EC2 tells of it."""
+    """Return a group as EC2 describes it."""
     found = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])
     return found["SecurityGroups"][0]
 
 
 def sources(group_id):
-    """Give the sources of the group's ingress rules, sorted."""
+    """Return the sources of the group's ingress rules, sorted."""
     return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 def verdicts(cloud, group_id):
-    """Give what Config was told of a group, in order."""
+    """Return the verdicts that Config received on a group, in order."""
     return [each.verdict for each in cloud.evaluations if each.resource == group_id]
 
 
@@ -168,7 +168,7 @@ def test_what_a_cold_event_costs(cloud, function):
 
 
 def test_an_event_of_a_failed_call(cloud, function):
-    """An event that tells of a call that failed is passed over, as c7n does."""
+    """An event about a failed call is skipped, as c7n does."""
     cloud.calls.clear()
     assert function.invoke({"detail": {"errorCode": "Client.UnauthorizedOperation"}}) is None
     assert cloud.calls == []
@@ -187,7 +187,7 @@ def test_prefix_lists_are_read_anew(cloud, function):
 
 
 def test_a_repeated_item(cloud, function):
-    """An item that Config delivers twice changes the group once, and is told once."""
+    """An item that Config delivers twice changes the group once, and is reported once."""
     load([OPEN[1]])
     item = event(configuration_item(OPEN[1]), RULE)
     function.invoke(item)
@@ -321,14 +321,14 @@ def of_this_python(policy):
 
 
 def closes(function):
-    """Have the function close a group that is open."""
+    """Make the function close a group that is open."""
     load([OPEN[1]])
     function.invoke(event(configuration_item(OPEN[1]), RULE))
     return "0.0.0.0/0" not in sources(OPEN[1]["GroupId"])
 
 
 def own_task(folder):
-    """Give what was deployed c7n and the pack of its own, to be changed: they are links to what others run, too."""
+    """Return what was deployed c7n and the pack of its own, to be changed: they are links to what others run, too."""
     task = folder / "task"
     with zipfile.ZipFile(folder / f"{RULE}.zip") as archive:
         for top in ("c7n", "c7n_ingress"):
@@ -338,7 +338,7 @@ def own_task(folder):
 
 
 def sources_of(task):
-    """Give the files of c7n and the pack that there is bytecode for, as deployed."""
+    """Return the files of c7n and the pack that there is bytecode for, as deployed."""
     return [path.parents[1] / f"{path.name.partition('.')[0]}.py" for path in task.rglob("*.pyc")]
 
 

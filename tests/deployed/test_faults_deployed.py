@@ -43,32 +43,32 @@ def failing_aws(embedded_aws):
 
 @pytest.fixture
 def aws(failing_aws):
-    """Give AWS behind the proxy, with no fault yet. Two attempts: botocore waits a second at most."""
+    """Return AWS behind the proxy, with no fault yet. Two attempts: botocore waits a second at most."""
     failing_aws.proxy.heal()
     failing_aws.attempts = 2
     return failing_aws
 
 
 def open_group(number):
-    """Put an open group into EC2, and give it."""
+    """Put an open group into EC2, and return it."""
     group = group_of({"name": f"group {number}", "ingress": [SSH]}, number)
     load([group])
     return group
 
 
 def sources(group):
-    """Give the sources of a group's rules."""
+    """Return the sources of a group's rules."""
     return [source_of(rule) for rule in rules_of(group["GroupId"]).values()]
 
 
-def told(cloud):
-    """Give the records that were sent."""
+def reported(cloud):
+    """Return the records that were sent."""
     resources = [resource for message in messages(cloud) for resource in message["resources"]]
     return [record for resource in resources for record in resource["c7n:replaced-ingress"]]
 
 
 def logged(log):
-    """Give the records in a Lambda's log."""
+    """Return the records in a Lambda's log."""
     return [json.loads(line) for line in re.findall(r'{"v".*}', log)]
 
 
@@ -82,7 +82,7 @@ FAULTS = {fault["name"]: fault for fault in CASES["faults"]}
 
 @pytest.fixture(scope="module")
 def function(embedded_aws, failing_aws, tmp_path_factory):
-    """Deploy open-ingress, and give its Lambda, whose calls go through the proxy."""
+    """Deploy open-ingress, and return its Lambda, whose calls go through the proxy."""
     folder = tmp_path_factory.mktemp("deployed")
     embedded_aws.reset()
     make_queue(embedded_aws)
@@ -124,13 +124,13 @@ def test_a_lasting_fault_fails_the_function(embedded_aws, aws, function, fault):
     assert aws.proxy.fired
     assert (sources(group) == AUTHORIZED[:1]) == was_closed
     assert len(logged(failed.value.log)) == was_closed
-    assert {record["group"] for record in told(embedded_aws)} <= ({group["GroupId"]} if was_closed else set())
+    assert {record["group"] for record in reported(embedded_aws)} <= ({group["GroupId"]} if was_closed else set())
 
     aws.proxy.heal()
     function.invoke(item)
     assert sources(group) == AUTHORIZED[:1]
     assert embedded_aws.evaluations[-1].resource == group["GroupId"]
-    assert len(told(embedded_aws)) == (not was_closed)
+    assert len(reported(embedded_aws)) == (not was_closed)
 
 
 def test_two_lasting_faults_are_both_told(embedded_aws, aws, function):
@@ -153,7 +153,7 @@ def test_a_passing_fault_does_not_show(embedded_aws, aws, function, call, fault)
     function.invoke(event(configuration_item(group), RULE))
     assert aws.proxy.fired
     assert sources(group) == AUTHORIZED[:1]
-    assert {record["group"] for record in told(embedded_aws)} == {group["GroupId"]}
+    assert {record["group"] for record in reported(embedded_aws)} == {group["GroupId"]}
     said = {each.verdict for each in embedded_aws.evaluations if each.resource == group["GroupId"]}
     assert said == {"NON_COMPLIANT"}
 
@@ -206,7 +206,7 @@ LOOKS = "DescribeNetworkInterfaces"
 
 @pytest.mark.parametrize(("call", "number"), [("ModifySecurityGroupRules", 2), (LOOKS, 1)], ids=["change", "look"])
 def test_a_function_whose_time_runs_out(cloud, aws, tmp_path, call, number):
-    """A function that waits for an answer until its time is nearly over tells what it has done, and what it has not."""
+    """A function that waits for an answer until its time is nearly over reports what is done, and what is not."""
     groups = [open_group(1), open_group(2)]
     make_queue(cloud)
     policy = deploy(cloud, tmp_path, "open-ingress-daily", lambda policy: policy["mode"].update(timeout=10))
@@ -236,7 +236,7 @@ def test_a_function_whose_time_runs_out(cloud, aws, tmp_path, call, number):
         aws.proxy.heal()
         function.invoke({})
     assert [sources(group) for group in groups] == [AUTHORIZED[:1]] * 2
-    assert {record["group"] for record in told(cloud)} == {group["GroupId"] for group in groups} - closed
+    assert {record["group"] for record in reported(cloud)} == {group["GroupId"] for group in groups} - closed
 
 
 # -- the mailer
@@ -247,7 +247,7 @@ PUBLISH = {"service": "sns", "operation": "Publish"}
 
 @pytest.fixture(scope="module")
 def mailer(embedded_aws, failing_aws, tmp_path_factory):
-    """Deploy the mailer, and give its Lambda, whose calls go through the proxy."""
+    """Deploy the mailer, and return its Lambda, whose calls go through the proxy."""
     embedded_aws.reset()
     make_queue(embedded_aws)
     embedded_aws.session().client("iam").create_role(RoleName="custodian-mailer", AssumeRolePolicyDocument="{}")
@@ -262,7 +262,7 @@ def mailer(embedded_aws, failing_aws, tmp_path_factory):
 
 @pytest.fixture
 def inbox(cloud):
-    """Subscribe a queue to the topic, and give what reads from it."""
+    """Subscribe a queue to the topic, and return what reads from it."""
     sns, sqs = cloud.session().client("sns"), cloud.session().client("sqs")
     sns.create_topic(Name="open-ingress")
     url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
@@ -272,7 +272,7 @@ def inbox(cloud):
 
 
 def handed_over():
-    """Give the event with which SQS hands the sample message to the mailer."""
+    """Return the event with which SQS hands the sample message to the mailer."""
     message = preview.sample()
     message["action"]["to"] = [TOPIC]
     body = base64.b64encode(zlib.compress(json.dumps(message).encode())).decode()
@@ -286,7 +286,7 @@ def handed_over():
 @pytest.mark.parametrize("times", [1, None], ids=["once", "for good"])
 @pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith("unanswered")])
 def test_any_fault_of_the_publish(aws, mailer, inbox, fault, times):
-    """Whatever befalls the mailer's publish, the message is delivered or SQS is told to keep it, for another try."""
+    """After any fault of the mailer's publish, the message is delivered, or SQS keeps it for another try."""
     aws.proxy.breaks(*rules(PUBLISH, [FAULTS[fault]], times=times))
     sent = handed_over()
     kept = mailer.invoke(sent)["batchItemFailures"]
@@ -307,7 +307,7 @@ def test_any_fault_of_the_publish(aws, mailer, inbox, fault, times):
 def test_many_items_at_once(cloud, aws, tmp_path):
     """However many items come in at once while a third of all calls is throttled, none of them is lost.
 
-    What Lambda does with an item whose function failed, this does too: it is delivered twice more, then given up.
+    An item whose function failed is delivered twice more and then dropped, as Lambda does.
     """
     groups = [open_group(number) for number in range(1, ITEMS + 1)]
     make_queue(cloud)
@@ -336,7 +336,7 @@ def test_many_items_at_once(cloud, aws, tmp_path):
     assert [group["GroupName"] for group in groups if sources(group) != AUTHORIZED[:1]] == []
     assert {each.resource for each in cloud.evaluations} == {group["GroupId"] for group in groups}
     assert {record["group"] for record in logged(log)} == {group["GroupId"] for group in groups}
-    untold = {group["GroupId"] for group in groups} - {record["group"] for record in told(cloud)}
+    unreported = {group["GroupId"] for group in groups} - {record["group"] for record in reported(cloud)}
     loud = " ".join(str(error) for error in failures)
-    assert len(untold) <= len(failures)
-    assert not untold or "the notification could not be sent" in loud
+    assert len(unreported) <= len(failures)
+    assert not unreported or "the notification could not be sent" in loud

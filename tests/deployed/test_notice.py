@@ -33,7 +33,7 @@ SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.events", "detail":
 
 
 def mark(when):
-    """Give a case's mark as text: as c7n writes it, or as somebody wrote it."""
+    """Return a case's mark as text: as c7n writes it, or as somebody wrote it."""
     if isinstance(when, str):
         return when
     due = datetime.now(timezone.utc) + timedelta(hours=when["in"])
@@ -41,7 +41,7 @@ def mark(when):
 
 
 def group(case, number):
-    """Give a case's group, with its mark."""
+    """Return a case's group, with its mark."""
     tags = {**case.get("tags", {}), **({MARK: mark(case["mark"])} if "mark" in case else {})}
     return group_of({"ingress": SSH, **case, "tags": tags}, number)
 
@@ -64,13 +64,13 @@ def deploy(cloud, folder):
 
 
 def run(cloud, name):
-    """Have a deployed policy's hour come."""
+    """Run a deployed policy, as its schedule does."""
     with deployed(cloud, f"custodian-open-ingress-{name}") as function:
         function.invoke(SCHEDULED)
 
 
 def state(cloud, group_id):
-    """Give a group's mark and the sources of its rules."""
+    """Return a group's mark and the sources of its rules."""
     (found,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
     return tags.get(MARK), sorted(source_of(rule) for rule in rules_of(group_id).values())
@@ -78,7 +78,7 @@ def state(cloud, group_id):
 
 @pytest.fixture(scope="module")
 def outcomes(embedded_aws, tmp_path_factory):
-    """Run each policy on all of the cases, and give what became of each group, and who was told of it."""
+    """Run each policy on all of the cases, and return each group before and after, and whether it was reported."""
     cloud = embedded_aws
     cloud.reset()
     deploy(cloud, tmp_path_factory.mktemp("policies"))
@@ -87,9 +87,9 @@ def outcomes(embedded_aws, tmp_path_factory):
         load(GROUPS)
         before = {each["GroupId"]: state(cloud, each["GroupId"]) for each in GROUPS}
         run(cloud, name)
-        told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
+        reported = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
         for group_id, was in before.items():
-            found[name, group_id] = was, state(cloud, group_id), group_id in told
+            found[name, group_id] = was, state(cloud, group_id), group_id in reported
     return found
 
 
@@ -97,22 +97,22 @@ def outcomes(embedded_aws, tmp_path_factory):
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_acts(outcomes, name, number):
     """Of the three policies the one acts that the case names, and each of the others leaves the group as it is."""
-    (was_mark, was_sources), (now_mark, now_sources), told = outcomes[name, GROUPS[number]["GroupId"]]
+    (was_mark, was_sources), (now_mark, now_sources), reported = outcomes[name, GROUPS[number]["GroupId"]]
     if CASES[number]["acts"] != name:
-        assert (now_mark, now_sources, told) == (was_mark, was_sources, False)
+        assert (now_mark, now_sources, reported) == (was_mark, was_sources, False)
     elif name == "notice":
         due = datetime.strptime(f"{now_mark}+0000", "Open to the internet: replace-ingress@%Y/%m/%d %H%M UTC%z")
         ahead = due - datetime.now(timezone.utc)
         assert timedelta(hours=23) < ahead <= timedelta(hours=24)
-        assert (now_sources, told) == (was_sources, True)
+        assert (now_sources, reported) == (was_sources, True)
     elif name == "noticed":
-        assert (now_mark, now_sources, told) == (None, sorted(AUTHORIZED[:2]), True)
+        assert (now_mark, now_sources, reported) == (None, sorted(AUTHORIZED[:2]), True)
     else:
-        assert (now_mark, now_sources, told) == (None, was_sources, False)
+        assert (now_mark, now_sources, reported) == (None, was_sources, False)
 
 
 def test_from_notice_to_the_end(cloud, tmp_path):
-    """A group is told of once and left open; when its time has come it is closed and its mark goes."""
+    """A group is reported once and left open; when its time has come it is closed and loses its mark."""
     deploy(cloud, tmp_path)
     load([group_of({"name": "web", "ingress": SSH}, 1)])
     group_id = "sg-00000000000000001"
@@ -166,10 +166,10 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path):
         run(aws, "notice")
     assert state(cloud, f"sg-{1:017x}")[0]
     (message,) = messages(cloud)
-    told = preview.render(message)
-    assert "They will be closed in 24 hours, unless" in told
-    assert "could not be read: allow it" in told
-    assert "Undo it" not in told
+    reported = preview.render(message)
+    assert "They will be closed in 24 hours, unless" in reported
+    assert "could not be read: allow it" in reported
+    assert "Undo it" not in reported
 
 
 def test_a_group_that_cannot_be_marked(cloud, tmp_path):
@@ -183,7 +183,7 @@ def test_a_group_that_cannot_be_marked(cloud, tmp_path):
 
 
 def test_more_groups_than_at_most(cloud, tmp_path):
-    """What at-most leaves open is told and keeps its mark; the run does not fail, as Lambda would try it twice more."""
+    """What at-most leaves open is reported and keeps its mark; the run does not fail, as Lambda would repeat it."""
     make_queue(cloud)
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
     limited = noticing(tmp_path, at_most=1)
@@ -208,7 +208,7 @@ def test_more_groups_than_at_most(cloud, tmp_path):
 
 
 def test_groups_of_other_accounts(cloud, tmp_path):
-    """A group that another account shares cannot be marked: nobody is told of it again every hour."""
+    """A group that another account shares cannot be marked: it is not reported again every hour."""
     deploy(cloud, tmp_path)
     shared = {**group_of({"name": "shared", "ingress": SSH}, 1), "OwnerId": "999999999999"}
     load_groups([shared], account="123456789012")
@@ -216,9 +216,9 @@ def test_groups_of_other_accounts(cloud, tmp_path):
     assert messages(cloud) == []
 
 
-@pytest.mark.parametrize("mended", [True, False])
-def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
-    """A group of which nobody is told, as somebody mended it after it was listed, gets no mark; the others do."""
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_group_that_is_fixed_after_it_was_listed(cloud, tmp_path, fixed):
+    """A group that somebody fixed after it was listed is not reported and gets no mark; the others do."""
     make_queue(cloud)
     load([group_of({"name": f"group {number}", "ingress": SSH}, number) for number in (1, 2)])
     ids = [f"sg-{number:017x}" for number in (1, 2)]
@@ -226,12 +226,12 @@ def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
     session, happens = watched(cloud)
     looks = []
 
-    def mend(**_):
+    def fix(**_):
         looks.append(len(looks))
-        if mended and len(looks) == 2:
+        if fixed and len(looks) == 2:
             ec2.revoke_security_group_ingress(GroupId=ids[0], SecurityGroupRuleIds=[*rules_of(ids[0])])
 
-    happens.update({"before-call": {"DescribeSecurityGroups": mend}, "after-call": {}})
+    happens.update({"before-call": {"DescribeSecurityGroups": fix}, "after-call": {}})
     notice = policy_named("open-ingress-notice")
     del notice["mode"]
     load_resources(("aws.security-group",))
@@ -240,6 +240,6 @@ def test_a_group_that_is_mended_after_it_was_listed(cloud, tmp_path, mended):
     policy.expand_variables(policy.get_variables({"authorized": AUTHORIZED}))
     policy.validate()
     policy()
-    told = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
-    assert told == set(ids[mended:])
-    assert {group_id for group_id in ids if state(cloud, group_id)[0]} == told
+    reported = {resource["GroupId"] for message in messages(cloud) for resource in message["resources"]}
+    assert reported == set(ids[fixed:])
+    assert {group_id for group_id in ids if state(cloud, group_id)[0]} == reported

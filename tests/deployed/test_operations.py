@@ -25,17 +25,17 @@ CONFIG_RULE = "custodian-open-ingress"
 
 @pytest.fixture
 def pack(cloud, tmp_path):
-    """Give a copy of the pack that was deployed as docs/deploy.md says."""
+    """Return a copy of the pack that was deployed as docs/deploy.md says."""
     return deployed_pack(cloud, tmp_path)
 
 
 def functions(cloud):
-    """Give the names of the Lambdas that are there."""
+    """Return the names of the Lambdas that are there."""
     return {each["FunctionName"] for each in cloud.session().client("lambda").list_functions()["Functions"]}
 
 
 def rules(cloud):
-    """Give the names of the Config rules and EventBridge rules that are there."""
+    """Return the names of the Config rules and EventBridge rules that are there."""
     found = cloud.session().client("config").describe_config_rules()["ConfigRules"]
     return {each["ConfigRuleName"] for each in found} | {
         each["Name"] for each in cloud.session().client("events").list_rules()["Rules"]
@@ -43,7 +43,7 @@ def rules(cloud):
 
 
 def mappings(cloud):
-    """Give what hands messages to Lambdas."""
+    """Return what hands messages to Lambdas."""
     return cloud.session().client("lambda").list_event_source_mappings()["EventSourceMappings"]
 
 
@@ -55,7 +55,7 @@ def open_group(number):
 
 
 def sources(group):
-    """Give the sources of a group's rules."""
+    """Return the sources of a group's rules."""
     return [source_of(rule) for rule in rules_of(group["GroupId"]).values()]
 
 
@@ -130,7 +130,7 @@ def test_switching_off_what_is_half_gone(cloud, pack):
 
 
 def test_the_mailer_stays_while_messages_wait(cloud, pack):
-    """While somebody is still to be told, the mailer stays, and the command says so; after that it goes."""
+    """While a message waits, the mailer stays, and the command says so; after that it is deleted."""
     group, leave = open_group(1), commands(blocks("docs/deploy.md", "Switch it off")[0])[1]
     with deployed(cloud, CONFIG_RULE) as policy:
         policy.invoke(event(configuration_item(group), CONFIG_RULE))
@@ -145,7 +145,7 @@ def test_the_mailer_stays_while_messages_wait(cloud, pack):
 
 
 def test_changing_to_notice(cloud, pack):
-    """Who changes to the policies that give notice takes those away that close at once, and what would miss them."""
+    """A change to the policies with notice removes those that close at once, and the alarms for them."""
     typed(cloud, pack, f"{DEPLOY} policies/open-ingress-notice.yml")
     before = functions(cloud)
     follow(cloud, pack, blocks("docs/notice.md", "Change from closing at once to notice")[0])
@@ -156,7 +156,7 @@ def test_changing_to_notice(cloud, pack):
 
 
 def test_the_watch_of_who_gives_notice(cloud, pack):
-    """Who gives notice from the start deploys of the watch what would not miss AWS Config, and all of that."""
+    """With notice from the start, exactly the parts of the watch are deployed that do not need AWS Config."""
     typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")
     (names,) = re.findall(r"add\s+`(-p .*?)`", PAGES["docs/notice.md"])
     typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
@@ -178,7 +178,7 @@ def test_a_name_that_is_not_there(cloud, pack):
 
 @contextmanager
 def invoked(cloud, *names):
-    """Have the embedded AWS answer Invoke by running what was deployed, as AWS does; moto would have Docker do it.
+    """Make the embedded AWS answer Invoke by running what was deployed, as AWS does; moto uses Docker.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
     """
@@ -205,7 +205,7 @@ def put_by(cloud, *bodies):
 
 
 def failed(cloud):
-    """Give the bodies of the messages that are in sight in the queue."""
+    """Return the bodies of the messages that are in sight in the queue."""
     sqs = cloud.session().client("sqs")
     url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
     return sorted(
@@ -217,13 +217,13 @@ def failed(cloud):
 
 
 def scheduled(name):
-    """Give the event that EventBridge sends by a schedule."""
+    """Return the event that EventBridge sends by a schedule."""
     rule = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/{name}"
     return {"source": "aws.events", "detail-type": "Scheduled Event", "resources": [rule], "detail": {}}
 
 
 def called(group):
-    """Give the event that EventBridge sends of a call."""
+    """Return the event that EventBridge sends of a call."""
     detail = {
         "eventSource": "ec2.amazonaws.com",
         "eventName": "AuthorizeSecurityGroupIngress",
@@ -287,7 +287,7 @@ def test_replay_sees_all_that_waits(cloud, monkeypatch):
 
 
 def overlooking(receive):
-    """Have SQS find nothing unless it is asked to wait, as a short poll may."""
+    """Make SQS find nothing unless the call waits, as a short poll may."""
 
     def patched(self, queue_name, count, wait_seconds_timeout, *rest):
         return receive(self, queue_name, count, wait_seconds_timeout, *rest) if wait_seconds_timeout else []

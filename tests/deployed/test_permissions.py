@@ -98,11 +98,11 @@ class Under:
         self.role = boto3.Session(region_name="us-east-1", **self.credentials)
 
     def session(self):
-        """Give an administrator's session: it looks up what the role then runs."""
+        """Return an administrator's session: it looks up what the role then runs."""
         return self.cloud.session()
 
     def environment(self, **where):
-        """Give the environment of a process that has the role."""
+        """Return the environment of a process that has the role."""
         return self.cloud.environment(**where) | {name.upper(): value for name, value in self.credentials.items()}
 
 
@@ -136,7 +136,7 @@ class Lab:
         )
 
     def missed(self, who, paths):
-        """Take each of somebody's actions away in turn, and give those without which a path fails that makes the call.
+        """Remove each of somebody's actions in turn, and return those without which a path fails that makes the call.
 
         Each path runs with all of the actions first, which shows the calls that it makes.
         """
@@ -155,7 +155,7 @@ class Lab:
 
 
 def document_of(resource):
-    """Give the one policy document of a role or a managed policy."""
+    """Return the one policy document of a role or a managed policy."""
     properties = resource["Properties"]
     return (
         properties["PolicyDocument"] if "PolicyDocument" in properties else properties["Policies"][0]["PolicyDocument"]
@@ -163,17 +163,17 @@ def document_of(resource):
 
 
 def as_list(value):
-    """Give what IAM takes as one text or a list, as a list."""
+    """Return what IAM takes as one text or a list, as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def actions(document):
-    """Give all actions of a policy document."""
+    """Return all actions of a policy document."""
     return [action for statement in document["Statement"] for action in as_list(statement["Action"])]
 
 
 def fails(path):
-    """Tell whether a path fails: it raises, or does not do what it is for."""
+    """Whether a path fails: it raises, or does not do what it is for."""
     try:
         path()
     except (FunctionError, BotoCoreError, ClientError, AssertionError):
@@ -183,31 +183,31 @@ def fails(path):
 
 @pytest.fixture
 def lab(cloud, monkeypatch):
-    """Give an account with the stack. Who calls is told by the access key; moto reckons many signatures wrongly."""
+    """Return an account with the stack. The access key names the caller: moto computes many signatures wrongly."""
     monkeypatch.setattr(IAMRequestBase, "check_signature", lambda _: None)
     return Lab(cloud)
 
 
 def group_with(cloud, source):
-    """Put a group with one rule into EC2, and give the event that AWS Config sends."""
+    """Put a group with one rule into EC2, and return the event that AWS Config sends."""
     group = group_of({"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": source}]}, 1)
     load([group])
     return group_event(cloud)
 
 
 def group_event(cloud):
-    """Give the event that AWS Config sends of the group as it is."""
+    """Return the event that AWS Config sends of the group as it is."""
     (live,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[GROUP_ID])["SecurityGroups"]
     return event(configuration_item(live), "custodian-open-ingress")
 
 
 def sources():
-    """Give the sources of the group's rules."""
+    """Return the sources of the group's rules."""
     return sorted(source_of(rule) for rule in rules_of(GROUP_ID).values())
 
 
 def marks(cloud):
-    """Give the keys of the group's tags that the policies heed."""
+    """Return the keys of the group's tags that the policies read."""
     (live,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[GROUP_ID])["SecurityGroups"]
     return [tag["Key"] for tag in live.get("Tags", ()) if tag["Key"].startswith("open-ingress-")]
 
@@ -221,7 +221,7 @@ class PolicyPaths:
         self.functions = functions
 
     def invoke(self, function, sent):
-        """Run a function with IAM enforced, and give how many messages it has sent."""
+        """Run a function with IAM enforced, and return how many messages it has sent."""
         start = len(self.cloud.calls)
         with enable_iam_authentication():
             self.functions[function].invoke(sent)
@@ -233,7 +233,7 @@ class PolicyPaths:
         assert sources() == ["198.18.7.0/24", "198.18.8.0/24"]
 
     def revoke(self):
-        """Revoke an open rule of a family of which no network is authorized."""
+        """Revoke an open rule of a family without authorized networks."""
         assert self.invoke("open-ingress", group_with(self.cloud, "::/0")) == 1
         assert sources() == []
 
@@ -244,7 +244,7 @@ class PolicyPaths:
         assert marks(self.cloud) == ["open-ingress-notice"]
 
     def take_notice_back(self):
-        """Take the mark off a group that was mended."""
+        """Remove the mark from a group that was fixed."""
         group_with(self.cloud, "198.18.7.0/24")
         mark = [{"Key": "open-ingress-notice", "Value": "Open ingress: replace-ingress@2026/01/31 1200 UTC"}]
         self.cloud.session().client("ec2").create_tags(Resources=[GROUP_ID], Tags=mark)
@@ -263,12 +263,12 @@ class PolicyPaths:
         assert sources() == ["198.18.7.0/24", "198.18.8.0/24"]
 
     def preview(self):
-        """Tell what would change."""
+        """Report what would change."""
         assert self.invoke("open-ingress-preview", group_with(self.cloud, "0.0.0.0/0")) == 1
         assert sources() == ["0.0.0.0/0"]
 
     def look_around(self):
-        """Authorize the VPC's own networks, and say what stands behind the group."""
+        """Authorize the VPC's own networks, and report what uses the group."""
         ec2 = self.cloud.session().client("ec2")
         (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         rule = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
@@ -280,9 +280,9 @@ class PolicyPaths:
             assert self.invoke("open-ingress-behind", group_event(self.cloud)) == 1
             assert sources() == [vpc["CidrBlock"]]
             (message,) = messages(self.cloud)
-            (told,) = message["resources"]
-            assert told["c7n:behind-ingress"] == {"exposure": "private", "behind": ["1 instance"]}
-            assert told["c7n:noted-ingress"] == [
+            (reported,) = message["resources"]
+            assert reported["c7n:behind-ingress"] == {"exposure": "private", "behind": ["1 instance"]}
+            assert reported["c7n:noted-ingress"] == [
                 "Session Manager reaches none of the instances that use this group",
                 "no EC2 Instance Connect Endpoint is in the VPC of the instances",
             ]
@@ -291,7 +291,7 @@ class PolicyPaths:
             ec2.delete_security_group(GroupId=GROUP_ID)  # the next path has it in another VPC
 
     def evaluate(self):
-        """Evaluate a group that is as it should be, and tell nobody."""
+        """Evaluate a group that is as it should be, and notify nobody."""
         said = len(self.cloud.evaluations)
         assert self.invoke("open-ingress", group_with(self.cloud, "198.18.7.0/24")) == 0
         assert len(self.cloud.evaluations) == said + 1
@@ -358,7 +358,7 @@ LOOKED_AT = ("config-recorder", "config-rule", "event-rule", "sns-subscription")
 
 
 def variant(policy, name, **action):
-    """Give a policy under another name, with changes to its action."""
+    """Return a policy under another name, with changes to its action."""
     (replace,) = policy["actions"]
     kept = {key: value for key, value in replace.items() if not ("authorized-from" in action and key == "authorized")}
     return {**policy, "name": name, "actions": [{**kept, **action}]}
@@ -417,22 +417,22 @@ class WatchPaths:
         self.config = lab.cloud.session().client("config")
 
     def look(self):
-        """Let each Lambda look, and give who sent a message."""
-        told = []
+        """Let each Lambda look, and return who sent a message."""
+        reported = []
         for name, function in self.functions.items():
             start = len(self.cloud.calls)
             with enable_iam_authentication():
                 function.invoke({})
             calls = [(call.action, call.error) for call in self.cloud.calls[start:]]
-            told += [name] * calls.count(("SendMessage", None))
-        return told
+            reported += [name] * calls.count(("SendMessage", None))
+        return reported
 
     def all_is_well(self):
-        """Look, and find nothing to tell."""
+        """Look, and find nothing to report."""
         assert self.look() == []
 
     def tell(self):
-        """Look, and tell that the recorder has stopped."""
+        """Look, and report that the recorder has stopped."""
         self.config.stop_configuration_recorder(ConfigurationRecorderName="default")
         try:
             assert self.look() == ["open-ingress-watch-recorder"]
@@ -455,7 +455,7 @@ class WatchPaths:
 
 
 def test_every_action_of_the_watchs_role_is_needed(cloud, lab, tmp_path):
-    """The watch looks and tells under its role's actions; without any one of them it fails, or tells what is not so."""
+    """The watch works with its role's actions; without any one of them it fails, or reports something false."""
     inbox(cloud)
     provision(cloud.session(), [own("open-ingress"), *WATCH], tmp_path)
     with ExitStack() as stack:
@@ -481,7 +481,7 @@ class MailerPaths:
         self.sqs.set_queue_attributes(QueueUrl=self.queue, Attributes={"VisibilityTimeout": "0"})
 
     def send(self, to):
-        """Have a message to somebody delivered, with IAM enforced; nothing else is in the queue."""
+        """Deliver a message to somebody, with IAM enforced; nothing else is in the queue."""
         while messages := self.sqs.receive_message(QueueUrl=self.queue).get("Messages"):
             self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=messages[0]["ReceiptHandle"])
         message = preview.sample()
@@ -492,7 +492,7 @@ class MailerPaths:
             assert poll(self.lab.mailer.role, self.function) == 1
 
     def left(self):
-        """Give how many messages are still in the queue."""
+        """Return how many messages are still in the queue."""
         name = "ApproximateNumberOfMessages"
         return int(self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=[name])["Attributes"][name])
 
@@ -565,7 +565,7 @@ class DeployerPaths:
         self.client.get_function(FunctionName=f"custodian-{name}")
 
     def deploy_again(self, name):
-        """Deploy a policy over an older one, of which all but the name was another, and back again."""
+        """Deploy a policy over an older one that differs in all but its name, and back again."""
         self.deploy(name)
         changed = own(name)
         changed |= {"description": "Changed"}
@@ -593,7 +593,7 @@ class DeployerPaths:
         stop_polling(self.lab.cloud)
 
     def replay(self):
-        """Hand two events over again that failed, of which one fails once more and is in sight again at once."""
+        """Replay two failed events; one fails once more and is visible again at once."""
         sqs = self.lab.cloud.session().client("sqs")
         url = sqs.get_queue_url(QueueName=replay.QUEUE)["QueueUrl"]
         sqs.purge_queue(QueueUrl=url)
@@ -668,7 +668,7 @@ def functions_policy(name):
 
 @pytest.fixture
 def documents(cloud):
-    """Give whose policy document is which."""
+    """Return whose policy document is which."""
     resources = create(cloud, **WHOLE)
     return {who: document_of(resources[who]) for who in ROLES}
 
@@ -692,7 +692,7 @@ def test_reach(documents, who):
 
 
 def matches(pattern, arn):
-    """Match as IAM does: * and ? stand for anything, colons included."""
+    """Match as IAM does: * and ? match anything, colons included."""
     regex = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(regex, arn) is not None
 
@@ -753,7 +753,7 @@ def test_what_conditions_support(documents, who):
 
 
 def resource_types(action):
-    """Give the ARN format of each resource type that an action knows, and whether it is required."""
+    """Return the ARN format of each resource type that an action knows, and whether it is required."""
     service, name = action.split(":")
     known = iam_definition[service]
     return [
@@ -764,7 +764,7 @@ def resource_types(action):
 
 
 def covers(pattern, arn_format):
-    """Tell whether a statement's ARN is of this format: same service, same fields filled, same type."""
+    """Whether a statement's ARN is of this format: same service, same fields filled, same type."""
     ours, theirs = pattern.split(":", 5), arn_format.split(":", 5)
     kind = theirs[5].partition("${")[0]
     filled = all(bool(one) == bool(other) for one, other in zip(ours[3:5], theirs[3:5], strict=True))

@@ -69,26 +69,26 @@ OPEN, *_ = CASES_OF_OPEN_INGRESS
 
 
 def attributes(cloud, queue, region="us-east-1"):
-    """Give a queue's attributes."""
+    """Return a queue's attributes."""
     sqs = cloud.session(region).client("sqs")
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
     return sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
 
 
 def subscribers(cloud):
-    """Give the addresses that are subscribed to the topic, with their protocol."""
+    """Return the addresses that are subscribed to the topic, with their protocol."""
     found = cloud.session().client("sns").list_subscriptions()["Subscriptions"]
     return {(each["Protocol"], each["Endpoint"]) for each in found}
 
 
 def alarms(cloud):
-    """Give the alarms by what they watch: the metric and the one queue or function."""
+    """Return the alarms by what they watch: the metric and the one queue or function."""
     found = cloud.session().client("cloudwatch").describe_alarms()["MetricAlarms"]
     return {(alarm["MetricName"], alarm["Dimensions"][0]["Value"]): alarm for alarm in found}
 
 
 def statements(document):
-    """Give the statements of a policy document by their Sid."""
+    """Return the statements of a policy document by their Sid."""
     return {each["Sid"]: each for each in document["Statement"]}
 
 
@@ -170,9 +170,9 @@ def test_the_whole_loop(cloud, tmp_path):
         assert poll(cloud.session(), mailer) == 1
 
     assert "0.0.0.0/0" not in {source_of(rule) for rule in rules_of(OPEN[1]["GroupId"]).values()}
-    (told,) = take()
-    assert told["Subject"].startswith("Open ingress: ")
-    assert OPEN[1]["GroupId"] in told["Message"]
+    (reported,) = take()
+    assert reported["Subject"].startswith("Open ingress: ")
+    assert OPEN[1]["GroupId"] in reported["Message"]
 
 
 def test_logs(cloud):
@@ -247,7 +247,7 @@ def test_the_mailer_has_time(cloud):
 
 
 def test_subscriptions(cloud):
-    """E-mail and PagerDuty are subscribed if they are given, and nobody is if not."""
+    """E-mail and PagerDuty are subscribed if they are parameters, and else nobody is."""
     create(cloud)
     assert subscribers(cloud) == set()
     cloud.reset()
@@ -320,9 +320,9 @@ def test_each_alarm_fires(cloud, case):
             forget_metrics()
             put_metric(cloud, alarm, case["fires"])
             assert fires(cloud, alarm), alarm["AlarmName"]
-            (told,) = take()
-            assert told["Subject"] == f'ALARM: "{alarm["AlarmName"]}" in us-east-1'
-            assert alarm["AlarmDescription"] in told["Message"]
+            (reported,) = take()
+            assert reported["Subject"] == f'ALARM: "{alarm["AlarmName"]}" in us-east-1'
+            assert alarm["AlarmDescription"] in reported["Message"]
             forget_metrics()
 
 
@@ -346,13 +346,13 @@ def test_an_alarm_may_reach_that_far(cloud):
 
 
 def test_who_gives_notice(cloud):
-    """Where the policies that give notice are deployed, one of them is what must run every day."""
+    """If the policies with notice are deployed, one of them must run every day."""
     create(cloud, RunsDaily="custodian-open-ingress-noticed")
     assert ("Invocations", "custodian-open-ingress-noticed") in alarms(cloud)
 
 
 def test_names_keep_their_logical_ids(cloud):
-    """What an earlier version's stack has named is updated where it stands, and not made a second time, which fails."""
+    """What an earlier version's stack has named is updated, and not created a second time, which fails."""
     made = create(cloud, RecordSecurityGroups="yes")
     for kind, key in NAMED.items():
         named = {logical_id: each for logical_id, each in of_type(made, kind).items() if key in each}
@@ -388,7 +388,7 @@ def test_each_alarm_names_its_steps(cloud):
 
 
 def test_roles_twice(cloud):
-    """A second region's stack that is not told where the roles are fails, and does not take them over."""
+    """A second region's stack without the parameter for the roles' region fails, and does not take them over."""
     create(cloud, "us-east-1")
     with pytest.raises(ClientError, match="EntityAlreadyExists"):
         create(cloud, "eu-central-1")
@@ -473,7 +473,7 @@ def test_another_account_tells(cloud):
 
 
 def test_trust(cloud):
-    """Lambda alone takes on the roles; who runs c7n-org may take on the policies' role if the stack is told so."""
+    """Only Lambda may assume the roles; c7n-org may assume the policies' role if a parameter says so."""
     lambda_ = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     runner = {"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}
     others = {"WatchRole": [lambda_], "MailerRole": [lambda_]}
@@ -483,7 +483,7 @@ def test_trust(cloud):
 
 
 def trusted(resources):
-    """Give the trust policy's statements of each role."""
+    """Return the trust policy's statements of each role."""
     roles = of_type(resources, "AWS::IAM::Role")
     return {name: role["AssumeRolePolicyDocument"]["Statement"] for name, role in roles.items()}
 

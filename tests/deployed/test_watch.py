@@ -43,7 +43,7 @@ A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
 class Account:
     """An account as docs/deploy.md leaves it: stack, policies, mailer and watch are there, somebody is subscribed.
 
-    The watch has a second way to tell people, as its file advises.
+    The watch has a second way to notify people, as its file advises.
     """
 
     def __init__(self, cloud, folder, run):
@@ -64,11 +64,11 @@ class Account:
         self.mailer = run("custodian-mailer")
 
     def client(self, service):
-        """Give an administrator's client."""
+        """Return an administrator's client."""
         return self.cloud.session().client(service)
 
-    def told(self):
-        """Let a day pass: each watch runs, the mailer delivers. Gives what the topic's subscriber reads."""
+    def reported(self):
+        """Let a day pass: each watch runs, the mailer delivers. Return what the topic's subscriber reads."""
         for function in self.functions.values():
             function.invoke(A_DAY)
         while poll(self.cloud.session(), self.mailer):
@@ -78,7 +78,7 @@ class Account:
 
 @pytest.fixture(scope="module")
 def account(embedded_aws, tmp_path_factory):
-    """Give such an account; every test leaves it as it was."""
+    """Return such an account; every test leaves it as it was."""
     embedded_aws.reset()
     with ExitStack() as stack:
         yield Account(
@@ -89,7 +89,7 @@ def account(embedded_aws, tmp_path_factory):
 
 
 def record(account, *types):
-    """Have AWS Config record these types of resources."""
+    """Make AWS Config record these types of resources."""
     client, role = account.client("config"), f"arn:aws:iam::{ACCOUNT}:role/config"
     recorder = {"name": "default", "roleARN": role, "recordingGroup": {"resourceTypes": list(types)}}
     client.put_configuration_recorder(ConfigurationRecorder=recorder)
@@ -97,12 +97,12 @@ def record(account, *types):
 
 
 def record_groups(account):
-    """Have AWS Config record security groups, as the stack does."""
+    """Make AWS Config record security groups, as the stack does."""
     record(account, "AWS::EC2::SecurityGroup")
 
 
 def record_instances(account):
-    """Have AWS Config record instances in their place."""
+    """Make AWS Config record instances instead."""
     record(account, "AWS::EC2::Instance")
 
 
@@ -156,29 +156,29 @@ SILENCES = {
     "the function is gone": ("rule", delete_function, deploy_anew),
     "the permission is gone": ("rule", remove_permission, deploy_anew),
 }
-"""What is silent: who tells of it, what causes it, what mends it."""
+"""What is silent: who reports it, what causes it, what fixes it."""
 
 
 def test_all_is_well(account):
-    """Who sees and is heard is told nothing."""
-    assert account.told() == []
+    """If everything works, nothing is reported."""
+    assert account.reported() == []
 
 
 @pytest.mark.parametrize("case", SILENCES)
 def test_what_config_does_not_see(account, case):
-    """Each way in which AWS Config does not get through is told once a day until it is mended as the message says."""
-    who, cause, mend = SILENCES[case]
+    """Each way in which AWS Config fails is reported once a day until it is fixed as the message says."""
+    who, cause, fix = SILENCES[case]
     cause(account)
     try:
-        told = account.told()
+        reported = account.reported()
     finally:
-        mend(account)
-    (message,) = told
+        fix(account)
+    (message,) = reported
     assert message["Subject"].startswith("Open ingress: AWS Config does not ")
     wanted = f"Account: {ACCOUNT}\nRegion: us-east-1\nPolicy: open-ingress-watch-{who}"
     assert message["Message"].endswith(wanted), message["Message"]
     assert "What to do: " in message["Message"]
-    assert account.told() == []
+    assert account.reported() == []
 
 
 def disable(account, rule):
@@ -213,12 +213,12 @@ def test_a_function_that_eventbridge_does_not_invoke(account, cause, name):
     """A function that its rule in EventBridge does not invoke is reported until its policy is deployed again."""
     cause(account, f"{RULE}-{name}")
     try:
-        (message,) = account.told()
+        (message,) = account.reported()
     finally:
         assert account.deploy().returncode == 0
     assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
     assert message["Message"].endswith("Policy: open-ingress-watch-trigger"), message["Message"]
-    assert account.told() == []
+    assert account.reported() == []
 
 
 def test_which_functions_have_their_rules_looked_at():
@@ -237,14 +237,14 @@ def test_a_function_that_fails(account, name, case):
     function = f"custodian-{name}"
     try:
         measure(account, function, case["metric"], case["quiet"])
-        assert account.told() == []
+        assert account.reported() == []
         measure(account, function, case["metric"], case["fires"])
-        (message,) = account.told()
+        (message,) = account.reported()
     finally:
         forget_metrics()
     assert message["Subject"] == "Open ingress: a Lambda failed"
     assert message["Message"].endswith("Policy: open-ingress-watch-errors"), message["Message"]
-    assert account.told() == []
+    assert account.reported() == []
 
 
 def measure(account, function, metric, values):
@@ -274,7 +274,7 @@ def test_functions_of_others(account):
     """The errors of a function that is not the pack's are not reported."""
     measure(account, "orders", "Errors", {20: 1})
     try:
-        assert account.told() == []
+        assert account.reported() == []
     finally:
         forget_metrics()
 
@@ -286,23 +286,23 @@ def test_metrics_that_cannot_be_read(account, monkeypatch):
         raise AccessDeniedError("the watch", "cloudwatch:GetMetricStatistics")
 
     monkeypatch.setattr(CloudWatchResponse, "get_metric_statistics", refuse)
-    (message,) = account.told()
+    (message,) = account.reported()
     assert message["Subject"] == "Open ingress: a Lambda failed"
 
 
 def test_deploying_is_not_enough(account):
-    """While the rule stands, Custodian does not give AWS Config's permission again; the message must not say so."""
+    """While the rule exists, Custodian does not grant AWS Config's permission again; the message must not say so."""
     remove_permission(account)
     try:
         assert account.deploy().returncode == 0
-        assert len(account.told()) == 1
+        assert len(account.reported()) == 1
     finally:
         deploy_anew(account)
 
 
 @pytest.mark.parametrize("state", ["unconfirmed", "gone"])
 def test_a_topic_that_nobody_hears(account, state, monkeypatch):
-    """A topic without a confirmed subscriber is told by the second way."""
+    """A topic without a confirmed subscriber is reported by the second way."""
     topic = sns_backends[ACCOUNT]["us-east-1"].topics[TOPIC]
     ((arn, subscription),) = sns_backends[ACCOUNT]["us-east-1"].subscriptions.items()
     mails = ses_backends[ACCOUNT]["us-east-1"].sent_messages
@@ -311,17 +311,17 @@ def test_a_topic_that_nobody_hears(account, state, monkeypatch):
         monkeypatch.setattr(subscription, "arn", "PendingConfirmation")
     else:
         monkeypatch.delitem(sns_backends[ACCOUNT]["us-east-1"].subscriptions, arn)
-    account.told()
+    account.reported()
     monkeypatch.undo()
     (mail,) = mails[before:]
     assert topic.sent_notifications
     assert mail.destinations == [ON_CALL]
     assert "Open ingress: nobody is subscribed to the topic" in mail.raw_data
-    assert account.told() == []
+    assert account.reported() == []
 
 
 def described(case):
-    """Give a recorder as `aws configservice describe-configuration-recorders` tells of it, with its status."""
+    """Return a recorder as `aws configservice describe-configuration-recorders` lists it, with its status."""
     return {
         "name": "default",
         "recordingGroup": case["group"],
@@ -332,7 +332,7 @@ def described(case):
 
 @pytest.mark.parametrize("case", CASES["recorders"], ids=lambda case: case["name"])
 def test_what_a_recorder_records(case):
-    """The watch knows all the ways in which AWS Config can be told what to record, and how often."""
+    """The watch knows all settings of what AWS Config records, and how often."""
     load_resources(("aws.account", "aws.config-recorder"))
     (recorder, *_) = yaml_load(WATCH.read_text())["policies"]
     policy = {"name": "recorders", **recorder["filters"][0]["policy"]}

@@ -16,7 +16,7 @@ CASES = cases("ec2")
 
 @pytest.fixture
 def ec2(cloud):
-    """Give a client that does not try again."""
+    """Return a client that does not try again."""
     return cloud.session().client("ec2", config=Config(retries={"total_max_attempts": 1}))
 
 
@@ -30,7 +30,7 @@ def group(ec2):
 
 
 def rules(ec2, group):
-    """Give the rules of a group, briefly: what is always the same is left out."""
+    """Return the rules of a group, briefly: what is always the same is left out."""
     listed = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
     boring = {"GroupId", "GroupOwnerId", "SecurityGroupRuleArn", "IsEgress"}
     return [
@@ -41,7 +41,7 @@ def rules(ec2, group):
 
 
 def authorize(ec2, group, *permissions, **more):
-    """Add rules, and give their ids."""
+    """Add rules, and return their ids."""
     made = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(permissions), **more)
     return [rule["SecurityGroupRuleId"] for rule in made["SecurityGroupRules"]]
 
@@ -71,7 +71,7 @@ def group_shown(ec2, group):
 
 
 def tcp(port, *cidrs, **more):
-    """Give a permission for one port; CIDRs are IPv6 if they look like it."""
+    """Return a permission for one port; CIDRs are IPv6 if they look like it."""
     return (
         {"IpProtocol": "tcp", "FromPort": port, "ToPort": port}
         | more
@@ -123,7 +123,7 @@ class TestWhatARuleIs:
         assert rule.get("CidrIpv4", rule.get("CidrIpv6")) == stored
 
     def test_one_rule_for_each_source(self, ec2, group):
-        """A permission is shown as one, and made of rules that have an id for each source."""
+        """A permission is shown as one, and has one rule, with its id, for each source."""
         ids = authorize(ec2, group, tcp(22, "198.18.0.0/24", "198.18.1.0/24", "2001:2::/48"))
         assert len(set(ids)) == 3
         (permission,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
@@ -176,7 +176,7 @@ class TestAuthorize:
     """Adding rules."""
 
     def test_answer(self, ec2, group):
-        """The answer tells the new rules, ids and all (API reference, AuthorizeSecurityGroupIngressResult)."""
+        """The answer lists the new rules with their ids (API reference, AuthorizeSecurityGroupIngressResult)."""
         answer = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ANYWHERE])
         (rule,) = answer["SecurityGroupRules"]
         rule_id = rule["SecurityGroupRuleId"]
@@ -275,7 +275,7 @@ class TestQuota:
         assert len(rules(ec2, group)) == 121
 
     def test_all_or_nothing(self, ec2, group):
-        """A request of which a part would fit adds nothing."""
+        """A request that only partly fits adds nothing."""
         authorize(ec2, group, tcp(22, *(f"198.18.{n}.0/24" for n in range(59))))
         more = tcp(443, "198.19.0.0/24", "198.19.1.0/24")
         assert refusal(authorize, ec2, group, more) == "RulesPerSecurityGroupLimitExceeded"
@@ -434,7 +434,7 @@ class TestRevoke:
     """Removing rules."""
 
     def test_by_id(self, ec2, group):
-        """Rules go by their ids, and the answer tells which went."""
+        """Rules are removed by their ids, and the answer lists them."""
         rule, kept = authorize(ec2, group, tcp(22, "0.0.0.0/0", "198.18.9.0/24"))
         answer = ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[rule])
         assert answer["RevokedSecurityGroupRules"] == [
@@ -465,7 +465,7 @@ class TestRevoke:
         assert len(rules(ec2, group)) == 1
 
     def test_by_unknown_properties_in_the_default_vpc(self, ec2):
-        """In the default VPC there is no error: the answer tells what was not there, and returns true."""
+        """In the default VPC there is no error: the answer lists what was not there, and returns true."""
         group = ec2.create_security_group(GroupName="web", Description="web")["GroupId"]
         authorize(ec2, group, ANYWHERE)
         said = [ANYWHERE, tcp(443, "0.0.0.0/0")]
@@ -637,14 +637,14 @@ class TestGroups:
     def test_descriptions_anew(self, ec2, group):
         """Descriptions can be set and cleared for rules that are there."""
         (rule,) = authorize(ec2, group, ANYWHERE)
-        anew = ec2.update_security_group_rule_descriptions_ingress
-        anew(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule, "Description": "by id"}])
+        describe = ec2.update_security_group_rule_descriptions_ingress
+        describe(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule, "Description": "by id"}])
         assert [rule["Description"] for rule in rules(ec2, group)] == ["by id"]
         for description in ({"Description": "all of it"}, {}):
             said = [ANYWHERE | {"IpRanges": [{"CidrIp": "0.0.0.0/0", **description}]}]
-            anew(GroupId=group, IpPermissions=said)
+            describe(GroupId=group, IpPermissions=said)
             assert [rule.get("Description") for rule in rules(ec2, group)] == [description.get("Description")]
-        assert refusal(anew, GroupId=group, IpPermissions=[tcp(443, "::/0")]) == "InvalidPermission.NotFound"
+        assert refusal(describe, GroupId=group, IpPermissions=[tcp(443, "::/0")]) == "InvalidPermission.NotFound"
 
     def test_tags(self, ec2, group):
         """Groups and rules are tagged and untagged by the calls that tag everything else."""

@@ -15,7 +15,7 @@ MADE = Call("sns", "CreateTopic", "us-east-1", None)
 
 @pytest.fixture
 def connection(cloud):
-    """Give a connection to the embedded AWS."""
+    """Return a connection to the embedded AWS."""
     with closing(HTTPConnection(urlsplit(cloud.endpoint).netloc)) as connection:
         yield connection
 

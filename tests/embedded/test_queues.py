@@ -4,7 +4,7 @@ from c7n_ingress_tools.embedded_aws.queues import Backend
 
 
 def test_a_message_is_given_until_it_is_too_old(cloud):
-    """A queue gives what is younger than its retention and nothing older, as moto's does at more cost."""
+    """A queue returns messages younger than its retention and none older, as moto's does at more cost."""
     sqs = cloud.session().client("sqs")
     attributes = {"MessageRetentionPeriod": "60", "VisibilityTimeout": "0"}
     url = sqs.create_queue(QueueName="q", Attributes=attributes)["QueueUrl"]

@@ -183,7 +183,7 @@ def test_zip_and_logs_stay_in_the_folder(cloud, archive, tmp_path):
 
 
 def test_the_log_is_in_cloudwatch_logs(cloud, function):
-    """What the function writes stands line by line in its log group as soon as its event is done, failed or not."""
+    """What the function writes is in its log group, line by line, as soon as its event is done, failed or not."""
     group, logs = f"/aws/lambda/{NAME}", cloud.session().client("logs")
     function.invoke({"say": '{"v": 1, "group": "sg-1"}'})
     with pytest.raises(FunctionError):
@@ -221,7 +221,7 @@ class SlowQueue(Queue):
 
 
 def test_requests_are_told_in_their_order(monkeypatch):
-    """What a client has an answer to is told by then, so that whatever it sends next is told after it."""
+    """A request is recorded before its client has the answer, so that its next request is recorded after it."""
     api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
     api.answers = SlowQueue()
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "{}:{}".format(*api.server_address))

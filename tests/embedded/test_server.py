@@ -18,7 +18,7 @@ GROUP = {"GroupId": "sg-0a11a11a11a11a11a", "VpcId": "vpc-1", "IpPermissions": [
 
 
 def groups(client):
-    """Give the ids of the groups outside default VPCs."""
+    """Return the ids of the groups outside default VPCs."""
     found = client.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": ["vpc-1"]}])["SecurityGroups"]
     return [group["GroupId"] for group in found]
 

@@ -137,19 +137,19 @@ def resource(kind, properties):
 
 
 def source(rule):
-    """Give a rule's source under its key."""
+    """Return a rule's source under its key."""
     text = rule["source"]
     keys = {"sg-": "SourceSecurityGroupId", "pl-": "SourcePrefixListId"}
     return {keys.get(text[:3], "CidrIpv6" if ":" in text else "CidrIp"): text}
 
 
 def traffic(rule):
-    """Give protocol and ports as CloudFormation wants them."""
+    """Return protocol and ports as CloudFormation wants them."""
     return {"IpProtocol": rule["protocol"], **ports(rule)}
 
 
 def opened(case):
-    """Give the sources of the rules that are replaced, as far as they are networks: a prefix list is stopped itself."""
+    """Return the sources of the rules that are replaced, if they are networks: a prefix list is stopped itself."""
     was = [rule["was"] for rule in case.get("afterwards", []) if "was" in rule] + case.get("gone", [])
     return [text for text in was if not text.startswith(("pl-", "sg-"))]
 

@@ -13,12 +13,12 @@ MOST_CHARACTERS = 5120  # https://docs.aws.amazon.com/organizations/latest/userg
 
 
 def like(pattern, text):
-    """Match as IAM does: * and ? stand for anything."""
+    """Match as IAM does: * and ? match anything."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text) is not None
 
 
 def as_list(value):
-    """Give what IAM takes as one text or a list, as a list."""
+    """Return what IAM takes as one text or a list, as a list."""
     return value if isinstance(value, list) else [value]
 
 

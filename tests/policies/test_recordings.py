@@ -78,7 +78,7 @@ REASONS = {
 
 @pytest.fixture(params=[(), (80, 443)], ids=["closed", "a public website"])
 def judged(request, cloud, tmp_path):
-    """Give the public ports, and which of the recorded groups the sweep finds with them, by their places."""
+    """Return the public ports, and which of the recorded groups the sweep finds with them, by their places."""
     groups = [
         {**group_of({"name": f"recorded {number}", "ingress": []}, number), "IpPermissions": each["ingress"]}
         for number, each in enumerate(RECORDED)

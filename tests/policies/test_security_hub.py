@@ -31,7 +31,7 @@ OPEN, CLOSED = ("ACTIVE", "FAILED"), ("ARCHIVED", "PASSED")
 
 @pytest.fixture
 def hub(cloud):
-    """Enable Security Hub, and give what tells of its findings."""
+    """Enable Security Hub, and return what lists its findings."""
     client = cloud.session().client("securityhub")
     client.enable_security_hub()
     make_queue(cloud)
@@ -61,12 +61,12 @@ def sweep(cloud, policy, folder):
 
 
 def state(finding):
-    """Give a finding's record state and compliance."""
+    """Return a finding's record state and compliance."""
     return finding["RecordState"], finding["Compliance"]["Status"]
 
 
 def tags(cloud, group_id=GROUP):
-    """Give the keys of a group's tags."""
+    """Return the keys of a group's tags."""
     (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     return {tag["Key"] for tag in group.get("Tags", [])}
 

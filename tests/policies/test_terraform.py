@@ -28,7 +28,7 @@ SNIPPETS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 OPEN = 'resource "aws_security_group_rule" "r" {\n  type = "ingress"\n  cidr_blocks = ["0.0.0.0/0"]\n}\n'
 CLOSED = OPEN.replace("0.0.0.0/0", "198.18.7.0/24")
 
-# Where a rule's source stands, by what it is: IPv4, IPv6, another group, a prefix list.
+# Where a rule's source is, by its kind: IPv4, IPv6, another group, a prefix list.
 INLINE = ("cidr_blocks", "ipv6_cidr_blocks", "security_groups", "prefix_list_ids")
 RULE = ("cidr_blocks", "ipv6_cidr_blocks", "source_security_group_id", "prefix_list_ids")
 VPC_RULE = ("cidr_ipv4", "cidr_ipv6", "referenced_security_group_id", "prefix_list_id")
@@ -90,7 +90,7 @@ def test_terraform_gets_the_verdict_of_the_group_that_it_makes(tmp_path, public_
 
 
 def judged(folder, public_ports):
-    """Give the addresses of what c7n-left finds in a folder, with one's own public ports in the policy."""
+    """Return the addresses of what c7n-left finds in a folder, with one's own public ports in the policy."""
     shipped = (FOLDER / "open-ingress.yml").read_text()
     assert "&public-ports []" in shipped
     edited = folder / "policies" / "open-ingress.yml"
@@ -141,24 +141,24 @@ def written(case, name):
 
 
 def source(rule, keys):
-    """Give a rule's source under its key; what is named in the plural is a list."""
+    """Return a rule's source under its key; what is named in the plural is a list."""
     text = rule["source"]
     key = keys[{"sg-": 2, "pl-": 3}.get(text[:3], int(":" in text))]
     return {key: [text] if key.endswith("s") else text}
 
 
 def traffic(rule):
-    """Give protocol and ports as Terraform wants them in a group and in aws_security_group_rule: 0 for no ports."""
+    """Return protocol and ports as Terraform wants them in a group and in aws_security_group_rule: 0 for no ports."""
     return {"protocol": rule["protocol"], "from_port": 0, "to_port": 0, **numbers(rule)}
 
 
 def vpc_traffic(rule):
-    """Give protocol and ports as Terraform wants them in aws_vpc_security_group_ingress_rule."""
+    """Return protocol and ports as Terraform wants them in aws_vpc_security_group_ingress_rule."""
     return {"ip_protocol": rule["protocol"], **numbers(rule)}
 
 
 def numbers(rule):
-    """Give the ports of a rule that has some."""
+    """Return the ports of a rule that has some."""
     return {{"FromPort": "from_port", "ToPort": "to_port"}[name]: port for name, port in ports(rule).items()}
 
 
@@ -271,7 +271,7 @@ def test_exit_code(tmp_path, terraform, code):
 
 @pytest.fixture
 def repository(tmp_path):
-    """Make somebody's Terraform repository, with the policy copied into it as the README tells to."""
+    """Make somebody's Terraform repository, with the policy copied into it as the README says."""
     folder = tmp_path / "repository"
     (folder / "policies").mkdir(parents=True)
     shutil.copy(FOLDER / "open-ingress.yml", folder / "policies")

@@ -23,7 +23,7 @@ NOW = {
 
 @pytest.fixture
 def printed(capsys, monkeypatch):
-    """Give what is printed, as lists of words."""
+    """Return what is printed, as lists of words."""
     monkeypatch.setattr(table, "CONSOLE", table.Console(width=140))
     return lambda: [line.split() for line in capsys.readouterr().out.splitlines()]
 
@@ -80,7 +80,7 @@ def test_the_last_table_has_every_figure(printed):
     ],
 )
 def test_a_file_that_is_not_the_benchs(tmp_path, content):
-    """What the bench has not written is refused in one line, which names the file and what to give."""
+    """What the bench has not written is refused in one line, which names the file and the fix."""
     path = tmp_path / "other.json"
     if content is not None:
         path.write_text(content)

@@ -23,7 +23,7 @@ def test_rules_are_as_ec2_tells_them(cloud):
     load(groups)
     pages = cloud.session().client("ec2").get_paginator("describe_security_group_rules").paginate()
     there = {group["GroupId"] for group in groups}
-    told = [each for each in pages.build_full_result()["SecurityGroupRules"] if each["GroupId"] in there]
+    reported = [each for each in pages.build_full_result()["SecurityGroupRules"] if each["GroupId"] in there]
     seen = {key: rule for group in groups for key, rule in rules_of(group["GroupId"]).items()}
-    assert seen == {each["SecurityGroupRuleId"]: each for each in told if not each["IsEgress"]}
+    assert seen == {each["SecurityGroupRuleId"]: each for each in reported if not each["IsEgress"]}
     assert rules_of("sg-0fffffffffffffff0") == {}

@@ -24,7 +24,7 @@ def run(*command, folder, **environment):
 
 
 def commit(folder):
-    """Make a repository of a folder, and give its commit."""
+    """Make a repository of a folder, and return its commit."""
     somebody = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
     for command in (["init", "--quiet"], ["add", "--all"], [*somebody, "commit", "--quiet", "--message", "all"]):
         done = run("git", *command, folder=folder)
@@ -34,7 +34,7 @@ def commit(folder):
 
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory):
-    """Make somebody's repository with the pack's hooks; give it, and where pre-commit keeps what it installs."""
+    """Make somebody's repository with the pack's hooks; return it, and where pre-commit keeps what it installs."""
     top = tmp_path_factory.mktemp("hooks")
     pack = shutil.copytree(
         ROOT,

@@ -16,7 +16,7 @@ VERSION = metadata.version("c7n-ingress")
 
 
 def pack(folder, files):
-    """Make a version of the pack, with given files."""
+    """Make a version of the pack, with these files."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

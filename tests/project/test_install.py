@@ -18,7 +18,7 @@ OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def bin_folder(request, tmp_path_factory):
-    """Install the project and c7n-org in a fresh virtual environment, and give the folder of its commands."""
+    """Install the project and c7n-org in a fresh virtual environment, and return the folder of its commands."""
     folder = tmp_path_factory.mktemp(request.param)
     how = ["--editable"] if request.param == "editable" else []
     return installed(folder, *how, f"{ROOT}[org]")
@@ -44,7 +44,7 @@ def command(cloud, bin_folder, tmp_path):
 
 
 def sources():
-    """Give the sources of the group's ingress rules."""
+    """Return the sources of the group's ingress rules."""
     return [source_of(rule) for rule in rules_of(group_of(OPEN, 1)["GroupId"]).values()]
 
 
@@ -132,7 +132,7 @@ def test_an_interpreter_without_custodian_pays_nothing(bin_folder):
 
 
 def test_whoever_asks_where_a_module_is(bin_folder):
-    """Python tells where c7n's modules are, as to a debugger or to coverage, and the pack is loaded with them after."""
+    """Python finds c7n's modules, as for a debugger or for coverage, and the pack is loaded with them afterwards."""
     code = """
         import importlib.util, sys
         for name in ("c7n.mu", "c7n.resources.vpc"):
@@ -173,8 +173,8 @@ def test_a_command_without_its_extra(command, package, extra):
     call = f"from c7n_ingress_tools.cli import main; sys.exit(main({command.split()!r}))"
     python = [sys.executable, "-c", f"import sys; sys.modules[{package!r}] = None; {call}"]
     done = subprocess.run(python, capture_output=True, text=True, check=False, cwd=ROOT)
-    mend = f"pip install 'c7n-ingress[{extra}]', or '.[{extra}]' in a clone of the project"
-    assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {mend}\n")
+    fix = f"pip install 'c7n-ingress[{extra}]', or '.[{extra}]' in a clone of the project"
+    assert (done.returncode, done.stderr) == (2, f"{package} is not installed: {fix}\n")
 
 
 EXTRAS = {

@@ -40,7 +40,7 @@ def built(tmp_path_factory):
 def installed(built, embedded_aws, tmp_path_factory):
     """Install the wheel in an empty environment, with the extra that the rehearsal needs, and lay the pack.
 
-    Gives a function that runs a command in the folder that was laid, where there is no clone.
+    Yields a function that runs a command in the folder that was written, where there is no clone.
     """
     _, wheel = built
     embedded_aws.reset()
@@ -127,7 +127,7 @@ def test_the_steps_of_the_pages(installed, cloud):
 
 
 def test_the_command_tells_its_version(installed):
-    """`c7n-ingress --version` tells the version that is installed."""
+    """`c7n-ingress --version` prints the installed version."""
     assert installed("c7n-ingress --version").stdout == f"c7n-ingress {version_in_pyproject}\n"
 
 
@@ -138,7 +138,7 @@ def test_nothing_called_mode_is_installed(installed):
 
 
 def test_the_changelog():
-    """What is not released yet stands first, then each release with its day, newest first, none newer than the pack."""
+    """What is not released yet is first, then each release with its day, newest first, none newer than the pack."""
     first, *released = re.findall(r"^## \[(.+?)\](?: - (.+))?$", CHANGELOG, re.MULTILINE)
     assert first == ("Unreleased", "")
     versions = [Version(version) for version, _ in released]

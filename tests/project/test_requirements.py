@@ -29,7 +29,7 @@ PYTHONS = ("3.10.2", "3.11.9", "3.12.4", "3.13.1")
 
 
 def entries(name):
-    """Give the entries of a lock, each with its hashes."""
+    """Return the entries of a lock, each with its hashes."""
     text = (ROOT / "requirements" / f"{name}.lock").read_text().replace("\\\n", " ")
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -38,7 +38,7 @@ def entries(name):
 
 
 def of(python, platform):
-    """Give what markers are judged by, on a Python of a platform."""
+    """Return what markers are judged by, on a Python of a platform."""
     here = {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
     systems = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix"), "win32": ("Windows", "nt")}
     system, os_name = systems[platform]
@@ -46,7 +46,7 @@ def of(python, platform):
 
 
 def pins(name, environment):
-    """Give the releases that a lock has for a Python of a platform, by name; none has two."""
+    """Return the releases that a lock has for a Python of a platform, by name; none has two."""
     found = {}
     for requirement, _ in entries(name):
         if requirement.marker is None or requirement.marker.evaluate(environment):
@@ -57,7 +57,7 @@ def pins(name, environment):
 
 
 def asked(extra):
-    """Yield the requirements of an extra, of those that it stands on, and of the project itself."""
+    """Yield the requirements of an extra, of the extras that it names, and of the project itself."""
     yield from map(Requirement, PROJECT["project"]["dependencies"])
     yield from map(Requirement, PROJECT["dependency-groups"]["build"])
     yield from map(Requirement, PROJECT["build-system"]["requires"])
@@ -71,7 +71,7 @@ def asked(extra):
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_each_entry_is_one_release_with_hashes(name):
-    """Nothing stands in a lock but releases, each with the hashes of its files; and no place to get them from."""
+    """A lock has only releases, each with the hashes of its files, and no place to get them from."""
     found = list(entries(name))
     assert found
     for requirement, hashes in found:
@@ -193,7 +193,7 @@ def project(tmp_path):
 
 
 def record(archive, entry):
-    """Give what a wheel's RECORD says of a file."""
+    """Return what a wheel's RECORD says of a file."""
     content = archive.read(entry)
     digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
     return f"sha256={digest},{len(content)}"
@@ -218,13 +218,13 @@ def installing(folder, uv=None, **environment):
 
 
 def has(folder):
-    """Give what .venv has of the two packages."""
+    """Return what .venv has of the two packages."""
     places = (folder / ".venv" / "lib").rglob("toy*.dist-info")
     return sorted(path.name.partition("-")[0] for path in places)
 
 
 def spy(folder, code):
-    """Make a uv that notes the index that it is told, and how it is called."""
+    """Make a uv that records its index and its arguments."""
     path = folder / "a-uv"
     path.write_text(UV.format(log=folder / "called", code=code))
     path.chmod(0o755)
@@ -259,7 +259,7 @@ def test_pip_takes_over_from_uv(project):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({}, ""),
         ({"PIP_INDEX_URL": "https://one.example/simple"}, "https://one.example/simple"),
@@ -270,25 +270,25 @@ def test_pip_takes_over_from_uv(project):
         ({"PIP_CONFIG_FILE": "pip.conf"}, "https://three.example/simple"),
     ],
 )
-def test_uv_looks_where_pip_would(settings, told, project):
-    """Of a mirror that pip is told of, in the environment or in its file, uv hears, if it is told of none itself."""
+def test_uv_looks_where_pip_would(settings, reported, project):
+    """Uv uses pip's mirror, from the environment or from its file, unless uv has its own."""
     (project / "pip.conf").write_text("[global]\nindex-url = https://three.example/simple\n")
     if "PIP_CONFIG_FILE" in settings:
         settings = {"PIP_CONFIG_FILE": str(project / "pip.conf")}
     assert installing(project, spy(project, 0), **settings).returncode == 0
     index, *arguments = (project / "called").read_text().splitlines()
-    assert index == told
+    assert index == reported
     assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(arguments)
 
 
 def gone(python):
-    """Have a Python be one that was upgraded away."""
+    """Make a Python one that an upgrade removed."""
     python.unlink()
     python.symlink_to("/nowhere/python3")
 
 
 def no_program(python):
-    """Have a Python be none."""
+    """Make a Python a file that is none."""
     python.unlink()
     python.write_text("")
     python.chmod(0o755)
@@ -296,7 +296,7 @@ def no_program(python):
 
 @pytest.mark.parametrize("broken", [gone, no_program])
 def test_a_venv_whose_python_does_not_run(broken, project):
-    """Where .venv's Python is gone, .venv is made anew, with nothing of the old one."""
+    """If .venv's Python is gone, .venv is created again, with nothing of the old one."""
     broken(project / ".venv" / "bin" / "python")
     left = project / ".venv" / "dev"
     left.touch()
@@ -306,7 +306,7 @@ def test_a_venv_whose_python_does_not_run(broken, project):
 
 
 def test_make_installs_anew_where_python_is_gone(tmp_path):
-    """The goals' files stand in .venv, and count for nothing where its Python does not run."""
+    """The goals' files are in .venv, and do not count if its Python does not run."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
@@ -329,6 +329,6 @@ def test_a_python_that_the_project_does_not_take(made, project):
     assert done.returncode != 0
     version = "{}.{}".format(*sys.version_info)
     before = "remove .venv, then " if made else ""
-    mend = f"{before}name another one, as PYTHON=python3.13 does"
-    assert done.stderr == f"Python {version} is not 3.99 to 3.100: {mend}\n"
+    fix = f"{before}name another one, as PYTHON=python3.13 does"
+    assert done.stderr == f"Python {version} is not 3.99 to 3.100: {fix}\n"
     assert ((project / ".venv").exists(), has(project)) == (made, [])

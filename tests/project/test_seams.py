@@ -125,7 +125,7 @@ def probe():
 
 
 def imported():
-    """Give the names that the pack imports from Cloud Custodian's packages, each with the file."""
+    """Return the names that the pack imports from Cloud Custodian's packages, each with the file."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and re.match(r"c7n(_mailer|_org|_left)?(\.|$)", node.module or ""):
@@ -248,7 +248,7 @@ def test_events(probe, hold, tmp_path):
 
 
 def test_results(probe, tmp_path):
-    """What an action returns stands in the run's output, under the action's name."""
+    """What an action returns is in the run's output, under the action's name."""
     mode = {"type": "cloudtrail", "events": ["CreateSecurityGroup"], "role": "custodian"}
     policy = policy_of(tmp_path, mode=mode, actions=["seam-probe"])
     policy.get_execution_mode().run_resource_set({}, [GROUP])
@@ -282,7 +282,7 @@ def test_filtering():
 
 
 def test_permissions():
-    """A group's permissions are judged rule by rule, and it bears the union of what its filters matched."""
+    """A group's permissions are judged rule by rule, and the group has the union of what its filters matched."""
     group = json.loads(json.dumps(GROUP))
     both = [
         {"or": [INGRESS, {"type": "ingress", "CidrV6": "::/0"}]},
@@ -457,7 +457,7 @@ def test_dispatching():
 
 
 def test_sessions(cloud):
-    """A session is made by a factory, may be replaced before it is updated, and bears the policy's name."""
+    """A session is made by a factory, may be replaced before it is updated, and has the policy's name."""
     factory = SessionFactory("us-east-1", None, None, None, None)
     factory.policy_name = "seam"
     session = CustodianSession(region_name="us-east-1")

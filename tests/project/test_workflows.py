@@ -53,12 +53,12 @@ def read(path):
 
 
 def steps(path):
-    """Give the steps of all jobs of a workflow."""
+    """Return the steps of all jobs of a workflow."""
     return [step for job in read(path)["jobs"].values() for step in job["steps"]]
 
 
 def script(path, name):
-    """Give the script of the step that has a name."""
+    """Return the script of the step that has a name."""
     (found,) = [step["run"] for step in steps(path) if step.get("name", "").startswith(name)]
     return found
 
