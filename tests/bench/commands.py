@@ -69,9 +69,9 @@ def plain(policy: str, folder: Path, **more: object) -> Path:
     return path
 
 
-def sweep_policy(folder: Path) -> Path:
+def sweep_policy(folder: Path, **more: object) -> Path:
     """Write open-ingress-sweep with the highest `at-most`, as a user does who has looked."""
-    return plain("open-ingress-sweep", folder, at_most=100_000)
+    return plain("open-ingress-sweep", folder, at_most=100_000, **more)
 
 
 def stock_policy(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -24,11 +23,10 @@ def register() -> list[dict[str, object]]:
 def measure(cloud: Cloud) -> list[Row]:
     """Sweep the same groups with and without the register, in turns."""
     with tempfile.TemporaryDirectory() as temporary:
-        without = sweep_policy(Path(temporary))
-        text, variable = without.read_text(), 'exemptions: "{exemptions}"'
-        assert variable in text
-        policy = without.with_name("with-register.yml")
-        policy.write_text(text.replace(variable, f"exemptions: {json.dumps(register())}"))
+        policy, without = (Path(temporary, name) for name in ("with", "without"))
+        for folder in (policy, without):
+            folder.mkdir()
+        policy, without = sweep_policy(policy, exemptions=register()), sweep_policy(without)
         rounds = [[swept(cloud, each, SIZES[0]) for each in (policy, without)] for _ in range(ROUNDS)]
     ours, theirs = (sorted(sweeps)[ROUNDS // 2] for sweeps in zip(*rounds, strict=True))
     what = f"sweep of {SIZES[0]} groups with {ENTRIES} exemptions"

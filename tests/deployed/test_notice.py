@@ -40,6 +40,12 @@ def mark(when):
     return f"Open to the internet: replace-ingress@{due:%Y/%m/%d %H%M} UTC"
 
 
+def ahead(text):
+    """Return how far ahead the time of a mark is."""
+    due = datetime.strptime(f"{text}+0000", "Open to the internet: replace-ingress@%Y/%m/%d %H%M UTC%z")
+    return due - datetime.now(timezone.utc)
+
+
 def group(case, number):
     """Return a case's group, with its mark."""
     tags = {**case.get("tags", {}), **({MARK: mark(case["mark"])} if "mark" in case else {})}
@@ -54,12 +60,12 @@ def noticing(folder, authorized=AUTHORIZED, **more):
     return shipped([f"open-ingress-{name}" for name in POLICIES], folder, authorized, **more)
 
 
-def deploy(cloud, folder):
-    """Deploy the three policies with the stock command."""
+def deploy(cloud, folder, **more):
+    """Deploy the three policies with the stock command, and with more settings."""
     make_queue(cloud)
     role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
     cloud.session().client("iam").create_role(**role)
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *noticing(folder))
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *noticing(folder, **more))
     assert done.returncode == 0, done.stderr
 
 
@@ -101,9 +107,7 @@ def test_a_policy_acts(outcomes, name, number):
     if CASES[number]["acts"] != name:
         assert (now_mark, now_sources, reported) == (was_mark, was_sources, False)
     elif name == "notice":
-        due = datetime.strptime(f"{now_mark}+0000", "Open to the internet: replace-ingress@%Y/%m/%d %H%M UTC%z")
-        ahead = due - datetime.now(timezone.utc)
-        assert timedelta(hours=23) < ahead <= timedelta(hours=24)
+        assert timedelta(hours=23) < ahead(now_mark) <= timedelta(hours=24)
         assert (now_sources, reported) == (was_sources, True)
     elif name == "noticed":
         assert (now_mark, now_sources, reported) == (None, sorted(AUTHORIZED[:2]), True)
@@ -133,6 +137,22 @@ def test_from_notice_to_the_end(cloud, tmp_path):
     assert state(cloud, group_id) == (None, sorted(AUTHORIZED[:2]))
     (message,) = messages(cloud)
     assert message["action"]["subject"].startswith("Open ingress: 1 rule replaced in 1 group")
+
+
+def test_the_hours_of_the_settings(cloud, tmp_path):
+    """The settings say how long people have: the mark, the message and the next hour's notice follow."""
+    deploy(cloud, tmp_path, notice_hours=2)
+    hours = {"marked": 1, "put off": 3}
+    load(
+        group_of({"name": name, "ingress": SSH, "tags": {MARK: mark({"in": due})}}, number)
+        for number, (name, due) in enumerate(hours.items(), 1)
+    )
+    run(cloud, "notice")
+    (message,) = messages(cloud)
+    assert [each["GroupName"] for each in message["resources"]] == ["put off"]
+    assert "in 2 hours" in preview.render(message)
+    marked, _ = state(cloud, f"sg-{2:017x}")
+    assert timedelta(hours=1) < ahead(marked) <= timedelta(hours=2)
 
 
 def test_a_group_that_cannot_be_closed(cloud, tmp_path):

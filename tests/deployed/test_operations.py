@@ -12,11 +12,10 @@ from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.replay import QUEUE, function_of
 from tests.support.docs import PAGES, blocks, commands
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
-from tests.support.followed import attempted, deployed_pack, follow, typed
+from tests.support.followed import DEPLOY, attempted, deployed_pack, follow, typed
 from tests.support.stacked import poll, stop_polling
 
 OPERATE = "docs/operate.md"
-DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out"
 ALL_POLICIES = f"{DEPLOY} policies/open-ingress.yml policies/open-ingress-notice.yml mode/watch.yml"
 (REPLAY,) = commands(blocks(OPERATE, "`custodian-open-ingress-failed`")[0])
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}

@@ -2,7 +2,7 @@ import pytest
 
 from c7n_ingress_tools.pause import TAG
 from tests.support.embedded import ACCOUNT, ROOT
-from tests.support.followed import attempted, deployed_pack, typed
+from tests.support.followed import DEPLOY, attempted, deployed_pack, typed
 
 NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
 PAUSE, RESUME = "c7n-ingress pause --region us-east-1", "c7n-ingress resume --region us-east-1"
@@ -72,7 +72,7 @@ def test_what_somebody_else_has_stopped(cloud, pack):
 def test_a_deployment_starts_a_paused_function(cloud, pack):
     """A deployment of a policy restores its concurrency and removes the tag, as the help says."""
     typed(cloud, pack, PAUSE)
-    typed(cloud, pack, "custodian run --region us-east-1 -s out policies/open-ingress-daily.yml")
+    typed(cloud, pack, f"{DEPLOY} -p open-ingress-daily policies/open-ingress.yml")
     assert DAILY not in limits(cloud)
     assert TAG not in tags(cloud, DAILY)
     assert f"{DAILY}: was not paused" in typed(cloud, pack, RESUME)

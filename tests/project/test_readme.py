@@ -27,10 +27,9 @@ from tests.support.docs import (
     write_settings,
 )
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
-from tests.support.followed import stack_of, warm
+from tests.support.followed import DEPLOY, stack_of, warm
 from tests.support.stacked import create
 
-CUSTODIAN_RUN = "custodian run --region us-east-1 --vars-file settings.yml -s out"
 INSTALLED = "tests/project/test_release.py and test_install.py install the package; an extra adds only packages"
 OPERATED = "tests/deployed/test_operations.py runs it, where the pack is deployed"
 ACCOUNTS = "tests/deployed/test_stack.py and test_accounts.py run it, in several regions and accounts"
@@ -123,7 +122,7 @@ def test_every_command_of_a_page_succeeds(reader, page):
             assert create(cloud, region, **parameters)
         elif command.startswith("c7n-ingress undo "):
             if not lines:
-                done(reader, f"{CUSTODIAN_RUN} policies/open-ingress-sweep.yml")
+                done(reader, f"{DEPLOY} policies/open-ingress-sweep.yml")
                 lines = undo_lines(cloud, "bastion")
             done(reader, f"{as_the_message_has_it(lines, command)} --yes")
         else:

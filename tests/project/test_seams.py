@@ -11,6 +11,7 @@ import sys
 import textwrap
 import zipfile
 from contextlib import nullcontext
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from c7n.resources import load_resources
 from c7n.resources.aws import AWS
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
 from c7n.structure import StructureParser
-from c7n.tags import TagDelayedAction
+from c7n.tags import TagActionFilter, TagDelayedAction
 from c7n.utils import chunks, get_partition, load_file, type_schema
 from c7n.version import version
 
@@ -438,6 +439,15 @@ def test_marking(refused):
     assert sorted(group for _, ids, _ in sets for group in ids) == sorted(each["GroupId"] for each in groups), broken(
         "marking"
     )
+
+
+@pytest.mark.parametrize(("hours", "matches"), [(0, False), (2, True)])
+def test_marking_is_read(hours, matches):
+    """A mark of this form matches when its time is over, or so many hours before."""
+    due = datetime.now(timezone.utc) + timedelta(hours=1)
+    marked = {"Tags": [{"Key": "a-tag", "Value": f"Open: replace-ingress@{due:%Y/%m/%d %H%M} UTC"}]}
+    data = {"type": "marked-for-op", "tag": "a-tag", "op": "replace-ingress", "skew_hours": hours}
+    assert TagActionFilter(data, policy_of().resource_manager)(marked) is matches, broken("marking")
 
 
 def test_dispatching():

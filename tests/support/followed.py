@@ -16,6 +16,9 @@ from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT
 from tests.support.stacked import TEMPLATE, create, stop_polling
 
+DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out"
+"""How the pages run policies."""
+
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
 
 
