@@ -302,6 +302,45 @@ def test_networks_of_ones_own(tmp_path):
     assert "Not rehearsed: what is in prefix lists (pl-0123)" in page
 
 
+SETTINGS = {
+    "authorized": ["10.1.0.0/16"],
+    "public-ports": [443],
+    "exemptions": [{"group": "sg-00000001", "ports": [22], "until": "2099-01-31", "reason": "support"}],
+    "tell": ["slack://#security"],
+}
+
+
+def test_settings_of_ones_own(tmp_path):
+    """The settings in the folder count: networks, public ports and exemptions. Messages go to the rehearsal's topic."""
+    rules = [
+        {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+        for port in (22, 443, 8080)
+    ]
+    (tmp_path / "groups.json").write_text(json.dumps([{"GroupId": "sg-00000001", "IpPermissions": rules}]))
+    (tmp_path / "settings.yml").write_text(json.dumps(SETTINGS))
+    done = demo(tmp_path, "groups.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Authorized networks: 10.1.0.0/16\n✓ ")
+    (record,) = written(tmp_path / ".local" / "run" / "records.jsonl")
+    assert (record["traffic"]["FromPort"], record["now"]) == (8080, "10.1.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({**SETTINGS, "public-port": [80]}, "settings.yml: 'public-port' is no setting: write public-ports"),
+        ({**SETTINGS, "authorized": ["0.0.0.0/0"]}, "settings.yml: '0.0.0.0/0' is itself open to the internet"),
+    ],
+)
+def test_refuses_wrong_settings(tmp_path, settings, says):
+    """Wrong settings are refused in one line before anything is started."""
+    (tmp_path / "settings.yml").write_text(json.dumps(settings))
+    done = demo(tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
+
+
 def test_examples_are_named(sample):
     """Examples are named as such in the first line, in the closing lines and in the report."""
     folder, done = sample
