@@ -35,7 +35,8 @@ def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
     """With c7n, c7n-mailer, click and what they require alone, the command makes the function and its event source."""
     installed = tmp_path / "installed"
     installed.mkdir()
-    for line in generate_requirements(["c7n", "c7n-mailer", "click"], include_self=True).splitlines():
+    required = generate_requirements(["c7n", "c7n-mailer", "click"], include_self=True).splitlines()
+    for line in (*required, "c7n-ingress"):
         distribution = metadata.distribution(line.partition("==")[0])
         for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
             if not (installed / top).exists():

@@ -249,7 +249,7 @@ def test_an_event_says_what_the_mail_says(post, service, mailer):
         "A later run that closes the group resolves this incident.",
         "reachable from the internet",
         "2 addresses of the load balancer app/checkout",
-        "opened again, 4th time since Monday",
+        "pened again, 4th time since Monday",
         "Opened by the role Admin, in a session called",
         "named as the caller chose",
         "CloudFormation stack checkout-production",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 import requests
@@ -18,6 +19,7 @@ from c7n_ingress_tools.mailer.recipients import Recipients
 
 log = logging.getLogger("custodian.mailer")
 
+OK, TOO_MANY_REQUESTS = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 HTTP_TIMEOUT = 10  # seconds for each of connecting and reading; c7n-mailer's 60 are all that the function has
 LONGEST_WAIT = 10  # seconds; who asks for more gets the message again from the queue, minutes later
 
@@ -94,9 +96,7 @@ def shown(target: str) -> str:
     return f"pagerduty://…{target[-4:]}" if scheme == "pagerduty" else f"{scheme}://{rest.partition('/')[0]}/…"
 
 
-def post(
-    what: str, url: str, accepted: int = requests.codes.ok, via: Any = requests, **request: Any
-) -> requests.Response:
+def post(what: str, url: str, accepted: int = OK, via: Any = requests, **request: Any) -> requests.Response:
     """POST, and once more after a short Retry-After.
 
     No error holds the address or what requests says of it: a webhook's address is its password.
@@ -107,9 +107,9 @@ def post(
     :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.
     """
     try:
-        response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+        response: requests.Response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
         wait = response.headers.get("Retry-After", "")
-        if response.status_code == requests.codes.too_many_requests and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
+        if response.status_code == TOO_MANY_REQUESTS and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
             time.sleep(int(wait))
             response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
     except requests.RequestException as error:

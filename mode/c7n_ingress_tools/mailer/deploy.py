@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import boto3
 import jsonschema
@@ -33,8 +34,8 @@ HERE = Path(__file__).parent
 CONFIG = PACK / "mode" / "mailer.yml"
 
 # What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
-IMPORTED = ("jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid")
-IMPORTED += tuple(name for channel in CHANNELS for name in channel.IMPORTS)
+IMPORTED = ["jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid"]
+IMPORTED += [name for channel in CHANNELS for name in channel.IMPORTS]
 PROVIDED = ("six", "urllib3")
 STAY = ("deploy.py", "preview.py")  # what is of no use in the Lambda
 # What mailer.yml may hold besides c7n-mailer's own keys.
@@ -49,12 +50,12 @@ OWN_KEYS = {
 NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
 
 
-def read_config(path: Path, region: str | None = None) -> dict:
+def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
     """Read a configuration as c7n-mailer does, with its defaults.
 
     :raises ValueError: it is none, or asks for a delivery that the Lambda does not have.
     """
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         jsonschema.validate(config, CONFIG_SCHEMA | {"properties": CONFIG_SCHEMA["properties"] | OWN_KEYS})
     except jsonschema.ValidationError as error:
@@ -75,7 +76,7 @@ def read_config(path: Path, region: str | None = None) -> dict:
     return config
 
 
-def deploy(config: dict, session: boto3.Session) -> str:
+def deploy(config: dict[str, Any], session: boto3.Session) -> str:
     """Create or update the function and its event source, and return the function's ARN.
 
     :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused.
@@ -102,22 +103,22 @@ def deploy(config: dict, session: boto3.Session) -> str:
         },
         build_archive(config | {"queue_url": queue_url}),
     )
-    return LambdaManager(lambda: session).publish(function)["FunctionArn"]
+    return str(LambdaManager(lambda: session).publish(function)["FunctionArn"])
 
 
-def queue_name(config: dict) -> str:
+def queue_name(config: dict[str, Any]) -> str:
     """Return the queue's name; region and account are the session's, so that one file serves every region."""
-    return config["queue_url"].rpartition("/")[2]
+    return str(config["queue_url"].rpartition("/")[2])
 
 
-def build_archive(config: dict) -> PythonPackageArchive:
+def build_archive(config: dict[str, Any]) -> PythonPackageArchive:
     """Put the mailer, its templates, its configuration and what c7n-mailer imports into a zip.
 
     Compiled modules stay out: they are made for the Python that deploys, and each of these packages does without.
     """
     archive = PythonPackageArchive()
-    for name, source in sorted(installed_files()):
-        archive.add_file(source, name)
+    for name, file in sorted(installed_files()):
+        archive.add_file(file, name)
     archive.add_file(HERE.parent / "__init__.py", "c7n_ingress_tools/__init__.py")
     modules = [source for source in sorted(HERE.glob("*.py")) if source.name not in STAY]
     for source in (*modules, *sorted(HERE.glob("templates/*.j2"))):
@@ -136,12 +137,12 @@ def installed_files() -> set[tuple[str, str]]:
     return {
         (str(file), str(file.locate()))
         for name in distributions
-        for file in metadata.distribution(name).files
+        for file in metadata.distribution(name).files or ()
         if file.suffix not in (".so", ".pyd", ".pyc") and file.parts[0] != ".." and ".dist-info" not in file.parts[0]
     }
 
 
-class QueueSubscription(SQSSubscription):
+class QueueSubscription(SQSSubscription):  # type: ignore[misc]  # c7n ships no types
     """c7n's subscription to a queue, with partial batch responses.
 
     One message a call: a delivery that hangs until the function's time is over takes no other message with it.

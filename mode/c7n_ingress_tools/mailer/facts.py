@@ -207,7 +207,8 @@ def facts_of(
     kind = message["action"].get("template", "")
     if kind not in KINDS:
         raise UndeliverableError(f"the template {kind!r:.80} is none of the pack's: {', '.join(KINDS)}")
-    return KINDS[kind](message, resources, limits, tuple(journals)).facts()
+    facts: Facts = KINDS[kind](message, resources, limits, tuple(journals)).facts()
+    return facts
 
 
 class _Message:

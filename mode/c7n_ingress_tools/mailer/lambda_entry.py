@@ -47,7 +47,7 @@ RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
 
-def handle(event: dict, context: Any) -> dict:
+def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver the messages of a batch, and return the ids of those that SQS must keep.
 
     :raises UndeliverableError: this is no event of SQS.
@@ -59,7 +59,7 @@ def handle(event: dict, context: Any) -> dict:
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def delivered(record: dict, context: Any) -> bool:
+def delivered(record: dict[str, Any], context: Any) -> bool:
     """Deliver one message, and return whether that worked. What went wrong is in the log."""
     try:
         mailer().process(record, context.get_remaining_time_in_millis)
@@ -151,7 +151,7 @@ class Reached:
         return reached in self._known
 
 
-def unpacked(body: str) -> dict:
+def unpacked(body: str) -> dict[str, Any]:
     """Return the message of a body, as c7n packs it: through SNS or not, in base64, compressed JSON.
 
     :raises UndeliverableError: it would need more memory than the function can spare.
@@ -162,10 +162,11 @@ def unpacked(body: str) -> dict:
     text = inflater.decompress(base64.b64decode(body), MOST_UNPACKED)
     if inflater.unconsumed_tail:
         raise UndeliverableError(f"the message is longer than {MOST_UNPACKED} bytes once it is unpacked")
-    return json.loads(text)
+    message: dict[str, Any] = json.loads(text)
+    return message
 
 
-def check_sender(config: dict, message: dict, sender: str) -> None:
+def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -> None:
     """Check that a message is about the account whose role sent it, if `senders` says which roles there are.
 
     SQS itself sets the sender's id, which for a role is `AROA…:session`, and no account. A role's id is unique.
@@ -185,7 +186,7 @@ def check_sender(config: dict, message: dict, sender: str) -> None:
         )
 
 
-def with_sender(message: dict, sender: str | None) -> dict:
+def with_sender(message: dict[str, Any], sender: str | None) -> dict[str, Any]:
     """Return a message that names no sender of e-mail but the configured one.
 
     :raises UndeliverableError: it names another.
@@ -196,7 +197,7 @@ def with_sender(message: dict, sender: str | None) -> dict:
     return message
 
 
-def with_recipients(message: dict, recipients: Recipients) -> dict:
+def with_recipients(message: dict[str, Any], recipients: Recipients) -> dict[str, Any]:
     """Return a message for the targets alone that may get messages."""
     action, unknown = message["action"], unknown_targets(message)  # nothing is delivered to these
     lists = {key: action[key] for key in ("to", "cc", "owner_absent_contact") if key in action}
@@ -207,7 +208,7 @@ def with_recipients(message: dict, recipients: Recipients) -> dict:
     return message | {"action": action | allowed}
 
 
-def with_subject(message: dict) -> dict:
+def with_subject(message: dict[str, Any]) -> dict[str, Any]:
     """Return a message with its subject as text: no channel interprets it.
 
     c7n leaves `{account_id}` and `{region}` in the subject of its own `notify`: they are filled in.
@@ -234,4 +235,4 @@ def left_out(message: Mapping[str, Any], reported: Iterable[Sequence[Any]]) -> l
 
 def name_of(resource: Mapping[str, Any]) -> str:
     """Return what a group is called, or whatever else a policy reports: the watch reports an account."""
-    return resource.get("GroupId") or resource.get("account_id") or "a resource without an id"
+    return str(resource.get("GroupId") or resource.get("account_id") or "a resource without an id")

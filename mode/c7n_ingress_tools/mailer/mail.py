@@ -81,7 +81,7 @@ class Mail(Channel):
             self.lookup.aws_ses.send_raw_email(RawMessage={"Data": mail.as_string()})
 
 
-class Addresses(EmailDelivery):
+class Addresses(EmailDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
     """c7n-mailer's look-up of addresses."""
 
     def get_valid_emails_from_list(self, targets: list[str]) -> list[str]:
@@ -90,7 +90,7 @@ class Addresses(EmailDelivery):
         return valid
 
 
-class _Smtp(SmtpDelivery):
+class _Smtp(SmtpDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
     """SMTP that reports when some of the addresses were refused."""
 
     def send_message(self, message: Message, to_addrs: list[str]) -> None:

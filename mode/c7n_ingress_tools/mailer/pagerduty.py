@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import requests
@@ -48,8 +49,8 @@ class PagerDuty(Channel):
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each group that has events, and what sends them, in their order."""
-        for target in self.targets(message):
-            found = TARGET.fullmatch(target)
+        for found in filter(None, map(TARGET.fullmatch, self.targets(message))):
+            target = found[0]
             url = f"https://events.{'eu.' if found['region'] else ''}pagerduty.com/v2/enqueue"
             for name, its in events(self.facts(message, message["resources"])):
                 yield Delivery(f"{shown(target)} {name}", (target, name), partial(self.send, url, found["key"], its))
@@ -60,7 +61,7 @@ class PagerDuty(Channel):
         :raises UndeliverableError: PagerDuty did not take one; those after it are not sent.
         """
         for event in events:
-            post("PagerDuty", url, requests.codes.accepted, self.http, json=event | {"routing_key": key})
+            post("PagerDuty", url, HTTPStatus.ACCEPTED, self.http, json=event | {"routing_key": key})
 
 
 def events(facts: Facts) -> list[tuple[str, list[Event]]]:

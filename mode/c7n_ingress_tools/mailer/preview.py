@@ -45,6 +45,7 @@ iframe {{ border: 0; border-radius: 14px; height: 1040px; }}
 <iframe scrolling="no" style="width: 390px; color-scheme: dark" srcdoc="{mail}"></iframe>
 """
 PICTURE_SIZE = "1162,1088"
+MOST_SECONDS = 60
 
 
 class NoPictureError(Exception):
@@ -82,30 +83,28 @@ def render(message: Mapping[str, Any], channel: str = "sns") -> str:
 def photograph(page: str, picture: Path) -> None:
     """Draw a page into a PNG, by headless Chromium.
 
-    :raises NoPictureError: Chromium is missing, or took no picture.
+    :raises NoPictureError: Chromium is missing, or took no picture in time.
     """
     chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if chromium is None:
         raise NoPictureError("no Chromium found: install it, or name it: CHROMIUM=/path/to/chrome")
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",  # containers and root have none; the page is ours and fetches nothing
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+        f"--window-size={PICTURE_SIZE}",
+        f"--screenshot={picture.absolute()}",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "page.html")
         source.write_text(page, encoding="utf-8")
-        done = subprocess.run(
-            [
-                chromium,
-                "--headless",
-                "--no-sandbox",  # containers and root have none; the page is ours and fetches nothing
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--hide-scrollbars",
-                f"--user-data-dir={folder}/profile",
-                f"--window-size={PICTURE_SIZE}",
-                f"--screenshot={picture.absolute()}",
-                source.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command += [f"--user-data-dir={folder}/profile", source.as_uri()]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise NoPictureError(f"{chromium} took no picture in {MOST_SECONDS} seconds") from error
     if done.returncode or not picture.is_file():
         raise NoPictureError(f"{chromium} took no picture:\n{done.stderr}")

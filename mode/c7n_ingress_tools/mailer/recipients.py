@@ -1,4 +1,4 @@
-"""Whom the mailer may send to: the stack's own topic, and what `recipients` in mailer.yml names.
+"""The recipients that may get messages: the stack's own topic, and what `recipients` in mailer.yml names.
 
 Anyone who may send to the queue chooses the recipients of a message, and its tags; what is not named is refused.
 """
@@ -6,22 +6,20 @@ Anyone who may send to the queue chooses the recipients of a message, and its ta
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 ANYTHING = r"[^\s@,;:/<>\"()]*"
-"""What a `*` in a pattern stands for: within one part of an address, a topic's ARN or a channel."""
+"""What a `*` in a pattern matches: within one part of an address, a topic's ARN or a channel."""
 
 LOOKED_UP = ("resource-owner", "event-owner", "account-emails", "slack://owners")
-"""Targets that stand for addresses in tags, in the event or in mailer.yml: those are checked once they are known."""
+"""Targets that name addresses in tags, in the event or in mailer.yml: those are checked once they are known."""
 
 
 class Recipients:
     """The recipients that are allowed, and why others got nothing of the message at hand."""
 
-    def __init__(self, config: Mapping) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         account = config["queue_url"].split("/")[-2]
         listed = [f"arn:*:sns:*:{account}:open-ingress", *config.get("recipients", ())]
         listed += [each for addresses in config.get("account_emails", {}).values() for each in addresses]

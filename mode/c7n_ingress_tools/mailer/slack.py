@@ -148,7 +148,7 @@ def call(token: str | None, method: str, message: Mapping[str, Any] | None = Non
 
 
 def _tag(resource: dict[str, Any], key: str) -> str:
-    return next(iter(get_resource_tag_targets(resource, [key])), "")
+    return str(next(iter(get_resource_tag_targets(resource, [key])), ""))
 
 
 # -- the message
@@ -182,7 +182,8 @@ def payload(facts: Facts) -> dict[str, Any]:
     # A notification shows the text, which is markup to Slack: nothing that anybody typed is in it.
     text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{facts.headline}"
     text += f"; {counted(len(urgent), 'group')} to look at now" if urgent else ""
-    return _without_brackets({"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False})
+    safe: dict[str, Any] = _without_brackets({"text": text, "blocks": blocks})
+    return safe | {"unfurl_links": False, "unfurl_media": False}
 
 
 def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
