@@ -7,7 +7,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from c7n_ingress_tools.embedded_aws.server import serving
 from c7n_ingress_tools.functions import runtime
-from tests.support import search  # noqa: F401 - it registers the profiles that --hypothesis-profile names
+from tests.support import search
 from tests.support.embedded import group_of, load, make_queue
 from tests.support.forked import pass_over_what_is_loaded
 
@@ -100,8 +100,12 @@ def unit_of(nodeid):
     return name if name in LONGEST_FIRST else name.partition("::")[0]
 
 
-def pytest_collection_modifyitems(items):
-    """Put the longest first, and the rest after it in its own order."""
+def pytest_collection_modifyitems(config, items):
+    """Leave out what only `make soak` runs, and put the longest first, and the rest after it in its own order."""
+    if not search.is_night():
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     place = {unit: number for number, unit in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(unit_of(item.nodeid), len(place)))
 

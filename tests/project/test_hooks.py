@@ -49,6 +49,7 @@ def hooked(tmp_path_factory):
     return mine, str(top / "pre-commit")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("hook", "file", "text", "says"),
     [

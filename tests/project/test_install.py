@@ -16,7 +16,7 @@ from tests.support.fresh import installed
 OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
+@pytest.fixture(scope="module", params=["wheel", pytest.param("editable", marks=pytest.mark.soak)])
 def bin_folder(request, tmp_path_factory):
     """Install the project and c7n-org in a fresh virtual environment, and return the folder of its commands."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -95,6 +95,7 @@ def test_the_wheel_adds_no_more_than_its_own_packages(built):
     } <= inside
 
 
+@pytest.mark.soak
 def test_the_steps_of_the_pages(installed, cloud):
     """From the rehearsal to the undo, the pages' commands run from the wheel, in the folder that `init` creates."""
     load_groups(groups := [group_of(case, number) for number, case in enumerate(GROUPS, 1)])

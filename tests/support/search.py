@@ -23,4 +23,9 @@ def examples(number, **more):
 
 def by_day(number, at_night):
     """Return how many of something a test takes: fewer by day, more in the profile `nightly`."""
-    return at_night if settings().max_examples > DEFAULT.max_examples else number
+    return at_night if is_night() else number
+
+
+def is_night():
+    """Whether the profile is `nightly`, as in `make soak`."""
+    return settings().max_examples > DEFAULT.max_examples
