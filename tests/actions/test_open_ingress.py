@@ -232,9 +232,9 @@ def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, repla
 
 
 def test_without_the_action_the_filter_fails(cloud, group, tmp_path, unanswered):
-    """Where no action would say that EC2 did not tell, the run fails: nobody takes a harmless list for an open one."""
+    """If EC2 does not return a list and no action reports it, the run fails: a harmless list must not look open."""
     group(SSH)
-    with pytest.raises(PolicyExecutionError, match=f"EC2 did not tell what {OPEN_LIST} holds: .*internal error"):
+    with pytest.raises(PolicyExecutionError, match=f"EC2 did not return the entries of {OPEN_LIST}: .*internal error"):
         act(cloud, tmp_path, unanswered, None, [FINDER], type="remove-permissions", ingress="matched")
 
 

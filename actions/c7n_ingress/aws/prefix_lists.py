@@ -33,12 +33,12 @@ NO_SUCH_LIST = (
 
 
 class PrefixList(NamedTuple):
-    """What a customer-managed prefix list holds; no family where it cannot be read."""
+    """The content of a customer-managed prefix list. One that cannot be read has no family."""
 
     family: str | None = None
     networks: Sequence[Network] = ()
     unanswered: str | None = None
-    """Why EC2 did not tell what the list holds, if so."""
+    """Why EC2 did not return the list, if so."""
 
 
 def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -53,14 +53,14 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
-    """Read prefix lists, by id; None for one of AWS's. Those of which EC2 does not tell say why.
+    """Return prefix lists by id; None for one of AWS's. One that EC2 does not return has the reason.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
-    its entries, and no longer when the sharing ends, though its rules go on to refer to it.
+    its entries until the sharing ends. Its rules still refer to the list after that.
     """
     found: dict[str, PrefixList | None] = {}
     for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
-        # By filter: the parameter PrefixListIds fails whole if one of the lists is not there.
+        # By filter: the parameter PrefixListIds fails as a whole if one of the lists does not exist.
         filters = [{"Name": "prefix-list-id", "Values": batch}]
         described = pages(
             client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=LIST_PAGE_SIZE, Filters=filters
@@ -89,7 +89,7 @@ def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
 
 
 def entries(client: Any, list_ids: Iterable[str]) -> dict[str, list[str] | str]:
-    """Read the CIDRs of prefix lists, whoever owns them, by id; or why they cannot be read, in a sentence."""
+    """Return the CIDRs of prefix lists of any owner by id, or a sentence that says why they cannot be read."""
     return {list_id: _entries(client, list_id) for list_id in list_ids}
 
 
@@ -102,7 +102,7 @@ def _entries(client: Any, list_id: str) -> list[str] | str:
 
 
 def cidrs_of(client: Any, list_id: str) -> list[str]:
-    """Read the CIDRs of a prefix list, whoever owns it.
+    """Return the CIDRs of a prefix list of any owner.
 
     :raises ClientError, BotoCoreError: EC2 did not list them.
     """

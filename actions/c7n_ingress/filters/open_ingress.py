@@ -21,8 +21,8 @@ from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.filters")
 
-TELLS = "replace-ingress"
-"""The action that tells of a list that could not be looked up, and leaves its rules alone."""
+REPORTS = "replace-ingress"
+"""The action that reports a list that could not be read, and leaves its rules alone."""
 
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort")
 
@@ -48,23 +48,23 @@ PORTS = {
 class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     """Match ingress rules that let the internet in: by themselves, together with others, or through a prefix list.
 
-    Open is a source wider than /8 (IPv6: wider than /16), so 0.0.0.0/1 and 128.0.0.0/1 are. The sources that a group
-    has for the same port are open together if they hold more addresses than one /8 (/16): then the widest match.
-    Addresses from which nobody comes over the internet do not count: private, link-local, loopback, multicast and
-    reserved ones. The rules are annotated as the ``ingress`` filter does it, so that ``replace-ingress`` works on them.
+    A source wider than /8 (IPv6: wider than /16) is open, so 0.0.0.0/1 and 128.0.0.0/1 are. A group's sources for the
+    same port are open together if they have more addresses than one /8 (/16). Then the widest match. Private,
+    link-local, loopback, multicast and reserved addresses do not count, because nobody comes from them over the
+    internet. The rules are annotated as by the ``ingress`` filter, so that ``replace-ingress`` works on them.
 
-    A customer-managed prefix list counts as the sum of its entries. One that another account no longer shares cannot be
-    read, and matches: whether it is open is for somebody to find out, and ``replace-ingress`` says so. Where EC2 does
-    not tell what a list holds, being denied or out of order, the list matches as well: ``replace-ingress`` leaves it,
-    closes what else is open, and fails. In a policy without that action, nobody would say so, and the filter fails.
+    A customer-managed prefix list counts as the sum of its entries. A list that another account no longer shares cannot
+    be read. It matches, and ``replace-ingress`` reports that somebody must look at it. If EC2 denies a list or fails,
+    the list matches, too: ``replace-ingress`` leaves it, closes what else is open, and fails. In a policy without that
+    action nobody would see this, so the filter fails.
 
     ``IpProtocol``, ``FromPort`` and ``ToPort`` are the ``ingress`` filter's own keys. ``Ports`` matches a rule that
-    lets in one of these ports; all traffic (``-1``) does, while ICMP and protocols such as GRE and ESP have no ports.
-    ``OnlyPorts`` leaves out a rule for exactly one of these ports. In both, ``443`` is TCP and UDP port 443, and
-    ``tcp/443`` or ``udp/443`` is that port of one protocol. ``8000-8010`` is a range: ``OnlyPorts`` leaves out a rule
-    for the whole range.
+    lets in one of these ports. All traffic (``-1``) has them all; ICMP, GRE and ESP have no ports. ``OnlyPorts``
+    excludes a rule for exactly one of these ports. In both, ``443`` is TCP and UDP port 443, and ``tcp/443`` or
+    ``udp/443`` is that port of one protocol. ``8000-8010`` is a range: ``OnlyPorts`` excludes a rule for the whole
+    range.
 
-    EC2 is asked nothing where no rule refers to a prefix list, and for each list once a run.
+    Each prefix list that a rule refers to is read once a run.
 
     :example:
 
@@ -104,10 +104,10 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         return self
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Read the lists that the groups refer to, those that no earlier call has read, and match the groups.
+        """Read the prefix lists that the groups refer to and no earlier call has read, and match the groups.
 
-        :raises PolicyExecutionError: a variable was not filled, so that it is not known what may be open; or EC2 did
-            not tell of a list, and the policy has no action that says so.
+        :raises PolicyExecutionError: a variable was not filled, so it is not known what may be open. Or EC2 did not
+            return a list, and the policy has no action that reports it.
         """
         self.data: dict[str, Any] = filled(self.data)
         try:
@@ -118,23 +118,23 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         if unread:
             client = local_session(self.manager.session_factory).client("ec2")
             self.lists |= prefix_lists(client, unread)
-            self._check_told()
+            self._check_read()
         return super().process(resources, event)  # type: ignore[no-any-return]
 
-    def _check_told(self) -> None:
-        """Fail of what EC2 did not tell, where no action would say so: that is not to be taken for "open"."""
+    def _check_read(self) -> None:
+        """Fail if EC2 did not return a list and no action reports it: such a list must not look like an open one."""
         if self._is_reported():
             return
         for list_id, prefix_list in self.lists.items():
             if prefix_list and prefix_list.unanswered:
-                raise PolicyExecutionError(f"EC2 did not tell what {list_id} holds: {prefix_list.unanswered}")
+                raise PolicyExecutionError(f"EC2 did not return the entries of {list_id}: {prefix_list.unanswered}")
 
     def _is_reported(self) -> bool:
         """Whether the policy has the action that reports what this filter cannot read."""
-        return any(action.type == TELLS for action in self.manager.actions)
+        return any(action.type == REPORTS for action in self.manager.actions)
 
     def __call__(self, group: dict[str, Any]) -> bool:
-        """Match one group, and note on it which prefix lists are open; beside EC2's shapes, which other actions send.
+        """Whether a group matches. Its open prefix lists are annotated on the group, not in EC2's own structures.
 
         A group that cannot be read matches, so that the action reports it and the other groups are closed.
         """
@@ -148,7 +148,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             return True
 
     def _match(self, group: dict[str, Any]) -> bool:
-        """Match a group, and annotate its rules: c7n would compare each one with all others."""
+        """Whether a group matches. Its rules are annotated here, because c7n would compare each with all others."""
         matched = [
             rule
             for rule in self.expand_permissions(group[self.ip_permissions_key])
@@ -163,14 +163,14 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         return bool(matched)
 
     def _known_of(self, list_id: str) -> int | str | None:
-        """Return an open prefix list's IP version, or why EC2 did not tell it, or None for one that is not shown."""
+        """Return an open prefix list's IP version, or why EC2 did not return it, or None for one that is not shown."""
         prefix_list = self.lists[list_id]
         if prefix_list is None:
             return None
         return VERSIONS[prefix_list.family] if prefix_list.family else prefix_list.unanswered
 
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Return those permissions alone that are open, one for each source."""
+        """Return only the permissions that are open, one for each source."""
         public, meant = (parse_ports(self.data.get(key) or []) for key in ("OnlyPorts", "Ports"))
         every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
         rules = [(rule, of) for rule, of in every if not public.are_exactly(of)]
