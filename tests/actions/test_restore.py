@@ -15,6 +15,7 @@ from c7n_ingress.aws.read import OLDEST
 from c7n_ingress.decide.undo import exemption
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import deployed
+from tests.support.docs import PAGES
 from tests.support.embedded import (
     ACCOUNT,
     LOG_GROUP,
@@ -283,6 +284,22 @@ def test_the_command_reports_what_it_leaves_alone(cloud, group, obey, tmp_path):
         assert (done.returncode, rules_of(group_id)) == (1, closed), done.stderr
         assert wanted in done.stdout
         assert "its description changed since it was 0.0.0.0/0" in done.stdout
+
+
+def test_two_runs_of_one_hour_in_a_bucket(cloud, group, obey, tmp_path):
+    """With a folder for each run, as docs/limits.md says, both runs of one hour can be undone."""
+    (output,) = re.findall(r"`-s '(s3://[^']+)'`", PAGES["docs/limits.md"])
+    cloud.session().client("s3").create_bucket(Bucket="my-bucket")
+    lines = []
+    for number in (1, 2):
+        group(SSH, number=number)
+        assert sweep_into(cloud, tmp_path, f"{output}?region=us-east-1").returncode == 0
+        lines += [each["c7n:undo-ingress"][0] for message in messages(cloud) for each in message["resources"]]
+        sleep(1)  # the folder's name has seconds
+    for number, line in enumerate(lines, 1):
+        undone = obey(f"{line} --yes")
+        assert undone.returncode == 0, undone.stderr
+        assert "0.0.0.0/0" in by_source(f"sg-{number:017x}")
 
 
 def test_two_undos_in_one_folder(cloud, group, obey, tmp_path):
