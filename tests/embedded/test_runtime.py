@@ -18,7 +18,7 @@ NAME = "custodian-test"
 
 # Does what an event asks for, and counts its events.
 HANDLER = """
-import os, sys, time
+import logging, os, sys, time
 
 count = 0
 
@@ -27,6 +27,12 @@ def run(event, context):
     count += 1
     if event.get("say"):
         print(event["say"])
+    if event.get("log"):
+        try:
+            raise LookupError(event["log"])
+        except LookupError:
+            logging.exception("it failed")
+        print("the next line")
     if event.get("raise"):
         print("about to fail")
         raise LookupError(event["raise"])
@@ -193,6 +199,12 @@ def test_the_log_is_in_cloudwatch_logs(cloud, function):
     assert {'{"v": 1, "group": "sg-1"}', "about to fail"} < set(written)
     found = logs.filter_log_events(logGroupName=group, filterPattern='{ $.group = "sg-1" }')["events"]
     assert [event["message"] for event in found] == ['{"v": 1, "group": "sg-1"}']
+
+
+def test_a_traceback_ends_its_line(function):
+    """What a function prints after a logged exception is a line of its own, as in Lambda."""
+    function.invoke({"log": "no such thing"})
+    assert function.logs[0].read_text().endswith("LookupError: no such thing\nthe next line\n")
 
 
 def test_stands_in_for_the_native_client(monkeypatch):

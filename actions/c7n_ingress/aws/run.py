@@ -102,8 +102,8 @@ def _log_untouched(job: Job, outcome: Outcome) -> None:
     place = f"{job.action.type}: {outcome.group['GroupId']}"
     for text in [*outcome.left, *([outcome.skipped] if outcome.skipped else [])]:
         log.warning("%s: left alone: %s", place, text)
-    for match in outcome.back:
-        log.info("%s: was back already: %s", place, text_of(match))
+    for text in sorted(map(text_of, outcome.back)):
+        log.info("%s: was back already: %s", place, text)
 
 
 def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:

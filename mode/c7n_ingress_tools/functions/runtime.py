@@ -51,6 +51,20 @@ if TYPE_CHECKING:
 
 API = "/2018-06-01/runtime"
 PROVIDED = ("boto3", "awslambdaric")  # in Lambda's image, besides Python
+MAIN = """
+import os, sys
+sys.path[0] = os.getcwd()
+from awslambdaric import bootstrap
+from awslambdaric.__main__ import main
+bootstrap.StandardLogSink.log = lambda _sink, message, _kind=None: sys.stdout.write(message.rstrip("\\n") + "\\n")
+main(sys.argv)
+"""
+"""What a function's process runs: `python -m awslambdaric`, but each log message ends its line.
+
+Lambda keeps messages apart by frames (`FramedTelemetryLogSink`). On plain output, the next message would begin right
+after the last line of a traceback.
+"""
+
 STAND_IN = Path(__file__).with_name("runtime_client.py")
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with thirty others
 SHARED: Path | None = None
@@ -212,7 +226,7 @@ class Sandbox:
         handler = self._configuration["Handler"]
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-S", "-m", "awslambdaric", handler],
+                [sys.executable, "-S", "-c", MAIN, handler],
                 cwd=self._environment["LAMBDA_TASK_ROOT"],
                 env=self._environment | {"_HANDLER": handler, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"},
                 stdin=subprocess.DEVNULL,
