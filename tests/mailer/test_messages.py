@@ -1001,6 +1001,14 @@ def test_the_sample_message_is_shown(capsys):
     assert capsys.readouterr().out == "\n".join(map(preview.render, (SAMPLE, DIGEST, WATCH)))
 
 
+def test_the_sample_messages_are_written_as_mails(capsys, tmp_path):
+    """Into a file.html the command writes each sample message as mail."""
+    assert main(["mailer", "preview", str(tmp_path / "mail.html")]) == 0
+    page = Outline((tmp_path / "mail.html").read_text(encoding="utf-8")).text
+    assert [page.count(name) for name in ("orders-db", "open by exemption", "does not invoke")] == [3, 2, 2]
+    assert capsys.readouterr().out == ""
+
+
 def test_no_picture_without_a_browser(monkeypatch, capsys, tmp_path):
     """Where there is no Chromium, the command says so and what to do."""
     monkeypatch.setenv("CHROMIUM", "no-such-browser")
