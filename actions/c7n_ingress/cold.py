@@ -42,7 +42,7 @@ def zones_unread() -> Iterator[None]:
         archive = pkgutil.get_data("dateutil.zoneinfo", zoneinfo.ZONEFILENAME)
         names = dict.fromkeys(names_in(gzip.decompress(archive or b"")))
         del names[zoneinfo.METADATA_FN]
-        get._cached_instance = SimpleNamespace(zones=names)  # noqa: SLF001 - dateutil's only cache
+        get._cached_instance = SimpleNamespace(zones=names)
     except Exception:  # dateutil and botocore may change
         log.warning("time zones are read as a whole", exc_info=True)
         yield
@@ -50,7 +50,7 @@ def zones_unread() -> Iterator[None]:
     try:
         yield
     finally:
-        del get._cached_instance  # noqa: SLF001 - code that needs a zone then reads all
+        del get._cached_instance
 
 
 def names_in(tar: bytes) -> Iterator[str]:
@@ -80,7 +80,7 @@ class FasterLoader(Loader):
     def __init__(self, other: Loader) -> None:
         super().__init__(list(other.search_paths), FasterFiles(), include_default_search_paths=False)
 
-    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - botocore's signature
+    def list_available_services(self, type_name: str) -> list[str]:
         """Return the services that may have a model of a type: botocore checks whether one is among them."""
         return sorted({each.name for path in map(Path, self.search_paths) if path.is_dir() for each in path.iterdir()})
 

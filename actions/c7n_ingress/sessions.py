@@ -30,7 +30,7 @@ class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
         """Return the factory that c7n's AWS provider would make."""
         return cls(options.region, options.profile, options.assume_role, options.external_id, options.session_policy)
 
-    def __call__(self, assume: bool = True, region: str | None = None) -> Any:  # noqa: FBT001, FBT002 - c7n's signature
+    def __call__(self, assume: bool = True, region: str | None = None) -> Any:
         """Return a session; with another role or profile, a new one."""
         if self.profile or (assume and self.assume_role):
             return super().__call__(assume, region)

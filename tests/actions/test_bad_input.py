@@ -189,7 +189,7 @@ def serving(authority, respond):
     authority.issue_cert("127.0.0.1").configure_cert(context)
 
     class Request(BaseHTTPRequestHandler):
-        do_GET = respond  # noqa: N815 - http.server's name
+        do_GET = respond
 
         def log_message(self, *_):
             """Say nothing."""

@@ -206,7 +206,7 @@ def test_a_job_that_is_cancelled(organization, tmp_path, ask):
             cwd=ROOT,
             start_new_session=True,
             stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a background job ignores Ctrl-C
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as job:
             while len(begun) < 2:
                 time.sleep(0.1)

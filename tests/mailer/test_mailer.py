@@ -442,14 +442,14 @@ class Mailbox:
     def __init__(self):
         self.mails = []
 
-    async def handle_RCPT(self, _server, _session, envelope, address, _options):  # noqa: N802  aiosmtpd's name
+    async def handle_RCPT(self, _server, _session, envelope, address, _options):
         """Take or refuse an address."""
         if address.startswith("stranger@"):
             return "550 no such user"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, _server, _session, envelope):  # noqa: N802  aiosmtpd's name
+    async def handle_DATA(self, _server, _session, envelope):
         """Keep a mail."""
         self.mails.append((envelope.rcpt_tos, email.message_from_bytes(envelope.content)))
         return "250 OK"

@@ -37,7 +37,7 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
     event: dict[str, Any] | None = None
     """The event of the run, if there is one that names groups."""
 
-    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 - c7n's
+    def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:
         """Read the groups of an event, with the rules that its call made: EC2 may not show these yet.
 
         So the filters judge what the call made. The action reads the group again before it changes anything.

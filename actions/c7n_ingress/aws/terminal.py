@@ -29,7 +29,7 @@ def sum_up(job: Job, outcomes: Iterable[Outcome]) -> None:
     """Print what became of each rule, if this is a local run."""
     if not journal.is_local(job.action.manager):
         return
-    from c7n_ingress.decide.summary import table  # noqa: PLC0415 - a Lambda needs no table
+    from c7n_ingress.decide.summary import table
 
     if lines := table(outcomes, job.deed, preview=job.preview):
         log.info("%s:\n%s", job.action.type, "\n".join(lines))

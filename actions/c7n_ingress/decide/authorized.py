@@ -37,7 +37,7 @@ def parse_list(values: object) -> list[Network]:
         and what to write instead.
     """
     if not isinstance(values, list | set):
-        raise ValueError(f"{values!r:.80} is not a list of CIDRs")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"{values!r:.80} is not a list of CIDRs")
     networks = list(dict.fromkeys(_network(value) for value in values if value != ""))
     if len(networks) > MOST_NETWORKS:
         raise ValueError(f"{len(networks)} networks, more than a security group can hold rules: {MOST_NETWORKS}")
@@ -136,7 +136,7 @@ def refuse_documentation(networks: Iterable[Network]) -> None:
 def _network(text: object) -> Network:
     shown = f"{text!r:.80}"
     if not isinstance(text, str):
-        raise ValueError(f"{shown} is not a CIDR: write text such as '10.0.0.0/8'")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"{shown} is not a CIDR: write text such as '10.0.0.0/8'")
     if PLACEHOLDER.fullmatch(text):
         raise ValueError(f"{shown} was not filled: add --vars-file settings.yml, or name a list in c7n-org's vars")
     try:

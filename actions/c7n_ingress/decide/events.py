@@ -115,5 +115,5 @@ def _item(event: Any) -> dict[str, Any]:
 def _part(whole: Any, name: str, kind: type) -> Any:
     value = whole.get(name)
     if not isinstance(value, kind):
-        raise ValueError(f"{name} is {value!r:.80}, not {KINDS[kind]}")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"{name} is {value!r:.80}, not {KINDS[kind]}")
     return value

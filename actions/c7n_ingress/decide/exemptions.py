@@ -102,14 +102,14 @@ def parse_register(values: object) -> list[Entry]:
     :raises ValueError: names the entry, the value and the fix.
     """
     if not isinstance(values, list):
-        raise ValueError(f"exemptions {values!r:.80} is not a list of entries")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"exemptions {values!r:.80} is not a list of entries")
     return [_entry(number, value) for number, value in enumerate(values, 1)]
 
 
 def _entry(number: int, value: object) -> Entry:
     try:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{value!r:.80} is not a mapping of {', '.join(KEYS)}")  # noqa: TRY004, TRY301 - the same
+            raise ValueError(f"{value!r:.80} is not a mapping of {', '.join(KEYS)}")
         return _checked(number, {key: each for key, each in value.items() if each not in (None, "")})
     except ValueError as error:
         raise ValueError(f"exemptions, entry {number}: {error}") from None
@@ -142,7 +142,7 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
 
 def _text(key: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"{key} {value!r:.80} is not a text")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"{key} {value!r:.80} is not a text")
     return str(value)  # YAML reads a ticket or an account without quotes as a number
 
 

@@ -42,7 +42,7 @@ def parse_ports(values: object) -> Ports:
     :raises ValueError: names the value and the fix.
     """
     if not isinstance(values, list):
-        raise ValueError(f"ports {values!r:.80} are not a list: write [443] or [tcp/443]")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"ports {values!r:.80} are not a list: write [443] or [tcp/443]")
     return Ports(frozenset(each for value in values for each in _traffic(value)))
 
 

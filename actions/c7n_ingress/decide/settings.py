@@ -46,7 +46,7 @@ def check(settings: object, *, complete: bool = True) -> None:
     :raises ValueError: names the key, the value and the fix.
     """
     if not isinstance(settings, Mapping):
-        raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")  # noqa: TRY004 - bad input, one kind of error
+        raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")
     _check_keys(settings, complete=complete)
     if "authorized" in settings:
         parse_fixed(settings["authorized"])

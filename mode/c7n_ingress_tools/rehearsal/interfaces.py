@@ -125,7 +125,7 @@ def _interface(item: dict[str, Any], position: int) -> Interface:
         for name, keys in NEEDED.items():
             for each in exports.objects(item, name):
                 if missing := [key for key in keys if each.get(key) is None]:
-                    raise WrongError(f"{exports.show(each)} in {name}, without {', '.join(missing)}")  # noqa: TRY301
+                    raise WrongError(f"{exports.show(each)} in {name}, without {', '.join(missing)}")
         groups = tuple(exports.text(group, "GroupId") for group in exports.objects(item, "Groups"))
         known = {"Groups": []} | _known(item, _shape())
         hidden = known.get("Operator", {}).get("HiddenByDefault", False)

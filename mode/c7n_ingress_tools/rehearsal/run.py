@@ -70,7 +70,7 @@ def main(arguments: Asked, commands: Path) -> int:
         account = _account(arguments, lists)
         if arguments.flows:  # only they need DuckDB
             with of_extra("flows"):
-                from c7n_ingress_tools.rehearsal import clients, flows  # noqa: PLC0415
+                from c7n_ingress_tools.rehearsal import clients, flows
         show.authorized(networks, console, arguments.option)
         reading = flows.read(arguments.flows, progress, FOLDER.parent) if arguments.flows else nullcontext()
         with reading as log:
@@ -81,14 +81,14 @@ def main(arguments: Asked, commands: Path) -> int:
                 with progress.share("looked up who came in through what was replaced") as done:
                     findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, done)
     except (exports.UnusableError, LoopError) as error:
-        print(visible(str(error)), file=sys.stderr)  # noqa: T201 - printing is what a command is for
+        print(visible(str(error)), file=sys.stderr)
         return 2
     notes = [*_notes(result, networks, arguments, account, given), *(_of_flows(findings, networks) if findings else ())]
     made = report(result, notes, findings, given)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
         write(made, FOLDER)
     if arguments.as_json:
-        print((FOLDER / "report.json").read_text(encoding="ascii"), end="")  # noqa: T201
+        print((FOLDER / "report.json").read_text(encoding="ascii"), end="")
         return 1 if result.failures else 0
     console.print()
     terminal.show(made, console, str(FOLDER / "report.html"))
@@ -143,7 +143,7 @@ def _live(arguments: Asked, given: Mapping[str, Any]) -> tuple[Asked, Mapping[st
     """Read the region's groups from AWS, if that is asked for, and the CIDRs of prefix lists by id."""
     if arguments.region is None:
         return arguments, {}
-    from c7n_ingress_tools.rehearsal.live import read  # noqa: PLC0415 - boto3 takes long to load
+    from c7n_ingress_tools.rehearsal.live import read
 
     named = words(authorized.wanted(given.get("authorized"), _named(arguments)))
     files = read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])

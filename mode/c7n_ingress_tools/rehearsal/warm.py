@@ -128,7 +128,7 @@ def _exit_code(name: str) -> int:
         sys.excepthook(*sys.exc_info())
         code = 1
     if code is not None and not isinstance(code, int):
-        print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+        print(code, file=sys.stderr)
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
