@@ -398,3 +398,23 @@ def test_wrong_vpcs(tmp_path, changes, says):
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert "aws ec2 describe-vpcs --output json > vpcs.json" in done.stderr
+
+
+def test_the_register_of_the_settings(tmp_path):
+    """A rule that the register names stays open, and the report says until when, why and whose it is."""
+    rules = [
+        {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+        for port in (443, 8443)
+    ]
+    group = {"GroupId": "sg-00000001", "GroupName": "web-shop", "OwnerId": ACCOUNT, "IpPermissions": rules}
+    until = (dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=400)).isoformat()
+    entry = {"group": "web-*", "ports": [443], "until": until, "reason": "a public shop", "owner": "Jo"}
+    (tmp_path / "settings.yml").write_text(json.dumps({"authorized": ["10.1.0.0/16"], "exemptions": [entry]}))
+    (tmp_path / "groups.json").write_text(json.dumps([group]))
+    done = demo(tmp_path, "groups.json", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["traffic"]: row for row in json.loads(done.stdout)["rows"]}
+    assert (rows["tcp 443"]["state"], rows["tcp 443"]["after"]) == ("exempt", [])
+    said = [rows["tcp 443"][key] for key in ("until", "exempt_because", "owner")]
+    assert said == [until, "a public shop", "Jo"]
+    assert (rows["tcp 8443"]["state"], rows["tcp 8443"]["after"]) == ("closed", ["10.1.0.0/16"])
