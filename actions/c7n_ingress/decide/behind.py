@@ -21,8 +21,16 @@ from c7n_ingress.decide.openness import is_private
 ANNOTATION = "c7n:behind-ingress"
 """The annotation in which the filter puts, and templates find, what uses a group."""
 
-EXPOSURES = ("internet", "unknown", "private", "unused")
-"""From where the resources that use a group can be reached, the worst first; unknown if EC2 does not list them."""
+EXPOSED = {
+    "internet": "reachable from the internet",
+    "unknown": "not known",
+    "private": "reachable inside the network only",
+    "unused": "nothing uses it",
+}
+"""From where the resources that use a group can be reached, and the words for it; unknown if EC2 does not list them."""
+
+EXPOSURES = tuple(EXPOSED)
+"""The worst first."""
 
 MOST_PHRASES = 10
 """How many phrases a message has about one group."""

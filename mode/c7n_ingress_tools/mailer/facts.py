@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from c7n_ingress.decide import message as reported
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
+from c7n_ingress.decide.behind import EXPOSED
 from c7n_ingress.decide.exemptions import TAG
 from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.ports import traffic_words
@@ -30,11 +31,6 @@ CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",
     "aws-cn": "console.amazonaws.cn",
-}
-EXPOSED = {
-    "internet": "reachable from the internet",
-    "private": "reachable inside the network only",
-    "unused": "nothing uses it",
 }
 OWNERS = ("owner", "team", "contact", "mail", "createdby", "created-by", "created_by")
 """A tag whose key has one of these words says who answers for the group."""
@@ -663,7 +659,7 @@ def _tags(resource: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _exposure(resource: Mapping[str, Any]) -> str:
     exposure = mapped(resource.get(BEHIND)).get("exposure")
-    return exposure if isinstance(exposure, str) and exposure in EXPOSED else ""
+    return exposure if isinstance(exposure, str) and exposure in EXPOSED.keys() - {"unknown"} else ""
 
 
 def _about(resource: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -13,19 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from c7n_ingress.decide import states
-from c7n_ingress.decide.behind import EXPOSURES
+from c7n_ingress.decide.behind import EXPOSED, EXPOSURES
 from c7n_ingress.decide.severity import SEVERITIES
 from c7n_ingress_tools.report.rows import URGENCY, Report, Row
 from c7n_ingress_tools.report.text import counted, visible
 
 HERE = Path(__file__).parent
 MOODS = {state.name: state.mood for state in states.URGENCY}
-EXPOSED = {
-    "internet": "reachable from the internet",
-    "private": "inside the network only",
-    "unused": "nothing uses it",
-    "unknown": "not known",
-}
 MOST_RUNS = 50
 """How many runs the page lists; the JSON file has all."""
 MOST_CALLERS = 3
