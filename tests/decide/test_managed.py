@@ -29,12 +29,12 @@ def test_a_manager(case):
     """A group's manager is found by its marks, with the fix there."""
     found = managed_by(marked(case)) or {}
     assert found.get("by") == case.get("by")
-    assert case.get("mend", "") in found.get("mend", "")
+    assert case.get("fix", "") in found.get("fix", "")
 
 
 def test_every_manager_has_a_case():
     """Each manager is that of some case, and says where its marks are documented."""
-    found = {managed_by(marked(case))["mend"] for case in CASES if "by" in case}
+    found = {managed_by(marked(case))["fix"] for case in CASES if "by" in case}
     assert found == {manager.fix for manager in MANAGERS}
     assert all(source.startswith("https://") for manager in MANAGERS for source in manager.sources)
 
@@ -49,7 +49,7 @@ def test_what_somebody_typed(case, typed, random):
     if found:
         assert re.fullmatch(r'[^"\n]*( "[^"<>]{1,80}")?', found["by"])
         assert found["by"].isprintable()
-        assert managed_by({**group, "Tags": group["Tags"][::-1]})["mend"] == found["mend"]
+        assert managed_by({**group, "Tags": group["Tags"][::-1]})["fix"] == found["fix"]
 
 
 @given(st.sampled_from(CASES), st.sampled_from(["GroupName", "Description", "Tags"]))
@@ -60,7 +60,7 @@ def test_what_is_not_there(case, key):
 
 
 def test_the_message(cloud, tmp_path):
-    """A message says of each group who keeps it; of one that nobody is known to keep, nothing."""
+    """A message names the manager of each group that has one."""
     ssh = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
     kept, free = (
         group_of({"name": name, "ingress": [ssh], "tags": tags}, number)

@@ -310,7 +310,7 @@ def test_plain_text_as_people_read_it():
         "! Opened again, 4th time since Monday",
         (
             f"! Managed by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}. Fix it there, or it is opened again: "
-            f"{CHECKOUT['c7n:managed-ingress']['mend']}"
+            f"{CHECKOUT['c7n:managed-ingress']['fix']}"
         ),
         '* TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
         "* TCP 22 (SSH): ::/0 -> 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
@@ -420,8 +420,8 @@ def words(template, **changes):
         ({"c7n:behind-ingress": {"exposure": "private", "behind": []}}, ["reachable inside the network only"]),
         ({"c7n:behind-ingress": {"exposure": "unused", "behind": []}}, ["nothing uses it"]),
         (
-            {"c7n:managed-ingress": {"by": "Terraform", "mend": "mend aws_security_group.web"}},
-            ["Terraform", "mend aws_"],
+            {"c7n:managed-ingress": {"by": "Terraform", "fix": "fix aws_security_group.web"}},
+            ["Terraform", "fix aws_"],
         ),
         (
             {"c7n:undo-ingress": ["aws ec2 describe-tags"]},
@@ -868,7 +868,7 @@ def worst_group():
             "c7n:cut-ingress": long * 10,
             "c7n:behind-ingress": {"exposure": "internet", "behind": [long] * 120},
             "c7n:lacking-ingress": [long * 10] * 120,
-            "c7n:managed-ingress": {"by": long, "mend": long * 10},
+            "c7n:managed-ingress": {"by": long, "fix": long * 10},
             "c7n:undo-ingress": ["aws " + "x" * 590] * 120,
             "MatchedIpPermissions": DIGEST["resources"][0]["MatchedIpPermissions"] * 60,
         },

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.opened import quoted
 
 MANAGED = "c7n:managed-ingress"
-"""The annotation under which templates find it: ``{"by": …, "mend": …}``."""
+"""The annotation under which templates find it: ``{"by": …, "fix": …}``."""
 
 ANY = re.compile("(.*)", re.DOTALL)
 
@@ -193,11 +193,11 @@ def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
     """Return which tool manages a group, and the line that fixes the group there.
 
     :param group: as ``DescribeSecurityGroups`` lists it; a missing key marks nothing.
-    :returns: ``by`` and ``mend``, with what somebody typed in quotes; None for a group without such marks.
+    :returns: ``by`` and ``fix``, with what somebody typed in quotes; None for a group without such marks.
     """
     for manager in MANAGERS:
         for shown in (text for mark in manager.marks for text in _found(mark, group)):
-            return {"by": f"{manager.by} {quoted(shown)}" if shown else manager.by, "mend": manager.fix}
+            return {"by": f"{manager.by} {quoted(shown)}" if shown else manager.by, "fix": manager.fix}
     return None
 
 

@@ -647,7 +647,7 @@ class _Managed(NamedTuple):
 def _manager(resource: Mapping[str, Any]) -> _Managed | None:
     """Return the tool that manages a group, as the action noted it, or by the group's marks."""
     noted = mapped(resource.get(MANAGED)) or managed_by({**resource, "Tags": _tags(resource)})
-    return _Managed(quoted(noted.get("by")), clean(noted.get("mend"), 400)) if noted else None
+    return _Managed(quoted(noted.get("by")), clean(noted.get("fix"), 400)) if noted else None
 
 
 def _tags(resource: Mapping[str, Any]) -> list[dict[str, str]]:
