@@ -194,9 +194,9 @@ def rehearse(
     from c7n_ingress_tools.rehearsal import warm
 
     with warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
-        from c7n_ingress_tools.extras import of_extra
+        from c7n_ingress_tools.extras import requires_extra
 
-        with of_extra("local"):
+        with requires_extra("local"):
             from c7n_ingress_tools.embedded_aws import models
 
             models.share()
@@ -217,9 +217,9 @@ def report(folders: tuple[Path, ...], into: Path | None, as_json: bool) -> None:
     """
     import datetime as dt
 
-    from c7n_ingress_tools.extras import of_extra
+    from c7n_ingress_tools.extras import requires_extra
 
-    with of_extra("report"):
+    with requires_extra("report"):
         from c7n_ingress_tools.report.sources import NoRunError, of_runs
         from c7n_ingress_tools.report.tables import as_json as json_of
         from c7n_ingress_tools.report.text import visible

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def of_extra(name: str) -> Iterator[None]:
+def requires_extra(name: str) -> Iterator[None]:
     """End the command if an import in this block does not find its package, and print how to install it.
 
     :raises SystemExit: with the exit code 2.

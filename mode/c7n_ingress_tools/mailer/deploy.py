@@ -18,11 +18,11 @@ import yaml
 from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
 
 import c7n_ingress
-from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.names import VERSION_TAG
 from c7n_ingress_tools.pack import PACK
 
-with of_extra("mailer"):
+with requires_extra("mailer"):
     from c7n_mailer.cli import CONFIG_SCHEMA
     from c7n_mailer.utils import setup_defaults
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.extras import requires_extra
 
-with of_extra("mailer"):
+with requires_extra("mailer"):
     from c7n_ingress_tools.mailer import mail, pagerduty, slack, sns
     from c7n_ingress_tools.mailer.channel import Channel, shown_by
     from c7n_ingress_tools.mailer.facts import Facts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from c7n_ingress.decide.authorized import VPC, words
 from c7n_ingress.decide.exemptions import parse_register
 from c7n_ingress_tools import settings
-from c7n_ingress_tools.extras import of_extra
+from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
 from c7n_ingress_tools.rehearsal.account import Account
@@ -69,7 +69,7 @@ def main(arguments: Asked, commands: Path) -> int:
         networks = _authorized(arguments, given, lists)
         account = _account(arguments, lists)
         if arguments.flows:  # only they need DuckDB
-            with of_extra("flows"):
+            with requires_extra("flows"):
                 from c7n_ingress_tools.rehearsal import clients, flows
         show.authorized(networks, console, arguments.option)
         reading = flows.read(arguments.flows, progress, FOLDER.parent) if arguments.flows else nullcontext()
