@@ -81,6 +81,19 @@ def test_what_is_refused(cloud, tmp_path, name):
     assert made_changes(cloud) == []
 
 
+def test_a_key_that_is_there_twice(cloud, tmp_path):
+    """A key that a settings file has twice is refused: YAML would forget the first one, such as half of a register."""
+    (given := tmp_path / "settings.yml").write_text(
+        "authorized: [198.18.7.0/24]\nexemptions: []\nat-most: 3\nexemptions: []\n"
+    )
+    load([GROUP])
+    done = run(cloud, ROOT / "policies" / "open-ingress-sweep.yml", tmp_path / "out", "--vars-file", given)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert f"{given}: 'exemptions' is there twice: only the last one would count" in line
+    assert made_changes(cloud) == []
+
+
 def test_the_examples_are_refused(cloud, tmp_path):
     """The settings file of the pack is valid, and a run refuses its networks."""
     settings = yaml_load((ROOT / "settings.yml").read_text())

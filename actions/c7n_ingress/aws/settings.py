@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import yaml
 from c7n.exceptions import PolicyValidationError
 from c7n.utils import load_file
 
@@ -60,9 +64,25 @@ def _check_given(data: Any, manager: Any) -> None:
         if name:
             raise ValueError(f"'{{{name}}}' was not filled: add --vars-file settings.yml")
         return
-    given = load_file(path)
+    given = _given(path, Path(path).stat().st_mtime_ns)
     if name or not given.keys().isdisjoint(KEYS):
         try:
             check(given, complete=unfilled([data.get(key) for key in ("authorized", "authorized-from")]) is not None)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _given(path: str, _changed: int) -> Mapping[str, Any]:
+    """Read the settings file once for all filters and actions of a run.
+
+    :param _changed: when the file was changed.
+    :raises ValueError: it names a key twice, so that only the last one would count.
+    """
+    given: Mapping[str, Any] = load_file(path)
+    if path.endswith(".json"):  # tabs in it are no YAML
+        return given
+    written = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), yaml.CSafeLoader)
+    if twice := [key for key, times in Counter(key.value for key, _ in written.value).items() if times > 1]:
+        raise ValueError(f"{path}: {twice[0]!r} is there twice: only the last one would count")
+    return given

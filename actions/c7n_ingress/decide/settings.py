@@ -48,9 +48,7 @@ def check(settings: object, *, complete: bool = True) -> None:
     if not isinstance(settings, Mapping):
         raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")
     _check_keys(settings, complete=complete)
-    if "authorized" in settings:
-        parse_fixed(settings["authorized"])
-    parse_ports(settings.get("public-ports", []))
+    _check_values(settings)
     parse_register(settings.get("exemptions", []))
     _check_lists_elsewhere(settings)
     _check_recipients(settings.get("tell", DEFAULTS["tell"]), settings.get("queue", DEFAULTS["queue"]))
@@ -71,6 +69,17 @@ def _check_keys(settings: Mapping[str, Any], *, complete: bool) -> None:
         raise ValueError("name the authorized networks by either authorized or authorized-from")
     if "exemptions-from" in settings and settings.get("exemptions"):
         raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
+
+
+def _check_values(settings: Mapping[str, Any]) -> None:
+    key = "authorized"
+    try:
+        if key in settings:
+            parse_fixed(settings[key])
+        key = "public-ports"
+        parse_ports(settings.get(key, []))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _check_lists_elsewhere(settings: Mapping[str, Any]) -> None:
