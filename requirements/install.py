@@ -81,13 +81,13 @@ def of_pip() -> dict[str, str]:
     """
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    said: dict[str, str] = {}
-    for place in ("global", "install", ":env:"):  # the later goes before
-        said |= dict(re.findall(rf"^{place}\.(\S+)='(.*)'$", listed, re.MULTILINE))
-    given = {"UV_DEFAULT_INDEX": said.get("index-url"), "SSL_CERT_FILE": said.get("cert")}
+    settings: dict[str, str] = {}
+    for place in ("global", "install", ":env:"):  # the last one wins
+        settings |= dict(re.findall(rf"^{place}\.(\S+)='(.*)'$", listed, re.MULTILINE))
+    found = {"UV_DEFAULT_INDEX": settings.get("index-url"), "SSL_CERT_FILE": settings.get("cert")}
     if {"UV_INDEX_URL", "UV_CONFIG_FILE"} & os.environ.keys():
-        del given["UV_DEFAULT_INDEX"]
-    return {name: value for name, value in given.items() if value and name not in os.environ}
+        del found["UV_DEFAULT_INDEX"]
+    return {name: value for name, value in found.items() if value and name not in os.environ}
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:

@@ -106,8 +106,8 @@ def init(folder: Path) -> None:
     except InitError as error:
         raise click.ClickException(str(error)) from error
     counts = {"written": written.new, "replaced": written.replaced, "unchanged": written.unchanged}
-    told = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
-    click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {told}")
+    listed = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
+    click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {listed}")
     for name in written.replaced:
         click.echo(f"replaced: {folder / name}")
 
@@ -383,7 +383,7 @@ def replay(region: str) -> int:
 def pause(region: str) -> int:
     """Stop the policies' functions in a region for a while.
 
-    Each function gets the reserved concurrency 0, and a tag that says since when and by whom. Nothing is closed until
+    Each function gets the reserved concurrency 0, and a tag with the time and the caller. Nothing is closed until
     `c7n-ingress resume`. Lambda keeps the events that it has already for six hours. New events go to the queue
     custodian-open-ingress-failed, which fires its alarm, and stay there for 14 days. If you deploy a policy, its
     function starts again. The mailer goes on.

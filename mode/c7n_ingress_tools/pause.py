@@ -18,7 +18,7 @@ import boto3
 from c7n_ingress_tools.names import is_policy
 
 TAG = "c7n-ingress-paused"
-"""A function's tag: since when it is paused, by whom, and its reserved concurrency before."""
+"""A function's tag: since when it is paused, who paused it, and its reserved concurrency before."""
 
 VALUE = re.compile(r"(?P<since>\S+) by (?P<by>.+) was (?P<before>none|\d+)")
 LONGEST_NAME = 180

@@ -32,7 +32,7 @@ class Delivery(NamedTuple):
 
     target: str
     """The recipient, as a log may show it: two webhooks may look alike."""
-    whom: tuple[str, ...]
+    key: tuple[str, ...]
     """What distinguishes it from every other delivery of the message."""
     deliver: Callable[[], Any]
 
@@ -101,7 +101,7 @@ def post(what: str, url: str, accepted: int = OK, via: Any = requests, **request
 
     No error holds the address or what requests says of it: a webhook's address is its password.
 
-    :param what: whom errors name.
+    :param what: the receiver, as errors name it.
     :param via: what posts: a session keeps its connection.
     :param accepted: the status that says all is well.
     :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.

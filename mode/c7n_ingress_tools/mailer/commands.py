@@ -45,7 +45,7 @@ class Commands(NamedTuple):
 def undo(resource: Mapping[str, Any], region: Any, journals: Iterable[str]) -> Commands:
     """Return the line that undoes what was done to a group, or why it is not shown.
 
-    :param journals: the places where records may be besides JOURNALS; `*` stands for anything.
+    :param journals: the places where records may be besides JOURNALS; `*` matches anything.
     """
     label, lines = "To undo", listed(resource.get("c7n:undo-ingress"))
     try:
@@ -74,7 +74,7 @@ def undo_of(line: str) -> Undo:
 
 
 def fits(text: str, pattern: str) -> bool:
-    """Whether a text fits a pattern, in which `*` stands for anything; two slashes or dots in a row never fit it."""
+    """Whether a text fits a pattern, in which `*` matches anything. Two slashes or dots in a row never fit it."""
     wanted = ".*".join(map(re.escape, pattern.split("*")))
     rest = text.partition("://")[2] or text
     return re.fullmatch(wanted, text) is not None and "//" not in rest and ".." not in rest

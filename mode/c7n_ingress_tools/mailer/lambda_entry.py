@@ -116,7 +116,7 @@ class Mailer:
 
     def attempt(self, message_id: str, delivery: Delivery, *, has_time: bool) -> list[str]:
         """Make one delivery; return what went wrong, so that the next one gets its try."""
-        target, key = delivery.target, (message_id, *delivery.whom)
+        target, key = delivery.target, (message_id, *delivery.key)
         if self.reached.has(key):
             log.info("%s was reached before", target)
             return []

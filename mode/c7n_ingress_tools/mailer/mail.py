@@ -42,7 +42,7 @@ class Mail(Channel):
 
     @staticmethod
     def takes(target: str) -> bool:
-        """Whether a target is an e-mail address, or stands for some."""
+        """Whether a target is an e-mail address, or a name for some."""
         return target in OWNERS or (not is_of_another(target) and is_email(target))
 
     def addresses(self, message: Mapping[str, Any]) -> dict[tuple[str, ...], list[dict[str, Any]]]:

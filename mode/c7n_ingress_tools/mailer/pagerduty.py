@@ -36,7 +36,7 @@ class PagerDuty(Channel):
 
     LIMITS: ClassVar[Mapping[str, Limits]] = {
         GROUPS: Limits(100_000, 0, 50)
-    }  # each group is told; an event takes 512 kB
+    }  # each group has its own events; an event takes 512 kB
 
     def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
         super().__init__(config, session, recipients)
