@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     import boto3
 
@@ -115,13 +116,20 @@ def init(folder: Path) -> None:
 @cli.command(short_help="Check that the pack works, here and in your account.")
 @click.option("--region", "regions", multiple=True, help="An AWS region to look at; several, if it is repeated.")
 @click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings.")
+@click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and see it closed.")
+@click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that the canary waits.")
 @json_option
-def check(regions: tuple[str, ...], settings: Path, as_json: bool) -> int:
+def check(regions: tuple[str, ...], settings: Path, canary: bool, timeout: float, as_json: bool) -> int:
     """Check that the pack works, one line for each fact, and print the fix where something is wrong.
 
     Without --region, it looks only at versions, settings and policies here. With --region, it also looks at what is
     deployed there, and compares it with the files here. It changes nothing. It ends with 1 if something is wrong.
+
+    With --canary, it also creates a group in each region, which nothing uses, and opens tcp 22 in it to the internet.
+    It shows each stage until the group is closed and reported, with seconds, undoes the change, and deletes the group.
     """
+    if canary and not regions:
+        raise click.UsageError("--canary needs --region")
     import logging
 
     import boto3
@@ -142,13 +150,37 @@ def check(regions: tuple[str, ...], settings: Path, as_json: bool) -> int:
             if not as_json:
                 click.echo(str(fact))
     wrong = sum(fact["state"] != OK for fact in found)
+    if not as_json:
+        click.echo(f"\n{len(found)} facts, {wrong} wrong")
+    flown = [_canary(region, settings, timeout, quiet=as_json) for region in regions if canary]
     if as_json:
         import json
 
-        click.echo(json.dumps({"wrong": wrong, "facts": found}, indent=1))
-    else:
-        click.echo(f"\n{len(found)} facts, {wrong} wrong")
-    return 1 if wrong else 0
+        click.echo(json.dumps({"wrong": wrong, "facts": found, **({"canary": flown} if canary else {})}, indent=1))
+    return 1 if wrong or any(each["failed"] for each in flown) else 0
+
+
+def _canary(region: str, settings: Path, timeout: float, *, quiet: bool) -> dict[str, Any]:
+    """Run a canary in a region, print what it sees, and return it."""
+    import boto3
+
+    from c7n_ingress_tools import undo as undoing
+    from c7n_ingress_tools.check import canary
+
+    def show(seconds: float, said: str) -> None:
+        if not quiet:
+            click.echo(f"{seconds:7.1f} s  {said}")
+
+    try:
+        known = undoing.settings(settings if settings.exists() else None)
+        result = canary.run(boto3.Session(region_name=region), known, show, timeout)
+    except (undoing.UndoError, canary.CanaryError) as error:
+        raise click.ClickException(str(error)) from error
+    if not quiet:
+        click.echo(f"{region}: {result.summary}")
+        if result.fix:
+            click.echo(f"    fix: {result.fix}")
+    return {"region": region, **result._asdict()}
 
 
 @cli.command(cls=SeveralFiles, short_help="Run everything on this machine, on a copy of your groups.")

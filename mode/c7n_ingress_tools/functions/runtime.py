@@ -197,15 +197,16 @@ class Sandbox:
                 self._running = self._start()
                 self._answer(self._running.api, "ready", INIT_TIMEOUT, start)
             api, timeout = self._running.api, self._configuration["Timeout"]
-            api.events.put(Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout))
+            invocation = Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout)
+            self._write(f"START RequestId: {invocation.id} Version: $LATEST")
+            api.events.put(invocation)
             return json.loads(self._answer(api, "response", timeout, start))
         finally:
-            self._send_log(start)
+            self._write(*self._log_since(start).rstrip("\n").split("\n"))
 
-    def _send_log(self, start: int) -> None:
-        """Write the log since `start` to CloudWatch Logs."""
+    def _write(self, *lines: str) -> None:
+        """Write lines to CloudWatch Logs."""
         _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
-        lines = self._log_since(start).rstrip("\n").split("\n")
         logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
 
     def _log_since(self, start: int) -> str:

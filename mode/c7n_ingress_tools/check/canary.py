@@ -1,0 +1,382 @@
+"""Prove that the pack works: open a port in a group that nothing uses, watch it being closed and reported, and undo it.
+
+The group is deleted at the end, whatever happens: a stage that is missing, an error, Ctrl-C or SIGTERM. Only a process
+that is killed leaves it, tagged, and the next canary deletes it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from c7n_ingress.aws.calls import GONE, error_code
+from c7n_ingress.decide.commands import Undo
+from c7n_ingress.decide.records import MADE
+from c7n_ingress_tools import undo
+from c7n_ingress_tools.names import MAILER, POLICIES
+
+TAG = "c7n-ingress-canary"
+"""The tag of the group: when it was created."""
+
+DESCRIPTION = "c7n-ingress check --canary made this, and deletes it within minutes"
+OPEN = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+LEFT_OVER = timedelta(hours=1)
+"""How old a group is that no canary uses any more."""
+
+ON_EVENTS = (POLICIES, f"{POLICIES}-cloudtrail")
+"""The functions that close a group when it is opened."""
+
+LIMIT = 900
+"""Seconds: AWS Config usually records a change within minutes."""
+
+TRIES = 5
+
+
+class CanaryError(Exception):
+    """The canary could not run, or left something behind; one line with the fix."""
+
+
+class Stage(NamedTuple):
+    """What has to happen, and what to do if it does not."""
+
+    name: str
+    said: str
+    fix: str
+
+
+STAGES = (
+    Stage(
+        "recorded",
+        "AWS Config recorded the change",
+        "AWS Config does not record security groups: the line `AWS Config` of this check says what to do",
+    ),
+    Stage(
+        "started",
+        "the function started",
+        "nothing started the function: the lines of {functions} in this check say why",
+    ),
+    Stage(
+        "replaced",
+        "the rule was replaced",
+        "the function left the rule open: read the logs {logs}, then run c7n-ingress replay --region {region}",
+    ),
+    Stage(
+        "sent",
+        "the message was sent",
+        "the function sent no message to the queue custodian-mailer: read the logs {logs}",
+    ),
+    Stage(
+        "delivered",
+        "the mailer delivered the message",
+        f"run c7n-ingress mailer deploy --region {{region}}, then read the log /aws/lambda/{MAILER}",
+    ),
+    Stage("undone", "undo restored the rule", "{problem}"),
+)
+PREVIEW = "its policy is deployed with `preview: true`: it reports what would be closed, and closes nothing"
+
+
+class Result(NamedTuple):
+    """What a canary saw."""
+
+    group: str
+    seconds: dict[str, float]
+    """When each stage was reached, in seconds after the port was opened."""
+    failed: str | None = None
+    """The first stage that was not reached."""
+    fix: str = ""
+
+    @property
+    def summary(self) -> str:
+        """Return the two numbers that count."""
+        if self.failed:
+            return f"not reached: {self.failed}"
+        reported = self.seconds.get("delivered", self.seconds["sent"])
+        return f"closed after {self.seconds['replaced']:.1f} s, reported after {reported:.1f} s"
+
+
+class Canary:
+    """One group, from its creation on."""
+
+    def __init__(self, session: boto3.Session, functions: tuple[str, ...], *, delivers_here: bool) -> None:
+        self.session = session
+        self.region: str = session.region_name
+        self.ec2: Any = session.client("ec2")
+        self.logs: Any = session.client("logs")
+        self.config: Any = session.client("config")
+        self.log_groups = [f"/aws/lambda/{name}" for name in functions]
+        self.group = ""
+        self.opened = datetime.now(timezone.utc)
+        self.record: Mapping[str, Any] = {}
+        self.sent: Mapping[str, Any] = {}
+        looks: dict[str, Callable[[], datetime | None]] = {
+            "recorded": self.recorded,
+            "started": self.started,
+            "replaced": self.replaced,
+            "sent": self.message_sent,
+            "delivered": self.delivered,
+        }
+        if POLICIES not in functions:
+            del looks["recorded"]  # CloudTrail lists a call minutes after EventBridge has it
+        if not delivers_here:
+            del looks["delivered"]
+        self.looks = looks
+
+    def create(self) -> None:
+        """Create the group, and open the port."""
+        vpcs = self.ec2.describe_vpcs()["Vpcs"]
+        if not vpcs:
+            raise CanaryError(f"{self.region} has no VPC: create one, or choose another region")
+        vpc = max(vpcs, key=lambda each: each["IsDefault"])["VpcId"]
+        now = datetime.now(timezone.utc)
+        tags = [{"ResourceType": "security-group", "Tags": [{"Key": TAG, "Value": now.isoformat(timespec="seconds")}]}]
+        self.group = self.ec2.create_security_group(
+            GroupName=f"{TAG}-{now:%Y%m%d-%H%M%S-%f}", Description=DESCRIPTION, VpcId=vpc, TagSpecifications=tags
+        )["GroupId"]
+        self.opened = datetime.now(timezone.utc)
+        self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[OPEN])
+
+    def watch(self, show: Callable[[float, str], None], limit: float, wait: float) -> dict[str, float]:
+        """Look for each stage until the last is reached, or the time is over."""
+        seconds: dict[str, float] = {}
+        said = {stage.name: stage.said for stage in STAGES}
+        last = list(self.looks)[-1]
+        while last not in seconds and self.age() < limit:
+            for name, look in self.looks.items():
+                if name not in seconds and (moment := look()):
+                    seconds[name] = max(0.0, (moment - self.opened).total_seconds())
+                    show(seconds[name], said[name])
+            if last not in seconds:
+                time.sleep(wait)
+        return seconds
+
+    def age(self) -> float:
+        """Return for how many seconds the port has been open."""
+        return (datetime.now(timezone.utc) - self.opened).total_seconds()
+
+    # -- the stages: each returns when it was reached, None if it was not
+
+    def recorded(self) -> datetime | None:
+        """Look for an item with a rule in AWS Config."""
+        resource = {"resourceType": "AWS::EC2::SecurityGroup", "resourceId": self.group}
+        known = self.config.exceptions
+        try:
+            items = self.config.get_resource_config_history(**resource)["configurationItems"]
+        except (known.ResourceNotDiscoveredException, known.NoAvailableConfigurationRecorderException):
+            return None
+        with_rule = [item for item in items if json.loads(item.get("configuration") or "{}").get("ipPermissions")]
+        moments: list[datetime] = [item["configurationItemCaptureTime"] for item in with_rule]
+        return min(moments, default=None)
+
+    def started(self) -> datetime | None:
+        """Look for a line in the functions' logs since the port was opened."""
+        return next((moment_of(event) for name in self.log_groups for event in self.events(name)), None)
+
+    def replaced(self) -> datetime | None:
+        """Look at the group itself, and for the record of the change."""
+        rules = self.ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [self.group]}])
+        open_rules = [each for each in rules["SecurityGroupRules"] if each.get("CidrIpv4") == "0.0.0.0/0"]
+        still = [each for each in open_rules if not each["IsEgress"]]
+        return None if still else datetime.now(timezone.utc)
+
+    def message_sent(self) -> datetime | None:
+        """Look for the message's id in the log, after the record of the change."""
+        if not self.record:
+            self.find_record()
+        if self.record and not self.sent:
+            name, stream = self.record["log_group"], self.record["logStreamName"]
+            lines = self.events(name, '"sent message"', since=self.record["timestamp"], logStreamNames=[stream])
+            self.sent = next(lines, {})
+        return moment_of(self.sent) if self.sent else None
+
+    def find_record(self) -> None:
+        """Find the first record of a change of the group in the functions' logs."""
+        for name in self.log_groups:
+            for event in self.events(name, f'{{ $.group = "{self.group}" }}'):
+                self.record = {**event, "log_group": name, **json.loads(event["message"])}
+                return
+
+    def delivered(self) -> datetime | None:
+        """Look for the message's id in the mailer's log."""
+        if not self.sent:
+            return None
+        message = self.sent["message"].partition("sent message:")[2].split()[0]
+        found = self.events(f"/aws/lambda/{MAILER}", f'"message {message} was delivered"')
+        return next(map(moment_of, found), None)
+
+    def events(
+        self, log_group: str, pattern: str = "", since: int | None = None, **request: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the lines of a log since the port was opened; none if there is no such log."""
+        start = int(self.opened.timestamp() * 1000) if since is None else since
+        asked = {"logGroupName": log_group, "startTime": start, "filterPattern": pattern, **request}
+        with suppress(self.logs.exceptions.ResourceNotFoundException):
+            for page in self.logs.get_paginator("filter_log_events").paginate(**asked):
+                yield from page["events"]
+
+    # -- the end
+
+    def undo(self, settings: Mapping[str, Any]) -> str:
+        """Undo the change with the pack's own undo, and return what went wrong, if anything did."""
+        asked = Undo(self.group, self.record["run"], self.region, self.record["log_group"])
+        try:
+            done = undo.run(asked, undo.journal(asked, self.session), settings, preview=False)
+        except undo.UndoError as error:
+            return str(error)
+        if not done.changes:
+            return "; ".join(done.problems) or "undo changed nothing"
+        return "" if self.replaced() is None else "undo did not restore the rule"
+
+    def delete(self) -> None:
+        """Delete the group. Nothing interrupts this.
+
+        :raises CanaryError: the group is still there; it is empty then, if EC2 allows it.
+        """
+        if not self.group:
+            return
+        with _uninterrupted():
+            delete(self.ec2, self.group, self.region)
+
+
+def moment_of(event: Mapping[str, Any]) -> datetime:
+    """Return the moment of a line in CloudWatch Logs."""
+    return datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)
+
+
+def delete(client: Any, group: str, region: str) -> None:
+    """Close a group and delete it.
+
+    :raises CanaryError: it cannot be deleted.
+    """
+    for attempt in range(TRIES):
+        try:
+            close(client, group)
+            client.delete_security_group(GroupId=group)
+        except (ClientError, BotoCoreError) as error:  # noqa: PERF203 - each attempt by itself
+            if isinstance(error, ClientError) and error_code(error) in GONE:
+                return
+            problem = error
+            time.sleep(attempt)
+        else:
+            return
+    line = f"aws ec2 delete-security-group --region {region} --group-id {group}"
+    raise CanaryError(f"the canary's group could not be deleted: {problem}. Delete it: {line}")
+
+
+def close(client: Any, group: str) -> None:
+    """Remove all ingress rules of a group."""
+    permissions = client.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    if permissions:
+        client.revoke_security_group_ingress(GroupId=group, IpPermissions=permissions)
+
+
+def run(
+    session: boto3.Session,
+    settings: Mapping[str, Any],
+    show: Callable[[float, str], None],
+    limit: float = LIMIT,
+    wait: float = 1.0,
+) -> Result:
+    """Run a canary in a region.
+
+    :param settings: the user's settings.
+    :param show: is called for each stage that is reached, with seconds and a sentence.
+    :param limit: seconds after which a stage that is not reached has failed.
+    :raises CanaryError: it cannot run here, or its group could not be deleted.
+    """
+    functions = deployed(session)
+    delivers_here = "://" not in settings.get("queue", "")
+    canary = Canary(session, functions, delivers_here=delivers_here)
+    delete_left_over(canary.ec2, canary.region)
+    with _ended_by_signal():
+        try:
+            canary.create()
+            show(0.0, f"opened tcp 22 to 0.0.0.0/0 in {canary.group}, which nothing uses")
+            seconds = canary.watch(show, limit, wait)
+            problem = ""
+            if "replaced" in seconds and canary.record:
+                problem = canary.undo(settings)
+                if not problem:
+                    seconds["undone"] = canary.age()
+                    show(seconds["undone"], STAGES[-1].said)
+        finally:
+            canary.delete()
+            if canary.group:
+                show(canary.age(), f"deleted {canary.group}")
+    return judged(canary, seconds, functions, problem)
+
+
+def judged(canary: Canary, seconds: dict[str, float], functions: tuple[str, ...], problem: str) -> Result:
+    """Return the result: the first stage that is missing after the last that was reached, and its fix."""
+    names = [stage.name for stage in STAGES if stage.name in canary.looks or stage.name == "undone"]
+    if "replaced" not in seconds:  # a preview sends a message, too
+        names = names[: names.index("replaced") + 1]
+    watched = [number for number, name in enumerate(names) if name in seconds and name != "undone"]
+    name = next(iter(names[max(watched, default=-1) + 1 :]), None)  # an earlier stage is reached, if a later one is
+    if name is None or name in seconds:
+        return Result(canary.group, seconds)
+    if canary.record and canary.record["how"] not in MADE:
+        return Result(canary.group, seconds, "replaced", PREVIEW)
+    (fix,) = [stage.fix for stage in STAGES if stage.name == name]
+    fill = {"functions": " and ".join(functions), "logs": " and ".join(canary.log_groups), "problem": problem}
+    return Result(canary.group, seconds, name, fix.format(**fill, region=canary.region))
+
+
+def deployed(session: boto3.Session) -> tuple[str, ...]:
+    """Return the functions that close a group when it is opened.
+
+    :raises CanaryError: none of them is deployed.
+    """
+    pages = session.client("lambda").get_paginator("list_functions").paginate()
+    names = {each["FunctionName"] for page in pages for each in page["Functions"]}
+    found = tuple(name for name in ON_EVENTS if name in names)
+    if not found:
+        raise CanaryError(
+            f"neither open-ingress nor open-ingress-cloudtrail is deployed in {session.region_name}, so nothing closes "
+            "a group at once: deploy one of them"
+        )
+    return found
+
+
+def delete_left_over(client: Any, region: str) -> None:
+    """Delete the groups of canaries that were killed."""
+    groups = client.describe_security_groups(Filters=[{"Name": "tag-key", "Values": [TAG]}])["SecurityGroups"]
+    for group in groups:
+        created = next(tag["Value"] for tag in group["Tags"] if tag["Key"] == TAG)
+        with suppress(ValueError):  # somebody else's tag
+            age = datetime.now(timezone.utc) - datetime.fromisoformat(created)
+            if group["GroupName"].startswith(TAG) and age > LEFT_OVER:
+                delete(client, group["GroupId"], region)
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with _handling(signal.SIGTERM, stop):
+        yield
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    with _handling(signal.SIGTERM, signal.SIG_IGN), _handling(signal.SIGINT, signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

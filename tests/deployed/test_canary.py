@@ -1,0 +1,223 @@
+import json
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from threading import Event, Lock, Thread
+
+import pytest
+from botocore.exceptions import ClientError
+
+from c7n_ingress_tools.check import canary
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from tests.support.embedded import cases, rules_of, source_of
+from tests.support.followed import NETWORKS, copied, typed
+from tests.support.forked import C7N_INGRESS
+from tests.support.stacked import create, inbox, poll, stop_polling
+
+NAME = "custodian-open-ingress"
+CASES = cases("check")["canary"]
+DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out -p open-ingress policies/open-ingress*.yml"
+
+
+@pytest.fixture
+def pack(cloud, tmp_path):
+    """Return a copy of the pack, where the stack and the policy on AWS Config's events are deployed."""
+    create(cloud, RecordSecurityGroups="yes")
+    copy = copied(tmp_path)
+    if not (copy / "settings.yml").exists():
+        (copy / "settings.yml").write_text(f"authorized: {json.dumps(NETWORKS)}\n")
+    typed(cloud, copy, DEPLOY)
+    return copy
+
+
+def canaries(cloud):
+    """Return the groups of canaries that exist."""
+    groups = cloud.session().client("ec2").describe_security_groups()["SecurityGroups"]
+    return [group for group in groups if group["GroupName"].startswith(canary.TAG)]
+
+
+class Loop:
+    """What AWS does in the background: Config starts the function, and SQS the mailer. A part of it can be broken."""
+
+    def __init__(self, cloud, policy, mailer):
+        self.cloud, self.policy, self.mailer = cloud, policy, mailer
+        self.session = cloud.new_session()
+        self.broken = ""
+        self.turning = Lock()
+        self.known = {}
+
+    def turn(self):
+        """Do once what is due."""
+        for group in canaries(self.cloud):
+            shape = json.dumps(group["IpPermissions"], sort_keys=True)
+            if self.known.get(group["GroupId"]) != shape and self.broken != "recorder":
+                self.known[group["GroupId"]] = shape
+                item = record(configuration_item(group))
+                if self.broken != "trigger":
+                    self.start(item)
+                if self.broken == "group":  # somebody removes the rule
+                    canary.close(self.session.client("ec2"), group["GroupId"])
+        if self.mailer and self.broken not in ("mailer", "queue"):
+            poll(self.session, self.mailer)
+
+    def start(self, item):
+        """Start the function; Lambda keeps what it raises to itself."""
+        sent = event({**item, "awsAccountId": "210987654321"} if self.broken == "function" else item, NAME)
+        try:
+            self.policy.invoke(sent)
+        except FunctionError:
+            if self.broken not in ("function", "queue"):
+                raise
+
+
+@contextmanager
+def running(loop):
+    """Let the loop run in the background until the block ends, and raise what it raises."""
+    over, raised = Event(), []
+
+    def go():
+        try:
+            while not over.wait(0.2):
+                with loop.turning:
+                    loop.turn()
+        except Exception as error:  # noqa: BLE001 - raised below
+            raised.append(error)
+
+    thread = Thread(target=go)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert raised == []
+
+
+def fly(cloud, limit, wait=0.2):
+    """Run a canary, and return its result and what it showed."""
+    shown = []
+    settings = {"authorized": NETWORKS}
+    result = canary.run(cloud.session(), settings, lambda seconds, said: shown.append((seconds, said)), limit, wait)
+    return result, shown
+
+
+def test_the_canary(cloud, pack):
+    """The canary shows each stage with seconds, undoes the change and deletes its group; what is broken is named."""
+    take = inbox(cloud)
+    typed(cloud, pack, "c7n-ingress mailer deploy --region us-east-1")
+    stop_polling(cloud)
+    with ExitStack() as stack:
+        loop = Loop(cloud, *(stack.enter_context(deployed(cloud, name)) for name in (NAME, "custodian-mailer")))
+        stack.enter_context(running(loop))
+        result, shown = fly(cloud, limit=120)
+        assert result.failed is None, (result, shown)
+        assert list(result.seconds) == ["recorded", "started", "replaced", "sent", "delivered", "undone"], shown
+        assert result.summary.startswith(f"closed after {result.seconds['replaced']:.1f} s, reported after ")
+        assert [said for _, said in shown] == [
+            f"opened tcp 22 to 0.0.0.0/0 in {result.group}, which nothing uses",
+            *[stage.said for stage in canary.STAGES],
+            f"deleted {result.group}",
+        ]
+        assert canaries(cloud) == []
+        assert result.group in json.dumps(take())
+        (undone,) = [call for call in cloud.calls if call.action == "ModifySecurityGroupRules"][1:]
+        assert undone.error is None
+
+        for case in CASES:
+            with loop.turning:
+                loop.broken = case["broken"]
+            sqs = cloud.session().client("sqs")
+            queue = sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
+            with ExitStack() as undone:
+                if case["broken"] == "queue":
+                    sqs.delete_queue(QueueUrl=queue)
+                    undone.callback(sqs.create_queue, QueueName="custodian-mailer")
+                result, shown = fly(cloud, limit=case["seconds"])
+            assert (result.failed, case["fix"] in result.fix) == (case["stage"], True), (case, result, shown)
+            assert canaries(cloud) == [], case
+
+
+def test_a_policy_with_preview(cloud, pack):
+    """Where the policy only previews, the canary says so, and still deletes its group."""
+    for path in (pack / "policies").glob("open-ingress*.yml"):
+        path.write_text(
+            path.read_text().replace("- type: replace-ingress", "- type: replace-ingress\n        preview: true")
+        )
+    typed(cloud, pack, DEPLOY)
+    with deployed(cloud, NAME) as policy:
+        loop = Loop(cloud, policy, None)
+        with running(loop):
+            result, _ = fly(cloud, limit=20)
+    assert (result.failed, result.fix) == ("replaced", canary.PREVIEW)
+    assert canaries(cloud) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_ctrl_c(cloud, pack, number):
+    """Ctrl-C and SIGTERM delete the group, and end the command with 2."""
+    process = subprocess.Popen(
+        [C7N_INGRESS, "check", "--canary", "--region", "us-east-1"],
+        cwd=pack,
+        env=cloud.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell's job may ignore it
+    )
+    for _ in range(600):
+        if any(group["IpPermissions"] for group in canaries(cloud)):
+            break
+        time.sleep(0.1)
+    (group,) = canaries(cloud)
+    assert [source_of(rule) for rule in rules_of(group["GroupId"]).values()] == ["0.0.0.0/0"]
+    process.send_signal(number)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said.splitlines()[-1] == "c7n-ingress: stopped"
+    assert f"deleted {group['GroupId']}" in printed
+    assert canaries(cloud) == []
+
+
+@pytest.mark.usefixtures("pack")
+def test_what_a_killed_canary_leaves(cloud):
+    """A group that is left over is deleted by the next canary, and one that is in use stays."""
+    ec2 = cloud.session().client("ec2")
+
+    def left(name, created):
+        tags = [{"ResourceType": "security-group", "Tags": [{"Key": canary.TAG, "Value": created}]}]
+        return ec2.create_security_group(GroupName=f"{canary.TAG}-{name}", Description="d", TagSpecifications=tags)
+
+    left("old", "2026-01-01T00:00:00+00:00")
+    left("strange", "yes")
+    now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    left("new", now)
+    result, _ = fly(cloud, limit=0.1)
+    assert result.failed == "recorded"
+    assert sorted(group["GroupName"] for group in canaries(cloud)) == [f"{canary.TAG}-new", f"{canary.TAG}-strange"]
+
+
+def test_where_nothing_is_deployed(cloud):
+    """Where nothing closes groups at once, the canary opens nothing."""
+    with pytest.raises(canary.CanaryError, match="neither open-ingress nor open-ingress-cloudtrail is deployed"):
+        fly(cloud, limit=1)
+    assert "CreateSecurityGroup" not in {call.action for call in cloud.calls}
+
+
+def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):
+    """A group that EC2 does not delete is closed, and the command that deletes it is named."""
+    client = cloud.session().client("ec2")
+    group = client.create_security_group(GroupName="g", Description="d")["GroupId"]
+    client.authorize_security_group_ingress(GroupId=group, IpPermissions=[canary.OPEN])
+    monkeypatch.setattr(canary.time, "sleep", lambda _: None)
+
+    def refuse(**_):
+        raise ClientError({"Error": {"Code": "DependencyViolation", "Message": "in use"}}, "DeleteSecurityGroup")
+
+    monkeypatch.setattr(client, "delete_security_group", refuse)
+    with pytest.raises(
+        canary.CanaryError, match=f"aws ec2 delete-security-group --region us-east-1 --group-id {group}"
+    ):
+        canary.delete(client, group, "us-east-1")
+    assert rules_of(group) == {}
