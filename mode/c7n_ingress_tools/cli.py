@@ -164,17 +164,16 @@ def _canary(region: str, settings: Path, timeout: float, *, quiet: bool) -> dict
     """Run a canary in a region, print what it sees, and return it."""
     import boto3
 
-    from c7n_ingress_tools import undo as undoing
     from c7n_ingress_tools.check import canary
+    from c7n_ingress_tools.settings import SettingsError, read
 
     def show(seconds: float, said: str) -> None:
         if not quiet:
             click.echo(f"{seconds:7.1f} s  {said}")
 
     try:
-        known = undoing.settings(settings if settings.exists() else None)
-        result = canary.run(boto3.Session(region_name=region), known, show, timeout)
-    except (undoing.UndoError, canary.CanaryError) as error:
+        result = canary.run(boto3.Session(region_name=region), read(settings), show, timeout)
+    except (SettingsError, canary.CanaryError) as error:
         raise click.ClickException(str(error)) from error
     if not quiet:
         click.echo(f"{region}: {result.summary}")

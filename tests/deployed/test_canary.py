@@ -8,17 +8,21 @@ from threading import Event, Lock, Thread
 import pytest
 from botocore.exceptions import ClientError
 
+from c7n_ingress.decide.message import STATE
 from c7n_ingress_tools.check import canary
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
-from tests.support.embedded import cases, rules_of, source_of
+from tests.support.docs import blocks, commands
+from tests.support.embedded import cases, messages, rules_of, source_of
 from tests.support.followed import NETWORKS, copied, typed
 from tests.support.forked import C7N_INGRESS
 from tests.support.stacked import create, inbox, poll, stop_polling
 
 NAME = "custodian-open-ingress"
 CASES = cases("check")["canary"]
-DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out -p open-ingress policies/open-ingress*.yml"
+DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out -p open-ingress policies/open-ingress.yml"
+(CANARY,) = commands(blocks("docs/operate.md", "Prove that it works")[0])
+PREVIEW = commands(blocks("docs/deploy.md", "Roll it out in stages")[0])
 
 
 @pytest.fixture
@@ -26,8 +30,6 @@ def pack(cloud, tmp_path):
     """Return a copy of the pack, where the stack and the policy on AWS Config's events are deployed."""
     create(cloud, RecordSecurityGroups="yes")
     copy = copied(tmp_path)
-    if not (copy / "settings.yml").exists():
-        (copy / "settings.yml").write_text(f"authorized: {json.dumps(NETWORKS)}\n")
     typed(cloud, copy, DEPLOY)
     return copy
 
@@ -140,17 +142,19 @@ def test_the_canary(cloud, pack):
 
 
 def test_a_policy_with_preview(cloud, pack):
-    """Where the policy only previews, the canary says so, and still deletes its group."""
-    for path in (pack / "policies").glob("open-ingress*.yml"):
-        path.write_text(
-            path.read_text().replace("- type: replace-ingress", "- type: replace-ingress\n        preview: true")
-        )
-    typed(cloud, pack, DEPLOY)
+    """A policy that previews reports on events what would be closed; the canary names it, and deletes its group."""
+    for command in PREVIEW:
+        typed(cloud, pack, command)
     with deployed(cloud, NAME) as policy:
         loop = Loop(cloud, policy, None)
         with running(loop):
             result, _ = fly(cloud, limit=20)
     assert (result.failed, result.fix) == ("replaced", canary.PREVIEW)
+    (message,) = messages(cloud)
+    assert "1 rule would be replaced in 1 group" in message["action"]["subject"]
+    assert [(each["GroupId"], each[STATE]["name"]) for each in message["resources"]] == [
+        (result.group, "would be closed")
+    ]
     assert canaries(cloud) == []
 
 
@@ -158,7 +162,7 @@ def test_a_policy_with_preview(cloud, pack):
 def test_ctrl_c(cloud, pack, number):
     """Ctrl-C and SIGTERM delete the group, and end the command with 2."""
     process = subprocess.Popen(
-        [C7N_INGRESS, "check", "--canary", "--region", "us-east-1"],
+        [C7N_INGRESS, *CANARY.split()[1:]],
         cwd=pack,
         env=cloud.environment(),
         stdout=subprocess.PIPE,

@@ -8,19 +8,20 @@ import pytest
 import c7n_ingress
 from c7n_ingress_tools.check import account, functions, here, read, run
 from c7n_ingress_tools.check.facts import OK, UNREAD, WRONG
+from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT, cases, group_of, load
-from tests.support.followed import NETWORKS, attempted, deployed_pack
+from tests.support.followed import attempted, deployed_pack
 from tests.support.forked import C7N_INGRESS
 from tests.support.stacked import put_recorder, stop_polling
 
 CASES = cases("check")
 NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
-CHECK = "c7n-ingress check --region us-east-1 --json"
+(CHECK,) = commands(blocks("docs/operate.md", "Check that it works")[0])
 
 
 def checked(cloud, copy, command=CHECK):
-    """Run a check, and return its exit code and its facts by name."""
-    done = attempted(cloud, copy, command)
+    """Run a check, and return its exit code and its facts."""
+    done = attempted(cloud, copy, f"{command} --json")
     found = json.loads(done.stdout)
     assert found["wrong"] == sum(each["state"] != OK for each in found["facts"])
     return done.returncode, found["facts"]
@@ -40,8 +41,6 @@ def record_groups(cloud):
 def test_check(cloud, tmp_path):
     """A check finds a pack right that was deployed as the page says, and whatever breaks then, with the fix."""
     copy = deployed_pack(cloud, tmp_path)
-    if not (copy / "settings.yml").exists():
-        (copy / "settings.yml").write_text(f"authorized: {json.dumps(NETWORKS)}\n")
     record_groups(cloud)
     client = cloud.session().client("lambda")
     (mapping,) = client.list_event_source_mappings()["EventSourceMappings"]
@@ -104,7 +103,7 @@ def test_wrong_policies(cloud, tmp_path):
     """A policy that c7n refuses is one line, and so is a file that is not YAML; the command ends with 1."""
     refused = "policies: [{name: a, resource: aws.security-group, filters: [{type: x}]}]"
     written(tmp_path, "authorized: [198.18.7.0/24]", a=refused, b="policies: [")
-    code, facts = checked(cloud, tmp_path, "c7n-ingress check --json")
+    code, facts = checked(cloud, tmp_path, "c7n-ingress check")
     assert code == 1
     assert [Path(fact["name"]).name for fact in facts if fact["state"] != OK] == ["a.yml", "b.yml"]
     assert all("\n" not in fact["said"] for fact in facts)

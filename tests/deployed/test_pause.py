@@ -1,11 +1,13 @@
 import pytest
 
 from c7n_ingress_tools.pause import TAG
+from tests.support.docs import blocks, commands
 from tests.support.embedded import ACCOUNT, ROOT
 from tests.support.followed import DEPLOY, attempted, deployed_pack, typed
 
 NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
-PAUSE, RESUME = "c7n-ingress pause --region us-east-1", "c7n-ingress resume --region us-east-1"
+PAUSE, RESUME = commands(blocks("docs/operate.md", "Pause everything")[0])
+DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out"
 
 
 @pytest.fixture

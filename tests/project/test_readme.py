@@ -31,7 +31,7 @@ from tests.support.followed import DEPLOY, stack_of, warm
 from tests.support.stacked import create
 
 INSTALLED = "tests/project/test_release.py and test_install.py install the package; an extra adds only packages"
-OPERATED = "tests/deployed/test_operations.py runs it, where the pack is deployed"
+OPERATED = "tests/deployed runs it, where the pack is deployed: in test_operations, _check, _canary or _pause"
 ACCOUNTS = "tests/deployed/test_stack.py and test_accounts.py run it, in several regions and accounts"
 ELSEWHERE = {
     "make test": "runs this very test",

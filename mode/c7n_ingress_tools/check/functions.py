@@ -59,7 +59,9 @@ def facts(
             yield wrong(name, "no policy of these files has this function", fix)
             continue
         policy = wanted[name]
-        deploy = f"custodian run --region {region} --vars-file settings.yml -s out {policy.file}"
+        deploy = (
+            f"custodian run --region {region} --vars-file settings.yml -s out -p {policy.data['name']} {policy.file}"
+        )
         faults = [
             *state(function),
             *version(function, deploy),
@@ -75,10 +77,10 @@ def which(deployed: set[str], wanted: Mapping[str, Wanted], region: str) -> Iter
     """Whether the functions that are deployed close groups together, and are watched."""
     line = f"custodian run --region {region} --vars-file settings.yml -s out"
     if not deployed & {f"{POLICIES}{name}" for name in CLOSING}:
-        yield wrong("functions", "no policy is deployed that closes groups", f"{line} policies/open-ingress*.yml")
+        yield wrong("functions", "no policy is deployed that closes groups", f"{line} policies/open-ingress.yml")
     elif not deployed & {f"{POLICIES}-daily", f"{POLICIES}-noticed"}:
         said = "no policy is deployed that runs every day, and closes what the events miss"
-        yield wrong("functions", said, f"{line} -p open-ingress-daily policies/open-ingress*.yml")
+        yield wrong("functions", said, f"{line} -p open-ingress-daily policies/open-ingress.yml")
     else:
         yield ok("functions", f"{len(deployed)} of {len(wanted)} policies are deployed")
     if f"{POLICIES}-noticed" in deployed and f"{POLICIES}-notice" not in deployed:

@@ -13,14 +13,14 @@ import c7n.policy
 from botocore.loaders import create_loader
 from c7n.config import Config
 from c7n.exceptions import PolicyValidationError
-from c7n.utils import yaml_load
 from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
-from c7n_ingress.decide import settings as decide
 from c7n_ingress.decide.authorized import documentation, parse_fixed
+from c7n_ingress.decide.settings import check
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.pack import PACK
+from c7n_ingress_tools.settings import SettingsError, read
 
 NEEDED = ("ModifySecurityGroupRules", "DescribeSecurityGroupVpcAssociations")
 """EC2's calls that an old boto3 does not know, and without which a group is not closed, or clients are blocked."""
@@ -52,13 +52,11 @@ def filled(settings: Path) -> dict[str, Any]:
     :raises ValueError: says what is wrong with them.
     """
     try:
-        read = yaml_load(settings.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    except Exception as error:  # whatever the YAML parser raises
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
-    decide.check(read)
-    return dict(read)
+        found = read(settings)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+    check(found)
+    return found
 
 
 def policies(
@@ -85,10 +83,10 @@ def facts(given: Files) -> Iterator[Fact]:
     yield versions()
     try:
         settings = filled(given.settings)
-        yield ok(str(given.settings), "valid")
+        yield ok("settings", f"{given.settings} is valid")
     except ValueError as error:
         settings = {}
-        yield wrong(str(given.settings), str(error), "edit it; `c7n-ingress init .` writes one")
+        yield wrong("settings", str(error), "edit it; `c7n-ingress init .` writes one")
     networks = list(settings.get("authorized", []))
     for path in given.policies:
         try:

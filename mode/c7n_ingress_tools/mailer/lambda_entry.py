@@ -127,7 +127,7 @@ class Mailer:
         except Exception as error:  # noqa: BLE001 - a channel and AWS raise anything
             log.exception("nothing was delivered to %s", target)
             return [f"{target}: {error}"]
-        log.info("message %s was delivered to %s", self.message_id, target)  # `check --canary` looks for it
+        log.info("message %s was delivered to %s", message_id, target)  # `check --canary` looks for it
         self.reached.add(key)
         return []
 
