@@ -7,7 +7,6 @@ from tests.support.followed import DEPLOY, attempted, deployed_pack, typed
 
 NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
 PAUSE, RESUME = commands(blocks("docs/operate.md", "Pause everything")[0])
-DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out"
 
 
 @pytest.fixture
