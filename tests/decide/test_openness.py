@@ -107,14 +107,14 @@ def order(networks):
     return sorted((int(each.network_address), -each.num_addresses) for each in outermost)
 
 
-@examples(300)
+@examples(50)
 @given(groups)
 def test_as_the_plain_definition_says(rules):
     """Those rules of a group are open that the definition says, read word by word."""
     assert judged(rules) == model(rules)
 
 
-@examples(200)
+@examples(30)
 @given(groups, st.randoms(use_true_random=False))
 def test_the_order_of_rules_does_not_matter(rules, random):
     """A group is judged alike in whatever order its rules come."""
@@ -122,7 +122,7 @@ def test_the_order_of_rules_does_not_matter(rules, random):
     assert judged(shuffled) == judged(rules)
 
 
-@examples(200)
+@examples(30)
 @given(groups)
 def test_what_is_left_is_not_open(rules):
     """Without the rules that are found, nothing is open any more; and each of them would make it so."""

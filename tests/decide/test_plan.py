@@ -82,7 +82,7 @@ def version_of(rule):
     return None if isinstance(version, str) else version
 
 
-many = examples(100)
+many = examples(50)
 
 
 @many

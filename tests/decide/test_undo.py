@@ -19,7 +19,7 @@ TRAFFIC = [Traffic("tcp", 22, 22), Traffic("tcp", 443, 443), Traffic("-1", -1, -
 MOST_LOOKS = 4
 """How often a group is planned at most: as often as the run plans it."""
 
-properties = examples(100)
+properties = examples(50)
 sources = st.sampled_from([*NETWORKS, *OPEN, *LISTS])
 traffics = st.sampled_from(TRAFFIC)
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(timezone.utc))  # noqa: DTZ001 - hypothesis wants none
@@ -233,7 +233,7 @@ def test_a_line_that_was_cut(length, prefix):
 
 
 @given(st.lists(st.sampled_from(["sgr-1", "sgr-2", "sgr-3"]), min_size=1))
-@examples(50)
+@examples(30)
 def test_what_was_changed_last(order):
     """Of several rules, the one that was changed last comes first."""
     start = datetime(2026, 11, 24, tzinfo=timezone.utc)
