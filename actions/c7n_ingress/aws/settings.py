@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from c7n.exceptions import PolicyValidationError
 from c7n.utils import load_file
 
@@ -82,7 +81,9 @@ def _given(path: str, _changed: int) -> Mapping[str, Any]:
     given: Mapping[str, Any] = load_file(path)
     if path.endswith(".json"):  # tabs in it are no YAML
         return given
-    written = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), yaml.CSafeLoader)
+    import yaml  # noqa: PLC0415 - a function has none, and reads no such file
+
+    written = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     if twice := [key for key, times in Counter(key.value for key, _ in written.value).items() if times > 1]:
         raise ValueError(f"{path}: {twice[0]!r} is there twice: only the last one would count")
     return given
