@@ -236,16 +236,41 @@ def rehearse(
         return run.main(asked, commands)
 
 
-@cli.command(short_help="Report what a sweep found and did.")
+@cli.command(short_help="Report what a sweep found and did, or what the deployed functions did.")
 @click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
 @click.option("--into", type=FILE, help="The folder to write into. Without it, the first of OUT.")
+@click.option("--journal", is_flag=True, help="Read the journals of the deployed functions instead.")
+@click.option("--region", "regions", multiple=True, help="With --journal: an AWS region; several, if it is repeated.")
+@click.option(
+    "--since", default="90d", show_default=True, help="With --journal: 90d, 12h, or a day such as 2026-01-31."
+)
+@click.option("--accounts", type=FILE, help="With --journal: c7n-org's file of accounts, to read all of them.")
+@click.option("--csv", "csv_file", type=FILE, help="With --journal: a file to write each closed rule into.")
 @json_option
-def report(folders: tuple[Path, ...], into: Path | None, as_json: bool) -> None:
+def report(
+    folders: tuple[Path, ...],
+    into: Path | None,
+    journal: bool,
+    regions: tuple[str, ...],
+    since: str,
+    accounts: Path | None,
+    csv_file: Path | None,
+    as_json: bool,
+) -> None:
     """Report what a sweep found and did, as one page.
 
     OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command writes report.html,
     report.csv and report.json into it. With --json it prints the JSON, and writes no file.
+
+    With --journal it reads what the deployed functions wrote into their logs, and prints for each account how many
+    rules they closed and how long these were open, which groups were not closed, undone or exempt, and who opened the
+    most. It needs logs:FilterLogEvents.
     """
+    if journal:
+        _report_journal(regions, since, accounts, csv_file, as_json=as_json)
+        return
+    if regions or accounts or csv_file:
+        raise click.UsageError("--region, --accounts and --csv belong to --journal")
     import datetime as dt
 
     from c7n_ingress_tools.extras import requires_extra
@@ -271,6 +296,45 @@ def report(folders: tuple[Path, ...], into: Path | None, as_json: bool) -> None:
         raise click.ClickException(
             f"{where}: cannot be written ({error.strerror}). Name another folder: --into DIR"
         ) from error
+
+
+def _report_journal(
+    regions: tuple[str, ...], since: str, accounts: Path | None, csv_file: Path | None, *, as_json: bool
+) -> None:
+    import datetime as dt
+
+    import boto3
+
+    from c7n_ingress_tools.extras import of_extra
+
+    if not (regions or accounts):
+        raise click.UsageError("--journal needs --region, or --accounts")
+    with of_extra("report"):
+        from c7n_ingress_tools.report import journal, terminal
+    now = dt.datetime.now(dt.timezone.utc)
+    with of_extra("org"):
+        try:
+            start = journal.time_from(since, now)
+            if accounts:
+                found = journal.read(journal.places_of(accounts, regions), start, now)
+            else:
+                sessions = [boto3.Session(region_name=region) for region in regions]
+                account = sessions[0].client("sts").get_caller_identity()["Account"]
+                places = [journal.Place(account, each.region_name, each) for each in sessions]
+                found = journal.read(places, start, now)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+    if csv_file:
+        csv_file.write_text(journal.as_csv(found), encoding="utf-8", newline="")
+    if as_json:
+        click.echo(journal.as_json(found))
+        return
+    console = terminal.console()
+    console.print(journal.table(found))
+    for line in journal.openers(found):
+        console.print(line, markup=False)
+    for note in found.notes:
+        console.print(f"! {note}", markup=False)
 
 
 @cli.command(short_help="Undo what a run did to a security group.")

@@ -120,6 +120,7 @@ def test_a_call(outcomes, number):
     (record,) = resource["c7n:replaced-ingress"]
     is_theirs = case["says"].startswith("Opened")
     assert record.get("opened") == ("2026-01-31T12:34:56.000000Z" if is_theirs else None)
+    assert record.get("opened_by") == (case["detail"]["userIdentity"].get("arn") if is_theirs else None)
 
 
 @cases_of

@@ -69,6 +69,7 @@ def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
         how,
         outcome.group,
         opened,
+        outcome.said.caller if outcome.said and opened else None,
         run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
         account=manager.config.account_id,
         region=manager.config.region,

@@ -40,6 +40,8 @@ class Said(NamedTuple):
     """The ids of the rules that a call created."""
     touched: frozenset[str] = frozenset()
     """The ids of the rules that a call created or modified."""
+    caller: str | None = None
+    """The ARN of who made the call."""
     before: frozenset[Match] | None = None
     """What the group had before the item of AWS Config; None for a call."""
     added: frozenset[Match] | None = None
@@ -113,7 +115,13 @@ def _of_call(call: Mapping[str, Any]) -> Said:
                 opened.setdefault(group_id, []).append(made)
     except Exception:
         log.exception("the rules of the call %s cannot be read", call.get("eventName"))
-    return Said(_time(call["eventTime"]), opened, frozenset(created), frozenset(touched))
+    return Said(_time(call["eventTime"]), opened, frozenset(created), frozenset(touched), _caller(call))
+
+
+def _caller(call: Mapping[str, Any]) -> str | None:
+    identity = call.get("userIdentity")
+    arn = identity.get("arn") if isinstance(identity, dict) else None
+    return arn if isinstance(arn, str) else None
 
 
 def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool]]:

@@ -3,7 +3,7 @@
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
 `description`, its `tags` unless it was added, and `beside`, the rule that it was added for. `time` is when it was
-changed, and `opened` is when it was opened, where the event of the run says that.
+changed, and `opened` and `opened_by` are when and by whom it was opened, where the event of the run says that.
 """
 
 from __future__ import annotations
@@ -48,12 +48,18 @@ class Change(NamedTuple):
 
 
 def record_of(
-    change: Change, how: str, group: Mapping[str, Any], opened: datetime | None = None, **context: str
+    change: Change,
+    how: str,
+    group: Mapping[str, Any],
+    opened: datetime | None = None,
+    opened_by: str | None = None,
+    **context: str,
 ) -> Record:
     """Return the record of a change.
 
     :param how: what the change is called there.
     :param opened: when the rule was opened, if that is known.
+    :param opened_by: the ARN of who opened it, if that is known.
     :param context: run, account, region, policy and time.
     """
     rule = change.rule
@@ -76,6 +82,8 @@ def record_of(
         record["beside"] = rule.id
     if opened:
         record["opened"] = opened.astimezone(timezone.utc).strftime(TIME)
+    if opened_by:
+        record["opened_by"] = opened_by
     if change.was is not None:
         record["tags"] = dict(rule.tags)
     return record

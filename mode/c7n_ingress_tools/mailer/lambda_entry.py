@@ -113,6 +113,9 @@ class Mailer:
             failures += self.attempt(record["messageId"], delivery, has_time=has_time)
         if failures:
             raise UndeliverableError("; ".join(failures))
+        if undone := [each["GroupId"] for each in message["resources"] if each.get("c7n:restored-ingress")]:
+            # What `c7n-ingress report --journal` counts: an undo itself has no log in the account.
+            log.info("undone in %s %s: %s", message["account_id"], message["region"], ", ".join(undone))
 
     def attempt(self, message_id: str, delivery: Delivery, *, has_time: bool) -> list[str]:
         """Make one delivery; return what went wrong, so that the next one gets its try."""

@@ -1,0 +1,142 @@
+"""`c7n-ingress report --journal`: what the deployed functions wrote into their logs."""
+
+import csv
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from c7n_ingress_tools.cli import main
+from c7n_ingress_tools.embedded_aws import logs
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from tests.support.embedded import ACCOUNT, group_of, load, run, shipped
+from tests.support.stacked import create
+
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+LOG_GROUP = "/aws/lambda/custodian-open-ingress"
+OTHER = "210987654321"
+NOW = datetime.now(timezone.utc)
+
+
+def reported(capsys, *words):
+    """Run the command, and return what it prints as JSON."""
+    assert main(["report", "--journal", "--json", *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def closure(number, seconds=None, **more):
+    """Return the record of a rule that was closed after so many seconds."""
+    opened = {} if seconds is None else {"opened": f"{NOW - timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"}
+    record = {"v": 1, "account": ACCOUNT, "region": "us-east-1", "group": f"sg-{number}", "group_name": "=web"}
+    record |= {"rule": f"sgr-{number}", "protocol": "tcp", "ports": "22", "was": "0.0.0.0/0", "now": "198.18.7.0/24"}
+    return json.dumps({**record, "how": "modified", "time": f"{NOW:%Y-%m-%dT%H:%M:%S.%fZ}", **opened, **more})
+
+
+def write(*lines, log_group=LOG_GROUP, account=ACCOUNT, region="us-east-1"):
+    """Write lines into a log group, as a function does."""
+    logs.write(account, region, log_group, "a-stream", lines)
+
+
+@pytest.fixture(autouse=True)
+def here(cloud, monkeypatch):
+    """Let the command call the embedded AWS."""
+    for name, value in cloud.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def test_what_functions_wrote(cloud, tmp_path, capsys):
+    """What deployed functions closed, could not close, and found exempt is counted, from their own logs."""
+    create(cloud)
+    tag = {"open-ingress-until": "+30"}
+    groups = [group_of({"name": f"g{n}", "ingress": [SSH], "tags": tag if n == 3 else {}}, n) for n in (1, 2, 3)]
+    load(groups)
+    assert run(cloud, shipped("open-ingress", tmp_path, ["198.18.7.0/24"], at_most=1), tmp_path).returncode == 0
+    assert run(cloud, shipped("open-ingress-exempt", tmp_path, ["198.18.7.0/24"]), tmp_path).returncode == 0
+    captured = NOW - timedelta(minutes=10)
+    with deployed(cloud, "custodian-open-ingress") as function:
+        function.invoke(event(configuration_item(groups[0], captured=captured), "custodian-open-ingress"))
+        with pytest.raises(FunctionError):
+            function.invoke(event(configuration_item(groups[1], captured=captured), "custodian-open-ingress"))
+    with deployed(cloud, "custodian-open-ingress-exempt") as function:
+        function.invoke({})
+    report = reported(capsys, "--region", "us-east-1")
+    (found,) = report["accounts"]
+    assert (found["account"], found["closures"], found["failures"], found["exempt"]) == (ACCOUNT, 1, 1, 1)
+    assert 600 <= found["median"] == found["most"] < 900
+    assert report["closures"][0]["group"] == groups[0]["GroupId"]
+    assert report["notes"] == []
+
+
+def test_the_numbers(capsys, tmp_path):
+    """Median and 95 % are of the rules whose opening is known; who opened most comes first; a CSV has each rule."""
+    by = [{"opened_by": "arn:aws:iam::1:user/alice"}] * 3 + [{"opened_by": "arn:aws:iam::1:user/bob"}] * 2
+    write(*(closure(n, seconds, **who) for n, (seconds, who) in enumerate(zip((1, 2, 3, 4, 100), by, strict=True))))
+    write(closure(9), closure(10, how="preview"), closure(11, was=None, how="authorized"), "no record", '{"v": 1}')
+    write(f"[INFO] undone in {ACCOUNT} us-east-1: sg-1, sg-2", log_group="/aws/lambda/custodian-mailer")
+    report = reported(capsys, "--region", "us-east-1", "--csv", str(tmp_path / "closed.csv"))
+    (found,) = report["accounts"]
+    assert (found["closures"], found["median"], found["undone"]) == (6, 3, 2)
+    assert found["most"] == pytest.approx(80.8)
+    assert [each["opened_by"].rpartition("/")[2] for each in report["openers"]] == ["alice", "bob"]
+    with (tmp_path / "closed.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["name"] for row in rows} == {"'=web"}
+
+
+def test_what_a_person_sees(capsys):
+    """Without --json, a table has a row for each account, and lines say who opened the most."""
+    write(closure(1, 90, opened_by="arn:aws:iam::1:user/al\x1b[31mice"))
+    assert main(["report", "--journal", "--region", "us-east-1", "--region", "eu-west-1"]) == 0
+    said = capsys.readouterr().out
+    assert ACCOUNT in said
+    assert "90 s" in said
+    assert "1 rule opened by arn:aws:iam::1:user/al⟨U+001B⟩[31mice" in said
+    assert "eu-west-1: no journal" in said
+
+
+def test_several_accounts(capsys, tmp_path):
+    """With c7n-org's file, each account is read under its role, in its regions."""
+    write(closure(1, 10))
+    write(closure(2, 20, account=OTHER), closure(3, account=OTHER), account=OTHER, region="eu-west-1")
+    accounts = [
+        {"name": name, "account_id": number, "role": "custodian-open-ingress", "regions": [region]}
+        for name, number, region in (("shop", ACCOUNT, "us-east-1"), ("lab", OTHER, "eu-west-1"))
+    ]
+    path = tmp_path / "accounts.yml"
+    path.write_text(json.dumps({"accounts": accounts}))
+    report = reported(capsys, "--accounts", str(path))
+    assert [(each["account"], each["closures"]) for each in report["accounts"]] == [
+        (ACCOUNT, 1),
+        (OTHER, 2),
+        ("all", 3),
+    ]
+
+
+def test_since(capsys):
+    """Lines before --since are left out."""
+    write(closure(1, 10))
+    later = (NOW + timedelta(hours=1)).isoformat()
+    assert reported(capsys, "--region", "us-east-1", "--since", later)["accounts"][0]["closures"] == 0
+    assert reported(capsys, "--region", "us-east-1", "--since", "1h")["accounts"][0]["closures"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "--journal needs --region, or --accounts"),
+        (["--region", "us-east-1", "--since", "soon"], "--since 'soon' is no time: write 90d, 12h or 2026-01-31"),
+        (["--accounts", "settings.yml"], "is no file of c7n-org's accounts"),
+    ],
+)
+def test_what_is_refused(capsys, words, says):
+    """Bad input ends with 2 and one line."""
+    assert main(["report", "--journal", *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_options_of_the_journal_alone(capsys):
+    """What belongs to --journal is refused without it."""
+    assert main(["report", "--region", "us-east-1"]) == 2
+    assert "belong to --journal" in capsys.readouterr().err
