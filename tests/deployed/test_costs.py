@@ -24,6 +24,7 @@ FREE = {
     "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
     "AWS::Logs::LogGroup",
+    "AWS::Logs::QueryDefinition",
     "AWS::S3::Bucket",
     "AWS::SNS::Subscription",
     "AWS::SNS::Topic",
@@ -32,7 +33,11 @@ FREE = {
     "AWS::SQS::QueuePolicy",
 }
 """What AWS charges nothing for while nobody uses it."""
-PRICED = {"alarms": ("AWS::CloudWatch::Alarm", 0.10), "KMS keys": ("AWS::KMS::Key", 1.00)}
+PRICED = {
+    "alarms": ("AWS::CloudWatch::Alarm", 0.10),
+    "KMS keys": ("AWS::KMS::Key", 1.00),
+    "dashboards": ("AWS::CloudWatch::Dashboard", 3.00),
+}
 REGION_ACCOUNTS = 3_000
 
 
@@ -88,6 +93,8 @@ def test_the_dollars(changes):
         ("alarms, with `CentralQueueArn`", CENTRAL),
         ("KMS keys, by default", {}),
         ("KMS keys, with `EncryptTopic=yes`", ENCRYPTED),
+        ("dashboards, by default", {}),
+        ("dashboards, with `Dashboard=yes`", {"Dashboard": "yes"}),
     ],
 )
 def test_what_the_stack_has(cloud, row, parameters):

@@ -157,6 +157,7 @@ def test_since_when_a_rule_was_open(cloud, function):
     (resource,) = message["resources"]
     records = resource["c7n:replaced-ingress"]
     assert {record["opened"] for record in records} == {"2026-01-31T00:00:00.000000Z"}
+    assert all(record["seconds_open"] > 86_400 for record in records)
     assert min(record["time"] for record in records) > "2026-02"
 
 

@@ -10,6 +10,7 @@ from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.embedded_aws import logs
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from tests.support.docs import blocks, commands
 from tests.support.embedded import ACCOUNT, group_of, load, run, shipped
 from tests.support.stacked import create
 
@@ -27,7 +28,7 @@ def reported(capsys, *words):
 
 def closure(number, seconds=None, **more):
     """Return the record of a rule that was closed after so many seconds."""
-    opened = {} if seconds is None else {"opened": f"{NOW - timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"}
+    opened = {} if seconds is None else {"seconds_open": seconds}
     record = {"v": 1, "account": ACCOUNT, "region": "us-east-1", "group": f"sg-{number}", "group_name": "=web"}
     record |= {"rule": f"sgr-{number}", "protocol": "tcp", "ports": "22", "was": "0.0.0.0/0", "now": "198.18.7.0/24"}
     return json.dumps({**record, "how": "modified", "time": f"{NOW:%Y-%m-%dT%H:%M:%S.%fZ}", **opened, **more})
@@ -112,6 +113,16 @@ def test_several_accounts(capsys, tmp_path):
         (OTHER, 2),
         ("all", 3),
     ]
+
+
+@pytest.mark.parametrize("command", commands(blocks("docs/operate.md", "Look back")[0]))
+def test_what_the_page_says(capsys, command):
+    """The commands of docs/operate.md run."""
+    write(closure(1, 10))
+    program, *words = command.split()
+    assert program == "c7n-ingress"
+    assert main(words) == 0
+    assert "closed rules" in capsys.readouterr().out
 
 
 def test_since(capsys):

@@ -51,6 +51,7 @@ OPTIONS = {
     "ExemptionsFrom": "registers/exemptions.json",
     "RecordSecurityGroups": "yes",
     "EncryptTopic": "yes",
+    "Dashboard": "yes",
 }
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:open-ingress"
 ALARMS = cases("alarms")["alarms"]

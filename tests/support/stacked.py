@@ -8,6 +8,7 @@ from functools import cache
 from operator import ge, lt
 from pathlib import Path
 
+from botocore import validate
 from moto.cloudformation.models import Stack, cloudformation_backends
 from moto.cloudformation.parsing import clean_json, get_model_map
 from moto.cloudwatch.models import cloudwatch_backends
@@ -128,11 +129,21 @@ def put_channel(session, properties):
     config.start_configuration_recorder(ConfigurationRecorderName="default")
 
 
+def put_query(session, properties):
+    """Check the request that makes an AWS::Logs::QueryDefinition: moto's Logs saves no queries."""
+    request = {key[0].lower() + key[1:]: value for key, value in properties.items()}
+    shape = session.client("logs").meta.service_model.operation_model("PutQueryDefinition").input_shape
+    problems = validate.ParamValidator().validate(request, shape)
+    assert not problems.has_errors(), problems.generate_report()
+
+
 MAKE = {
     "AWS::CloudWatch::Alarm": lambda session, properties: session.client("cloudwatch").put_metric_alarm(**properties),
     "AWS::Config::ConfigurationRecorder": put_recorder,
     "AWS::Config::DeliveryChannel": put_channel,
+    "AWS::CloudWatch::Dashboard": lambda session, properties: session.client("cloudwatch").put_dashboard(**properties),
     "AWS::IAM::Role": put_inline_policies,
+    "AWS::Logs::QueryDefinition": put_query,
     "AWS::SNS::Subscription": lambda session, properties: session.client("sns").subscribe(**properties),
     "AWS::SNS::TopicPolicy": set_topic_policies,
     "AWS::SQS::QueuePolicy": set_queue_policies,

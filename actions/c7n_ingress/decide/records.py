@@ -3,7 +3,8 @@
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
 `description`, its `tags` unless it was added, and `beside`, the rule that it was added for. `time` is when it was
-changed, and `opened` and `opened_by` are when and by whom it was opened, where the event of the run says that.
+changed. `opened`, `opened_by` and `seconds_open` are when and by whom it was opened, and how long it was open, where the
+event of the run says that.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def record_of(
         record["beside"] = rule.id
     if opened:
         record["opened"] = opened.astimezone(timezone.utc).strftime(TIME)
+        record["seconds_open"] = round((_time(context["time"]) - opened).total_seconds(), 3)
     if opened_by:
         record["opened_by"] = opened_by
     if change.was is not None:
@@ -137,7 +139,7 @@ def entries(lines: Iterable[str], account: str, region: str) -> Iterator[Entry |
 
 def _entry(record: Mapping[str, Any]) -> Entry:
     entry = Entry(
-        datetime.fromisoformat(record["time"].replace("Z", "+00:00")),
+        _time(record["time"]),
         record["run"],
         record["group"],
         record["rule"],
@@ -160,6 +162,10 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     if len(kinds) != 1:
         raise ValueError(f"{entry.was} cannot have become {entry.now}")
     return entry
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _tags(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:

@@ -219,14 +219,25 @@ class Logs:
 
 def closure_of(record: Mapping[str, Any]) -> Closure:
     """Return the closure that a record is about."""
-    opened, time = record.get("opened") or "", record["time"]
-    seconds = (_time(time) - _time(opened)).total_seconds() if opened else None
-    texts = (record.get(key) or "" for key in ("account", "region", "group", "group_name", "rule", "protocol", "ports"))
-    return Closure(*texts, record["was"], record["now"] or "", time, opened, seconds, record.get("opened_by") or "")
 
+    def text(key: str) -> str:
+        return str(record.get(key) or "")
 
-def _time(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return Closure(
+        account=text("account"),
+        region=text("region"),
+        group=text("group"),
+        name=text("group_name"),
+        rule=text("rule"),
+        protocol=text("protocol"),
+        ports=text("ports"),
+        was=text("was"),
+        now=text("now"),
+        time=text("time"),
+        opened=text("opened"),
+        seconds=record.get("seconds_open"),
+        opened_by=text("opened_by"),
+    )
 
 
 # -- what is shown
