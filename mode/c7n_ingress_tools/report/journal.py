@@ -113,7 +113,7 @@ class Found:
             name,
             len(closures),
             median(seconds) if seconds else None,
-            quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else (seconds or [None])[0],
+            quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else max(seconds, default=None),
             sum(each[0] in accounts for each in self.failed),
             sum(each[0] in accounts for each in self.undone),
             sum(count for (account, _), count in self.exempt.items() if account in accounts),
