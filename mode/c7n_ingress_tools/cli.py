@@ -305,14 +305,14 @@ def _report_journal(
 
     import boto3
 
-    from c7n_ingress_tools.extras import of_extra
+    from c7n_ingress_tools.extras import requires_extra
 
     if not (regions or accounts):
         raise click.UsageError("--journal needs --region, or --accounts")
-    with of_extra("report"):
+    with requires_extra("report"):
         from c7n_ingress_tools.report import journal, terminal
     now = dt.datetime.now(dt.timezone.utc)
-    with of_extra("org"):
+    with requires_extra("org"):
         try:
             start = journal.time_from(since, now)
             if accounts:
