@@ -36,6 +36,7 @@ CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
 MANY = "docs/many-accounts.md"
 RUNNER = "arn:aws:iam::210987654321:role/c7n-org"
 DEPLOYED = [policy for path in POLICIES for policy in yaml_load(path.read_text())["policies"] if "mode" in policy]
+ON_CHANGES = [policy["name"] for policy in yaml_load((ROOT / "policies" / "open-ingress.yml").read_text())["policies"]]
 WATCH = [policy["name"] for policy in yaml_load((ROOT / "mode" / "watch.yml").read_text())["policies"]]
 NAMES = [*(policy["name"] for policy in DEPLOYED), *WATCH]
 FUNCTIONS = ["custodian-mailer", *sorted(f"custodian-{name}" for name in NAMES)]
@@ -159,8 +160,7 @@ def test_the_whole_loop(cloud, tmp_path):
     roles = {each["FunctionName"]: each["Role"].rpartition("/")[2] for each in client.list_functions()["Functions"]}
     assert roles == {
         "custodian-mailer": "custodian-mailer",
-        "custodian-open-ingress": "custodian-open-ingress",
-        "custodian-open-ingress-daily": "custodian-open-ingress",
+        **{f"custodian-{name}": "custodian-open-ingress" for name in ON_CHANGES},
         **{f"custodian-{name}": "custodian-open-ingress-watch" for name in WATCH},
     }
     load([OPEN[1]])
