@@ -51,8 +51,8 @@ def measure(_cloud: Cloud) -> list[Row]:
     groups = [group(number, 2) for number in range(1, GROUPS + 1)]
     callers = tuple(Caller(f"198.51.100.{number}", 1000, "2026-05-01") for number in range(3))
     clients = {
-        "tcp 2000 from 0.0.0.0/0": Clients(3, 3000, "2026-05-01", callers),
-        "tcp 2001 from 0.0.0.0/0": Clients(0),
+        "TCP 2000 from 0.0.0.0/0": Clients(3, 3000, "2026-05-01", callers),
+        "TCP 2001 from 0.0.0.0/0": Clients(0),
     }
     known = Facts("internet", ("load balancer shop",), clients)
     with tempfile.TemporaryDirectory() as folder, browser() as started:

@@ -442,7 +442,7 @@ def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
     stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")
     result = told(tmp_path, f"{stays}\n")
     found = result.clients()
-    assert found["sg-0000000a"]["tcp 22 from 0.0.0.0/0"].words == "nobody at 1 of 2 interfaces"
+    assert found["sg-0000000a"]["TCP 22 (SSH) from 0.0.0.0/0"].words == "nobody at 1 of 2 interfaces"
     assert of_rule(2, result).words == "not logged"
 
     nothing = "2 1 {} - - - - - - - 100 160 - NODATA\n"

@@ -34,7 +34,7 @@ SSH, WIDE = Traffic("tcp", 22, 22), Traffic("tcp", 8000, 8010)
 NOW = dt.datetime(2026, 5, 4, 10, 2, tzinfo=dt.timezone.utc)
 CALLERS = tuple(Caller(f"198.51.100.{n}", 10**n, "2026-05-01 10:02") for n in range(7))
 BLOCKED = Clients(9, 1_234_567, "2026-05-01 10:02", CALLERS, 2, 3, ("198.51.100.0/29", "198.51.100.9/32"), 4)
-CLIENTS = {"tcp 22 from 0.0.0.0/0": BLOCKED, "tcp 22 from ::/0": Clients(0)}
+CLIENTS = {"TCP 22 (SSH) from 0.0.0.0/0": BLOCKED, "TCP 22 (SSH) from ::/0": Clients(0)}
 FACTS = Facts("internet", ("load balancer shop",), CLIENTS)
 
 
@@ -179,10 +179,10 @@ def test_report_of_a_sweep(cloud, tmp_path):
     assert run(cloud, policy, out, "--dryrun").returncode == 0
     found, written = reported(out)
     assert found == [
-        ("bastion", "tcp 22", "0.0.0.0/0", [], "not closed"),
-        ("bastion", "tcp 22", "::/0", [], "not closed"),
-        ("crowded", "tcp 443", "0.0.0.0/0", [], "not closed"),
-        ("crowded", "tcp 444", "0.0.0.0/0", [], "not closed"),
+        ("bastion", "TCP 22 (SSH)", "0.0.0.0/0", [], "not closed"),
+        ("bastion", "TCP 22 (SSH)", "::/0", [], "not closed"),
+        ("crowded", "TCP 443 (HTTPS)", "0.0.0.0/0", [], "not closed"),
+        ("crowded", "TCP 444", "0.0.0.0/0", [], "not closed"),
     ]
     assert written["rows"][0]["tags"] == {"owner": "jo"}
 
@@ -194,10 +194,10 @@ def test_report_of_a_sweep(cloud, tmp_path):
     closed, written = reported(out)
     new = ["198.18.7.0/24", "198.18.8.0/24"]
     assert closed == [
-        ("bastion", "tcp 22", "0.0.0.0/0", new, "closed"),
-        ("bastion", "tcp 22", "::/0", ["2001:2:0:7::/64"], "closed"),
-        ("crowded", "tcp 443", "0.0.0.0/0", new[:1], "closed, but …"),
-        ("crowded", "tcp 444", "0.0.0.0/0", new[:1], "closed, but …"),
+        ("bastion", "TCP 22 (SSH)", "0.0.0.0/0", new, "closed"),
+        ("bastion", "TCP 22 (SSH)", "::/0", ["2001:2:0:7::/64"], "closed"),
+        ("crowded", "TCP 443 (HTTPS)", "0.0.0.0/0", new[:1], "closed, but …"),
+        ("crowded", "TCP 444", "0.0.0.0/0", new[:1], "closed, but …"),
     ]
     lacking = "closed, but 198.18.8.0/24 could not be added for tcp 44{}"
     assert [row["failure"] for row in written["rows"][2:]] == [lacking.format(number) for number in (3, 4)]
@@ -207,7 +207,7 @@ def test_report_of_a_sweep(cloud, tmp_path):
     assert run(cloud, policy, out).returncode == 0
     assert run(cloud, policy, out, "--dryrun").returncode == 0
     found, written = reported(out)
-    assert sorted(found) == sorted([*closed, ("new", "tcp 443", "::/0", ["2001:2:0:7::/64"], "closed")])
+    assert sorted(found) == sorted([*closed, ("new", "TCP 443 (HTTPS)", "::/0", ["2001:2:0:7::/64"], "closed")])
     assert [run.partition("open-ingress-sweep: ")[2] for run in written["runs"]] == [
         "2 groups matched, 0 rules changed",
         "2 groups matched, 4 rules changed",
@@ -566,9 +566,9 @@ def test_a_phone_shows_a_few_lines_of_each_rule(opened):
     """On a phone each rule is a card of a few lines, and opens by itself; so the page is short."""
     page = opened(rehearsed(facts=True), viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollHeight") < 5000
-    row = page.locator("tr", has_text="launch-wizard-1").filter(has_text="tcp 22")
+    row = page.locator("tr", has_text="launch-wizard-1").filter(has_text="TCP 22")
     assert not row.get_by_text("sg-0c6a2e9d7b4f15830").is_visible()
-    row.get_by_role("checkbox", name="Details of sg-0c6a2e9d7b4f15830, tcp 22").check()
+    row.get_by_role("checkbox", name="Details of sg-0c6a2e9d7b4f15830, TCP 22 (SSH)").check()
     assert row.get_by_text("sg-0c6a2e9d7b4f15830").is_visible()
     assert row.get_by_text("198.51.100.0/29").is_visible()
     assert page.get_by_text("sg-0e91b5c3a7d402f68").first.is_hidden()
@@ -627,7 +627,7 @@ def test_charts_are_lists_of_numbers(opened):
     page = opened(many(120))
     chart = page.locator("figure", has_text="By what they let in, before → after")
     rows = [row.split("\n") for row in chart.locator("li").all_inner_texts()]
-    assert [" ".join(row) for row in rows] == ["tcp 22 40 → 8", "tcp 8000-8010 40 → 8", "tcp 443 40 → 8"]
+    assert [" ".join(row) for row in rows] == ["TCP 22 (SSH) 40 → 8", "TCP 8000-8010 40 → 8", "TCP 443 (HTTPS) 40 → 8"]
     widths = chart.locator("rect").evaluate_all("all => all.map(each => +each.getAttribute('width'))")
     assert widths == [100, 20] * 3
 
@@ -635,7 +635,7 @@ def test_charts_are_lists_of_numbers(opened):
 def test_callers_beyond_the_first_are_counted(opened):
     """Of the blocked clients, a row names three and counts the rest, and lists what would let them in."""
     page = opened(rehearsed(facts=True))
-    row = page.locator("tr", has_text="launch-wizard-1").filter(has_text="tcp 22")
+    row = page.locator("tr", has_text="launch-wizard-1").filter(has_text="TCP 22")
     cell = row.locator(".clients")
     assert texts_of(cell.locator("bdi")) == [f"198.51.100.{n}" for n in range(3)]
     assert cell.text_content().startswith("9 clients")

@@ -181,13 +181,6 @@ def ports_text(of: Traffic) -> str:
     return str(of.from_port) if of.from_port == of.to_port else f"{of.from_port}-{of.to_port}"
 
 
-def traffic_text(of: Traffic) -> str:
-    """Return protocol and ports in words: EC2 writes all traffic as -1, and some protocols as their numbers."""
-    if of.protocol == ALL:
-        return "all traffic"
-    return f"protocol {of.protocol}" if of.protocol.isdigit() else f"{of.protocol} {ports_text(of)}"
-
-
 def text_of(match: Match) -> str:
     """Return what a rule lets in, for people."""
     return f"{match.traffic.protocol} {ports_text(match.traffic)} from {match.source}"

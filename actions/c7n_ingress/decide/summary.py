@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator
 
 from c7n_ingress.decide.message import Deed, Outcome
+from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import traffic, traffic_text
+from c7n_ingress.decide.rules import ports_text, traffic
 
 HEAD = ("group", "rule", "before -> after", "state")
 NONE = "-"
@@ -41,6 +42,7 @@ def _rules(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
     for made in changes.values():
         in_order = sorted(made, key=lambda record: record["was"] is None)
         was, now = ([record[key] for record in in_order if record[key]] for key in ("was", "now"))
-        yield traffic_text(traffic(made[0]["traffic"])), f"{', '.join(was) or NONE} -> {', '.join(now) or NONE}"
+        of = traffic(made[0]["traffic"])
+        yield traffic_words(of.protocol, ports_text(of)), f"{', '.join(was) or NONE} -> {', '.join(now) or NONE}"
     if not changes:
         yield NONE, NONE

@@ -45,10 +45,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic, traffic_text
+from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import RefusedError, watched
-from c7n_ingress_tools.report.rows import Caller, Clients, Window
+from c7n_ingress_tools.report.rows import Caller, Clients, Window, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -113,7 +113,7 @@ class Findings:
         """Return the clients by group and by rule in words, for the report."""
         found: dict[str, dict[str, Clients]] = {}
         for rule, clients in self.rules:
-            found.setdefault(rule.group, {})[f"{traffic_text(rule.traffic)} from {rule.was}"] = clients
+            found.setdefault(rule.group, {})[f"{words_of(rule.traffic)} from {rule.was}"] = clients
         return found
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
-from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic, traffic_text
+from c7n_ingress.decide.ports import traffic_words
+from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
 from c7n_ingress_tools.report.text import counted
 
@@ -82,7 +83,7 @@ class Facts:
     behind: tuple[str, ...] | None = None
     """What uses it, a short phrase each."""
     clients: Mapping[str, Clients] | None = None
-    """The clients by the rule in words: `tcp 22 from 0.0.0.0/0`."""
+    """The clients by the rule in words: `TCP 22 (SSH) from 0.0.0.0/0`."""
 
 
 class Open(NamedTuple):
@@ -135,7 +136,7 @@ class Row:
     @property
     def lets_in(self) -> str:
         """Protocol and ports in words."""
-        return traffic_text(self.traffic)
+        return words_of(self.traffic)
 
     @property
     def severity(self) -> Severity:
@@ -153,6 +154,11 @@ class Row:
         if "preview" in self.how:
             return "would be removed"
         return "as before" if self.is_open else "removed"
+
+
+def words_of(of: Traffic) -> str:
+    """Return protocol and ports in words, as the messages have them."""
+    return traffic_words(of.protocol, ports_text(of))
 
 
 class Window(NamedTuple):

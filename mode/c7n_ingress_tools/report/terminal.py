@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from c7n_ingress.decide import states
-from c7n_ingress_tools.report.text import visible
+from c7n_ingress_tools.report.text import counted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +80,10 @@ def _group(row: Row) -> Iterator[Text]:
 
 def _rule(row: Row) -> Iterator[Text]:
     style = "" if row.is_open else "green"
-    yield Text.assemble((row.lets_in, "bold"), " ", (row.before, "red"))
-    yield from (Text(f"→ {each}", style) for each in row.after or [row.becomes])
+    first, *more = row.after or [row.becomes]
+    yield Text(row.lets_in, "bold")
+    yield Text.assemble((row.before, "red"), (f" → {first}", style))
+    yield from (Text(f"→ {each}", style) for each in more)
 
 
 def _state(row: Row) -> Iterator[Text]:
@@ -108,9 +110,9 @@ def _clients(row: Row) -> Iterator[Text]:
     yield from (Text(visible(caller.source), "red") for caller in seen.callers[:SHOWN_CALLERS])
     if (more := seen.blocked - len(seen.callers[:SHOWN_CALLERS])) > 0:
         yield Text(f"… {more:,} more", "red")
-    counts = {"stay": seen.stay, "scanners": seen.scanners}
-    if any(counts.values()):
-        yield Text(", ".join(f"{count:,} {words}" for words, count in counts.items() if count), "dim")
+    others = [f"{seen.stay:,} stay"] * bool(seen.stay) + [counted(seen.scanners, "scanner")] * bool(seen.scanners)
+    if others:
+        yield Text(", ".join(others), "dim")
 
 
 def _suggested(row: Row) -> Iterator[Text]:
