@@ -705,7 +705,7 @@ def demo(folder, *arguments, **environment):
     )
 
 
-def test_demo_shows_who_would_be_cut_off(tmp_path):
+def test_demo_shows_who_would_be_blocked(tmp_path):
     """The sample's traffic is shown: rules with their clients first, who stays, scanners, and what keeps clients in."""
     logs = ROOT / "mode" / "c7n_ingress_tools" / "rehearsal"
     done = demo(tmp_path, "--interfaces", str(logs / "interfaces.json"), "--flows", str(logs / "flows.log"))
@@ -716,7 +716,7 @@ def test_demo_shows_who_would_be_cut_off(tmp_path):
         assert line in shown
     report = json.loads((tmp_path / ".local" / "run" / "report.json").read_text())
     assert report["headline"] == "11 of 18 rules would block clients"
-    assert report["window"] == {"records": 203, "first": "2026-11-24 10:00:05", "last": "2026-11-24 11:58:48"}
+    assert report["window"] == {"records": 203, "first": "2026-11-24 10:00:00", "last": "2026-11-24 11:58:26"}
     assert sum(row["blocked"] == 0 and not row["note"] for row in report["rows"]) == 4
 
 
