@@ -59,7 +59,7 @@ def test_there_are_enough():
 
 
 def paths(value, path=()):
-    """Give the path to each part of a JSON value."""
+    """Return the path to each part of a JSON value."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
         yield (*path, key)
@@ -67,7 +67,7 @@ def paths(value, path=()):
 
 
 def changed(value, path, new):
-    """Give a JSON value with another part in the place of one, or without it."""
+    """Return a JSON value with another part in the place of one, or without it."""
     value = copy.deepcopy(value)
     parent = value
     for key in path[:-1]:
@@ -83,14 +83,14 @@ def changed(value, path, new):
 
 
 def good_event():
-    """Give an event of AWS Config about an open group, and its JSON text read."""
+    """Return an event of AWS Config about an open group, and its JSON text read."""
     captured = datetime(2026, 1, 31, tzinfo=timezone.utc)  # long ago: nothing is waited for
     good = event(configuration_item(GROUP, captured=captured), RULE)
     return good, json.loads(good["invokingEvent"])
 
 
 def bad_event(case):
-    """Give a case's event."""
+    """Return a case's event."""
     if "event" in case:
         return case["event"]
     good, invoking = good_event()
@@ -103,7 +103,7 @@ def bad_event(case):
 
 @pytest.fixture(scope="module")
 def function(embedded_aws, tmp_path_factory):
-    """Deploy open-ingress, put an open group into EC2, and give the Lambda."""
+    """Deploy open-ingress, put an open group into EC2, and return the Lambda."""
     folder = tmp_path_factory.mktemp("deployed")
     embedded_aws.reset()
     make_queue(embedded_aws)
@@ -118,7 +118,7 @@ def function(embedded_aws, tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES["events"], ids=lambda case: case["name"])
 def test_a_bad_event_is_refused(embedded_aws, function, case):
-    """An event that is none of AWS Config's about a group is refused with the value and the mend."""
+    """An event that is none of AWS Config's about a group is refused with the value and the fix."""
     embedded_aws.calls.clear()
     with pytest.raises(FunctionError) as refused:
         function.invoke(bad_event(case))
@@ -129,7 +129,7 @@ def test_a_bad_event_is_refused(embedded_aws, function, case):
 @examples(80)
 @given(st.data())
 def test_any_event_is_refused_or_right(embedded_aws, function, data):
-    """Whatever is in an event, it is refused before anything is changed, or the group is closed and Config is told.
+    """Whatever is in an event, it is refused before anything is changed, or the group is closed and Config is notified.
 
     Only Config itself knows its tokens and times, and can still refuse what it is told.
     """
@@ -151,7 +151,7 @@ def test_any_event_is_refused_or_right(embedded_aws, function, data):
 
 
 def test_a_call_that_cannot_be_understood(embedded_aws, function):
-    """If the event holds a call that nobody can make sense of, the group is closed and told of all the same."""
+    """If the event holds a call that nobody can make sense of, the group is closed and reported all the same."""
     load([GROUP])
     good, _ = good_event()
     messages(embedded_aws)
@@ -165,7 +165,7 @@ def test_a_call_that_cannot_be_understood(embedded_aws, function):
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """Give an authority, which programs of this process trust."""
+    """Return an authority, which programs of this process trust."""
     made = trustme.CA()
     path = tmp_path_factory.mktemp("authority") / "authority.pem"
     made.cert_pem.write_to_path(path)
@@ -176,7 +176,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(authority):
-    """Serve the cases' lists over HTTPS, and give the address."""
+    """Serve the cases' lists over HTTPS, and return the address."""
     answers = {f"/{case['file']}": case for case in CASES["lists"] if "file" in case}
     with serving(authority, lambda request: answer(request, answers[request.path])) as address:
         yield address
@@ -284,7 +284,7 @@ def test_a_list_that_is_packed(cloud, tmp_path):
 
 @pytest.mark.parametrize("case", CASES["mailer"], ids=lambda case: case["name"])
 def test_what_is_no_batch_is_refused(case):
-    """An event that is none of SQS's is refused with the value and the mend."""
+    """An event that is none of SQS's is refused with the value and the fix."""
     with pytest.raises(mailer.UndeliverableError) as refused:
         mailer.handle(case["event"], None)
     assert case["says"] in str(refused.value)
@@ -293,7 +293,7 @@ def test_what_is_no_batch_is_refused(case):
 @examples(100)
 @given(st.lists(st.dictionaries(st.sampled_from(["body", "attributes", "eventSource"]), JUNK), min_size=1, max_size=4))
 def test_any_batch_stays(records):
-    """Whatever else is in a message that cannot be read, SQS is told to keep it."""
+    """Whatever else is in a message that cannot be read, SQS keeps it."""
     records = [{"messageId": f"{number}", **record} for number, record in enumerate(records)]
     kept = [{"itemIdentifier": record["messageId"]} for record in records]
     assert mailer.handle({"Records": records}, None) == {"batchItemFailures": kept}
@@ -361,7 +361,7 @@ GOOD = {
     ids=lambda each: each if isinstance(each, str) else f"{each['key']}={each['value']}",
 )
 def test_what_variables_fill(cloud, tmp_path, kind, case):
-    """A value that variables fill wrong, or not at all, is refused with the mend, and changes nothing."""
+    """A value that variables fill wrong, or not at all, is refused with the fix, and changes nothing."""
     make_queue(cloud)
     load([GROUP])
     before = rules_of(GROUP["GroupId"])

@@ -36,7 +36,7 @@ PUBLIC, PRIVATE = {"instance": "i-0a", "public": "198.18.1.1"}, {"instance": "i-
 
 
 def interface_of(case, *groups):
-    """Give a case's interface as `aws ec2 describe-network-interfaces` would print it."""
+    """Return a case's interface as `aws ec2 describe-network-interfaces` would print it."""
     short = {"public", "ipv6", "by", "instance", "tags"}
     shape = {
         "NetworkInterfaceId": f"eni-{next(COUNTER):017x}",
@@ -59,7 +59,7 @@ def interface_of(case, *groups):
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_kinds(cloud, case):
-    """Each kind of interface is told in words, as EC2 describes it."""
+    """Each kind of interface is reported in words, as EC2 describes it."""
     load_interfaces([interface_of({}, "sg-other"), *(interface_of(each, "sg-it") for each in case["interfaces"])])
     filters = [{"Name": "group-id", "Values": ["sg-it"]}]
     found = cloud.session().client("ec2").describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
@@ -73,7 +73,7 @@ interfaces = st.lists(
 
 @given(interfaces, st.randoms())
 def test_order(found, random):
-    """In whatever order EC2 tells of interfaces, the same is said of them."""
+    """In any order of the interfaces, the report is the same."""
     shuffled = random.sample(found, len(found))
     assert behind(shuffled) == behind(found)
 
@@ -85,7 +85,7 @@ def test_the_worst_counts(found):
 
 
 def open_groups(cloud, *standing, rules=(SSH,)):
-    """Put open groups into EC2, each with interfaces behind it, and give their ids."""
+    """Put open groups into EC2, each with interfaces behind it, and return their ids."""
     make_queue(cloud)
     groups = [group_of({"name": f"g{number}", "ingress": rules}, number) for number in range(1, len(standing) + 1)]
     load(groups)
@@ -134,7 +134,7 @@ def test_a_filter_that_cannot_look(cloud, tmp_path):
 
 
 def test_told_worst_first(cloud, tmp_path):
-    """Messages say what stands behind each group, first of what the internet reaches; looked up after the changes."""
+    """Messages say what uses each group, first of what the internet reaches; looked up after the changes."""
     unused, private, internet = open_groups(cloud, [], [PRIVATE], [PUBLIC])
     cloud.calls.clear()
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
@@ -167,12 +167,12 @@ def test_closed_worst_first(cloud, tmp_path):
 
 
 def sources(group_id):
-    """Give the sources of a group's rules."""
+    """Return the sources of a group's rules."""
     return {source_of(rule) for rule in rules_of(group_id).values()}
 
 
 def test_closed_though_nothing_can_be_looked_up(cloud, tmp_path):
-    """Where EC2 does not tell what stands behind the groups, as many are closed as may be, the worst ports first."""
+    """If EC2 does not return what uses the groups, as many are closed as may be, the worst ports first."""
     web, ssh = open_groups(cloud, [PUBLIC], rules=[HTTPS]), group_of({"name": "ssh", "ingress": [SSH]}, 4)
     load([ssh])
 
@@ -265,13 +265,13 @@ def test_as_many_phrases_as_a_message_shows():
 
 
 def told(cloud):
-    """Give what the messages say of what stands behind the groups."""
+    """Return what the messages say of what uses the groups."""
     return [each["c7n:behind-ingress"] for message in messages(cloud) for each in message["resources"]]
 
 
 @pytest.mark.parametrize("mode", ["block-ingress", "block-bidirectional"])
 def test_block_public_access(cloud, tmp_path, mode):
-    """Where VPC Block Public Access is on, that is told; it is no reason to leave a group open."""
+    """Where VPC Block Public Access is on, that is reported; it is no reason to leave a group open."""
     open_groups(cloud, [PUBLIC])
     cloud.ec2.block_public_access = mode
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
@@ -283,7 +283,7 @@ def test_block_public_access(cloud, tmp_path, mode):
 
 @pytest.mark.parametrize("operation", READS)
 def test_trouble(cloud, tmp_path, operation):
-    """What cannot be looked up is told as such, and groups are closed all the same."""
+    """What cannot be looked up is reported as such, and groups are closed all the same."""
     open_groups(cloud, [PUBLIC])
 
     def refuse(**_):
@@ -295,7 +295,7 @@ def test_trouble(cloud, tmp_path, operation):
 
 
 def test_not_asked_for(cloud, tmp_path):
-    """Nothing is looked up where nobody asks for it, where nobody is told, and where there is nothing to tell."""
+    """Nothing is looked up where nobody asks for it, where nobody is notified, and where there is nothing to report."""
     for more in ({"notify": NOTIFY}, {"behind": True}, {"behind": True, "notify": NOTIFY, "filters": [CLOSED]}):
         open_groups(cloud, [PUBLIC])
         act(cloud, tmp_path, authorized=["198.18.7.0/24"], **more)

@@ -46,7 +46,7 @@ CASES = {  # a group's name, its rules, the value of its exemption, and whether 
 
 @pytest.fixture
 def digest(cloud, tmp_path):
-    """Have the stock command deploy the policy, and give what runs its Lambda and takes the messages."""
+    """Make the stock command deploy the policy, and return what runs its Lambda and takes the messages."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
@@ -63,7 +63,7 @@ def digest(cloud, tmp_path):
 
 
 def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, digest):
-    """Of each case the digest tells, or not; nothing is changed; text, HTML and Slack's message name days and rules."""
+    """The digest lists each case, or not; nothing is changed; text, HTML and Slack's message name days and rules."""
     load(
         group_of({"name": name, "ingress": rules, "tags": {"open-ingress-until": until} if until else {}}, number)
         for number, (name, (rules, until, _)) in enumerate(CASES.items(), 1)
@@ -232,7 +232,7 @@ def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
 
 
 def test_a_group_without_history_is_told_of(digest):
-    """Where AWS Config does not tell how often it was renewed, the group is told of all the same, and so is that."""
+    """If AWS Config does not return how often it was renewed, the group is reported all the same, and so is that."""
     load([group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": "+3"}}, 1)])
     (message,) = digest()
     said = message["resources"][0]["c7n:renewed-ingress"]
@@ -243,7 +243,7 @@ def test_a_group_without_history_is_told_of(digest):
 
 
 def test_tags_never_keep_the_digest_from_being_sent(digest):
-    """Twenty-five exempt groups with 46 tags of 256 characters are told of, each once."""
+    """Twenty-five exempt groups with 46 tags of 256 characters are reported, each once."""
     noise = random.Random(1)
     for number in range(1, 26):
         tags = {f"key-{n}": "".join(noise.choices(string.ascii_letters + string.digits, k=256)) for n in range(46)}
@@ -253,7 +253,7 @@ def test_tags_never_keep_the_digest_from_being_sent(digest):
 
 
 def test_rules_never_keep_the_digest_from_being_sent(digest):
-    """A group with as many rules as EC2 ever allows, whatever describes them, keeps no other from being told of."""
+    """A group with as many rules as EC2 ever allows, whatever describes them, keeps no other from being reported."""
     noise = random.Random(1)
     described = lambda: "".join(noise.choices(string.ascii_letters + string.digits, k=255))
     many = [{**SSH, "ports": port, "description": described()} for port in range(1000)]

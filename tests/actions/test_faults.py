@@ -50,7 +50,7 @@ def failing_aws(embedded_aws):
 
 @pytest.fixture
 def aws(cloud, failing_aws):
-    """Give AWS behind the proxy, with no fault yet, the groups and the queue."""
+    """Return AWS behind the proxy, with no fault yet, the groups and the queue."""
     failing_aws.proxy.heal()
     failing_aws.attempts, failing_aws.patience = 3, 60
     make_queue(cloud)
@@ -68,7 +68,7 @@ def run(cloud, aws, tmp_path, caplog, monkeypatch):
 
 
 class Run:
-    """One run: the rules before and after, what was logged and told, and the error that it ended in."""
+    """One run: the rules before and after, what was logged and reported, and the error that it ended in."""
 
     def __init__(self, cloud, aws, folder, caplog):
         caplog.clear()
@@ -94,13 +94,13 @@ class Run:
 
 
 def made(before, after):
-    """Give what changed between two looks at the rules."""
+    """Return what changed between two looks at the rules."""
     was, now = ({i: source_of(rule) for i, rule in rules.items()} for rules in (before, after))
     return sorted((i, was.get(i, ""), now.get(i, "")) for i in was | now if was.get(i) != now.get(i))
 
 
 def change(record):
-    """Give what a record says that changed."""
+    """Return what a record says that changed."""
     return record["rule"], record["was"] or "", record["now"] or ""
 
 
@@ -120,7 +120,7 @@ def broken():
 
 
 def mend(call, fault, times):
-    """Tell whether further attempts make up for a fault, or another look at what came of a change.
+    """Whether further attempts make up for a fault, or another look at what came of a change.
 
     None where the client waits for an answer: a busy machine may keep it waiting once more.
     """
@@ -226,7 +226,7 @@ CALLS = [
 
 
 class At:
-    """Have something happen when the n-th call comes in, which is to be this one."""
+    """Make something happen when the n-th call comes in, which is to be this one."""
 
     def __init__(self, number, happens):
         self.number, self.happens, self.calls = number, happens, []
@@ -275,7 +275,7 @@ def test_killed_at_any_call(aws, cloud, run, tmp_path, number):
 
 @pytest.mark.parametrize("number", range(4, len(CALLS) + 1), ids=lambda number: f"{number}-{CALLS[number - 1]}")
 def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
-    """Asked to end at any call, and at each one after it, a run tells what it has done, and perhaps done, and ends."""
+    """Asked to end at any call, and at each one after it, a run reports what it did, or perhaps did, and ends."""
     calls = []
 
     async def end(call):
@@ -301,7 +301,7 @@ def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
 
 
 def test_the_command_asked_to_end(aws, cloud, tmp_path):
-    """A command that is asked to end, and has told, ends as upon Ctrl-C, so that Custodian finishes its output."""
+    """A command that is asked to end, and has reported, ends as upon Ctrl-C, so that Custodian finishes its output."""
 
     async def end(call):
         if call == "ModifySecurityGroupRules":

@@ -37,7 +37,7 @@ AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 
 @pytest.fixture
 def replace(cloud, tmp_path):
-    """Run the filter and the action in this process, and give the records."""
+    """Run the filter and the action in this process, and return the records."""
 
     def run(before=None, after=None, filters=(FINDER,)):
         return act(cloud, tmp_path, before, after, list(filters), notify=NOTIFY, authorized=AUTHORIZED)
@@ -46,12 +46,12 @@ def replace(cloud, tmp_path):
 
 
 def sources(group_id):
-    """Give the sources of the group's ingress rules, sorted."""
+    """Return the sources of the group's ingress rules, sorted."""
     return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 def reads(cloud):
-    """Give the calls that read prefix lists, in order."""
+    """Return the calls that read prefix lists, in order."""
     return [call.action for call in cloud.calls if call.action in READS]
 
 
@@ -82,7 +82,7 @@ def test_what_is_open(cidrs, verdict):
 
 
 def test_the_networks_come_before_the_list_goes(cloud, group, replace):
-    """The authorized networks of the list's family are added, then the reference is revoked by its id; all is told."""
+    """The authorized networks of the list's family are added, the reference is revoked by its id; all is reported."""
     group_id = group(SSH)
     (rule_id,) = rules_of(group_id)
     records = replace()
@@ -185,7 +185,7 @@ def test_lists_of_others(group, replace, owner, left):
 
 @pytest.fixture(params=["no longer listed", "gone before its entries are read"])
 def hide(request, cloud):
-    """Have a list be no longer shared with the account, and give what is to happen just before EC2 is called."""
+    """Make a list be no longer shared with the account, and return what is to happen just before EC2 is called."""
 
     def hidden(**_):
         load_prefix_list(OPEN_LIST, [])  # so that it is there to be deleted
@@ -198,7 +198,7 @@ def hide(request, cloud):
 
 
 def test_a_list_that_cannot_be_read(cloud, group, replace, hide):
-    """A list that is no longer shared is left alone and told, with its id; the group's open rules are closed."""
+    """A list that is no longer shared is left alone and reported, with its id; the group's open rules are closed."""
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
     replace(before=hide, filters=[{"or": [{"type": "ingress", "Cidr": "0.0.0.0/0"}, FINDER]}])
     assert sources(group_id) == [*AUTHORIZED[:2], OPEN_LIST]
@@ -209,7 +209,7 @@ def test_a_list_that_cannot_be_read(cloud, group, replace, hide):
 
 @pytest.fixture(params=READS)
 def unanswered(request):
-    """Have EC2 not answer one of the calls that read lists, and give what is to happen just before it is called."""
+    """Make EC2 not answer one of the calls that read lists, and return what is to happen just before it is called."""
 
     def down(**_):
         raise ClientError({"Error": {"Code": "InternalError", "Message": "An internal error has occurred."}}, "Get")
@@ -218,7 +218,7 @@ def unanswered(request):
 
 
 def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, replace, unanswered):
-    """If EC2 does not tell what a list holds, its rule is left, told, and a failure; the other open ones are closed."""
+    """If EC2 does not return what a list holds, its rule is left and reported as a failure; the others are closed."""
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
     with pytest.raises(PolicyExecutionError, match=f"tcp 22 from {OPEN_LIST}: EC2 did not list.*internal error"):
         replace(before=unanswered)
@@ -269,7 +269,7 @@ def test_an_item_of_aws_config(cloud, tmp_path):
 
 
 def lists_in(case):
-    """Give the prefix lists of a case whose entries are known."""
+    """Return the prefix lists of a case whose entries are known."""
     return {rule["source"] for rule in case["ingress"]} & PREFIX_LISTS.keys()
 
 

@@ -13,7 +13,7 @@ POLICY_KEYS = ("filters", "mode", "query", "source", "max-resources", "max-resou
 
 
 def policy(case, number):
-    """Give the case's policy file: the good policy, changed where the case says so."""
+    """Return the case's policy file: the good policy, changed where the case says so."""
     good = {**CASES["good"], **{key: case[key] for key in POLICY_KEYS if key in case}}
     (action,) = good["actions"]
     action = case.get("action", action)
@@ -24,7 +24,7 @@ def policy(case, number):
 
 @pytest.fixture(scope="module")
 def said(embedded_aws, tmp_path_factory):
-    """Have `custodian validate` look at all cases at once, and give what it says of each."""
+    """Make `custodian validate` look at all cases at once, and return what it says of each."""
     folder = tmp_path_factory.mktemp("policies")
     files = [folder / f"{number}.yml" for number in range(len(ALL))]
     for number, (_, case) in enumerate(ALL):
@@ -39,7 +39,7 @@ def said(embedded_aws, tmp_path_factory):
 
 @pytest.mark.parametrize("number", range(len(ALL)), ids=[f"{verdict}: {case['name']}" for verdict, case in ALL])
 def test_what_validate_says(said, number):
-    """A policy that cannot be meant is refused, an unlikely one is warned of, with the value and the mend."""
+    """A policy that cannot be meant is refused, an unlikely one is warned of, with the value and the fix."""
     verdict, case = ALL[number]
     before, after = said[number]
     assert after.startswith("invalid: " if verdict == "refused" else "valid: ")

@@ -43,7 +43,7 @@ HISTORIES = cases("reopened")["histories"]
 
 
 def states_of(case):
-    """Give a case's states."""
+    """Return a case's states."""
     for text in case["states"]:
         word, minutes = text.split()
         yield PastState(NOW - timedelta(minutes=float(minutes)), word == "open")
@@ -51,7 +51,7 @@ def states_of(case):
 
 @pytest.mark.parametrize("case", HISTORIES, ids=[case["name"] for case in HISTORIES])
 def test_a_history(case):
-    """How often a group was opened, since when and how far apart is told from its history."""
+    """How often a group was opened, since when and how far apart is reported from its history."""
     opened = openings(states_of(case), NOW, 24)
     assert len(opened) == case["opened"]
     assert len(opened) < 2 or sentence(opened) == case["says"]
@@ -122,7 +122,7 @@ def test_a_prefix_list_was_open():
 
 @pytest.fixture
 def function(cloud, tmp_path):
-    """Deploy open-ingress with `reopened`, in an account with a recorder, and give its Lambda."""
+    """Deploy open-ingress with `reopened`, in an account with a recorder, and return its Lambda."""
     account = cloud.session()
     recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
     account.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
@@ -137,7 +137,7 @@ def function(cloud, tmp_path):
 
 
 def opened(cloud, function, minutes, *, known=True):
-    """Have somebody open the group, so many minutes ago for Config, and give what the function tells of it."""
+    """Make somebody open the group, so many minutes ago for Config, and return what the function reports."""
     shape = group_of({"name": "web", "ingress": [SSH]}, 1)
     load([shape])
     captured = datetime.now(timezone.utc) - timedelta(minutes=minutes)
@@ -151,13 +151,13 @@ def opened(cloud, function, minutes, *, known=True):
 
 
 def live(cloud):
-    """Give the group as it is."""
+    """Return the group as it is."""
     (group,) = cloud.session().client("ec2").describe_security_groups(GroupNames=["web"])["SecurityGroups"]
     return group
 
 
 def sources():
-    """Give the sources of the group's rules."""
+    """Return the sources of the group's rules."""
     return [source_of(rule) for rule in rules_of("sg-00000000000000001").values()]
 
 
@@ -200,7 +200,7 @@ def test_what_it_costs(cloud, function):
 
 
 def test_no_history(cloud, function):
-    """A group of which Config has no history is closed, and it is told that nothing could be looked up."""
+    """A group of which Config has no history is closed, and it is reported that nothing could be looked up."""
     resource, _ = opened(cloud, function, 0, known=False)
     assert "could not be looked up in AWS Config (ResourceNotDiscoveredException)" in resource[REOPENED]
     assert sources() == ["198.18.7.0/24"]
@@ -232,7 +232,7 @@ RENEWED = {"renewals": {"tag": "open-ingress-until", "days": 90}, "type": "notif
 
 @pytest.fixture
 def asked(cloud, monkeypatch):
-    """Have three open groups, no check of the mode, and Config take 200 seconds to answer, by the clock."""
+    """Make three open groups, no check of the mode, and Config take 200 seconds to answer, by the clock."""
     make_queue(cloud)
     load([group_of({"name": f"group {number}", "ingress": [SSH]}, number) for number in (1, 2, 3)])
     monkeypatch.setattr(reopened, "check_mode", lambda _: None)
@@ -250,7 +250,7 @@ def asked(cloud, monkeypatch):
 
 @pytest.mark.parametrize("action", [{"authorized": ["198.18.7.0/24"], "notify": NOTIFY, **REOPENED_IN_A_DAY}, RENEWED])
 def test_config_takes_too_long(cloud, tmp_path, asked, action):
-    """People are told of all groups before the function's time is up, however long Config takes for each."""
+    """People are notified of all groups before the function's time is up, however long Config takes for each."""
     times, before = asked
     act(cloud, tmp_path, before=before, **action)
     assert len(times) == 2
@@ -260,7 +260,7 @@ def test_config_takes_too_long(cloud, tmp_path, asked, action):
 
 
 def test_stopped_while_config_is_asked(cloud, tmp_path, asked):
-    """Who stops the run while Config is asked has people told of what was closed by then."""
+    """Who stops the run while Config is asked notifies people of what was closed by then."""
 
     def stop(**_):
         raise KeyboardInterrupt

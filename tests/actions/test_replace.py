@@ -42,7 +42,7 @@ def no_waiting(monkeypatch):
 
 @pytest.fixture
 def replace(cloud, tmp_path):
-    """Run a policy's filters and its action in this process, and give the records."""
+    """Run a policy's filters and its action in this process, and return the records."""
 
     def run(before=None, after=None, **policy):
         return act(cloud, tmp_path, before, after, **{"notify": NOTIFY, "authorized": AUTHORIZED, **policy})
@@ -65,12 +65,12 @@ class Once:
 
 
 def sources(group_id):
-    """Give the sources of the group's ingress rules, sorted."""
+    """Return the sources of the group's ingress rules, sorted."""
     return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
 def told(cloud):
-    """Give what the one message that was sent says of each group."""
+    """Return what the one message that was sent says of each group."""
     (message,) = messages(cloud)
     return {resource["GroupId"]: resource for resource in message["resources"]}
 
@@ -136,7 +136,7 @@ def test_nothing_is_told_of_nothing(cloud, group, replace):
 
 
 def test_many_groups_are_told_of_in_few_messages(cloud, group, replace):
-    """Three hundred groups are told of in three messages at most, each of them once."""
+    """Three hundred groups are reported in three messages at most, each of them once."""
     for number in range(1, 301):
         group(SSH, number=number)
     replace(authorized=["198.18.7.0/24"])
@@ -158,7 +158,7 @@ def test_a_message_that_cannot_be_sent(cloud, group, replace, caplog):
 
 
 def test_preview(cloud, group, replace):
-    """A preview tells what would change, changes nothing, and takes examples from the documentation."""
+    """A preview reports what would change, changes nothing, and takes examples from the documentation."""
     group_id = group(SSH)
     records = replace(preview=True, authorized=["203.0.113.0/24", "198.18.7.0/24"])
     assert [(r["how"], r["was"], r["now"]) for r in records] == [
@@ -293,7 +293,7 @@ def test_a_throttled_call_is_not_made_again_on_the_old_reading(cloud, group, rep
 
 
 def test_a_rule_is_revoked_only_as_it_was_read(cloud, group, replace):
-    """A rule that becomes another between read and revoke stays: EC2 is told what to revoke, not only its id."""
+    """A rule that becomes another between read and revoke stays: EC2 gets what to revoke, not only its id."""
     group_id = group(SSH, TWIN)
     ec2 = cloud.session().client("ec2")
     (rule_id,) = (i for i, rule in rules_of(group_id).items() if source_of(rule) == "0.0.0.0/0")
@@ -308,7 +308,7 @@ def test_a_rule_is_revoked_only_as_it_was_read(cloud, group, replace):
 
 
 def test_the_worst_come_first(cloud, group, replace):
-    """Of more groups than may be changed at once, the worst are; the others are told of, and the run fails."""
+    """Of more groups than may be changed at once, the worst are; the others are reported, and the run fails."""
     web = group({**SSH, "ports": 8443}, number=1)
     everything = group({"protocol": "-1", "source": "0.0.0.0/0"}, number=2)
     database = group({**SSH, "ports": 5432}, number=3)
@@ -325,7 +325,7 @@ def test_the_worst_come_first(cloud, group, replace):
 
 @pytest.mark.parametrize("beside", ["20.0.0.0/9", "20.0.0.0/12"])
 def test_what_stays_open_by_an_authorized_network(cloud, group, replace, beside):
-    """A group that an authorized network and its other sources leave open together is told of each time."""
+    """A group that an authorized network and its other sources leave open together is reported each time."""
     group_id = group(SSH, {**SSH, "source": beside})
     for records in (1, 0):
         assert len(replace(authorized=["30.0.0.0/8"], filters=[{"type": "open-ingress"}])) == records
@@ -346,7 +346,7 @@ def test_what_cannot_be_changed_does_not_count(group, replace):
 
 
 def test_nothing_gets_wider(cloud, group, replace):
-    """A rule whose source is narrower than every authorized network stays as it is, is told of, and the run fails."""
+    """A rule whose source is narrower than every authorized network stays as it is, is reported, and the run fails."""
     one = {**SSH, "source": "198.51.100.7/32"}
     group_id = group(one)
     with pytest.raises(PolicyExecutionError, match=r"198\.18\.0\.0/16 is wider than what it would replace"):
@@ -475,7 +475,7 @@ def test_filters_beside_those_that_judge_the_set(cloud, group, replace, block):
 
 
 def test_tags_never_keep_a_message_from_being_sent(cloud, group, replace):
-    """Twenty-five groups with 46 tags of 256 characters are closed, and told of, each once."""
+    """Twenty-five groups with 46 tags of 256 characters are closed, and reported, each once."""
     noise = random.Random(1)
     for number in range(1, 26):
         tags = [
@@ -520,7 +520,7 @@ def test_a_group_that_goes_meanwhile(cloud, group, replace):
 
 
 def test_a_group_that_goes_with_an_answer(cloud, group, replace):
-    """If somebody deletes the group while EC2's answer is lost, there is nothing to record, to tell or to fail."""
+    """If somebody deletes the group while EC2's answer is lost, there is nothing to record, to report or to fail."""
     group_id = group(SSH)
 
     def lose(**_):
@@ -549,7 +549,7 @@ def test_a_group_that_never_stands_still(cloud, group, replace):
 
 
 def test_a_group_without_room(cloud, group, replace):
-    """If the quota refuses networks, those that find room are added, the open rule goes, and the rest is told."""
+    """If the quota refuses networks, those that find room are added, the open rule goes, and the rest is reported."""
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
     group_id = group(SSH, *many)
     networks = ["198.18.7.0/24", "198.18.8.0/24", "198.18.9.0/24", "198.18.10.0/24"]
@@ -669,14 +669,14 @@ def test_a_slow_ec2_is_waited_for_while_it_does_something(cloud, group, replace,
 
 
 def test_a_rule_within_an_authorized_network_stays(group, replace):
-    """Whoever is let in from within an authorized network is authorized, even if a broad filter matches the rule."""
+    """Anyone who is let in from within an authorized network is authorized, even if a broad filter matches the rule."""
     group_id = group({**SSH, "source": "198.18.9.0/24"})
     assert replace(authorized=["198.18.0.0/16", "198.19.7.0/24"], filters=[{"type": "ingress", "Ports": [22]}]) == []
     assert sources(group_id) == ["198.18.9.0/24"]
 
 
 def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
-    """What EC2 may have done when somebody stopped the run is in the journal and told, as what is only perhaps so."""
+    """What EC2 may have done when somebody stopped the run is in the journal, and reported as perhaps done."""
     group_id = group(SSH)
 
     def stop(**_):
@@ -692,7 +692,7 @@ def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
 
 
 def test_a_run_that_is_stopped_between_records(cloud, group, replace):
-    """What one call changed is in the journal and told as a whole, also when somebody stops the run in the middle."""
+    """What one call changed is in the journal and reported as a whole, also when the run is stopped in the middle."""
     group_id = group(*({**SSH, "ports": port} for port in range(1, 11)))
     written = []
 
@@ -718,7 +718,7 @@ def test_a_run_that_is_stopped_between_records(cloud, group, replace):
 
 
 def test_one_group_without_permission(cloud, group, replace):
-    """If one group may not be changed, the others are; both are told, and the run fails with the group's name."""
+    """If one group may not be changed, the others are; both are reported, and the run fails with the group's name."""
     good, bad = group(SSH, number=1), group(SSH, number=2)
 
     def deny(params, **_):
@@ -750,7 +750,7 @@ def test_a_match_that_no_rule_answers_to(group, replace):
 
 
 def test_a_group_of_another_account(cloud, group, replace):
-    """A group of an account that shares its VPC is skipped, and told."""
+    """A group of an account that shares its VPC is skipped, and reported."""
     group(SSH, number=1)
     foreign = group(SSH, number=2)
     cloud.calls.clear()

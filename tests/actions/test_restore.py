@@ -56,7 +56,7 @@ def no_waiting(monkeypatch):
 
 @pytest.fixture
 def replace(cloud, tmp_path):
-    """Close all groups, keep the records in the journal, and give them; what is told of it is not of interest."""
+    """Close all groups, keep the records in the journal, and return them; the messages do not matter."""
 
     def close(before=None, after=None, **action):
         done = act(cloud, tmp_path, before, after, **{"notify": NOTIFY, "authorized": AUTHORIZED, **action})
@@ -69,7 +69,7 @@ def replace(cloud, tmp_path):
 
 @pytest.fixture
 def restore(cloud, tmp_path):
-    """Restore all groups from the journal, and give the records."""
+    """Restore all groups from the journal, and return the records."""
 
     def undo(before=None, after=None, filters=({"VpcId": "present"},), **action):
         cloud.calls.clear()
@@ -79,28 +79,28 @@ def restore(cloud, tmp_path):
 
 
 def tags_of(cloud, group_id):
-    """Give a group's tags."""
+    """Return a group's tags."""
     (group,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
 
 
 def shapes(rules):
-    """Give what rules let in, and how they are described, sorted."""
+    """Return what rules let in, and how they are described, sorted."""
     return sorted(map(shape, rules), key=str)
 
 
 def by_source(group_id):
-    """Give the group's rules by their source."""
+    """Return the group's rules by their source."""
     return {source_of(rule): rule for rule in rules_of(group_id).values()}
 
 
 def calls(cloud):
-    """Give the names of the calls that changed anything in EC2, in order."""
+    """Return the names of the calls that changed anything in EC2, in order."""
     return [each.action for each in cloud.calls if each.service == "ec2" and not each.action.startswith("Describe")]
 
 
 def told(cloud):
-    """Give the subject of the one message that was sent, and what it says of each group."""
+    """Return the subject of the one message that was sent, and what it says of each group."""
     (message,) = messages(cloud)
     return message["action"]["subject"], {resource["GroupId"]: resource for resource in message["resources"]}
 
@@ -177,7 +177,7 @@ def test_cases(cloud, tmp_path, replace):
 
 @pytest.fixture
 def obey(cloud, tmp_path):
-    """Give a function that runs a line of a message as a person does: pasted into a shell, in any folder."""
+    """Return a function that runs a line of a message as a person does: pasted into a shell, in any folder."""
     (tmp_path / "elsewhere").mkdir()
 
     def paste(line):
@@ -227,7 +227,7 @@ def by_lambda(cloud, folder, group_id):
 
 @pytest.mark.parametrize("close", [by_sweep, by_quiet_sweep, by_sweep_into_s3, by_lambda])
 def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
-    """The message's command shows what it then does: that group is as it was, and the sweep heeds it."""
+    """The message's command shows what it then does: that group is as it was, and the sweep respects it."""
     group_id = group(SSH, WEB)
     before = rules_of(group_id)
     done = close(cloud, tmp_path, group_id)
@@ -549,7 +549,7 @@ def test_a_long_journal(group, replace, restore, monkeypatch):
 
 
 def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, restore):
-    """If all that was replaced has been changed since, the group is not exempted nor changed, and people are told."""
+    """If all that was replaced has been changed since, the group is not exempted nor changed, and people hear of it."""
     group_id = group(SSH)
     replace(authorized=["198.18.7.0/24"])
     edit(cloud, group_id, {"rule": "198.18.7.0/24", "becomes": {**SSH, "source": "198.18.7.7/32"}})
@@ -703,7 +703,7 @@ def test_an_exemption_that_cannot_be_taken_back(cloud, group, replace, restore):
     [("+60", "+60"), ("+10", "+30"), ("+91", "+30"), ("9999-12-31", "+30"), ("friday", "+30"), ("2026-1-1", "+30")],
 )
 def test_an_exemption_that_is_there_already(present, until):
-    """An exemption that lasts longer stays; one that does not, or that the policies do not heed, is overwritten."""
+    """An exemption that lasts longer stays; one that does not, or that the policies ignore, is overwritten."""
     today = datetime.now(timezone.utc).date()
     assert exemption(today, 30, day(present)) == day(until)
 
@@ -776,7 +776,7 @@ def test_a_full_group(group, replace, restore):
 
 
 def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, restore):
-    """If the group has been filled since, what finds no room is told of, and comes back later."""
+    """If the group has been filled since, what finds no room is reported, and comes back later."""
     group_id = group(WEB, SSH)
     replace(authorized=["198.18.7.0/24"])
     filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
@@ -791,7 +791,7 @@ def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, 
 
 
 def test_another_accounts_group(cloud, group, replace, restore):
-    """A group of an account that shares its VPC is skipped, and told."""
+    """A group of an account that shares its VPC is skipped, and reported."""
     group_id = group(SSH)
     replace()
 
@@ -863,7 +863,7 @@ def test_a_journal_that_cannot_be_read(cloud, group, restore, tmp_path, useless)
 
 
 def test_a_journal_that_may_not_be_read(cloud, group, replace, restore):
-    """Whoever may not read the journal is told which permission is missing, and nothing is changed."""
+    """If the caller may not read the journal, the missing permission is named, and nothing is changed."""
     group(SSH)
     replace()
     with pytest.raises(PolicyExecutionError, match=r"cannot be read: .*AccessDenied.* logs:FilterLogEvents"):
@@ -938,7 +938,7 @@ FORGED = cases("journal")
 
 
 def filled(value, **ids):
-    """Give what a case says with the ids put in."""
+    """Return what a case says with the ids put in."""
     if isinstance(value, dict):
         return {key: filled(each, **ids) for key, each in value.items()}
     return value.format(**ids) if isinstance(value, str) else value
@@ -946,7 +946,7 @@ def filled(value, **ids):
 
 @pytest.mark.parametrize("case", FORGED["cases"], ids=lambda case: case["name"])
 def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
-    """A record that is forged, foreign or unreadable opens nothing, and what is unreadable is told."""
+    """A record that is forged, foreign or unreadable opens nothing, and what is unreadable is reported."""
     ids = {
         "group": group({**SSH, "source": "198.18.7.0/24"}),
         "other": group({**SSH, "source": "198.18.7.0/24"}, number=2),
@@ -981,7 +981,7 @@ def test_a_record_as_it_should_be(group, restore):
 
 
 def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
-    """Beside a record that cannot be read, all others are undone, and it is told."""
+    """Beside a record that cannot be read, all others are undone, and it is reported."""
     group_id = group(SSH, WEB)
     done = replace()
     journal([{**done[0], "traffic": "all"}, {**done[0], "v": 2, "group": "sg-0123"}])

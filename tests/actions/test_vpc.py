@@ -31,7 +31,7 @@ OFFICE = "198.18.7.0/24"
 
 @pytest.fixture
 def vpc(cloud):
-    """Make VPCs with an open group in each, and give the VPC's and the group's id."""
+    """Make VPCs with an open group in each, and return the VPC's and the group's id."""
     ec2 = cloud.session().client("ec2")
     make_queue(cloud)
 
@@ -48,18 +48,18 @@ def vpc(cloud):
 
 
 def ipv6_of(cloud, vpc_id):
-    """Give a VPC's IPv6 CIDR, canonical, as moto does not write it."""
+    """Return a VPC's IPv6 CIDR, canonical, as moto does not write it."""
     (found,) = cloud.session().client("ec2").describe_vpcs(VpcIds=[vpc_id])["Vpcs"]
     return str(ip_network(found["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]))
 
 
 def sources(group_id):
-    """Give the sources of a group's rules."""
+    """Return the sources of a group's rules."""
     return {source_of(rule) for rule in rules_of(group_id).values()}
 
 
 def test_both_families(cloud, tmp_path, vpc):
-    """The word stands for all of the VPC's networks, IPv4 and IPv6, beside the other authorized ones."""
+    """The word means all of the VPC's networks, IPv4 and IPv6, beside the other authorized ones."""
     vpc_id, group_id = vpc("10.1.0.0/16", "10.2.0.0/20", ipv6=True)
     act(cloud, tmp_path, authorized=[OFFICE, "vpc"])
     assert sources(group_id) == {OFFICE, "10.1.0.0/16", "10.2.0.0/20", ipv6_of(cloud, vpc_id)}
@@ -85,7 +85,7 @@ def test_order(cloud, tmp_path, vpc, authorized):
 
 
 def test_a_vpc_from_an_export(cloud, tmp_path):
-    """VPCs that somebody exported are told of as they were, and their networks authorized."""
+    """VPCs that somebody exported are reported as they were, and their networks authorized."""
     associated = {"State": "associated"}
     shape = {
         "VpcId": "vpc-0a1b2c3d4e5f60718",
@@ -168,7 +168,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("preview", [False, True], ids=["for good", "preview"])
 @pytest.mark.parametrize("trouble", UNREADABLE)
 def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
-    """Groups fail aloud, and nothing is revoked, where the networks of their VPC are not known; a preview tells so."""
+    """Groups fail aloud, and nothing is revoked, where the networks of their VPC are not known; a preview says so."""
     vpc_id, group_id = vpc("10.1.0.0/16")
     happens, says = UNREADABLE[trouble]
     fails = pytest.raises(PolicyExecutionError, match=says.format(vpc=vpc_id))
@@ -210,7 +210,7 @@ def without_source(group_id):
 
 @pytest.mark.parametrize("trouble", ["its VPC", "its rules"])
 def test_beyond_at_most(cloud, tmp_path, vpc, trouble):
-    """A group that fails is told of, and fails the run, though as many groups are changed as may be."""
+    """A group that fails is reported, and fails the run, though as many groups are changed as may be."""
     vpc("10.1.0.0/16", number=1, ingress=[IPV4])
     vpc_id, group_id = vpc("10.2.0.0/16", number=2, ingress=[IPV4])
     answers = hidden(vpc_id) if trouble == "its VPC" else without_source(group_id)

@@ -205,7 +205,7 @@ def test_nothing_gets_wider(case):
 @many
 @given(groups())
 def test_a_plan_carried_out(case):
-    """What a plan leaves is foretold as EC2 makes it."""
+    """What a plan leaves is predicted as EC2 makes it."""
     rules, *_ = case
     todo = replacement(*case)
     *_, after = stages(rules, todo)

@@ -41,7 +41,7 @@ class Noticeboard(Channel):
 
 @pytest.fixture
 def handle(cloud, tmp_path, monkeypatch):
-    """Give the mailer's entry with one channel more."""
+    """Return the mailer's entry with one channel more."""
     config = deploy.read_config(Post(cloud, tmp_path).config(recipients=["noticeboard://*"]))
     (tmp_path / "mailer.json").write_text(json.dumps(config), encoding="utf-8")
     monkeypatch.setattr(lambda_entry, "CONFIG", tmp_path / "mailer.json")

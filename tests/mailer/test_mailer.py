@@ -24,7 +24,7 @@ READS = ("Get", "List", "Describe")
 
 @pytest.fixture
 def post(cloud, tmp_path):
-    """Give the queues, the role and the sender of e-mail."""
+    """Return the queues, the role and the sender of e-mail."""
     return Post(cloud, tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_a_message_reaches_topic_and_mailbox(post):
     ],
 )
 def test_a_subject_is_text(post, subject, policy, shown):
-    """A subject, and the name of a policy that stands in for it, are text on one line: nothing interprets them."""
+    """A subject, and the name of a policy that replaces it, are text on one line: nothing interprets them."""
     inbox = post.subscribe()
     message = message_to(TOPIC, ON_CALL, subject=subject) | {"policy": {"name": policy}}
     post.send(message)
@@ -231,7 +231,7 @@ STRANGER = "ceo@victim.example"
 
 
 def tagged(target, key, value):
-    """Give a message to a target, about a group with one tag."""
+    """Return a message to a target, about a group with one tag."""
     group = SAMPLE["resources"][0] | {"Tags": [{"Key": key, "Value": value}]}
     return message_to(target) | {"resources": [group]}
 
@@ -344,7 +344,7 @@ def test_what_fails_again_and_again_ends_in_the_dead_letter_queue(post):
 
 
 def test_a_target_that_fails_keeps_nothing_from_the_others(post):
-    """Topic and mailbox are told even if another target of the same message fails, and not again with its next try."""
+    """Topic and mailbox are notified even if another target of the message fails, and not again with its next try."""
     inbox = post.subscribe()
     sent = post.send(message_to(NO_TOPIC, "nobody", TOPIC, ON_CALL))
     with post.mailer() as function:
@@ -354,7 +354,7 @@ def test_a_target_that_fails_keeps_nothing_from_the_others(post):
 
 
 def test_a_group_without_an_owner_is_not_dropped(post):
-    """Where owners alone are told, a group whose tags name none makes the message fail; the other owner is told."""
+    """If only owners are notified, a group without one makes the message fail; the other owner is notified."""
     sent = post.send(message_to("resource-owner"))
     with post.mailer(contact_tags=["owner"]) as function:
         assert post.work(function) == {sent}

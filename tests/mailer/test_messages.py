@@ -98,23 +98,23 @@ def rendered(template, **changes):
 
 
 def quoted(text):
-    """Give a text as the plain text shows what somebody typed."""
+    """Return a text as the plain text shows what somebody typed."""
     return f'"{text}"'
 
 
 def block_kit(template, **changes):
-    """Give the message for Slack."""
+    """Return the message for Slack."""
     return json.loads(rendered(template, **changes))
 
 
 def events(**changes):
-    """Give the events for PagerDuty, each as it is sent."""
+    """Return the events for PagerDuty, each as it is sent."""
     told = json.loads(rendered(PAGERDUTY, **changes))
     return [event | {"routing_key": "k" * 32} for _, its in told for event in its]
 
 
 def group(number=1, **changes):
-    """Give a group of which one rule was replaced."""
+    """Return a group of which one rule was replaced."""
     shown = {key: SAMPLE["resources"][1][key] for key in ("VpcId", "OwnerId", "Tags", "c7n:replaced-ingress")}
     return copy.deepcopy(shown) | {
         "GroupId": f"sg-{number:017x}",
@@ -125,7 +125,7 @@ def group(number=1, **changes):
 
 
 def record(**changes):
-    """Give one record of a change."""
+    """Return one record of a change."""
     return SAMPLE["resources"][0]["c7n:replaced-ingress"][0] | changes
 
 
@@ -139,7 +139,7 @@ def typed_everywhere(value, text):
 
 
 def typed_by_somebody(text):
-    """Give a message each of whose texts somebody typed."""
+    """Return a message each of whose texts somebody typed."""
     told = typed_everywhere([*SAMPLE["resources"], *DIGEST["resources"], *(group(n) for n in range(12))], text)
     made = [{"Key": key, "Value": text} for key in ("aws:cloudformation:stack-name", "owner", "terraform")]
     until = [{"Key": "open-ingress-until", "Value": text}]
@@ -240,7 +240,7 @@ KNOWN_TAGS = {tag for tag, _ in Outline(rendered(HTML)).tags}
 
 
 def links(value):
-    """Give what a message for Slack links to."""
+    """Return what a message for Slack links to."""
     if isinstance(value, list):
         return {url for each in value for url in links(each)}
     if not isinstance(value, dict):
@@ -284,7 +284,7 @@ def test_links_that_somebody_typed_are_broken(template, typed, shown):
 
 
 def test_both_messages_tell_the_same():
-    """What stands in the plain text about groups and rules stands in the HTML too."""
+    """What is in the plain text about groups and rules is in the HTML, too."""
     text, page = rendered(TEXT), Outline(rendered(HTML)).text
     for resource in SAMPLE["resources"]:
         facts = [resource["GroupId"], resource["GroupName"], resource["VpcId"], *resource.get("c7n:failed-ingress", [])]
@@ -297,7 +297,7 @@ def test_both_messages_tell_the_same():
 
 
 def test_plain_text_as_people_read_it():
-    """The message says what was open, what stands there now, where, by which policy, whose it is and what to do."""
+    """The message says what was open, what is there now, where, by which policy, whose it is and what to do."""
     assert rendered(TEXT, resources=[CHECKOUT]).splitlines() == [
         "3 open rules replaced in 1 group",
         "Security groups let the whole internet in. The open sources are replaced by your authorized networks.",
@@ -399,7 +399,7 @@ def test_a_message_that_the_pack_does_not_have():
 
 
 def words(template, **changes):
-    """Give a message as one reads it, whatever it is made of."""
+    """Return a message as one reads it, whatever it is made of."""
     message = rendered(template, **changes)
     if "mail" in template:
         return Outline(message).text
@@ -441,7 +441,7 @@ def words(template, **changes):
     ],
 )
 def test_each_annotation_is_told_in_each_message(template, annotation, told):
-    """What the action writes on a group stands in text, HTML, Slack's and PagerDuty's messages, if it is there."""
+    """What the action writes on a group is in text, HTML, Slack's and PagerDuty's messages, if it is there."""
     incident = {"c7n:failed-ingress": ["UnauthorizedOperation"]} if template == PAGERDUTY else {}
     message = words(template, resources=[group(**incident | annotation)])
     bare = words(template, resources=[group(**incident)])
@@ -453,7 +453,7 @@ def test_each_annotation_is_told_in_each_message(template, annotation, told):
 
 @pytest.mark.parametrize("template", MESSAGES)
 def test_what_becomes_of_open_connections(template):
-    """Both cases are told: what is cut off at once, and what lives on; a preview says what will be, undoing nothing."""
+    """Both cases are reported: what ends at once, and what lives on; a preview says what will be, without an undo."""
     told = " ".join(words(template).split())
     assert "interrupted at once" in told
     assert "PrivateLink" in told
@@ -468,13 +468,13 @@ COMMANDS = [TEXT, HTML, SLACK]
 
 
 def read(template, **changes):
-    """Give the texts of a message as a person reads them."""
+    """Return the texts of a message as a person reads them."""
     told = rendered(template, **changes)
     return as_read(template, json.loads(told) if template == SLACK else told)
 
 
 def as_read(template, told):
-    """Give the texts of what a channel sends."""
+    """Return the texts of what a channel sends."""
     if template == SLACK:
         return "\n".join(text for _, text in texts(told["blocks"]))
     return html.unescape(told) if template == HTML else told
@@ -537,7 +537,7 @@ def test_the_most_urgent_group_is_first():
     ],
 )
 def test_each_kind_of_change_is_told_in_plain_words(change, told):
-    """Protocol, ports, what was and what is now are told for every kind of rule."""
+    """Protocol, ports, what was and what is now are reported for every kind of rule."""
     assert f"* {told}" in rendered(TEXT, resources=[group(**{"c7n:replaced-ingress": [change]})])
 
 
@@ -575,7 +575,7 @@ def test_preview_says_that_nothing_was_changed(template):
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
 def test_a_preview_of_which_all_failed(template):
-    """A preview that could foresee nothing says that it was one; PagerDuty is told nothing of it."""
+    """A preview that could foresee nothing says that it was one; PagerDuty gets nothing."""
     failed = {"c7n:replaced-ingress": [], "c7n:failed-ingress": ["the networks of vpc-1 cannot be had"]}
     previewed = group(**failed, **{"c7n:preview-ingress": True})
     assert "nothing was changed" in words(template, resources=[previewed])
@@ -586,7 +586,7 @@ def test_a_preview_of_which_all_failed(template):
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
 @pytest.mark.parametrize("annotation", ["c7n:failed-ingress", "c7n:left-ingress", "c7n:skipped-ingress"])
 def test_where_nothing_was_changed_nothing_is_to_be_undone(template, annotation):
-    """A message that tells of no change says how a group may stay open, and not how to undo what was not done."""
+    """A message that reports no change says how a group may stay open, and not how to undo what was not done."""
     untouched = group(**{"c7n:replaced-ingress": [], annotation: "why" if "skipped" in annotation else ["why"]})
     told = words(template, resources=[untouched]).lower()
     assert "if a group must stay open" in told
@@ -633,7 +633,7 @@ WENT = {"was": "198.18.8.0/24", "now": None}
 
 
 def restored(*records, **changes):
-    """Give a group whose rules were restored."""
+    """Return a group whose rules were restored."""
     plain = {key: value for key, value in group(**changes).items() if key != "c7n:replaced-ingress"}
     return plain | {"c7n:restored-ingress": list(records)}
 
@@ -818,7 +818,7 @@ def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, told):
 @pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "c7n:failed-ingress", "c7n:replaced-ingress"])
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_what_a_group_lacks_keeps_nothing_from_being_told(template, missing):
-    """A group without a name, a VPC, tags or changes is told all the same, absent or null."""
+    """A group without a name, a VPC, tags or changes is reported all the same, absent or null."""
     lacking = group()
     del lacking[missing]
     for resource in (lacking, lacking | {missing: None}):
@@ -826,7 +826,7 @@ def test_what_a_group_lacks_keeps_nothing_from_being_told(template, missing):
 
 
 def many_groups():
-    """Give the groups of a long run: 500, of which three failed, one is another account's and one has 60 rules."""
+    """Return the groups of a long run: 500, of which three failed, one is another account's and one has 60 rules."""
     groups = [group(n) for n in range(500)]
     for n in (100, 300, 499):
         groups[n]["c7n:failed-ingress"] = ["UnauthorizedOperation"]
@@ -853,7 +853,7 @@ def test_a_long_run_is_short_enough_to_be_read(template, limit):
 
 
 def worst_group():
-    """Give a group on which everything is as long as it can be, in four bytes a character."""
+    """Return a group on which everything is as long as it can be, in four bytes a character."""
     long = "\U0001f512" * 300
     return group(
         Tags=[{"Key": f"owner{n}{long}", "Value": long} for n in range(50)],
@@ -897,7 +897,7 @@ def test_pagerduty_is_told_of_every_group():
 
 
 def test_the_digest_as_people_read_it():
-    """It says which groups are open by exemption, the first to end first, how often renewed, what stands behind."""
+    """It says which groups are open by exemption, the first to end first, how often renewed, what uses them."""
     assert rendered(DIGEST_TEXT).splitlines() == [
         "2 groups open by exemption",
         "They let the whole internet in, because somebody exempted them.",
@@ -943,7 +943,7 @@ def test_the_digest_as_people_read_it():
 
 @pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
 def test_all_digests_tell_the_same(template):
-    """Groups, days, rules and what stands behind are in text, HTML and Slack's message."""
+    """Groups, days, rules and what uses them are in text, HTML and Slack's message."""
     told = words(template)
     assert "84 more days" in told.lower()
     for fact in ("sg-03a5c7e9b1d2f4068", "legacy-vpn", "2026-12-14", "128.0.0.0/1", "UDP 500-501"):
@@ -977,7 +977,7 @@ def test_days_left_are_counted_right(today, until):
     ],
 )
 def test_the_digest_names_each_kind_of_traffic(permission, told):
-    """Protocol and ports are told in plain words for every kind of rule."""
+    """Protocol and ports are reported in plain words for every kind of rule."""
     matched = [permission | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     assert f"* {told}: 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
 
@@ -985,7 +985,7 @@ def test_the_digest_names_each_kind_of_traffic(permission, told):
 @pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
 @pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "MatchedIpPermissions", "c7n:behind-ingress"])
 def test_what_an_exempt_group_lacks_keeps_nothing_from_being_told(template, missing):
-    """A group without a name, a VPC, tags or rules is told all the same, absent or null."""
+    """A group without a name, a VPC, tags or rules is reported all the same, absent or null."""
     lacking = copy.deepcopy(DIGEST["resources"][0])
     del lacking[missing]
     for resource in (lacking, lacking | {missing: None}):
@@ -1036,7 +1036,7 @@ BEHIND = {
 @pytest.mark.parametrize("template", [TEXT, HTML])
 @pytest.mark.parametrize("exposure", BEHIND)
 def test_what_stands_behind_a_group(template, exposure):
-    """A message says what stands behind a group, and that VPC Block Public Access is on."""
+    """A message says what uses a group, and that VPC Block Public Access is on."""
     told = {"exposure": exposure, "behind": BEHIND[exposure], "blocked": "The internet is kept out."}
     shown = rendered(template, resources=[group(**{"c7n:behind-ingress": told})])
     for phrase in (*BEHIND[exposure], "The internet is kept out."):
@@ -1060,7 +1060,7 @@ def test_how_much_stands_behind_a_group(template):
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_groups_stay_in_the_order_in_which_they_are_told(template):
-    """The action tells of the worst first, and so does the message, however many rules a group has."""
+    """The action reports the worst first, and so does the message, however many rules a group has."""
     first, second = group(1), group(2, **{"c7n:replaced-ingress": [record(), record()]})
     shown = rendered(template, resources=[first, second])
     assert shown.index("group-1") < shown.index("group-2")
@@ -1079,7 +1079,7 @@ def test_groups_stay_in_the_order_in_which_they_are_told(template):
     ],
 )
 def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(template, broken):
-    """What no action of the pack writes is left out, and the group is told."""
+    """What no action of the pack writes is left out, and the group is reported."""
     sample = preview.sample()
     group = sample["resources"][0] | broken
     assert group["GroupId"] in preview.render(sample | {"resources": [group]}, template)

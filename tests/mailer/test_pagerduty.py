@@ -35,19 +35,19 @@ FAILED = in_state(
 
 @pytest.fixture
 def post(cloud, tmp_path):
-    """Give the queues, the role and the sender of e-mail."""
+    """Return the queues, the role and the sender of e-mail."""
     return Post(cloud, tmp_path)
 
 
 @pytest.fixture
 def service():
-    """Give a service of PagerDuty."""
+    """Return a service of PagerDuty."""
     return PagerDuty()
 
 
 @pytest.fixture
 def mailer(post, service, tmp_path):
-    """Give what deploys the mailer where PagerDuty is this service."""
+    """Return what deploys the mailer where PagerDuty is this service."""
     with serving(service.hosts(), tmp_path) as internet:
         yield lambda **changes: post.mailer(internet, **changes)
 
@@ -131,7 +131,7 @@ def test_a_teams_channel_gets_the_mail(post):
 
 
 def work(post, mailer, *messages):
-    """Have the mailer deliver messages, one after the other."""
+    """Make the mailer deliver messages, one after the other."""
     with mailer() as function:
         for message in messages:
             post.send(message)
@@ -139,12 +139,12 @@ def work(post, mailer, *messages):
 
 
 def about(*resources, **changes):
-    """Give the sample message about some groups."""
+    """Return the sample message about some groups."""
     return message_to(TARGET) | {"resources": list(resources)} | changes
 
 
 def without(resource, *keys):
-    """Give a group without some of its annotations."""
+    """Return a group without some of its annotations."""
     return {key: value for key, value in resource.items() if key not in keys}
 
 
@@ -205,7 +205,7 @@ def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, maile
 
 
 def test_what_the_watch_found_silent_is_one_incident(post, service, mailer):
-    """What mode/watch.yml tells day after day is one open incident, with the words of its policy."""
+    """What mode/watch.yml reports day after day is one open incident, with the words of its policy."""
     message = message_to(TARGET)
     words = {"template": "open-ingress-watch", "violation_desc": "AWS Config is silent.", "action_desc": "Start it."}
     message |= {"action": message["action"] | words, "resources": [{"account_id": "123456789012"}]}
@@ -286,7 +286,7 @@ def test_an_event_is_valid_whatever_names_hold(post, service, mailer):
 
 
 def test_as_many_rules_as_there_can_be(post, service, mailer):
-    """Groups with as many open rules as EC2 allows make events within PagerDuty's 512 KB; each group is told."""
+    """Groups with as many open rules as EC2 allows make events within PagerDuty's 512 KB; each group is reported."""
     records = [CLOSED["c7n:replaced-ingress"][0] | {"description": "\U0001f512" * 255}] * 80
     groups = [LACKING | {"GroupId": f"sg-{n}", "c7n:replaced-ingress": records} for n in range(12)]
     work(post, mailer, about(*groups))
@@ -300,7 +300,7 @@ def test_as_many_rules_as_there_can_be(post, service, mailer):
 
 
 def test_keys_that_end_alike_are_not_taken_for_each_other(post, service, mailer):
-    """Each service is told, though the log shows of its key the last four characters alone, and no region."""
+    """Each service is notified, though the log shows of its key the last four characters alone, and no region."""
     alike = f"pagerduty://{'A' * 28}{KEY[-4:]}"
     post.send(message_to(TARGET, alike, f"pagerduty://eu/{KEY}") | {"resources": [CLOSED]})
     with mailer() as function:

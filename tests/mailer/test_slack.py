@@ -32,25 +32,25 @@ API_FAILURES = {
 
 @pytest.fixture
 def post(cloud, tmp_path):
-    """Give the queues, the role and the sender of e-mail."""
+    """Return the queues, the role and the sender of e-mail."""
     return Post(cloud, tmp_path)
 
 
 @pytest.fixture
 def slack():
-    """Give a workspace."""
+    """Return a workspace."""
     return Slack()
 
 
 @pytest.fixture
 def mailer(post, slack, tmp_path):
-    """Give what deploys the mailer where Slack is this workspace."""
+    """Return what deploys the mailer where Slack is this workspace."""
     with serving(slack.hosts(), tmp_path) as internet:
         yield lambda **changes: post.mailer(internet, **changes)
 
 
 def groups(posted):
-    """Give the groups that a posted message names."""
+    """Return the groups that a posted message names."""
     words = " ".join(text for _, text in texts(posted["blocks"]))
     return {resource["GroupId"] for resource in SAMPLE["resources"] if resource["GroupId"] in words}
 
@@ -83,7 +83,7 @@ def test_a_message_reaches_slack(post, slack, mailer, target, config, where):
 
 
 def test_owners_are_told_of_their_groups(post, slack, mailer):
-    """`slack://owners` tells each owner of the groups whose tags name them; a group without one makes it fail."""
+    """`slack://owners` notifies each owner of the groups whose tags name them; a group without one makes it fail."""
     sent = post.send(message_to("slack://owners"))
     with mailer(slack_token=TOKEN, contact_tags=["owner"]) as function:
         assert post.work(function) == {sent}
@@ -94,7 +94,7 @@ def test_owners_are_told_of_their_groups(post, slack, mailer):
 
 
 def test_a_channel_in_a_tag_gets_the_groups_that_bear_it(post, slack, mailer):
-    """`slack://tag/team` tells the channel of a tag of the groups with this tag alone, whichever comes first."""
+    """`slack://tag/team` notifies the channel of a tag of the groups with this tag alone, whichever comes first."""
     resources = [*SAMPLE["resources"][1:], SAMPLE["resources"][0]]
     sent = post.send(message_to("slack://tag/team") | {"resources": resources})
     with mailer(slack_token=TOKEN) as function:
@@ -105,7 +105,7 @@ def test_a_channel_in_a_tag_gets_the_groups_that_bear_it(post, slack, mailer):
 
 
 def test_a_person_whom_slack_does_not_know_fails_alone(post, slack, mailer):
-    """An address that Slack does not know, in the policy or in a tag, is named; all the others are told, once."""
+    """An address that Slack does not know, in the policy or in a tag, is named; all the others are notified, once."""
     resources = [SAMPLE["resources"][0] | {"Tags": [{"Key": "who", "Value": "nobody@example.com"}]}]
     targets = ["slack://gone@example.com", "slack://#ops", "slack://tag/who", "slack://jane.doe@example.com"]
     sent = post.send(message_to(*targets) | {"resources": resources})
@@ -120,7 +120,7 @@ def test_a_person_whom_slack_does_not_know_fails_alone(post, slack, mailer):
 
 @pytest.mark.parametrize(("answer", "complaint"), FAILURES.values(), ids=FAILURES)
 def test_a_webhook_that_fails_gets_the_message_again(post, slack, mailer, answer, complaint):
-    """The message stays in the queue and comes with the next try; topic and mailbox are not told a second time."""
+    """The message stays in the queue and comes with the next try; topic and mailbox are not notified a second time."""
     inbox = post.subscribe()
     sent = post.send(message_to(TOPIC, ON_CALL, HOOK))
     slack.next = [answer]
@@ -194,7 +194,7 @@ def test_a_token_under_kms(post, slack, mailer):
 
 
 def encrypted(cloud, region):
-    """Give the token under a key of a region's KMS, as one puts it into mailer.yml."""
+    """Return the token under a key of a region's KMS, as one puts it into mailer.yml."""
     kms = cloud.session(region).client("kms")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     return base64.b64encode(kms.encrypt(KeyId=key, Plaintext=TOKEN.encode())["CiphertextBlob"]).decode()
@@ -251,7 +251,7 @@ def test_a_target_in_a_log_holds_no_secret():
 
 
 def test_every_webhook_gets_the_message(post, slack, mailer):
-    """Webhooks look all alike in the log; one that fails is tried again, and the other is not told twice."""
+    """Webhooks look all alike in the log; one that fails is tried again, and the other is not notified twice."""
     other = "https://hooks.slack.com/services/T0/B1/gone"
     sent = post.send(message_to(HOOK, other))
     with mailer() as function:
@@ -261,7 +261,7 @@ def test_every_webhook_gets_the_message(post, slack, mailer):
 
 
 def test_the_watch_is_heard_in_slack(post, slack, mailer):
-    """What mode/watch.yml found silent is told in Slack, in its own words."""
+    """What mode/watch.yml found silent is reported in Slack, in its own words."""
     words = {"template": "open-ingress-watch", "violation_desc": "AWS Config is *silent*.", "action_desc": "Start it."}
     message = message_to(HOOK)
     action = message["action"] | words

@@ -139,7 +139,7 @@ def imported():
 
 
 def test_the_list_is_whole():
-    """Every name that the pack imports from Cloud Custodian stands in the list of its seams."""
+    """Every name that the pack imports from Cloud Custodian is in the list of its seams."""
     listed = {name for names in ROWS.values() for name in names}
     assert {f"{path}: {name}" for name, path in imported() if name not in listed} == set()
 
@@ -451,7 +451,7 @@ def test_marking_is_read(hours, matches):
 
 
 def test_dispatching():
-    """The entry of c7n has the switches that the pack's heeds; policies are made from data, options and a factory."""
+    """The entry of c7n has the switches that the pack's reads; policies are made from data, options and a factory."""
     for switch in ("C7N_SKIP_EVTERR", "C7N_DEBUG_EVENT", "C7N_CATCH_ERR"):
         assert isinstance(getattr(handler, switch, None), bool), broken("dispatching")
     data = {"policies": [{"name": "seam", "resource": "aws.security-group"}]}

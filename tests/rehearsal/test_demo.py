@@ -16,7 +16,7 @@ ACCOUNT = "210987654321"
 
 
 def demo(folder, *arguments):
-    """Run the command in a folder, its output not going to a terminal; give it without spaces at the ends of lines."""
+    """Run the command in a folder, its output not a terminal; return it without spaces at the ends of lines."""
     command = [C7N_INGRESS, "rehearse", *arguments]
     done = forked(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}, cwd=folder)
     done.stdout = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
@@ -24,7 +24,7 @@ def demo(folder, *arguments):
 
 
 def missing(table, output):
-    """Give the rows of a table that are not in the output, however wide its columns are."""
+    """Return the rows of a table that are not in the output, however wide its columns are."""
     found = [" ".join(line.split()) for line in output.splitlines()]
     return [row for row in (" ".join(line.split()) for line in table.splitlines()) if row not in found]
 
@@ -36,7 +36,7 @@ def written(path):
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """Run the sample once for the tests of this module; give the folder and what was printed."""
+    """Run the sample once for the tests of this module; return the folder and what was printed."""
     folder = tmp_path_factory.mktemp("sample")
     return folder, demo(folder)
 
@@ -111,7 +111,7 @@ def test_sample_leaves_its_files(sample):
 
 
 def test_sample_leaves_a_report(sample):
-    """The page, and CSV and JSON beside it, tell of each open rule: those that were closed, and the exempt one."""
+    """The page, and CSV and JSON beside it, report each open rule: those that were closed, and the exempt one."""
     folder, done = sample
     assert "wrote the report: .local/run/report.html" in done.stdout
     run = folder / ".local" / "run"
@@ -160,7 +160,7 @@ def test_hostile_groups(tmp_path):
 
 
 def cidr(port, source, description=""):
-    """Give a TCP rule for one source."""
+    """Return a TCP rule for one source."""
     ranges = [{"CidrIp": source, "Description": description}]
     return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": ranges}
 
@@ -176,7 +176,7 @@ def test_nothing_open(tmp_path):
 
 
 def test_interfaces_of_ones_own(tmp_path):
-    """The table and each message say what stands behind one's own groups; those that nothing uses stand last."""
+    """The table and each message say what uses one's own groups; those that nothing uses are last."""
     case = CASES["behind"]
     (tmp_path / "groups.json").write_text(json.dumps(case["groups"]))
     (tmp_path / "interfaces.json").write_text(json.dumps(case["interfaces"]))

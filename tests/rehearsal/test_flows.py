@@ -34,13 +34,13 @@ class Silent:
 
     @contextmanager
     def share(self, text):
-        """Give what can be called and named."""
+        """Return what can be called and named."""
         yield Done(text)
 
 
 @dataclass
 class Done:
-    """Takes what it is told."""
+    """Takes what it gets."""
 
     text: str
 
@@ -50,7 +50,7 @@ class Done:
 
 
 def named(kind):
-    """Give cases, named."""
+    """Return cases, named."""
     return [pytest.param(case, id=case["name"]) for case in kind]
 
 
@@ -101,7 +101,7 @@ RECORDS = [
 
 
 def told(folder, text, name="flows.log"):
-    """Read flow logs, and tell who came in."""
+    """Read flow logs, and return who came in."""
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with flows.read([path], Silent()) as log:
@@ -109,7 +109,7 @@ def told(folder, text, name="flows.log"):
 
 
 def of_rule(number, result):
-    """Find what was told of the rule of a record."""
+    """Find what was reported for the rule of a record."""
     record = RECORDS[number]
     (found,) = (
         each.clients
@@ -208,7 +208,7 @@ def knocked(connections):
 
 
 def is_reply(both, sport, port, ports_of_own, ports_of_others):
-    """Tell whether a connection was begun by the interface; against how many ports each of the two stands is given."""
+    """Whether a connection was begun by the interface; against how many ports each of the two is shown."""
     if not both["out"]:
         return False
     came, went = min(each[0] for each in both["in"]), min(both["out"])
@@ -220,7 +220,7 @@ def is_reply(both, sport, port, ports_of_own, ports_of_others):
 
 
 def takes(rule, traffic):
-    """Tell whether a rule takes traffic; of ICMP, whatever its types."""
+    """Whether a rule takes traffic; of ICMP, whatever its types."""
     protocol, ports, source = rule
     number, port, address = traffic
     if not any(address in network for network in networks(source) if network.version == address.version):
@@ -236,14 +236,14 @@ def takes(rule, traffic):
 
 
 def networks(source):
-    """Give the networks of a rule's source."""
+    """Return the networks of a rule's source."""
     if source.startswith("sg-"):
         return [network for each in INTERFACES if source in each.groups for network in each.addresses]
     return [ipaddress.ip_network(source)]
 
 
 def let_in_afterwards(interface, traffic, record):
-    """Tell whether a rule of the interface's groups takes the traffic after the change."""
+    """Whether a rule of the interface's groups takes the traffic after the change."""
     replaced = {(each["group"], each["protocol"], each["ports"], each["was"]) for each in RECORDS}
     rules = {(each["group"], each["protocol"], each["ports"], each["now"]) for each in RECORDS}
     for name, texts in WORLD["groups"].items():
@@ -271,7 +271,7 @@ def is_scanner(tried):
 
 
 def as_model(result):
-    """Give what was told in the model's shape; clients that are not shown are not compared."""
+    """Return what was reported in the model's shape; clients that are not shown are not compared."""
     found = []
     for number in range(len(RECORDS)):
         each = of_rule(number, result)
@@ -325,7 +325,7 @@ def lines(draw):
 @examples(30)
 @given(st.lists(lines(), min_size=1, max_size=60))
 def test_answers_as_the_model(tmp_path_factory, drawn):
-    """The engine tells what a program of a page tells that reads the records one by one."""
+    """The engine finds what a short program finds that reads the records one by one."""
     folder = tmp_path_factory.mktemp("flows")
     assert as_model(told(folder, "".join(f"{line}\n" for line in drawn))) == as_told(naive(drawn))
 
@@ -333,7 +333,7 @@ def test_answers_as_the_model(tmp_path_factory, drawn):
 @examples(20)
 @given(st.lists(lines(), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_order_duplicates_and_files_do_not_matter(tmp_path_factory, drawn, chance):
-    """Whatever the order, however often a record stands there and however it is spread, the same is told."""
+    """Whatever the order, however often a record is there and however it is spread, the same is reported."""
     folder = tmp_path_factory.mktemp("flows")
     once = told(folder, "".join(f"{line}\n" for line in drawn))
     mixed = drawn + [line for line in drawn if chance.random() < 0.5]
@@ -363,7 +363,7 @@ DAMAGES = {
     st.randoms(use_true_random=False),
 )
 def test_bad_lines_change_nothing(tmp_path_factory, drawn, damages, chance):
-    """Lines that are cut or garbled are left out and counted, wherever they stand, and the others are read."""
+    """Lines that are cut or garbled are left out and counted, wherever they are, and the others are read."""
     folder = tmp_path_factory.mktemp("flows")
     mixed = list(drawn)
     whole = "2 1 eni-00000001 198.18.0.77 10.0.0.1 40000 22 6 20 4000 100 160 ACCEPT OK"
@@ -381,7 +381,7 @@ def test_bad_lines_change_nothing(tmp_path_factory, drawn, damages, chance):
 @examples(10)
 @given(st.lists(lines(), min_size=1, max_size=40), st.permutations(flows.DEFAULT))
 def test_formats_do_not_matter(tmp_path_factory, drawn, order):
-    """The fields may stand in any order, and in Parquet."""
+    """The fields may be in any order, and in Parquet."""
     folder = tmp_path_factory.mktemp("flows")
     rows = [dict(zip(flows.DEFAULT, line.split(" "), strict=True)) for line in drawn]
     custom = "".join(" ".join(row[name] for name in order) + "\n" for row in [{name: name for name in order}, *rows])
@@ -454,7 +454,7 @@ def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
 
 
 def filled(text, path):
-    """Put in what a case's text stands for."""
+    """Put in what a case's text means."""
     return (
         text.replace("{many}", f"{FILES['line'][2:]}\n" * 12)
         .replace("{header}", FILES["header"])
@@ -466,7 +466,7 @@ def filled(text, path):
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("case", named(FILES["taken"]))
 def test_takes(case, packed, tmp_path):
-    """What people really have is read, plain or packed whatever its name; what is left out of it is told."""
+    """What people really have is read, plain or packed whatever its name; what is left out of it is reported."""
     path = tmp_path / ("flows.log" if packed else "flows.log.gz")
     content = filled(case["text"], path).replace("\n ", "\n").encode()
     path.write_bytes(gzip.compress(content) if packed else content)
@@ -553,7 +553,7 @@ def test_refuses_what_is_not_there(tmp_path):
 
 
 def test_reads_a_folder_of_many_formats(tmp_path):
-    """Files of several formats in folders are read together; hidden files are left out, and empty ones told of."""
+    """Files of several formats in folders are read together; hidden files are left out, and empty ones reported."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.log").write_text(filled("{header}\n{line}\n", ""))
     (tmp_path / "a" / "2.log").write_text(filled("{line}\n", ""))
@@ -575,7 +575,7 @@ def test_refuses_records_of_other_interfaces(tmp_path):
 
 
 def test_tells_of_what_is_not_used(tmp_path):
-    """Records of unknown interfaces and addresses that are none are told, and change nothing."""
+    """Records of unknown interfaces and addresses that are none are reported, and change nothing."""
     result = told(
         tmp_path,
         "2 1 eni-0000000f 198.18.0.9 10.0.0.1 40000 22 6 20 4000 100 160 ACCEPT OK\n"

@@ -18,7 +18,7 @@ ENDING = f". This prints the right thing: {groups.COMMAND}"
 
 
 def cases(kind):
-    """Give the cases of a kind, named."""
+    """Return the cases of a kind, named."""
     return [pytest.param(case, id=case["name"]) for case in CASES[kind]]
 
 
@@ -140,7 +140,7 @@ OPEN = {"0.0.0.0/0", "::/0"}
 
 
 def open_sources(value, key=None):
-    """Give the open networks in a value, but for what is in descriptions, whatever its fields are called."""
+    """Return the open networks in a value, but for what is in descriptions, whatever its fields are called."""
     if isinstance(value, dict):
         return {each for name, inner in value.items() for each in open_sources(inner, name) | OPEN & {name}}
     if isinstance(value, list):

@@ -37,7 +37,7 @@ def test_live_needs_a_region(cloud, tmp_path):
 
 
 def test_live_prefix_lists(cloud, tmp_path):
-    """`--live` reads the prefix lists that are authorized, and those that rules refer to, whoever shares them."""
+    """`--live` reads the prefix lists that are authorized, and those that rules refer to, of any owner."""
     load_prefix_list("pl-0a", ["198.18.8.0/24", "198.18.7.0/24"], owner="210987654321")
     load_prefix_list("pl-0b", ["0.0.0.0/0"])
     load_prefix_list("pl-0c", ["0.0.0.0/0"], owner="AWS")

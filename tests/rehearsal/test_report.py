@@ -39,7 +39,7 @@ FACTS = Facts("internet", ("load balancer shop",), CLIENTS)
 
 
 def named(kind):
-    """Give the cases of a kind, named."""
+    """Return the cases of a kind, named."""
     return [pytest.param(case, id=case["name"]) for case in CASES[kind]]
 
 
@@ -63,7 +63,7 @@ def found_open(group, protocol, ports, source):
 
 
 def record(*short):
-    """Give a record as the action writes it, of group, protocol, ports, was, now and how."""
+    """Return a record as the action writes it, of group, protocol, ports, was, now and how."""
     group, protocol, ports, was, now, how = short
     return {
         "traffic": shape(protocol, ports),
@@ -144,7 +144,7 @@ def test_refuses_records_of_another_action():
 
 
 def reported(folder, *arguments):
-    """Run the command on a sweep's output, in another time zone; give its rows in short, and all of the JSON."""
+    """Run the command on a sweep's output, in another time zone; return its rows in short, and all of the JSON."""
     command = [C7N_INGRESS, "report", str(folder), *arguments]
     elsewhere = os.environ | {"TZ": "Asia/Kathmandu"}
     done = subprocess.run(command, cwd=ROOT, env=elsewhere, capture_output=True, text=True, check=False)
@@ -217,7 +217,7 @@ def test_report_of_a_sweep(cloud, tmp_path):
 
 
 def test_report_of_a_sweep_that_stopped(cloud, tmp_path):
-    """A run that stopped before it had looked is told of, and what an earlier one found is not shown as its own."""
+    """A run that stopped before it had looked is reported, and what an earlier one found is not shown as its own."""
     make_queue(cloud)
     open_rule = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
     load([group_of({"name": f"group {number}", "ingress": [open_rule]}, number) for number in range(1, 4)])
@@ -311,7 +311,7 @@ typed = st.text(max_size=60) | st.sampled_from([case["text"] for case in CASES["
 
 
 def report_of(text, **more):
-    """Give a report of one row in which a text stands wherever somebody may have typed it."""
+    """Return a report of one row in which a text is wherever somebody may have typed it."""
     row = Row(
         account=ACCOUNT, region="us-east-1", vpc="vpc-1", group="sg-1", name=text, tags={text: text}, traffic=SSH,
         description=text, before="0.0.0.0/0", after=("198.18.7.0/24",), how=("modified",), state="closed", failure=text,
@@ -375,7 +375,7 @@ def opened(chromium, tmp_path):
 
 
 def many(number, **changes):
-    """Give a report of many rows, whose groups are named by turns."""
+    """Return a report of many rows, whose groups are named by turns."""
     made = [
         Row(
             account=ACCOUNT, region="us-east-1", vpc="vpc-1", group=f"sg-{each}", name=f"group {each}",
@@ -390,7 +390,7 @@ def many(number, **changes):
 
 
 def rehearsed(facts):
-    """Give the report of the sample, one of whose groups failed."""
+    """Return the report of the sample, one of whose groups failed."""
     groups = [group | {"OwnerId": ACCOUNT} for group in sample_groups.sample(NOW.date())]
     failures = ["sg-0e91b5c3a7d402f68 (bastion): no permission", "a message did not arrive"]
     done = [
@@ -404,12 +404,12 @@ def rehearsed(facts):
 
 
 def shown(page):
-    """Give the names of the groups in the rows that are shown, in order."""
+    """Return the names of the groups in the rows that are shown, in order."""
     return texts_of(page.locator("tbody tr:not([hidden]) .name"))
 
 
 def texts_of(elements):
-    """Give the texts of elements, those that a browser has not laid out yet as well."""
+    """Return the texts of elements, those that a browser has not laid out yet as well."""
     return elements.evaluate_all("all => all.map(each => each.textContent)")
 
 

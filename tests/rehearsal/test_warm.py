@@ -25,20 +25,20 @@ CALLS = {
 
 @pytest.fixture(scope="module")
 def commands():
-    """Give the folder of commands that start at once."""
+    """Return the folder of commands that start at once."""
     with warm.commands() as folder:
         yield folder
 
 
 def seen(command, arguments, folder, **more):
-    """Run a command, and give all that a person sees of it; the times in a log are not the same twice."""
+    """Run a command, and return all that a person sees of it; the times in a log are not the same twice."""
     environment = {**os.environ, "COLUMNS": "80", "TZ": "UTC", **more}
     done = subprocess.run([command, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
     return done.returncode, without_times(done.stdout), without_times(done.stderr)
 
 
 def without_times(output):
-    """Give the lines of an output without the time that a log's begin with."""
+    """Return the lines of an output without the time that a log's begin with."""
     return [line.partition(b": ")[2] if line[:2] == b"20" else line for line in output.splitlines()]
 
 
@@ -50,7 +50,7 @@ def test_a_command_is_the_installed_one(arguments, commands, tmp_path):
 
 
 def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
-    """It asks the AWS that its caller's environment names, and writes where its caller stands."""
+    """It asks the AWS that its caller's environment names, and writes where its caller is."""
     (tmp_path / "look.yml").write_text("policies: [{name: look, resource: aws.security-group}]")
     arguments = ["run", "--region", "eu-west-1", "--cache-period", "0", "-s", "out", "look.yml"]
     code, *_ = seen(commands / "custodian", arguments, tmp_path, **cloud.environment())
@@ -79,7 +79,7 @@ def test_the_process_ends_with_whoever_started_it(tmp_path):
 
 
 def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
-    """Messages that can be delivered are, and leave the queue; one that cannot is left there, and told in the log."""
+    """Messages that can be delivered leave the queue; one that cannot stays there, and is in the log."""
     post = Post(cloud, tmp_path)
     inbox = post.subscribe()
     post.queue = post.sqs.create_queue(QueueName="another")[
