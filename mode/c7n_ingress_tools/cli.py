@@ -118,8 +118,11 @@ def init(folder: Path) -> None:
 @click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings.")
 @click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and see it closed.")
 @click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that the canary waits.")
+@click.option("--of", "folder", type=FILE, help="Show the checks that `c7n-org run-script -s` wrote, of all accounts.")
 @json_option
-def check(regions: tuple[str, ...], settings: Path, canary: bool, timeout: float, as_json: bool) -> int:
+def check(
+    regions: tuple[str, ...], settings: Path, canary: bool, timeout: float, folder: Path | None, as_json: bool
+) -> int:
     """Check that the pack works, one line for each fact, and print the fix where something is wrong.
 
     Without --region, it looks only at versions, settings and policies here. With --region, it also looks at what is
@@ -130,6 +133,8 @@ def check(regions: tuple[str, ...], settings: Path, canary: bool, timeout: float
     """
     if canary and not regions:
         raise click.UsageError("--canary needs --region")
+    if folder is not None:
+        return _show_places(folder, as_json=as_json)
     import logging
 
     import boto3
@@ -180,6 +185,21 @@ def _canary(region: str, settings: Path, timeout: float, *, quiet: bool) -> dict
         if result.fix:
             click.echo(f"    fix: {result.fix}")
     return {"region": region, **result._asdict()}
+
+
+def _show_places(folder: Path, *, as_json: bool) -> int:
+    """Print the checks of many accounts, one line for each account and region."""
+    from c7n_ingress_tools.check.accounts import places
+
+    found = places(folder)
+    wrong = sum(bool(each.wrong) for each in found)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"wrong": wrong, "places": [each._asdict() for each in found]}, indent=1))
+    else:
+        click.echo("\n".join([*map(str, found), f"\n{len(found)} accounts and regions, {wrong} wrong"]))
+    return 1 if wrong else 0
 
 
 @cli.command(cls=SeveralFiles, short_help="Run everything on this machine, on a copy of your groups.")

@@ -2,11 +2,14 @@ import asyncio
 import base64
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import zlib
+from argparse import ArgumentParser
 from pathlib import Path
 
 import boto3
@@ -25,10 +28,12 @@ from moto.sts.responses import TokenResponse
 
 from c7n_ingress.decide.settings import KEYS
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT, group_of
 from tests.support.faults import failing
+from tests.support.followed import attempted, copied, stack_of, typed
 from tests.support.forked import forked
-from tests.support.stacked import admitted, create
+from tests.support.stacked import admitted, create, stop_polling
 
 C7N_ORG = Path(sys.executable).with_name("c7n-org")
 SAMPLE = ROOT / "mode" / "accounts.yml"
@@ -271,3 +276,111 @@ def test_strangers(organization):
     for stranger in [*strangers, organization.session("us-east-1", SECOND).client("sqs")]:
         with pytest.raises(ClientError, match="AccessDenied"):
             stranger.send_message(QueueUrl=url, MessageBody="reported")
+
+
+def stack_sets(command):
+    """Return the parameters of a command that makes a stack set, or the regions of one that makes its instances."""
+    parser = ArgumentParser()
+    for name in ("region", "stack-set-name", "template-body", "capabilities", "permission-model"):
+        parser.add_argument(f"--{name}")
+    for name in ("auto-deployment", "deployment-targets", "operation-preferences"):
+        parser.add_argument(f"--{name}")
+    for name in ("parameters", "regions"):
+        parser.add_argument(f"--{name}", nargs="+")
+    return parser.parse_args(shlex.split(command)[3:])
+
+
+def joined(cloud, accounts):
+    """Make an organization of accounts, in each of which its own role trusts who runs c7n-org."""
+    client = cloud.session().client("organizations")
+    client.create_organization(FeatureSet="ALL")
+    statement = {"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    made = {}
+    for name, tags in accounts.items():
+        status = client.create_account(Email=f"{name}@example.com", AccountName=name)["CreateAccountStatus"]
+        made[name] = account = status["AccountId"]
+        client.tag_resource(ResourceId=account, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+        iam = cloud.session("us-east-1", account).client("iam")
+        iam.update_assume_role_policy(RoleName="OrganizationAccountAccessRole", PolicyDocument=trust)
+    return made
+
+
+@pytest.fixture
+def whole(cloud, monkeypatch, tmp_path):
+    """Return an organization of two accounts, and a copy of the pack whose stacks are made as the page says."""
+    monkeypatch.setattr(TokenResponse, "assume_role", assume_role)
+    monkeypatch.setattr(SQSResponse, "sqs_backend", property(queue_of_url))
+    accounts = joined(cloud, {"first": {"open-ingress-stage": "first"}, "second": {}})
+    monkeypatch.setitem(ACCOUNTS, accounts["first"], 1)
+    monkeypatch.setitem(ACCOUNTS, accounts["second"], 2)
+    copy = copied(tmp_path)
+    own = {"authorized": networks(7), "tell": [TOPIC], "queue": QUEUE}
+    (copy / "settings.yml").write_text(yaml.safe_dump(own))
+    central, stacks, *steps = blocks("docs/many-accounts.md", "All accounts of an organization")
+    deploy, mailer = commands(central)
+    region, parameters = stack_of(deploy)
+    create(cloud, region, **parameters)
+    typed(cloud, copy, mailer)
+    stop_polling(cloud)
+    first, second = map(stack_sets, commands(stacks))
+    assert first.template_body == "file://mode/stack.yml"
+    given = dict(re.findall(r"ParameterKey=(\w+),ParameterValue=(\S+)", " ".join(first.parameters)))
+    assert given["CentralQueueArn"] == QUEUE
+    assert given["RunnerArn"] == RUNNER
+    assert second.regions[0] == given["RolesRegion"]
+    for account in accounts.values():
+        for region in second.regions:
+            create(cloud, region, account, **given)
+            load_groups([open_group(account)], region)
+    return cloud, copy, accounts, second.regions, steps
+
+
+def test_from_nothing_to_all_accounts(whole):
+    """The page's steps deploy the policies into each account and region, and list what is wrong where."""
+    cloud, copy, accounts, regions, (listing, deploying, checking) = whole
+    for command in commands(listing) + commands(deploying):
+        typed(cloud, copy, command)
+    for account in accounts.values():
+        for region in regions:
+            functions = cloud.session(region, account).client("lambda").list_functions()["Functions"]
+            names = {each["FunctionName"] for each in functions}
+            assert {"custodian-open-ingress", "custodian-open-ingress-daily"} <= names, (account, region)
+            assert sources(cloud, account, region) == EVERYBODY
+    client = cloud.session("eu-central-1", accounts["second"]).client("lambda")
+    client.delete_function(FunctionName="custodian-open-ingress-daily")
+    scripts, table = commands(checking)
+    attempted(cloud, copy, scripts)
+    done = attempted(cloud, copy, table)
+    assert done.returncode == 1
+    lines = re.findall(r"^[✓✗] (\w+) (\S+): ", done.stdout, re.MULTILINE)
+    assert lines == [(account, region) for account in sorted(accounts) for region in sorted(regions)]
+    (broken,) = re.findall(r"^✗ second eu-central-1: (?:.|\n    )*", done.stdout, re.MULTILINE)
+    assert "no policy is deployed that runs every day" in broken
+    assert "no policy is deployed that runs every day" not in done.stdout.replace(broken, "")
+
+
+def test_the_workflow_stops_after_its_first_accounts(whole):
+    """The sample's steps deploy to the first accounts, and to the others only if the check of the first is right."""
+    cloud, copy, accounts, _, _ = whole
+    workflow = yaml_load((ROOT / "mode" / "deploy-workflow.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    scripts = {step["name"]: step["run"] for step in job["steps"] if "run" in step}
+    fill = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in job["env"].items())
+    fill += f"export GITHUB_STEP_SUMMARY={copy / 'summary.md'}\nset -eo pipefail\n"
+    done = {}
+    for name in ("List the accounts", "Deploy to the first accounts", "Check the first accounts"):
+        canary = scripts[name].replace("$CHECK", "c7n-ingress check --region {region} --json")
+        done[name] = attempted(cloud, copy, fill + canary)
+    assert [each.returncode for each in done.values()] == [0, 0, 1], done
+    assert "first us-east-1" in (copy / "summary.md").read_text()
+
+    def names(account):
+        found = cloud.session("us-east-1", accounts[account]).client("lambda").list_functions()["Functions"]
+        return {each["FunctionName"] for each in found}
+
+    assert "custodian-open-ingress" in names("first")
+    assert names("second") == set()
+    assert list(scripts)[-2:] == ["Deploy to all accounts", "Check all accounts"]
+    assert attempted(cloud, copy, fill + scripts["Deploy to all accounts"]).returncode == 0
+    assert "custodian-open-ingress" in names("second")

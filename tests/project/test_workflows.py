@@ -14,7 +14,8 @@ from tests.support.embedded import ROOT, group_of
 
 SCRIPTS = Path(sys.executable).parent
 SAMPLE = ROOT / "mode" / "pull-request.yml"
-WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), SAMPLE]
+DEPLOY = ROOT / "mode" / "deploy-workflow.yml"
+WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), SAMPLE, DEPLOY]
 NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
 GROUPS = [
     group_of({"name": "bastion", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}, 1),
