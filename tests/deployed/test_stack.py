@@ -371,6 +371,14 @@ def test_several_regions(cloud):
     assert attributes(cloud, "custodian-mailer", "eu-central-1")["QueueArn"].split(":")[3] == "eu-central-1"
 
 
+def test_who_reads_the_journals(cloud):
+    """The policies' role may read the logs only if c7n-org's runner may use it, to report on many accounts."""
+    for parameters, reads in (({}, False), ({"RunnerArn": RUNNER}, True)):
+        cloud.reset()
+        (policy,) = create(cloud, **parameters)["PolicyRole"]["Properties"]["Policies"]
+        assert ("ReadJournals" in statements(policy["PolicyDocument"])) == reads
+
+
 def test_several_regions_by_the_page(cloud, tmp_path):
     """The page's commands create each region's stack."""
     for block in blocks(MANY, "Several regions"):

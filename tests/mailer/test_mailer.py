@@ -278,6 +278,20 @@ def test_the_stacks_own_topic_needs_no_name(post):
     assert post.mails() == []
 
 
+def test_an_undo_is_in_the_log(post):
+    """The log names the groups that an undo restored, once they are reported: `report --journal` counts them."""
+    message = message_to(TOPIC)
+    for resource in message["resources"][:2]:
+        resource["c7n:restored-ingress"] = resource.pop("c7n:replaced-ingress")
+    post.subscribe()
+    post.send(message)
+    with post.mailer() as function:
+        assert post.work(function) == set()
+        log = function.logs[0].read_text()
+    names = ", ".join(resource["GroupId"] for resource in message["resources"][:2])
+    assert f"undone in {message['account_id']} {message['region']}: {names}" in log
+
+
 def test_a_message_names_no_other_sender(post):
     """Mail comes from the configured address, and a message that names another fails."""
     sent = post.send(message_to(ON_CALL, **{"from": "ceo@example.com"}))
