@@ -366,7 +366,7 @@ def test_several_regions(cloud):
     first = create(cloud, "eu-central-1", RolesRegion="us-east-1")
     second = create(cloud, "us-east-1", RolesRegion="us-east-1")
     only_there = {name for name in second if name not in first}
-    assert only_there == {"PolicyRole", "WatchRole", "MailerRole", "DeployerPolicy", "UndoPolicy"}
+    assert only_there == {"PolicyRole", "WatchRole", "MailerRole", "CheckPolicy", "DeployerPolicy", "UndoPolicy"}
     assert set(first) < set(second)
     assert attributes(cloud, "custodian-mailer", "eu-central-1")["QueueArn"].split(":")[3] == "eu-central-1"
 
