@@ -133,7 +133,7 @@ def test_a_filter_that_cannot_look(cloud, tmp_path):
         act(cloud, tmp_path, {"DescribeNetworkInterfaces": refuse}, filters=filters, authorized=["198.18.7.0/24"])
 
 
-def test_told_worst_first(cloud, tmp_path):
+def test_reported_worst_first(cloud, tmp_path):
     """Messages say what uses each group, first of what the internet reaches; looked up after the changes."""
     unused, private, internet = open_groups(cloud, [], [PRIVATE], [PUBLIC])
     cloud.calls.clear()
@@ -197,7 +197,7 @@ def test_pages(cloud, tmp_path):
     """Interfaces beyond EC2's first page are counted."""
     open_groups(cloud, [{"instance": f"i-{number}"} for number in range(1001)])
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
-    assert told(cloud) == [{"exposure": "private", "behind": ["1001 instances"]}]
+    assert reported(cloud) == [{"exposure": "private", "behind": ["1001 instances"]}]
 
 
 HIDDEN = {"instance": "i-0c", "public": "198.18.1.1", "Operator": {"Managed": True, "HiddenByDefault": True}}
@@ -224,7 +224,7 @@ def test_interfaces_that_a_service_manages(cloud, tmp_path):
     """Interfaces that a service manages and hides are counted."""
     open_groups(cloud, [HIDDEN])
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
-    assert told(cloud) == [{"exposure": "internet", "behind": ["1 instance"]}]
+    assert reported(cloud) == [{"exposure": "internet", "behind": ["1 instance"]}]
 
 
 @pytest.mark.usefixtures("old_client")
@@ -232,7 +232,7 @@ def test_interfaces_that_an_old_client_cannot_see(cloud, tmp_path):
     """A client that cannot list hidden interfaces says so, and calls no group unused."""
     open_groups(cloud, [HIDDEN], [PRIVATE], [PUBLIC])
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
-    found = [(each["exposure"], *each["behind"]) for each in told(cloud)]
+    found = [(each["exposure"], *each["behind"]) for each in reported(cloud)]
     unseen = f"interfaces that AWS services hide cannot be seen: botocore {botocore.__version__} is too old"
     assert found == [("internet", "1 instance", unseen), ("unknown", unseen), ("private", "1 instance", unseen)]
 
@@ -253,7 +253,7 @@ def test_a_group_that_is_shared_with_this_account(cloud, tmp_path):
     group = {**group_of({"name": "theirs", "ingress": [SSH]}, 1), "OwnerId": "999999999999"}
     load_groups([group], account=ACCOUNT)
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
-    assert told(cloud) == [{"exposure": "unknown", "behind": ["interfaces of other accounts may be missing here"]}]
+    assert reported(cloud) == [{"exposure": "unknown", "behind": ["interfaces of other accounts may be missing here"]}]
 
 
 def test_as_many_phrases_as_a_message_shows():
@@ -264,7 +264,7 @@ def test_as_many_phrases_as_a_message_shows():
     assert found.exposure == "private"
 
 
-def told(cloud):
+def reported(cloud):
     """Return what the messages say of what uses the groups."""
     return [each["c7n:behind-ingress"] for message in messages(cloud) for each in message["resources"]]
 
@@ -276,7 +276,7 @@ def test_block_public_access(cloud, tmp_path, mode):
     cloud.ec2.block_public_access = mode
     act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
-    (found,) = told(cloud)
+    (found,) = reported(cloud)
     sentence = f"VPC Block Public Access ({mode}) keeps the internet out, but for what is excluded from it."
     assert found == {"exposure": "internet", "behind": ["1 instance"], "blocked": sentence}
 
@@ -291,7 +291,7 @@ def test_trouble(cloud, tmp_path, operation):
 
     act(cloud, tmp_path, {operation: refuse}, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
-    assert "could not be looked up" in json.dumps(told(cloud))
+    assert "could not be looked up" in json.dumps(reported(cloud))
 
 
 def test_not_asked_for(cloud, tmp_path):

@@ -62,7 +62,7 @@ def digest(cloud, tmp_path):
     return digest
 
 
-def test_one_message_tells_of_the_groups_that_are_open_by_exemption(cloud, digest):
+def test_one_message_reports_the_groups_that_are_open_by_exemption(cloud, digest):
     """The digest lists each case, or not; nothing is changed; text, HTML and Slack's message name days and rules."""
     load(
         group_of({"name": name, "ingress": rules, "tags": {"open-ingress-until": until} if until else {}}, number)
@@ -231,7 +231,7 @@ def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
         assert said[1:] in preview.render(message, channel)
 
 
-def test_a_group_without_history_is_told_of(digest):
+def test_a_group_without_history_is_reported(digest):
     """If AWS Config does not return how often it was renewed, the group is reported all the same, and so is that."""
     load([group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": "+3"}}, 1)])
     (message,) = digest()

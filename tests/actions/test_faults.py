@@ -107,7 +107,7 @@ def change(record):
 def broken():
     """List each fault of each call: rules, and whether a run finishes in spite of it, or None if either may be."""
     faults = [
-        (f"{fault['name']}-{name}", [fault | times], lambda call, fault=fault, name=name: mend(call, fault, name))
+        (f"{fault['name']}-{name}", [fault | times], lambda call, fault=fault, name=name: fix(call, fault, name))
         for fault in CASES["faults"]
         for name, times in TIMES.items()
     ]
@@ -119,7 +119,7 @@ def broken():
     ]
 
 
-def mend(call, fault, times):
+def fix(call, fault, times):
     """Whether further attempts make up for a fault, or another look at what came of a change.
 
     None where the client waits for an answer: a busy machine may keep it waiting once more.
@@ -160,7 +160,7 @@ CALLS_FOR_GROUPS = ["read groups", "read rules", "authorize", "modify", "revoke"
 @pytest.mark.parametrize(
     "call", [call for call in CASES["calls"] if call["name"] in CALLS_FOR_GROUPS], ids=CALLS_FOR_GROUPS
 )
-def test_what_is_forbidden_is_told_with_its_mend(aws, run, call):
+def test_what_is_forbidden_is_reported_with_its_fix(aws, run, call):
     """The message of a group that AWS forbids to read or change says what is forbidden, and what to do about it."""
     aws.proxy.breaks(*rules(call, [{"error": "denied"}]))
     failed = run()

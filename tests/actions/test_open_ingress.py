@@ -217,7 +217,7 @@ def unanswered(request):
     return {request.param: down}
 
 
-def test_a_list_that_ec2_does_not_tell_of_stops_nothing_else(cloud, group, replace, unanswered):
+def test_a_list_that_ec2_does_not_return_stops_nothing_else(cloud, group, replace, unanswered):
     """If EC2 does not return what a list holds, its rule is left and reported as a failure; the others are closed."""
     group_id = group(SSH, {**SSH, "ports": 443, "source": "0.0.0.0/0"})
     with pytest.raises(PolicyExecutionError, match=f"tcp 22 from {OPEN_LIST}: EC2 did not list.*internal error"):

@@ -190,7 +190,7 @@ def unchanged(rule):
 
 @examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
-def test_whatever_stands_in_a_group(replace, permissions, authorized):
+def test_whatever_is_in_a_group(replace, permissions, authorized):
     """For any rules of a group and any authorized networks, the run keeps each of the pack's promises."""
     run = replace(permissions, authorized)
     after = run.after

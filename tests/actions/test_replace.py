@@ -69,13 +69,13 @@ def sources(group_id):
     return sorted(source_of(rule) for rule in rules_of(group_id).values())
 
 
-def told(cloud):
+def reported(cloud):
     """Return what the one message that was sent says of each group."""
     (message,) = messages(cloud)
     return {resource["GroupId"]: resource for resource in message["resources"]}
 
 
-# -- what is told
+# -- what is reported
 
 
 def test_a_record_says_all(group, replace):
@@ -128,14 +128,14 @@ def test_a_message_says_what_changed(cloud, group, replace):
     assert message["action"]["subject"] == "Open ingress: 1 rule replaced in 1 group (123456789012 us-east-1)"
 
 
-def test_nothing_is_told_of_nothing(cloud, group, replace):
+def test_nothing_is_reported_of_nothing(cloud, group, replace):
     """Where nothing matches, nothing is said."""
     group(TWIN)
     assert replace() == []
     assert messages(cloud) == []
 
 
-def test_many_groups_are_told_of_in_few_messages(cloud, group, replace):
+def test_many_groups_are_reported_in_few_messages(cloud, group, replace):
     """Three hundred groups are reported in three messages at most, each of them once."""
     for number in range(1, 301):
         group(SSH, number=number)
@@ -329,7 +329,7 @@ def test_what_stays_open_by_an_authorized_network(cloud, group, replace, beside)
     group_id = group(SSH, {**SSH, "source": beside})
     for records in (1, 0):
         assert len(replace(authorized=["30.0.0.0/8"], filters=[{"type": "open-ingress"}])) == records
-        (left,) = told(cloud)[group_id]["c7n:left-ingress"]
+        (left,) = reported(cloud)[group_id]["c7n:left-ingress"]
         assert left.startswith("tcp 22 from 30.0.0.0/8: it is authorized, and so wide that the group stays open")
     assert sources(group_id) == [beside, "30.0.0.0/8"]
 
@@ -352,7 +352,7 @@ def test_nothing_gets_wider(cloud, group, replace):
     with pytest.raises(PolicyExecutionError, match=r"198\.18\.0\.0/16 is wider than what it would replace"):
         replace(authorized=["198.18.0.0/16"], filters=[{"type": "ingress", "Ports": [22]}])
     assert sources(group_id) == ["198.51.100.7/32"]
-    assert "198.51.100.7/32" in told(cloud)[group_id]["c7n:failed-ingress"][0]
+    assert "198.51.100.7/32" in reported(cloud)[group_id]["c7n:failed-ingress"][0]
 
 
 def test_a_shape_that_nobody_knows_stops_no_other_group(cloud, group, replace):
@@ -367,7 +367,7 @@ def test_a_shape_that_nobody_knows_stops_no_other_group(cloud, group, replace):
     with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
         replace(after={"DescribeSecurityGroupRules": distort}, authorized=["198.18.7.0/24"])
     assert sources(good) == ["198.18.7.0/24"]
-    assert set(told(cloud)) == {strange, good}
+    assert set(reported(cloud)) == {strange, good}
 
 
 def distorted(strange, distort, answers=itertools.count):
@@ -405,7 +405,7 @@ def test_an_odd_group_fails_alone(cloud, group, replace, odd, start):
     with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
         replace(after=after, filters=[finder], authorized=["198.18.7.0/24"], **{"at-most": 2})
     assert [sources(each) for each in (strange, *good)] == [["0.0.0.0/0"], ["198.18.7.0/24"], ["198.18.7.0/24"]]
-    assert set(told(cloud)) == {strange, *good}
+    assert set(reported(cloud)) == {strange, *good}
 
 
 def test_a_group_that_another_filter_cannot_read(cloud, group, replace):
@@ -414,7 +414,7 @@ def test_a_group_that_another_filter_cannot_read(cloud, group, replace):
     with pytest.raises(PolicyExecutionError, match=f"{strange}: could not be read"):
         replace(after=distorted(strange, ODD["permissions that are null"]), authorized=["198.18.7.0/24"])
     assert [sources(each) for each in good] == [["198.18.7.0/24"]] * 2
-    assert set(told(cloud)) == {strange, *good}
+    assert set(reported(cloud)) == {strange, *good}
 
 
 @pytest.mark.parametrize("key", ["GroupName", "VpcId", "Value"])
@@ -424,7 +424,7 @@ def test_an_odd_group_is_closed_and_reported(cloud, group, replace, key):
     after = distorted(strange, lambda each: (each["Tags"][0] if key == "Value" else each).pop(key))
     replace(after=after, authorized=["198.18.7.0/24"], behind=True)
     assert sources(strange) == sources(good) == ["198.18.7.0/24"]
-    assert {each: len(said["c7n:replaced-ingress"]) for each, said in told(cloud).items()} == {strange: 1, good: 1}
+    assert {each: len(said["c7n:replaced-ingress"]) for each, said in reported(cloud).items()} == {strange: 1, good: 1}
 
 
 # -- filters that judge the set
@@ -531,7 +531,7 @@ def test_a_group_that_goes_with_an_answer(cloud, group, replace):
     assert messages(cloud) == []
 
 
-def test_a_group_that_never_stands_still(cloud, group, replace):
+def test_a_group_that_always_changes(cloud, group, replace):
     """If somebody changes the group each time, the third time is the last, and it fails aloud."""
     group_id = group(SSH, {**SSH, "ports": 23})
     ec2 = cloud.session().client("ec2")
@@ -545,7 +545,7 @@ def test_a_group_that_never_stands_still(cloud, group, replace):
 
     with pytest.raises(PolicyExecutionError, match="was changed by somebody else 3 times while it was being replaced"):
         replace({"ModifySecurityGroupRules": swap}, authorized=["198.18.7.0/24"])
-    assert told(cloud)[group_id]["c7n:failed-ingress"]
+    assert reported(cloud)[group_id]["c7n:failed-ingress"]
 
 
 def test_a_group_without_room(cloud, group, replace):
@@ -556,14 +556,14 @@ def test_a_group_without_room(cloud, group, replace):
     with pytest.raises(PolicyExecutionError, match=r"closed, but 198.18.9.0/24 could not be added for tcp 22"):
         replace(authorized=networks)
     assert set(sources(group_id)) == {"10.0.0.0/8", "198.18.7.0/24", "198.18.8.0/24"}
-    group_told = told(cloud)[group_id]
-    assert [r["now"] for r in group_told["c7n:replaced-ingress"]] == ["198.18.8.0/24", "198.18.7.0/24"]
-    assert [text.split()[0] for text in group_told["c7n:lacking-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
-    assert "c7n:failed-ingress" not in group_told
-    assert group_told["c7n:state-ingress"]["name"] == "closed, but …"
+    group_reported = reported(cloud)[group_id]
+    assert [r["now"] for r in group_reported["c7n:replaced-ingress"]] == ["198.18.8.0/24", "198.18.7.0/24"]
+    assert [text.split()[0] for text in group_reported["c7n:lacking-ingress"]] == ["198.18.9.0/24", "198.18.10.0/24"]
+    assert "c7n:failed-ingress" not in group_reported
+    assert group_reported["c7n:state-ingress"]["name"] == "closed, but …"
 
     cloud.ec2.rules_per_group = 100  # the message's first step
-    for line in group_told["c7n:todo-ingress"]:
+    for line in group_reported["c7n:todo-ingress"]:
         *command, request = shlex.split(line)
         assert command == ["aws", "ec2", "authorize-security-group-ingress", "--cli-input-json"]
         cloud.session().client("ec2").authorize_security_group_ingress(**json.loads(request))
@@ -584,7 +584,7 @@ def test_room_that_a_revoke_makes_is_used(group, replace):
 
 
 @pytest.mark.parametrize("trouble", ["throttled", "lost", "old"])
-def test_what_was_refused_for_room_is_owed_until_it_stands(group, replace, monkeypatch, trouble):
+def test_what_was_refused_for_room_is_owed_until_it_exists(group, replace, monkeypatch, trouble):
     """If the open rule had to go to make room, its network is added whatever comes between."""
     many = [{**SSH, "ports": port, "source": "10.0.0.0/8"} for port in range(1000, 1058)]
     group_id = group({**SSH, "source": "pl-0e000000000000001"}, *many)
@@ -652,7 +652,7 @@ def test_a_full_group_does_not_keep_its_open_rule(cloud, group, replace, monkeyp
     with pytest.raises(PolicyExecutionError, match="could not be added"):
         replace({"AuthorizeSecurityGroupIngress": take_time}, authorized=networks)
     assert set(sources(group_id)) == {"10.0.0.0/8", networks[0]}
-    assert len(told(cloud)[group_id]["c7n:todo-ingress"]) == 5
+    assert len(reported(cloud)[group_id]["c7n:todo-ingress"]) == 5
 
 
 def test_a_slow_ec2_is_waited_for_while_it_does_something(cloud, group, replace, monkeypatch):
@@ -685,10 +685,10 @@ def test_a_run_that_is_stopped_during_a_call(cloud, group, replace):
     with pytest.raises(KeyboardInterrupt):
         replace(after={"ModifySecurityGroupRules": stop}, authorized=["198.18.7.0/24"])
     assert sources(group_id) == ["198.18.7.0/24"]
-    group_told = told(cloud)[group_id]
-    (record,) = group_told["c7n:replaced-ingress"]
+    group_reported = reported(cloud)[group_id]
+    (record,) = group_reported["c7n:replaced-ingress"]
     assert (record["how"], record["was"], record["now"]) == ("perhaps modified", "0.0.0.0/0", "198.18.7.0/24")
-    assert group_told["c7n:failed-ingress"] == ["was not finished: somebody stopped the run"]
+    assert group_reported["c7n:failed-ingress"] == ["was not finished: somebody stopped the run"]
 
 
 def test_a_run_that_is_stopped_between_records(cloud, group, replace):
@@ -713,8 +713,8 @@ def test_a_run_that_is_stopped_between_records(cloud, group, replace):
         journal.removeHandler(stop)
     assert set(sources(group_id)) == {"198.18.7.0/24"}
     assert {record["rule"] for record in written} == set(rules_of(group_id))
-    told_of = told(cloud)[group_id]["c7n:replaced-ingress"]
-    assert {record["rule"] for record in told_of} == set(rules_of(group_id))
+    records = reported(cloud)[group_id]["c7n:replaced-ingress"]
+    assert {record["rule"] for record in records} == set(rules_of(group_id))
 
 
 def test_one_group_without_permission(cloud, group, replace):
@@ -730,7 +730,7 @@ def test_one_group_without_permission(cloud, group, replace):
         replace({"ModifySecurityGroupRules": deny}, authorized=["198.18.7.0/24"])
     assert sources(good) == ["198.18.7.0/24"]
     assert sources(bad) == ["0.0.0.0/0"]
-    assert set(told(cloud)) == {good, bad}
+    assert set(reported(cloud)) == {good, bad}
 
 
 def test_a_match_that_no_rule_answers_to(group, replace):
@@ -762,7 +762,7 @@ def test_a_group_of_another_account(cloud, group, replace):
 
     replace(after={"DescribeSecurityGroups": belongs_elsewhere}, authorized=["198.18.7.0/24"])
     assert sources(foreign) == ["0.0.0.0/0"]
-    assert "belongs to account 999999999999" in told(cloud)[foreign]["c7n:skipped-ingress"]
+    assert "belongs to account 999999999999" in reported(cloud)[foreign]["c7n:skipped-ingress"]
 
 
 def test_references_are_not_replaced(group, replace):

@@ -99,7 +99,7 @@ def calls(cloud):
     return [each.action for each in cloud.calls if each.service == "ec2" and not each.action.startswith("Describe")]
 
 
-def told(cloud):
+def reported(cloud):
     """Return the subject of the one message that was sent, and what it says of each group."""
     (message,) = messages(cloud)
     return message["action"]["subject"], {resource["GroupId"]: resource for resource in message["resources"]}
@@ -147,7 +147,7 @@ def test_cases(cloud, tmp_path, replace):
     restoring = {**RESTORE, "filters": [{"VpcId": "present"}], "notify": NOTIFY}
     done = act(cloud, tmp_path, **restoring)
 
-    _, resources = told(cloud)
+    _, resources = reported(cloud)
     for case, group in zip(CASES["groups"], groups, strict=True):
         group_id, after = group["GroupId"], rules_of(group["GroupId"])
         if "since" in case:
@@ -434,7 +434,7 @@ def test_what_was_perhaps_added(cloud, group, replace, restore):
 
     restore()
     assert set(by_source(group_id)) == {"0.0.0.0/0", AUTHORIZED[1]}
-    (left,) = told(cloud)[1][group_id]["c7n:left-ingress"]
+    (left,) = reported(cloud)[1][group_id]["c7n:left-ingress"]
     assert left.startswith(f"tcp 22 from {AUTHORIZED[1]}: perhaps added by a call whose answer was lost")
 
 
@@ -456,7 +456,7 @@ def test_one_run_of_several(cloud, group, replace, restore):
     first = replace(authorized=["198.18.7.0/24"])
     second = replace(filters=[{"type": "ingress", "Cidr": "198.18.7.0/24"}], authorized=["198.18.7.7/32"])
     restore(run=first[0]["run"])
-    _, resources = told(cloud)
+    _, resources = reported(cloud)
     assert "changed since it was 0.0.0.0/0" in resources[group_id]["c7n:left-ingress"][0]
     restore(run=second[0]["run"])
     assert set(by_source(group_id)) == {"198.18.7.0/24"}
@@ -487,7 +487,7 @@ def test_a_preview_is_nothing_to_undo(cloud, group, replace, restore):
     assert calls(cloud) == []
 
 
-# -- what is told
+# -- what is reported
 
 
 def test_records(group, replace, restore):
@@ -509,7 +509,7 @@ def test_a_message_says_what_was_restored(cloud, group, replace, restore):
     group_id = group(SSH, WEB)
     replace()
     records = restore()
-    subject, resources = told(cloud)
+    subject, resources = reported(cloud)
     assert subject == f"Open ingress: 2 rules restored in 1 group until {day('+30')} (123456789012 us-east-1)"
     assert resources[group_id]["c7n:restored-ingress"] == records
     assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
@@ -548,14 +548,14 @@ def test_a_long_journal(group, replace, restore, monkeypatch):
     assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
-def test_what_is_left_alone_is_told_without_failing(cloud, group, replace, restore):
+def test_what_is_left_alone_is_reported_without_failing(cloud, group, replace, restore):
     """If all that was replaced has been changed since, the group is not exempted nor changed, and people hear of it."""
     group_id = group(SSH)
     replace(authorized=["198.18.7.0/24"])
     edit(cloud, group_id, {"rule": "198.18.7.0/24", "becomes": {**SSH, "source": "198.18.7.7/32"}})
     assert restore() == []
     assert calls(cloud) == []
-    subject, _ = told(cloud)
+    subject, _ = reported(cloud)
     assert subject == "Open ingress: 1 group not restored (123456789012 us-east-1)"
 
 
@@ -565,11 +565,11 @@ def test_what_is_back_already(cloud, group, replace, restore, tmp_path):
     replace(authorized=AUTHORIZED[:1])
     edit(cloud, group_id, {"rule": AUTHORIZED[0], "becomes": SSH})
     assert restore(preview=True) == []
-    assert told(cloud)[0] == "Open ingress: 1 rule back already (123456789012 us-east-1)"
+    assert reported(cloud)[0] == "Open ingress: 1 rule back already (123456789012 us-east-1)"
     assert tags_of(cloud, group_id) == {}
 
     assert restore() == []
-    subject, resources = told(cloud)
+    subject, resources = reported(cloud)
     assert subject == f"Open ingress: 1 rule back already until {day('+30')} (123456789012 us-east-1)"
     assert resources[group_id]["c7n:back-ingress"] == ["tcp 22 from 0.0.0.0/0"]
     assert resources[group_id]["c7n:exempt-ingress"] == day("+30")
@@ -634,7 +634,7 @@ FORMER = [{}, {"open-ingress-until": "+10"}, {"open-ingress-until": "friday"}, {
 
 def taken_back(cloud, group_id):
     """Check that the message says of the group that its exemption was taken back."""
-    resource = told(cloud)[1][group_id]
+    resource = reported(cloud)[1][group_id]
     said = f"nothing was restored, so open-ingress-until = {day('+30')} was taken back"
     assert resource["c7n:failed-ingress"][-1] == said
     assert "c7n:exempt-ingress" not in resource
@@ -682,7 +682,7 @@ def test_an_exemption_of_what_was_perhaps_restored(cloud, group, replace, restor
     with pytest.raises(KeyboardInterrupt):
         restore(after={"AuthorizeSecurityGroupIngress": stop})
     assert tags_of(cloud, group_id) == {"open-ingress-until": day("+30")}
-    assert told(cloud)[1][group_id]["c7n:exempt-ingress"] == day("+30")
+    assert reported(cloud)[1][group_id]["c7n:exempt-ingress"] == day("+30")
 
 
 def test_an_exemption_that_cannot_be_taken_back(cloud, group, replace, restore):
@@ -691,7 +691,7 @@ def test_an_exemption_that_cannot_be_taken_back(cloud, group, replace, restore):
     replace()
     with pytest.raises(PolicyExecutionError):
         restore({"AuthorizeSecurityGroupIngress": refused(), "DeleteTags": refused("DeleteTags")})
-    resource = told(cloud)[1][group_id]
+    resource = reported(cloud)[1][group_id]
     said = resource["c7n:failed-ingress"][-1]
     assert said.startswith(f"nothing was restored, and open-ingress-until = {day('+30')} could not be taken back")
     assert said.endswith("remove the tag")
@@ -743,7 +743,7 @@ def test_a_group_that_goes_meanwhile(cloud, group, replace, restore, operation):
     restore({operation: Once(lambda: cloud.session().client("ec2").delete_security_group(GroupId=group_id))})
 
 
-def test_a_group_that_never_stands_still(cloud, group, replace, restore):
+def test_a_group_that_always_changes(cloud, group, replace, restore):
     """If somebody changes the group each time, the third time is the last, and it fails aloud."""
     group_id = group(SSH, {**WEB, "source": "::/1"}, WEB)
     replace()
@@ -775,7 +775,7 @@ def test_a_full_group(group, replace, restore):
     assert shapes(rules_of(group_id).values()) == before
 
 
-def test_what_finds_no_room_is_told_and_comes_back_later(cloud, group, replace, restore):
+def test_what_finds_no_room_is_reported_and_comes_back_later(cloud, group, replace, restore):
     """If the group has been filled since, what finds no room is reported, and comes back later."""
     group_id = group(WEB, SSH)
     replace(authorized=["198.18.7.0/24"])
@@ -801,7 +801,7 @@ def test_another_accounts_group(cloud, group, replace, restore):
 
     restore(after={"DescribeSecurityGroups": belongs_elsewhere})
     assert calls(cloud) == []
-    _, resources = told(cloud)
+    _, resources = reported(cloud)
     assert "belongs to account 999999999999" in resources[group_id]["c7n:skipped-ingress"]
 
 
@@ -965,7 +965,7 @@ def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
                 restore(**undo)
         else:
             assert restore(**undo) == []
-            left = told(cloud)[1][ids["group"]]["c7n:left-ingress"]
+            left = reported(cloud)[1][ids["group"]]["c7n:left-ingress"]
             assert [re.sub("sgr-[0-9a-f]+", "sgr-", text) for text in left] == case["left"]
         assert calls(cloud) == []
     assert {group_id: rules_of(group_id) for group_id in before} == before
@@ -987,7 +987,7 @@ def test_what_cannot_be_read_keeps_nothing_back(cloud, group, replace, restore):
     journal([{**done[0], "traffic": "all"}, {**done[0], "v": 2, "group": "sg-0123"}])
     restore()
     assert set(by_source(group_id)) == {"0.0.0.0/0", "::/0"}
-    _, resources = told(cloud)
+    _, resources = reported(cloud)
     (left,) = resources[group_id]["c7n:left-ingress"]
     assert left.startswith("a record that cannot be read")
 

@@ -181,7 +181,7 @@ def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
     assert "the group is left as it is" in told["c7n:failed-ingress"][0]
 
 
-def test_a_preview_that_tells_nobody(cloud, tmp_path, vpc):
+def test_a_preview_that_notifies_nobody(cloud, tmp_path, vpc):
     """A preview without a message fails where a group would."""
     vpc("10.1.0.0/16")
     with pytest.raises(PolicyExecutionError, match="EC2 knows no"):

@@ -208,7 +208,7 @@ def broken(draw):
 
 @properties
 @given(st.lists(broken() | st.text() | JSON.map(json.dumps) | st.just("[" * 100_000) | st.just('{"v":' * 100_000)))
-def test_whatever_stands_in_a_line(lines):
+def test_whatever_is_in_a_line(lines):
     """Reading any line returns a record that can be used, or what is wrong with it, or nothing."""
     found = list(entries(lines, ACCOUNT, REGION))
     good = [each for each in found if not isinstance(each, Unreadable)]

@@ -133,7 +133,7 @@ def test_a_lasting_fault_fails_the_function(embedded_aws, aws, function, fault):
     assert len(reported(embedded_aws)) == (not was_closed)
 
 
-def test_two_lasting_faults_are_both_told(embedded_aws, aws, function):
+def test_two_lasting_faults_are_both_reported(embedded_aws, aws, function):
     """Where AWS Config does not take the verdict either, the failure of the change is not hidden by that."""
     group = open_group(next(GROUPS))
     aws.proxy.breaks(*rules(CALLS["modify"], [FAULTS["denied"]]), *rules(CALLS["evaluate"], [FAULTS["denied"]]))

@@ -464,7 +464,7 @@ def test_who_may_send_to_the_central_queue(cloud, principal, organization, may):
     assert admitted(json.loads(queue["Policy"]), "sqs:SendMessage", queue["QueueArn"], context) == may
 
 
-def test_another_account_tells(cloud):
+def test_another_account_notifies(cloud):
     """With a central queue there is no mailer here, and the policies' role may send to that queue in place of one."""
     resources = create(cloud, CentralQueueArn=CENTRAL_QUEUE)
     assert not [name for name in resources if name.startswith("Mailer")]

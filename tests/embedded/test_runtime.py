@@ -207,7 +207,7 @@ def test_a_traceback_ends_its_line(function):
     assert function.logs[0].read_text().endswith("LookupError: no such thing\nthe next line\n")
 
 
-def test_stands_in_for_the_native_client(monkeypatch):
+def test_replaces_the_native_client(monkeypatch):
     """Where the native client cannot be built, ours takes events and answers them in its place."""
     api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "{}:{}".format(*api.server_address))
@@ -232,7 +232,7 @@ class SlowQueue(Queue):
         super().put(*args, **kwargs)
 
 
-def test_requests_are_told_in_their_order(monkeypatch):
+def test_requests_are_recorded_in_their_order(monkeypatch):
     """A request is recorded before its client has the answer, so that its next request is recorded after it."""
     api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
     api.answers = SlowQueue()

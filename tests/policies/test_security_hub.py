@@ -144,7 +144,7 @@ def test_what_is_resolved_is_what_the_other_policies_do_not_close():
     assert resolved["filters"][1:] == [{"not": wrong}]
 
 
-def test_the_documented_action_is_yaml_as_it_stands():
+def test_the_documented_action_is_yaml_as_it_is():
     """The README's block is one action."""
     (block,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (action,) = yaml_load(dedent(block))

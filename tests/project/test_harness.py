@@ -17,7 +17,7 @@ def test_a_profile_stretches_every_search(profile, number):
     assert int(subprocess.run(python, cwd=folder, capture_output=True, text=True, check=True).stdout) == number
 
 
-def test_rules_are_as_ec2_tells_them(cloud):
+def test_rules_are_as_ec2_lists_them(cloud):
     """What the tests see of a group's rules is, to the letter, what DescribeSecurityGroupRules answers."""
     groups = [group for _, group in CASES_OF_OPEN_INGRESS]
     load(groups)

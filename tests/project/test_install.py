@@ -131,7 +131,7 @@ def test_an_interpreter_without_custodian_pays_nothing(bin_folder):
     assert output.strip() == "['c7n_ingress', 'c7n_ingress.autoload']"
 
 
-def test_whoever_asks_where_a_module_is(bin_folder):
+def test_anyone_who_asks_where_a_module_is(bin_folder):
     """Python finds c7n's modules, as for a debugger or for coverage, and the pack is loaded with them afterwards."""
     code = """
         import importlib.util, sys

@@ -60,7 +60,7 @@ def installed(built, embedded_aws, tmp_path_factory):
     return run
 
 
-def test_the_version_stands_in_one_place(built):
+def test_the_version_is_in_one_place(built):
     """Wheel, sdist and metadata have the version of pyproject.toml."""
     assert [path.name for path in built] == [
         f"c7n_ingress-{version_in_pyproject}.tar.gz",
@@ -127,7 +127,7 @@ def test_the_steps_of_the_pages(installed, cloud):
     assert open_groups == {group["GroupId"] for group in groups}, "the site is public, and the bastion restored"
 
 
-def test_the_command_tells_its_version(installed):
+def test_the_command_prints_its_version(installed):
     """`c7n-ingress --version` prints the installed version."""
     assert installed("c7n-ingress --version").stdout == f"c7n-ingress {version_in_pyproject}\n"
 

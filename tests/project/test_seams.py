@@ -334,22 +334,22 @@ def test_retrying(monkeypatch, code, calls):
     assert made == [{"MaxResults": 5}] * calls, broken("retrying")
 
 
-def test_telling(cloud, tmp_path):
+def test_notifying(cloud, tmp_path):
     """The message on c7n-mailer's queue says who, where, why and what."""
     make_queue(cloud)
     policy = policy_of(tmp_path, actions=[{"type": "notify", "subject": "a subject", **NOTIFY}])
     policy.session_factory = policy.resource_manager.session_factory = lambda *_, **__: cloud.session()
     (action,) = policy.resource_manager.actions
-    assert {"to", "transport", "template"} <= action.schema["properties"].keys(), broken("telling")
+    assert {"to", "transport", "template"} <= action.schema["properties"].keys(), broken("notifying")
     with policy.ctx:
         action.process([{"GroupId": "sg-1"}], {"detail": 1})
     (message,) = messages(cloud)
-    assert message["resources"] == [{"GroupId": "sg-1"}], broken("telling")
-    assert message["event"] == {"detail": 1}, broken("telling")
-    assert (message["account_id"], message["region"]) == (ACCOUNT, "us-east-1"), broken("telling")
-    assert message["policy"]["name"] == "seam", broken("telling")
-    assert message["action"]["to"] == NOTIFY["to"], broken("telling")
-    assert message["action"]["subject"] == "a subject", broken("telling")
+    assert message["resources"] == [{"GroupId": "sg-1"}], broken("notifying")
+    assert message["event"] == {"detail": 1}, broken("notifying")
+    assert (message["account_id"], message["region"]) == (ACCOUNT, "us-east-1"), broken("notifying")
+    assert message["policy"]["name"] == "seam", broken("notifying")
+    assert message["action"]["to"] == NOTIFY["to"], broken("notifying")
+    assert message["action"]["subject"] == "a subject", broken("notifying")
 
 
 def test_values(tmp_path):

@@ -84,7 +84,7 @@ def test_takes_six_hundred_groups_of_several_vpcs():
     assert [(group["GroupId"], group["VpcId"]) for group in read] == [(g["GroupId"], g["VpcId"]) for g in listed]
 
 
-def test_tells_account_and_region():
+def test_returns_account_and_region():
     """Account and region are those of most groups, and None where the file does not say."""
     taken = groups.parse(CASES["taken"][0]["text"].encode(), "groups.json")
     assert (groups.account(taken), groups.region(taken)) == ("210987654321", "eu-west-1")

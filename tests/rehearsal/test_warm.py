@@ -59,7 +59,7 @@ def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
     assert ("ec2", "DescribeSecurityGroups", "eu-west-1") in [call[:3] for call in cloud.calls]
 
 
-def test_the_process_ends_with_whoever_started_it(tmp_path):
+def test_the_process_ends_with_the_one_that_started_it(tmp_path):
     """However the one that uses them ends, no process is left."""
     name = "c7n_ingress_tools.rehearsal"
     code = f"from {name} import warm\nwith warm.commands() as folder:\n  print(folder, flush=True)\n  input()"
