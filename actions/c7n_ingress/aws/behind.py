@@ -56,7 +56,7 @@ def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: st
     """
     owners = {group["GroupId"]: group["OwnerId"] for group in groups}
     found = interfaces_of(client, owners)
-    hidden = () if _knows_managed(client) else (HIDDEN,)
+    hidden = () if knows_managed(client) else (HIDDEN,)
     return {
         group_id: Seen(
             behind(found.get(group_id, ()), (*hidden, *(() if owner == account_id else (FOREIGN,)))),
@@ -78,7 +78,8 @@ class Seen(NamedTuple):
         return {ANNOTATION: self.behind.annotation(), INSTANCES: self.instances}
 
 
-def _knows_managed(client: Any) -> bool:
+def knows_managed(client: Any) -> bool:
+    """Whether the installed botocore knows the parameter."""
     operation = client.meta.service_model.operation_model("DescribeNetworkInterfaces")
     return MANAGED in operation.input_shape.members
 
@@ -88,7 +89,7 @@ def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[di
 
     :raises ClientError, BotoCoreError: EC2 did not answer.
     """
-    managed = {MANAGED: True} if _knows_managed(client) else {}
+    managed = {MANAGED: True} if knows_managed(client) else {}
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for batch in chunks(sorted(set(group_ids)), GROUPS_A_CALL):
         filters = [{"Name": "group-id", "Values": batch}]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 
+from c7n_ingress.aws.behind import MANAGED, knows_managed
+from c7n_ingress.aws.calls import pages
 from c7n_ingress.aws.prefix_lists import cidrs_of, prefix_lists, referenced
 
 if TYPE_CHECKING:
@@ -32,9 +34,10 @@ def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
     """
     client = boto3.Session(region_name=region).client("ec2")
     folder.mkdir(parents=True, exist_ok=True)
-    groups = _pages(client, "describe_security_groups", "SecurityGroups")
-    used = _pages(client, "describe_network_interfaces", "NetworkInterfaces", **_managed(client))
-    vpcs = _pages(client, "describe_vpcs", "Vpcs")
+    managed = {MANAGED: True} if knows_managed(client) else {}
+    groups = [*pages(client, "describe_security_groups", "SecurityGroups")]
+    used = [*pages(client, "describe_network_interfaces", "NetworkInterfaces", **managed)]
+    vpcs = [*pages(client, "describe_vpcs", "Vpcs")]
     found = {
         list_id: each for list_id, each in prefix_lists(client, referenced(groups)).items() if each and each.family
     }
@@ -48,16 +51,6 @@ def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
         _write(folder / "vpcs.json", {"Vpcs": vpcs}) if vpcs else None,
         _write(folder / "prefix-lists.json", lists) if lists else None,
     )
-
-
-def _pages(client: Any, operation: str, key: str, **request: Any) -> list[dict[str, Any]]:
-    return [each for page in client.get_paginator(operation).paginate(**request) for each in page[key]]
-
-
-def _managed(client: Any) -> dict[str, bool]:
-    """Return the option by which EC2 lists the interfaces that AWS services manage, if the installed boto3 knows it."""
-    known = client.meta.service_model.operation_model("DescribeNetworkInterfaces").input_shape.members
-    return {"IncludeManagedResources": True} if "IncludeManagedResources" in known else {}
 
 
 def _write(path: Path, content: dict[str, Any]) -> Path:
