@@ -187,7 +187,7 @@ def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, A
         notify.process(resources, event)
     except Exception as error:  # c7n and AWS raise anything
         log.exception("the notification could not be sent")
-        return f"the notification could not be sent: {error}"
+        return f"the notification could not be sent: {said(error)}"
     return None
 
 
