@@ -190,7 +190,7 @@ def test_the_sample_shows_before_and_after(repository, tmp_path):
     assert title.startswith("### What these policies would do")
     assert empty == ""
     assert all(line.startswith("    ") for line in lines)
-    assert re.search(r"bastion +tcp 22 +0\.0\.0\.0/0 +198\.18\.7\.0/24 +modified", comment)
+    assert re.search(r"bastion +TCP 22 \(SSH\) +closed *\n.*0\.0\.0\.0/0 → 198\.18\.7\.0/24", comment)
     assert not re.search(r"office +tcp", comment)
 
 
