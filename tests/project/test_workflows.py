@@ -16,7 +16,7 @@ SCRIPTS = Path(sys.executable).parent
 SAMPLE = ROOT / "mode" / "pull-request.yml"
 DEPLOY = ROOT / "mode" / "deploy-workflow.yml"
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), SAMPLE, DEPLOY]
-NETWORKS = ["198.18.7.0/24", "2001:2:0:7::/64"]
+NETWORKS = ["198.18.8.0/24", "2001:2:0:8::/64"]
 GROUPS = [
     group_of({"name": "bastion", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}, 1),
     group_of({"name": "office", "ingress": [{"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}]}, 2),
@@ -190,8 +190,10 @@ def test_the_sample_shows_before_and_after(repository, tmp_path):
     assert title.startswith("### What these policies would do")
     assert empty == ""
     assert all(line.startswith("    ") for line in lines)
-    assert re.search(r"bastion +TCP 22 \(SSH\) +closed *\n.*0\.0\.0\.0/0 → 198\.18\.7\.0/24", comment)
-    assert not re.search(r"office +tcp", comment)
+    assert "Authorized networks: 198.18.8.0/24, 2001:2:0:8::/64\n" in comment
+    assert re.search(r"bastion +TCP 22 \(SSH\) +closed", comment)
+    assert re.search(r"0\.0\.0\.0/0 → 198\.18\.8\.0/24", comment)
+    assert not re.search(r"office +TCP", comment)
 
 
 @pytest.mark.parametrize(
