@@ -337,7 +337,10 @@ def test_settings_of_ones_own(tmp_path):
     ("settings", "says"),
     [
         ({**SETTINGS, "public-port": [80]}, "settings.yml: 'public-port' is no setting: write public-ports"),
-        ({**SETTINGS, "authorized": ["0.0.0.0/0"]}, "settings.yml: '0.0.0.0/0' is itself open to the internet"),
+        (
+            {**SETTINGS, "authorized": ["0.0.0.0/0"]},
+            "settings.yml: authorized: '0.0.0.0/0' is itself open to the internet",
+        ),
     ],
 )
 def test_refuses_wrong_settings(tmp_path, settings, says):

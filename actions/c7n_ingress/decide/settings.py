@@ -29,7 +29,7 @@ WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
 FOR_ONE_RUN = ("preview", "only")
-"""Keys that say what one run does. No run needs them."""
+"""Keys that no run needs: that it changes nothing, or only what a plan names."""
 
 OF_AN_UNDO = ("group", "run", "journal")
 """What `c7n-ingress undo` adds to the settings."""
