@@ -186,7 +186,8 @@ def test_what_it_costs(cloud, function):
         call.action for call in cloud.calls if call.action not in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage")
     ]
     assert set(calls[1:3]) == {"DescribeSecurityGroups", "DescribeSecurityGroupRules"}  # at once, in either order
-    assert calls[3:9] == [
+    assert calls[3:10] == [
+        "UpdateItem",  # the limit on groups in an hour
         "ModifySecurityGroupRules",
         "GetResourceConfigHistory",
         "DescribeNetworkInterfaces",

@@ -217,7 +217,7 @@ def test_a_function_that_eventbridge_does_not_invoke(account, cause, name):
     finally:
         assert account.deploy().returncode == 0
     assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
-    assert message["Message"].endswith("Policy: open-ingress-watch-trigger"), message["Message"]
+    assert "Policy: open-ingress-watch-trigger\nTime: " in message["Message"], message["Message"]
     assert account.reported() == []
 
 
@@ -243,7 +243,7 @@ def test_a_function_that_fails(account, name, case):
     finally:
         forget_metrics()
     assert message["Subject"] == "Open ingress: a Lambda failed"
-    assert message["Message"].endswith("Policy: open-ingress-watch-errors"), message["Message"]
+    assert "Policy: open-ingress-watch-errors\nTime: " in message["Message"], message["Message"]
     assert account.reported() == []
 
 
