@@ -225,7 +225,10 @@ def by_lambda(cloud, folder, group_id):
     return done
 
 
-@pytest.mark.parametrize("close", [by_sweep, by_quiet_sweep, by_sweep_into_s3, by_lambda])
+@pytest.mark.parametrize(
+    "close",
+    [by_sweep, by_lambda, *(pytest.param(way, marks=pytest.mark.soak) for way in (by_quiet_sweep, by_sweep_into_s3))],
+)
 def test_the_lines_of_the_message(cloud, group, obey, tmp_path, close):
     """The message's command shows what it then does: that group is as it was, and the sweep respects it."""
     group_id = group(SSH, WEB)

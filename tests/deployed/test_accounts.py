@@ -360,6 +360,7 @@ def test_from_nothing_to_all_accounts(whole):
     assert "no policy is deployed that runs every day" not in done.stdout.replace(broken, "")
 
 
+@pytest.mark.soak
 def test_the_workflow_stops_after_its_first_accounts(whole):
     """The sample's steps deploy to the first accounts, and to the others only if the check of the first is right."""
     cloud, copy, accounts, _, _ = whole

@@ -44,6 +44,7 @@ from c7n_ingress_tools.embedded_aws.ec2 import backend_of, load_interfaces
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy, preview
 from tests.support.embedded import POLICIES, ROOT, cases, filled, group_of, load, messages, rules_of, source_of
+from tests.support.search import is_night
 from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 NOT_ENFORCED = {
@@ -138,13 +139,16 @@ class Lab:
     def missed(self, who, paths):
         """Remove each of somebody's actions in turn, and return those without which a path fails that makes the call.
 
-        Each path runs with all of the actions first, which shows the calls that it makes.
+        Each path runs with all of the actions first, which shows the calls that it makes. By day, that is all: the
+        actions that some path calls are returned.
         """
         calls = {}
         for path in paths:
             self.cloud.calls.clear()
             path()
             calls[path] = {f"{call.service}:{call.action}" for call in self.cloud.calls}
+        if not is_night():
+            return set(CASES[who]) & set().union(*calls.values())
         missed = set()
         for action in CASES[who]:
             self.allow(who, [other for other in CASES[who] if other != action])

@@ -230,8 +230,14 @@ def test_which_functions_have_their_rules_looked_at():
     assert looked_at == set(allowed) == {f"{RULE}-{name}" for name in SCHEDULED}
 
 
-@pytest.mark.parametrize("name", ["open-ingress", "open-ingress-daily", "open-ingress-watch-rule", "mailer"])
-@pytest.mark.parametrize("case", WATCHED, ids=lambda case: case["name"])
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        pytest.param(case, name, id=f"{name}: {case['name']}", marks=[] if number == place else [pytest.mark.soak])
+        for place, case in enumerate(WATCHED)
+        for number, name in enumerate(["open-ingress", "open-ingress-daily", "open-ingress-watch-rule", "mailer"])
+    ],
+)
 def test_a_function_that_fails(account, name, case):
     """What Lambda repaired by itself, or could not deliver, is reported once a day, of each of the pack's functions."""
     function = f"custodian-{name}"
