@@ -221,7 +221,7 @@ def test_a_silent_slack_is_given_up(tmp_path, monkeypatch):
         monkeypatch.setenv("https_proxy", internet.proxy)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
         with pytest.raises(UndeliverableError, match=r"^Slack: no answer: ReadTimeout$"):
-            channel.post("Slack", HOOK, json={})
+            channel.answer_of("Slack", "POST", HOOK, json={})
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The internet on this machine: a proxy that serves the hosts it knows itself, over TLS, and reaches no other.
 
 Programs that heed `https_proxy` and trust its authority talk to Slack and PagerDuty by their own addresses, unchanged,
-and end here. A host is a function: (path, headers, body as bytes) -> (status, headers, body as bytes), or None to hang
-up without an answer.
+and end here. A host is a function: (method, path, headers, body as bytes) -> (status, headers, body as bytes), or None
+to hang up without an answer.
 """
 
 import ssl
@@ -46,9 +46,9 @@ def serving(hosts, folder):
             self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
             self.close_connection = False
 
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = hosts[self.host](self.path, self.headers, body)
+        def respond(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = hosts[self.host](self.command, self.path, self.headers, body)
             if answer is None:
                 self.close_connection = True
                 self.connection.close()
@@ -59,6 +59,8 @@ def serving(hosts, folder):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = respond
 
         def log_message(self, *_):
             """Say nothing."""

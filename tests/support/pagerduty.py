@@ -25,7 +25,7 @@ class PagerDuty:
         """Return the hosts as `internet.serving` wants them."""
         return {"events.pagerduty.com": self.enqueue, "events.eu.pagerduty.com": self.enqueue}
 
-    def enqueue(self, path, _headers, body):
+    def enqueue(self, _method, path, _headers, body):
         """Take an event."""
         if self.next and (answer := self.next.pop(0)) != "take":
             return answer

@@ -28,6 +28,9 @@ RECIPIENTS = [
     "https://hooks.slack.com/services/*/*/*",
     "pagerduty://*",
     "pagerduty://eu/*",
+    "jira://*",
+    "jira://*/all",
+    "servicenow://*",
     "arn:*:sns:*:*:*",
 ]
 

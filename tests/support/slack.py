@@ -30,7 +30,7 @@ class Slack:
         """Return the hosts as `internet.serving` wants them."""
         return {"slack.com": self.api, "hooks.slack.com": self.hook}
 
-    def hook(self, path, _headers, body):
+    def hook(self, _method, path, _headers, body):
         """Answer as an incoming webhook does."""
         self.calls.append(path)
         if self.next:
@@ -43,7 +43,7 @@ class Slack:
         self.posted.append(("hook", message))
         return 200, HTML, b"ok"
 
-    def api(self, path, headers, body):
+    def api(self, _method, path, headers, body):
         """Answer as the Web API does: errors, too, with a status of 200."""
         self.calls.append(path)
         if self.next:

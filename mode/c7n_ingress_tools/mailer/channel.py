@@ -58,6 +58,13 @@ class Channel:
         self.failures: list[str] = []
         self.reported: list[Sequence[Mapping[str, Any]]] = []
 
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        """Check what mailer.yml says about the channel, beyond KEYS.
+
+        :raises ValueError: a value is wrong.
+        """
+
     @staticmethod
     def takes(target: str) -> bool:
         """Whether a target is one of the channel's own."""
@@ -91,29 +98,36 @@ def shown_by(
 def shown(target: str) -> str:
     """Return a target as a log may show it: a key, and the address of a webhook, are secrets."""
     scheme, slashes, rest = target.partition("://")
-    if not slashes or scheme == "slack":
+    if not slashes or scheme in ("slack", "jira", "servicenow"):
         return target
     return f"pagerduty://…{target[-4:]}" if scheme == "pagerduty" else f"{scheme}://{rest.partition('/')[0]}/…"
 
 
-def post(what: str, url: str, accepted: int = OK, via: Any = requests, **request: Any) -> requests.Response:
-    """POST, and once more after a short Retry-After.
+def answer_of(
+    what: str, method: str, url: str, accepted: int = OK, via: Any = requests, **request: Any
+) -> requests.Response:
+    """Send a request, and once more after a short Retry-After, and return the answer.
 
     No error holds the address or what requests says of it: a webhook's address is its password.
 
     :param what: the receiver, as errors name it.
-    :param via: what posts: a session keeps its connection.
+    :param via: what sends: a session keeps its connection.
     :param accepted: the status that says all is well.
     :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.
     """
     try:
-        response: requests.Response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+        response: requests.Response = via.request(method, url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
         wait = response.headers.get("Retry-After", "")
         if response.status_code == TOO_MANY_REQUESTS and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
             time.sleep(int(wait))
-            response = via.post(url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+            response = via.request(method, url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
     except requests.RequestException as error:
         raise UndeliverableError(f"{what}: no answer: {type(error).__name__}") from None
     if response.status_code != accepted:
-        raise UndeliverableError(f"{what}: HTTP {response.status_code}: {response.text[:200]!r}")
+        raise refusal(what, response)
     return response
+
+
+def refusal(what: str, response: requests.Response) -> UndeliverableError:
+    """Return the error for an answer that is not the wanted one."""
+    return UndeliverableError(f"{what}: HTTP {response.status_code}: {response.text[:200]!r}")

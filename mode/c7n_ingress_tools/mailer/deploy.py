@@ -26,9 +26,7 @@ with requires_extra("mailer"):
     from c7n_mailer.cli import CONFIG_SCHEMA
     from c7n_mailer.utils import setup_defaults
 
-    from c7n_ingress_tools.mailer.channel import shown
     from c7n_ingress_tools.mailer.lambda_entry import CHANNELS
-    from c7n_ingress_tools.mailer.slack import HOOK
 
 HERE = Path(__file__).parent
 CONFIG = PACK / "mode" / "mailer.yml"
@@ -59,17 +57,16 @@ def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
     try:
         jsonschema.validate(config, CONFIG_SCHEMA | {"properties": CONFIG_SCHEMA["properties"] | OWN_KEYS})
     except jsonschema.ValidationError as error:
-        raise ValueError(error.message) from error
+        where = ".".join(map(str, error.absolute_path))
+        raise ValueError(f"{where}: {error.message}" if where else error.message) from error
     for key in NOT_DELIVERED:
         if key in config:
             raise ValueError(
-                f"{key}: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack and PagerDuty; nothing else"
+                f"{key}: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack, PagerDuty, Jira and ServiceNow; "
+                "nothing else"
             )
-    hook = config.get("slack_webhook")
-    if hook is not None and not HOOK.fullmatch(hook):
-        raise ValueError(
-            f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
-        )
+    for channel in CHANNELS:
+        channel.check(config)
     if region:
         config["region"] = region
     setup_defaults(config)

@@ -28,14 +28,16 @@ from c7n_mailer.handle import config_setup
 
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log, shown
 from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.jira import Jira
 from c7n_ingress_tools.mailer.mail import Mail
 from c7n_ingress_tools.mailer.pagerduty import PagerDuty
 from c7n_ingress_tools.mailer.recipients import Recipients
+from c7n_ingress_tools.mailer.servicenow import ServiceNow
 from c7n_ingress_tools.mailer.slack import Slack
 from c7n_ingress_tools.mailer.sns import Topics
 from c7n_ingress_tools.mailer.typed import plain
 
-CHANNELS: tuple[type[Channel], ...] = (Topics, Mail, Slack, PagerDuty)
+CHANNELS: tuple[type[Channel], ...] = (Topics, Mail, Slack, PagerDuty, Jira, ServiceNow)
 """All channels, in the order in which they deliver."""
 
 log.setLevel(logging.INFO)

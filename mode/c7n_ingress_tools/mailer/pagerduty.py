@@ -1,10 +1,4 @@
-"""PagerDuty's Events API v2: an incident only for what a person must do, with what ends it.
-
-- A group that is not closed is one incident, however often it is reported. The run that closes the group resolves it.
-- A group that is closed, but lacks networks, is an incident of that run: no later run adds them, so a person resolves
-  it. The group's own incident is resolved.
-- A group that is closed resolves its own incident.
-- A preview, a notice and the digest of exemptions open none.
+"""PagerDuty's Events API v2: an incident for what a person must do, and the event that resolves it (incidents.py).
 
 Sources: https://developer.pagerduty.com/docs/events-api-v2/trigger-events,
 https://github.com/PagerDuty/api-schema, reference/events-v2/openapiv3.json (202, 400, and 429 and 5xx to be retried).
@@ -20,8 +14,9 @@ from typing import Any, ClassVar
 
 import requests
 
-from c7n_ingress_tools.mailer.channel import GROUPS, WATCH, Channel, Delivery, post, shown
+from c7n_ingress_tools.mailer.channel import GROUPS, Channel, Delivery, answer_of, shown
 from c7n_ingress_tools.mailer.facts import Facts, Group, Limits
+from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 from c7n_ingress_tools.mailer.recipients import Recipients
 
 TARGET = re.compile(r"pagerduty://(?P<region>eu/)?(?P<key>[A-Za-z0-9]{32})")
@@ -61,79 +56,38 @@ class PagerDuty(Channel):
         :raises UndeliverableError: PagerDuty did not take one; those after it are not sent.
         """
         for event in events:
-            post("PagerDuty", url, HTTPStatus.ACCEPTED, self.http, json=event | {"routing_key": key})
+            answer_of("PagerDuty", "POST", url, HTTPStatus.ACCEPTED, self.http, json=event | {"routing_key": key})
 
 
 def events(facts: Facts) -> list[tuple[str, list[Event]]]:
     """Return the events of a message, each with the group or the policy that they are about."""
-    if facts.kind == WATCH:
-        return [(dict(facts.place)["Policy"], [_silence(facts)])]
-    return [(group.id, _of_group(facts, group)) for group in facts.groups] if facts.opens_incidents else []
+    return [(each.name, _of_incident(facts, each)) for each in incidents_of(facts)]
 
 
-def _of_group(facts: Facts, group: Group) -> list[Event]:
-    key = f"open-ingress/{facts.account}/{facts.region}/{group.id}"
-    is_open = bool(group.open or (facts.restores and group.lacking))
-    resolve = {"event_action": "resolve", "dedup_key": key[:MOST_KEY]}
-    if not group.reasons:
-        return [resolve]
-    wrong = group.reasons[0]
-    state = group.state.replace("…", wrong)
-    severity = SEVERITIES.get(group.exposure, "warning")
-    details = {
-        "what to do": group.needs,
-        **{each.label.lower(): each.lines or each.note for each in group.commands},
-        "what ends this incident": group.resolves,
-        "reasons": group.reasons,
-        "notes": [note.text for note in group.notes],
-        "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
-        "more": group.more,
-        **dict(group.about),
-        "to undo": group.undo.lines or group.undo.note,
-        "connections": [text for section in facts.sections for text in section.paragraphs],
-        "more groups": facts.todo,
-        "left out": group.cut,
-    }
-    incident = {
-        "event_action": "trigger",
-        "dedup_key": (key if is_open else f"{key}/blocked/{group.run}")[:MOST_KEY],
-        "payload": {
-            "summary": (
-                f'Open ingress {state}: {group.id} "{group.name}" in {facts.account} {facts.region}'
-                + (f": {wrong}" if state == group.state else "")
-            )[:MOST_SUMMARY],
-            "source": group.id or "unknown",
-            "severity": _severity(group, severity) if is_open else "warning",
-            "component": "security group",
-            "group": facts.account,
-            "class": "open-ingress",
-            "custom_details": {name: value for name, value in details.items() if value},
-        },
-        "links": [{"href": group.link, "text": "Open in the console"}] if group.link else [],
-    }
-    return [incident] if is_open else [resolve, incident]
+def _of_incident(facts: Facts, incident: Incident) -> list[Event]:
+    """Return what resolves the incident that is ended, and then what opens another."""
+    resolve = {"event_action": "resolve", "dedup_key": incident.ends[:MOST_KEY]}
+    return ([resolve] if incident.ends else []) + ([_trigger(facts, incident)] if incident.key else [])
 
 
-def _severity(group: Group, severity: str) -> str:
-    return "error" if group.has_failed and severity != "critical" else severity
-
-
-def _silence(facts: Facts) -> Event:
-    """Return the event of what mode/watch.yml found silent: one incident a policy, however often it is reported."""
-    policy = dict(facts.place)["Policy"]
+def _trigger(facts: Facts, incident: Incident) -> Event:
+    group = incident.group
     return {
         "event_action": "trigger",
-        "dedup_key": f"open-ingress-watch/{facts.account}/{facts.region}/{policy}"[:MOST_KEY],
+        "dedup_key": incident.key[:MOST_KEY],
         "payload": {
-            "summary": f"{facts.title} ({facts.account} {facts.region})"[:MOST_SUMMARY],
-            "source": policy or "unknown",
-            "severity": "error",
+            "summary": incident.summary[:MOST_SUMMARY],
+            "source": incident.name or "unknown",
+            "severity": _severity(group, is_open=not incident.ends) if group else "error",
+            **({"component": "security group"} if group else {}),
             "group": facts.account,
-            "class": "open-ingress-watch",
-            "custom_details": {
-                "what to do": " ".join(facts.todo),
-                "what is wrong": facts.lead,
-                "what ends this incident": "Resolve it by hand once that is done.",
-            },
+            "class": facts.kind,
+            "custom_details": incident.details,
         },
+        **({"links": [{"href": group.link, "text": "Open in the console"}]} if group and group.link else {}),
     }
+
+
+def _severity(group: Group, *, is_open: bool) -> str:
+    severity = SEVERITIES.get(group.exposure, "warning") if is_open else "warning"
+    return "error" if is_open and group.has_failed and severity != "critical" else severity

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from c7n_mailer.utils import decrypt, get_resource_tag_targets
 from c7n_mailer.utils_email import is_email
 
-from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, WATCH, Channel, Delivery, log, post, shown
+from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, WATCH, Channel, Delivery, answer_of, log, shown
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import Brief, Change, Facts, Group, Limits
 from c7n_ingress_tools.mailer.mail import Mail
@@ -42,6 +42,15 @@ class Slack(Channel):
     """Channels and people of a workspace."""
 
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(12, 30, 8), DIGEST: Limits(40, 0, MOST_DIGEST_ROWS)}
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        """Check that the webhook is one of Slack's."""
+        hook = config.get("slack_webhook")
+        if hook is not None and not HOOK.fullmatch(hook):
+            raise ValueError(
+                f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
+            )
 
     @staticmethod
     def takes(target: str) -> bool:
@@ -125,7 +134,7 @@ class Slack(Channel):
 
         :raises UndeliverableError: Slack did not take it.
         """
-        response = post("Slack's webhook", url, json=message)
+        response = answer_of("Slack's webhook", "POST", url, json=message)
         if response.text != "ok":
             raise UndeliverableError(f"Slack's webhook: {response.text[:200]!r}")
 
@@ -136,7 +145,8 @@ def call(token: str | None, method: str, message: Mapping[str, Any] | None = Non
     :raises UndeliverableError: it refused, or its answer cannot be understood.
     """
     headers = {"Authorization": f"Bearer {token}"}
-    response = post(f"Slack's {method}", f"https://slack.com/api/{method}", headers=headers, json=message, **request)
+    url = f"https://slack.com/api/{method}"
+    response = answer_of(f"Slack's {method}", "POST", url, headers=headers, json=message, **request)
     try:
         answer: dict[str, Any] = response.json()
         if answer["ok"]:

@@ -1,0 +1,91 @@
+"""What a message opens and ends, for PagerDuty, Jira and ServiceNow alike: only what a person must do is an incident.
+
+- A group that is not closed is one incident, however often it is reported. The run that closes the group ends it.
+- A group that is closed, but lacks networks, is an incident of that run: no later run adds them, so a person ends it.
+  The group's own incident is ended.
+- A group that is closed ends its own incident.
+- A preview, a notice and the digest of exemptions open none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from c7n_ingress_tools.mailer.channel import WATCH
+from c7n_ingress_tools.mailer.facts import Facts, Group
+
+Details = dict[str, Any]
+
+
+class Incident(NamedTuple):
+    """What a message reports about one group, or about a policy that is silent."""
+
+    name: str
+    """The group, or the policy."""
+    key: str
+    """What distinguishes the incident, if a person must do something."""
+    ends: str
+    """The key of the incident that the message ends."""
+    record: str
+    """What distinguishes this change, if the group was closed without anyone's help."""
+    summary: str
+    details: Details
+    """Labels, and a text, texts or changes each: what to do comes first."""
+    group: Group | None = None
+
+
+def incidents_of(facts: Facts) -> list[Incident]:
+    """Return the incidents that a message opens or ends."""
+    if facts.kind == WATCH:
+        return [_silence(facts)]
+    return [_of_group(facts, group) for group in facts.groups] if facts.opens_incidents else []
+
+
+def _of_group(facts: Facts, group: Group) -> Incident:
+    key = f"open-ingress/{facts.account}/{facts.region}/{group.id}"
+    is_open = bool(group.open or (facts.restores and group.lacking))
+    wrong = next(iter(group.reasons), "")
+    state = group.state.replace("…", wrong)
+    details = {
+        "what to do": group.needs,
+        **{each.label.lower(): each.lines or each.note for each in group.commands},
+        "what ends this incident": group.resolves,
+        "reasons": group.reasons,
+        "notes": [note.text for note in group.notes],
+        "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
+        "more": group.more,
+        **dict(group.about),
+        "to undo": group.undo.lines or group.undo.note,
+        "connections": [text for section in facts.sections for text in section.paragraphs],
+        "more groups": facts.todo,
+        "left out": group.cut,
+    }
+    return Incident(
+        name=group.id,
+        key=(key if is_open else f"{key}/blocked/{group.run}") if wrong else "",
+        ends="" if is_open else key,
+        record=f"{key}/closed/{group.run}" if group.changes and not wrong and not facts.restores else "",
+        summary=(
+            f'Open ingress {state}: {group.id} "{group.name}" in {facts.account} {facts.region}'
+            + (f": {wrong}" if wrong and state == group.state else "")
+        ),
+        details={name: value for name, value in details.items() if value},
+        group=group,
+    )
+
+
+def _silence(facts: Facts) -> Incident:
+    """Return what mode/watch.yml found silent: one incident a policy, however often it is reported."""
+    policy = dict(facts.place)["Policy"]
+    return Incident(
+        name=policy,
+        key=f"open-ingress-watch/{facts.account}/{facts.region}/{policy}",
+        ends="",
+        record="",
+        summary=f"{facts.title} ({facts.account} {facts.region})",
+        details={
+            "what to do": " ".join(facts.todo),
+            "what is wrong": facts.lead,
+            "what ends this incident": "Resolve it by hand once that is done.",
+        },
+    )

@@ -1,0 +1,190 @@
+"""What Jira and ServiceNow have in common: one ticket for each incident, found by its key, updated, and resolved.
+
+Nothing is created before it was looked for, and what is closed is resolved. So a message that comes twice, after a
+failure or from SQS, leaves one ticket.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from hashlib import sha256
+from typing import Any, ClassVar, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from c7n_ingress_tools.mailer.channel import GROUPS, Channel, Delivery
+from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.facts import Limits
+from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
+from c7n_ingress_tools.mailer.typed import counted
+
+URL = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[\w./-]*)?", re.ASCII)
+SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:(?P<region>[a-z0-9-]+):\d{12}:secret:[\w/+=.@-]+", re.ASCII)
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+UNSAFE = re.compile(r"[^\w./-]", re.ASCII)
+"""What would mean something in a query. A key holds what the message says, and anyone who may send writes that."""
+MOST_AT_ONCE = 40  # keys in a query
+HASHED = 16  # characters
+
+TEXT = {"type": "string", "minLength": 1}
+
+
+class Ticket(NamedTuple):
+    """A ticket, as it is found."""
+
+    id: str
+    is_open: bool
+
+
+class Tickets(Channel):
+    """A service that keeps tickets. A subclass finds, creates, updates and resolves them."""
+
+    LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(100_000, 0, 50)}  # each group has its own ticket
+    TARGET: ClassVar[re.Pattern[str]]
+    """A target of the channel, with the groups `place` and `all`."""
+    SECTION: ClassVar[str]
+    """The channel's key in mailer.yml."""
+    EXAMPLE: ClassVar[str]
+    """An address of the service."""
+    MOST_KEY: ClassVar[int]
+    MOST_TEXT: ClassVar[int]
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        """Check the address, and that the token is no plain text."""
+        section = config.get(cls.SECTION)
+        if section is None:
+            return
+        if not URL.fullmatch(section["url"]):
+            raise ValueError(f"{cls.SECTION}: url is no address such as {cls.EXAMPLE}")
+        if not (SECRET.fullmatch(section["token"]) or BASE64.fullmatch(section["token"])):
+            raise ValueError(
+                f"{cls.SECTION}: token is neither the ARN of a secret in Secrets Manager nor base64 of what KMS encrypted"
+            )
+
+    @classmethod
+    def takes(cls, target: str) -> bool:
+        """Whether a target is a place of this service."""
+        return cls.TARGET.fullmatch(target) is not None
+
+    def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
+        """Return what keeps each ticket, and what resolves those that the message ends."""
+        for found in filter(None, map(self.TARGET.fullmatch, self.targets(message))):
+            target, place = found[0], found["place"]
+            if self.SECTION not in self.config:
+                self.failures.append(f"{target} needs {self.SECTION} in mailer.yml")
+                continue
+            incidents = incidents_of(self.facts(message, message["resources"]))
+            for each in incidents:
+                if each.key:
+                    yield Delivery(f"{target} {each.name}", (target, each.name), partial(self.keep, place, each))
+                elif each.record and found["all"]:
+                    record = partial(self.record, place, each)
+                    yield Delivery(f"{target} {each.name}", (target, each.name), record)
+            ended = [self.key(each.ends) for each in incidents if each.ends]
+            for start in range(0, len(ended), MOST_AT_ONCE):
+                some = ended[start : start + MOST_AT_ONCE]
+                name = f"{target}: what is closed, {counted(len(some), 'group')}"
+                yield Delivery(name, (target, "", str(start)), partial(self.end, place, some))
+
+    def keep(self, place: str, incident: Incident) -> None:
+        """Create the ticket of an incident, or update it. Of several, the first remains."""
+        key = self.key(incident.key)
+        tickets = self.find(place, [key], ended=False)
+        if tickets:
+            self.update(tickets[0].id, incident)
+        else:
+            self.create(place, key, incident)
+            tickets = self.find(place, [key], ended=False)  # another process may have created one at the same time
+        for other in tickets[1:]:
+            self.resolve(other.id, "Another ticket is about the same.")
+
+    def record(self, place: str, incident: Incident) -> None:
+        """Create the ticket of a change that nobody must act on, once, and resolve it."""
+        key = self.key(incident.record)
+        if not self.find(place, [key], ended=True):
+            self.create(place, key, incident)
+        for each in self.find(place, [key], ended=False):
+            self.resolve(each.id, "Nobody has to do anything.")
+
+    def end(self, place: str, keys: Sequence[str]) -> None:
+        """Resolve the tickets of groups that are closed."""
+        for each in self.find(place, keys, ended=False):
+            self.resolve(each.id, "A run closed the security group.")
+
+    @classmethod
+    def key(cls, key: str) -> str:
+        """Return a key as a query may hold it: what is too long, or unsafe, is replaced, and told apart by a hash."""
+        safe = UNSAFE.sub("_", key)
+        if safe == key and len(key) <= cls.MOST_KEY:
+            return key
+        return f"{safe[: cls.MOST_KEY - HASHED - 1]}-{sha256(key.encode()).hexdigest()[:HASHED]}"
+
+    @cached_property
+    def token(self) -> str:
+        """The token, from Secrets Manager or decrypted by KMS.
+
+        :raises UndeliverableError: AWS refused.
+        """
+        token = self.config[self.SECTION]["token"]
+        try:
+            if secret := SECRET.fullmatch(token):
+                manager = self.session.client("secretsmanager", region_name=secret["region"])
+                return str(manager.get_secret_value(SecretId=token)["SecretString"]).strip()
+            plain = self.session.client("kms").decrypt(CiphertextBlob=base64.b64decode(token))["Plaintext"]
+            return str(plain.decode()).strip()
+        except ClientError as error:
+            raise UndeliverableError(f"{self.SECTION}: the token cannot be read: {error}") from None
+
+    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[Ticket]:
+        """Return the tickets that have one of these keys, the oldest first.
+
+        :param ended: whether those that are resolved count, too.
+        """
+        raise NotImplementedError
+
+    def create(self, place: str, key: str, incident: Incident) -> None:
+        """Create a ticket."""
+        raise NotImplementedError
+
+    def update(self, ticket: str, incident: Incident) -> None:
+        """Make a ticket say what is true now."""
+        raise NotImplementedError
+
+    def resolve(self, ticket: str, why: str) -> None:
+        """Resolve a ticket."""
+        raise NotImplementedError
+
+
+def parts_of(incident: Incident, most: int) -> list[tuple[str, list[str]]]:
+    """Return an incident as labels and lines, the most urgent first, in at most so many characters.
+
+    A line is there whole or not at all: half a command is none.
+    """
+    parts: list[tuple[str, list[str]]] = []
+    for label, value in incident.details.items():
+        lines = [_line(each) for each in (value if isinstance(value, list) else [value])]
+        most -= len(label) + 4  # with what is between parts
+        fitting = []
+        for line in lines:
+            if (most := most - len(line) - 1) < 0:
+                break
+            fitting.append(line)
+        if fitting:
+            parts.append((label[:1].upper() + label[1:], fitting))
+        if len(fitting) < len(lines):
+            break
+    return parts
+
+
+def _line(value: Any) -> str:
+    """Return a text, or a change as one line."""
+    if isinstance(value, str):
+        return value
+    sides = " → ".join(value[side] for side in ("was", "now", "done") if value.get(side))
+    return ", ".join(
+        filter(None, [f"{value.get('traffic', '')}: {sides}", value.get("rule"), value.get("description")])
+    )
