@@ -44,7 +44,9 @@ from c7n_ingress_tools.embedded_aws.ec2 import backend_of, load_interfaces
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import deploy, preview
 from tests.support.embedded import POLICIES, ROOT, cases, filled, group_of, load, messages, rules_of, source_of
+from tests.support.internet import serving
 from tests.support.search import is_night
+from tests.support.servicenow import HOST, TOKEN, USER, ServiceNow
 from tests.support.stacked import ACCOUNT, create, inbox, poll, stop_polling
 
 NOT_ENFORCED = {
@@ -61,6 +63,7 @@ KEPT = {"iam:ListAccountAliases"}
 """What a process asks once and keeps: a warm one does not miss it. test_faults.py denies it to a cold one."""
 WHOLE = {
     "MailFrom": "custodian@example.com",
+    "TicketSecrets": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:c7n-ingress/*",
     "AuthorizedFrom": "networks/authorized.txt",
     "ExemptionsFrom": "registers/exemptions.json",
     "Records": "existing",
@@ -474,11 +477,12 @@ def test_every_action_of_the_watchs_role_is_needed(cloud, lab, tmp_path):
 class MailerPaths:
     """What the mailer's Lambda does under its role."""
 
-    def __init__(self, lab, function, take):
+    def __init__(self, lab, function, take, tickets):
         self.lab = lab
         self.cloud = lab.cloud
         self.function = function
         self.take = take
+        self.tickets = tickets
         self.sqs = lab.cloud.session().client("sqs")
         self.queue = self.sqs.get_queue_url(QueueName="custodian-mailer")["QueueUrl"]
         # What was not deleted is in sight at once, and counted by `left`.
@@ -513,6 +517,13 @@ class MailerPaths:
         self.send("on-call@example.com")
         assert len(backend.sent_messages) == sent + 1
 
+    def ticket(self):
+        """Create or update a ticket, with the token of a secret."""
+        asked = len(self.tickets.calls)
+        self.send("servicenow://")
+        assert len(self.tickets.calls) > asked
+        assert self.left() == 0
+
     def fail(self):
         """Keep a message that cannot be delivered."""
         self.send(f"arn:aws:sns:us-east-1:{ACCOUNT}:missing")
@@ -523,16 +534,25 @@ class MailerPaths:
         write_log(self.lab.mailer.role, "/aws/lambda/custodian-mailer")
 
 
-def test_every_action_of_the_mailers_role_is_needed(cloud, lab):
+def test_every_action_of_the_mailers_role_is_needed(cloud, lab, tmp_path):
     """The mailer delivers, and keeps what it cannot deliver, under its role's actions, and fails without any one."""
-    take = inbox(cloud)
+    take, tickets = inbox(cloud), ServiceNow()
+    secret = cloud.session().client("secretsmanager").create_secret(Name="c7n-ingress/servicenow", SecretString=TOKEN)
     cloud.session().client("ses").verify_email_identity(EmailAddress=WHOLE["MailFrom"])
-    deploy.deploy(deploy.read_config(deploy.CONFIG) | {"recipients": ["on-call@example.com"]}, cloud.session())
-    stop_polling(cloud)
-    with deployed(lab.mailer, "custodian-mailer") as function:
-        does = MailerPaths(lab, function, take)
-        paths = [does.publish, does.mail, does.fail, does.log]
-        assert lab.missed("MailerRole", paths) == set(CASES["MailerRole"])
+    settings = {"url": f"https://{HOST}", "user": USER, "token": secret["ARN"]}
+    changes = {"recipients": ["on-call@example.com", "servicenow://"], "servicenow": settings}
+    with serving(tickets.hosts(), tmp_path) as internet:
+        config = deploy.read_config(deploy.CONFIG) | changes | {"https_proxy": internet.proxy}
+        deploy.deploy(config, cloud.session())
+        trusting = {"Variables": {"REQUESTS_CA_BUNDLE": str(internet.authority)}}
+        cloud.session().client("lambda").update_function_configuration(
+            FunctionName="custodian-mailer", Environment=trusting
+        )
+        stop_polling(cloud)
+        with deployed(lab.mailer, "custodian-mailer") as function:
+            does = MailerPaths(lab, function, take, tickets)
+            paths = [does.publish, does.mail, does.ticket, does.fail, does.log]
+            assert lab.missed("MailerRole", paths) == set(CASES["MailerRole"])
 
 
 class DeployerPaths:

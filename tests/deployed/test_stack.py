@@ -46,6 +46,7 @@ OPTIONS = {
     "Email": "team@example.com",
     "PagerDutyEmail": "open-ingress@example.pagerduty.com",
     "MailFrom": "custodian@example.com",
+    "TicketSecrets": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:c7n-ingress/*",
     "OrganizationId": "o-abcdefghij",
     "RunnerArn": RUNNER,
     "AuthorizedFrom": "networks/authorized.txt",

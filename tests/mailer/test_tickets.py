@@ -15,7 +15,6 @@ from c7n_ingress_tools.mailer import channel, preview
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import Limits, facts_of
 from c7n_ingress_tools.mailer.incidents import incidents_of
-from c7n_ingress_tools.mailer.jira import CREATED
 from c7n_ingress_tools.mailer.jira import Jira as JiraChannel
 from c7n_ingress_tools.mailer.servicenow import ServiceNow as ServiceNowChannel
 from tests.support import jira, servicenow
@@ -388,7 +387,7 @@ def test_a_project_that_does_not_exist_fails_alone(post, tmp_path):
     sent = post.send(message_to("jira://NOPE", "jira://OPS") | {"resources": [FAILED]})
     with serving(server.hosts(), tmp_path) as internet, post.mailer(internet, jira=settings) as function:
         assert post.work(function) == {sent}
-        assert "The value 'NOPE' does not exist for the field 'project'." in function.logs[0].read_text()
+        assert "does not exist for the field" in function.logs[0].read_text()
     assert [each[:2] for each in server.tickets()] == [(key_of(FAILED), True)]
 
 
@@ -444,7 +443,7 @@ GOOD = {"url": "https://example.com", "user": "u", "token": "AAAA"}
     [
         ({"url": "http://example.com"}, "url is no address such as https://"),
         ({"url": "https://u:secret@example.com"}, "url is no address such as https://"),
-        ({"token": "plain-secret"}, "token is neither the ARN of a secret in Secrets Manager nor base64 of what KMS"),
+        ({"token": "plain-secret"}, "token is neither the ARN of a secret in Secrets Manager nor base64 from KMS"),
         ({"user": None}, "user: None is not of type 'string'"),
         ({"proxy": "x"}, "'proxy' was unexpected"),
     ],
@@ -479,4 +478,3 @@ def test_tickets_and_pagerduty_have_one_idea_of_an_incident():
     assert (failed.key, failed.ends, failed.record) == (key_of(FAILED), "", "")
     assert (closed.key, closed.ends) == ("", key_of(CLOSED))
     assert closed.record.startswith(key_of(CLOSED, "/closed/"))
-    assert not CREATED

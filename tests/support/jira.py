@@ -81,12 +81,8 @@ class Jira:
         if number not in self.issues:
             return 404, {"errorMessages": ["Issue does not exist or you do not have permission to see it."]}
         issue = self.issues[number]
-        if part == "transitions" and method == "GET":
-            return 200, {"transitions": list(self.transitions.values())}
         if part == "transitions":
-            issue["category"] = self.transitions[body["transition"]["id"]]["to"]["statusCategory"]["key"]
-            issue["transition"] = body["transition"]["id"]
-            return 204, None
+            return self.transition(issue, body)
         if part == "comment":
             issue["comments"].append(words(body["body"]))
             return 201, {"id": "1"}
@@ -94,6 +90,14 @@ class Jira:
             return self.change(issue, body["fields"])
         fields = {"labels": issue["fields"]["labels"], "status": {"statusCategory": {"key": issue["category"]}}}
         return 200, {"id": number, "fields": fields}
+
+    def transition(self, issue, body):
+        """List the transitions of an issue, or make one."""
+        if not body:
+            return 200, {"transitions": list(self.transitions.values())}
+        issue["transition"] = body["transition"]["id"]
+        issue["category"] = self.transitions[issue["transition"]]["to"]["statusCategory"]["key"]
+        return 204, None
 
     def create(self, fields):
         """Take a new issue."""

@@ -62,7 +62,7 @@ class Tickets(Channel):
             raise ValueError(f"{cls.SECTION}: url is no address such as {cls.EXAMPLE}")
         if not (SECRET.fullmatch(section["token"]) or BASE64.fullmatch(section["token"])):
             raise ValueError(
-                f"{cls.SECTION}: token is neither the ARN of a secret in Secrets Manager nor base64 of what KMS encrypted"
+                f"{cls.SECTION}: token is neither the ARN of a secret in Secrets Manager nor base64 from KMS"
             )
 
     @classmethod
