@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from c7n.config import Config
 from c7n.policy import PolicyCollection, load
 from c7n.resources import load_resources
@@ -15,6 +16,7 @@ from c7n.utils import yaml_load
 from c7n_ingress.decide.authorized import parse_list, refuse_documentation
 from c7n_ingress.decide.settings import check
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
+from c7n_ingress_tools.mailer.deploy import CONFIG, read_config
 from tests.support.docs import (
     BLOCKS,
     GROUPS,
@@ -140,7 +142,7 @@ def test_what_is_not_run_here_is_on_a_page(command):
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda b: b.page)
 def test_every_yaml_block_loads(block, tmp_path):
-    """A block is a policy, the actions of one, or settings, and it is valid."""
+    """A block is a policy, the actions of one, what the mailer's configuration adds, or settings, and it is valid."""
     text = block.text
     if "policies:" in text:
         (tmp_path / "policy.yml").write_text(text)
@@ -153,6 +155,9 @@ def test_every_yaml_block_loads(block, tmp_path):
         options = Config.empty(region="us-east-1", account_id="123456789012")
         (policy,) = PolicyCollection.from_data({"policies": [{**data, "actions": actions}]}, options)
         policy.validate()
+    elif text.startswith("recipients:"):
+        (tmp_path / "mailer.yml").write_text(yaml.safe_dump(yaml_load(CONFIG.read_text()) | yaml_load(text)))
+        assert read_config(tmp_path / "mailer.yml").items() >= yaml_load(text).items()
     else:
         check({"authorized": ["vpc"], **yaml_load(text)})
 

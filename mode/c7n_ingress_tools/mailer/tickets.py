@@ -117,7 +117,7 @@ class Tickets(Channel):
 
     @classmethod
     def key(cls, key: str) -> str:
-        """Return a key as a query may hold it: what is too long, or unsafe, is replaced, and told apart by a hash."""
+        """Return a key as a query may hold it: what is too long, or unsafe, is replaced, and a hash distinguishes it."""
         safe = UNSAFE.sub("_", key)
         if safe == key and len(key) <= cls.MOST_KEY:
             return key
