@@ -31,17 +31,17 @@ def post(cloud, tmp_path):
 # -- deploying it
 
 
-def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
-    """With c7n, c7n-mailer, click and what they require alone, the command makes the function and its event source."""
+def plainly(post, tmp_path, *packages):
+    """Deploy where these packages, and what they require, are installed alone, and return the finished command."""
     installed = tmp_path / "installed"
     installed.mkdir()
-    required = generate_requirements(["c7n", "c7n-mailer", "click"], include_self=True).splitlines()
+    required = generate_requirements(packages, include_self=True).splitlines()
     for line in (*required, "c7n-ingress"):
         distribution = metadata.distribution(line.partition("==")[0])
         for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
             if not (installed / top).exists():
                 (installed / top).symlink_to(distribution.locate_file(top))
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-S", "-m", "c7n_ingress_tools", "mailer", "deploy", "-c", post.config()],
         env=post.cloud.environment() | {"PYTHONPATH": f"{ROOT}/mode:{ROOT}/actions:{installed}"},
         cwd=tmp_path,
@@ -49,6 +49,19 @@ def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
         text=True,
         check=False,
     )
+
+
+def test_a_package_that_is_missing_is_named(post, tmp_path):
+    """Where an older version's extra lacks a package, the command names it and the fix, and makes nothing."""
+    done = plainly(post, tmp_path, "c7n", "c7n-mailer", "click")
+    fix = "pip install 'c7n-ingress[mailer]', or '.[mailer]' in a clone of the project"
+    assert (done.returncode, done.stderr) == (2, f"atlassian-python-api is not installed: {fix}\n")
+    assert post.cloud.session().client("lambda").list_functions()["Functions"] == []
+
+
+def test_one_command_deploys_it_from_a_plain_install(post, tmp_path):
+    """With c7n, click, the extra's packages and what they require alone, the command makes function and trigger."""
+    done = plainly(post, tmp_path, "c7n", "c7n-mailer", "click", "atlassian-python-api")
     arn = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:custodian-mailer"
     assert (done.stdout, done.stderr) == (
         f"{arn} delivers what is sent to the queue custodian-mailer in us-east-1\n",
@@ -112,7 +125,10 @@ def test_the_same_files_make_the_same_archive(post):
         ({"queue_uri": "x"}, "'queue_uri' was unexpected"),
         ({"memory": "much"}, "'much' is not of type 'integer'"),
         ({"sendgrid_api_key": "x"}, "sendgrid_api_key: the Lambda delivers to SNS, e-mail by SES or SMTP"),
-        ({"splunk_hec_url": "x"}, "splunk_hec_url: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack and"),
+        (
+            {"splunk_hec_url": "x"},
+            "splunk_hec_url: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack, PagerDuty",
+        ),
         (
             {"slack_webhook": "https://hooks.slack-gov.com/services/T0/B0/secret"},
             "slack_webhook: 'https://hooks.slack-gov.com/…' is no address such as https://hooks.slack.com/services/",

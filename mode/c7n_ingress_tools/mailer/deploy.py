@@ -128,15 +128,21 @@ def build_archive(config: dict[str, Any]) -> PythonPackageArchive:
 
 
 def installed_files() -> set[tuple[str, str]]:
-    """Return the files of c7n-mailer and of what it imports: each one's name in the archive, and where it is now."""
-    required = generate_requirements(IMPORTED, ignore=PROVIDED).splitlines()
-    distributions = ["c7n-mailer", *IMPORTED, *(line.partition("==")[0] for line in required)]
-    return {
-        (str(file), str(file.locate()))
-        for name in distributions
-        for file in metadata.distribution(name).files or ()
-        if file.suffix not in (".so", ".pyd", ".pyc") and file.parts[0] != ".." and ".dist-info" not in file.parts[0]
-    }
+    """Return the files of c7n-mailer and of what it imports: each one's name in the archive, and where it is now.
+
+    An extra that was installed by an older version of the pack can lack a package.
+    """
+    with requires_extra("mailer"):
+        required = generate_requirements(IMPORTED, ignore=PROVIDED).splitlines()
+        distributions = ["c7n-mailer", *IMPORTED, *(line.partition("==")[0] for line in required)]
+        return {
+            (str(file), str(file.locate()))
+            for name in distributions
+            for file in metadata.distribution(name).files or ()
+            if file.suffix not in (".so", ".pyd", ".pyc")
+            and file.parts[0] != ".."
+            and ".dist-info" not in file.parts[0]
+        }
 
 
 class QueueSubscription(SQSSubscription):  # type: ignore[misc]  # c7n ships no types

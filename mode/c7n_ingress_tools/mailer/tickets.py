@@ -117,7 +117,7 @@ class Tickets(Channel):
 
     @classmethod
     def key(cls, key: str) -> str:
-        """Return a key as a query may hold it: what is too long, or unsafe, is replaced, and a hash distinguishes it."""
+        """Return a key as a query may hold it: a hash distinguishes what is cut, or replaced as unsafe."""
         safe = UNSAFE.sub("_", key)
         if safe == key and len(key) <= cls.MOST_KEY:
             return key
