@@ -407,7 +407,8 @@ def test_roles_twice(cloud):
 @pytest.mark.parametrize(("partition", "region"), REGIONS.items(), ids=list(REGIONS))
 def test_partitions(cloud, partition, region):
     """In each partition every ARN is of this partition, and the key's service name is the partition's own."""
-    made = json.dumps(create(cloud, region, **OPTIONS | {"RunnerArn": RUNNER.replace("aws", partition, 1)}))
+    options = {name: value.replace("arn:aws:", f"arn:{partition}:") for name, value in OPTIONS.items()}
+    made = json.dumps(create(cloud, region, **options))
     assert f"arn:{partition}:" in made
     assert {text.split(":")[0] for text in made.split('"arn:')[1:]} == {partition}
     suffix = SUFFIXES.get(partition, "amazonaws.com")

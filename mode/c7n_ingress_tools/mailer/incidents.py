@@ -62,9 +62,9 @@ def _of_group(facts: Facts, group: Group) -> Incident:
     }
     return Incident(
         name=group.id,
-        key=(key if is_open else f"{key}/blocked/{group.run}") if wrong else "",
+        key=(key if is_open else f"{key}/blocked/{group.run}") if group.reasons else "",
         ends="" if is_open else key,
-        record=f"{key}/closed/{group.run}" if group.changes and not wrong and not facts.restores else "",
+        record=f"{key}/closed/{group.run}" if group.changes and not (group.reasons or facts.restores) else "",
         summary=(
             f'Open ingress {state}: {group.id} "{group.name}" in {facts.account} {facts.region}'
             + (f": {wrong}" if wrong and state == group.state else "")
