@@ -261,10 +261,10 @@ def test_of_two_tickets_the_first_remains(post, service, mailer):
 
 def test_what_somebody_typed_is_text(post, service, mailer):
     """Markup, template syntax, parts of queries and endless texts make valid tickets, each under its group's key."""
-    names = [HOSTILE, "n" * 5000]
+    names = [HOSTILE, "n" * 5000, "\u202e"]
     groups = [
         FAILED
-        | {"GroupName": name, "Tags": [{"Key": "owner", "Value": name}], "c7n:failed-ingress": [name] * 9}
+        | {"GroupName": name, "Tags": [{"Key": "owner", "Value": name}], "c7n:failed-ingress": [name] * len(name[:9])}
         | {"GroupId": f"sg-{number}"}
         for number, name in enumerate(names)
     ]
@@ -279,7 +279,7 @@ def test_what_somebody_typed_is_text(post, service, mailer):
                 *(in_state(states.CLOSING.done, without(each, "c7n:failed-ingress")) for each in (*groups, other)),
             ),
         )
-    assert [is_open for _, is_open in keys(service)] == [True, False, False, False]
+    assert [is_open for _, is_open in keys(service)] == [True, False, False, False, False]
     assert all(summary.isprintable() for _, _, summary, _ in service.server.tickets())
     assert all(len(key) <= service.channel.MOST_KEY for key, _ in keys(service))
     assert "[~admin]" in service.server.tickets()[1][2] + service.server.tickets()[1][3]

@@ -166,7 +166,7 @@ def parts_of(incident: Incident, most: int) -> list[tuple[str, list[str]]]:
     """
     parts: list[tuple[str, list[str]]] = []
     for label, value in incident.details.items():
-        lines = [_line(each) for each in (value if isinstance(value, list) else [value])]
+        lines = [line for each in (value if isinstance(value, list) else [value]) if (line := _line(each))]
         most -= len(label) + 4  # with what is between parts
         fitting = []
         for line in lines:
