@@ -32,7 +32,7 @@ from tests.support.embedded import (
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 LIST = {"protocol": "tcp", "ports": 443, "source": "::/0"}
 PRIVATE = {"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}
-CASES = {  # a group's name, its rules, the value of its exemption, and whether the digest tells of it
+CASES = {  # a group's name, its rules, the value of its exemption, and whether the digest lists it
     "soon": ([SSH], "+3", True),
     "late": ([LIST, PRIVATE], "+90", True),
     "not exempt": ([SSH], None, False),

@@ -109,8 +109,8 @@ def block_kit(template, **changes):
 
 def events(**changes):
     """Return the events for PagerDuty, each as it is sent."""
-    told = json.loads(rendered(PAGERDUTY, **changes))
-    return [event | {"routing_key": "k" * 32} for _, its in told for event in its]
+    reported = json.loads(rendered(PAGERDUTY, **changes))
+    return [event | {"routing_key": "k" * 32} for _, its in reported for event in its]
 
 
 def group(number=1, **changes):
@@ -140,12 +140,12 @@ def typed_everywhere(value, text):
 
 def typed_by_somebody(text):
     """Return a message each of whose texts somebody typed."""
-    told = typed_everywhere([*SAMPLE["resources"], *DIGEST["resources"], *(group(n) for n in range(12))], text)
+    reported = typed_everywhere([*SAMPLE["resources"], *DIGEST["resources"], *(group(n) for n in range(12))], text)
     made = [{"Key": key, "Value": text} for key in ("aws:cloudformation:stack-name", "owner", "terraform")]
     until = [{"Key": "open-ingress-until", "Value": text}]
     return {
         "resources": [
-            *told,
+            *reported,
             group(Tags=made),
             group(Tags=until),
             group(**{"c7n:behind-ingress": {"exposure": "internet", "behind": [text] * 9, "blocked": text}}),
@@ -235,7 +235,7 @@ def test_any_text_is_text_to_everybody(typed):
     assert [event["event_action"] for event in events(**typed_by)] == ["resolve", "trigger", "resolve"]
 
 
-OPTIONAL_LINES = 8  # what is empty, or of a known list, is told by another line or by none
+OPTIONAL_LINES = 8  # what is empty, or of a known list, is in another line or in none
 KNOWN_TAGS = {tag for tag, _ in Outline(rendered(HTML)).tags}
 
 
@@ -278,9 +278,9 @@ def test_template_syntax_stands_as_it_was_typed(template):
 )
 def test_links_that_somebody_typed_are_broken(template, typed, shown):
     """No mail reader makes a link of what somebody typed; addresses of people and networks stay readable."""
-    told = rendered(template, resources=[group(**{"c7n:failed-ingress": [typed]})])
-    assert shown in told
-    assert typed == shown or typed not in told
+    reported = rendered(template, resources=[group(**{"c7n:failed-ingress": [typed]})])
+    assert shown in reported
+    assert typed == shown or typed not in reported
 
 
 def test_both_messages_tell_the_same():
@@ -369,10 +369,10 @@ def test_what_to_do_is_first():
     ]
     assert lines[10:12] == [RULE, "4 open rules replaced in 2 groups"]
     for template in (HTML, SLACK):
-        told = read(template, resources=[CHECKOUT, orders])
-        told = told[told.index("<body>") :] if template == HTML else told
-        places = [told.index(text) for text in (states.CLOSING.partly.todo, orders["c7n:todo-ingress"][0])]
-        places += [told.index(LIMITED), told.index("Account"), told.index("SSH for the migration weekend")]
+        reported = read(template, resources=[CHECKOUT, orders])
+        reported = reported[reported.index("<body>") :] if template == HTML else reported
+        places = [reported.index(text) for text in (states.CLOSING.partly.todo, orders["c7n:todo-ingress"][0])]
+        places += [reported.index(LIMITED), reported.index("Account"), reported.index("SSH for the migration weekend")]
         assert places == sorted(places)
 
 
@@ -387,9 +387,9 @@ LIMITED = (
 def test_what_runs_a_function_again(template, mode, shown):
     """A group that a function could not close has the command that runs the function again; a local run has none."""
     failed = group(**{"c7n:failed-ingress": ["UnauthorizedOperation"]})
-    told = words(template, resources=[failed], policy={"name": "open-ingress", **mode})
-    assert ("c7n-ingress replay --region eu-central-1" in told) is shown
-    assert "Fix the reason and run the policy again" in told
+    reported = words(template, resources=[failed], policy={"name": "open-ingress", **mode})
+    assert ("c7n-ingress replay --region eu-central-1" in reported) is shown
+    assert "Fix the reason and run the policy again" in reported
 
 
 def test_a_message_that_the_pack_does_not_have():
@@ -410,7 +410,7 @@ def words(template, **changes):
 
 @pytest.mark.parametrize("template", MESSAGES)
 @pytest.mark.parametrize(
-    ("annotation", "told"),
+    ("annotation", "reported"),
     [
         ({"c7n:reopened-ingress": "opened again, 4th time since Monday"}, ["pened again, 4th time since Monday"]),
         (
@@ -440,23 +440,23 @@ def words(template, **changes):
         ({"c7n:waiting-ingress": 137}, ["137"]),
     ],
 )
-def test_each_annotation_is_told_in_each_message(template, annotation, told):
+def test_each_annotation_is_told_in_each_message(template, annotation, reported):
     """What the action writes on a group is in text, HTML, Slack's and PagerDuty's messages, if it is there."""
     incident = {"c7n:failed-ingress": ["UnauthorizedOperation"]} if template == PAGERDUTY else {}
     message = words(template, resources=[group(**incident | annotation)])
     bare = words(template, resources=[group(**incident)])
     if template == PAGERDUTY:
-        told = [json.dumps(fact, ensure_ascii=False)[1:-1] for fact in told]
-    assert [fact for fact in told if fact not in message] == []
-    assert told[0] not in bare
+        reported = [json.dumps(fact, ensure_ascii=False)[1:-1] for fact in reported]
+    assert [fact for fact in reported if fact not in message] == []
+    assert reported[0] not in bare
 
 
 @pytest.mark.parametrize("template", MESSAGES)
 def test_what_becomes_of_open_connections(template):
     """Both cases are reported: what ends at once, and what lives on; a preview says what will be, without an undo."""
-    told = " ".join(words(template).split())
-    assert "interrupted at once" in told
-    assert "PrivateLink" in told
+    reported = " ".join(words(template).split())
+    assert "interrupted at once" in reported
+    assert "PrivateLink" in reported
     if template != PAGERDUTY:
         previewed = words(template, resources=[group(**{"c7n:replaced-ingress": [record(how="preview")]})])
         assert "will interrupt at once" in " ".join(previewed.split())
@@ -469,15 +469,15 @@ COMMANDS = [TEXT, HTML, SLACK]
 
 def read(template, **changes):
     """Return the texts of a message as a person reads them."""
-    told = rendered(template, **changes)
-    return as_read(template, json.loads(told) if template == SLACK else told)
+    reported = rendered(template, **changes)
+    return as_read(template, json.loads(reported) if template == SLACK else reported)
 
 
-def as_read(template, told):
+def as_read(template, reported):
     """Return the texts of what a channel sends."""
     if template == SLACK:
-        return "\n".join(text for _, text in texts(told["blocks"]))
-    return html.unescape(told) if template == HTML else told
+        return "\n".join(text for _, text in texts(reported["blocks"]))
+    return html.unescape(reported) if template == HTML else reported
 
 
 @pytest.mark.parametrize("template", COMMANDS)
@@ -493,11 +493,11 @@ def test_only_the_packs_own_undo_lines_are_shown(template, case):
         lines[:] = [line + more for line in lines]
     channel, function = preview.RENDERED[template]
     facts = shown_by(channel, SAMPLE, [sent], case.get("journals", ()))
-    told = as_read(template, function(facts))
+    reported = as_read(template, function(facts))
     for line in lines:
-        assert (str(line) in told) == case.get("shown", False)
+        assert (str(line) in reported) == case.get("shown", False)
     if "says" in case:
-        assert case["says"] in told
+        assert case["says"] in reported
 
 
 @pytest.mark.parametrize("template", COMMANDS)
@@ -508,21 +508,21 @@ def test_only_the_packs_own_lines_that_add_a_network_are_shown(template, case):
     allowed = [permission(Traffic("tcp", 22, 22), network(case["network"]))]
     line = authorize_line({"GroupId": case.get("group", asked["GroupId"]), "IpPermissions": allowed})
     line += case.get("more", "")
-    told = read(template, resources=[asked | {"c7n:todo-ingress": [line]}])
-    assert (line in told) == case.get("shown", False)
+    reported = read(template, resources=[asked | {"c7n:todo-ingress": [line]}])
+    assert (line in reported) == case.get("shown", False)
 
 
 def test_the_most_urgent_group_is_first():
     """Not closed, closed but, closed, skipped: within a state, groups keep the action's order."""
     groups = [group(1, **{"c7n:skipped-ingress": "x"}), group(2), group(3, **{"c7n:lacking-ingress": ["x"]})]
     groups += [group(4, **{"c7n:replaced-ingress": [record()] * 9}), group(5, **{"c7n:failed-ingress": ["x"]})]
-    told = rendered(TEXT, resources=groups)
-    places = [told.index(f"sg-{n:017x}") for n in (5, 3, 2, 4, 1)]
+    reported = rendered(TEXT, resources=groups)
+    places = [reported.index(f"sg-{n:017x}") for n in (5, 3, 2, 4, 1)]
     assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (record(), "TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24"),
         (record(was="::/0", now=None, how="revoked"), "TCP 22 (SSH): ::/0 removed"),
@@ -536,9 +536,9 @@ def test_the_most_urgent_group_is_first():
         (record(protocol="50", ports="all"), "protocol 50: 0.0.0.0/0"),
     ],
 )
-def test_each_kind_of_change_is_told_in_plain_words(change, told):
+def test_each_kind_of_change_is_told_in_plain_words(change, reported):
     """Protocol, ports, what was and what is now are reported for every kind of rule."""
-    assert f"* {told}" in rendered(TEXT, resources=[group(**{"c7n:replaced-ingress": [change]})])
+    assert f"* {reported}" in rendered(TEXT, resources=[group(**{"c7n:replaced-ingress": [change]})])
 
 
 @pytest.mark.parametrize(
@@ -552,8 +552,8 @@ def test_each_kind_of_change_is_told_in_plain_words(change, told):
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_console_link_of_each_partition(template, partition, host):
     """The link leads into the console of the partition that the group is in."""
-    told = rendered(template, partition=partition, region="some-region-1", resources=[group(7)])
-    assert f"https://{host}/ec2/home?region=some-region-1#SecurityGroup:groupId=sg-00000000000000007" in told
+    reported = rendered(template, partition=partition, region="some-region-1", resources=[group(7)])
+    assert f"https://{host}/ec2/home?region=some-region-1#SecurityGroup:groupId=sg-00000000000000007" in reported
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
@@ -566,11 +566,11 @@ def test_no_console_link_where_the_console_is_unknown(template):
 def test_preview_says_that_nothing_was_changed(template):
     """A preview cannot be taken for a change."""
     previewed = group(**{"c7n:replaced-ingress": [record(how="preview")]})
-    told = rendered(template, resources=[previewed])
-    assert "nothing was changed" in told
-    assert "1 open rule would be replaced in 1 group" in told
-    assert "If this was wrong" not in told
-    assert "\nCLOSED: " not in told
+    reported = rendered(template, resources=[previewed])
+    assert "nothing was changed" in reported
+    assert "1 open rule would be replaced in 1 group" in reported
+    assert "If this was wrong" not in reported
+    assert "\nCLOSED: " not in reported
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
@@ -588,30 +588,21 @@ def test_a_preview_of_which_all_failed(template):
 def test_where_nothing_was_changed_nothing_is_to_be_undone(template, annotation):
     """A message that reports no change says how a group may stay open, and not how to undo what was not done."""
     untouched = group(**{"c7n:replaced-ingress": [], annotation: "why" if "skipped" in annotation else ["why"]})
-    told = words(template, resources=[untouched]).lower()
-    assert "if a group must stay open" in told
-    assert "if this was wrong" not in told
-
-
-@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
-def test_why_a_group_was_skipped(template):
-    """A group that is the account's own, as `then: tell` leaves it open, is not told of as another account's."""
-    skipped = group(**{"c7n:replaced-ingress": [], "c7n:skipped-ingress": "is left open: the policy says 'then: tell'"})
-    told = words(template, resources=[skipped])
-    assert "is left open: the policy says" in told
-    assert "accounts own" not in told
+    reported = words(template, resources=[untouched]).lower()
+    assert "if a group must stay open" in reported
+    assert "if this was wrong" not in reported
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
 def test_a_skipped_group_is_not_open_where_another_was_to_be_opened(template):
     """Restoring skips another account's group, which nobody has opened again."""
-    told = words(template, resources=[restored(**{"c7n:skipped-ingress": "belongs to account 999999999999"})])
-    assert "belongs to account 999999999999" in told
-    assert "still open" not in told.lower()
+    reported = words(template, resources=[restored(**{"c7n:skipped-ingress": "belongs to account 999999999999"})])
+    assert "belongs to account 999999999999" in reported
+    assert "still open" not in reported.lower()
 
 
 @pytest.mark.parametrize(
-    ("annotation", "told"),
+    ("annotation", "reported"),
     [
         ({"c7n:failed-ingress": ["why"]}, ", not closed"),
         ({"c7n:left-ingress": ["why"]}, ", not closed"),
@@ -620,11 +611,11 @@ def test_a_skipped_group_is_not_open_where_another_was_to_be_opened(template):
         ({}, ", closed"),
     ],
 )
-def test_the_state_of_a_group_in_short(annotation, told):
+def test_the_state_of_a_group_in_short(annotation, reported):
     """A group that gets one line has its state in that line."""
     short = group(0, **annotation)
     others = [group(n, **annotation) for n in range(1, 11)]
-    assert f'{short["GroupId"]} "group-0": 1 rule{told}\n' in rendered(TEXT, resources=[*others, short])
+    assert f'{short["GroupId"]} "group-0": 1 rule{reported}\n' in rendered(TEXT, resources=[*others, short])
 
 
 TURNED_BACK = {"was": "198.18.7.0/24", "now": "0.0.0.0/0"}
@@ -647,9 +638,9 @@ def test_what_was_restored():
         record(**WENT, how="removed"),
     ]
     resources = [restored(*records, **{"Tags": trace, "c7n:exempt-ingress": "2026-12-24"})]
-    told = rendered(TEXT, resources=resources)
+    reported = rendered(TEXT, resources=resources)
     described = '"SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)'
-    assert told.splitlines() == [
+    assert reported.splitlines() == [
         "2 open rules restored in 1 group",
         "What was replaced is undone: these security groups let in again what they let in before.",
         "",
@@ -690,19 +681,19 @@ def test_what_was_restored():
 def test_a_preview_of_what_would_be_restored(template):
     """A preview of restoring says that nothing was changed, and what would be."""
     previewed = restored(record(**TURNED_BACK, how="preview"), record(**WENT, how="preview"))
-    told = rendered(template, resources=[previewed])
-    assert "nothing was changed" in told
-    assert "1 open rule would be restored in 1 group" in told
-    assert "would be removed" in told
+    reported = rendered(template, resources=[previewed])
+    assert "nothing was changed" in reported
+    assert "1 open rule would be restored in 1 group" in reported
+    assert "would be removed" in reported
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
 def test_what_could_not_be_restored_is_not_exempt(template):
     """Where nothing came back nobody was exempted: the message says how to, and not that a tag might be removed."""
     left = {"c7n:left-ingress": ["it was 0.0.0.0/0, for which there is another rule now"]}
-    told = words(template, resources=[restored(**left)])
-    assert "at most 90 days ahead" in told
-    assert "before its day" not in told
+    reported = words(template, resources=[restored(**left)])
+    assert "at most 90 days ahead" in reported
+    assert "before its day" not in reported
     exempt = words(template, resources=[restored(**left, **{"c7n:exempt-ingress": "2026-12-24"})])
     assert "before its day" in exempt
 
@@ -711,9 +702,9 @@ def test_what_could_not_be_restored_is_not_exempt(template):
 def test_what_was_left_alone(template):
     """A rule that was left alone is in the message with the reason; of many, the rest is counted."""
     why = "tcp 22 from pl-1: that prefix list cannot be read"
-    told = words(template, resources=[group(**{"c7n:replaced-ingress": [], "c7n:left-ingress": [why] * 7})])
-    assert told.count(why) == 5
-    assert "and 2 more" in told
+    reported = words(template, resources=[group(**{"c7n:replaced-ingress": [], "c7n:left-ingress": [why] * 7})])
+    assert reported.count(why) == 5
+    assert "and 2 more" in reported
 
 
 HEADINGS = {  # one name for each state, in every message; PagerDuty has no event for what needs nothing
@@ -736,13 +727,13 @@ STATES = {
 @pytest.mark.parametrize("template", MESSAGES)
 def test_one_name_for_each_state(template, state):
     """Each state has the same name in text, HTML, Slack's and PagerDuty's messages, and no message shows another."""
-    told = rendered(template, resources=[group(**STATES[state])])
+    reported = rendered(template, resources=[group(**STATES[state])])
     if template == SLACK:
-        told = [text for _, text in texts(json.loads(told)["blocks"])]
+        reported = [text for _, text in texts(json.loads(reported)["blocks"])]
     in_summary = state.replace("…", WHY) if template == PAGERDUTY else state
     silent = template == PAGERDUTY and state in ("closed", "would be closed")
-    assert (HEADINGS[template](in_summary) in told) is not silent
-    assert [other for other in STATES if other != state and HEADINGS[template](other) in told] == []
+    assert (HEADINGS[template](in_summary) in reported) is not silent
+    assert [other for other in STATES if other != state and HEADINGS[template](other) in reported] == []
 
 
 @pytest.mark.parametrize("template", MESSAGES)
@@ -750,11 +741,11 @@ def test_a_closed_group_that_lacks_a_network(template):
     """It is not counted among groups that are not closed, and the message says what to do and which command does it."""
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.9.0/24"}]}
     todo = authorize_line({"GroupId": group()["GroupId"], "IpPermissions": [rule]})
-    told = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
-    told = told.replace('\\"', '"')  # PagerDuty's event is JSON in a text
-    assert "not closed" not in told.lower()
+    reported = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
+    reported = reported.replace('\\"', '"')  # PagerDuty's event is JSON in a text
+    assert "not closed" not in reported.lower()
     for fact in (WHY, todo, "Clients there are blocked", "Raise the quota for inbound rules", "No later run adds them"):
-        assert fact in told
+        assert fact in reported
 
 
 def test_the_samples_states_are_the_actions():
@@ -776,16 +767,16 @@ def test_the_edge_of_a_mail_is_as_bad_as_its_worst_group(annotation, edge):
 def test_who_opened_it(template):
     """Where it is known who opened a group, the message quotes it; the links that a tool's name may hold are broken."""
     said = "Opened by jane@example.com (role Admin) on 2026-09-21 at 14:12 UTC from 198.51.100.7 with evil.example/1.0."
-    told = rendered(template, resources=[group(**{"c7n:opened-ingress": said})])
+    reported = rendered(template, resources=[group(**{"c7n:opened-ingress": said})])
     quoted = said.replace("evil.example", "evil[.]example")
-    assert f'"{quoted}"' in html.unescape(told)
+    assert f'"{quoted}"' in html.unescape(reported)
     assert "Opened by" not in rendered(template, resources=[group()])
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML])
-@pytest.mark.parametrize(("until", "told"), [({"hours": 36}, "36 hours"), ({"days": 3}, "3 days")])
+@pytest.mark.parametrize(("until", "reported"), [({"hours": 36}, "36 hours"), ({"days": 3}, "3 days")])
 @pytest.mark.parametrize("kind", ["mark-for-op", "mark-each-for-op"])
-def test_notice_says_how_long_there_is(template, until, told, kind):
+def test_notice_says_how_long_there_is(template, until, reported, kind):
     """A notice says when the groups will be closed, and what keeps one open; it cannot be taken for a change."""
     noticed = group(**{"c7n:replaced-ingress": [record(how="preview")]})
     policy = {
@@ -793,13 +784,13 @@ def test_notice_says_how_long_there_is(template, until, told, kind):
         "actions": ["replace-ingress", {"type": kind, "op": "replace-ingress", **until}],
     }
     message = rendered(template, resources=[noticed], policy=policy)
-    assert f"They will be closed in {told}, unless" in message
+    assert f"They will be closed in {reported}, unless" in message
     assert "open-ingress-until" in message
     assert "If this was wrong" not in message
 
 
 @pytest.mark.parametrize(
-    ("tag", "told"),
+    ("tag", "reported"),
     [
         (("aws:cloudformation:stack-name", "web"), "Managed by \"the CloudFormation stack 'web'\". Fix it there, or"),
         (("ManagedBy", "terraform"), "Managed by \"Terraform, by the tag 'terraform'\". Fix it there, or it is opened"),
@@ -810,9 +801,9 @@ def test_notice_says_how_long_there_is(template, until, told, kind):
         (("env", "prod"), 'Owner: no tag says, but: env = "prod"'),
     ],
 )
-def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, told):
+def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, reported):
     """Owner and tool are read from the tags that people and tools leave."""
-    assert told in rendered(TEXT, resources=[group(Tags=[{"Key": tag[0], "Value": tag[1]}])])
+    assert reported in rendered(TEXT, resources=[group(Tags=[{"Key": tag[0], "Value": tag[1]}])])
 
 
 @pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "c7n:failed-ingress", "c7n:replaced-ingress"])
@@ -838,12 +829,12 @@ def many_groups():
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_a_long_run_is_summed_up_with_the_worst_first(template):
     """Of 500 groups those that are not closed come first, then the action's first; what is left out is counted."""
-    told = rendered(template, resources=many_groups())
-    places = [told.index(f"sg-{n:017x}") for n in (100, 300, 499, 0, 1)]
+    reported = rendered(template, resources=many_groups())
+    places = [reported.index(f"sg-{n:017x}") for n in (100, 300, 499, 0, 1)]
     assert places == sorted(places)
-    assert "3 groups" in told
-    assert "and 48 more changes" in told
-    assert "and 390 more groups" in told
+    assert "3 groups" in reported
+    assert "and 48 more changes" in reported
+    assert "and 390 more groups" in reported
 
 
 @pytest.mark.parametrize(("template", "limit"), [(TEXT, 20_000), (HTML, 102_400)])
@@ -944,12 +935,12 @@ def test_the_digest_as_people_read_it():
 @pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
 def test_all_digests_tell_the_same(template):
     """Groups, days, rules and what uses them are in text, HTML and Slack's message."""
-    told = words(template)
-    assert "84 more days" in told.lower()
+    reported = words(template)
+    assert "84 more days" in reported.lower()
     for fact in ("sg-03a5c7e9b1d2f4068", "legacy-vpn", "2026-12-14", "128.0.0.0/1", "UDP 500-501"):
-        assert fact in told
+        assert fact in reported
     for fact in ("pl-0a1b2c3d4e5f60718", "nothing uses it", "app/checkout", "jane.doe@example.com"):
-        assert fact in told
+        assert fact in reported
 
 
 @examples(50)
@@ -958,13 +949,13 @@ def test_days_left_are_counted_right(today, until):
     """For any two days, the digest counts what the calendar does."""
     exempt = DIGEST["resources"][0] | {"Tags": [{"Key": "open-ingress-until", "Value": until.isoformat()}]}
     start = (today - date(1970, 1, 1)).days * 86_400 + 60
-    told = rendered(DIGEST_TEXT, resources=[exempt], execution_start=start)
+    reported = rendered(DIGEST_TEXT, resources=[exempt], execution_start=start)
     left = (until - today).days
-    assert f"EXEMPT UNTIL {until.isoformat()}, {left} MORE DAY{'S' * (left != 1)}: " in told
+    assert f"EXEMPT UNTIL {until.isoformat()}, {left} MORE DAY{'S' * (left != 1)}: " in reported
 
 
 @pytest.mark.parametrize(
-    ("permission", "told"),
+    ("permission", "reported"),
     [
         ({"IpProtocol": "-1"}, "all traffic"),
         ({"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535}, "TCP, all ports"),
@@ -976,10 +967,10 @@ def test_days_left_are_counted_right(today, until):
         ({"IpProtocol": "50"}, "protocol 50"),
     ],
 )
-def test_the_digest_names_each_kind_of_traffic(permission, told):
+def test_the_digest_names_each_kind_of_traffic(permission, reported):
     """Protocol and ports are reported in plain words for every kind of rule."""
     matched = [permission | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-    assert f"* {told}: 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
+    assert f"* {reported}: 0.0.0.0/0" in rendered(DIGEST_TEXT, resources=[group(MatchedIpPermissions=matched)])
 
 
 @pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
@@ -1037,8 +1028,8 @@ BEHIND = {
 @pytest.mark.parametrize("exposure", BEHIND)
 def test_what_stands_behind_a_group(template, exposure):
     """A message says what uses a group, and that VPC Block Public Access is on."""
-    told = {"exposure": exposure, "behind": BEHIND[exposure], "blocked": "The internet is kept out."}
-    shown = rendered(template, resources=[group(**{"c7n:behind-ingress": told})])
+    reported = {"exposure": exposure, "behind": BEHIND[exposure], "blocked": "The internet is kept out."}
+    shown = rendered(template, resources=[group(**{"c7n:behind-ingress": reported})])
     for phrase in (*BEHIND[exposure], "The internet is kept out."):
         assert shown.count(phrase) == 1
 
@@ -1051,8 +1042,8 @@ def test_how_much_stands_behind_a_group(template):
         for n in range(30)
     ]
     exempt = DIGEST["resources"][0]
-    told = {"c7n:behind-ingress": behind(balancers).annotation(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
-    shown = words(template, resources=[exempt | group(**told)])
+    reported = {"c7n:behind-ingress": behind(balancers).annotation(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
+    shown = words(template, resources=[exempt | group(**reported)])
     named, counted = set(re.findall(r"net/b\d+", shown)), re.findall(r"and (\d+) more\b", shown)
     assert named
     assert len(named) + sum(map(int, counted)) == 30
