@@ -276,7 +276,7 @@ def report(
     accounts: Path | None,
     csv_file: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Report what a sweep found and did, as one page.
 
     OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command writes report.html,
@@ -284,11 +284,10 @@ def report(
 
     With --journal it reads what the deployed functions wrote into their logs, and prints for each account how many
     rules they closed and how long these were open, which groups were not closed, undone or exempt, and who opened the
-    most. It needs logs:FilterLogEvents.
+    most. It needs logs:FilterLogEvents. An account that cannot be read is a note, and the command ends with 1.
     """
     if journal:
-        _report_journal(regions, since, accounts, csv_file, as_json=as_json)
-        return
+        return _report_journal(regions, since, accounts, csv_file, as_json=as_json)
     if regions or accounts or csv_file:
         raise click.UsageError("--region, --accounts and --csv belong to --journal")
     import datetime as dt
@@ -307,7 +306,7 @@ def report(
         raise click.ClickException(visible(str(error))) from error
     if as_json:
         click.echo(json_of(made))
-        return
+        return 0
     into = into or folders[0]
     try:
         click.echo(write(made, into))
@@ -316,12 +315,15 @@ def report(
         raise click.ClickException(
             f"{where}: cannot be written ({error.strerror}). Name another folder: --into DIR"
         ) from error
+    return 0
 
 
 def _report_journal(
     regions: tuple[str, ...], since: str, accounts: Path | None, csv_file: Path | None, *, as_json: bool
-) -> None:
+) -> int:
+    """Print what the journals say, and return 1 if an account or region could not be read."""
     import datetime as dt
+    from functools import partial
 
     import boto3
 
@@ -338,9 +340,9 @@ def _report_journal(
             if accounts:
                 found = journal.read(journal.places_of(accounts, regions), start, now)
             else:
-                sessions = [boto3.Session(region_name=region) for region in regions]
-                account = sessions[0].client("sts").get_caller_identity()["Account"]
-                places = [journal.Place(account, each.region_name, each) for each in sessions]
+                sessions = {region: partial(boto3.Session, region_name=region) for region in regions}
+                account = sessions[regions[0]]().client("sts").get_caller_identity()["Account"]
+                places = [journal.Place(account, *each) for each in sessions.items()]
                 found = journal.read(places, start, now)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
@@ -348,13 +350,14 @@ def _report_journal(
         csv_file.write_text(journal.as_csv(found), encoding="utf-8", newline="")
     if as_json:
         click.echo(journal.as_json(found))
-        return
+        return 1 if found.unread else 0
     console = terminal.console()
     console.print(journal.table(found))
     for line in journal.openers(found):
         console.print(line, markup=False)
     for note in found.notes:
         console.print(f"! {note}", markup=False)
+    return 1 if found.unread else 0
 
 
 @cli.command(short_help="Undo what a run did to a security group.")

@@ -21,6 +21,9 @@ TAG = "c7n-ingress-paused"
 """A function's tag: since when it is paused, who paused it, and its reserved concurrency before."""
 
 VALUE = re.compile(r"(?P<since>\S+) by (?P<by>.+) was (?P<before>none|\d+)")
+IN_NO_TAG = re.compile(r"[^\w .:/=+@-]")
+"""What an ARN may have and a tag's value may not: the comma of a session's name."""
+
 LONGEST_NAME = 180
 """Characters of the caller's ARN: a tag's value may have 256."""
 
@@ -35,7 +38,8 @@ class Paused(NamedTuple):
 
     def __str__(self) -> str:
         """Return it as the tag's value."""
-        return f"{self.since} by {self.by} was {'none' if self.before is None else self.before}"
+        by = IN_NO_TAG.sub("_", self.by)
+        return f"{self.since} by {by} was {'none' if self.before is None else self.before}"
 
 
 class Outcome(NamedTuple):

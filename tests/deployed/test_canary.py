@@ -191,7 +191,7 @@ def test_ctrl_c(cloud, pack, number):
 
 @pytest.mark.usefixtures("pack")
 def test_what_a_killed_canary_leaves(cloud):
-    """A group that is left over is deleted by the next canary, and one that is in use stays."""
+    """A group that is left over is deleted by the next canary. One that is in use stays, or whose tag is no time."""
     ec2 = cloud.session().client("ec2")
 
     def left(name, created):
@@ -200,11 +200,14 @@ def test_what_a_killed_canary_leaves(cloud):
 
     left("old", "2026-01-01T00:00:00+00:00")
     left("strange", "yes")
+    left("stranger", "2026-01-01")
     now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
     left("new", now)
     result, _ = fly(cloud, limit=0.1)
     assert result.failed == "recorded"
-    assert sorted(group["GroupName"] for group in canaries(cloud)) == [f"{canary.TAG}-new", f"{canary.TAG}-strange"]
+    assert sorted(group["GroupName"] for group in canaries(cloud)) == [
+        f"{canary.TAG}-{name}" for name in ("new", "strange", "stranger")
+    ]
 
 
 def test_where_nothing_is_deployed(cloud):

@@ -185,6 +185,13 @@ def test_what_is_wrong_with_a_function(changes, wrong):
     assert all(text.startswith(start) for text, start in zip(found, wrong, strict=True))
 
 
+def test_a_preview_closes_nothing():
+    """A function that only reports what would be closed is wrong, even if the settings here say the same."""
+    policy = {**POLICY, "actions": [{"type": "replace-ingress", "preview": True}]}
+    previews = deployed(files={**CODE, "config.json": json.dumps({"policies": [policy]}).encode()})
+    assert said(previews, policy) == ["reports what would be closed, and closes nothing, because `preview` is true"]
+
+
 def test_a_runtime_ends():
     """A runtime is wrong from the day on after which AWS does not support it."""
     assert said(deployed(), today=date(2029, 6, 30)) == []

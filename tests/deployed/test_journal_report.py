@@ -5,6 +5,8 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from moto.core.exceptions import AccessDeniedError
+from moto.sts.responses import TokenResponse
 
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.embedded_aws import logs
@@ -115,7 +117,37 @@ def test_several_accounts(capsys, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("command", commands(blocks("docs/operate.md", "Look back")[0]))
+def test_an_account_that_cannot_be_read(capsys, monkeypatch, tmp_path):
+    """An account that cannot be read is a note, the others are reported, and the command ends with 1."""
+    write(closure(1, 10), account=OTHER)
+    accounts = [
+        {"name": number, "account_id": number, "role": "custodian-open-ingress", "regions": ["us-east-1"]}
+        for number in (ACCOUNT, OTHER)
+    ]
+    path = tmp_path / "accounts.yml"
+    path.write_text(json.dumps({"accounts": accounts}))
+    assume_role = TokenResponse.assume_role
+
+    def of_the_other(response):
+        if ACCOUNT in response._get_param("RoleArn"):
+            raise AccessDeniedError(user_arn="arn:aws:iam::1:user/alice", action="sts:AssumeRole")
+        return assume_role(response)
+
+    monkeypatch.setattr(TokenResponse, "assume_role", of_the_other)
+    assert main(["report", "--journal", "--json", "--accounts", str(path)]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [each["closures"] for each in report["accounts"]] == [0, 1, 1]
+    assert f"{ACCOUNT} us-east-1: could not be read: " in report["notes"][0]
+
+
+def test_records_that_somebody_wrote(capsys):
+    """A record whose values are of another kind is none, and stops nothing."""
+    write(closure(1, 10), closure(2, "soon"), closure(3, [5]), closure(4, 5, how=["modified"]))
+    (found,) = reported(capsys, "--region", "us-east-1")["accounts"]
+    assert (found["closures"], found["median"]) == (3, 10)
+
+
+@pytest.mark.parametrize("command", commands(blocks("docs/operate.md", "Look back")[0])[1:])
 def test_what_the_page_says(capsys, command):
     """The commands of docs/operate.md run."""
     write(closure(1, 10))

@@ -155,6 +155,17 @@ def test_the_hours_of_the_settings(cloud, tmp_path):
     assert timedelta(hours=1) < ahead(marked) <= timedelta(hours=2)
 
 
+def test_preview_of_the_settings(cloud, tmp_path):
+    """With preview in the settings, a group whose time has come is reported, stays open, and keeps its mark."""
+    deploy(cloud, tmp_path, preview=True)
+    load([group({"name": "web", "mark": {"in": -1}}, 1)])
+    before = state(cloud, f"sg-{1:017x}")
+    run(cloud, "noticed")
+    assert state(cloud, f"sg-{1:017x}") == before
+    (message,) = messages(cloud)
+    assert "would be" in preview.render(message)
+
+
 def test_a_group_that_cannot_be_closed(cloud, tmp_path):
     """A group that fails keeps no other from its notice, nor its mark on what is closed; at its time it fails aloud."""
     make_queue(cloud)

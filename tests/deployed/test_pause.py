@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from c7n_ingress_tools import pause
 from c7n_ingress_tools.pause import TAG
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ACCOUNT, ROOT
@@ -57,6 +60,13 @@ def test_pause_and_resume(cloud, pack):
         "c7n-ingress replay --region us-east-1",
         "custodian run --region us-east-1 --vars-file settings.yml -s out policies/open-ingress-sweep.yml",
     ]
+
+
+def test_the_tag_of_any_caller():
+    """The tag says who paused a function, in characters that a tag may have."""
+    value = str(pause.Paused("2026-01-01T00:00:00Z", "arn:aws:sts::1:assumed-role/admin/jo,=@x", 5))
+    assert re.fullmatch(r"[\w .:/=+@-]+", value)
+    assert pause.paused({TAG: value}).before == 5
 
 
 def test_what_somebody_else_has_stopped(cloud, pack):

@@ -53,6 +53,21 @@ def read(path):
     return yaml_load(path.read_text())
 
 
+@pytest.mark.parametrize("failing", ["c7n-org", "c7n-ingress"])
+def test_a_check_that_fails_fails_the_deployment(tmp_path, failing):
+    """Each step that checks accounts fails if an account was not checked, and if a check found something wrong."""
+    for name in ("c7n-org", "c7n-ingress"):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\necho {name}\nexit {int(name == failing)}\n")
+        command.chmod(0o755)
+    checks = [step["run"] for step in steps(DEPLOY) if "--of" in step.get("run", "")]
+    assert len(checks) == 2
+    for script in checks:
+        shell = ["bash", "-eo", "pipefail", "-c", script]
+        done = run(*shell, folder=tmp_path, first=[str(tmp_path)], GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
+        assert (done.returncode, done.stdout) == (1, "c7n-org\nc7n-ingress\n")
+
+
 def steps(path):
     """Return the steps of all jobs of a workflow."""
     return [step for job in read(path)["jobs"].values() for step in job["steps"]]

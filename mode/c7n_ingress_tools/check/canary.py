@@ -350,7 +350,7 @@ def delete_left_over(client: Any, region: str) -> None:
     groups = client.describe_security_groups(Filters=[{"Name": "tag-key", "Values": [TAG]}])["SecurityGroups"]
     for group in groups:
         created = next(tag["Value"] for tag in group["Tags"] if tag["Key"] == TAG)
-        with suppress(ValueError):  # somebody else's tag
+        with suppress(ValueError, TypeError):  # somebody else's tag: no time, or one without a zone
             age = datetime.now(timezone.utc) - datetime.fromisoformat(created)
             if group["GroupName"].startswith(TAG) and age > LEFT_OVER:
                 delete(client, group["GroupId"], region)

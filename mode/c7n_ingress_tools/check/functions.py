@@ -68,6 +68,7 @@ def facts(
             *drift(function, policy.data, deploy),
             *trigger(function, policy.data["mode"]["type"], rules, region, deploy),
             *pause(function, region),
+            *preview(function, deploy),
             *runtime(function, today, deploy),
         ]
         yield from faults or [ok(name, "this version, these settings, and its trigger may invoke it")]
@@ -184,6 +185,15 @@ def pause(function: Deployed, region: str) -> Iterator[Fact]:
         said = f"its reserved concurrency is 0, so it never runs; no tag {TAG} says who did it"
         fix = f"aws lambda delete-function-concurrency --region {region} --function-name {function.name}"
         yield wrong(function.name, said, fix)
+
+
+def preview(function: Deployed, deploy: str) -> Iterator[Fact]:
+    """Whether a function that closes groups does so, and does not only report them."""
+    (policy,) = json.loads(function.files["config.json"])["policies"]
+    previews = any(isinstance(each, dict) and each.get("preview") is True for each in policy.get("actions", ()))
+    if previews and function.name.removeprefix(POLICIES) in CLOSING:
+        said = "reports what would be closed, and closes nothing, because `preview` is true"
+        yield wrong(function.name, said, f"remove `preview` from settings.yml, and then {deploy}")
 
 
 def runtime(function: Deployed, today: date, deploy: str) -> Iterator[Fact]:

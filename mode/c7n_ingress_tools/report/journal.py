@@ -8,15 +8,16 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from c7n.utils import yaml_load
 from rich import box
 from rich.table import Table
@@ -47,7 +48,8 @@ class Place(NamedTuple):
 
     account: str
     region: str
-    session: boto3.Session
+    session: Callable[[], boto3.Session]
+    """Returns the session; it may have to assume a role first."""
 
 
 class Closure(NamedTuple):
@@ -99,6 +101,8 @@ class Found:
     undone: set[tuple[str, str, str]] = field(default_factory=set)
     exempt: dict[tuple[str, str], int] = field(default_factory=dict)
     accounts: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Which accounts and regions could not be read, and why."""
     notes: list[str] = field(default_factory=list)
 
     def summaries(self) -> list[Summary]:
@@ -139,7 +143,7 @@ def time_from(text: str, now: dt.datetime) -> dt.datetime:
 
 
 def places_of(accounts: Path, regions: Sequence[str]) -> Iterator[Place]:
-    """Return the accounts of c7n-org's file, each with a session of its role, as c7n-org makes one.
+    """Return the accounts of c7n-org's file, each with the session of its role, as c7n-org makes one.
 
     :param regions: where to read; by default in the regions that the file names for each account.
     :raises ValueError: the file is none of c7n-org's.
@@ -154,31 +158,43 @@ def places_of(accounts: Path, regions: Sequence[str]) -> Iterator[Place]:
         raise ValueError(f"{accounts} is no file of c7n-org's accounts: {error.message:.200}") from None
     for account in accounts_iterator(content):
         for region in regions or account.get("regions") or ():
-            yield Place(account["account_id"], region, get_session(account, "c7n-ingress-report", region))
+            session = partial(get_session, account, "c7n-ingress-report", region)
+            yield Place(account["account_id"], region, session)
 
 
 def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Found:
-    """Read the journals of all places.
+    """Read the journals of all places. A place that cannot be read does not stop the others.
 
-    :raises ClientError, BotoCoreError: AWS does not let the caller read the records, or did not answer.
+    :raises ClientError, BotoCoreError: AWS lets the caller read the records of no place, or did not answer.
     """
     found = Found(since, until)
+    first: BotoCoreError | ClientError | None = None
+    places = list(places)
     for place in places:
         if place.account not in found.accounts:
             found.accounts.append(place.account)
-        _read(place, found)
+        try:
+            _read(place, found)
+        except NoCredentialsError:  # no other place has any
+            raise
+        except (BotoCoreError, ClientError) as error:
+            first = first or error
+            found.unread.append(f"{place.account} {place.region}: could not be read: {said(error)}")
+    if first and len(found.unread) == len(places):
+        raise first
+    found.notes = found.unread + found.notes
     if not found.accounts:
         raise ValueError("there is no account and region to read: name one by --region")
     return found
 
 
 def _read(place: Place, found: Found) -> None:
-    logs = Logs(place.session.client("logs"), found.since, found.until)
+    logs = Logs(place.session().client("logs"), found.since, found.until)
     for log_group in LOG_GROUPS:
         for line in logs.lines(log_group, "{ ($.v = 1) }"):
             record = json.loads(line)
-            if record.get("how") in CLOSED and record.get("was"):
-                found.closures.append(closure_of(record))
+            if str(record.get("how")) in CLOSED and record.get("was"):
+                found.closures.append(closure_of(record, place))
         for line in logs.lines(log_group, '"replace-ingress: sg-"'):
             if (failure := FAILURE.search(line)) and failure["group"]:
                 found.failed.add((place.account, place.region, failure["group"]))
@@ -217,15 +233,16 @@ class Logs:
         return [event["message"] for event in sorted(events, key=itemgetter("timestamp"))]
 
 
-def closure_of(record: Mapping[str, Any]) -> Closure:
-    """Return the closure that a record is about."""
+def closure_of(record: Mapping[str, Any], place: Place) -> Closure:
+    """Return the closure that a record is about. Anyone who may write to the log may have written the record."""
+    seconds = record.get("seconds_open")
 
     def text(key: str) -> str:
         return str(record.get(key) or "")
 
     return Closure(
-        account=text("account"),
-        region=text("region"),
+        account=place.account,
+        region=place.region,
         group=text("group"),
         name=text("group_name"),
         rule=text("rule"),
@@ -235,7 +252,7 @@ def closure_of(record: Mapping[str, Any]) -> Closure:
         now=text("now"),
         time=text("time"),
         opened=text("opened"),
-        seconds=record.get("seconds_open"),
+        seconds=seconds if type(seconds) in (int, float) else None,
         opened_by=text("opened_by"),
     )
 
