@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from c7n.utils import yaml_load
 from rich import box
 from rich.table import Table
+from yaml import YAMLError
 
 from c7n_ingress.aws.calls import pages, said
 from c7n_ingress.decide.commands import LOG_GROUPS
@@ -151,9 +152,11 @@ def places_of(accounts: Path, regions: Sequence[str]) -> Iterator[Place]:
     from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, get_session  # noqa: PLC0415 - an extra of its own
     from jsonschema import ValidationError, validate  # noqa: PLC0415 - comes with c7n-org
 
-    content = yaml_load(accounts.read_text(encoding="utf-8"))
     try:
+        content = yaml_load(accounts.read_text(encoding="utf-8"))
         validate(content, CONFIG_SCHEMA)
+    except YAMLError as error:
+        raise ValueError(f"{accounts} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise ValueError(f"{accounts} is no file of c7n-org's accounts: {error.message:.200}") from None
     for account in accounts_iterator(content):
