@@ -105,6 +105,15 @@ def test_the_examples_are_refused(cloud, tmp_path):
     assert made_changes(cloud) == []
 
 
+def test_a_plan_deploys_nothing(cloud, tmp_path):
+    """Settings that name a plan deploy no policy: it would close what is not in the plan."""
+    done = closing(cloud, tmp_path, {**OWN, "only": "plan.json"}, "open-ingress")
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert "only: a plan is carried out once, and this policy has a mode" in line
+    assert cloud.session().client("lambda").list_functions()["Functions"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

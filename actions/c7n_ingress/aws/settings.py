@@ -64,6 +64,8 @@ def _check_given(data: Any, manager: Any) -> None:
             raise ValueError(f"'{{{name}}}' was not filled: add --vars-file settings.yml")
         return
     given = _given(path, Path(path).stat().st_mtime_ns)
+    if given.get("only") is not None and "mode" in manager.data:  # most policies do not name it
+        raise ValueError(f"{path}: only: a plan is carried out once, and this policy has a mode: remove `only`")
     if name or not given.keys().isdisjoint(KEYS):
         try:
             check(given, complete=unfilled([data.get(key) for key in ("authorized", "authorized-from")]) is not None)
