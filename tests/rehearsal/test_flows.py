@@ -738,6 +738,7 @@ def test_demo_refuses_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.soak
 def test_demo_without_duckdb(tmp_path):
     """Where DuckDB is not installed, flow logs are refused with what installs it, and the demo needs it for no more."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
