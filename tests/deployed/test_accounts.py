@@ -318,7 +318,7 @@ def whole(cloud, monkeypatch, tmp_path):
     own = {"authorized": networks(7), "tell": [TOPIC], "queue": QUEUE}
     (copy / "settings.yml").write_text(yaml.safe_dump(own))
     central, stacks, *steps = blocks("docs/many-accounts.md", "All accounts of an organization")
-    deploy, mailer = commands(central)
+    _install, deploy, mailer = commands(central)
     region, parameters = stack_of(deploy)
     create(cloud, region, **parameters)
     typed(cloud, copy, mailer)

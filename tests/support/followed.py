@@ -1,7 +1,6 @@
 """The pages followed: their commands as they are written there, in a copy of the pack, on the embedded AWS."""
 
 import atexit
-import json
 import shlex
 import shutil
 import subprocess
@@ -10,6 +9,8 @@ from argparse import ArgumentParser
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
 from tests.support.docs import blocks, commands
@@ -41,7 +42,7 @@ def copied(folder):
     copy = folder / "copy"
     for part in ("mode", "policies"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "settings.yml").write_text(json.dumps({"authorized": NETWORKS}))
+    (copy / "settings.yml").write_text(yaml.safe_dump({"authorized": NETWORKS}))
     return copy
 
 
