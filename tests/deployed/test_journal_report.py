@@ -56,7 +56,7 @@ def test_what_functions_wrote(cloud, tmp_path, capsys):
     load(groups)
     assert run(cloud, shipped("open-ingress", tmp_path, ["198.18.7.0/24"], at_most=1), tmp_path).returncode == 0
     assert run(cloud, shipped("open-ingress-exempt", tmp_path, ["198.18.7.0/24"]), tmp_path).returncode == 0
-    captured = NOW - timedelta(minutes=10)
+    captured = datetime.now(timezone.utc) - timedelta(minutes=10)
     with deployed(cloud, "custodian-open-ingress") as function:
         function.invoke(event(configuration_item(groups[0], captured=captured), "custodian-open-ingress"))
         with pytest.raises(FunctionError):

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import copy
 import email
 import re
 import subprocess
@@ -296,7 +297,7 @@ def test_the_stacks_own_topic_needs_no_name(post):
 
 def test_an_undo_is_in_the_log(post):
     """The log names the groups that an undo restored, once they are reported: `report --journal` counts them."""
-    message = message_to(TOPIC)
+    message = copy.deepcopy(message_to(TOPIC))
     for resource in message["resources"][:2]:
         resource["c7n:restored-ingress"] = resource.pop("c7n:replaced-ingress")
     post.subscribe()
