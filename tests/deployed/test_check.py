@@ -119,6 +119,20 @@ def test_without_credentials(tmp_path):
     assert done.stderr == ""
 
 
+def test_where_aws_does_not_answer(tmp_path):
+    """A region in which AWS does not answer is a line of its own, and the check goes on with the next."""
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_MAX_ATTEMPTS": "1"}
+    alone = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9", **keys}
+    command = [C7N_INGRESS, "check", "--json", "--region", "us-east-1", "--region", "eu-central-1"]
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    facts = json.loads(done.stdout)["facts"]
+    assert [(each["region"], each["state"]) for each in facts if each["name"] == "credentials"] == [
+        ("us-east-1", "wrong"),
+        ("eu-central-1", "wrong"),
+    ]
+
+
 def test_what_cannot_be_read_is_a_line_of_its_own():
     """What AWS refuses is reported once, with the policy that allows it, and everything else is still judged."""
     found = dict.fromkeys(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from c7n_ingress_tools.check import account, functions, here, read
 from c7n_ingress_tools.check.facts import UNREAD, Fact, wrong
@@ -52,6 +52,11 @@ def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
         account_id = session.client("sts").get_caller_identity()["Account"]
     except NoCredentialsError:
         yield wrong("credentials", "no AWS credentials found", NO_CREDENTIALS)
+        return
+    except (BotoCoreError, ClientError) as error:
+        yield wrong(
+            "credentials", f"AWS does not accept them in {region}: {error}", "renew them, or correct the region"
+        )
         return
     local = of_files(files, account_id, region)
     found = read.account(session, files.watch, local.networks)
