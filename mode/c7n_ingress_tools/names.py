@@ -3,7 +3,7 @@
 POLICIES = "custodian-open-ingress"
 MAILER = "custodian-mailer"
 VERSION_TAG = "c7n-ingress-version"
-"""The tag by which the mailer's function says of which version it is: its code may hold secrets, and is not read."""
+"""The tag with the version of the mailer's function: its code may hold secrets, so nothing reads it."""
 
 
 def is_policy(name: str) -> bool:

@@ -67,7 +67,7 @@ def paths(value, path=()):
 
 
 def changed(value, path, new):
-    """Return a JSON value with another part in the place of one, or without it."""
+    """Return a JSON value with one part replaced or removed."""
     value = copy.deepcopy(value)
     parent = value
     for key in path[:-1]:

@@ -201,7 +201,7 @@ def test_what_it_costs(cloud, function):
 
 
 def test_no_history(cloud, function):
-    """A group of which Config has no history is closed, and it is reported that nothing could be looked up."""
+    """A group without a history in Config is closed, and the message says that nothing could be looked up."""
     resource, _ = opened(cloud, function, 0, known=False)
     assert "could not be looked up in AWS Config (ResourceNotDiscoveredException)" in resource[REOPENED]
     assert sources() == ["198.18.7.0/24"]

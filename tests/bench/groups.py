@@ -28,5 +28,5 @@ def group(number: int, opened: int, closed: int = 2) -> dict[str, Any]:
 
 
 def groups(number: int, every: int) -> list[dict[str, Any]]:
-    """Return so many groups, of which one in `every` has an open rule."""
+    """Return so many groups; one in `every` has an open rule."""
     return [group(each, int(each % every == 0)) for each in range(1, number + 1)]

@@ -291,7 +291,7 @@ def stack_sets(command):
 
 
 def joined(cloud, accounts):
-    """Make an organization of accounts, in each of which its own role trusts who runs c7n-org."""
+    """Make an organization of accounts. Each has a role that trusts the runner of c7n-org."""
     client = cloud.session().client("organizations")
     client.create_organization(FeatureSet="ALL")
     statement = {"Effect": "Allow", "Principal": {"AWS": RUNNER}, "Action": "sts:AssumeRole"}

@@ -114,7 +114,7 @@ def events(**changes):
 
 
 def group(number=1, **changes):
-    """Return a group of which one rule was replaced."""
+    """Return a group with one replaced rule."""
     shown = {key: SAMPLE["resources"][1][key] for key in ("VpcId", "OwnerId", "Tags", "c7n:replaced-ingress")}
     return copy.deepcopy(shown) | {
         "GroupId": f"sg-{number:017x}",
@@ -817,7 +817,7 @@ def test_what_a_group_lacks_keeps_nothing_from_being_told(template, missing):
 
 
 def many_groups():
-    """Return the groups of a long run: 500, of which three failed, one is another account's and one has 60 rules."""
+    """Return the groups of a long run: 500. Three failed, one is another account's, and one has 60 rules."""
     groups = [group(n) for n in range(500)]
     for n in (100, 300, 499):
         groups[n]["c7n:failed-ingress"] = ["UnauthorizedOperation"]

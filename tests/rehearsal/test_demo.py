@@ -83,7 +83,7 @@ def test_sample_shows_a_message_as_it_arrives(sample):
 
 
 def test_sample_shows_an_undo(sample):
-    """One group, of which rules were turned and revoked, gets back what was replaced, by the command in its message."""
+    """A group with modified and revoked rules gets back what was replaced, by the command in its message."""
     folder, done = sample
     for part in CASES["sample"]["undo"]["lines"]:
         assert part in done.stdout

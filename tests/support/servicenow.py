@@ -55,7 +55,7 @@ class ServiceNow:
         return status, JSON, json.dumps({"result": result}).encode()
 
     def search(self, query):
-        """Find incidents by an encoded query, of which a part that is not understood is ignored."""
+        """Find incidents by an encoded query; a part that is not understood is ignored."""
         found = list(self.incidents.values())
         for part in query.split("^"):
             if part.startswith("correlation_idIN"):

@@ -60,7 +60,7 @@ class Mail(Channel):
             yield Delivery(", ".join(addresses), addresses, partial(self.send, addresses, mail))
 
     def mail(self, message: Mapping[str, Any], addresses: Sequence[str], facts: Facts) -> Message:
-        """Return a mail of which a reader shows the better part that it can."""
+        """Return a mail with two forms, text and HTML: a mail reader shows the better one that it can."""
         mail, action = MIMEMultipart("alternative"), message["action"]
         for body, kind in ((sns.text(facts), "plain"), (page(facts), "html")):
             mail.attach(MIMEText(body, kind, "utf-8"))
