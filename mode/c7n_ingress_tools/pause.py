@@ -9,7 +9,7 @@ The mailer is not stopped: SQS would count each attempt, and put messages that n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -66,43 +66,49 @@ def pause(session: boto3.Session) -> Iterator[Outcome]:
     client = session.client("lambda")
     since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     by = session.client("sts").get_caller_identity()["Arn"][-LONGEST_NAME:]
-    for name, arn, tags, concurrency in _functions(client):
+
+    def stop(name: str, arn: str, tags: Mapping[str, str], concurrency: int | None) -> Outcome:
         if (before := paused(tags)) and concurrency == 0:
-            yield Outcome(name, f"paused already, since {before.since} by {before.by}")
-        elif concurrency == 0:
-            yield Outcome(name, "has the reserved concurrency 0 already, and not by this command: it is left alone")
-        else:
-            client.tag_resource(Resource=arn, Tags={TAG: str(Paused(since, by, concurrency))})
-            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
-            yield Outcome(name, "paused")
+            return Outcome(name, f"paused already, since {before.since} by {before.by}")
+        if concurrency == 0:
+            return Outcome(name, "has the reserved concurrency 0 already, and not by this command: it is left alone")
+        client.tag_resource(Resource=arn, Tags={TAG: str(Paused(since, by, concurrency))})
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        return Outcome(name, "paused")
+
+    yield from _each(client, stop)
 
 
 def resume(session: boto3.Session) -> Iterator[Outcome]:
     """Restore the reserved concurrency of each function that ``pause`` stopped, and remove the tag."""
     client = session.client("lambda")
-    for name, arn, tags, concurrency in _functions(client):
+
+    def start(name: str, arn: str, tags: Mapping[str, str], concurrency: int | None) -> Outcome:
         before = paused(tags)
         if before is None and concurrency == 0:
             line = f"aws lambda delete-function-concurrency --region {session.region_name} --function-name {name}"
-            yield Outcome(name, f"has the reserved concurrency 0, and not by this command: {line}", done=False)
-            continue
+            return Outcome(name, f"has the reserved concurrency 0, and not by this command: {line}", done=False)
         if before is None:
-            yield Outcome(name, "was not paused")
-            continue
+            return Outcome(name, "was not paused")
         if concurrency == 0 and before.before is None:
             client.delete_function_concurrency(FunctionName=name)
         elif concurrency == 0:
             client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=before.before)
         client.untag_resource(Resource=arn, TagKeys=[TAG])
-        yield Outcome(name, f"runs again; it was paused since {before.since} by {before.by}")
+        return Outcome(name, f"runs again; it was paused since {before.since} by {before.by}")
+
+    yield from _each(client, start)
 
 
-def _functions(client: Any) -> Iterator[tuple[str, str, dict[str, str], int | None]]:
-    """Yield the name, ARN, tags and reserved concurrency of each of the policies' functions."""
+def _each(client: Any, change: Callable[[str, str, Mapping[str, str], int | None], Outcome]) -> Iterator[Outcome]:
+    """Change each of the policies' functions, by its name, ARN, tags and reserved concurrency."""
     pages = client.get_paginator("list_functions").paginate()
     for name in sorted(each["FunctionName"] for page in pages for each in page["Functions"]):
-        if is_policy(name):
+        if not is_policy(name):
+            continue
+        try:
             found = client.get_function(FunctionName=name)
             concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
-            arn = found["Configuration"]["FunctionArn"]
-            yield name, arn, found.get("Tags", {}), concurrency
+            yield change(name, found["Configuration"]["FunctionArn"], found.get("Tags", {}), concurrency)
+        except client.exceptions.ResourceNotFoundException:
+            yield Outcome(name, "was deleted meanwhile")

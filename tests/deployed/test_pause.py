@@ -62,6 +62,17 @@ def test_pause_and_resume(cloud, pack):
     ]
 
 
+@pytest.mark.usefixtures("pack")
+def test_a_function_that_is_deleted_meanwhile(cloud):
+    """A function that somebody deletes in these seconds keeps no other from being paused."""
+    going = pause.pause(cloud.session())
+    next(going)
+    cloud.session().client("lambda").delete_function(FunctionName=DAILY)
+    said = {each.function: each.said for each in going}
+    assert said.pop(DAILY) == "was deleted meanwhile"
+    assert {*said.values()} == {"paused"}
+
+
 def test_the_tag_of_any_caller():
     """The tag says who paused a function, in characters that a tag may have."""
     value = str(pause.Paused("2026-01-01T00:00:00Z", "arn:aws:sts::1:assumed-role/admin/jo,=@x", 5))
