@@ -26,7 +26,7 @@ from c7n_ingress_tools.mailer import channel
 from c7n_ingress_tools.mailer.channel import LONGEST_WAIT, refusal
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.incidents import Incident
-from c7n_ingress_tools.mailer.tickets import TEXT, Ticket, Tickets, parts_of
+from c7n_ingress_tools.mailer.tickets import Ticket, Tickets, parts_of, section_of
 
 MOST_SUMMARY, MOST_KNOWN = 255, 10_000
 DONE = "done"
@@ -59,17 +59,7 @@ class Jira(Tickets):
     SECTION = "jira"
     EXAMPLE = "https://example.atlassian.net"
     MOST_KEY, MOST_TEXT = 255, 30_000  # a description takes 32,767 characters
-    KEYS: ClassVar[Mapping[str, Any]] = {
-        SECTION: {
-            "type": "object",
-            "required": ["url", "user", "token"],
-            "additionalProperties": False,
-            "properties": {
-                **dict.fromkeys(("url", "user", "token", "type", "transition"), TEXT),
-                "fields": {"type": "object"},
-            },
-        }
-    }
+    KEYS: ClassVar[Mapping[str, Any]] = {SECTION: section_of("type", "transition")}
     IMPORTS = ("atlassian-python-api",)
 
     @cached_property

@@ -22,7 +22,7 @@ from c7n_ingress_tools.mailer.channel import GROUPS, OK, answer_of
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import Limits
 from c7n_ingress_tools.mailer.incidents import Incident
-from c7n_ingress_tools.mailer.tickets import TEXT, Ticket, Tickets, parts_of
+from c7n_ingress_tools.mailer.tickets import Ticket, Tickets, parts_of, section_of
 
 MOST_SUMMARY = 160  # characters
 RESOLVED, ENDED = "6", ("6", "7", "8")
@@ -37,18 +37,7 @@ class ServiceNow(Tickets):
     EXAMPLE = "https://example.service-now.com"
     MOST_KEY, MOST_TEXT = 100, 4000
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(100_000, 0, 10)}
-    KEYS: ClassVar[Mapping[str, Any]] = {
-        SECTION: {
-            "type": "object",
-            "required": ["url", "user", "token"],
-            "additionalProperties": False,
-            "properties": {
-                **dict.fromkeys(("url", "user", "token"), TEXT),
-                "fields": {"type": "object"},
-                "close-fields": {"type": "object"},
-            },
-        }
-    }
+    KEYS: ClassVar[Mapping[str, Any]] = {SECTION: section_of(objects=("fields", "close-fields"))}
 
     @cached_property
     def http(self) -> requests.Session:

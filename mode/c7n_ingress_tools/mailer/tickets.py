@@ -32,6 +32,19 @@ HASHED = 16  # characters
 TEXT = {"type": "string", "minLength": 1}
 
 
+def section_of(*texts: str, objects: Sequence[str] = ("fields",)) -> dict[str, Any]:
+    """Return the schema of a service's section in mailer.yml: address, user and token, and what else it may have."""
+    return {
+        "type": "object",
+        "required": ["url", "user", "token"],
+        "additionalProperties": False,
+        "properties": {
+            **dict.fromkeys(("url", "user", "token", *texts), TEXT),
+            **{name: {"type": "object"} for name in objects},
+        },
+    }
+
+
 class Ticket(NamedTuple):
     """A ticket, as it is found."""
 
