@@ -190,6 +190,18 @@ def test_ctrl_c(cloud, pack, number):
 
 
 @pytest.mark.usefixtures("pack")
+def test_ctrl_c_while_the_group_is_created(cloud):
+    """Ctrl-C before EC2 has answered with the group's id deletes the group, too."""
+    session = cloud.new_session()
+    interrupt = lambda **_: signal.raise_signal(signal.SIGINT)
+    session.events.register("after-call.ec2.CreateSecurityGroup", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        canary.run(session, {"authorized": NETWORKS}, lambda *_: None, 20, 0.2)
+    assert "DeleteSecurityGroup" in {call.action for call in cloud.calls}
+    assert canaries(cloud) == []
+
+
+@pytest.mark.usefixtures("pack")
 def test_what_a_killed_canary_leaves(cloud):
     """A group that is left over is deleted by the next canary. One that is in use stays, or whose tag is no time."""
     ec2 = cloud.session().client("ec2")

@@ -137,9 +137,11 @@ class Canary:
         vpc = max(vpcs, key=lambda each: each["IsDefault"])["VpcId"]
         now = datetime.now(timezone.utc)
         tags = [{"ResourceType": "security-group", "Tags": [{"Key": TAG, "Value": now.isoformat(timespec="seconds")}]}]
-        self.group = self.ec2.create_security_group(
-            GroupName=f"{TAG}-{now:%Y%m%d-%H%M%S-%f}", Description=DESCRIPTION, VpcId=vpc, TagSpecifications=tags
-        )["GroupId"]
+        name = f"{TAG}-{now:%Y%m%d-%H%M%S-%f}"
+        with _uninterrupted():  # else nobody knows the id of a group that is there
+            self.group = self.ec2.create_security_group(
+                GroupName=name, Description=DESCRIPTION, VpcId=vpc, TagSpecifications=tags
+            )["GroupId"]
         self.opened = datetime.now(timezone.utc)
         self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[OPEN])
 
@@ -235,7 +237,7 @@ class Canary:
         return "" if self.replaced() is None else "undo did not restore the rule"
 
     def delete(self) -> None:
-        """Delete the group. Nothing interrupts this.
+        """Delete the group. Ctrl-C and SIGTERM wait until this is done.
 
         :raises CanaryError: the group is still there; it is empty then, if EC2 allows it.
         """
@@ -369,8 +371,16 @@ def _ended_by_signal() -> Iterator[None]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    with _handling(signal.SIGTERM, signal.SIG_IGN), _handling(signal.SIGINT, signal.SIG_IGN):
+    """Put off Ctrl-C and SIGTERM until the block is done."""
+    put_off: list[int] = []
+
+    def remember(number: int, _: object) -> None:
+        put_off.append(number)
+
+    with _handling(signal.SIGTERM, remember), _handling(signal.SIGINT, remember):
         yield
+    for number in put_off[:1]:
+        signal.raise_signal(number)
 
 
 @contextmanager
