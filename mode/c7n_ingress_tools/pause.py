@@ -2,7 +2,8 @@
 
 Lambda keeps the events that it has already for six hours. New ones go to the dead-letter queue at once, without any
 attempt, and stay there for 14 days:
-https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html,
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
 The mailer is not stopped: SQS would count each attempt, and put messages that nobody read into a dead-letter queue.
 """
 

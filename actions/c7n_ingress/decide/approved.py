@@ -16,7 +16,6 @@ FILE = "plan.json"
 VERSION = 1
 """What `v` says of a plan that is as described here."""
 
-
 NOT_IN_PLAN = "it is open and not in the plan, and stays open"
 
 
@@ -36,9 +35,8 @@ def plan_of(records: Iterable[Record], **context: str) -> dict[str, Any]:
     :param context: account, region, policy, run and time.
     """
     changes: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in sorted(
-        records, key=lambda each: each["rule"] is None
-    ):  # what becomes of a rule, then what is beside it
+    of_rules_first = sorted(records, key=lambda each: each["rule"] is None)  # what is beside a rule has no id yet
+    for record in of_rules_first:
         group, rule = record["group"], record["rule"] or record["beside"]
         change = {"group": group, "group_name": record["group_name"], "rule": rule, "traffic": record["traffic"]}
         change = changes.setdefault((group, rule), {**change, "before": record["was"], "after": []})
