@@ -9,6 +9,7 @@ from c7n_ingress_tools.embedded_aws.server import serving
 from c7n_ingress_tools.functions import runtime
 from tests.support import search
 from tests.support.embedded import group_of, load, make_queue
+from tests.support.faults import failing
 from tests.support.forked import pass_over_what_is_loaded
 
 # If the environment forbids bytecode, each of the many processes would compile the same again.
@@ -23,6 +24,13 @@ def embedded_aws(tmp_path_factory):
     runtime.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tasks"
     with serving() as cloud:
         yield cloud
+
+
+@pytest.fixture(scope="module")
+def failing_aws(embedded_aws):
+    """Serve the proxy that makes AWS fail, in front of the embedded AWS."""
+    with failing(embedded_aws) as aws:
+        yield aws
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.embedded import (
     shipped,
     source_of,
 )
-from tests.support.faults import CASES, failing, nothing, process, rules
+from tests.support.faults import CASES, nothing, process, rules
 
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
 TIMES = {"once": {"times": 1}, "twice": {"times": 2}, "for good": {}}
@@ -39,13 +39,6 @@ RIGHT = sorted(
     (rule["protocol"], rule["ports"], rule["ports"], source, rule["description"])
     for rule, source in [(SSH, AUTHORIZED[0]), (SSH, AUTHORIZED[1]), *((twin, twin["source"]) for twin in TWINS)]
 )
-
-
-@pytest.fixture(scope="module")
-def failing_aws(embedded_aws):
-    """Serve the proxy in front of the embedded AWS."""
-    with failing(embedded_aws) as aws:
-        yield aws
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from c7n_ingress.decide.brake import TABLE
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from tests.support.embedded import cases, group_of, load, messages, rules_of, run, shipped, source_of
-from tests.support.faults import CASES, failing, rules
+from tests.support.faults import CASES, rules
 from tests.support.search import by_day
 from tests.support.stacked import create
 
@@ -143,13 +143,6 @@ def test_a_group_that_needs_no_change(cloud, tmp_path):
         cloud.calls.clear()
         deliver(function, config_event(group))
         assert "UpdateItem" not in [call.action for call in cloud.calls]
-
-
-@pytest.fixture(scope="module")
-def failing_aws(embedded_aws):
-    """Serve the proxy in front of the embedded AWS."""
-    with failing(embedded_aws) as aws:
-        yield aws
 
 
 @pytest.fixture

@@ -25,20 +25,13 @@ from tests.support.embedded import (
     shipped,
     source_of,
 )
-from tests.support.faults import CASES, failing, rules
+from tests.support.faults import CASES, rules
 from tests.support.search import by_day
 
 RULE = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
 ITEMS, PROCESSES = by_day(50, at_night=1000), by_day(10, at_night=30)
-
-
-@pytest.fixture(scope="module")
-def failing_aws(embedded_aws):
-    """Serve the proxy in front of the embedded AWS."""
-    with failing(embedded_aws) as aws:
-        yield aws
 
 
 @pytest.fixture
