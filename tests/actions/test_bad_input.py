@@ -19,6 +19,7 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import lambda_entry as mailer
 from c7n_ingress_tools.rehearsal import groups
+from c7n_ingress_tools.rehearsal.exports import RefusedError
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     LOG_GROUP,
@@ -320,7 +321,7 @@ def read_or_refused(content):
     """Read a file of groups, which may be refused in one line."""
     try:
         said = str(groups.parse(content, "groups.json")[0]["GroupId"])
-    except groups.RefusedError as refused:
+    except RefusedError as refused:
         said = str(refused)
     assert "\n" not in said
 
@@ -339,7 +340,7 @@ def test_the_command_refuses_in_one_line(tmp_path, case):
     )
     assert (said.returncode, said.stderr.count("\n")) == (2, 1)
     assert case["says"] in said.stderr
-    assert said.stderr.rstrip().endswith(groups.COMMAND)
+    assert said.stderr.rstrip().endswith(groups.EXPORT.command)
 
 
 # -- what variables fill

@@ -121,7 +121,6 @@ def ours(path: Path) -> None:
             f"eni-{number:017x}",
             (f"sg-{number % GROUPS:08x}",),
             (ip_network(f"10.20.{number // 100}.{number % 100 + 5}"),),
-            "",
         )
         for number in range(INTERFACES)
     ]

@@ -390,16 +390,16 @@ def test_vpcs_of_ones_own(tmp_path):
     ("changes", "says"),
     [
         ({"VpcId": "vpc-0fedcba9876543210"}, "has no vpc-0123456789abcdef0, in which sg-0123456789abcdef0 is"),
-        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network'),
-        ({"CidrBlock": None}, 'the CidrBlock "", which is no network'),
+        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network and no address'),
+        ({"CidrBlock": None}, 'no VPC has "CidrBlock"'),
         ({"VpcId": 1}, "the VpcId 1, which is no text"),
-        ({"VpcId": None}, "the VpcId null, which is not a VPC's id"),
+        ({"VpcId": None}, "the VpcId null, which is no text"),
         ({"VpcId": "vpc-xxxx"}, 'the VpcId "vpc-xxxx", which is not a VPC\'s id'),
-        ({"CidrBlockAssociationSet": "all"}, "which is no list of objects"),
-        ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "the CidrBlockState null, which is none"),
+        ({"CidrBlockAssociationSet": "all"}, 'the CidrBlockAssociationSet "all", which is no list'),
+        ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "without AssociationId, CidrBlockState"),
         (
             {"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}]},
-            "a network without AssociationId",
+            "in CidrBlockAssociationSet, without AssociationId",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def permission(text):
 
 INTERFACES = [
     interfaces.Interface(
-        name, tuple(each["groups"]), tuple(ipaddress.ip_network(address) for address in each["addresses"]), ""
+        name, tuple(each["groups"]), tuple(ipaddress.ip_network(address) for address in each["addresses"])
     )
     for name, each in WORLD["interfaces"].items()
 ]
@@ -595,7 +595,7 @@ def test_refuses_interfaces(case, tmp_path):
     groups = [{"GroupId": "sg-0000000a", "OwnerId": "123456789012"}]
     with pytest.raises(RefusedError) as refused:
         interfaces.check(interfaces.load(path), groups, path)
-    assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {interfaces.COMMAND}"
+    assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {interfaces.EXPORT.command}"
 
 
 def test_takes_interfaces(tmp_path):

@@ -10,11 +10,12 @@ from hypothesis import given
 from c7n_ingress.decide.behind import behind
 from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.rehearsal import groups, interfaces, vpcs
+from c7n_ingress_tools.rehearsal.exports import RefusedError
 from c7n_ingress_tools.report.sources import of_rehearsal
 from tests.support.mutated import mutated
 
 CASES = yaml_load(Path(__file__).parents[1].joinpath("cases").joinpath("groups-files.yml").read_text(encoding="utf-8"))
-ENDING = f". This prints the right thing: {groups.COMMAND}"
+ENDING = f". This prints the right thing: {groups.EXPORT.command}"
 
 
 def cases(kind):
@@ -43,7 +44,7 @@ def test_refuses(tmp_path, case):
     """What is no list of groups is refused in one line that says why, and which command prints one."""
     path = tmp_path / "groups.json"
     path.write_text(case["text"], encoding="utf-8")
-    with pytest.raises(groups.RefusedError) as refused:
+    with pytest.raises(RefusedError) as refused:
         groups.load(path)
     assert str(refused.value) == case["says"].replace("{file}", str(path)) + ENDING
     assert "\n" not in str(refused.value)
@@ -53,7 +54,7 @@ def test_refuses_other_encodings(tmp_path):
     """A file in a Windows code page is refused with the place of the first byte that is neither UTF-8 nor UTF-16."""
     path = tmp_path / "groups.json"
     path.write_bytes('[{"GroupId": "ü"}]'.encode("cp1252"))
-    with pytest.raises(groups.RefusedError, match=r"neither UTF-8 nor UTF-16 \(byte 15 is 0xfc\)"):
+    with pytest.raises(RefusedError, match=r"neither UTF-8 nor UTF-16 \(byte 15 is 0xfc\)"):
         groups.load(path)
 
 
@@ -61,7 +62,7 @@ def test_refuses_a_byte_order_mark_alone(tmp_path):
     """A file that PowerShell made of nothing is refused as not JSON."""
     path = tmp_path / "groups.json"
     path.write_bytes(codecs.BOM_UTF16_LE)
-    with pytest.raises(groups.RefusedError, match=r"not JSON|empty"):
+    with pytest.raises(RefusedError, match=r"not JSON|empty"):
         groups.load(path)
 
 
@@ -70,7 +71,7 @@ def test_refuses_a_byte_order_mark_alone(tmp_path):
 )
 def test_refuses_what_cannot_be_read(tmp_path, name, says):
     """A path that leads to no file is refused in the same way."""
-    with pytest.raises(groups.RefusedError, match=says):
+    with pytest.raises(RefusedError, match=says):
         groups.load(tmp_path / name)
 
 
@@ -153,7 +154,7 @@ def test_whatever_a_file_has(embedded_aws, document):
     """A file that is not what EC2 describes is refused in one line, or each open source in it is rehearsed on."""
     try:
         read = groups.parse(json.dumps(document).encode(), "groups.json")
-    except groups.RefusedError as refused:
+    except RefusedError as refused:
         said = str(refused)
     else:
         said = None
@@ -202,7 +203,7 @@ def test_whatever_a_file_of_interfaces_has(embedded_aws, document):
     """A file of interfaces is refused in one line, or each of its interfaces uses the groups that it names."""
     try:
         read = interfaces.parse(json.dumps(document).encode(), "interfaces.json")
-    except interfaces.RefusedError as refused:
+    except RefusedError as refused:
         said = str(refused)
     else:
         said = None
@@ -213,7 +214,7 @@ def test_whatever_a_file_of_interfaces_has(embedded_aws, document):
         ec2.load_interfaces((each.item for each in read), "us-east-1")
         described = embedded_aws.session().client("ec2").describe_network_interfaces()["NetworkInterfaces"]
         assert {each["NetworkInterfaceId"] for each in described} == {each.id for each in read if each.groups}
-    assert said is None or (said.endswith(f": {interfaces.COMMAND}") and "\n" not in said)
+    assert said is None or (said.endswith(f": {interfaces.EXPORT.command}") and "\n" not in said)
 
 
 @given(document=mutated(VPCS))
@@ -223,7 +224,7 @@ def test_whatever_a_file_of_vpcs_has(embedded_aws, tmp_path_factory, document):
     path.write_text(json.dumps(document))
     try:
         read = vpcs.load(path, [])
-    except vpcs.RefusedError as refused:
+    except RefusedError as refused:
         said = str(refused)
     else:
         said = None
@@ -231,4 +232,4 @@ def test_whatever_a_file_of_vpcs_has(embedded_aws, tmp_path_factory, document):
         ec2.load_vpcs(read)
         described = embedded_aws.session().client("ec2").describe_vpcs()["Vpcs"]
         assert {vpc["VpcId"] for vpc in described} >= {vpc["VpcId"] for vpc in read}
-    assert said is None or (said.endswith(f": {vpcs.COMMAND}") and "\n" not in said)
+    assert said is None or (said.endswith(f": {vpcs.EXPORT.command}") and "\n" not in said)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -88,7 +89,7 @@ def with_added(rules: Rules, added: Rules) -> Rules:
 
     CIDRs are compared in their canonical form ([API] IpRange). Descriptions are not compared.
     """
-    _refuse_traffic(added)
+    refuse_traffic(added)
     _refuse_descriptions(added)
     _refuse_repetition(added)
     _refuse_duplicates(added, rules)
@@ -103,7 +104,7 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
     requests = {update["SecurityGroupRuleId"]: update.get("SecurityGroupRule", {}) for update in updates}
     _refuse_unknown(requests, rules)
     turned = {rule.id: _modified(rule, requests[rule.id]) for rule in rules if rule.id in requests}
-    _refuse_traffic(turned.values())
+    refuse_traffic(turned.values())
     _refuse_descriptions(turned.values())
     _refuse_repetition(turned.values())
     _refuse_duplicates(turned.values(), (rule for rule in rules if rule.id not in turned))
@@ -163,7 +164,7 @@ def _modified(rule: Rule, request: Shape) -> Rule:
     )
 
 
-def _refuse_traffic(rules: Iterable[Rule]) -> None:
+def refuse_traffic(rules: Iterable[Rule]) -> None:
     """Refuse protocols, ports, ICMP types and codes that do not exist.
 
     A rule for all ICMP types is for all codes ([API] IpPermission). The texts are EC2's: for protocols
@@ -258,11 +259,10 @@ def canonical(kind: str, source: str, *, strict: bool = False) -> str:
     """
     if kind not in NETWORKS:
         return source
-    try:
-        address, prefix = source.split("/")
-        return str(NETWORKS[kind]((address, int(prefix)), strict=strict))
-    except ValueError:
-        raise InvalidParameterValue(f"CIDR block {source} is malformed") from None
+    if re.fullmatch(r"[\da-fA-F:.]+/\d+", source, re.ASCII):
+        with suppress(ValueError):
+            return str(NETWORKS[kind](source, strict=strict))
+    raise InvalidParameterValue(f"CIDR block {source} is malformed")
 
 
 def _traffic(request: Shape) -> tuple[str, int, int]:

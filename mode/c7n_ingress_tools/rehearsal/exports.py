@@ -1,16 +1,68 @@
-"""Files that the AWS CLI has printed as JSON: what reading any of them has in common."""
+"""What the AWS CLI printed as JSON: a list that a `describe` call of EC2 returns, checked by botocore's model of it."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from botocore.session import get_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from botocore.model import ServiceModel
+
 UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML, so in EC2's answers
+
+# How JSON has the types of EC2's model, and what they are called here.
+TYPES: dict[str, tuple[Any, str]] = {
+    "structure": (dict, "object"),
+    "list": (list, "list"),
+    "string": (str, "text"),
+    "boolean": (bool, "boolean"),
+    "integer": (int, "whole number"),
+    "timestamp": (str, "text"),
+}
+
+# What EC2 always returns of a structure, by its name in the model. The model does not say it.
+NEEDED = {
+    "SecurityGroup": ("GroupId",),
+    "IpRange": ("CidrIp",),
+    "Ipv6Range": ("CidrIpv6",),
+    "PrefixListId": ("PrefixListId",),
+    "UserIdGroupPair": ("GroupId",),
+    "Tag": ("Key", "Value"),
+    "NetworkInterface": ("NetworkInterfaceId", "Groups"),
+    "GroupIdentifier": ("GroupId",),
+    "NetworkInterfacePrivateIpAddress": ("PrivateIpAddress",),
+    "NetworkInterfaceIpv6Address": ("Ipv6Address",),
+    "Ipv4PrefixSpecification": ("Ipv4Prefix",),
+    "Ipv6PrefixSpecification": ("Ipv6Prefix",),
+    "Vpc": ("VpcId", "CidrBlock"),
+    "VpcCidrBlockAssociation": ("AssociationId", "CidrBlock", "CidrBlockState"),
+    "VpcIpv6CidrBlockAssociation": ("AssociationId", "Ipv6CidrBlock", "Ipv6CidrBlockState"),
+    "VpcCidrBlockState": ("State",),
+}
+
+# AWS Tools for PowerShell name fields as the AWS SDK for .NET does. There, `IpRanges` has texts or nothing; so it is in
+# the SDK for Java: https://docs.aws.amazon.com/goto/SdkForJava/ec2-2016-11-15/IpPermission
+OTHER_NAMES = {"Ipv4Ranges": "IpRanges", "Id": "PrefixListId"}
+
+# What texts look like, by their field, and what they are.
+FORMATS = {
+    "GroupId": ("sg-[0-9a-f]+", "a group's id"),
+    "NetworkInterfaceId": ("eni-[0-9a-f]{8,17}", "an interface's id"),
+    "PrefixListId": ("pl-[0-9a-f]+", "a prefix list's id"),
+    "VpcId": ("vpc-[0-9a-f]+", "a VPC's id"),
+    "OwnerId": (r"(\d{12})?", "an account id of 12 digits: correct it, or remove it"),
+}
+NETWORKS = {"CidrBlock", "Ipv6CidrBlock", "PrivateIpAddress", "Ipv6Address", "Ipv4Prefix", "Ipv6Prefix"}
 
 
 class UnusableError(ValueError):
@@ -28,100 +80,90 @@ class WrongError(ValueError):
     """What is wrong with the file's content."""
 
 
-def content(path: Path, command: str) -> bytes:
-    """Return a file's content.
+@dataclass(frozen=True)
+class Export:
+    """An export of one kind of thing."""
 
-    :raises RefusedError: it cannot be read; the error names the command.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise RefusedError(path, "there is no such file", command) from None
-    except OSError as error:
-        raise RefusedError(path, f"cannot be read ({error.strerror})", command) from error
+    key: str
+    """What the call's answer has the list under."""
+    shape: str
+    """What one thing is called in EC2's model."""
+    kind: str
+    """The same in words, in the singular and the plural."""
+    kinds: str
+    needed: str
+    """What each thing in the file has. A file in which all lack it is something else."""
+    command: str
 
+    def content(self, path: Path) -> bytes:
+        """Return what is in a file.
 
-def document(content: bytes) -> Any:
-    """Return a file's content as JSON, from UTF-8 or UTF-16.
+        :raises RefusedError: it cannot be read.
+        """
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise self.refused(path, "there is no such file") from None
+        except OSError as error:
+            raise self.refused(path, f"cannot be read ({error.strerror})") from error
 
-    :raises WrongError: it is not JSON.
-    """
-    if not content.strip():
-        raise WrongError("the file is empty")
-    try:
-        return json.loads(content)
-    except UnicodeDecodeError as error:
-        raise WrongError(
-            f"neither UTF-8 nor UTF-16 (byte {error.start + 1} is 0x{content[error.start]:02x})"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise WrongError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
-        raise WrongError(f"no JSON that can be read ({error})") from error
+    def parse(self, content: bytes, name: str | Path) -> list[dict[str, Any]]:
+        """Return what EC2 returned: the fields that its model knows, without what is null.
 
+        :param content: in UTF-8 or UTF-16 (PowerShell writes it), with or without a byte order mark.
+        :param name: the file's, for the error.
+        :raises RefusedError: the content cannot be used.
+        """
+        try:
+            listed = self._listed(_document(content))
+            if not listed:
+                raise WrongError(f"holds no {self.kind}: is it the right region?")
+            if all(item.get(self.needed) is None for item in listed):
+                raise WrongError(
+                    f'no {self.kind} has "{self.needed}": a --query projection, or a list of something else?'
+                )
+            found = [self._item(item, position) for position, item in enumerate(listed, start=1)]
+            (most, times), *_ = Counter(item[self._id] for item in found).most_common(1)
+            if times > 1:
+                raise WrongError(f"has {self.kind} {most} {times} times")
+        except WrongError as error:
+            raise self.refused(name, str(error)) from error
+        return found
 
-def items(document: Any, key: str, kind: str) -> list[dict[str, Any]]:
-    """Return the list of objects under a key, or the list that is the whole document (`--query`).
+    def refused(self, name: str | Path, what: str) -> RefusedError:
+        """Return the error for a file that cannot be used."""
+        return RefusedError(name, what, self.command)
 
-    :param kind: what the objects are, in the plural.
-    :raises WrongError: there is no such list.
-    """
-    if isinstance(document, dict) and key not in document:
-        raise WrongError(f'has {names(document)}, but no "{key}"')
-    if isinstance(document, dict) and document.get("NextToken"):
-        raise WrongError(f'has a "NextToken", so it is not all {kind}: --max-items, or --no-paginate?')
-    listed = document[key] if isinstance(document, dict) else document
-    if not isinstance(listed, list):
-        raise WrongError(f"holds {show(listed)} where the list of {kind} belongs: a --query projection?")
-    for item in listed:
-        if not isinstance(item, dict):
-            raise WrongError(f"a list of {_kind(item)} like {show(item)}, not of {kind}: a --query projection?")
-    return listed
+    @property
+    def _id(self) -> str:
+        """The field that names one thing."""
+        return NEEDED[self.shape][0]
 
+    def _listed(self, document: Any) -> list[dict[str, Any]]:
+        """Return the list of objects under the key, or the list that is the whole document (`--query`)."""
+        if isinstance(document, dict) and self.key not in document:
+            raise WrongError(f'has {names(document)}, but no "{self.key}"')
+        if isinstance(document, dict) and document.get("NextToken"):
+            raise WrongError(f'has a "NextToken", so it is not all {self.kinds}: --max-items, or --no-paginate?')
+        listed = document[self.key] if isinstance(document, dict) else document
+        if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+            raise WrongError(f"holds {show(listed)} where the list of {self.kinds} belongs: a --query projection?")
+        return listed
 
-def objects(item: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects; an empty one if it is null or missing.
-
-    :raises WrongError: it is something else.
-    """
-    value = item.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise WrongError(f"the {name} {show(value)}, which is no list of objects")
-    return value
-
-
-def text(item: dict[str, Any], name: str) -> str:
-    """Return a text; an empty one if it is null or missing.
-
-    :raises WrongError: it is something else.
-    """
-    value = item.get(name)
-    if value is not None and not isinstance(value, str):
-        raise WrongError(f"the {name} {show(value)}, which is no text")
-    if value and UNSPEAKABLE.search(value):
-        raise WrongError(f"the {name} {show(value)}, with a character that EC2 cannot have answered")
-    return value or ""
-
-
-def account(item: dict[str, Any], name: str) -> str:
-    """Return an account's id; an empty text if it is null or missing.
-
-    :raises WrongError: it is something else.
-    """
-    value = text(item, name)
-    if value and not re.fullmatch(r"\d{12}", value, re.ASCII):
-        raise WrongError(f"the {name} {show(value)}, which is not an account id of 12 digits: correct it, or remove it")
-    return value
-
-
-def texts(value: Any) -> Iterator[str]:
-    """Return all texts in a value, however deep they are, and the names of fields."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from texts(each)
+    def _item(self, item: dict[str, Any], position: int) -> dict[str, Any]:
+        if self._id not in item:
+            raise WrongError(f'{self.kind} {position} of the list has no "{self._id}", only {names(item)}')
+        try:
+            named = f"{self.kind} {_text(item[self._id], self._id)}"
+        except WrongError as error:
+            raise WrongError(f"{self.kind} {position} of the list has {error}") from error
+        if self.needed not in item:
+            raise WrongError(f'{named} has no "{self.needed}", only {names(item)}: a --query projection?')
+        try:
+            known: dict[str, Any] = _known(item, _model().shape_for(self.shape), self.kind)
+        except WrongError as error:
+            raise WrongError(f"{named} has {error}") from error
+        return known
 
 
 def names(item: dict[str, Any]) -> str:
@@ -135,5 +177,86 @@ def show(value: Any) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}…"  # noqa: PLR2004 - what fits
 
 
-def _kind(value: Any) -> str:
-    return {list: "lists", str: "texts", int: "numbers", float: "numbers", bool: "booleans"}.get(type(value), "nulls")
+def _document(content: bytes) -> Any:
+    if not content.strip():
+        raise WrongError("the file is empty")
+    try:
+        return json.loads(content)
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
+        raise WrongError(f"neither UTF-8 nor UTF-16 ({byte})") from error
+    except json.JSONDecodeError as error:
+        raise WrongError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+        raise WrongError(f"no JSON that can be read ({error})") from error
+
+
+@cache
+def _model() -> ServiceModel:
+    return get_session().get_service_model("ec2")
+
+
+def _known(value: Any, shape: Any, name: str) -> Any:
+    """Return what EC2's model knows of a value."""
+    kind, word = TYPES[shape.type_name]
+    if type(value) is not kind:
+        raise WrongError(f"the {name} {show(value)}, which is no {word}")
+    if shape.type_name == "structure":
+        there = {key: each for key, each in _renamed(value).items() if key in shape.members and each is not None}
+        if missing := [each for each in NEEDED.get(shape.name, ()) if each not in there]:
+            raise WrongError(f"{show(value)} in {name}, without {', '.join(missing)}")
+        known = {key: _known(each, shape.members[key], key) for key, each in there.items()}
+        if shape.name == "IpPermission":
+            _refuse_lost_networks(value, known)
+        return known
+    if shape.type_name == "list":
+        return [_known(each, shape.member, name) for each in value]
+    return _text(value, name) if kind is str else value
+
+
+def _renamed(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with EC2's own names."""
+    return value | {name: value[other] for other, name in OTHER_NAMES.items() if value.get(other)}
+
+
+def _refuse_lost_networks(permission: dict[str, Any], known: dict[str, Any]) -> None:
+    """Refuse a network in a field that EC2 has not: this may be a source that is not understood."""
+    for each in set(_texts(permission)) - set(_texts(known)):
+        if _is_network(each):
+            raise WrongError(f"{show(each)} in a rule, in no field that EC2 has")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Return all texts and names in a value, however deep they are, except descriptions."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        value = [each for name, each in value.items() if name != "Description"]
+    if isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise WrongError(f"the {name} {show(value)}, which is no text")
+    if UNSPEAKABLE.search(value):
+        raise WrongError(f"the {name} {show(value)}, with a character that EC2 cannot have answered")
+    pattern, what = FORMATS.get(name, (".*", ""))
+    if not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
+        raise WrongError(f"the {name} {show(value)}, which is not {what}")
+    if name in NETWORKS:
+        try:
+            ip_network(value)
+        except ValueError:
+            raise WrongError(f"the {name} {show(value)}, which is no network and no address") from None
+    return value
