@@ -1,5 +1,6 @@
 import os
 import sys
+from functools import partial
 
 import pytest
 from c7n.utils import reset_session_cache
@@ -11,6 +12,7 @@ from tests.support import search
 from tests.support.embedded import group_of, load, make_queue
 from tests.support.faults import failing
 from tests.support.forked import pass_over_what_is_loaded
+from tests.support.unpacked import unpack_once
 
 # If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -21,7 +23,8 @@ sys.dont_write_bytecode = False
 def embedded_aws(tmp_path_factory):
     """Serve AWS in each of the processes that run tests; what its Lambdas unpack and compile, all of them share."""
     own = tmp_path_factory.getbasetemp()
-    runtime.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tasks"
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tasks"
+    runtime.unpack = partial(unpack_once, shared)
     with serving() as cloud:
         yield cloud
 

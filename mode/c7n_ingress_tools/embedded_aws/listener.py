@@ -1,11 +1,13 @@
-"""The loopback port of the embedded AWS."""
+"""A loopback port: of the embedded AWS, and of Lambda's Runtime API for a function's process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 from werkzeug.datastructures import Headers
 
@@ -27,6 +29,17 @@ class Listener(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer = answer
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
+        self._serving = Thread(target=partial(self.serve_forever, poll_interval=0.05), daemon=True)
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        self._serving.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.shutdown()
+        self.server_close()
+        self._serving.join()
 
 
 class Handler(BaseHTTPRequestHandler):

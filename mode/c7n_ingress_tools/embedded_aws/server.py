@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
 from io import BytesIO
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 from urllib.parse import parse_qs
@@ -168,18 +168,15 @@ def serving() -> Iterator[Cloud]:
     listener = Listener(partial(answer, app))
     lambdas.install(listener.endpoint)
     cloud = Cloud(listener.endpoint, calls, answer=listener.answer)
-    thread = Thread(target=partial(listener.serve_forever, poll_interval=0.05), daemon=True)
     # An account starts in 5 ms without moto's 1301 AMIs, in 110 with them.
     environment = cloud.environment() | {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
     with mock.patch.dict(os.environ, environment, clear=True):
         cloud.reset()
-        thread.start()
+        listener.start()
         try:
             yield cloud
         finally:
-            listener.shutdown()
-            listener.server_close()
-            thread.join()
+            listener.close()
 
 
 def answer(

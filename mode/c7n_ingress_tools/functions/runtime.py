@@ -18,8 +18,6 @@ replaced after a time-out or a crash).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 import subprocess
@@ -28,19 +26,19 @@ import tempfile
 import time
 import uuid
 import zipfile
-from collections import defaultdict
 from contextlib import contextmanager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from queue import Empty, LifoQueue, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
-from moto.awslambda.models import lambda_backends
+from werkzeug.datastructures import Headers
 
-from c7n_ingress_tools.embedded_aws import logs
+from c7n_ingress_tools.embedded_aws import lambdas, logs
+from c7n_ingress_tools.embedded_aws.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +65,6 @@ after the last line of a traceback.
 
 STAND_IN = Path(__file__).with_name("runtime_client.py")
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with thirty others
-SHARED: Path | None = None
-"""A folder into which the content of zips is unpacked and compiled once for all functions. By default there is none.
-With it, a zip's folders are links: a change to one function's code changes it for all."""
 LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports
 
 
@@ -117,15 +112,15 @@ def deployed(
     :param folder: where the zip, its content (`task`) and a log for each process are kept; by default they are deleted.
     :raises botocore.errorfactory.ResourceNotFoundException: there is no such function.
     """
-    client = (session or cloud.session()).client("lambda")
-    configuration = client.get_function_configuration(FunctionName=name)
+    found = (session or cloud.session()).client("lambda").get_function(FunctionName=name)
+    configuration = found["Configuration"]
     _, _, _, region, account, *_ = configuration["FunctionArn"].split(":")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (folder or Path(temporary)).absolute()
         runtime = Path(temporary, "runtime")
         archive = folder / f"{name}.zip"
-        archive.write_bytes(_code(configuration, account, region))
-        _unpack(archive, folder / "task")
+        archive.write_bytes(lambdas.code_at(urlsplit(found["Code"]["Location"]).path) or b"")
+        unpack(archive, folder / "task")
         _provide(runtime)
         environment = _environment(configuration, cloud.environment(region=region, account=account)) | {
             "LAMBDA_TASK_ROOT": str(folder / "task"),
@@ -168,13 +163,6 @@ class Function:
             sandbox.stop()
 
 
-class Running(NamedTuple):
-    """A process that runs a function, and its Runtime API."""
-
-    api: RuntimeApi
-    process: subprocess.Popen[bytes]
-
-
 class Sandbox:
     """What AWS calls an execution environment: one process, which answers one event after another."""
 
@@ -182,7 +170,7 @@ class Sandbox:
         self._configuration = configuration
         self._environment = environment
         self._log = log
-        self._running: Running | None = None
+        self._running: tuple[RuntimeApi, subprocess.Popen[bytes]] | None = None
 
     def invoke(self, event: Any) -> Any:
         """Send an event to the process, and return its answer. Start the process first if there is none.
@@ -195,8 +183,8 @@ class Sandbox:
         try:
             if self._running is None:
                 self._running = self._start()
-                self._answer(self._running.api, "ready", INIT_TIMEOUT, start)
-            api, timeout = self._running.api, self._configuration["Timeout"]
+                self._answer(self._running[0], "ready", INIT_TIMEOUT, start)
+            api, timeout = self._running[0], self._configuration["Timeout"]
             invocation = Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout)
             self._write(f"START RequestId: {invocation.id} Version: $LATEST")
             api.events.put(invocation)
@@ -204,25 +192,25 @@ class Sandbox:
         finally:
             self._write(*self._log_since(start).rstrip("\n").split("\n"))
 
+    def stop(self) -> None:
+        """Kill the process, as AWS does. The next event starts another."""
+        if self._running:
+            api, process = self._running
+            process.kill()
+            process.wait()
+            api.events.put(None)
+            api.close()
+            self._running = None
+
     def _write(self, *lines: str) -> None:
         """Write lines to CloudWatch Logs."""
         _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
         logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
 
     def _log_since(self, start: int) -> str:
-        with self._log.open("rb") as file:
-            file.seek(start)
-            return file.read().decode(errors="replace")
+        return self._log.read_bytes()[start:].decode(errors="replace")
 
-    def stop(self) -> None:
-        """Kill the process, as AWS does. The next event starts another."""
-        if self._running:
-            self._running.process.kill()
-            self._running.process.wait()
-            self._running.api.close()
-            self._running = None
-
-    def _start(self) -> Running:
+    def _start(self) -> tuple[RuntimeApi, subprocess.Popen[bytes]]:
         api = RuntimeApi(self._configuration["FunctionArn"])
         handler = self._configuration["Handler"]
         with self._log.open("ab") as log:
@@ -235,7 +223,7 @@ class Sandbox:
                 stderr=subprocess.STDOUT,
             )
         Thread(target=_report_exit, args=(process, api.answers), daemon=True).start()
-        return Running(api, process)
+        return api, process
 
     def _answer(self, api: RuntimeApi, kind: str, timeout: float, start: int) -> bytes:
         """Wait for an answer of a kind, and return its body.
@@ -257,133 +245,66 @@ class Sandbox:
         raise FunctionError(error["errorType"], error["errorMessage"], log)
 
 
-class RuntimeApi(ThreadingHTTPServer):
-    """Lambda's Runtime API for one process, on a free loopback port."""
-
-    daemon_threads = True
-    block_on_close = False
-    ready = False
+class RuntimeApi(Listener):
+    """Lambda's Runtime API for one process."""
 
     def __init__(self, arn: str) -> None:
-        super().__init__(("127.0.0.1", 0), RuntimeApiRequest)
+        super().__init__(self.respond)
         self.arn = arn
+        self.ready = False
         self.events: Queue[Invocation | None] = Queue()
+        """What the process asks for; None ends the request of a process that was killed."""
         self.answers: Queue[Answer] = Queue()
-        Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.start()
 
-    def close(self) -> None:
-        """Stop serving, and end the request that waits for an event."""
-        self.events.put(None)
-        self.shutdown()
-        self.server_close()
+    def respond(self, _method: str, url: str, _headers: object, body: bytes) -> tuple[int, Headers, bytes]:
+        """Answer `/invocation/next` with the next event, and accept answers, errors and errors of the start."""
+        path = url.removeprefix(self.endpoint + API)
+        if path == "/invocation/next":
+            return self._next()
+        matched = re.fullmatch(r"/(?:invocation/[^/]+/(response|error)|(init)/error)", path)
+        if matched is None:
+            return HTTPStatus.NOT_FOUND, Headers(), b""
+        # Before the client gets its answer: so the requests keep their order, although each has its own thread.
+        self.answers.put(Answer(matched[1] or matched[2], body))
+        return HTTPStatus.ACCEPTED, Headers(), b'{"status":"OK"}'
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing when a process ends while it is connected: its exit is an answer, too."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class RuntimeApiRequest(BaseHTTPRequestHandler):
-    """One request of the runtime client."""
-
-    protocol_version = "HTTP/1.1"  # the client keeps its connection
-    disable_nagle_algorithm = True  # else a body waits 40 ms until its headers are acknowledged
-    server: RuntimeApi
-
-    def do_GET(self) -> None:
-        """Answer `/invocation/next` with the next event, when there is one."""
-        if self.path != f"{API}/invocation/next":
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        if not self.server.ready:
-            self.server.ready = True
-            self.server.answers.put(Answer("ready", b""))
-        invocation = self.server.events.get()
+    def _next(self) -> tuple[int, Headers, bytes]:
+        if not self.ready:
+            self.ready = True
+            self.answers.put(Answer("ready", b""))
+        invocation = self.events.get()
         if invocation is None:
-            self.close_connection = True
-            return
+            return HTTPStatus.GONE, Headers(), b""
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation.id,
             "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
-            "Lambda-Runtime-Invoked-Function-Arn": self.server.arn,
+            "Lambda-Runtime-Invoked-Function-Arn": self.arn,
             "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
             "Content-Type": "application/json",
         }
-        self._send(HTTPStatus.OK, invocation.event, headers)
-
-    def do_POST(self) -> None:
-        """Accept `/invocation/<id>/response`, `/invocation/<id>/error` and `/init/error`."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        matched = re.fullmatch(rf"{API}/(?:invocation/[^/]+/(response|error)|(init)/error)", self.path)
-        if matched is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        # Before the client gets its answer: so the requests keep their order, although each has its own thread.
-        self.server.answers.put(Answer(matched[1] or matched[2], body))
-        self._send(HTTPStatus.ACCEPTED, b'{"status":"OK"}', {})
-
-    def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing: the function has its own log."""
+        return HTTPStatus.OK, Headers(headers), invocation.event
 
 
 def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> None:
     answers.put(Answer("exit", f"Runtime exited with error: exit status {process.wait()}".encode()))
 
 
-def _code(configuration: dict[str, Any], account: str, region: str) -> bytes:
-    """Return the deployed zip from moto's store, because the address that its GetFunction returns has nothing."""
-    code = lambda_backends[account][region].get_function(configuration["FunctionName"]).code_bytes
-    if base64.b64encode(hashlib.sha256(code).digest()).decode() != configuration["CodeSha256"]:
-        raise RuntimeError(f"The code of {configuration['FunctionName']} is not the one that was deployed")
-    return code
-
-
-def _unpack(path: Path, task: Path) -> None:
+def unpack(path: Path, task: Path) -> None:
+    """Unpack a zip into the folder that a function runs in."""
     with zipfile.ZipFile(path) as archive:
-        if SHARED:
-            _link(archive, task, SHARED)
-        else:
-            archive.extractall(task)
-        # c7n writes into /tmp. In AWS each environment has its own. Here all share it, and two of them must not try to
-        # create the same folder at once.
-        if "config.json" in archive.namelist():
-            for policy in json.loads(archive.read("config.json"))["policies"]:
-                Path("/tmp", policy["name"]).mkdir(exist_ok=True)  # noqa: S108 - c7n's own choice in Lambda
+        archive.extractall(task)
+    make_outputs(task)
 
 
-def _link(archive: zipfile.ZipFile, task: Path, shared: Path) -> None:
-    """Link each top folder of a zip to a copy that all zips with the same content in this folder share."""
-    task.mkdir(parents=True, exist_ok=True)
-    shared.mkdir(parents=True, exist_ok=True)
-    tops: dict[str, list[zipfile.ZipInfo]] = defaultdict(list)
-    for entry in archive.infolist():
-        tops[entry.filename.partition("/")[0] if "/" in entry.filename else ""].append(entry)
-    archive.extractall(task, tops.pop("", []))
-    for top, entries in tops.items():
-        held = "\n".join(sorted(f"{entry.filename} {entry.CRC}" for entry in entries))
-        there = shared / hashlib.sha256(held.encode()).hexdigest()
-        if not there.exists():
-            with tempfile.TemporaryDirectory(dir=shared) as own:
-                archive.extractall(own, entries)
-                _put(Path(own, top), there)
-        (task / top).unlink(missing_ok=True)  # a link to what an earlier zip held
-        (task / top).symlink_to(there)
+def make_outputs(task: Path) -> None:
+    """Create the folders in /tmp into which c7n writes: two processes must not try to create the same one at once.
 
-
-def _put(folder: Path, there: Path) -> None:
-    """Move a folder, unless another process has put the same folder there meanwhile."""
-    try:
-        folder.rename(there)
-    except OSError:
-        if not there.exists():
-            raise
+    In AWS each environment has its own /tmp. Here all share it.
+    """
+    if (task / "config.json").exists():
+        for policy in json.loads((task / "config.json").read_bytes())["policies"]:
+            Path("/tmp", policy["name"]).mkdir(exist_ok=True)  # noqa: S108 - c7n's own choice in Lambda
 
 
 def _provide(runtime: Path) -> None:
