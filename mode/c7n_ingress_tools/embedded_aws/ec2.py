@@ -10,9 +10,10 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partialmethod
 from threading import RLock
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from moto.core.responses import ActionResult
 from moto.core.utils import aws_api_matches
@@ -48,9 +49,6 @@ from c7n_ingress_tools.embedded_aws.rules import (
     without,
 )
 
-if TYPE_CHECKING:
-    from c7n_ingress_tools.embedded_aws.throttling import Throttling
-
 T = TypeVar("T")
 
 MOST_FILTER_VALUES = 200
@@ -73,8 +71,8 @@ class Behaviour:
     block_public_access: str = "off"
     """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
 
-    throttling: Throttling | None = None
-    """The token buckets of the calls. Without them, no call is refused."""
+    admits: Callable[[str, str, str], bool] | None = None
+    """Whether an account may make a call in a region now; else it gets RequestLimitExceeded."""
 
     def reset(self) -> None:
         """Behave as an account does by default."""
@@ -84,20 +82,9 @@ class Behaviour:
 behaviour = Behaviour()
 
 
-def install() -> None:
-    """Make moto serve this EC2 for accounts and regions that it creates from now on."""
-    ec2_backends.backend = Backend
-
-
 def backend_of(account: str, region: str) -> Backend:
-    """Return the EC2 of an account and region.
-
-    :raises TypeError: moto created it before `install`.
-    """
-    backend = ec2_backends[account][region]
-    if not isinstance(backend, Backend):
-        raise TypeError(f"moto's own EC2 serves {account} in {region}: call install() first")
-    return backend
+    """Return the EC2 of an account and region."""
+    return cast("Backend", ec2_backends[account][region])
 
 
 def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
@@ -304,9 +291,8 @@ class Response(EC2Response):
         return backend_of(self.current_account, self.region)
 
     def call_action(self) -> Any:
-        """Run the call, unless the account has no token left for it."""
-        throttling = behaviour.throttling
-        if throttling and not throttling.admits(self.current_account, self.region, self._get_action()):
+        """Run the call, unless the account is throttled."""
+        if behaviour.admits and not behaviour.admits(self.current_account, self.region, self._get_action()):
             error = EC2ClientError("RequestLimitExceeded", "Request limit exceeded.")
             _, headers, body = self.serialized(ActionResult(error))
             return 503, headers, body
@@ -325,100 +311,39 @@ class Response(EC2Response):
 
     def describe_security_group_rules(self) -> Answer:
         """Describe rules by ids, which must all exist, and by filters."""
-        self.error_on_dryrun()
-        filters, ids = self._filters(), self._get_param("SecurityGroupRuleIds", [])
-        rules = [rule for group in self.ec2_backend.candidates(filters) for rule in group.described_rules()]
+        ids = self._get_param("SecurityGroupRuleIds", [])
+        rules = [rule for group in self.ec2_backend.candidates(self._filters()) for rule in group.described_rules()]
         for rule_id in set(ids) - {rule["SecurityGroupRuleId"] for rule in rules}:
             raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
-        page, token = self._page(
-            [
-                rule
-                for rule in rules
-                if (not ids or rule["SecurityGroupRuleId"] in ids)
-                and all(rule_matches(rule, key, values) for key, values in filters.items())
-            ]
-        )
-        return Answer({"SecurityGroupRules": page, "NextToken": token})
+        named = [rule for rule in rules if not ids or rule["SecurityGroupRuleId"] in ids]
+        fields = {"group-id": "GroupId", "security-group-rule-id": "SecurityGroupRuleId"}
+        return self._listed("SecurityGroupRules", named, fields)
 
     def describe_network_interfaces(self) -> ActionResult:
-        """List the loaded interfaces, by group and page ([API] DescribeNetworkInterfaces). Without any, list moto's.
+        """List the loaded interfaces. Without any, list moto's.
 
         Interfaces that a service hides are listed only with `IncludeManagedResources` ([API] OperatorResponse).
         """
-        loaded = self.ec2_backend.loaded_interfaces
+        loaded = self.ec2_backend.loaded_interfaces.values()
         if not loaded:
             return super().describe_network_interfaces()
-        self.error_on_dryrun()
-        filters = self._filters()
-        if unknown := filters.keys() - {"group-id"}:
-            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
-        wanted, all_of_them = filters.get("group-id", ["*"]), self._get_param("IncludeManagedResources")
-        page, token = self._page(
-            [
-                interface
-                for interface in loaded.values()
-                if (all_of_them or not interface.get("Operator", {}).get("HiddenByDefault"))
-                and any(aws_api_matches(value, group["GroupId"]) for value in wanted for group in interface["Groups"])
-            ]
-        )
-        return Answer({"NetworkInterfaces": page, "NextToken": token})
+        all_of_them = self._get_param("IncludeManagedResources")
+        shown = [each for each in loaded if all_of_them or not each.get("Operator", {}).get("HiddenByDefault")]
+        return self._listed("NetworkInterfaces", shown, {"group-id": "Groups.GroupId"})
 
     def describe_instance_connect_endpoints(self) -> Answer:
-        """List the loaded endpoints, by VPC, state and page ([API] DescribeInstanceConnectEndpoints)."""
-        self.error_on_dryrun()
-        filters = self._filters()
-        named = {"vpc-id": "VpcId", "state": "State"}
-        if unknown := filters.keys() - named.keys():
-            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
-        endpoints = [
-            each
-            for each in self.ec2_backend.loaded_endpoints
-            if all(each[named[key]] in values for key, values in filters.items())
-        ]
-        page, token = self._page(endpoints, ENDPOINT_PAGE_SIZES)
-        return Answer({"InstanceConnectEndpoints": page, "NextToken": token})
-
-    def associate_security_group_vpc(self) -> Answer:
-        """Associate a group with a further VPC, at once ([API] AssociateSecurityGroupVpc).
-
-        The reference lists what is refused, but not the error codes.
-        """
-        self.error_on_dryrun()
-        group, vpc = self._group(), self.ec2_backend.get_vpc(self._get_param("VpcId"))
-        if group.is_default or vpc.is_default:
-            raise InvalidParameterValue("Default security groups and the default VPC cannot be associated.")
-        group.vpc_associations[vpc.id] = "associated"
-        return Answer({"State": "associating"})
-
-    def disassociate_security_group_vpc(self) -> Answer:
-        """End an association, unless an interface in the VPC has the group ([API] DisassociateSecurityGroupVpc)."""
-        self.error_on_dryrun()
-        group, vpc_id = self._group(), self._get_param("VpcId")
-        if vpc_id not in group.vpc_associations:
-            raise InvalidParameterValue(f"{group.id} is not associated with {vpc_id}.")
-        in_use = self.ec2_backend.is_used_in(group.id, vpc_id)
-        group.vpc_associations[vpc_id] = "disassociation-failed" if in_use else "disassociated"
-        return Answer({"State": "disassociating"})
+        """List the loaded endpoints ([API] DescribeInstanceConnectEndpoints)."""
+        endpoints = self.ec2_backend.loaded_endpoints
+        fields = {"vpc-id": "VpcId", "state": "State"}
+        return self._listed("InstanceConnectEndpoints", endpoints, fields, ENDPOINT_PAGE_SIZES)
 
     def describe_security_group_vpc_associations(self) -> Answer:
-        """List associations by filters, page by page ([API] DescribeSecurityGroupVpcAssociations)."""
-        self.error_on_dryrun()
-        filters = self._filters()
-        named = {"group-id": "GroupId", "vpc-id": "VpcId", "state": "State"}
-        named |= {"group-owner-id": "GroupOwnerId", "vpc-owner-id": "VpcOwnerId"}
-        if unknown := filters.keys() - named.keys():
-            raise InvalidParameterValue(f"The filter '{min(unknown)}' is invalid")
-        associations = [
-            association
-            for group in self.ec2_backend.candidates(filters)
-            for association in group.associations()
-            if all(
-                any(aws_api_matches(value, association[named[key]]) for value in values)
-                for key, values in filters.items()
-            )
-        ]
-        page, token = self._page(associations)
-        return Answer({"SecurityGroupVpcAssociations": page, "NextToken": token})
+        """List associations ([API] DescribeSecurityGroupVpcAssociations)."""
+        groups = self.ec2_backend.candidates(self._filters())
+        associations = [association for group in groups for association in group.associations()]
+        fields = {"group-id": "GroupId", "vpc-id": "VpcId", "state": "State"}
+        fields |= {"group-owner-id": "GroupOwnerId", "vpc-owner-id": "VpcOwnerId"}
+        return self._listed("SecurityGroupVpcAssociations", associations, fields)
 
     def describe_vpc_block_public_access_options(self) -> Answer:
         """Whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
@@ -440,32 +365,7 @@ class Response(EC2Response):
         if prefix_list is None:
             raise unknown_prefix_list(self._get_param("PrefixListId"))
         entries = prefix_list.entries.get(int(self._get_param("TargetVersion") or prefix_list.version or 1), [])
-        page, token = self._page(entries, PREFIX_LIST_PAGE_SIZES)
-        return Answer({"Entries": page, "NextToken": token})
-
-    def authorize_security_group_ingress(self) -> Answer:
-        """Add inbound rules."""
-        return self._authorize(egress=False)
-
-    def authorize_security_group_egress(self) -> Answer:
-        """Add outbound rules."""
-        return self._authorize(egress=True)
-
-    def revoke_security_group_ingress(self) -> Answer:
-        """Remove inbound rules."""
-        return self._revoke(egress=False)
-
-    def revoke_security_group_egress(self) -> Answer:
-        """Remove outbound rules."""
-        return self._revoke(egress=True)
-
-    def update_security_group_rule_descriptions_ingress(self) -> Answer:
-        """Change the descriptions of inbound rules."""
-        return self._update_descriptions(egress=False)
-
-    def update_security_group_rule_descriptions_egress(self) -> Answer:
-        """Change the descriptions of outbound rules."""
-        return self._update_descriptions(egress=True)
+        return self._listed("Entries", entries, {}, PREFIX_LIST_PAGE_SIZES)
 
     def modify_security_group_rules(self) -> Answer:
         """Change rules in place."""
@@ -536,6 +436,13 @@ class Response(EC2Response):
         self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said, by_id))
         return Answer({"Return": True})
 
+    authorize_security_group_ingress = partialmethod(_authorize, egress=False)
+    authorize_security_group_egress = partialmethod(_authorize, egress=True)
+    revoke_security_group_ingress = partialmethod(_revoke, egress=False)
+    revoke_security_group_egress = partialmethod(_revoke, egress=True)
+    update_security_group_rule_descriptions_ingress = partialmethod(_update_descriptions, egress=False)
+    update_security_group_rule_descriptions_egress = partialmethod(_update_descriptions, egress=True)
+
     def _group(self) -> Group:
         return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
 
@@ -561,6 +468,29 @@ class Response(EC2Response):
                 f"The maximum number of filter values specified on a single call is {MOST_FILTER_VALUES}",
             )
         return filters
+
+    def _listed(
+        self, name: str, items: Iterable[Mapping[str, Any]], fields: Mapping[str, str], sizes: range = PAGE_SIZES
+    ) -> Answer:
+        """Answer with a page of what the request's filters match.
+
+        :param fields: which field a filter is about, or which in a list of structures.
+        """
+        self.error_on_dryrun()
+        filters = self._filters()
+        for key in filters:
+            if key not in fields and not key.startswith("tag:"):
+                raise InvalidParameterValue(f"The filter '{key}' is invalid")
+        found = [
+            item
+            for item in items
+            if all(
+                any(aws_api_matches(value, text) for value in values for text in texts_of(item, key, fields))
+                for key, values in filters.items()
+            )
+        ]
+        page, token = self._page(found, sizes)
+        return Answer({name: page, "NextToken": token})
 
     def _page(self, items: list[T], sizes: range = PAGE_SIZES) -> tuple[list[T], str | None]:
         """Return the requested page, and the token of the next. Without `MaxResults` the page has all items ([API])."""
@@ -593,15 +523,12 @@ def unknown_prefix_list(list_id: str) -> EC2ClientError:
     return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
 
 
-def rule_matches(rule: Mapping[str, Any], key: str, values: list[str]) -> bool:
-    """Whether a rule matches a filter of DescribeSecurityGroupRules ([API] lists these three)."""
+def texts_of(item: Mapping[str, Any], key: str, fields: Mapping[str, str]) -> list[str]:
+    """Return the texts of an item that a filter compares: a tag's, or those of the filter's field."""
     if key.startswith("tag:"):
-        texts = [tag["Value"] for tag in rule["Tags"] if f"tag:{tag['Key']}" == key]
-    elif key in ("group-id", "security-group-rule-id"):
-        texts = [rule["GroupId" if key == "group-id" else "SecurityGroupRuleId"]]
-    else:
-        raise InvalidParameterValue(f"The filter '{key}' is invalid")
-    return any(aws_api_matches(value, text) for value in values for text in texts)
+        return [tag["Value"] for tag in item.get("Tags", ()) if f"tag:{tag['Key']}" == key]
+    listing, _, name = fields[key].rpartition(".")
+    return [each[name] for each in (item[listing] if listing else [item])]
 
 
 class Backend(EC2Backend):
@@ -649,15 +576,6 @@ class Backend(EC2Backend):
         """Return the group with an id, by one look in each VPC: moto goes through all groups."""
         found = (groups[group_id] for groups in list(self.groups.values()) if group_id in groups)
         return next((group for group in found if isinstance(group, Group)), None)
-
-    def is_used_in(self, group_id: str, vpc_id: str) -> bool:
-        """Whether an interface in a VPC has a group."""
-        loaded = [
-            (each.get("VpcId"), [group["GroupId"] for group in each["Groups"]])
-            for each in self.loaded_interfaces.values()
-        ]
-        made = [(each.subnet.vpc_id, [group.id for group in each.group_set]) for each in self.enis.values()]
-        return any(where == vpc_id and group_id in groups for where, groups in (*loaded, *made))
 
     def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
         """Return the groups that the filters can match: those with the ids in a filter, else all."""

@@ -100,11 +100,6 @@ class Filter(EventMessageFilter):
             super().__init__(pattern)
 
 
-def install() -> None:
-    """Make moto's CloudWatch Logs accept such patterns."""
-    vars(models)["EventMessageFilter"] = Filter
-
-
 def write(account: str, region: str, log_group: str, stream: str, lines: Iterable[str]) -> None:
     """Write lines as Lambda does: into the function's log group, which it creates if there is none."""
     backend = models.logs_backends[account][region]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from moto.ssm import urls
 from moto.ssm.models import SimpleSystemManagerBackend, ssm_backends
@@ -38,16 +38,5 @@ class Backend(SimpleSystemManagerBackend):
 
 
 def backend_of(account: str, region: str) -> Backend:
-    """Return the Systems Manager of an account and region.
-
-    :raises TypeError: moto created it before `install`.
-    """
-    backend = ssm_backends[account][region]
-    if not isinstance(backend, Backend):
-        raise TypeError(f"moto's own Systems Manager serves {account} in {region}: call install() first")
-    return backend
-
-
-def install() -> None:
-    """Make moto serve this Systems Manager, where it has none yet."""
-    ssm_backends.backend = Backend
+    """Return the Systems Manager of an account and region."""
+    return cast("Backend", ssm_backends[account][region])

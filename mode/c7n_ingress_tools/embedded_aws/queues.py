@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from moto.sqs import models, urls
-from moto.sqs.models import Message, SQSBackend, sqs_backends
+from moto.sqs import urls
+from moto.sqs.models import Message, SQSBackend
 
 
 class Backend(SQSBackend):
@@ -24,9 +24,3 @@ class Backend(SQSBackend):
 def milliseconds(dt: datetime | None = None) -> float:
     """Return the milliseconds since 1970, in a tenth of the time that moto takes with two dates."""
     return (dt.timestamp() if dt else time.time()) * 1000
-
-
-def install() -> None:
-    """Make moto serve this SQS for accounts and regions that it creates from now on."""
-    sqs_backends.backend = Backend
-    models.unix_time_millis = milliseconds

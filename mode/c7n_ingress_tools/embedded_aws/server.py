@@ -27,13 +27,20 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import create_loader
 from botocore.session import get_session
+from moto.config.models import config_backends
 from moto.core import responses
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 from moto.core.utils import method_names_from_class
+from moto.dynamodb.models import dynamodb_backends
+from moto.ec2.models import ec2_backends
+from moto.logs import models as logs_models
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sqs import models as sqs_models
+from moto.sqs.models import sqs_backends
+from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
@@ -153,12 +160,7 @@ def serving() -> Iterator[Cloud]:
     Until then, this process's own environment points there, too. So no client in this process can reach a real account
     or read the caller's `AWS_PROFILE`.
     """
-    ec2.install()
-    config.install()
-    logs.install()
-    nodes.install()
-    queues.install()
-    tables.install()
+    replace_in_moto()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)
     # moto looks through its own folders, and through a service's class, at every call.
@@ -177,6 +179,17 @@ def serving() -> Iterator[Cloud]:
             yield cloud
         finally:
             listener.close()
+
+
+def replace_in_moto() -> None:
+    """Make moto serve what is defined here, in accounts and regions that it creates from now on."""
+    config_backends.backend = config.Backend
+    dynamodb_backends.backend = tables.Backend
+    ec2_backends.backend = ec2.Backend
+    sqs_backends.backend = queues.Backend
+    ssm_backends.backend = nodes.Backend
+    vars(logs_models)["EventMessageFilter"] = logs.Filter
+    sqs_models.unix_time_millis = queues.milliseconds
 
 
 def answer(

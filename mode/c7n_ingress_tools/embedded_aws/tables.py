@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from moto.dynamodb import urls
-from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
+from moto.dynamodb.models import DynamoDBBackend
 
 UPDATING = Lock()
 
@@ -23,8 +23,3 @@ class Backend(DynamoDBBackend):
         """Check the condition and make the update, while no other update is made."""
         with UPDATING:
             return super().update_item(*args, **kwargs)
-
-
-def install() -> None:
-    """Make moto serve this DynamoDB, where it has none yet."""
-    dynamodb_backends.backend = Backend
