@@ -26,11 +26,8 @@ from typing import Any
 log = logging.getLogger("custodian.serverless")
 
 PACKAGE = "c7n_ingress"
-SHIPPED = ("c7n", PACKAGE)
-"""The packages that bytecode is made for: Lambda has what else the function imports."""
-
-OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
-"""This Python, as Lambda names its runtimes."""
+SHIPPED = ("c7n", PACKAGE)  # the packages that bytecode is made for: Lambda has what else the function imports
+OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"  # this Python, as Lambda names its runtimes
 
 SUPPORTED_UNTIL = {
     "python3.10": "2026-10-31",
@@ -47,8 +44,7 @@ NONE = "the zip has no bytecode, so that cold starts take longer"
 STANDARD_ERROR = 2
 """Its file descriptor. compileall prints what it cannot compile to standard output, which would hide it."""
 
-ANSWERS = 10
-"""How many seconds a Python on the PATH has to print its version."""
+ANSWERS = 10  # how many seconds a Python on the PATH has to print its version
 
 
 def install() -> None:

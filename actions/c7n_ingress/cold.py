@@ -27,8 +27,7 @@ BLOCK = 512
 octal digits and its type. https://www.gnu.org/software/tar/manual/html_node/Standard.html
 """
 SIZE, TYPE = slice(124, 135), slice(156, 157)
-FILES = b"0", b"1", b"2"
-"""The types that are files: plain ones, and links of both kinds."""
+FILES = b"0", b"1", b"2"  # the types that are files: plain ones, and links of both kinds
 
 
 @contextmanager

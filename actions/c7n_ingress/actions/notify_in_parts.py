@@ -26,8 +26,7 @@ from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.actions")
 
-ENTRIES_SIZE = 20_000
-"""How many characters of JSON the entries of the register may take."""
+ENTRIES_SIZE = 20_000  # how many characters of JSON the entries of the register may take
 
 SCHEMA = {
     **Notify.schema,

@@ -26,11 +26,8 @@ PERMISSIONS = (
     "ssm:DescribeInstanceInformation",
 )
 
-NODES_A_CALL = 50
-"""The most instances that Systems Manager returns in one answer."""
-
-ENDPOINTS_A_PAGE = 50
-"""The most endpoints that EC2 returns in one answer."""
+NODES_A_CALL = 50  # the most instances that Systems Manager returns in one answer
+ENDPOINTS_A_PAGE = 50  # the most endpoints that EC2 returns in one answer
 
 MANAGED = "IncludeManagedResources"
 """The parameter by which EC2 lists the interfaces, too, that AWS services manage and hide.
@@ -70,8 +67,7 @@ class Seen(NamedTuple):
     """What uses a group."""
 
     behind: Behind
-    instances: dict[str, str]
-    """The instances among it, each with its VPC."""
+    instances: dict[str, str]  # the instances among it, each with its VPC
 
     def annotations(self) -> dict[str, Any]:
         """Return it as a group's annotations."""
@@ -149,10 +145,8 @@ class Surroundings:
     def __init__(self, action: Any) -> None:
         self.manager = action.manager
         self.wanted = bool(action.data.get("behind"))
-        self.known: dict[str, dict[str, Any]] = {}
-        """The annotations of groups, by id."""
-        self.looks = True
-        """Whether there is time to look anything up."""
+        self.known: dict[str, dict[str, Any]] = {}  # the annotations of groups, by id
+        self.looks = True  # whether there is time to look anything up
 
     def of(self, groups: Collection[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return what a message says about what uses each group, by id; an error is logged, and reported as such."""

@@ -32,8 +32,7 @@ class Brake:
     def __init__(self, manager: Any, at_most: int) -> None:
         self.manager = manager
         self.at_most = at_most
-        self.passed: set[str] = set()
-        """The groups that may be changed; each is counted once a run."""
+        self.passed: set[str] = set()  # the groups that may be changed; each is counted once a run
         self.stopped: set[str] = set()
 
     def count(self, outcome: Outcome) -> None:

@@ -21,11 +21,8 @@ GROUPS_A_CALL = 200
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
 """
 
-PAGE_SIZE = 1000
-"""The most items that EC2 returns in one answer (``MaxResults``) for groups, rules, interfaces and VPCs."""
-
-LIST_PAGE_SIZE = 100
-"""The most items that EC2 returns in one answer (``MaxResults``) for prefix lists and their entries."""
+PAGE_SIZE = 1000  # the most items that EC2 returns in one answer (`MaxResults`) for groups, rules, interfaces and VPCs
+LIST_PAGE_SIZE = 100  # the most items that EC2 returns in one answer (`MaxResults`) for prefix lists and their entries
 
 GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
 """EC2's error codes for a group that does not exist any more.

@@ -34,8 +34,7 @@ DEPLOYED = frozenset({"config-rule", "periodic", "cloudtrail"})
 
 PERMISSIONS = ("config:GetResourceConfigHistory",)
 
-MOST_ITEMS = 100
-"""The most items that AWS Config returns in one answer; no further page is asked for."""
+MOST_ITEMS = 100  # the most items that AWS Config returns in one answer; no further page is asked for
 
 LOOKING = 300.0
 """For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before."""
@@ -78,8 +77,7 @@ class Histories:
         self.manager = action.manager
         self.wanted = {} if action.data.get("preview") else action.data.get("reopened", {})
         self.client: Any = None
-        self.end: float | None = None
-        """Until when Config is asked, from the first time on."""
+        self.end: float | None = None  # until when Config is asked, from the first time on
 
     def note(self, outcome: Outcome) -> None:
         """Note how often a group that was closed had been opened."""

@@ -30,8 +30,7 @@ log = logging.getLogger("custodian.journal")
 """Where records are written: in Lambda as lines without a prefix (``lambda_entry``), elsewhere as c7n's other logs."""
 log.setLevel(logging.INFO)  # also with `custodian run --quiet`: what is not written cannot be undone
 
-FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
-"""The schema of a value that ``--vars-file`` fills."""
+FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}  # the schema of a value that `--vars-file` fills
 
 
 def _source(**place: object) -> dict[str, Any]:

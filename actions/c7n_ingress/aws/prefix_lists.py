@@ -15,11 +15,8 @@ from c7n_ingress.decide.rules import Network, network
 
 log = logging.getLogger("custodian.filters")
 
-PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)
-"""What reading the entries of lists needs."""
-
-AWS = "AWS"
-"""The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
+PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)  # what reading the entries of lists needs
+AWS = "AWS"  # the owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses
 
 UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
 """EC2's error codes for a list that is not there, or not shared: it writes them in both ways.
@@ -37,8 +34,7 @@ class PrefixList(NamedTuple):
 
     family: str | None = None
     networks: Sequence[Network] = ()
-    unanswered: str | None = None
-    """Why EC2 did not return the list, if so."""
+    unanswered: str | None = None  # why EC2 did not return the list, if so
 
 
 def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:

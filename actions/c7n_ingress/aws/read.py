@@ -28,11 +28,8 @@ so what somebody changes in this time, and on the way of the call, is overwritte
 LONGEST_FILTERING = OLDEST / 4
 """How many seconds the policy's filters may take before the groups are read again after them."""
 
-DELAYS = (1, 2, 4)
-"""How many seconds pass before each further reading of what an event names and EC2 does not show yet."""
-
-MATCHED = "MatchedIpPermissions"
-"""The annotation in which c7n's ``ingress`` filters put what they matched."""
+DELAYS = (1, 2, 4)  # how many seconds pass before each further reading of what an event names and EC2 does not show yet
+MATCHED = "MatchedIpPermissions"  # the annotation in which c7n's `ingress` filters put what they matched
 
 
 class Reading(NamedTuple):
@@ -44,12 +41,9 @@ class Reading(NamedTuple):
     rules: Sequence[Rule]
     prefix_lists: Mapping[str, int | str | None]
     """The IP version of each prefix list that was found open, by id; why it is not known, or None if not shown."""
-    since: float
-    """Since when it may be outdated: when the first call for it was made, by the monotonic clock."""
-    answering: float = 0.0
-    """How many seconds EC2 took to answer."""
-    filtering: float = 0.0
-    """How many seconds the policy's filters took."""
+    since: float  # since when it may be outdated: when the first call for it was made, by the monotonic clock
+    answering: float = 0.0  # how many seconds EC2 took to answer
+    filtering: float = 0.0  # how many seconds the policy's filters took
 
     @property
     def is_fresh(self) -> bool:

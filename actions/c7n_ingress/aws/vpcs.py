@@ -56,10 +56,8 @@ NO_VPC = "EC2 lists no VPC of the group, so its networks cannot be authorized"
 class Inside(NamedTuple):
     """The networks of the VPCs in which a group is used."""
 
-    cidrs: list[str] | str
-    """The CIDRs, those of its own VPC first; or why these are not known, in a sentence."""
-    left_out: tuple[str, ...] = ()
-    """Which other VPCs' networks are missing, and why: one sentence each."""
+    cidrs: list[str] | str  # the CIDRs, those of its own VPC first; or why these are not known, in a sentence
+    left_out: tuple[str, ...] = ()  # which other VPCs' networks are missing, and why: one sentence each
 
 
 def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside]:

@@ -20,14 +20,9 @@ MOST_NETWORKS = 1000
 https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
 """
 
-VPC = "vpc"
-"""The word that means the networks of a group's VPCs."""
-
-PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")
-"""The id of a prefix list, which means its entries."""
-
-PLACEHOLDER = re.compile(r"\{[\w-]+\}")
-"""A value that a variable fills: ``"{name}"``."""
+VPC = "vpc"  # the word that means the networks of a group's VPCs
+PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")  # the id of a prefix list, which means its entries
+PLACEHOLDER = re.compile(r"\{[\w-]+\}")  # a value that a variable fills: `"{name}"`
 
 
 def parse_list(values: object) -> list[Network]:

@@ -32,18 +32,12 @@ LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
 class Said(NamedTuple):
     """What an event says about groups."""
 
-    time: datetime
-    """When EC2 changed the group, or showed the change to AWS Config."""
-    opened: Mapping[str, list[dict[str, Any]]] = {}
-    """The permissions that a call made, by group, as EC2 describes them."""
-    created: frozenset[str] = frozenset()
-    """The ids of the rules that a call created."""
-    touched: frozenset[str] = frozenset()
-    """The ids of the rules that a call created or modified."""
-    caller: str | None = None
-    """The ARN of who made the call."""
-    before: frozenset[Match] | None = None
-    """What the group had before the item of AWS Config; None for a call."""
+    time: datetime  # when EC2 changed the group, or showed the change to AWS Config
+    opened: Mapping[str, list[dict[str, Any]]] = {}  # the permissions that a call made, by group, as EC2 describes them
+    created: frozenset[str] = frozenset()  # the ids of the rules that a call created
+    touched: frozenset[str] = frozenset()  # the ids of the rules that a call created or modified
+    caller: str | None = None  # the ARN of who made the call
+    before: frozenset[Match] | None = None  # what the group had before the item of AWS Config; None for a call
     added: frozenset[Match] | None = None
     """What the change before the item added; None where the item does not say what changed."""
 

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.openness import is_private
 
-ANNOTATION = "c7n:behind-ingress"
-"""The annotation in which the filter puts, and templates find, what uses a group."""
+ANNOTATION = "c7n:behind-ingress"  # the annotation in which the filter puts, and templates find, what uses a group
 
 EXPOSED = {
     "internet": "reachable from the internet",
@@ -29,11 +28,8 @@ EXPOSED = {
 }
 """From where the resources that use a group can be reached, and the words for it; unknown if EC2 does not list them."""
 
-EXPOSURES = tuple(EXPOSED)
-"""The worst first."""
-
-MOST_PHRASES = 10
-"""How many phrases a message has about one group."""
+EXPOSURES = tuple(EXPOSED)  # the worst first
+MOST_PHRASES = 10  # how many phrases a message has about one group
 
 BALANCER = "the load balancer {}"
 SERVICES = tuple(
@@ -66,20 +62,15 @@ CLUSTERS = {
 }
 """Tags whose value is the name of an interface's cluster."""
 
-OWNED = "kubernetes.io/cluster/"
-"""The beginning of a tag's key whose end is the name of an interface's cluster."""
-
-NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-"""A name that may be shown: tags can hold any text."""
+OWNED = "kubernetes.io/cluster/"  # the beginning of a tag's key whose end is the name of an interface's cluster
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")  # a name that may be shown: tags can hold any text
 
 
 class Behind(NamedTuple):
     """What uses a group."""
 
-    exposure: str
-    """One of ``EXPOSURES``."""
-    phrases: list[str]
-    """What it is, a short phrase each, the worst first."""
+    exposure: str  # one of `EXPOSURES`
+    phrases: list[str]  # what it is, a short phrase each, the worst first
 
     def annotation(self) -> dict[str, Any]:
         """Return it as templates find it."""
@@ -89,8 +80,7 @@ class Behind(NamedTuple):
 class Kind(NamedTuple):
     """What an interface is part of."""
 
-    unit: str
-    """What is counted: addresses, instances, interfaces; empty where nothing is counted."""
+    unit: str  # what is counted: addresses, instances, interfaces; empty where nothing is counted
     words: str
 
 

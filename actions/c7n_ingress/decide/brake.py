@@ -19,17 +19,13 @@ from typing import Any
 
 TABLE = "custodian-open-ingress-brake"
 
-EVENT_MODES = frozenset({"config-rule", "cloudtrail"})
-"""The modes of policies that run once for each change of a group."""
-
-FULL = "ConditionalCheckFailedException"
-"""DynamoDB's error code for an update whose condition does not hold."""
+EVENT_MODES = frozenset({"config-rule", "cloudtrail"})  # the modes of policies that run once for each change of a group
+FULL = "ConditionalCheckFailedException"  # DynamoDB's error code for an update whose condition does not hold
 
 HOUR = timedelta(hours=1)
 """For how long a group is reported once. Three attempts of 15 minutes, and the minutes between them, take less."""
 
-KEPT = timedelta(hours=3)
-"""After which time DynamoDB may delete an item."""
+KEPT = timedelta(hours=3)  # after which time DynamoDB may delete an item
 
 Request = dict[str, Any]
 

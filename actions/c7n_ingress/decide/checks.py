@@ -10,16 +10,14 @@ from typing import Any
 
 from c7n_ingress.decide.authorized import PLACEHOLDER
 
-MAX_SUBJECT = 99
-"""SNS takes subjects of fewer than 100 characters (``Publish``, parameter ``Subject``)."""
+MAX_SUBJECT = 99  # SNS takes subjects of fewer than 100 characters (`Publish`, parameter `Subject`)
 
 BLOCKS = ("and", "or", "not")
 
 OVERWRITING = frozenset({"stale"})
 """The filters of c7n that write what they find where ``ingress`` writes what it matches."""
 
-UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
-"""The schema of a value that a variable fills."""
+UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}  # the schema of a value that a variable fills
 
 
 def or_unfilled(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,8 +153,7 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
 OTHER_FAMILY = {"Cidr": ("CidrV6", 6, 4), "CidrV6": ("Cidr", 4, 6)}
 """For each key of c7n's ``ingress`` the key of the other IP version, and the number of that version and of its own."""
 
-POSITIVE = ("eq", "equal", "in", None)
-"""The operators by which a value has to be one of those that are written."""
+POSITIVE = ("eq", "equal", "in", None)  # the operators by which a value has to be one of those that are written
 
 
 def check_ingress(data: Mapping[str, Any]) -> None:

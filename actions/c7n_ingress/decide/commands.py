@@ -19,8 +19,7 @@ class Undo(NamedTuple):
     group: str
     run: str
     region: str
-    journal: str | None
-    """A log group or a URL; None for the log groups of the pack's functions."""
+    journal: str | None  # a log group or a URL; None for the log groups of the pack's functions
 
 
 def undo_line(undo: Undo) -> str:

@@ -18,8 +18,7 @@ from c7n_ingress.decide.rules import Traffic
 ANNOTATION = "c7n:exempt-ingress"
 """Where the filter ``exempt`` notes on a group by what its rules are exempt: what ends first comes first."""
 
-TAG = "open-ingress-until"
-"""The tag that exempts a group until the day that is its value, 00:00 UTC."""
+TAG = "open-ingress-until"  # the tag that exempts a group until the day that is its value, 00:00 UTC
 
 MOST_DAYS = 90
 """How many days ahead the day of a tag may be at most. The register has no such limit: its entries are reviewed."""
@@ -40,17 +39,13 @@ SHAPES = {
 class Entry(NamedTuple):
     """An entry of the register. Where it has no account, region, VPC or group, it is for all of them."""
 
-    number: int
-    """Its place in the register, from 1."""
+    number: int  # its place in the register, from 1
     account: str | None
     region: str | None
     vpc: str | None
-    group: str | None
-    """A group's id, or a pattern for names as the shell has it: ``web-*``."""
-    ports: Ports | None
-    """The ports that stay open; None for all traffic."""
-    until: date
-    """The day on which it ends, at 00:00 UTC."""
+    group: str | None  # a group's id, or a pattern for names as the shell has it: `web-*`
+    ports: Ports | None  # the ports that stay open; None for all traffic
+    until: date  # the day on which it ends, at 00:00 UTC
     reason: str
     owner: str | None
     ticket: str | None
@@ -59,8 +54,7 @@ class Entry(NamedTuple):
 class Exemption(NamedTuple):
     """Why a rule stays open, and until when."""
 
-    until: str
-    """The day, YYYY-MM-DD."""
+    until: str  # the day, YYYY-MM-DD
     reason: str | None = None
     owner: str | None = None
     ticket: str | None = None
@@ -223,8 +217,7 @@ def exemption(group: Mapping[str, Any], entries: Sequence[Entry], traffic: Traff
 # -- for the digest
 
 
-SOON = 14
-"""How many days before its end an entry is in the digest."""
+SOON = 14  # how many days before its end an entry is in the digest
 
 
 def to_look_at(entries: Iterable[Entry], used: Collection[int], today: date) -> list[dict[str, Any]]:

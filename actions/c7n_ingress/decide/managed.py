@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.opened import quoted
 
-MANAGED = "c7n:managed-ingress"
-"""The annotation under which templates find it: ``{"by": …, "fix": …}``."""
+MANAGED = "c7n:managed-ingress"  # the annotation under which templates find it: `{"by": …, "fix": …}`
 
 ANY = re.compile("(.*)", re.DOTALL)
 
@@ -25,10 +24,8 @@ class Mark(NamedTuple):
     A message shows what the last group of the patterns that matched has caught: a stack's or a cluster's name.
     """
 
-    key: Pattern[str] | None = None
-    """A tag's key."""
-    value: Pattern[str] = ANY
-    """The same tag's value."""
+    key: Pattern[str] | None = None  # a tag's key
+    value: Pattern[str] = ANY  # the same tag's value
     name: Pattern[str] | None = None
     description: Pattern[str] | None = None
 

@@ -21,8 +21,7 @@ RULE_IDS = """[
 ][]"""
 """The rules that the call made or changed; CloudTrail writes one modified rule as an object, several as a list."""
 
-MOST_CHARACTERS = 80
-"""How many characters of the caller's words are shown."""
+MOST_CHARACTERS = 80  # how many characters of the caller's words are shown
 
 
 def call_in(event: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

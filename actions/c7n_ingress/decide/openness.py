@@ -25,11 +25,8 @@ from c7n_ingress.decide.rules import ALL, ICMP, Network, Traffic
 
 Key = TypeVar("Key", bound=Hashable)
 
-WIDEST_PREFIX = {4: 8, 6: 16}
-"""The shortest prefix, by IP version, that does not count as open to the internet."""
-
-BITS = {4: 32, 6: 128}
-"""How many bits an address has, by IP version."""
+WIDEST_PREFIX = {4: 8, 6: 16}  # the shortest prefix, by IP version, that does not count as open to the internet
+BITS = {4: 32, 6: 128}  # how many bits an address has, by IP version
 
 FINEST_PREFIX = {4: 32, 6: 40}
 """The prefix of the networks that are counted, by IP version: addresses of IPv4, and /40 networks of IPv6.
@@ -37,8 +34,7 @@ FINEST_PREFIX = {4: 32, 6: 40}
 What is narrower counts as the one that holds it, so that both families have as many up to the widest that is not open.
 """
 
-MOST = 1 << 24
-"""How many of these a port may be open to: one network of the widest prefix."""
+MOST = 1 << 24  # how many of these a port may be open to: one network of the widest prefix
 
 NARROW = {4: 1 << 16, 6: 1 << 8}
 """How many of these a source may hold, by IP version, and not count where others are open together: a /16, or a /32."""
@@ -211,12 +207,9 @@ class _Kept:
         """What is held, for each port, and as much more as lets a port's carry bit say that it is open."""
         self._held: dict[_Block, int] = {}
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
-        self._whole: dict[_Block, int] = {}
-        """For each port, all bits where a network itself is kept."""
-        self._around: dict[_Block, list[_Block]] = {}
-        """The wider networks that hold a network, the widest first."""
-        self._news: dict[_Block, int] = {}
-        """What of a network's addresses has not been added yet to the next wider one."""
+        self._whole: dict[_Block, int] = {}  # for each port, all bits where a network itself is kept
+        self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network, the widest first
+        self._news: dict[_Block, int] = {}  # what of a network's addresses has not been added yet to the next wider one
         self._with_news: dict[_Block, set[_Block]] = {}
         """The next narrower networks that have news, or hold networks that have."""
         around: list[_Block] = []
@@ -281,10 +274,8 @@ class _Block(NamedTuple):
     """The addresses of a network, counted as FINEST_PREFIX says."""
 
     first: int
-    size: int
-    """The negative of how many there are, so that a wider network comes before those in it."""
-    public: int
-    """How many of them are on the internet."""
+    size: int  # the negative of how many there are, so that a wider network comes before those in it
+    public: int  # how many of them are on the internet
 
     @property
     def last(self) -> int:

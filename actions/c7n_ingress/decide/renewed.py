@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
 
-RENEWED = "c7n:renewed-ingress"
-"""The annotation under which templates find the sentence."""
+RENEWED = "c7n:renewed-ingress"  # the annotation under which templates find the sentence
 
 
 def renewals(values: Iterable[tuple[datetime, str]]) -> list[datetime]:

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.openness import lets_in, open_sources
 from c7n_ingress.decide.rules import Match, matches_from
 
-REOPENED = "c7n:reopened-ingress"
-"""The annotation under which templates find the sentence."""
+REOPENED = "c7n:reopened-ingress"  # the annotation under which templates find the sentence
 
 MOST_HOURS = 144
 """The most hours that are looked back: within six days a weekday says which day is meant.
@@ -24,8 +23,7 @@ One call for a history spans seven:
 https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
 """
 
-ALIKE = 0.25
-"""By which part of the median the times between openings may differ, and still count as regular."""
+ALIKE = 0.25  # by which part of the median the times between openings may differ, and still count as regular
 
 
 class PastState(NamedTuple):

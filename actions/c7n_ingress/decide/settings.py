@@ -28,11 +28,8 @@ OPTIONAL = ("authorized-from", "exemptions-from", "only")
 WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
-FOR_ONE_RUN = ("preview", "only")
-"""Keys that no run needs: that it changes nothing, or only what a plan names."""
-
-OF_AN_UNDO = ("group", "run", "journal")
-"""What `c7n-ingress undo` adds to the settings."""
+FOR_ONE_RUN = ("preview", "only")  # keys that no run needs: that it changes nothing, or only what a plan names
+OF_AN_UNDO = ("group", "run", "journal")  # what `c7n-ingress undo` adds to the settings
 
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
 """The smallest and the largest value of each number."""

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from c7n_ingress.decide.rules import Match, Traffic
 
-SEVERITIES = ("critical", "high", "medium")
-"""Worst first."""
+SEVERITIES = ("critical", "high", "medium")  # worst first
 
 ALL_PORTS = (0, 65535)
 
@@ -80,8 +79,7 @@ class Severity(NamedTuple):
     """How bad a rule is, why, and how many ports it opens."""
 
     level: str
-    reason: str
-    """What makes it as bad, in a word or two; empty for what is merely open."""
+    reason: str  # what makes it as bad, in a word or two; empty for what is merely open
     width: int
 
 

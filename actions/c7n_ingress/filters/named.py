@@ -33,8 +33,7 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         groups={"type": "array", "items": {"type": "string", "pattern": r"^(sg-[0-9a-f]+|\{\w+\})$"}, "minItems": 1},
     )
 
-    judges_the_set = True
-    """With only some of its groups, it would report that the others are missing."""
+    judges_the_set = True  # with only some of its groups, it would report that the others are missing
 
     def validate(self) -> None:
         """Refuse ids that are named twice, and what is no id.

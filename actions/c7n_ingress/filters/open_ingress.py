@@ -21,8 +21,7 @@ from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.filters")
 
-REPORTS = "replace-ingress"
-"""The action that reports a list that could not be read, and leaves its rules alone."""
+REPORTS = "replace-ingress"  # the action that reports a list that could not be read, and leaves its rules alone
 
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort")
 
