@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
 import shutil
 import subprocess
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +29,7 @@ from c7n_ingress_tools.report.text import counted
 from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import boto3
 
@@ -46,7 +44,6 @@ POLICIES = PACK / "policies" / "open-ingress.yml"
 POLICY = "open-ingress"
 REHEARSED = ("authorized", "public-ports", "exemptions")
 """The settings that a rehearsal uses: its messages go to its own topic."""
-UNDO_LINES = "c7n:undo-ingress"
 
 FUNCTION = "custodian-open-ingress"
 QUEUE = "custodian-mailer"
@@ -71,13 +68,6 @@ class Live(NamedTuple):
     def __str__(self) -> str:
         """Return what it is, without its group and its id."""
         return f"{text_of(self.rule.match)}, {self.rule.description!r}, {dict(self.rule.tags)}"
-
-
-class Undo(NamedTuple):
-    """A group, and the command in its message."""
-
-    group: str
-    line: str
 
 
 @dataclass
@@ -160,14 +150,16 @@ class Loop:
         self.deploy()
         with self.function() as function:
             before = self._rules()
-            self.deliver(function)
+            done = "AWS Config's items went to the zip that was deployed"
+            self.result.before = self.deliver(function, self._items(), "items.jsonl", done)
             after = self._rules()
-            self.deliver_changes(function, before, after)
+            changed = {rule.group for _, rule in before.items() ^ after.items()}
+            items = [item for item in self._items() if item["resourceId"] in changed]
+            done = "the items that the changes caused went there, too"
+            self.result.after = self.deliver(function, items, "items-of-changes.jsonl", done)
         self.check(before, after)
-        undo = self.find_undo()
         self.mail()
-        if undo:
-            self.undo(undo, before, after)
+        self.undo(before, after)
 
     def prepare(self) -> None:
         """Create the account: its groups, and what a deployed policy needs there."""
@@ -195,13 +187,8 @@ class Loop:
                 action.pop("behind", None)
         policy.write_text(yaml.safe_dump({"policies": [deployed]}, sort_keys=False), encoding="utf-8")
         with self.progress.step("custodian run deployed the policy open-ingress as a Lambda"):
-            self._custodian(
-                "run",
-                "--cache-period=0",
-                f"--vars-file={settings}",
-                f"--output-dir={self.folder / 'custodian'}",
-                str(policy),
-            )
+            options = ["--cache-period=0", f"--vars-file={settings}", f"--output-dir={self.folder / 'custodian'}"]
+            self._execute([str(self.commands / "custodian"), "run", *options, str(policy)], self.environment)
 
     @contextmanager
     def function(self) -> Iterator[Function]:
@@ -216,20 +203,18 @@ class Loop:
         )
         _write_lines(self.folder / "records.jsonl", self.result.records)
 
-    def deliver(self, function: Function) -> None:
-        """Deliver the item of each group."""
-        items = self._items()
-        _write_lines(self.folder / "items.jsonl", items)
-        self._deliver(function, items, "AWS Config's items went to the zip that was deployed")
-        self.result.before = self._verdicts()
-
-    def deliver_changes(self, function: Function, before: dict[str, Live], after: dict[str, Live]) -> None:
-        """Deliver the items that the changes cause."""
-        changed = {rule.group for _, rule in before.items() ^ after.items()}
-        items = [item for item in self._items() if item["resourceId"] in changed]
-        _write_lines(self.folder / "items-of-changes.jsonl", items)
-        self._deliver(function, items, "the items that the changes caused went there, too")
-        self.result.after = self._verdicts()
+    def deliver(self, function: Function, items: list[dict[str, Any]], file: str, done: str) -> dict[str, str]:
+        """Deliver items, and return AWS Config's verdict on each group."""
+        _write_lines(self.folder / file, items)
+        start = len(self.cloud.calls)
+        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(self.processes) as pool:
+            for item, failure in zip(items, pool.map(lambda item: _invoke(function, item), items), strict=True):
+                if failure:
+                    self.failed.add(item["resourceId"])
+                    self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
+                advance()
+        self.result.calls += self._calls_since(start)
+        return self._verdicts()
 
     def check(self, before: dict[str, Live], after: dict[str, Live]) -> None:
         """Compare the records with EC2's rules, and check that each group is COMPLIANT, unless its function failed."""
@@ -255,10 +240,13 @@ class Loop:
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step, sent) as advance:
             mailers = self._mailers(_processes(sent))
-            for message in self._received(mailers):
-                self.result.messages.append(message)
-                advance()
-                if len(self.result.messages) == sent:
+            while len(self.result.messages) < sent:
+                ended = all(mailer.poll() is not None for mailer in mailers)
+                received = self._received(wait=not ended)
+                for message in received:
+                    self.result.messages.append(message)
+                    advance()
+                if ended and not received:
                     break
             for mailer in mailers:
                 mailer.wait()
@@ -268,52 +256,45 @@ class Loop:
             log = self.result.folder / MAILER_LOG
             self.result.failures.append(f"{counted(missing, 'message')} did not arrive: see {log}")
 
-    def find_undo(self) -> Undo | None:
-        """Return how to undo what was done to the group that changed in most ways, from its message for c7n-mailer."""
-        ways: dict[str, set[str]] = {}
+    def undo(self, before: dict[str, Live], after: dict[str, Live]) -> None:
+        """Undo what was done to the group that changed in most ways, and check that the group is as it was."""
+        ways = {record["group"]: set[str]() for record in self.result.records}
         for record in self.result.records:
-            ways.setdefault(record["group"], set()).add(record["how"])
+            ways[record["group"]].add(record["how"])
         if not ways:
-            return None
+            return
         group = max(ways, key=lambda each: len(ways[each]))
-        with closing(self._queued()) as queued:
-            for resource in queued:
-                if resource["GroupId"] == group and UNDO_LINES in resource:
-                    return Undo(group, *resource[UNDO_LINES])
-        self.result.failures.append(f"no message says how to undo what was done to {group}")
-        return None
-
-    def undo(self, undo: Undo, before: dict[str, Live], after: dict[str, Live]) -> None:
-        """Undo what was done to one group with the command in its message, and check that the group is as it was."""
+        # What people typed is in messages, too: only this is run.
+        command = re.compile(rf"^ +(c7n-ingress undo {group} --run [0-9a-f-]+ --region [a-z0-9-]+)$", re.MULTILINE)
+        lines = [line for message in self.result.messages for line in command.findall(message["Message"])]
+        if not lines:
+            self.result.failures.append(f"no message says how to undo what was done to {group}")
+            return
         try:
-            with self.progress.step(f"undo of {undo.group}: the command in its message showed it"):
-                start = len(self.cloud.calls)
-                self._shell(f"{undo.line} --json")
-            changes = [action for service, action in self._calls_since(start) if service == "ec2" and not reads(action)]
-            if changes or self._rules(undo.group) != _of_group(after, undo.group):
-                self.result.failures.append(f"a mere look at what undoing {undo.group} would do changed rules")
-            start = len(self.cloud.calls)
-            with self.progress.step(f"undo of {undo.group}: the same with --yes did it, from CloudWatch Logs"):
-                self._shell(f"{undo.line} --yes")
-            self.result.undo = self._calls_since(start)
+            with self.progress.step(f"undo of {group}: the command in its message showed it"):
+                shown = self._shell(f"{lines[0]} --json")
+            changes = [action for service, action in shown if service == "ec2" and not reads(action)]
+            if changes or self._rules(group) != _of_group(after, group):
+                self.result.failures.append(f"a mere look at what undoing {group} would do changed rules")
+            with self.progress.step(f"undo of {group}: the same with --yes did it, from CloudWatch Logs"):
+                self.result.undo = self._shell(f"{lines[0]} --yes")
         except LoopError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))
             return
         # A rule that was removed has come back under another id.
-        was, now = (
-            sorted(str(rule) for rule in rules.values())
-            for rules in (_of_group(before, undo.group), self._rules(undo.group))
-        )
+        was, now = (sorted(map(str, rules.values())) for rules in (_of_group(before, group), self._rules(group)))
         if was != now:
-            self.result.failures.append(f"{undo.group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
+            self.result.failures.append(f"{group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
-    def _custodian(self, *arguments: str) -> None:
-        self._execute([str(self.commands / "custodian"), *arguments], self.environment)
+    def _shell(self, line: str) -> Counter[tuple[str, str]]:
+        """Run a line as a person does who copies it, and return its calls.
 
-    def _shell(self, line: str) -> None:
-        """Run a line as a person does who copies it; what c7n keeps in one's home goes into the folder."""
+        What c7n keeps in one's home goes into the folder.
+        """
+        start = len(self.cloud.calls)
         path = os.pathsep.join([str(self.commands), self.environment.get("PATH", os.defpath)])
         self._execute(["/bin/sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
+        return self._calls_since(start)
 
     def _execute(self, command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
         log = self.folder / "custodian.log"
@@ -334,51 +315,18 @@ class Loop:
                 for _ in range(number)
             ]
 
-    def _received(self, mailers: list[subprocess.Popen[bytes]]) -> Iterator[dict[str, Any]]:
-        """Yield the messages in the inbox, until each mailer has ended and none is left."""
+    def _received(self, *, wait: bool) -> list[dict[str, Any]]:
+        """Take some messages from the inbox; wait a second for the first."""
         sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
-        while True:
-            ended = all(mailer.poll() is not None for mailer in mailers)
-            received = sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0 if ended else 1)
-            if messages := received.get("Messages"):
-                sqs.delete_message_batch(QueueUrl=inbox, Entries=_entries(messages))
-                yield from (json.loads(message["Body"]) for message in messages)
-            elif ended:
-                return
-
-    def _queued(self) -> Generator[dict[str, Any]]:
-        """Yield the groups in the messages that wait for the mailer, and leave the messages in the queue."""
-        sqs, queue = self.session.client("sqs"), self.queues[QUEUE]
-        received = []
-        try:
-            while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-                received.append(batch)
-                for message in batch:
-                    yield from json.loads(zlib.decompress(base64.b64decode(message["Body"])))["resources"]
-        finally:
-            for batch in received:
-                sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(batch, VisibilityTimeout=0))
-
-    def _deliver(self, function: Function, items: list[dict[str, Any]], done: str) -> None:
-        start = len(self.cloud.calls)
-        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(self.processes) as pool:
-            for item, failure in zip(items, pool.map(lambda item: self._invoke(function, item), items), strict=True):
-                if failure:
-                    self.failed.add(item["resourceId"])
-                    self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
-                advance()
-        self.result.calls += self._calls_since(start)
+        asked = {"QueueUrl": inbox, "MaxNumberOfMessages": 10, "WaitTimeSeconds": int(wait)}
+        messages = sqs.receive_message(**asked).get("Messages", [])
+        if messages:
+            done = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
+            sqs.delete_message_batch(QueueUrl=inbox, Entries=done)
+        return [json.loads(message["Body"]) for message in messages]
 
     def _calls_since(self, start: int) -> Counter[tuple[str, str]]:
         return Counter((call.service, call.action) for call in self.cloud.calls[start:])
-
-    def _invoke(self, function: Function, item: dict[str, Any]) -> str | None:
-        """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
-        try:
-            function.invoke(config.event(config.record(item), FUNCTION))
-        except (FunctionError, ValueError) as error:
-            return str(error).removeprefix(f"{item['resourceId']}: ")
-        return None
 
     def _items(self) -> list[dict[str, Any]]:
         """Make AWS Config record each group as it is now, and return the items."""
@@ -410,6 +358,15 @@ class Loop:
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
         }
+
+
+def _invoke(function: Function, item: dict[str, Any]) -> str | None:
+    """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
+    try:
+        function.invoke(config.event(config.record(item), FUNCTION))
+    except (FunctionError, ValueError) as error:
+        return str(error).removeprefix(f"{item['resourceId']}: ")
+    return None
 
 
 def reads(action: str) -> bool:
@@ -452,11 +409,6 @@ def _records(log: Path) -> Iterator[dict[str, Any]]:
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith('{"v": '):
             yield json.loads(line)
-
-
-def _entries(messages: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
-    """Return the entries of a call for a batch of messages."""
-    return [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"], **more} for place, each in enumerate(messages)]
 
 
 def _write_lines(path: Path, objects: Iterable[Any]) -> None:

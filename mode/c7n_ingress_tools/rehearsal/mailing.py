@@ -50,7 +50,7 @@ def deliver(queue: str) -> None:
     while messages := sqs.receive_message(**asked).get("Messages"):
         done = [each for each in messages if not lambda_entry.handle(_event(each), Context)["batchItemFailures"]]
         if done:
-            entries = [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"]} for place, each in enumerate(done)]
+            entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in done]
             sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
 
 
