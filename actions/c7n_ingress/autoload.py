@@ -2,7 +2,8 @@
 
 Cloud Custodian has no plugin loading of its own. The line in ``c7n_ingress.pth`` imports this module whenever a Python
 interpreter starts, so it imports nothing but ``sys``: an interpreter that never loads Cloud Custodian pays next to
-nothing. Once ``c7n.resources.vpc`` has been loaded, the actions register themselves with its security groups; once
+nothing. Once ``c7n.resources.vpc`` has been loaded, the actions register themselves with its security groups. Once
+``c7n.resources.account`` has been, ``notify-in-parts`` registers itself with the account, for the watch. Once
 ``c7n.mu`` has been, which deploys, the zips of policies that ship this package carry bytecode.
 """
 
@@ -48,6 +49,12 @@ def register() -> None:
     import c7n_ingress.registered  # noqa: F401 - it registers them
 
 
+def register_for_accounts() -> None:
+    """Register what a policy about the account needs."""
+    refuse_unsupported()
+    import c7n_ingress.actions.notify_account  # noqa: F401 - it registers it
+
+
 def ship_bytecode() -> None:
     """Put bytecode into the zips of deployed policies."""
     from c7n_ingress import bytecode
@@ -77,6 +84,10 @@ def figures(version: str) -> tuple[int, ...]:
     return tuple(int(figure) for figure in re.match(r"\d*(\.\d+)*", version)[0].split(".") if figure)  # type: ignore[index]
 
 
-for loaded, then in {"c7n.resources.vpc": register, "c7n.mu": ship_bytecode}.items():
+for loaded, then in {
+    "c7n.resources.vpc": register,
+    "c7n.resources.account": register_for_accounts,
+    "c7n.mu": ship_bytecode,
+}.items():
     if loaded not in sys.modules:
         sys.meta_path.insert(0, After(loaded, then))  # type: ignore[no-untyped-call]

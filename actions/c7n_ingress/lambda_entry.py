@@ -131,7 +131,10 @@ def load_policies(account_id: str) -> list[Any]:
 def configuration() -> dict[str, Any]:
     """Read ``config.json``, as c7n wrote it into the zip, and load the resources that its policies are about."""
     data: dict[str, Any] = json.loads(Path("config.json").read_text(encoding="utf-8"))
-    AWS.get_resource_types(StructureParser().get_resource_types(data))
+    types = StructureParser().get_resource_types(data)
+    AWS.get_resource_types(types)
+    if "aws.account" in types:  # the watch
+        import c7n_ingress.actions.notify_account  # noqa: F401, PLC0415 - it registers; no other function needs it
     return data
 
 

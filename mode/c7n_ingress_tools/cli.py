@@ -95,8 +95,7 @@ def init(folder: Path) -> None:
     """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
 
     Files of the pack are replaced by those of the installed version. What is yours is written once, and never changed
-    afterwards: settings.yml, mode/mailer.yml, mode/watch.yml and mode/accounts.yml. The folder is created if it does
-    not exist.
+    afterwards: settings.yml, mode/mailer.yml and mode/accounts.yml. The folder is created if it does not exist.
     """
     from importlib import metadata
 

@@ -11,7 +11,7 @@ from c7n_ingress_tools.settings import SETTINGS
 PARTS = ("policies", "mode")
 """The folders that are written: what the documentation's commands name."""
 
-USERS = frozenset({SETTINGS, "mode/accounts.yml", "mode/mailer.yml", "mode/watch.yml"})
+USERS = frozenset({SETTINGS, "mode/accounts.yml", "mode/mailer.yml"})
 """The files that a user edits: written once, and never replaced."""
 
 NOT_WRITTEN = {"__pycache__", "c7n_ingress_tools", "tests", "README.md"}

@@ -158,7 +158,7 @@ def test_the_watch_of_who_gives_notice(cloud, pack):
     """With notice from the start, exactly the parts of the watch are deployed that do not need AWS Config."""
     typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")
     (names,) = re.findall(r"add\s+`(-p .*?)`", PAGES["docs/notice.md"])
-    typed(cloud, pack, f"custodian run --region us-east-1 -s out {names} mode/watch.yml")
+    typed(cloud, pack, f"custodian run --region us-east-1 --vars-file settings.yml -s out {names} mode/watch.yml")
     assert functions(cloud) == {f"custodian-open-ingress-watch-{name}" for name in ("errors", "topic", "trigger")}
 
 

@@ -43,7 +43,7 @@ A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
 class Account:
     """An account as docs/deploy.md leaves it: stack, policies, mailer and watch are there, somebody is subscribed.
 
-    The watch has a second way to notify people, as its file advises.
+    The watch has a second way to notify people, as docs/operate.md advises.
     """
 
     def __init__(self, cloud, folder, run):
@@ -51,11 +51,9 @@ class Account:
         create(cloud, RecordSecurityGroups="yes", MailFrom="custodian@example.com")
         self.client("ses").verify_email_identity(EmailAddress="custodian@example.com")
         self.take = inbox(cloud)
-        watch = folder / "watch.yml"
-        first = "    - arn:{partition}:sns:{region}:{account_id}:open-ingress\n"
-        watch.write_text(WATCH.read_text().replace(first, f"{first}    - {ON_CALL}\n"))
-        policies = ["--vars-file", settings(folder, ["198.18.7.0/24"]), ROOT / "policies" / "open-ingress.yml"]
-        self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies, watch)
+        named = settings(folder, ["198.18.7.0/24"], tell=[TOPIC, ON_CALL])
+        policies = ["--vars-file", named, ROOT / "policies" / "open-ingress.yml", WATCH]
+        self.deploy = lambda: custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policies)
         done = self.deploy()
         assert done.returncode == 0, done.stderr
         deploy.deploy(deploy.read_config(deploy.CONFIG) | {"recipients": [ON_CALL]}, cloud.session())
@@ -356,11 +354,20 @@ def test_what_a_recorder_records(case):
     assert bool(found) is case["records"]
 
 
+def test_without_settings(cloud, tmp_path):
+    """The watch is not deployed without settings.yml, which names its recipients."""
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, WATCH)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("'{tell}' was not filled: add --vars-file settings.yml")
+    assert not cloud.session().client("lambda").list_functions()["Functions"]
+
+
 def test_in_another_region(account, tmp_path):
     """Each region has a watch of its own, which looks there, though an account belongs to none."""
     cloud, region = account.cloud, "eu-central-1"
     create(cloud, region, RolesRegion="us-east-1")
-    done = custodian(cloud, "run", "--region", region, "-s", tmp_path, WATCH, region=region)
+    given = ["--vars-file", settings(tmp_path, ["198.18.7.0/24"])]
+    done = custodian(cloud, "run", "--region", region, "-s", tmp_path, *given, WATCH, region=region)
     assert done.returncode == 0, done.stderr
     names = {each["FunctionName"] for each in cloud.session(region).client("lambda").list_functions()["Functions"]}
     assert names == {f"custodian-{name}" for name in NAMES}

@@ -5,7 +5,7 @@ from c7n_ingress_tools.mailer import deploy
 from tests.support.embedded import ROOT, custodian, settings
 from tests.support.stacked import create, inbox, poll, stop_polling
 
-WATCH = ROOT / "mode" / "watch.yml"
+NOTICE, WATCH = ROOT / "policies" / "open-ingress-notice.yml", ROOT / "mode" / "watch.yml"
 RULE = "custodian-open-ingress"
 A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
 
@@ -15,9 +15,9 @@ def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
     """Where groups are closed after notice, it is reported if no group is marked: the rule or the function is gone."""
     create(cloud, RunsDaily=f"{RULE}-noticed")
     take = inbox(cloud)
-    policies = ["--vars-file", settings(tmp_path, ["198.18.7.0/24"]), ROOT / "policies" / "open-ingress-notice.yml"]
-    for options in (policies, ["-p", "open-ingress-watch-trigger", WATCH]):
-        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *options)
+    given = ["--vars-file", settings(tmp_path, ["198.18.7.0/24"])]
+    for options in ([NOTICE], ["-p", "open-ingress-watch-trigger", WATCH]):
+        done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *given, *options)
         assert done.returncode == 0, done.stderr
     deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
     stop_polling(cloud)

@@ -189,7 +189,7 @@ def test_what_is_overridden_is_called_as_before(ours, theirs):
 
 
 def test_loading():
-    """c7n imports its VPC resources when a policy wants them, by Python's own import, and not before."""
+    """c7n imports the resources of a policy by Python's own import, and not before a policy needs them."""
     code = """
         import sys
         class Watch:
@@ -199,13 +199,14 @@ def test_loading():
         sys.meta_path.insert(0, Watch())
         import c7n.policy, c7n.commands
         from c7n.resources import load_resources
-        before = "c7n.resources.vpc" in seen
-        load_resources(("aws.security-group",))
-        print(before, "c7n.resources.vpc" in seen)
+        for resource, module in (("aws.security-group", "vpc"), ("aws.account", "account")):
+            before = f"c7n.resources.{module}" in seen
+            load_resources((resource,))
+            print(before, f"c7n.resources.{module}" in seen)
     """
     python = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(python, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"], broken("loading")
+    assert done.stdout.split() == ["False", "True"] * 2, broken("loading")
 
 
 def test_version():
