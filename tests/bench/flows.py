@@ -17,7 +17,8 @@ from pathlib import Path
 import duckdb
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress, show
+from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress
+from c7n_ingress_tools.report import terminal
 from tests.bench.table import Row
 
 LINES = 10_000_000
@@ -136,7 +137,7 @@ def ours(path: Path) -> None:
         }
         for number in range(GROUPS)
     ]
-    with flows.read([path], progress.Progress(show.console())) as log:
+    with flows.read([path], progress.Progress(terminal.console())) as log:
         reported = clients.who_came_in(log, there, [], records)
     print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in reported.rules])
 

@@ -57,7 +57,6 @@ TYPES = {
 }
 """The types of the fields that are read and are no texts; what does not fit makes the line a bad one."""
 
-LARGEST = {"UTINYINT": 2**8 - 1, "USMALLINT": 2**16 - 1, "UINTEGER": 2**32 - 1, "UBIGINT": 2**64 - 1}
 ENUMS = {"action": ("ACCEPT", "REJECT"), "status": ("OK", "NODATA", "SKIPDATA"), "direction": ("ingress", "egress")}
 
 NEEDED = tuple(each for each in DEFAULT if each not in {"version", "account-id", "log-status"})
@@ -72,9 +71,9 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 MEMORY = "1GB"
 MOST_BAD, MOST_BAD_SHARE = 10, 0.01  # a few lines are left out and reported; more mean that the file is something else
 SHOWN_BAD = 3
+MOST_SHOWN = 40
 FIRST_LINE = 64 * 1024
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
-UTF_8 = b"\xef\xbb\xbf"
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 DOCUMENTATION = "https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html"
 
@@ -93,8 +92,6 @@ class Format(NamedTuple):
     """`text`, `gzip` or `parquet`."""
     fields: tuple[str, ...]
     header: bool
-    blank: int = 0
-    """How many blank lines come first."""
 
 
 @dataclass
@@ -175,31 +172,26 @@ def _format(path: Path) -> Format | None:
             return Format("parquet", _parquet_fields(path), header=False)
         packed = start.startswith(GZIP)
         with gzip.open(path) if packed else path.open("rb") as file:
-            blank, line = 0, file.readline(FIRST_LINE)
-            while line and not line.removeprefix(UTF_8).strip():
-                blank, line = blank + line.endswith(b"\n"), file.readline(FIRST_LINE)
+            line = file.readline(FIRST_LINE)
     except (OSError, EOFError, zlib.error) as error:
         raise RefusedError(path, f"cannot be read ({error}). Fetch it again") from error
-    if not line:
-        return None
-    fields, header = _fields(path, line, blank + 1)
-    return Format("gzip" if packed else "text", fields, header, blank)
+    return Format("gzip" if packed else "text", *_fields(path, line))
 
 
-def _fields(path: Path, line: bytes, number: int) -> tuple[tuple[str, ...], bool]:
-    """Return the fields of a format by a file's first line that is not blank, and whether this is its header."""
+def _fields(path: Path, line: bytes) -> tuple[tuple[str, ...], bool]:
+    """Return the fields of a format by a file's first line, and whether this is its header."""
     try:
         words = line.decode("utf-8-sig").split()
     except UnicodeDecodeError:
         how = "UTF-16: save it as UTF-8" if line.startswith(BYTE_ORDER_MARKS) else "neither text, gzip nor Parquet"
         raise RefusedError(path, f"is {how}") from None
     if _is_header(words):
-        _check(path, words, number)
+        _check(path, words)
         return tuple(words), True
     stamped = bool(words and TIME.fullmatch(words[0]))
     if len(words) - stamped != len(DEFAULT):
         raise RefusedError(
-            f"{path}, line {number}",
+            f"{path}, line 1",
             f"{counted(len(words), 'field')} and no header, where the default format has {len(DEFAULT)}. "
             "Put the names of its fields, as in the flow log's format, into the first line",
         )
@@ -211,12 +203,12 @@ def _is_header(words: list[str]) -> bool:
     return bool(set(words) & set(READ)) and all(re.fullmatch(r"[a-z][a-z0-9-]*", word) for word in words)
 
 
-def _check(path: Path, fields: Sequence[str], number: int = 1) -> None:
+def _check(path: Path, fields: Sequence[str]) -> None:
     if twice := sorted({each for each in fields if fields.count(each) > 1}):
-        raise RefusedError(f"{path}, line {number}", f"the header has {', '.join(twice)} twice. Fix the header")
+        raise RefusedError(f"{path}, line 1", f"the header has {', '.join(twice)} twice. Fix the header")
     if missing := [each for each in NEEDED if each not in fields]:
         raise RefusedError(
-            f"{path}, line {number}",
+            f"{path}, line 1",
             f"the format lacks {', '.join(missing)}, without which nobody can say who came in. "
             f"Use a flow log that has the fields of the default format, see {DOCUMENTATION}",
         )
@@ -308,7 +300,7 @@ def _column(field: str, name: str | None, form: Format) -> str:
     if not name:
         return "null"
     if form.kind == "parquet":  # types and signs for nothing are AWS's own there
-        return f"try_cast(nullif(\"{name}\"::VARCHAR, '-') as {TYPES.get(field, 'VARCHAR')})"
+        return f"try_cast(nullif(\"{name}\"::VARCHAR, '-') as {TYPES.get(name, 'VARCHAR')})"
     return f'"{name}"'
 
 
@@ -318,13 +310,13 @@ def _source(form: Format) -> str:
     columns = {each: TYPES.get(each, "VARCHAR") for each in form.fields}
     packed = "gzip" if form.kind == "gzip" else "none"
     return (
-        f"read_csv(?, columns={columns}, header={form.header}, skip={form.blank}, compression='{packed}', delim=' ',"
+        f"read_csv(?, columns={columns}, header={form.header}, compression='{packed}', delim=' ',"
         " quote='', escape='', nullstr='-', auto_detect=false, ignore_errors=true, store_rejects=true)"
     )
 
 
 BAD_LINES = """
-    select file_path, line, trim(any_value(csv_line), chr(10) || chr(13)) as text, any_value(error_type) as kind
+    select file_path, line, trim(any_value(csv_line), chr(10) || chr(13))
     from reject_errors join reject_scans using (scan_id, file_id) group by file_path, line order by file_path, line
 """
 
@@ -334,49 +326,36 @@ def _take_bad(log: Log, form: Format) -> None:
     if form.kind == "parquet":
         return
     bad = []
-    for path, line, text, kind in log.connection.execute(BAD_LINES).fetchall():
-        words = text.split(" ")
+    for path, line, text in log.connection.execute(BAD_LINES).fetchall():
+        words, where = text.split(" "), f"{path}, line {line}"
         if not _is_header(words):
-            bad.append((f"{path}, line {line}", _reason(words, kind, form)))
+            bad.append((where, words))
         elif tuple(words) != form.fields:
-            raise RefusedError(
-                f"{path}, line {line}", "another format begins here. Put what follows into a file of its own"
-            )
+            raise RefusedError(where, "another format begins here. Put what follows into a file of its own")
     log.connection.execute("drop table reject_errors; drop table reject_scans")
     log.bad += len(bad)
+    shown = [(where, _reason(log.connection, words, form)) for where, words in bad[:SHOWN_BAD]]
     if bad and (not log.records or log.bad > max(MOST_BAD, MOST_BAD_SHARE * (log.records + log.bad))):
-        where, reason = bad[0]
+        where, reason = shown[0]
         raise RefusedError(
             where,
             f"{reason}, and {log.bad - 1:,} more such lines. These are no flow logs of the format in the first line",
         )
-    log.notes += [f"left out {where}: {reason}" for where, reason in bad[:SHOWN_BAD]]
+    log.notes += [f"left out {where}: {reason}" for where, reason in shown]
     if (more := len(bad) - SHOWN_BAD) > 0:
         log.notes.append(f"left out {counted(more, 'more line')} like these")
 
 
-def _reason(words: list[str], kind: str, form: Format) -> str:
-    """Return what is wrong with a line, in words for people who do not know DuckDB."""
+def _reason(connection: duckdb.DuckDBPyConnection, words: list[str], form: Format) -> str:
+    """Return what is wrong with a line. DuckDB may name another column, where a query does not read all of them."""
     if len(words) != len(form.fields):
         cut = " (truncated?)" if len(words) < len(form.fields) else ""
         return f"{counted(len(words), 'field')}, where the format has {len(form.fields)}{cut}"
-    wrong = (
-        f"{field} is {_printable(word)!r}"
-        for field, word in zip(form.fields, words, strict=True)
-        if not _fits(field, word)
-    )
-    return next(wrong, kind.lower())
-
-
-def _fits(field: str, word: str) -> bool:
-    kind = TYPES.get(field)
-    if kind is None or word == "-":
-        return True
-    return word in ENUMS[kind] if kind in ENUMS else word.isdecimal() and int(word) <= LARGEST[kind]
-
-
-def _printable(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004 - what fits
+    for name, word in zip(form.fields, words, strict=True):
+        cast = f"select try_cast(? as {TYPES.get(name, 'VARCHAR')})"
+        if word != "-" and connection.execute(cast, [word]).fetchall() == [(None,)]:
+            return f"{name} is {word[:MOST_SHOWN]!r}"
+    return "it cannot be read"
 
 
 def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
