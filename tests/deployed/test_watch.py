@@ -354,14 +354,6 @@ def test_what_a_recorder_records(case):
     assert bool(found) is case["records"]
 
 
-def test_without_settings(cloud, tmp_path):
-    """The watch is not deployed without settings.yml, which names its recipients."""
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, WATCH)
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("'{tell}' was not filled: add --vars-file settings.yml")
-    assert not cloud.session().client("lambda").list_functions()["Functions"]
-
-
 def test_in_another_region(account, tmp_path):
     """Each region has a watch of its own, which looks there, though an account belongs to none."""
     cloud, region = account.cloud, "eu-central-1"

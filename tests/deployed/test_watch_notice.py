@@ -32,3 +32,11 @@ def test_notice_that_nobody_gets(cloud, tmp_path, trouble):
         assert poll(cloud.session(), mailer)
     (message,) = take()
     assert message["Subject"] == "Open ingress: EventBridge does not invoke a policy"
+
+
+def test_without_settings(cloud, tmp_path):
+    """The watch is not deployed without settings.yml, which names its recipients."""
+    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, WATCH)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("'{tell}' was not filled: add --vars-file settings.yml")
+    assert not cloud.session().client("lambda").list_functions()["Functions"]
