@@ -300,7 +300,7 @@ def _column(field: str, name: str | None, form: Format) -> str:
     if not name:
         return "null"
     if form.kind == "parquet":  # types and signs for nothing are AWS's own there
-        return f"try_cast(nullif(\"{name}\"::VARCHAR, '-') as {TYPES.get(name, 'VARCHAR')})"
+        return f"try_cast(nullif(\"{name}\"::VARCHAR, '-') as {TYPES.get(field, 'VARCHAR')})"
     return f'"{name}"'
 
 
