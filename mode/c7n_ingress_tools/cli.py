@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterator
     from typing import Any
 
     import boto3
 
     from c7n_ingress.decide.commands import Undo
+    from c7n_ingress_tools.accounts import Asked
     from c7n_ingress_tools.pause import Outcome
     from c7n_ingress_tools.undo import Done
 
@@ -25,6 +27,20 @@ region_option = click.option("--region", required=True, help="The AWS region, su
 settings_option = click.option(
     "--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one."
 )
+
+
+def accounts_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options about the output of many accounts."""
+    for option in (
+        click.option("--log", type=FILE, help="What c7n-org printed, to show why accounts failed."),
+        click.option("--since", help="What is older does not count: 90d, 12h, or a time such as 2026-01-31."),
+        click.option("-t", "--tag", "tags", multiple=True, help="Only the accounts with this tag, as c7n-org's -t."),
+        click.option("--accounts", type=FILE, help="c7n-org's file of accounts: what it lists is expected."),
+    ):
+        command = option(command)
+    return command
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 
 
@@ -118,9 +134,19 @@ def init(folder: Path) -> None:
 @click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and see it closed.")
 @click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that the canary waits.")
 @click.option("--of", "folder", type=FILE, help="Show the checks that `c7n-org run-script -s` wrote, of all accounts.")
+@accounts_options
 @json_option
 def check(
-    regions: tuple[str, ...], settings: Path, canary: bool, timeout: float, folder: Path | None, as_json: bool
+    regions: tuple[str, ...],
+    settings: Path,
+    canary: bool,
+    timeout: float,
+    folder: Path | None,
+    accounts: Path | None,
+    tags: tuple[str, ...],
+    since: str | None,
+    log: Path | None,
+    as_json: bool,
 ) -> int:
     """Check that the pack works, one line for each fact, and print the fix where something is wrong.
 
@@ -129,11 +155,19 @@ def check(
 
     With --canary, it also creates a group in each region, which nothing uses, and opens tcp 22 in it to the internet.
     It shows each stage until the group is closed and reported, with seconds, undoes the change, and deletes the group.
+
+    With --of, it prints a line for each account and region that c7n-org checked. With --accounts, too, an account and
+    region without a check is wrong, and a check that is older than a day does not count.
     """
+    if folder is not None:
+        import datetime as dt
+
+        asked = _asked(accounts, tags, since, log, regions, dt.datetime.now(dt.timezone.utc))
+        return _show_places(folder, asked, as_json=as_json)
+    if accounts or tags or since or log:
+        raise click.UsageError("--accounts, --tag, --since and --log belong to --of")
     if canary and not regions:
         raise click.UsageError("--canary needs --region")
-    if folder is not None:
-        return _show_places(folder, as_json=as_json)
     import logging
 
     import boto3
@@ -186,11 +220,11 @@ def _canary(region: str, settings: Path, timeout: float, *, quiet: bool) -> dict
     return {"region": region, **result._asdict()}
 
 
-def _show_places(folder: Path, *, as_json: bool) -> int:
+def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     """Print the checks of many accounts, one line for each account and region."""
     from c7n_ingress_tools.check.accounts import places
 
-    found = places(folder)
+    found = places(folder, asked)
     wrong = sum(bool(each.wrong) for each in found)
     if as_json:
         import json
@@ -259,62 +293,97 @@ def rehearse(
 @click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
 @click.option("--into", type=FILE, help="The folder to write into. Without it, the first of OUT.")
 @click.option("--journal", is_flag=True, help="Read the journals of the deployed functions instead.")
-@click.option("--region", "regions", multiple=True, help="With --journal: an AWS region; several, if it is repeated.")
-@click.option(
-    "--since", default="90d", show_default=True, help="With --journal: 90d, 12h, or a day such as 2026-01-31."
-)
-@click.option("--accounts", type=FILE, help="With --journal: c7n-org's file of accounts, to read all of them.")
+@accounts_options
+@click.option("--region", "regions", multiple=True, help="Only an AWS region; several, if it is repeated.")
 @click.option("--csv", "csv_file", type=FILE, help="With --journal: a file to write each closed rule into.")
 @json_option
 def report(
     folders: tuple[Path, ...],
     into: Path | None,
     journal: bool,
-    regions: tuple[str, ...],
-    since: str,
     accounts: Path | None,
+    tags: tuple[str, ...],
+    since: str | None,
+    log: Path | None,
+    regions: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Report what a sweep found and did, as one page.
+    """Report what a sweep found and did, as a table and as one page.
 
-    OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command writes report.html,
-    report.csv and report.json into it. With --json it prints the JSON, and writes no file.
+    OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command prints a line for
+    each account and region, those that failed first, and writes report.html, report.csv and report.json into OUT. With
+    --json it prints the JSON, and writes no file. It ends with 1 if the last run in an account and region failed.
 
-    With --journal it reads what the deployed functions wrote into their logs, and prints for each account how many
-    rules they closed and how long these were open, which groups were not closed, undone or exempt, and who opened the
-    most. It needs logs:FilterLogEvents. An account that cannot be read is a note, and the command ends with 1.
+    With --accounts, an account and region without output has failed, too, and output that is older than a day does not
+    count.
+
+    With --journal it reads what the deployed functions wrote into their logs, by default in the last 90 days, and
+    prints for each account how many rules they closed and how long these were open, which groups were not closed,
+    undone or exempt, and who opened the most. It needs logs:FilterLogEvents. An account that cannot be read is a note,
+    and the command ends with 1.
     """
     if journal:
-        return _report_journal(regions, since, accounts, csv_file, as_json=as_json)
-    if regions or accounts or csv_file:
-        raise click.UsageError("--region, --accounts and --csv belong to --journal")
+        if tags or log:
+            raise click.UsageError("--tag and --log do not go with --journal")
+        return _report_journal(regions, since or "90d", accounts, csv_file, as_json=as_json)
+    if csv_file:
+        raise click.UsageError("--csv belongs to --journal")
     import datetime as dt
 
     from c7n_ingress_tools.extras import requires_extra
 
     with requires_extra("report"):
+        from c7n_ingress_tools.report import terminal
         from c7n_ingress_tools.report.sources import NoRunError, of_runs
         from c7n_ingress_tools.report.tables import as_json as json_of
         from c7n_ingress_tools.report.text import visible
         from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
+    now = dt.datetime.now(dt.timezone.utc)
+    asked = _asked(accounts, tags, since, log, regions, now)
     try:
-        made = of_runs(folders, dt.datetime.now(dt.timezone.utc))
+        made = of_runs(folders, now, asked)
     except NoRunError as error:
         raise click.ClickException(visible(str(error))) from error
+    code = 1 if made.failed else 0
     if as_json:
         click.echo(json_of(made))
-        return 0
+        return code
     into = into or folders[0]
     try:
-        click.echo(write(made, into))
+        page = write(made, into)
     except OSError as error:
         where = visible(str(error.filename or into))
         raise click.ClickException(
             f"{where}: cannot be written ({error.strerror}). Name another folder: --into DIR"
         ) from error
-    return 0
+    terminal.show_places(made, terminal.console(in_pipe=terminal.WIDE), str(page))
+    click.echo(page)
+    return code
+
+
+def _asked(
+    path: Path | None,
+    tags: tuple[str, ...],
+    since: str | None,
+    log: Path | None,
+    regions: tuple[str, ...],
+    now: dt.datetime,
+) -> Asked:
+    """Return which accounts and regions there should be output of, by the options."""
+    from c7n_ingress_tools import accounts
+    from c7n_ingress_tools.extras import requires_extra
+
+    if (tags or regions) and path is None:
+        raise click.UsageError("--region needs --accounts or --journal, and --tag needs --accounts")
+    with requires_extra("org"):
+        try:
+            places = None if path is None else accounts.listed(path, regions, tags)
+            start = accounts.time_from(since or "24h", now) if since or path else None
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+    return accounts.Asked(places, start, accounts.said(log) if log else {})
 
 
 def _report_journal(
@@ -331,11 +400,12 @@ def _report_journal(
     if not (regions or accounts):
         raise click.UsageError("--journal needs --region, or --accounts")
     with requires_extra("report"):
+        from c7n_ingress_tools.accounts import time_from
         from c7n_ingress_tools.report import journal, terminal
     now = dt.datetime.now(dt.timezone.utc)
     with requires_extra("org"):
         try:
-            start = journal.time_from(since, now)
+            start = time_from(since, now)
             if accounts:
                 found = journal.read(journal.places_of(accounts, regions), start, now)
             else:

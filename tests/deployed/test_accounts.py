@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import csv
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import sys
 import time
 import zlib
 from argparse import ArgumentParser
+from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import boto3
@@ -28,11 +31,11 @@ from moto.sts.responses import TokenResponse
 
 from c7n_ingress.decide.settings import KEYS
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
-from tests.support.docs import blocks, commands
+from tests.support.docs import BLOCKS, blocks, commands
 from tests.support.embedded import ROOT, group_of
 from tests.support.faults import failing
 from tests.support.followed import attempted, copied, stack_of, typed
-from tests.support.forked import forked
+from tests.support.forked import C7N_INGRESS, forked
 from tests.support.stacked import admitted, create, stop_polling
 
 C7N_ORG = Path(sys.executable).with_name("c7n-org")
@@ -48,6 +51,8 @@ RUNNER = f"arn:aws:iam::{CENTRAL}:role/c7n-org"
 QUEUE = f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer"
 TOPIC = f"arn:aws:sns:us-east-1:{CENTRAL}:open-ingress"
 EVERYBODY = ["0.0.0.0/0", "::/0"]
+REFUSED = "account-{} us-east-1 1 1 0 0 0 replace-ingress changed nothing: '{{authorized}}' is not a list of CIDRs"
+HOST_BITS = "policy open-ingress-sweep: replace-ingress: '198.18.1.1/24' is not a CIDR: write '198.18.1.0/24',"
 
 
 # ---- What AWS does between accounts, and moto does not
@@ -106,6 +111,13 @@ def open_group(account):
     """Return a group of an account that lets everybody in, by IPv4 and IPv6."""
     ingress = [{"protocol": "tcp", "ports": 22, "source": source} for source in EVERYBODY]
     return group_of({"name": "web", "ingress": ingress}, 1) | {"OwnerId": account}
+
+
+def exempt_group(account):
+    """Return a group of an account that is exempt for some days."""
+    ingress = [{"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0"}]
+    group = group_of({"name": "shop", "ingress": ingress, "tags": {"open-ingress-until": "+30"}}, 2)
+    return group | {"OwnerId": account}
 
 
 def sources(cloud, account, region):
@@ -183,6 +195,89 @@ def test_twenty_accounts(organization, tmp_path):
         for region in REGIONS:
             assert sources(organization, account, region) == own["authorized"]
     assert sources(organization, FORGOTTEN, "us-east-1") == EVERYBODY
+
+
+def report_of(folder, *options):
+    """Run the command on what c7n-org wrote, and return what it printed, with single spaces, and the JSON."""
+    command = [C7N_INGRESS, "report", folder / "out", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    made = json.loads((folder / "out" / "report.json").read_text())
+    return done.returncode, [" ".join(line.split()) for line in done.stdout.splitlines()], made
+
+
+def test_one_table_and_one_report(organization, tmp_path):
+    """A sweep ends with one table and one page: what failed comes first, with the reason, and nothing is left out."""
+    third, fourth = "200000000003", "200000000004"
+    for account in (FIRST, SECOND, third, fourth):
+        join(organization, account)
+        load_groups([open_group(account)], "us-east-1")
+    load_groups([exempt_group(SECOND)], "us-east-1")
+    sweep = {
+        FORGOTTEN: {"authorized": networks(99)},
+        FIRST: {"authorized": networks(1)},
+        SECOND: {"authorized": networks(2)},
+        third: {"authorized": ["198.18.1.1/24"]},
+        fourth: {},
+    }
+    done = run_everywhere(organization, tmp_path, sweep)
+    (tmp_path / "c7n-org.log").write_text(done.stderr)
+    accounts = tmp_path / "accounts.yml"
+
+    code, lines, made = report_of(tmp_path, "--accounts", accounts, "--log", tmp_path / "c7n-org.log")
+    assert code == 1
+    assert [line for line in lines if line.startswith(("account-", "all "))] == [
+        REFUSED.format(fourth),
+        *(f"account-{third} {region} - - - - - {HOST_BITS}" for region in REGIONS),
+        *(f"account-{FORGOTTEN} {region} - - - - - Access denied api:AssumeRole" for region in REGIONS),
+        f"account-{SECOND} us-east-1 1 0 0 1 1",
+        f"account-{FIRST} us-east-1 1 0 0 0 1",
+        f"account-{FIRST} eu-central-1 0 0 0 0 0",
+        f"account-{SECOND} eu-central-1 0 0 0 0 0",
+        f"account-{fourth} eu-central-1 0 0 0 0 0",
+        "all 3 1 0 1 2",
+    ]
+    assert lines[0] == made["headline"] == "5 of 10 accounts and regions failed"
+    states = Counter(row["account"] + " " + row["state"] for row in made["rows"])
+    assert states == {f"{FIRST} closed": 2, f"{SECOND} closed": 2, f"{fourth} not closed": 2}
+    with (tmp_path / "out" / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        failed = [row for row in csv.DictReader(file) if row["state"] == "failed"]
+    assert [(row["account"], row["region"]) for row in failed[1:3]] == [(third, region) for region in REGIONS]
+
+    code, lines, made = report_of(tmp_path)  # of those that wrote something
+    assert code == 1
+    assert {place["name"] for place in made["places"]} == {f"account-{each}" for each in sweep if each != third}
+    assert sum("usually because its role cannot be assumed" in line for line in lines) == len(REGIONS)
+
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    code, lines, made = report_of(tmp_path, "--accounts", accounts, "--since", tomorrow.isoformat())
+    assert (code, made["rows"], made["headline"]) == (1, [], "10 of 10 accounts and regions failed")
+    assert sum("no output since" in line for line in lines) == 6
+
+
+def test_the_page_shows_what_a_sweep_prints(organization, tmp_path):
+    """The page's table is what its commands print, and the last one ends with 1."""
+    names = {"shop": FIRST, "web": SECOND, "lab": FORGOTTEN}
+    for account in (FIRST, SECOND):
+        join(organization, account)
+    for region in REGIONS:
+        load_groups([open_group(FIRST)], region)
+    load_groups([exempt_group(FIRST)], "eu-central-1")
+    copy = copied(tmp_path)
+    accounts = yaml.safe_load(
+        accounts_file(copy, {each: {"authorized": networks(1)} for each in names.values()}).read_text()
+    )
+    for name, account in zip(names, accounts["accounts"], strict=True):
+        account["name"] = name
+    (copy / "accounts.yml").write_text(yaml.safe_dump(accounts))
+    (steps,) = blocks("docs/many-accounts.md", "Sweep all accounts")
+    sweep, table = commands(steps)
+    typed(organization, copy, sweep)
+    done = attempted(organization, copy, table)
+    assert done.returncode == 1
+    (shown,) = [block.text for block in BLOCKS if block[:3] == ("docs/many-accounts.md", "Sweep all accounts", "text")]
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    assert printed == shown.splitlines(), done.stdout
 
 
 @pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
@@ -341,6 +436,10 @@ def test_from_nothing_to_all_accounts(whole):
     cloud, copy, accounts, regions, (listing, deploying, checking) = whole
     for command in commands(listing) + commands(deploying):
         typed(cloud, copy, command)
+    made = json.loads((copy / "out" / "report.json").read_text())
+    assert [(place["name"], place["groups"]) for place in made["places"]] == [
+        (account, {"not closed": 1}) for account in sorted(accounts) for _ in regions
+    ]
     for account in accounts.values():
         for region in regions:
             functions = cloud.session(region, account).client("lambda").list_functions()["Functions"]

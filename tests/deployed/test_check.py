@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import subprocess
 from datetime import date
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 import c7n_ingress
 from c7n_ingress_tools.check import account, functions, here, read, run
 from c7n_ingress_tools.check.facts import OK, UNREAD, WRONG
+from c7n_ingress_tools.cli import main
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT, cases, group_of, load
 from tests.support.followed import attempted, deployed_pack
@@ -131,6 +134,39 @@ def test_where_aws_does_not_answer(tmp_path):
         ("us-east-1", "wrong"),
         ("eu-central-1", "wrong"),
     ]
+
+
+def test_checks_of_many_accounts(tmp_path, capsys):
+    """Each account that is listed has a line: without a check of the last day there is no answer, and why."""
+    right = {"facts": [{"name": "stack", "state": OK, "said": "", "fix": ""}]}
+    wrong = {"facts": [{"name": "stack", "state": WRONG, "said": "is gone", "fix": "deploy it"}]}
+    canary = {**right, "canary": [{"region": "us-east-1", "failed": "replaced", "fix": "read the log"}]}
+    outputs = {
+        "right": json.dumps(right), "wrong": json.dumps(wrong), "canary": json.dumps(canary),
+        "old": json.dumps(right), "broken": "{", "silent": "", "list": "[]",
+    }  # fmt: skip
+    for name, text in outputs.items():
+        (folder := tmp_path / name / "us-east-1").mkdir(parents=True)
+        (folder / "stdout").write_text(text)
+    (tmp_path / "broken" / "us-east-1" / "stderr").write_bytes(b"Traceback\nKeyError: \xff\n\n")
+    os.utime(tmp_path / "old" / "us-east-1" / "stdout", (0, 0))
+    names = [*outputs, "refused", "nowhere"]
+    accounts = [{"name": name, "account_id": f"{n:012}", "role": "checker"} for n, name in enumerate(names)]
+    tagged = [{**account, "tags": ["stage:first"] * (account["name"] in ("right", "canary"))} for account in accounts]
+    path, log = tmp_path / "accounts.yml", tmp_path / "c7n-org.log"
+    path.write_text(json.dumps({"accounts": tagged}))
+    log.write_text("x: c7n_org:ERROR unable to obtain credentials for account:refused role:r error:An error occurred")
+
+    def lines(*options):
+        code = main(["check", "--of", str(tmp_path), "--region", "us-east-1", "--accounts", str(path), *options])
+        return code, re.sub(r"since \S+ \S+ UTC", "since yesterday", capsys.readouterr().out).splitlines()
+
+    code, said = lines("--log", str(log))
+    assert code == 1
+    assert said[:-2] == CASES["accounts"]
+    assert said[-1] == "9 accounts and regions, 8 wrong"
+    code, said = lines("--tag", "stage:first")
+    assert said[-1] == "2 accounts and regions, 1 wrong"
 
 
 def test_what_cannot_be_read_is_a_line_of_its_own():

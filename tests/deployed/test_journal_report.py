@@ -117,11 +117,12 @@ def test_several_accounts(capsys, tmp_path):
     ]
 
 
-def test_an_account_that_cannot_be_read(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("region", ["us-east-1", "all"])
+def test_an_account_that_cannot_be_read(capsys, monkeypatch, tmp_path, region):
     """An account that cannot be read is a note, the others are reported, and the command ends with 1."""
     write(closure(1, 10), account=OTHER)
     accounts = [
-        {"name": number, "account_id": number, "role": "custodian-open-ingress", "regions": ["us-east-1"]}
+        {"name": number, "account_id": number, "role": "custodian-open-ingress", "regions": [region]}
         for number in (ACCOUNT, OTHER)
     ]
     path = tmp_path / "accounts.yml"
@@ -137,7 +138,7 @@ def test_an_account_that_cannot_be_read(capsys, monkeypatch, tmp_path):
     assert main(["report", "--journal", "--json", "--accounts", str(path)]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [each["closures"] for each in report["accounts"]] == [0, 1, 1]
-    assert f"{ACCOUNT} us-east-1: could not be read: " in report["notes"][0]
+    assert f"{ACCOUNT} {region}: could not be read: " in report["notes"][0]
 
 
 def test_records_that_somebody_wrote(capsys):
@@ -183,4 +184,4 @@ def test_what_is_refused(capsys, words, says):
 def test_options_of_the_journal_alone(capsys):
     """What belongs to --journal is refused without it."""
     assert main(["report", "--region", "us-east-1"]) == 2
-    assert "belong to --journal" in capsys.readouterr().err
+    assert "--region needs --accounts or --journal" in capsys.readouterr().err

@@ -143,18 +143,18 @@ def test_refuses_records_of_another_action():
 # -- from a sweep
 
 
-def reported(folder, *arguments):
+def reported(folder, *arguments, code=0):
     """Run the command on a sweep's output, in another time zone; return its rows in short, and all of the JSON."""
     command = [C7N_INGRESS, "report", str(folder), *arguments]
     elsewhere = os.environ | {"TZ": "Asia/Kathmandu"}
     done = subprocess.run(command, cwd=ROOT, env=elsewhere, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    page = Path(done.stdout.strip())
+    assert (done.returncode, done.stderr) == (code, "")
+    page = Path(done.stdout.splitlines()[-1])
     written = json.loads(page.with_suffix(".json").read_text())
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert len(list(csv.reader(page.with_suffix(".csv").open(encoding="utf-8-sig", newline="")))) == 1 + len(
-        written["rows"]
-    )
+    failed = [place for place in written["places"] if place["failure"]]
+    with page.with_suffix(".csv").open(encoding="utf-8-sig", newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + len(failed) + len(written["rows"])
     return [
         (row["name"], row["traffic"], row["before"], row["after"], row["state"]) for row in written["rows"]
     ], written
@@ -191,7 +191,7 @@ def test_report_of_a_sweep(cloud, tmp_path):
     assert '{"v": ' not in swept.stderr
     table = swept.stderr.partition("replace-ingress:\n")[2].splitlines()[:5]
     assert [re.sub("  +", "  ", line) for line in table] == CASES["summary"]
-    closed, written = reported(out)
+    closed, written = reported(out, code=1)
     new = ["198.18.7.0/24", "198.18.8.0/24"]
     assert closed == [
         ("bastion", "TCP 22 (SSH)", "0.0.0.0/0", new, "closed"),
@@ -202,6 +202,8 @@ def test_report_of_a_sweep(cloud, tmp_path):
     lacking = "closed, but 198.18.8.0/24 could not be added for tcp 44{}"
     assert [row["failure"] for row in written["rows"][2:]] == [lacking.format(number) for number in (3, 4)]
     assert written["failures"] == []
+    assert written["places"][0]["groups"] == {"closed": 1, "closed, but …": 1}
+    assert written["places"][0]["failure"].startswith("1 group failed: sg-00000000000000002: closed, but 198.18.8.0/24")
 
     load([group_of({"name": "new", "ingress": [{**web, "source": "::/0"}]}, 4)])
     assert run(cloud, policy, out).returncode == 0
@@ -226,7 +228,7 @@ def test_report_of_a_sweep_that_stopped(cloud, tmp_path):
     assert run(cloud, policy, out, "--dryrun").returncode == 0
     limited = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"], lambda each: each.update({"max-resources": 1}))
     assert run(cloud, limited, out).returncode != 0
-    found, written = reported(out)
+    found, written = reported(out, code=1)
     assert found == []
     (failure,) = written["failures"]
     stopped = f"{ACCOUNT} us-east-1: the run stopped before it had looked at the groups: "
@@ -250,6 +252,82 @@ def test_report_of_many_runs(cloud, chromium, tmp_path):
     page.get_by_role("combobox", name="Region").select_option("eu-west-1")
     assert shown(page) == ["of eu-west-1"]
     page.close()
+
+
+def swept_by_c7n_org(out, accounts, regions, now=NOW):
+    """Write what c7n-org writes, one open group for each account and region, and return the file of accounts.
+
+    Of the accounts, the second cannot be assumed, the third was refused, and the fourth was swept a week before.
+    """
+    listed = [
+        {"name": f"team {n}", "account_id": f"2{n:011}", "role": "sweeper", "regions": regions} for n in range(accounts)
+    ]
+    for number, account in enumerate(listed):
+        for region in regions if number != 2 else ():
+            folder = out / account["name"] / region / "open-ingress-sweep"
+            folder.mkdir(parents=True)
+            if number == 1:
+                (folder / "custodian-run.log").touch()
+                continue
+            time = now - dt.timedelta(days=7 * (number == 3))
+            stamp = f"{time:%Y-%m-%d %H:%M:%S},000 - custodian"
+            looked = f"policy:open-ingress-sweep resource:aws.security-group region:{region} count:1 time:0.1"
+            written = record(number, "tcp", "22", "0.0.0.0/0", "198.18.7.0/24", "modified")
+            written |= {"account": account["account_id"], "region": region}
+            (folder / "custodian-run.log").write_text(
+                f"{stamp}.filters - INFO - exempt: left open in 2 groups\n"
+                f"{stamp}.policy - INFO - {looked}\n"
+                f"{stamp}.journal - INFO - {json.dumps(written)}\n"
+            )
+            group = {"GroupId": f"sg-{number}", "GroupName": "web", "OwnerId": account["account_id"]}
+            (folder / "resources.json").write_text(json.dumps([group]))
+            seconds = time.timestamp()
+            metadata = {
+                "policy": {"name": "open-ingress-sweep", "actions": ["replace-ingress"]},
+                "execution": {"start": seconds, "end_time": seconds},
+                "config": {"account_id": account["account_id"], "region": region, "dryrun": False},
+                "metrics": [],
+            }
+            (folder / "metadata.json").write_text(json.dumps(metadata))
+    path = out / "accounts.yml"
+    path.write_text(json.dumps({"accounts": listed}))
+    return path
+
+
+def test_hundreds_of_accounts(chromium, tmp_path, capsys):
+    """Of 200 accounts in three regions, none is missing: what failed comes first, and an account can be chosen."""
+    regions = ["eu-central-1", "us-east-1", "us-west-2"]
+    now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+    accounts = swept_by_c7n_org(tmp_path, 200, regions, now)
+    assert main(["report", str(tmp_path), "--accounts", str(accounts)]) == 1
+    head, lead, _, columns, _, *lines = capsys.readouterr().out.splitlines()
+    assert head == "9 of 600 accounts and regions failed"
+    assert lead == "591 rules in 591 groups let the internet in before: 591 closed."
+    assert (
+        " ".join(columns.split())
+        == "account region open groups not closed closed, but … exempt closed why the run failed"
+    )
+    assert [line.split()[1] for line in lines[:9]] == [each for each in "123" for _ in regions]
+    assert all(why in lines[at] for at, why in ((0, "cannot be assumed"), (3, "no output:"), (6, "no output since")))
+    assert lines[9].split() == ["team", "0", "eu-central-1", "1", "0", "0", "2", "1"]
+    assert "… and 540 more, with fewer open groups: see" in "\n".join(lines)
+    page = chromium.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    places = page.locator(".places tbody tr")
+    assert places.count() == 600
+    page.get_by_role("combobox", name="Account").select_option("team 7 200000000007")
+    assert shown(page) == ["group 7"] * 3
+    assert texts_of(page.locator(".places tbody tr:not([hidden]) th bdi")) == ["team 7"] * 3
+    page.close()
+
+
+def test_two_accounts_of_one_name(tmp_path, capsys):
+    """Two accounts of one name are refused, because c7n-org writes their output into one folder."""
+    path = tmp_path / "accounts.yml"
+    accounts = [{"name": "shop", "account_id": f"{n:012}", "role": "sweeper"} for n in (1, 2)]
+    path.write_text(json.dumps({"accounts": accounts}))
+    assert main(["report", str(tmp_path), "--accounts", str(path)]) == 2
+    assert "two accounts have the name 'shop'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("case", named("refused"))
@@ -277,6 +355,7 @@ def test_refuses_json_that_is_too_deep(tmp_path):
     """JSON that is nested too deeply is refused by the name of its file."""
     path = tmp_path / "metadata.json"
     path.write_text("[" * 100_000)
+    (tmp_path / "custodian-run.log").touch()
     with pytest.raises(NoRunError, match=r"metadata.json: no JSON that can be read"):
         of_runs([tmp_path], NOW)
 

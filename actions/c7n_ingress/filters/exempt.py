@@ -132,7 +132,12 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             raise PolicyExecutionError(f"nothing was changed: {error}") from None
         if self.data["value"]:
             self.to_look_at = to_look_at(register.entries, _used(resources, register), today)
-        return [group for group in resources if self._narrow(group, register, today)]
+        before = [len(group.get(MATCHED, ())) for group in resources]
+        left = [group for group in resources if self._narrow(group, register, today)]
+        after = [len(group.get(MATCHED, ())) for group in resources]
+        if not self.data["value"] and (exempt := sum(one != other for one, other in zip(before, after, strict=True))):
+            self.log.info("exempt: left open in %d %s", exempt, "group" if exempt == 1 else "groups")
+        return left
 
     def _narrow(self, group: dict[str, Any], register: Register, today: date) -> bool:
         exempt = bool(self.data["value"])

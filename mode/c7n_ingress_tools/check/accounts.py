@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from c7n_ingress_tools.accounts import EVERYBODY, Asked, Listed, Written, too_old, written_in
 from c7n_ingress_tools.check.facts import OK, SIGNS, WRONG
 
 
@@ -25,28 +27,52 @@ class Place(NamedTuple):
         return "\n".join([line, *(f"    {each}" for each in self.wrong)])
 
 
-def places(folder: Path) -> list[Place]:
+def places(folder: Path, asked: Asked = EVERYBODY) -> list[Place]:
     """Read the output of `c7n-org run-script`: a folder for each account, and in it one for each region.
 
-    :raises FileNotFoundError: no account was checked.
+    :raises FileNotFoundError: no account was checked, and none is expected.
     """
-    found = [_place(path) for path in sorted(folder.glob("*/*/stdout"))]
+    if (expected := asked.places) is None:
+        expected = tuple(Listed(path.parts[-3], "", path.parts[-2]) for path in sorted(folder.glob("*/*/stdout")))
+    found = [_place(each, asked) for each in sorted(written_in([folder], expected))]
     if not found:
         raise FileNotFoundError(2, "no check of any account is there", str(folder))
     return found
 
 
-def _place(path: Path) -> Place:
-    account, region = path.parent.parent.name, path.parent.name
+def _place(output: Written, asked: Asked) -> Place:
+    (folder,) = output.folders
+    if printed := asked.why(output.name, output.region):
+        return _unanswered(output, printed)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
-        return Place(account, region, list(_wrong(facts)))
-    except (ValueError, KeyError, TypeError):
-        said = path.with_name("stderr").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return Place(account, region, [f"was not checked: {said[-1] if said else 'the check wrote nothing'}"])
+        text = (folder / "stdout").read_text(encoding="utf-8", errors="replace")
+        written = dt.datetime.fromtimestamp((folder / "stdout").stat().st_mtime, dt.timezone.utc)
+    except FileNotFoundError:
+        return _unanswered(output, "its role cannot be assumed, or c7n-org did not run there")
+    if asked.since and written < asked.since:
+        return _unanswered(output, too_old(written, asked.since))
+    try:
+        return Place(output.name, output.region, list(_wrong(json.loads(text))))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        errors = folder / "stderr"
+        said = errors.read_text(encoding="utf-8", errors="replace").split("\n") if errors.exists() else []
+        lines = [line.strip() for line in said if line.strip()]
+        return _unanswered(output, lines[-1] if lines else "the check wrote nothing")
 
 
-def _wrong(facts: list[dict[str, str]]) -> Iterator[str]:
-    for fact in facts:
+def _unanswered(output: Written, why: str) -> Place:
+    return Place(output.name, output.region, [f"no answer: {why}"])
+
+
+def _wrong(checked: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong: the facts that are not as they should be, and the canary's stage that was not reached."""
+    for fact in checked["facts"]:
         if fact["state"] != OK:
-            yield f"{fact['name']}: {fact['said']}" + (f"; fix: {fact['fix']}" if fact["fix"] else "")
+            yield _with_fix(f"{fact['name']}: {fact['said']}", fact["fix"])
+    for flown in checked.get("canary", ()):
+        if flown["failed"]:
+            yield _with_fix(f"canary: not reached: {flown['failed']}", flown["fix"])
+
+
+def _with_fix(said: str, fix: str) -> str:
+    return f"{said}; fix: {fix}" if fix else said

@@ -14,17 +14,16 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from c7n.utils import yaml_load
 from rich import box
 from rich.table import Table
-from yaml import YAMLError
 
 from c7n_ingress.aws.calls import pages, said
 from c7n_ingress.decide.commands import LOG_GROUPS
+from c7n_ingress_tools.accounts import ALL, accounts, regions_of
 from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.report.sources import FAILURE
 from c7n_ingress_tools.report.tables import harmless
@@ -39,8 +38,8 @@ CLOSED = frozenset({"modified", "revoked", "perhaps modified", "perhaps revoked"
 EXEMPT_LOG, MAILERS_LOG = f"/aws/lambda/{POLICIES}-exempt", f"/aws/lambda/{MAILER}"
 COUNTED = re.compile(rf"policy:{POLICIES.removeprefix('custodian-')}-exempt .*count:(\d+) ")
 UNDONE = re.compile(r"undone in (\d{12}) (\S+): (sg-[\w, -]+)")
-SPAN = re.compile(r"(\d{1,4})([dh])")
-UNITS = {"d": "days", "h": "hours"}
+FIRST = "us-east-1"
+"""Where AWS is asked which regions an account has, as c7n-org asks."""
 MOST_OPENERS = 10
 
 
@@ -129,40 +128,35 @@ class Found:
         return Counter(each.opened_by for each in self.closures if each.opened_by).most_common(MOST_OPENERS)
 
 
-def time_from(text: str, now: dt.datetime) -> dt.datetime:
-    """Read a time, or a number of days or hours before now.
-
-    :raises ValueError: names the value and the fix.
-    """
-    if match := SPAN.fullmatch(text):
-        return now - dt.timedelta(**{UNITS[match[2]]: int(match[1])})
-    try:
-        time = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise ValueError(f"--since {text!r:.40} is no time: write 90d, 12h or 2026-01-31") from None
-    return time if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
-
-
-def places_of(accounts: Path, regions: Sequence[str]) -> Iterator[Place]:
+def places_of(path: Path, regions: Sequence[str]) -> Iterator[Place]:
     """Return the accounts of c7n-org's file, each with the session of its role, as c7n-org makes one.
 
-    :param regions: where to read; by default in the regions that the file names for each account.
+    :param regions: where to read; by default in the regions where c7n-org runs.
     :raises ValueError: the file is none of c7n-org's.
     """
-    from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, get_session  # noqa: PLC0415 - an extra of its own
-    from jsonschema import ValidationError, validate  # noqa: PLC0415 - comes with c7n-org
+    from c7n_org.cli import get_session  # noqa: PLC0415 - an extra of its own
 
+    for account in accounts(path):
+        session = partial(get_session, account, "c7n-ingress-report")
+        for region in regions_of(account, regions):
+            if region == ALL:
+                yield from _everywhere(account["account_id"], session)
+            else:
+                yield Place(account["account_id"], region, partial(session, region))
+
+
+def _everywhere(account: str, session: Callable[[str], boto3.Session]) -> Iterator[Place]:
+    """Return all regions that an account has; if they cannot be listed, one place that cannot be read."""
     try:
-        content = yaml_load(accounts.read_text(encoding="utf-8"))
-        validate(content, CONFIG_SCHEMA)
-    except YAMLError as error:
-        raise ValueError(f"{accounts} is not YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        raise ValueError(f"{accounts} is no file of c7n-org's accounts: {error.message:.200}") from None
-    for account in accounts_iterator(content):
-        for region in regions or account.get("regions") or ():
-            session = partial(get_session, account, "c7n-ingress-report", region)
-            yield Place(account["account_id"], region, session)
+        found = session(FIRST).client("ec2").describe_regions()["Regions"]
+    except (BotoCoreError, ClientError) as error:
+        yield Place(account, ALL, partial(_refuse, error))
+        return
+    yield from (Place(account, each["RegionName"], partial(session, each["RegionName"])) for each in found)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    raise error
 
 
 def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Found:

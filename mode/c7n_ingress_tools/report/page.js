@@ -10,7 +10,8 @@
   const search = document.querySelector("[data-search]");
   const status = document.querySelector("[data-status]");
   const none = document.querySelector("[data-none]");
-  const heads = [...document.querySelectorAll("thead th")];
+  const heads = [...table.querySelectorAll("thead th")];
+  const places = [...document.querySelectorAll(".places tbody tr")];
   const sortBy = document.querySelector("[data-sort-by]");
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
@@ -41,6 +42,9 @@
     const groups = new Set(shown.map((each) => each.row.dataset.group));
     status.textContent = `${all}${counted(rows.length, "rule")} in ${counted(groups.size, "group")}`;
     none.hidden = shown.length > 0;
+    for (const each of places) {
+      each.hidden = chosen.some(([name, value]) => name in each.dataset && each.dataset[name] !== value);
+    }
     remember();
   }
 

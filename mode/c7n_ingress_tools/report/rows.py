@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -176,6 +177,50 @@ class Window(NamedTuple):
         return f"{counted(self.records, 'flow log record')}, {self.first[:16]} to {last} UTC"
 
 
+class Place(NamedTuple):
+    """An account and region, and what became of its groups."""
+
+    name: str
+    """The account's, where c7n-org knows one."""
+    account: str
+    region: str
+    time: str
+    """When it was last looked at; empty if it was not."""
+    groups: Mapping[str, int]
+    """How many groups are in each state; of a group whose rules are in several, the most urgent one counts."""
+    exempt: int
+    """How many groups have rules that are exempt, and were left out."""
+    failure: str | None
+    """Why the last run failed."""
+
+    def __str__(self) -> str:
+        """Return its names."""
+        return " ".join(dict.fromkeys(filter(None, (self.name, self.account, self.region)))) or "unknown account"
+
+    @property
+    def found(self) -> int:
+        """How many groups let the internet in before, those that are exempt not counted."""
+        return sum(self.groups.values())
+
+    def count(self, state: str) -> int:
+        """Return how many groups are in a state."""
+        return self.groups.get(state, 0) + (self.exempt if state == EXEMPT else 0)
+
+    @property
+    def urgency(self) -> tuple[Any, ...]:
+        """Its place in the table: what failed comes first, then what is open."""
+        return (self.failure is None, *(-self.count(state) for state in URGENCY), str(self))
+
+
+def states_of(made: Iterable[Row]) -> dict[str, int]:
+    """Count groups by state."""
+    of_groups: dict[str, int] = {}
+    for row in made:
+        rank = URGENCY.index(row.state)
+        of_groups[row.group] = min(rank, of_groups.get(row.group, rank))
+    return dict(Counter(URGENCY[rank] for rank in of_groups.values()))
+
+
 @dataclass(frozen=True)
 class Report:
     """All that the page says."""
@@ -198,6 +243,8 @@ class Report:
     """What people should know to read it, a sentence each."""
     runs: tuple[str, ...] = ()
     """The runs that the report covers, in one line each."""
+    places: tuple[Place, ...] = ()
+    """The accounts and regions that were swept: those that failed first."""
 
     def knows(self, name: str) -> bool:
         """Whether any row has this optional field: `exposure`, `behind`, `clients`."""
@@ -209,8 +256,21 @@ class Report:
         return len({(row.account, row.region, row.group) for row in self.rows})
 
     @property
+    def states(self) -> list[str]:
+        """The states whose groups are counted for each account and region: the usual ones, and others that occur."""
+        usual = (CLOSED, CLOSED_BUT, NOT_CLOSED, EXEMPT)
+        return [state for state in URGENCY if state in usual or any(place.count(state) for place in self.places)]
+
+    @property
+    def failed(self) -> tuple[Place, ...]:
+        """The accounts and regions whose last run failed."""
+        return tuple(place for place in self.places if place.failure is not None)
+
+    @property
     def headline(self) -> str:
         """What matters most, in a few words."""
+        if self.failed and len(self.places) > 1:
+            return f"{len(self.failed):,} of {len(self.places):,} accounts and regions failed"
         if not self.rows:
             return "Not everything could be looked at" if self.failures else "No open rule was found"
         if known := [row.clients for row in self.rows if row.clients]:
@@ -228,7 +288,7 @@ class Report:
         """What became of the open rules, in one sentence."""
         if not self.rows:
             looked = "" if self.looked_at is None else f" in {counted(self.looked_at, 'security group')}"
-            return f"No rule{looked} lets the internet in." if not self.failures else "See what failed."
+            return "See what failed." if self.failures or self.failed else f"No rule{looked} lets the internet in."
         number = {state.counted: sum(row.state == state.name for row in self.rows) for state in states.URGENCY}
         outcome = ", ".join(f"{count:,} {words}" for words, count in number.items() if count)
         rules = f"{counted(len(self.rows), 'rule')} in {counted(self.groups, 'group')}"

@@ -9,21 +9,24 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from c7n_ingress.decide.exemptions import Entry
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import parse_ports
 from c7n_ingress.decide.rules import network, traffic
+from c7n_ingress_tools.accounts import EVERYBODY, Asked, Written, too_old, written_in
 from c7n_ingress_tools.report.rows import (
     Facts,
     Group,
     Open,
+    Place,
     Record,
     Report,
     Row,
     Window,
     rows,
+    states_of,
     worst_first,
 )
 from c7n_ingress_tools.report.text import counted
@@ -33,9 +36,11 @@ MATCHED = "MatchedIpPermissions"
 """Where Cloud Custodian's filters note the permissions that they matched, each with one source."""
 
 LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
-"""How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
+"""How c7n writes a line of its log: `LogWritten.log_format` in c7n/output.py."""
 LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:(?P<count>\d+) ")
 """What c7n logs when the filters are done. Only then does it write resources.json, over that of an earlier run."""
+EXEMPT = re.compile(r"exempt: left open in (\d+) groups?")
+"""What the filter `exempt` logs: before that line about all groups, after it when the action reads a group again."""
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
 AGAIN = "Run the policy again, or take the folder away"
@@ -60,8 +65,12 @@ class Run:
     """Whether it was a dry run."""
     looked: bool = False
     """Whether its filters looked at the groups."""
+    raised: bool = False
+    """Whether it ended with an error; c7n notes it of the last run alone."""
     matched: int = 0
     """How many groups its filters matched."""
+    exempt: int = 0
+    """In how many groups its filters left out rules that are exempt."""
     groups: list[Group] = field(default_factory=list)
     """Those groups; c7n keeps them of the last run alone."""
     records: list[Record] = field(default_factory=list)
@@ -81,36 +90,76 @@ class Run:
             did if self.looked else "stopped before it had looked at the groups"
         )
 
+    @property
+    def failure(self) -> str | None:
+        """Why the run failed, as far as its log says."""
+        if self.looked and not self.raised:
+            return None
+        if self.more_failures:
+            return self.more_failures[0]
+        of_groups = [f"{group}: {why}" for group, said in self.failures.items() for why in said]
+        if not of_groups:
+            return FAILED
+        return f"{counted(len(self.failures), 'group')} failed: {of_groups[0]}"
+
 
 PREVIEW = "preview"
+FAILED = "the policy failed after it had looked at the groups"
+BEGAN = "the run began and wrote no result, usually because its role cannot be assumed"
+NOTHING = "no output: the policy was refused, or c7n-org did not run there"
+PRINTED = "c7n-org printed why an account failed. Keep what it prints in a file, and name the file: --log c7n-org.log."
 
 
-def of_runs(folders: Sequence[Path], now: dt.datetime) -> Report:
+class Swept(NamedTuple):
+    """What was read of an account and region."""
+
+    place: Place
+    rows: list[Row]
+    runs: list[Run]
+    failures: list[str]
+    """Those that no row has."""
+    wrong: list[str]
+    """Why there is no whole result, where no log of the run says it."""
+    unread: NoRunError | None
+
+
+def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY) -> Report:
     """Return the report of all runs whose output is in the folders or anywhere below them.
 
-    So `out` will do, as will c7n-org's folder of many accounts.
+    So `out` will do, as will c7n-org's folder of many accounts. An account and region that cannot be read, or that
+    should have output and has none, has failed.
 
-    :raises NoRunError: there is none, or it cannot be read.
+    :raises NoRunError: there is none, or none can be read.
     """
-    of_folders = [read_runs(path) for folder in folders for path in _below(folder)]
-    runs = sorted((run for runs in of_folders for run in runs), key=lambda run: run.time)
-    made = [row for runs in of_folders for row in _rows_of(runs, now)]
-    failures = [text for runs in of_folders for text in _failures_of(runs, made)]
-    policies = tuple(dict.fromkeys(run.policy for run in runs))
-    dry = " Nothing was changed: it was a dry run." if all(run.dry for run in runs) else ""
+    if asked.places is None:
+        outputs = [each for folder in folders for each in _below(folder)]
+    else:
+        outputs = [
+            each._replace(
+                folders=_of_sweeps(sorted(log.parent for path in each.folders for log in path.glob(f"*/{LOG}")))
+            )
+            for each in written_in(folders, asked.places)
+        ]
+    swept = [_swept(output, now, asked) for output in outputs]
+    unread = [each.unread for each in swept if each.unread]
+    if asked.places is None and len(unread) == len(swept):
+        raise unread[0]
+    runs = sorted((run for each in swept for run in each.runs), key=lambda run: run.time)
+    dry = " Nothing was changed: it was a dry run." if runs and all(run.dry for run in runs) else ""
     return Report(
         title="Open ingress: what was swept",
         made=f"{counted(len(runs), 'run')} of Cloud Custodian looked for groups that let the internet in.{dry}",
-        time=max(run.time for run in runs),
-        policies=policies,
-        rows=worst_first(made),
-        failures=tuple(failures),
-        notes=(UNLISTED,),
+        time=max((run.time for run in runs), default=_iso(now)),
+        policies=tuple(dict.fromkeys(run.policy for run in runs)),
+        rows=worst_first(row for each in swept for row in each.rows),
+        failures=tuple(text for each in swept for text in each.failures),
+        notes=(UNLISTED, *([PRINTED] if not asked.said and any(each.wrong for each in swept) else [])),
         runs=tuple(map(str, runs)),
+        places=tuple(sorted((each.place for each in swept), key=lambda place: place.urgency)),
     )
 
 
-UNLISTED = "A sweep does not list what its policy leaves open: exempt groups and public ports."
+UNLISTED = "A sweep counts the groups that are exempt, and does not list them. It does not look at public ports."
 
 
 def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
@@ -179,10 +228,12 @@ def read_runs(folder: Path) -> list[Run]:
         start, end = (dt.datetime.fromtimestamp(execution[key], dt.timezone.utc) for key in ("start", "end_time"))
         where = metadata["policy"]["name"], config["account_id"] or "", config["region"] or ""
         dry = config["dryrun"]
-    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:  # the last three: no time on earth
+        raised = any(each["MetricName"] == "PolicyException" for each in metadata.get("metrics") or ())
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+        # The last three: no time on earth.
         raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r}). {AGAIN}") from error
     *earlier, last = _runs_in(folder / LOG, start, end, where)
-    last.dry = dry
+    last.dry, last.raised = dry, raised
     if last.looked:
         last.groups.extend(_groups(folder / RESOURCES))
     else:
@@ -204,26 +255,99 @@ def _groups(path: Path) -> list[Group]:
     return groups
 
 
-def _below(folder: Path) -> list[Path]:
-    """Find the folders below one in which a policy has been run that closes groups."""
-    found = [path.parent for path in sorted(folder.rglob(METADATA)) if _is_sweep(path)]
+def _below(folder: Path) -> list[Written]:
+    """Find below a folder where policies that close groups have been run."""
+    found: dict[Path, Written] = {}
+    for path in _of_sweeps(sorted(log.parent for log in folder.rglob(LOG))):
+        *_, name, region = "", "", *path.relative_to(folder).parts[:-1]
+        found.setdefault(path.parent, Written(name, "", region, [])).folders.append(path)
     if not found:
         raise NoRunError(
             f"{folder}: no run of a policy that closes groups is there. This makes one: "
             "custodian run --region us-east-1 --vars-file settings.yml -s out policies/open-ingress-sweep.yml"
         )
-    return found
+    return list(found.values())
 
 
-def _is_sweep(metadata: Path) -> bool:
-    """Whether a run closed groups itself; one of a policy with a mode has deployed a function that does so later."""
-    written = _json(metadata)
+def _of_sweeps(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of policies that close groups. What a run that stopped has left is taken to be of one.
+
+    A policy with a mode deploys a function that closes groups later.
+    """
+    found, others = [], set()
+    for folder in folders:
+        policy = _policy(folder / METADATA)
+        actions = [each if isinstance(each, str) else each["type"] for each in policy.get("actions") or ()]
+        if policy and (ACTION not in actions or "mode" in policy):
+            others.add(folder.name)
+        else:
+            found.append(folder)
+    return [each for each in found if each.name not in others]
+
+
+def _policy(path: Path) -> dict[str, Any]:
+    """Return the policy that a run noted; an empty one if it noted none that can be read."""
     try:
-        policy = written["policy"]
-        actions = [action if isinstance(action, str) else action["type"] for action in policy.get("actions") or ()]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise NoRunError(f"{metadata}: not what Cloud Custodian writes ({error!r})") from error
-    return ACTION in actions and "mode" not in policy and (metadata.parent / LOG).exists()
+        policy = _json(path)["policy"]
+        ok = all(isinstance(each, str) or each["type"] for each in policy.get("actions") or ())
+    except (AttributeError, KeyError, TypeError, NoRunError):
+        return {}
+    return policy if ok else {}
+
+
+def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
+    """Read what the runs in an account and region left."""
+    made: list[Row] = []
+    runs: list[Run] = []
+    failures: list[str] = []
+    shown: list[str] = []  # why runs failed, which rows or failures have already
+    wrong: list[str] = []
+    unread = None
+    exempt = 0
+    for folder in output.folders:
+        if not (folder / METADATA).exists():
+            wrong.append(BEGAN)
+            continue
+        try:
+            of_policy, why = _recent(read_runs(folder), output, asked)
+            of_folder = _rows_of(of_policy, now)
+        except NoRunError as error:
+            unread = error
+            wrong.append(str(error))
+            continue
+        if why:
+            (wrong if why == FAILED or not of_policy else shown).append(why)
+        made += of_folder
+        runs += of_policy
+        if of_policy:
+            failures += _failures_of(of_policy, of_folder)
+            exempt += of_policy[-1].exempt
+    if not output.folders:
+        wrong.append(NOTHING)
+    printed = asked.why(output.name, output.region)
+    if printed and (wrong or not shown):
+        wrong = [printed]
+    last = max(runs, key=lambda run: run.time, default=None)
+    place = Place(
+        output.name,
+        last.account if last else output.account,
+        last.region if last else output.region,
+        last.time if last else "",
+        states_of(made),
+        exempt,
+        "; ".join([*wrong, *shown]) or None,
+    )
+    return Swept(place, made, runs, [*(f"{place}: {why}" for why in wrong), *failures], wrong, unread)
+
+
+def _recent(runs: list[Run], output: Written, asked: Asked) -> tuple[list[Run], str | None]:
+    """Return the runs that count, and why the last of them failed, or why none counts."""
+    last = runs[-1]
+    if output.account and last.account != output.account:
+        return [], f"its folder has the output of account {last.account}"
+    if asked.since and last.time < _iso(asked.since):
+        return [], too_old(dt.datetime.fromisoformat(last.time.replace("Z", "+00:00")), asked.since)
+    return [run for run in runs if not asked.since or run.time >= _iso(asked.since)], last.failure
 
 
 def _rows_of(runs: Sequence[Run], now: dt.datetime) -> list[Row]:
@@ -296,6 +420,8 @@ def _read_line(level: str, message: str, run: Run) -> None:
     if level == "INFO" and message.startswith("{"):
         if record := _record(message):
             run.records.append(record)
+    elif not run.looked and (left := EXEMPT.fullmatch(message)):
+        run.exempt += int(left[1])
     elif level == "ERROR" and (said := FAILURE.fullmatch(message)):
         if group := said["group"]:
             run.failures.setdefault(group, []).append(said["why"])

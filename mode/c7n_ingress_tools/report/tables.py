@@ -10,7 +10,7 @@ from typing import Any
 
 from c7n_ingress.decide.exemptions import Exemption
 from c7n_ingress.decide.rules import ports_text
-from c7n_ingress_tools.report.rows import Clients, Report, Row
+from c7n_ingress_tools.report.rows import Clients, Place, Report, Row
 from c7n_ingress_tools.report.text import visible
 
 VERSION = 3
@@ -26,11 +26,15 @@ FORMULA = "=+-@＝＋－＠"  # noqa: RUF001 - spreadsheets take the wide ones, 
 
 
 def as_csv(report: Report) -> str:
-    """Write the rows as CSV, for `utf-8-sig`: Excel reads UTF-8 if it begins with a mark."""
+    """Write the rows as CSV, for `utf-8-sig`: Excel reads UTF-8 if it begins with a mark.
+
+    A line for each account and region that failed comes first.
+    """
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    for row in map(flat, report.rows):
+    failed = [dict.fromkeys(COLUMNS) | _failed(place) for place in report.failed]
+    for row in [*failed, *map(flat, report.rows)]:
         row["callers"] = row["callers"] and [caller["source"] for caller in row["callers"]]
         writer.writerow([harmless(_text(row[column])) for column in COLUMNS])
     return file.getvalue()
@@ -40,7 +44,14 @@ def as_json(report: Report) -> str:
     """Write all of the report as JSON, in ASCII."""
     window = report.window and report.window._asdict()
     made = {"v": VERSION, "headline": report.headline} | vars(report)
-    return json.dumps(made | {"window": window, "rows": list(map(flat, report.rows))}, indent=1) + "\n"
+    places = [place._asdict() for place in report.places]
+    return (
+        json.dumps(made | {"window": window, "rows": list(map(flat, report.rows)), "places": places}, indent=1) + "\n"
+    )
+
+
+def _failed(place: Place) -> dict[str, Any]:
+    return {"state": "failed", "account": place.account or place.name, "region": place.region, "failure": place.failure}
 
 
 def harmless(cell: str) -> str:

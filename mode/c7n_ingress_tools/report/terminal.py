@@ -17,24 +17,26 @@ from c7n_ingress_tools.report.text import counted, visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from c7n_ingress_tools.report.rows import Report, Row
+    from c7n_ingress_tools.report.rows import Place, Report, Row
 
-PIPE_WIDTH = 120
+PIPE_WIDTH, WIDE = 120, 200
 MOODS = {"bad": "bold red", "look": "yellow", "good": "green"}
 STATES = {state.name: MOODS[state.mood] for state in states.URGENCY}
 EXPOSED = {"internet": "bold red", "unused": "dim"}
 SHOWN_ROWS = 40
+SHOWN_PLACES = 60
 SHOWN_CALLERS = 3
 SHOWN_FAILURES = 10
 
 
-def console(*, of_errors: bool = False) -> Console:
+def console(*, of_errors: bool = False, in_pipe: int = PIPE_WIDTH) -> Console:
     """Return the console: as wide as the terminal, or as fits a pipe's reader.
 
     :param of_errors: whether it is standard error, because standard output is for a program.
+    :param in_pipe: how wide it is where there is no terminal.
     """
     stream = sys.stderr if of_errors else sys.stdout
-    return Console(highlight=False, stderr=of_errors, width=None if stream.isatty() else PIPE_WIDTH)
+    return Console(highlight=False, stderr=of_errors, width=None if stream.isatty() else in_pipe)
 
 
 def show(report: Report, console: Console, page: str) -> None:
@@ -51,6 +53,49 @@ def show(report: Report, console: Console, page: str) -> None:
     console.print()
     for note in report.notes:
         console.print(Text.assemble(("! ", "bold yellow"), visible(note)))
+
+
+def show_places(report: Report, console: Console, page: str) -> None:
+    """Print the headline, the accounts and regions, and what people should know to read them.
+
+    :param page: where the others are.
+    """
+    console.print(Text(report.headline, "bold"))
+    console.print(Text(report.lead, "dim"))
+    console.print()
+    console.print(places(report))
+    if (more := len(report.places) - len(_shown(report))) > 0:
+        console.print(Text(f"… and {more:,} more, with fewer open groups: see {page}", "dim"))
+    for note in report.notes:
+        console.print(Text.assemble(("! ", "bold yellow"), visible(note)))
+
+
+def places(report: Report) -> Table:
+    """Make the table of accounts and regions: how many groups are in each state, and why the last run failed."""
+    states = report.states
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for name in ("account", "region"):
+        made.add_column(name, overflow="fold")
+    made.add_column("open groups", justify="right")
+    for state in states:
+        made.add_column(state, justify="right", style=STATES[state])
+    made.add_column("why the run failed", overflow="fold", style="bold red")
+    for place in _shown(report):
+        numbers = (place.found, *(place.count(state) for state in states))
+        counts = (f"{number:,}" if place.time else "-" for number in numbers)
+        name = place.name or place.account or "-"
+        made.add_row(visible(name), visible(place.region) or "-", *counts, visible(place.failure or ""))
+    if len(report.places) > 1:
+        made.add_section()
+        found = sum(place.found for place in report.places)
+        sums = (sum(place.count(state) for place in report.places) for state in states)
+        made.add_row("all", "", *(f"{number:,}" for number in (found, *sums)), "")
+    return made
+
+
+def _shown(report: Report) -> tuple[Place, ...]:
+    """Return the accounts and regions that the terminal shows: all that failed, and some others."""
+    return report.places[: max(SHOWN_PLACES, len(report.failed))]
 
 
 def failures(said: list[str], console: Console) -> None:

@@ -1,0 +1,164 @@
+"""c7n-org's accounts: the file that lists them, the folders that it writes, and what it printed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import glob
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from c7n.utils import yaml_load
+from yaml import YAMLError
+
+ALL = "all"
+"""What c7n-org takes for all regions that an account has."""
+
+SPAN = re.compile(r"(\d{1,4})([dh])")
+UNITS = {"d": "days", "h": "hours"}
+
+FAILED = (
+    re.compile(r"Error running (?:policy|script) in (?P<name>.+) @ (?P<region>\S+) exception: (?P<why>.*)"),
+    re.compile(r"(?P<why>Access denied api:\S+) policy:\S+ account:(?P<name>.+) region:(?P<region>\S+)"),
+    re.compile(r"Exception running policy:\S+ account:(?P<name>.+?) region:(?P<region>\S+) error:(?P<why>.*)"),
+    re.compile(r"(?P<why>unable to obtain credentials) for account:(?P<name>.+?) role:\S+ error:(?P<more>.*)"),
+)
+"""What c7n-org prints about an account that failed: `run_account`, `run` and `get_session` in c7n_org/cli.py."""
+
+
+class Listed(NamedTuple):
+    """An account and region in which c7n-org runs."""
+
+    name: str
+    account: str
+    """Its id."""
+    region: str
+    """`all` where only AWS knows which regions these are."""
+
+
+class Written(NamedTuple):
+    """Where c7n-org wrote for an account and region, or should have written."""
+
+    name: str
+    account: str
+    """Its id, if c7n-org's file names it."""
+    region: str
+    folders: list[Path]
+
+
+class Asked(NamedTuple):
+    """Which accounts and regions there should be output of, and since when."""
+
+    places: tuple[Listed, ...] | None = None
+    """None: of those that wrote some."""
+    since: dt.datetime | None = None
+    """What is older is no output of theirs."""
+    said: dict[tuple[str, str], str] = {}  # noqa: RUF012 - nobody changes it
+    """What c7n-org printed about those that failed, by name and region; the region is empty if it printed none."""
+
+    def why(self, name: str, region: str) -> str | None:
+        """Return what c7n-org printed about an account and region that failed."""
+        return self.said.get((name, region)) or self.said.get((name, ""))
+
+
+EVERYBODY = Asked()
+
+
+def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the accounts of c7n-org's file, as c7n-org takes them.
+
+    :param tags: only the accounts that have all of them.
+    :raises ValueError: the file is none of c7n-org's, or two accounts have the same name.
+    """
+    from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts  # noqa: PLC0415 - an extra of its own
+    from jsonschema import ValidationError, validate  # noqa: PLC0415 - comes with c7n-org
+
+    try:
+        content = yaml_load(path.read_text(encoding="utf-8"))
+        validate(content, CONFIG_SCHEMA)
+    except YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise ValueError(f"{path} is no file of c7n-org's accounts: {error.message:.200}") from None
+    found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
+    names = [each["name"] for each in found["accounts"]]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"{path}: two accounts have the name {twice[0]!r}, so c7n-org writes their output into one folder: "
+            "write other names, such as those of c7n-org aws-accounts --name '{name}-{account_id}'"
+        )
+    filter_accounts(found, [*tags], ())
+    if tags and not found["accounts"]:
+        raise ValueError(f"{path}: no account has the tag {' and '.join(tags)}")
+    return found["accounts"]
+
+
+def regions_of(account: dict[str, Any], wanted: Sequence[str] = ()) -> list[str]:
+    """Return the regions in which c7n-org runs for an account; `all` is left as it is, because AWS must be asked.
+
+    :param wanted: the regions instead of those in c7n-org's file.
+    """
+    from c7n_org.cli import resolve_regions  # noqa: PLC0415 - an extra of its own
+
+    regions = wanted or account.get("regions") or ()
+    return [ALL] if ALL in regions else [*resolve_regions(regions, account)]
+
+
+def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Listed, ...]:
+    """Return the accounts and regions of c7n-org's file.
+
+    :raises ValueError: the file is none of c7n-org's, or two accounts have the same name.
+    """
+    return tuple(
+        Listed(each["name"], each["account_id"], region)
+        for each in accounts(path, tags)
+        for region in regions_of(each, regions)
+    )
+
+
+def written_in(folders: Sequence[Path], places: Iterable[Listed]) -> Iterator[Written]:
+    """Yield where c7n-org writes for each account and region: `<folder>/<name>/<region>`.
+
+    Where it runs in all regions, these are the ones that it wrote something for.
+    """
+    for name, account, region in places:
+        regions = [region]
+        if region == ALL:
+            found = [path for folder in folders for path in sorted(folder.glob(f"{glob.escape(name)}/*"))]
+            regions = [*dict.fromkeys(path.name for path in found if path.is_dir())] or [ALL]
+        for each in regions:
+            yield Written(name, account, each, [folder / name / each for folder in folders])
+
+
+def said(log: Path) -> dict[tuple[str, str], str]:
+    """Read what c7n-org printed, and return why accounts and regions failed, by name and region."""
+    found: dict[tuple[str, str], str] = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        for pattern in FAILED:
+            if match := pattern.search(line):
+                parts = match.groupdict()
+                why = ": ".join(filter(None, (parts["why"], parts.get("more"))))
+                found.setdefault((parts["name"], parts.get("region") or ""), why)
+                break
+    return found
+
+
+def time_from(text: str, now: dt.datetime) -> dt.datetime:
+    """Read a time, or a number of days or hours before now.
+
+    :raises ValueError: names the value and the fix.
+    """
+    if match := SPAN.fullmatch(text):
+        return now - dt.timedelta(**{UNITS[match[2]]: int(match[1])})
+    try:
+        time = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise ValueError(f"--since {text!r:.40} is no time: write 90d, 12h or 2026-01-31") from None
+    return time if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
+
+
+def too_old(last: dt.datetime, since: dt.datetime) -> str:
+    """Return why output that was written at a time does not count."""
+    times = (f"{each.astimezone(dt.timezone.utc):%Y-%m-%d %H:%M} UTC" for each in (since, last))
+    return "no output since {}; the last is of {}".format(*times)
