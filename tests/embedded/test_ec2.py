@@ -640,11 +640,11 @@ class TestGroups:
         describe = ec2.update_security_group_rule_descriptions_ingress
         describe(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule, "Description": "by id"}])
         assert [rule["Description"] for rule in rules(ec2, group)] == ["by id"]
-        for description in ({"Description": "all of it"}, {}):
-            said = [ANYWHERE | {"IpRanges": [{"CidrIp": "0.0.0.0/0", **description}]}]
-            describe(GroupId=group, IpPermissions=said)
-            assert [rule.get("Description") for rule in rules(ec2, group)] == [description.get("Description")]
-        assert refusal(describe, GroupId=group, IpPermissions=[tcp(443, "::/0")]) == "InvalidPermission.NotFound"
+        describe(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule}])
+        assert [rule.get("Description") for rule in rules(ec2, group)] == [None]
+        unknown = [{"SecurityGroupRuleId": "sgr-0123456789abcdef0", "Description": "x"}]
+        refused = refusal(describe, GroupId=group, SecurityGroupRuleDescriptions=unknown)
+        assert refused == "InvalidSecurityGroupRuleId.NotFound"
 
     def test_tags(self, ec2, group):
         """Groups and rules are tagged and untagged by the calls that tag everything else."""

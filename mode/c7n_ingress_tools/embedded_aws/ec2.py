@@ -230,10 +230,6 @@ class Group(SecurityGroup):
             "IpPermissionsEgress": permissions_of(rule for rule in rules if rule.egress),
         }
 
-    def described_rules(self) -> list[dict[str, Any]]:
-        """Return the rules as [API] SecurityGroupRule."""
-        return [self.described_rule(rule) for rule in self.seen_rules()]
-
     def described_rule(self, rule: Rule) -> dict[str, Any]:
         """Return one rule as [API] SecurityGroupRule."""
         backend = self.ec2_backend
@@ -259,27 +255,25 @@ class Group(SecurityGroup):
         """Whether the group matches a filter of DescribeSecurityGroups. moto matches filters that are not on rules."""
         side, is_on_rules, name = key.rpartition("ip-permission.")
         if is_on_rules and name in ON_RULES:
-            texts = [ON_RULES[name](rule) for rule in self.rules if rule.egress == bool(side)]
-            return any(aws_api_matches(value, text) for value in filter_value for text in texts if text)
+            shapes = [{**shape_of(rule), **rule.peer} for rule in self.rules if rule.egress == bool(side)]
+            texts = [str(shape[ON_RULES[name]]) for shape in shapes if ON_RULES[name] in shape]
+            return any(aws_api_matches(value, text) for value in filter_value for text in texts)
         if not key.startswith("tag") and (is_on_rules or key not in self.filters):
             raise InvalidParameterValue(f"The filter '{key}' is invalid")
         return bool(super().matches_filter(key, filter_value))
 
 
-def _source_of(kind: str) -> Callable[[Rule], str | None]:
-    return lambda rule: rule.source if rule.kind == kind else None
-
-
-ON_RULES: dict[str, Callable[[Rule], str | None]] = {
-    "cidr": _source_of("CidrIpv4"),
-    "ipv6-cidr": _source_of("CidrIpv6"),
-    "prefix-list-id": _source_of("PrefixListId"),
-    "group-id": _source_of("ReferencedGroupId"),
-    "user-id": lambda rule: rule.peer.get("UserId"),
-    "protocol": lambda rule: rule.protocol,
-    "from-port": lambda rule: str(rule.from_port),
-    "to-port": lambda rule: str(rule.to_port),
+ON_RULES = {
+    "cidr": "CidrIpv4",
+    "ipv6-cidr": "CidrIpv6",
+    "prefix-list-id": "PrefixListId",
+    "group-id": "ReferencedGroupId",
+    "user-id": "UserId",
+    "protocol": "IpProtocol",
+    "from-port": "FromPort",
+    "to-port": "ToPort",
 }
+"""Filters of DescribeSecurityGroups on rules, and the field of a rule that each is about."""
 
 
 class Response(EC2Response):
@@ -311,8 +305,8 @@ class Response(EC2Response):
 
     def describe_security_group_rules(self) -> Answer:
         """Describe rules by ids, which must all exist, and by filters."""
-        ids = self._get_param("SecurityGroupRuleIds", [])
-        rules = [rule for group in self.ec2_backend.candidates(self._filters()) for rule in group.described_rules()]
+        ids, groups = self._get_param("SecurityGroupRuleIds", []), self.ec2_backend.candidates(self._filters())
+        rules = [rule for group in groups for rule in map(group.described_rule, group.seen_rules())]
         for rule_id in set(ids) - {rule["SecurityGroupRuleId"] for rule in rules}:
             raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
         named = [rule for rule in rules if not ids or rule["SecurityGroupRuleId"] in ids]
@@ -429,19 +423,18 @@ class Response(EC2Response):
         }
         return Answer(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
 
-    def _update_descriptions(self, *, egress: bool) -> Answer:
+    def update_security_group_rule_descriptions_ingress(self) -> Answer:
+        """Change the descriptions of rules that are named by their ids."""
         self.error_on_dryrun()
-        said, listed = self._rules(egress=egress), self._get_param("SecurityGroupRuleDescriptions", [])
+        listed = self._get_param("SecurityGroupRuleDescriptions", [])
         by_id = {each["SecurityGroupRuleId"]: each.get("Description") for each in listed}
-        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, said, by_id))
+        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, by_id))
         return Answer({"Return": True})
 
     authorize_security_group_ingress = partialmethod(_authorize, egress=False)
     authorize_security_group_egress = partialmethod(_authorize, egress=True)
     revoke_security_group_ingress = partialmethod(_revoke, egress=False)
     revoke_security_group_egress = partialmethod(_revoke, egress=True)
-    update_security_group_rule_descriptions_ingress = partialmethod(_update_descriptions, egress=False)
-    update_security_group_rule_descriptions_egress = partialmethod(_update_descriptions, egress=True)
 
     def _group(self) -> Group:
         return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
@@ -635,7 +628,7 @@ class Backend(EC2Backend):
         if rule.kind in NETWORKS:
             return int(rule.kind == family)
         prefix_list = self.managed_prefix_lists.get(rule.source)
-        if rule.kind == "ReferencedGroupId" or prefix_list is None or prefix_list.owner_id == "AWS":
+        if prefix_list is None or prefix_list.owner_id == "AWS":
             return 1
         of_family = (prefix_list.address_family or "").lower() in family.lower()
         return int(prefix_list.max_entries or 0) if of_family else 0

@@ -1,7 +1,7 @@
 """CloudWatch Logs with filter patterns for JSON, which moto does not know.
 
 A pattern such as `{ ($.run = "a") && (($.group = "b") || ($.group = "c")) }` matches lines that are one JSON object, by
-text, number, or text with `*`:
+text, number, or text with `*`. Of the grammar, these are the patterns that the pack sends: alternatives, joined by &&.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html#matching-terms-json-log-events
 """
 
@@ -24,7 +24,9 @@ WRITING = Lock()
 LONGEST = 1024
 """How many characters a pattern may have ([API] FilterLogEvents)."""
 
-TOKEN = re.compile(r'\s*(?:(&&|\|\||[(){}])|\$\.(\w+)\s*=\s*(?:"([^"]*)"|(-?[\d.]+)|(\*)))\s*')
+TERM = r'\(?\s*\$\.(\w+)\s*=\s*(?:"([^"]*)"|(-?[\d.]+)|\*)\s*\)?'
+ALTERNATIVES = rf"\s*\(?\s*{TERM}(?:\s*\|\|\s*{TERM})*\s*\)?\s*"
+PATTERN = rf"\{{{ALTERNATIVES}(?:&&{ALTERNATIVES})*\}}"
 
 
 class JsonPattern(FilterPattern):
@@ -32,7 +34,10 @@ class JsonPattern(FilterPattern):
 
     def __init__(self, term: str) -> None:
         super().__init__(term)
-        self.tokens = _tokens(term)
+        if len(term) > LONGEST or not re.fullmatch(PATTERN, term):
+            wrong = f"Invalid filter pattern, or longer than {LONGEST}"
+            raise InvalidParameterException(constraint=wrong, parameter="filterPattern", value=term)
+        self.required = [re.findall(TERM, found[0]) for found in re.finditer(ALTERNATIVES, term)]
 
     def matches(self, message: str) -> bool:
         """Whether a line is an object that the pattern matches."""
@@ -40,54 +45,15 @@ class JsonPattern(FilterPattern):
             line = json.loads(message)
         except ValueError:
             return False
-        rest = self.tokens[1:-1]
-        return isinstance(line, dict) and _either(rest, line) and not rest
+        return isinstance(line, dict) and all(any(_matches(line, *term) for term in each) for each in self.required)
 
 
-def _tokens(term: str) -> list[Any]:
-    if len(term) > LONGEST:
-        raise InvalidParameterException(
-            constraint=f"Member must have length less than or equal to {LONGEST}", parameter="filterPattern", value=term
-        )
-    tokens, at = [], 0
-    while at < len(term):
-        found = TOKEN.match(term, at)
-        if found is None:
-            raise InvalidParameterException(constraint="Invalid filter pattern", parameter="filterPattern", value=term)
-        tokens.append(found[1] or found.group(2, 3, 4, 5))
-        at = found.end()
-    return tokens
-
-
-def _either(tokens: list[Any], line: dict[str, Any]) -> bool:
-    found = _both(tokens, line)
-    while tokens and tokens[0] == "||":
-        tokens.pop(0)
-        found = _both(tokens, line) or found
-    return found
-
-
-def _both(tokens: list[Any], line: dict[str, Any]) -> bool:
-    found = _term(tokens, line)
-    while tokens and tokens[0] == "&&":
-        tokens.pop(0)
-        found = _term(tokens, line) and found
-    return found
-
-
-def _term(tokens: list[Any], line: dict[str, Any]) -> bool:
-    first = tokens.pop(0)
-    if first == "(":
-        found = _either(tokens, line)
-        tokens.pop(0)
-        return found
-    key, text, number, anything = first
+def _matches(line: dict[str, Any], key: str, text: str, number: str) -> bool:
+    """Whether a line has a text or a number under a key; anything if neither is asked for."""
     value = line.get(key)
-    if anything:
-        return key in line
-    if number is not None:
+    if number:
         return isinstance(value, int | float) and value == float(number)
-    return isinstance(value, str) and fnmatchcase(value, text)
+    return isinstance(value, str) and fnmatchcase(value, text) if text else key in line
 
 
 class Filter(EventMessageFilter):

@@ -17,7 +17,7 @@ Each fact has its source beside it:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
@@ -27,7 +27,6 @@ from moto.ec2.exceptions import (
     EC2ClientError,
     InvalidParameterCombination,
     InvalidParameterValue,
-    InvalidPermissionNotFoundError,
     InvalidSecurityGroupRuleIdNotFoundError,
     MissingParameter,
 )
@@ -52,6 +51,7 @@ SOURCES = {
     "PrefixListIds": ("PrefixListId", "PrefixListId"),
     "UserIdGroupPairs": ("GroupId", "ReferencedGroupId"),
 }
+LISTED = {kind: (listing, name) for listing, (name, kind) in SOURCES.items()}
 NETWORKS = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}
 
 
@@ -89,10 +89,7 @@ def with_added(rules: Rules, added: Rules) -> Rules:
 
     CIDRs are compared in their canonical form ([API] IpRange). Descriptions are not compared.
     """
-    refuse_traffic(added)
-    _refuse_descriptions(added)
-    _refuse_repetition(added)
-    _refuse_duplicates(added, rules)
+    _refuse(added, rules)
     return rules + added
 
 
@@ -104,22 +101,15 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
     requests = {update["SecurityGroupRuleId"]: update.get("SecurityGroupRule", {}) for update in updates}
     _refuse_unknown(requests, rules)
     turned = {rule.id: _modified(rule, requests[rule.id]) for rule in rules if rule.id in requests}
-    refuse_traffic(turned.values())
-    _refuse_descriptions(turned.values())
-    _refuse_repetition(turned.values())
-    _refuse_duplicates(turned.values(), (rule for rule in rules if rule.id not in turned))
+    _refuse(turned.values(), (rule for rule in rules if rule.id not in turned))
     return tuple(turned.get(rule.id, rule) for rule in rules)
 
 
-def with_described(rules: Rules, said: Rules, by_id: Mapping[str, str | None]) -> Rules:
-    """Set the descriptions of rules, which are named by their content or by their ids; None clears one [API]."""
+def with_described(rules: Rules, by_id: Mapping[str, str | None]) -> Rules:
+    """Set the descriptions of rules by their ids; None clears one [API]."""
     _refuse_unknown(by_id, rules)
-    descriptions = {rule.identity: rule.description for rule in said}
-    if descriptions.keys() - {rule.identity for rule in rules}:
-        raise InvalidPermissionNotFoundError
-    descriptions |= {rule.identity: by_id[rule.id] for rule in rules if rule.id in by_id}
-    described = tuple(replace(rule, description=descriptions.get(rule.identity, rule.description)) for rule in rules)
-    _refuse_descriptions(rule for rule in described if rule.identity in descriptions)
+    described = tuple(replace(rule, description=by_id.get(rule.id, rule.description)) for rule in rules)
+    _refuse_descriptions(rule for rule in described if rule.id in by_id)
     return described
 
 
@@ -164,6 +154,26 @@ def _modified(rule: Rule, request: Shape) -> Rule:
     )
 
 
+def _refuse(arriving: Collection[Rule], present: Iterable[Rule]) -> None:
+    """Refuse rules that EC2 does not take, or not beside those that are present.
+
+    A request must not have the same rule twice [terraform] 2587. The text for a rule that exists is EC2's [logs].
+    """
+    refuse_traffic(arriving)
+    _refuse_descriptions(arriving)
+    if len({rule.identity for rule in arriving}) < len(arriving):
+        raise InvalidParameterValue("The same permission must not appear multiple times")
+    identities = {rule.identity for rule in present}
+    for rule in arriving:
+        if rule.identity in identities:
+            ports = "" if rule.from_port == ALL else f"from port: {rule.from_port}, to port: {rule.to_port}, "
+            protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
+            raise EC2ClientError(
+                "InvalidPermission.Duplicate",
+                f'the specified rule "peer: {rule.source}, {protocol}, {ports}ALLOW" already exists',
+            )
+
+
 def refuse_traffic(rules: Iterable[Rule]) -> None:
     """Refuse protocols, ports, ICMP types and codes that do not exist.
 
@@ -200,26 +210,6 @@ def _refuse_descriptions(rules: Iterable[Rule]) -> None:
 def _refuse_unknown(ids: Iterable[str], rules: Iterable[Rule]) -> None:
     for rule_id in set(ids) - {rule.id for rule in rules}:
         raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
-
-
-def _refuse_repetition(rules: Iterable[Rule]) -> None:
-    """Refuse a request that has the same rule twice [terraform] 2587."""
-    identities = [rule.identity for rule in rules]
-    if len(set(identities)) < len(identities):
-        raise InvalidParameterValue("The same permission must not appear multiple times")
-
-
-def _refuse_duplicates(arriving: Iterable[Rule], present: Iterable[Rule]) -> None:
-    """Refuse a rule that exists already, with EC2's text [logs]."""
-    identities = {rule.identity for rule in present}
-    for rule in arriving:
-        if rule.identity in identities:
-            ports = "" if rule.from_port == ALL else f"from port: {rule.from_port}, to port: {rule.to_port}, "
-            protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
-            raise EC2ClientError(
-                "InvalidPermission.Duplicate",
-                f'the specified rule "peer: {rule.source}, {protocol}, {ports}ALLOW" already exists',
-            )
 
 
 def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
@@ -303,7 +293,7 @@ def permissions_of(rules: Iterable[Rule]) -> list[dict[str, Any]]:
         ports = {"FromPort": rule.from_port, "ToPort": rule.to_port} if rule.protocol in WITH_PORTS else {}
         empty = {"IpProtocol": rule.protocol, **ports, **{listing: [] for listing in SOURCES}}
         permission = permissions.setdefault((rule.protocol, rule.from_port, rule.to_port), empty)
-        listing, name = next((listing, name) for listing, (name, kind) in SOURCES.items() if kind == rule.kind)
+        listing, name = LISTED[rule.kind]
         permission[listing].append({name: rule.source, **rule.peer, **_described(rule)})
     return list(permissions.values())
 
