@@ -1,8 +1,9 @@
 """Load this package's actions into the stock ``custodian`` and ``c7n-org`` commands.
 
-Cloud Custodian has no plugin loading of its own. The line in ``c7n_ingress.pth`` imports this module whenever a Python
-interpreter starts, so it imports nothing but ``sys``: an interpreter that never loads Cloud Custodian pays next to
-nothing. Once ``c7n.resources.vpc`` has been loaded, the actions register themselves with its security groups. Once
+Cloud Custodian has no plugin loading of its own. Whenever a Python interpreter starts, it calls ``install``: by the
+line in ``c7n_ingress.pth``, or from Python 3.15 by the one in ``c7n_ingress.start`` (https://peps.python.org/pep-0829/).
+So this module imports nothing but ``sys``: an interpreter that never loads Cloud Custodian pays next to nothing. Once
+``c7n.resources.vpc`` has been loaded, the actions register themselves with its security groups. Once
 ``c7n.resources.account`` has been, ``notify-in-parts`` registers itself with the account, for the watch. Once
 ``c7n.mu`` has been, which deploys, the zips of policies that ship this package carry bytecode.
 """
@@ -84,10 +85,16 @@ def figures(version: str) -> tuple[int, ...]:
     return tuple(int(figure) for figure in re.match(r"\d*(\.\d+)*", version)[0].split(".") if figure)  # type: ignore[index]
 
 
-for loaded, then in {
-    "c7n.resources.vpc": register,
-    "c7n.resources.account": register_for_accounts,
-    "c7n.mu": ship_bytecode,
-}.items():
-    if loaded not in sys.modules:
-        sys.meta_path.insert(0, After(loaded, then))  # type: ignore[no-untyped-call]
+def install() -> None:
+    """Set the import hook, if it is not set and its modules are not loaded."""
+    hooked = [finder.name for finder in sys.meta_path if isinstance(finder, After)]
+    for loaded, then in {
+        "c7n.resources.vpc": register,
+        "c7n.resources.account": register_for_accounts,
+        "c7n.mu": ship_bytecode,
+    }.items():
+        if loaded not in (*hooked, *sys.modules):
+            sys.meta_path.insert(0, After(loaded, then))  # type: ignore[no-untyped-call]
+
+
+install()  # for environments whose .pth file is older than this function: it only imports this module

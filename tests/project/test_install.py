@@ -104,12 +104,10 @@ def test_org(command, cloud, tmp_path):
     assert messages(cloud)[0]["account_id"] == ACCOUNT
 
 
-def test_without_the_pth_file(command, bin_folder, tmp_path):
-    """Without the `.pth` file, the stock command does not know the action, and the page's command does."""
-    if not (files := list(bin_folder.parent.rglob("site-packages/c7n_ingress.pth"))):
-        pytest.skip("an editable install has no file of this name")
-    (pth,) = files
-    line = pth.read_bytes()
+def test_without_the_files_that_load_it(command, bin_folder, tmp_path):
+    """Without its files in site-packages, the stock command does not know the action, and the page's command does."""
+    loading = {path: path.read_bytes() for path in bin_folder.parent.rglob("site-packages/c7n_ingress.*")}
+    assert sorted(path.suffix for path in loading) == [".pth", ".start"]
     policy = tmp_path / "policies" / "open-ingress-sweep.yml"
     policy.parent.mkdir()
     shutil.copy(ROOT / "policies" / policy.name, policy)
@@ -119,9 +117,32 @@ def test_without_the_pth_file(command, bin_folder, tmp_path):
         assert command("custodian", "validate", f"policies/{policy.name}").returncode != 0
         done = command("/bin/bash", "-euc", f'PATH="{bin_folder}:$PATH"; {validate}')
     finally:
-        pth.write_bytes(line)
+        for path, content in loading.items():
+            path.write_bytes(content)
     assert done.returncode == 0, done.stderr
     assert "Configuration valid" in done.stderr
+
+
+def test_the_start_file(bin_folder):
+    """The `.start` file, read and called as PEP 829 says, loads the actions with c7n's security groups, once."""
+    (start,) = bin_folder.parent.rglob("site-packages/c7n_ingress.start")
+    code = """
+        import pkgutil, sys
+        start, *folders = sys.argv[1:]
+        sys.path += folders  # -S: nothing in site-packages has run
+        with open(start, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
+        for line in [line for line in lines if line and not line.startswith("#")] * 2:
+            pkgutil.resolve_name(line)()
+        hooks = [finder.name for finder in sys.meta_path if type(finder).__module__ == "c7n_ingress.autoload"]
+        import c7n.resources.vpc
+        print(sorted(hooks), "replace-ingress" in c7n.resources.vpc.SecurityGroup.action_registry)
+    """
+    folders = "import sys; print(*sys.path[1:], sep='\\n')"
+    path = subprocess.run([bin_folder / "python", "-c", folders], capture_output=True, text=True, check=True).stdout
+    command = [bin_folder / "python", "-S", "-c", textwrap.dedent(code), start, *path.splitlines()]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "['c7n.mu', 'c7n.resources.account', 'c7n.resources.vpc'] True"
 
 
 def test_an_interpreter_without_custodian_pays_nothing(bin_folder):

@@ -69,7 +69,7 @@ def test_the_version_is_in_one_place(built):
 
 
 def test_the_wheel_adds_no_more_than_its_own_packages(built):
-    """The wheel brings two packages and the .pth file, each file of policies/ and mode/ as it is, and no test."""
+    """The wheel brings two packages, the files that load it, each file of policies/ and mode/ as it is, and no test."""
     sdist, wheel = built
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -79,6 +79,7 @@ def test_the_wheel_adds_no_more_than_its_own_packages(built):
         "c7n_ingress",
         "c7n_ingress_tools",
         "c7n_ingress.pth",
+        "c7n_ingress.start",
         dist_info,
     }
     assert packed == {name: (ROOT / name).read_bytes() for name in packed}

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKS = ("local", "flows", "dev")
-PYTHONS = ("3.10.2", "3.11.9", "3.12.4", "3.13.1")
+PYTHONS = ("3.10.2", "3.11.9", "3.12.4", "3.13.1", "3.14.0")
 
 
 def entries(name):
