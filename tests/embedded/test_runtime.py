@@ -1,18 +1,17 @@
 import json
 import socket
 import struct
-import sys
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from queue import Queue
 
 import pytest
 from c7n.mu import custodian_archive
 
-from c7n_ingress_tools.functions import runtime_client
-from c7n_ingress_tools.functions.runtime import FunctionError, Invocation, RuntimeApi, deployed
+from c7n_ingress_tools.functions.runtime import API, FunctionError, RuntimeApi, deployed
 
 NAME = "custodian-test"
 
@@ -209,22 +208,6 @@ def test_a_traceback_ends_its_line(function):
     assert function.logs[0].read_text().endswith("LookupError: no such thing\nthe next line\n")
 
 
-def test_replaces_the_native_client(monkeypatch):
-    """Where the native client cannot be built, ours takes events and answers them in its place."""
-    api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
-    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "{}:{}".format(*api.server_address))
-    runtime_client.initialize_client("test")
-    api.events.put(Invocation(str(uuid.UUID(int=1)), b'{"a": 1}', time.time() + 60))
-    body, headers = runtime_client.next()
-    assert body == b'{"a": 1}'
-    assert headers["Lambda-Runtime-Invoked-Function-Arn"] == api.arn
-    runtime_client.post_invocation_result(headers["Lambda-Runtime-Aws-Request-Id"], b"2", "application/json")
-    runtime_client.post_error(headers["Lambda-Runtime-Aws-Request-Id"], "{}", "")
-    answers = [api.answers.get(timeout=10) for _ in range(3)]
-    api.close()
-    assert [(answer.kind, answer.body) for answer in answers] == [("ready", b""), ("response", b"2"), ("error", b"{}")]
-
-
 class SlowQueue(Queue):
     """A queue that takes a tenth of a second for what is put into it."""
 
@@ -234,21 +217,15 @@ class SlowQueue(Queue):
         super().put(*args, **kwargs)
 
 
-def test_requests_are_recorded_in_their_order(monkeypatch):
+def test_requests_are_recorded_in_their_order():
     """A request is recorded before its client has the answer, so that its next request is recorded after it."""
     api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
     api.answers = SlowQueue()
-    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "{}:{}".format(*api.server_address))
-    runtime_client.initialize_client("test")
-    runtime_client.post_invocation_result("1", b"2", "application/json")
+    with closing(HTTPConnection(*api.server_address)) as client:
+        client.request("POST", f"{API}/invocation/1/response", b"2")
+        client.getresponse()
     assert api.answers.get_nowait() == ("response", b"2")
     api.close()
-
-
-def test_the_stand_in_needs_the_standard_library_alone():
-    """The stand-in imports nothing that a bare Python lacks."""
-    names = {value.__name__ for value in vars(runtime_client).values() if type(value) is type(sys)}
-    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
 def test_a_process_that_hangs_up(capfd):

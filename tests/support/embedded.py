@@ -134,7 +134,10 @@ def rules_of(group_id):
     """
     found = ec2_backends[ACCOUNT]["us-east-1"].candidates({"group-id": [group_id]})
     return {
-        rule["SecurityGroupRuleId"]: rule for group in found for rule in group.described_rules() if not rule["IsEgress"]
+        rule["SecurityGroupRuleId"]: rule
+        for group in found
+        for rule in map(group.described_rule, group.seen_rules())
+        if not rule["IsEgress"]
     }
 
 

@@ -44,10 +44,7 @@ from moto.utilities.utils import get_partition
 
 MOST_BYTES = 256 * 1024
 MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
-PAGE, MOST_ITEMS = 10, 100
-"""How many items of a history a page has by default, and how many at most."""
-SPAN = 7 * 24 * 60 * 60
-"""How many seconds of a history a page has at most."""
+PAGE, MOST_ITEMS = 10, 100  # how many items of a history a page has by default, and how many at most
 
 
 class Evaluation(NamedTuple):
@@ -139,7 +136,7 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
         "version": "1.0",
         "invokingEvent": invoking_event,
         "ruleParameters": "{}",
-        "resultToken": _token(rule),
+        "resultToken": f"{uuid.uuid4()}:{rule}",
         "eventLeftScope": False,
         "executionRoleArn": f"arn:{partition}:iam::{account}:role/config-role",
         "configRuleArn": f"arn:{partition}:config:{region}:{account}:config-rule/config-rule-abcdef",
@@ -169,15 +166,57 @@ class Response(ConfigResponse):
         return backend_of(self.current_account, self.region)
 
     def get_resource_config_history(self) -> str:
-        """Return a resource's items, page by page."""
-        names = ("resourceType", "resourceId", "earlierTime", "laterTime", "chronologicalOrder", "limit", "nextToken")
-        return json.dumps(self.config_backend.history_of(*map(self._get_param, names)))
+        """Return a page of a resource's items, the newest first unless the order is Forward.
+
+        Limits and errors are those of
+        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html.
+        """
+        asked = self._get_param
+        kind, resource, limit = asked("resourceType"), asked("resourceId"), asked("limit") or PAGE
+        if limit > MOST_ITEMS:
+            raise InvalidLimitException(limit)
+        if not self.config_backend.recorders:
+            raise NoAvailableConfigurationRecorderException
+        items = [_as_in_history(item) for item in self.config_backend.history if item["resourceId"] == resource]
+        if not items:
+            raise ResourceNotDiscoveredException(kind, resource)
+        span = asked("earlierTime") or 0, asked("laterTime") or math.inf
+        found = sorted(
+            (item for item in items if span[0] <= item["configurationItemCaptureTime"] <= span[1]),
+            key=lambda item: item["configurationItemCaptureTime"],
+        )
+        if asked("chronologicalOrder") != "Forward":
+            found.reverse()
+        try:
+            start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
+        except ValueError:
+            raise InvalidNextTokenException from None
+        end = start + limit
+        more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
+        return json.dumps({"configurationItems": found[start:end], **more})
 
     def get_compliance_details_by_config_rule(self) -> str:
-        """Return a rule's verdict on each resource, all in one page."""
-        found = self.config_backend.compliance_details(
-            self._get_param("ConfigRuleName"), self._get_param("ComplianceTypes")
-        )
+        """Return a rule's verdict on the last item of each resource, all in one page."""
+        rule, verdicts = self._get_param("ConfigRuleName"), self._get_param("ComplianceTypes")
+        self.config_backend.check_rule(rule)
+        of_rule = [each for each in self.config_backend.evaluations if each.rule == rule]
+        last = {each.resource: each for each in sorted(of_rule, key=lambda each: each.captured)}
+        found = [
+            {
+                "EvaluationResultIdentifier": {
+                    "EvaluationResultQualifier": {
+                        "ConfigRuleName": rule,
+                        "ResourceType": "AWS::EC2::SecurityGroup",
+                        "ResourceId": each.resource,
+                    },
+                    "OrderingTimestamp": each.captured,
+                },
+                "ComplianceType": each.verdict,
+                "Annotation": each.annotation,
+            }
+            for each in last.values()
+            if each.verdict in (verdicts or [each.verdict]) and each.verdict != "NOT_APPLICABLE"
+        ]
         return json.dumps({"EvaluationResults": found})
 
 
@@ -194,7 +233,7 @@ class Backend(ConfigBackend):
     def describe_config_rules(self, config_rule_names: list[str] | None, next_token: str | None) -> dict[str, Any]:
         """Return rules. An unknown name is an error, even when there is no rule at all."""
         for name in config_rule_names or ():
-            self._rule(name)
+            self.check_rule(name)
         return super().describe_config_rules(config_rule_names, next_token)
 
     def put_evaluations(
@@ -215,8 +254,10 @@ class Backend(ConfigBackend):
             raise ValidationException(
                 f"{MOST_EVALUATIONS} evaluations at most, with annotations of {LONGEST_ANNOTATION} characters at most"
             )
-        rule = _rule_of(result_token)
-        self._rule(rule)
+        rule = (result_token or "").partition(":")[2]
+        if not rule:
+            raise InvalidResultTokenException
+        self.check_rule(rule)
         if not test_mode:
             self.evaluations.extend(
                 Evaluation(
@@ -230,69 +271,8 @@ class Backend(ConfigBackend):
             )
         return {"FailedEvaluations": []}
 
-    def history_of(
-        self,
-        kind: str,
-        resource: str,
-        earliest: float | None,
-        latest: float | None,
-        order: str | None,
-        limit: int | None,
-        token: str | None,
-    ) -> dict[str, Any]:
-        """Return a page of a resource's items, the newest first unless the order is Forward.
-
-        Limits and errors are those of
-        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html. A page has the items
-        of seven days from its first item on.
-        """
-        if limit is not None and limit > MOST_ITEMS:
-            raise InvalidLimitException(limit)
-        if not self.recorders:
-            raise NoAvailableConfigurationRecorderException
-        items = [item for item in self.history if (item["resourceType"], item["resourceId"]) == (kind, resource)]
-        if not items:
-            raise ResourceNotDiscoveredException(kind, resource)
-        found = sorted(map(_as_in_history, items), key=lambda item: item["configurationItemCaptureTime"])
-        found = [
-            item for item in found if (earliest or 0) <= item["configurationItemCaptureTime"] <= (latest or math.inf)
-        ]
-        if order != "Forward":
-            found.reverse()
-        try:
-            start = int(urlsafe_b64decode(token or b"MA=="))
-        except ValueError:
-            raise InvalidNextTokenException from None
-        page = found[start : start + (limit or PAGE)]
-        times = [item["configurationItemCaptureTime"] for item in page]
-        end = start + sum(abs(time - times[0]) <= SPAN for time in times)
-        more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
-        return {"configurationItems": found[start:end], **more}
-
-    def compliance_details(self, rule: str, verdicts: list[str] | None) -> list[dict[str, Any]]:
-        """Return a rule's last verdict on each resource: the one on the item that was captured last."""
-        self._rule(rule)
-        last: dict[str, Evaluation] = {}
-        for each in sorted((each for each in self.evaluations if each.rule == rule), key=lambda each: each.captured):
-            last[each.resource] = each
-        return [
-            {
-                "EvaluationResultIdentifier": {
-                    "EvaluationResultQualifier": {
-                        "ConfigRuleName": rule,
-                        "ResourceType": "AWS::EC2::SecurityGroup",
-                        "ResourceId": each.resource,
-                    },
-                    "OrderingTimestamp": each.captured,
-                },
-                "ComplianceType": each.verdict,
-                "Annotation": each.annotation,
-            }
-            for each in last.values()
-            if each.verdict in (verdicts or [each.verdict]) and each.verdict != "NOT_APPLICABLE"
-        ]
-
-    def _rule(self, name: str) -> None:
+    def check_rule(self, name: str) -> None:
+        """Refuse a rule that does not exist."""
         if name not in self.config_rules:
             raise NoSuchConfigRuleException(name)
 
@@ -317,23 +297,6 @@ def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:
     same = ["configurationItemStatus", "resourceType", "resourceId", "resourceName", "awsRegion", "availabilityZone"]
     same += ["tags", "relatedEvents", "supplementaryConfiguration"]
     return {**renamed, **{key: item[key] for key in same if item[key] is not None}}
-
-
-def _token(rule: str) -> str:
-    """Return a result token, which has no meaning for its receiver."""
-    return urlsafe_b64encode(f"{uuid.uuid4()} {rule}".encode()).decode()
-
-
-def _rule_of(token: str | None) -> str:
-    """Return the rule that a token belongs to.
-
-    :raises InvalidResultTokenException: the token is no such token.
-    """
-    try:
-        _, rule = urlsafe_b64decode(token or "").decode().split(" ")
-    except ValueError:
-        raise InvalidResultTokenException from None
-    return rule
 
 
 def _camel(shape: Any) -> Any:

@@ -65,8 +65,7 @@ class Behaviour:
     rules_per_group: int = 60
     """The quota of rules for each direction and family: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
 
-    lag: int = 0
-    """How many describe calls after a change show the group as it was before: EC2 is eventually consistent."""
+    lag: int = 0  # how many describe calls after a change show the group as it was before: EC2 is eventually consistent
 
     block_public_access: str = "off"
     """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
@@ -193,8 +192,7 @@ class Group(SecurityGroup):
         del self.ingress_rules, self.egress_rules
         self._rules: Rules = ()
         self._outdated: list[Rules] = []
-        self.vpc_associations: dict[str, str] = {}
-        """The state of each association with a further VPC, by the VPC's id."""
+        self.vpc_associations: dict[str, str] = {}  # the state of each association with a further VPC, by the VPC's id
 
     @property
     def rules(self) -> Rules:

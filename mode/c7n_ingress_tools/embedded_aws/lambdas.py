@@ -9,8 +9,7 @@ from typing import Any
 
 from moto.awslambda.models import LambdaFunction, lambda_backends
 
-CODE = "/code-of-a-function/"
-"""The path under which the embedded AWS serves deployed zips."""
+CODE = "/code-of-a-function/"  # the path under which the embedded AWS serves deployed zips
 
 moto_s = LambdaFunction.get_code
 

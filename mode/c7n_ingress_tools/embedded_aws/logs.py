@@ -21,8 +21,7 @@ from moto.logs.utils import EventMessageFilter, FilterPattern
 
 WRITING = Lock()
 
-LONGEST = 1024
-"""How many characters a pattern may have ([API] FilterLogEvents)."""
+LONGEST = 1024  # how many characters a pattern may have ([API] FilterLogEvents)
 
 TERM = r'\(?\s*\$\.(\w+)\s*=\s*(?:"([^"]*)"|(-?[\d.]+)|\*)\s*\)?'
 ALTERNATIVES = rf"\s*\(?\s*{TERM}(?:\s*\|\|\s*{TERM})*\s*\)?\s*"

@@ -33,8 +33,7 @@ class Backend(SimpleSystemManagerBackend):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
-        self.nodes: list[dict[str, Any]] = []
-        """The instances, as InstanceInformation."""
+        self.nodes: list[dict[str, Any]] = []  # the instances, as InstanceInformation
 
 
 def backend_of(account: str, region: str) -> Backend:

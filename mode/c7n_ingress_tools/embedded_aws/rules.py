@@ -32,8 +32,7 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.utils import random_security_group_rule_id
 
-Shape = Mapping[str, Any]
-"""A structure of EC2's API, as botocore has it."""
+Shape = Mapping[str, Any]  # a structure of EC2's API, as botocore has it
 
 Identity = tuple[bool, str, int, int, str, str]
 

@@ -63,7 +63,6 @@ Lambda keeps messages apart by frames (`FramedTelemetryLogSink`). On plain outpu
 after the last line of a traceback.
 """
 
-STAND_IN = Path(__file__).with_name("runtime_client.py")
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with thirty others
 LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports
 
@@ -313,8 +312,6 @@ def _provide(runtime: Path) -> None:
     for distribution in _required(PROVIDED):
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
             (runtime / top).symlink_to(str(distribution.locate_file(top)))
-    if not any(runtime.glob(f"{STAND_IN.stem}.*")):
-        (runtime / STAND_IN.name).symlink_to(STAND_IN)
 
 
 def _required(names: tuple[str, ...]) -> list[metadata.Distribution]:

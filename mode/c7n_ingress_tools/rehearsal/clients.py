@@ -70,8 +70,7 @@ https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ep
 """
 
 SHOWN = 5
-MOST_SUGGESTED = 1_000
-"""A rule with more clients than this serves the public, and no list of networks is of use to it."""
+MOST_SUGGESTED = 1_000  # a rule with more clients than this serves the public, and no list of networks is of use to it
 
 NUMBERS = {name: int(number) for number, name in PROTOCOL_NAMES.items()}
 WITHOUT_TYPES = (NUMBERS["icmp"], NUMBERS["icmpv6"])
@@ -106,8 +105,7 @@ class Findings:
 
     rules: tuple[Evidence, ...]
     window: Window
-    notes: tuple[str, ...]
-    """What people should know of the files."""
+    notes: tuple[str, ...]  # what people should know of the files
 
     def clients(self) -> dict[str, dict[str, Clients]]:
         """Return the clients by group and by rule in words, for the report."""

@@ -84,15 +84,11 @@ class WrongError(ValueError):
 class Export:
     """An export of one kind of thing."""
 
-    key: str
-    """What the call's answer has the list under."""
-    shape: str
-    """What one thing is called in EC2's model."""
-    kind: str
-    """The same in words, in the singular and the plural."""
+    key: str  # what the call's answer has the list under
+    shape: str  # what one thing is called in EC2's model
+    kind: str  # the same in words, in the singular and the plural
     kinds: str
-    needed: str
-    """What each thing in the file has. A file in which all lack it is something else."""
+    needed: str  # what each thing in the file has. A file in which all lack it is something else.
     command: str
 
     def content(self, path: Path) -> bytes:

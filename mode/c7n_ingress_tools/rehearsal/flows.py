@@ -65,8 +65,7 @@ NEEDED = tuple(each for each in DEFAULT if each not in {"version", "account-id",
 READ = (*NEEDED, "account-id", "log-status", "tcp-flags", "flow-direction", "pkt-srcaddr", "pkt-dstaddr")
 """What is kept of a record; fields that its format lacks are null. All others are passed over, also tomorrow's."""
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
-"""What CloudWatch Logs writes before each line that it exports to S3."""
+TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")  # what CloudWatch Logs writes before each line that it exports to S3
 
 MEMORY = "1GB"
 MOST_BAD, MOST_BAD_SHARE = 10, 0.01  # a few lines are left out and reported; more mean that the file is something else
@@ -88,8 +87,7 @@ class RefusedError(UnusableError):
 class Format(NamedTuple):
     """How a file is to be read."""
 
-    kind: str
-    """`text`, `gzip` or `parquet`."""
+    kind: str  # `text`, `gzip` or `parquet`
     fields: tuple[str, ...]
     header: bool
 
@@ -99,8 +97,7 @@ class Log:
     """What was read: the table `flows`, one row a record, with the columns READ."""
 
     connection: duckdb.DuckDBPyConnection
-    folder: Path
-    """Where the database is, and where tables may be put that go with it."""
+    folder: Path  # where the database is, and where tables may be put that go with it
     records: int = 0
     bad: int = 0
     notes: list[str] = field(default_factory=list)

@@ -74,29 +74,21 @@ class Live(NamedTuple):
 class Result:
     """The result of the loop."""
 
-    groups: list[Group]
-    """The account's own groups."""
-    foreign: list[Group]
-    """Those of other accounts, which share a VPC: AWS Config records them there."""
+    groups: list[Group]  # the account's own groups
+    foreign: list[Group]  # those of other accounts, which share a VPC: AWS Config records them there
     account: str
     region: str
     folder: Path
-    behind: dict[str, Behind] = field(default_factory=dict)
-    """What uses each group, if interfaces are known."""
+    behind: dict[str, Behind] = field(default_factory=dict)  # what uses each group, if interfaces are known
     before: dict[str, str] = field(default_factory=dict)
     """The first verdict on each group, in Config's words, by the group's id."""
-    after: dict[str, str] = field(default_factory=dict)
-    """The last verdict."""
-    records: list[dict[str, Any]] = field(default_factory=list)
-    """What the action says that it changed."""
+    after: dict[str, str] = field(default_factory=dict)  # the last verdict
+    records: list[dict[str, Any]] = field(default_factory=list)  # what the action says that it changed
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often the function called each action of each service."""
-    undo: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often the undo of one group called them."""
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    """What a subscriber of the SNS topic receives."""
-    failures: list[str] = field(default_factory=list)
-    """What is not as the pack promises."""
+    undo: Counter[tuple[str, str]] = field(default_factory=Counter)  # how often the undo of one group called them
+    messages: list[dict[str, Any]] = field(default_factory=list)  # what a subscriber of the SNS topic receives
+    failures: list[str] = field(default_factory=list)  # what is not as the pack promises
 
 
 def run(account: Account, folder: Path, progress: Progress, commands: Path, settings: Mapping[str, Any]) -> Result:

@@ -62,7 +62,6 @@ def commands(more: Iterable[str] = (), module: str = "c7n_ingress_tools.rehearsa
                 [sys.executable, "-m", module, str(listener.fileno()), str(os.getpid())],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # else macOS may end forked processes
             )
         try:
             yield folder
