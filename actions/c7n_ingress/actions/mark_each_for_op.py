@@ -12,7 +12,7 @@ from c7n.utils import type_schema
 
 from c7n_ingress.aws.calls import said
 from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import check_values, or_unfilled
+from c7n_ingress.decide.checks import or_unfilled
 from c7n_ingress.decide.settings import filled
 
 
@@ -44,19 +44,12 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
     schema_alias = False
 
     def validate(self) -> MarkEachForOp:
-        """Refuse a run without its settings, and hours that variables have filled wrong.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse a run without its settings, and hours that variables have filled wrong."""
         with checking(self):
-            check_values(self.data, self.schema)
-        return super().validate()  # type: ignore[no-any-return]
+            return super().validate()  # type: ignore[no-any-return]
 
     def process(self, resources: list[dict[str, Any]]) -> None:
-        """Mark the groups.
-
-        :raises PolicyExecutionError: some could not be marked; the others are.
-        """
+        """Mark the groups."""
         self.data: dict[str, Any] = filled(self.data)
         super().process(resources)
 
@@ -69,8 +62,7 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
         try:
             mark(client, resource_set, tags)
         except ClientError:
-            refused = [why for group in resource_set if (why := _refused(mark, client, group, tags))]
-            if refused:
+            if refused := [why for group in resource_set if (why := _refused(mark, client, group, tags))]:
                 raise PolicyExecutionError(f"no mark, so that it stays open: {'; '.join(refused)}") from None
 
 

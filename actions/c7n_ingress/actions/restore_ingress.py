@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from c7n.actions import EventAction
-from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.exceptions import ClientError
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
@@ -18,14 +18,13 @@ from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
-from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import check_filled, check_notify, check_values, or_unfilled
+from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.decide.checks import check_notify, or_unfilled
 from c7n_ingress.decide.exemptions import MOST_DAYS, TAG
 from c7n_ingress.decide.message import RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import text_of
-from c7n_ingress.decide.settings import filled
 from c7n_ingress.decide.undo import exemption, fold, restoration
 
 log = logging.getLogger("custodian.actions")
@@ -99,13 +98,12 @@ class RestoreIngress(EventAction):
     # -- before anything runs
 
     def validate(self) -> None:
-        """Refuse a policy that would open every group of an account again, or is not filled.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse a policy that would open every group of an account again, and texts that are no time."""
         with checking(self):
-            check_values(self.data, self.schema)
-            check_selection(self.manager.filters, self.data["from"])
+            if not self.manager.filters:
+                raise ValueError("the policy has no filter: name the groups that are to be restored")
+            if isinstance(self.data["from"], dict):
+                journal.Span.of(self.data["from"])
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 notify.notifier(self).validate()
@@ -119,19 +117,12 @@ class RestoreIngress(EventAction):
         :raises PolicyExecutionError: the journal has no records, a group failed, or nobody could be notified; the other
             groups are done by then. A preview that has reported what would fail does not raise.
         """
-        self.data: dict[str, Any] = filled(self.data)
-        try:
-            check_filled(self.data)
-        except ValueError as error:
-            raise PolicyExecutionError(f"restore-ingress changed nothing: {error}") from None
+        fill(self, "changed nothing")
         if self.data["preview"]:
             self.data.pop("notify", None)
-        place, run_id = self.data["from"], self.data.get("run")
         groups = [group["GroupId"] for group in resources]
-        span = journal.Span(groups, run_id, time_from(place, "since"), time_from(place, "until"))
-        found = journal.read(self.manager, place, span)
-
-        nets = {group: fold(found.of(group)) for group in groups}  # before a reading: it is short-lived
+        found = journal.read(self.manager, self.data["from"], groups, self.data.get("run"))
+        nets = {group: fold(found.entries.get(group, ())) for group in groups}  # before a reading: it is short-lived
 
         def plan(reading: Reading) -> Plan:
             group_id = reading.group["GroupId"]
@@ -181,31 +172,6 @@ class RestoreIngress(EventAction):
 def exemption_of(group: Mapping[str, Any]) -> str | None:
     """Return the value of the group's tag that exempts it, valid or not."""
     return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(TAG)
-
-
-def check_selection(filters: Sequence[Any], place: Any) -> None:
-    """Refuse to restore all groups of an account, and texts that are no time.
-
-    :raises ValueError: names the value and the fix.
-    """
-    if not filters:
-        raise ValueError("the policy has no filter: name the groups that are to be restored")
-    for name in ("since", "until") if isinstance(place, dict) else ():
-        time_from(place, name)
-
-
-def time_from(place: Mapping[str, Any], name: str) -> datetime | None:
-    """Return a time, in UTC if it names no zone.
-
-    :raises ValueError: it is none.
-    """
-    if name not in place:
-        return None
-    try:
-        time = datetime.fromisoformat(place[name].replace("Z", "+00:00"))
-    except ValueError:
-        raise ValueError(f"{name} {place[name]!r} is no time: write one such as 2026-11-24T09:00:00Z") from None
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def no_room(result: NoRoom, _group_id: str) -> tuple[str, None]:

@@ -14,6 +14,7 @@ from c7n.utils import local_session
 from c7n_ingress.aws.calls import BRIEFLY, error_code
 from c7n_ingress.decide.events import WITHOUT_CONFIGURATION
 from c7n_ingress.decide.message import Outcome
+from c7n_ingress.decide.records import time_from
 from c7n_ingress.decide.reopened import MOST_HOURS, PastState, openings, sentence, was_open
 from c7n_ingress.decide.rules import Match, source_from, traffic
 
@@ -85,7 +86,7 @@ class Histories:
         if not closed or not self.wanted:
             return
         matches = {Match(traffic(record["traffic"]), source_from(record["was"])) for record in closed}
-        self.look_up(outcome, matches, min(datetime.fromisoformat(record["time"][:-1] + "+00:00") for record in closed))
+        self.look_up(outcome, matches, min(time_from(record["time"]) for record in closed))
 
     def look_up(self, outcome: Outcome, matches: Collection[Match], now: datetime) -> None:
         """Note how often a group was opened, if it is often enough, or that this could not be looked up.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +24,7 @@ from c7n_ingress.aws.calls import pages
 from c7n_ingress.decide.commands import LOG_GROUPS as OWN_LOG_GROUPS
 from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries, record_of
+from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries, record_of, time_from
 from c7n_ingress.decide.run_id import run_id
 
 log = logging.getLogger("custodian.journal")
@@ -33,18 +34,18 @@ log.setLevel(logging.INFO)  # also with `custodian run --quiet`: what is not wri
 FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}  # the schema of a value that `--vars-file` fills
 
 
-def _source(**place: object) -> dict[str, Any]:
-    times = {"since": {"type": "string"}, "until": {"type": "string"}}
-    return {"type": "object", "additionalProperties": False, "required": [*place], "properties": place | times}
-
-
-LOG_GROUPS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-
+PLACES: dict[str, dict[str, Any]] = {
+    "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    "url": {"type": "string", "pattern": "^(file:|s3://)"},  # where not everyone can write
+}
+TIMES = {"since": {"type": "string"}, "until": {"type": "string"}}
 SCHEMA = {
     "oneOf": [
         FILLED,
-        _source(**{"log-groups": LOG_GROUPS}),
-        _source(url={"type": "string", "pattern": "^(file:|s3://)"}),  # where not everyone can write
+        *(
+            {"type": "object", "additionalProperties": False, "required": [key], "properties": {key: place, **TIMES}}
+            for key, place in PLACES.items()
+        ),
     ]
 }
 
@@ -112,10 +113,6 @@ class Journal(NamedTuple):
     entries: Mapping[str, Sequence[Entry]]
     unreadable: Sequence[Unreadable]
 
-    def of(self, group_id: str) -> Sequence[Entry]:
-        """Return the records of a group."""
-        return self.entries.get(group_id, ())
-
     def unreadable_of(self, group_id: str) -> list[str]:
         """Return why lines cannot be used that are or may be a group's."""
         return sorted({each.why for each in self.unreadable if each.group in (None, group_id)})
@@ -129,43 +126,57 @@ class Span(NamedTuple):
     since: datetime | None
     until: datetime | None
 
+    @classmethod
+    def of(cls, place: Mapping[str, Any], groups: Sequence[str] = (), run: str | None = None) -> Span:
+        """Return what an action's ``from`` limits.
 
-def read(manager: Any, place: Mapping[str, Any], span: Span) -> Journal:
-    """Read the journal.
+        :raises ValueError: one of its times is none.
+        """
+        times = []
+        for name in ("since", "until"):
+            try:
+                time = time_from(place[name]) if name in place else None
+            except ValueError:
+                raise ValueError(f"{name} {place[name]!r} is no time: write one such as 2026-11-24T09:00:00Z") from None
+            times.append(time if time is None or time.tzinfo else time.replace(tzinfo=timezone.utc))
+        return cls(groups, run, *times)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether a record is to be read."""
+        return (
+            entry.group in self.groups
+            and self.run in (None, entry.run)
+            and (self.since is None or self.since <= entry.time)
+            and (self.until is None or entry.time <= self.until)
+        )
+
+
+def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str | None) -> Journal:
+    """Read the journal's records of groups: of one run, or of all.
 
     :param place: what `SCHEMA` describes.
     :raises PolicyExecutionError: it cannot be read, or has none of these records; the message has the fix.
     """
+    span = Span.of(place, groups, run)
     try:
-        lines = (
-            _from_url(manager, place["url"]) if "url" in place else [*_from_logs(manager, place["log-groups"], span)]
-        )
+        lines = _from_url(manager, place["url"]) if "url" in place else [*_from_logs(manager, place, span)]
     except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
         name, fix = place.get("url"), "is it the log of the run that closed the group, and may you read it?"
         if not name:
             name = ", ".join(place["log-groups"])
             fix = "is it the right account, region and name, and may you call logs:FilterLogEvents there?"
         raise PolicyExecutionError(f"{NOTHING}: the journal {name} cannot be read: {error}: {fix}") from error
-    found: dict[str, list[Entry]] = {}
+    found: defaultdict[str, list[Entry]] = defaultdict(list)
     unreadable = []
     for entry in entries(lines, manager.config.account_id, manager.config.region):
         if isinstance(entry, Unreadable):
-            if entry.group in (None, *span.groups):
+            if entry.group in (None, *groups):
                 unreadable.append(entry)
-        elif _is_asked_for(entry, span):
-            found.setdefault(entry.group, []).append(entry)
+        elif span.has(entry):
+            found[entry.group].append(entry)
     if not found:
         raise PolicyExecutionError(f"{NOTHING}: {_nothing(manager, place, span, unreadable)}")
     return Journal(found, unreadable)
-
-
-def _is_asked_for(entry: Entry, span: Span) -> bool:
-    return (
-        entry.group in span.groups
-        and span.run in (None, entry.run)
-        and (span.since is None or span.since <= entry.time)
-        and (span.until is None or entry.time <= span.until)
-    )
 
 
 def _from_url(manager: Any, url: str) -> Iterable[str]:
@@ -173,18 +184,14 @@ def _from_url(manager: Any, url: str) -> Iterable[str]:
     return text.split("\n")  # str.splitlines splits at more characters than logs do
 
 
-def _from_logs(manager: Any, log_groups: Iterable[str], span: Span) -> Iterable[str]:
-    wanted = {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
-    return _events(manager, log_groups, wanted, startTime=span.since, endTime=span.until)
-
-
-def _events(
-    manager: Any, log_groups: Iterable[str], wanted: Mapping[str, Sequence[str]], **times: datetime | None
-) -> Iterable[str]:
+def _from_logs(manager: Any, place: Mapping[str, Any], span: Span) -> Iterable[str]:
     client = local_session(manager.session_factory).client("logs")
+    times = {"startTime": span.since, "endTime": span.until}
     request: dict[str, Any] = {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
-    request["filterPattern"] = _pattern(wanted)
-    for name in log_groups:
+    request["filterPattern"] = _pattern(
+        {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
+    )
+    for name in place["log-groups"]:
         for event in pages(client, "filter_log_events", "events", logGroupName=name, **request):
             yield event["message"]
 

@@ -10,10 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from c7n.exceptions import PolicyValidationError
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.utils import load_file
 
-from c7n_ingress.decide.settings import KEYS, check, unfilled
+from c7n_ingress.decide.checks import check_filled, check_values
+from c7n_ingress.decide.settings import KEYS, check, filled, unfilled
 
 log = logging.getLogger("custodian.commands")
 
@@ -23,10 +24,9 @@ RUN = "c7n.commands.run"
 
 @contextmanager
 def checking(element: Any) -> Iterator[None]:
-    """Check the settings file, then what the block checks, and report what is wrong in the way of the command.
+    """Check the settings file, a filter's or an action's values, and what the block checks.
 
-    :param element: a filter or an action.
-    :raises SystemExit: this is a run of `custodian`; the log has one line that says why it is refused.
+    :raises SystemExit: this is a run of `custodian`; the log has one line that names the value and the fix.
     :raises PolicyValidationError: this is anything else.
     """
     name = f"policy {element.manager.data['name']}"
@@ -36,6 +36,7 @@ def checking(element: Any) -> Iterator[None]:
         except ValueError as error:
             raise PolicyValidationError(f"{name}: {error}") from None
         try:
+            check_values(element.data, element.schema)
             yield
         except ValueError as error:
             raise PolicyValidationError(f"{name}: {element.type}: {error}") from None
@@ -44,6 +45,19 @@ def checking(element: Any) -> Iterator[None]:
             raise
         log.error(error)  # noqa: TRY400 - one line
         raise SystemExit(1) from None
+
+
+def fill(element: Any, undone: str) -> None:
+    """Put the defaults of the settings into the data of a filter or an action whose run begins.
+
+    :param undone: what the run has not done if a value is missing.
+    :raises PolicyExecutionError: a variable that has no default was not filled.
+    """
+    element.data = filled(element.data)
+    try:
+        check_filled(element.data)
+    except ValueError as error:
+        raise PolicyExecutionError(f"{element.type} {undone}: {error}") from None
 
 
 def is_run(manager: Any) -> bool:
@@ -75,9 +89,8 @@ def _check_given(data: Any, manager: Any) -> None:
 
 @lru_cache(maxsize=1)
 def _given(path: str, _changed: int) -> Mapping[str, Any]:
-    """Read the settings file once for all filters and actions of a run.
+    """Read the settings file once for all filters and actions of a run, as long as it is not changed.
 
-    :param _changed: when the file was changed.
     :raises ValueError: it names a key twice, so that only the last one would count.
     """
     given: Mapping[str, Any] = load_file(path)

@@ -78,7 +78,7 @@ def record_of(
         record["beside"] = rule.id
     if opened:
         record["opened"] = opened.astimezone(timezone.utc).strftime(TIME)
-        record["seconds_open"] = round((_time(context["time"]) - opened).total_seconds(), 3)
+        record["seconds_open"] = round((time_from(context["time"]) - opened).total_seconds(), 3)
     if opened_by:
         record["opened_by"] = opened_by
     if change.was is not None:
@@ -131,7 +131,7 @@ def entries(lines: Iterable[str], account: str, region: str) -> Iterator[Entry |
 
 def _entry(record: Mapping[str, Any]) -> Entry:
     entry = Entry(
-        _time(record["time"]),
+        time_from(record["time"]),
         record["run"],
         record["group"],
         record["rule"],
@@ -156,7 +156,8 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     return entry
 
 
-def _time(text: str) -> datetime:
+def time_from(text: str) -> datetime:
+    """Read a time of ISO 8601; Python 3.10 does not know ``Z``."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 

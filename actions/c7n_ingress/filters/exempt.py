@@ -16,7 +16,7 @@ from c7n.utils import type_schema
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import checking
 from c7n_ingress.aws.values import check_source, fresh_values
-from c7n_ingress.decide.checks import UNFILLED, check_exempt, check_values, is_unfilled
+from c7n_ingress.decide.checks import UNFILLED, check_exempt, is_unfilled
 from c7n_ingress.decide.exemptions import (
     ANNOTATION,
     Entry,
@@ -84,12 +84,8 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         """The entries of the register that somebody should look at, after the filter has run with ``value: true``."""
 
     def validate(self) -> Exempt:
-        """Refuse a register that is wrong, and a place where the filter has nothing to narrow.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse a register that is wrong, and a place where the filter has nothing to narrow."""
         with checking(self):
-            check_values(self.data, self.schema)
             check_exempt(self.manager.data.get("filters", []), FINDERS)
             source = self._source()
             if source is None:

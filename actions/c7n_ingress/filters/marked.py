@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 from c7n.tags import TagActionFilter
 from c7n.utils import type_schema
 
-from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import check_filled, check_values, or_unfilled
-from c7n_ingress.decide.settings import filled
+from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.decide.checks import or_unfilled
 
 WRITTEN = re.compile(
     r"[^\n]*: [\w-]+@20\d\d/(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01]) ([01]\d|2[0-3])[0-5]\d [A-Z]+", re.ASCII
@@ -53,25 +51,14 @@ class Marked(TagActionFilter):  # type: ignore[misc]  # c7n ships no types
     schema_alias = False
 
     def validate(self) -> Marked:
-        """Refuse an action that does not exist, and hours that variables have filled wrong.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse an action that does not exist, and hours that variables have filled wrong."""
         with checking(self):
-            check_values(self.data, self.schema)
-        return super().validate()  # type: ignore[no-any-return]
+            return super().validate()  # type: ignore[no-any-return]
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return the groups that match.
-
-        :raises PolicyExecutionError: a variable was not filled.
-        """
-        data = filled(self.data)
-        try:
-            check_filled(data)
-        except ValueError as error:
-            raise PolicyExecutionError(f"marked matched nothing: {error}") from None
-        self.data: dict[str, Any] = {**data, "skew_hours": data.get("hours", 0)}
+        """Return the groups that match."""
+        fill(self, "matched nothing")
+        self.data["skew_hours"] = self.data.get("hours", 0)
         return super().process(resources, event)  # type: ignore[no-any-return]
 
     def __call__(self, group: dict[str, Any]) -> bool:

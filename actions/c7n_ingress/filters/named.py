@@ -10,7 +10,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
 from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import check_values, is_unfilled
+from c7n_ingress.decide.checks import is_unfilled
 
 
 @SecurityGroup.filter_registry.register("named")
@@ -36,12 +36,8 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
     judges_the_set = True  # with only some of its groups, it would report that the others are missing
 
     def validate(self) -> None:
-        """Refuse ids that are named twice, and what is no id.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse ids that are named twice, and what is no id."""
         with checking(self):
-            check_values(self.data, self.schema)
             if len(set(self.data["groups"])) < len(self.data["groups"]):
                 raise ValueError(f"{self.data['groups']} has an id twice")
 

@@ -12,12 +12,11 @@ from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws.prefix_lists import PERMISSIONS, PrefixList, prefix_lists, referenced
 from c7n_ingress.aws.read import MATCHED
-from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import UNFILLED, check_filled, check_values, is_unfilled
+from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.decide.checks import UNFILLED, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
 from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, VERSIONS, Network, network, traffic
-from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.filters")
 
@@ -91,12 +90,8 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         """The customer-managed lists that were read, by id; None for those of AWS."""
 
     def validate(self) -> OpenIngress:
-        """Refuse values that variables have filled with what they must not be.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse values that variables have filled with what they must not be."""
         with checking(self):
-            check_values(self.data, self.schema)
             for ports in (self.data.get("Ports"), self.data.get("OnlyPorts")):
                 if ports and not is_unfilled(ports):
                     parse_ports([each for each in ports if not is_unfilled(each)])
@@ -105,14 +100,9 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Read the prefix lists that the groups refer to and no earlier call has read, and match the groups.
 
-        :raises PolicyExecutionError: a variable was not filled, so it is not known what may be open. Or EC2 did not
-            return a list, and the policy has no action that reports it.
+        :raises PolicyExecutionError: a variable was not filled, or EC2 did not return a list and no action reports it.
         """
-        self.data: dict[str, Any] = filled(self.data)
-        try:
-            check_filled(self.data)
-        except ValueError as error:
-            raise PolicyExecutionError(f"open-ingress matched nothing: {error}") from None
+        fill(self, "matched nothing")
         unread = referenced(resources) - self.lists.keys()
         if unread:
             client = local_session(self.manager.session_factory).client("ec2")
