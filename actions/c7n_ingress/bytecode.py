@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import cache, wraps
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -28,16 +27,6 @@ log = logging.getLogger("custodian.serverless")
 PACKAGE = "c7n_ingress"
 SHIPPED = ("c7n", PACKAGE)  # the packages that bytecode is made for: Lambda has what else the function imports
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"  # this Python, as Lambda names its runtimes
-
-SUPPORTED_UNTIL = {
-    "python3.10": "2026-10-31",
-    "python3.11": "2027-06-30",
-    "python3.12": "2028-10-31",
-    "python3.13": "2029-06-30",
-    "python3.14": "2029-06-30",
-}
-"""When AWS deprecates a runtime, as it plans: after that day there are no patches, and soon no new functions. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
-"""
 
 NONE = "the zip has no bytecode, so that cold starts take longer"
 
@@ -91,8 +80,10 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     """
     python = interpreter(runtime)
     if python is None:
-        fix = f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages"
-        raise NoPythonError(f"{fix}{or_take_this_one()}")
+        raise NoPythonError(
+            f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages. Or write "
+            f"`runtime: {OURS}` under the policy's `mode:`: the Python that deploys, if AWS and c7n support it"
+        )
     return dict(compiled_by(python, tuple(sources().items())))
 
 
@@ -125,16 +116,6 @@ def compiled_by(python: str, sources: tuple[tuple[str, bytes], ...]) -> dict[str
         options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", name]
         run_apart([python, "-S", "-m", "compileall", *options, name], stdout=STANDARD_ERROR)
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.pyc"))}
-
-
-def or_take_this_one() -> str:
-    """Return the other fix, which installs nothing: the policy may name this Python, if c7n and AWS support it."""
-    from c7n.policy import LambdaMode
-
-    until, today = SUPPORTED_UNTIL.get(OURS, ""), str(datetime.now(timezone.utc).date())
-    if OURS not in LambdaMode.schema["properties"]["runtime"]["enum"] or until <= today:
-        return ""
-    return f"; or write `runtime: {OURS}` under the policy's `mode:`, the Python that deploys (AWS: until {until})"
 
 
 @cache

@@ -281,9 +281,6 @@ def rehearse(
         from c7n_ingress_tools.extras import requires_extra
 
         with requires_extra("local"):
-            from c7n_ingress_tools.embedded_aws import models
-
-            models.share()
             from c7n_ingress_tools.rehearsal import run
         asked = run.Asked(groups, authorized, interfaces, vpcs, flows, region, settings, as_json=as_json, make=make)
         return run.main(asked, commands)

@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import c7n_ingress
-from c7n_ingress.bytecode import SUPPORTED_UNTIL
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.check.read import Deployed
 from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policy
 from c7n_ingress_tools.pause import TAG, paused
 
+# When AWS deprecates a runtime, as it plans: after that day there are no patches, and soon no new functions.
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+SUPPORTED_UNTIL = {
+    "python3.10": "2026-10-31",
+    "python3.11": "2027-06-30",
+    "python3.12": "2028-10-31",
+    "python3.13": "2029-06-30",
+    "python3.14": "2029-06-30",
+}
 RUNNING = ("ACTIVE", "EVALUATING")
 """https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigRule.html"""
 

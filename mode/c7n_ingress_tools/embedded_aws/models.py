@@ -1,7 +1,6 @@
 """One reader of AWS's models for a whole process. By default, each botocore session reads and parses them again.
 
-EC2's model takes a tenth of a second, and so does the list of endpoints. `SERVICE_MODELS` in `server` is for the
-sessions of this package; `share` is for those that moto, Custodian and c7n-mailer create.
+EC2's model takes a quarter of a second, and so does the list of endpoints.
 """
 
 from functools import cache

@@ -25,8 +25,6 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import UnknownServiceError
-from botocore.loaders import create_loader
-from botocore.session import get_session
 from moto.config.models import config_backends
 from moto.core import responses
 from moto.core.botocore_stubber import MockRawResponse
@@ -46,7 +44,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
-from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, nodes, queues, tables
+from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, models, nodes, queues, tables
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
@@ -55,8 +53,7 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 
-# One loader for all sessions: it takes botocore a quarter of a second to read EC2's model.
-SERVICE_MODELS = create_loader()
+models.share()
 
 
 class Call(NamedTuple):
@@ -121,10 +118,8 @@ class Cloud:
 
     def new_session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
         """Return a new session of this kind."""
-        botocore_session = get_session()
-        botocore_session.register_component("data_loader", SERVICE_MODELS)
         access = {name.lower(): value for name, value in credentials(account).items()}
-        session = Session(region_name=region, botocore_session=botocore_session, **access)
+        session = Session(region_name=region, **access)
         if self.answer:
             session.events.register("before-send", partial(self._answer, self.answer))
         return session
