@@ -468,19 +468,29 @@ def test_the_workflow_stops_after_its_first_accounts(whole):
     scripts = {step["name"]: step["run"] for step in job["steps"] if "run" in step}
     fill = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in job["env"].items())
     fill += f"export GITHUB_STEP_SUMMARY={copy / 'summary.md'}\nset -eo pipefail\n"
-    done = {}
-    for name in ("List the accounts", "Deploy to the first accounts", "Check the first accounts"):
-        canary = scripts[name].replace("$CHECK", "c7n-ingress check --region {region} --json")
-        done[name] = attempted(cloud, copy, fill + canary)
-    assert [each.returncode for each in done.values()] == [0, 0, 1], done
-    assert "first us-east-1" in (copy / "summary.md").read_text()
+    scripts = {name: fill + script.replace(" --canary", "") for name, script in scripts.items()}
+    first = ("List the accounts", "Deploy the mailer", "Deploy to the first accounts", "Check the first accounts")
+    assert list(scripts) == ["Install", *first, "Deploy to all accounts", "Check all accounts"]
+    for name in first:
+        done = attempted(cloud, copy, scripts[name])
+        assert done.returncode == 0, done
+    client = cloud.session("us-east-1", accounts["first"]).client("lambda")
+    client.delete_function(FunctionName="custodian-open-ingress-daily")
+    assert attempted(cloud, copy, scripts["Check the first accounts"]).returncode == 1
+    summary = (copy / "summary.md").read_text()
+    assert "✗ first us-east-1: " in summary
+    assert "second" not in summary
 
     def names(account):
         found = cloud.session("us-east-1", accounts[account]).client("lambda").list_functions()["Functions"]
         return {each["FunctionName"] for each in found}
 
-    assert "custodian-open-ingress" in names("first")
     assert names("second") == set()
-    assert list(scripts)[-2:] == ["Deploy to all accounts", "Check all accounts"]
-    assert attempted(cloud, copy, fill + scripts["Deploy to all accounts"]).returncode == 0
-    assert "custodian-open-ingress" in names("second")
+    assert attempted(cloud, copy, scripts["Deploy to all accounts"]).returncode == 0
+    deployed = names("first")
+    assert {"custodian-open-ingress", "custodian-open-ingress-daily", "custodian-open-ingress-watch-rule"} <= deployed
+    assert names("second") == deployed
+    checked = attempted(cloud, copy, scripts["Check all accounts"])
+    assert re.findall(r"^[✓✗] (\w+) (\S+): ", checked.stdout, re.MULTILINE) == [
+        (account, region) for account in sorted(accounts) for region in job["env"]["REGIONS"].split()[::-1]
+    ], checked.stdout

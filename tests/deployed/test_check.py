@@ -2,7 +2,7 @@ import json
 import os
 import re
 import subprocess
-from datetime import date
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -240,6 +240,31 @@ def test_a_preview_closes_nothing():
     policy = {**POLICY, "actions": [{"type": "replace-ingress", "preview": True}]}
     previews = deployed(files={**CODE, "config.json": json.dumps({"policies": [policy]}).encode()})
     assert said(previews, policy) == ["reports what would be closed, and closes nothing, because `preview` is true"]
+
+
+@pytest.mark.parametrize(
+    ("modified", "state"),
+    [("2026-05-31T12:00:00.000+0000", OK), ("2026-05-30T09:00:00.000+0000", WRONG), (None, WRONG)],
+)
+def test_a_function_that_is_new_has_not_run_yet(modified, state):
+    """The alarm about a function that does not run is no fault within 26 hours after the function was deployed."""
+    now = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+    template = ROOT / "mode" / "stack.yml"
+    names = [each["Properties"] for each in account.parsed(template.read_text())["Resources"].values()]
+    wanted = [each for each in names if "AlarmName" in each]
+    dimensions = [{"Name": "FunctionName", "Value": DAILY}]
+    states = [
+        {**each, "StateValue": "ALARM" if "26 hours" in str(each) else "OK", "Dimensions": dimensions}
+        for each in wanted
+    ]
+    functions = {DAILY: deployed(configuration={"LastModified": modified})} if modified else {}
+    facts = list(account.alarms(states, functions, template, now, own_mailer=True))
+    assert {fact.state for fact in facts} == {state}
+    assert [fact.name for fact in facts] == (
+        ["alarms"]
+        if state == OK
+        else ["alarm custodian-open-ingress-missing", "alarm custodian-open-ingress-watch-missing"]
+    )
 
 
 def test_a_runtime_ends():

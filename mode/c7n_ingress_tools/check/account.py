@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from botocore.utils import parse_timestamp
 
 from c7n_ingress.decide.authorized import VPC, resolved
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import matches_from
 from c7n_ingress_tools.check.facts import UNREAD, Fact, ok, wrong
-from c7n_ingress_tools.check.read import ROLES, Groups, Stack
+from c7n_ingress_tools.check.read import ROLES, Deployed, Groups, Stack
 from c7n_ingress_tools.names import MAILER, POLICIES
 
 OPERATE = "docs/operate.md"
@@ -140,22 +142,39 @@ def queues(found: Mapping[str, int | None], region: str, *, own_mailer: bool) ->
         yield wrong(MAILER, "there is no such queue, so that nobody is notified", "deploy mode/stack.yml")
 
 
-def alarms(found: list[dict[str, Any]], template: Path, *, own_mailer: bool) -> Iterator[Fact]:
-    """Whether each alarm of the stack is there, and none fires."""
+def alarms(
+    found: list[dict[str, Any]], deployed: Mapping[str, Deployed], template: Path, now: datetime, *, own_mailer: bool
+) -> Iterator[Fact]:
+    """Whether each alarm of the stack is there, and none fires.
+
+    An alarm about a function that does not run fires until that function has run for the first time.
+    """
     resources = parsed(template.read_text(encoding="utf-8"))["Resources"].values()
     wanted = [each["Properties"]["AlarmName"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
     states = {each["AlarmName"]: each for each in found}
-    faults = []
+    faults, new = [], []
     for name in wanted:
         if name not in states:
             if own_mailer or not name.startswith(MAILER):
                 faults.append(wrong(f"alarm {name}", "missing", "deploy mode/stack.yml"))
+        elif states[name]["StateValue"] == "ALARM" and _waits(states[name], deployed, now):
+            new.append(name)
         elif states[name]["StateValue"] == "ALARM":
             faults.append(wrong(f"alarm {name}", "fires", f"{OPERATE}#{name}"))
         elif not states[name].get("ActionsEnabled", True):
             fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
             faults.append(wrong(f"alarm {name}", "its actions are disabled, so it notifies nobody", fix))
-    yield from faults or [ok("alarms", f"{len(states)}, and none fires")]
+    first = f" but {', '.join(new)}, until its new function has run for the first time" if new else ""
+    yield from faults or [ok("alarms", f"{len(states)}, and none fires{first}")]
+
+
+def _waits(alarm: Mapping[str, Any], deployed: Mapping[str, Deployed], now: datetime) -> bool:
+    """Whether an alarm counts the runs of a function that was deployed after the first of the hours that it counts."""
+    if alarm.get("MetricName") != "Invocations":
+        return False
+    functions = (deployed.get(each["Value"]) for each in alarm["Dimensions"] if each["Name"] == "FunctionName")
+    counted = timedelta(seconds=alarm["Period"] * alarm["EvaluationPeriods"])
+    return any(now - parse_timestamp(each.configuration["LastModified"]) < counted for each in functions if each)
 
 
 def room(found: Groups, networks: list[str]) -> Iterator[Fact]:

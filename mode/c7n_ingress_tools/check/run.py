@@ -65,7 +65,8 @@ def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
 
 def judged(found: dict[str, Any], local: Local, region: str) -> Iterator[Fact]:
     """Return the facts of what was read. What could not be read is a line of its own, once."""
-    today = datetime.now(timezone.utc).date()
+    now = datetime.now(timezone.utc)
+    today = now.date()
     made = found["stack"] if isinstance(found["stack"], read.Stack) else None
     central = account.central_queue(made)
     own = not central
@@ -90,7 +91,10 @@ def judged(found: dict[str, Any], local: Local, region: str) -> Iterator[Fact]:
         ),
         (("errors",), lambda message: account.watched("errors", message)),
         (("queues",), lambda queues: account.queues(queues, region, own_mailer=own)),
-        (("alarms",), lambda alarms: account.alarms(alarms, local.files.stack, own_mailer=own)),
+        (
+            ("alarms", "functions"),
+            lambda alarms, deployed: account.alarms(alarms, deployed, local.files.stack, now, own_mailer=own),
+        ),
         (("groups",), lambda groups: account.room(groups, local.networks)),
     )
     reported: set[str] = set()
