@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     import boto3
 
-    from c7n_ingress.decide.commands import Undo
     from c7n_ingress_tools.accounts import Asked
-    from c7n_ingress_tools.pause import Outcome
-    from c7n_ingress_tools.undo import Done
+    from c7n_ingress_tools.names import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COULD_NOT_RUN = 2
 
 FILE = click.Path(path_type=Path)
-region_option = click.option("--region", required=True, help="The AWS region, such as us-east-1.")
+
+
+def _in_region(region: str) -> boto3.Session:
+    import boto3
+
+    return boto3.Session(region_name=region)
+
+
+REGION: Any = {"type": _in_region, "metavar": "REGION"}  # a command gets a session in the region
+region_option = click.option("--region", "session", required=True, help="The AWS region, such as us-east-1.", **REGION)
 settings_option = click.option(
     "--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one."
 )
@@ -115,12 +121,9 @@ def init(folder: Path) -> None:
     """
     from importlib import metadata
 
-    from c7n_ingress_tools.init import InitError, write_pack
+    from c7n_ingress_tools.init import write_pack
 
-    try:
-        written = write_pack(folder)
-    except InitError as error:
-        raise click.ClickException(str(error)) from error
+    written = write_pack(folder)
     counts = {"written": written.new, "replaced": written.replaced, "unchanged": written.unchanged}
     listed = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
     click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {listed}")
@@ -129,7 +132,9 @@ def init(folder: Path) -> None:
 
 
 @cli.command(short_help="Check that the pack works, here and in your account.")
-@click.option("--region", "regions", multiple=True, help="An AWS region to look at; several, if it is repeated.")
+@click.option(
+    "--region", "sessions", multiple=True, help="An AWS region to look at; several, if it is repeated.", **REGION
+)
 @click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings.")
 @click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and see it closed.")
 @click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that the canary waits.")
@@ -137,7 +142,7 @@ def init(folder: Path) -> None:
 @accounts_options
 @json_option
 def check(
-    regions: tuple[str, ...],
+    sessions: tuple[boto3.Session, ...],
     settings: Path,
     canary: bool,
     timeout: float,
@@ -162,23 +167,22 @@ def check(
     if folder is not None:
         import datetime as dt
 
+        regions = tuple(session.region_name for session in sessions)
         asked = _asked(accounts, tags, since, log, regions, dt.datetime.now(dt.timezone.utc))
         return _show_places(folder, asked, as_json=as_json)
     if accounts or tags or since or log:
         raise click.UsageError("--accounts, --tag, --since and --log belong to --of")
-    if canary and not regions:
+    if canary and not sessions:
         raise click.UsageError("--canary needs --region")
+    import json
     import logging
-
-    import boto3
 
     from c7n_ingress_tools.check import here, run
     from c7n_ingress_tools.check.facts import OK
 
     logging.getLogger().addHandler(logging.NullHandler())  # what c7n warns of is a fact here
     files = here.files(settings)
-    places = [("", here.facts(files))]
-    places += [(region, run.in_region(boto3.Session(region_name=region), files)) for region in regions]
+    places = [("", here.load(files).facts), *((each.region_name, run.in_region(each, files)) for each in sessions)]
     found = []
     for region, facts in places:
         if region and not as_json:
@@ -190,34 +194,27 @@ def check(
     wrong = sum(fact["state"] != OK for fact in found)
     if not as_json:
         click.echo(f"\n{len(found)} facts, {wrong} wrong")
-    flown = [_canary(region, settings, timeout, quiet=as_json) for region in regions if canary]
+    flown = [_canary(each, settings, timeout, quiet=as_json) for each in sessions if canary]
     if as_json:
-        import json
-
         click.echo(json.dumps({"wrong": wrong, "facts": found, **({"canary": flown} if canary else {})}, indent=1))
     return 1 if wrong or any(each["failed"] for each in flown) else 0
 
 
-def _canary(region: str, settings: Path, timeout: float, *, quiet: bool) -> dict[str, Any]:
+def _canary(session: boto3.Session, settings: Path, timeout: float, *, quiet: bool) -> dict[str, Any]:
     """Run a canary in a region, print what it sees, and return it."""
-    import boto3
-
     from c7n_ingress_tools.check import canary
-    from c7n_ingress_tools.settings import SettingsError, read
+    from c7n_ingress_tools.settings import read
 
     def show(seconds: float, said: str) -> None:
         if not quiet:
             click.echo(f"{seconds:7.1f} s  {said}")
 
-    try:
-        result = canary.run(boto3.Session(region_name=region), read(settings), show, timeout)
-    except (SettingsError, canary.CanaryError) as error:
-        raise click.ClickException(str(error)) from error
+    result = canary.run(session, read(settings), show, timeout)
     if not quiet:
-        click.echo(f"{region}: {result.summary}")
+        click.echo(f"{session.region_name}: {result.summary}")
         if result.fix:
             click.echo(f"    fix: {result.fix}")
-    return {"region": region, **result._asdict()}
+    return {"region": session.region_name, **result._asdict()}
 
 
 def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
@@ -439,7 +436,13 @@ def _report_journal(
 @click.option("--yes", is_flag=True, help="Undo it without a question, for scripts.")
 @json_option
 def undo(
-    group: str, run_id: str, region: str, journal: str | None, settings: Path | None, yes: bool, as_json: bool
+    group: str,
+    run_id: str,
+    session: boto3.Session,
+    journal: str | None,
+    settings: Path | None,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     """Undo what one run did to one security group, and exempt the group for a while.
 
@@ -447,39 +450,25 @@ def undo(
     has changed meanwhile is left alone. The stock policy restore-ingress does the work. With --json and without --yes,
     the command shows what would change, and changes nothing.
     """
-    import boto3
+    import json
 
     from c7n_ingress.decide.commands import Undo
     from c7n_ingress_tools import undo as undoing
-    from c7n_ingress_tools.settings import SettingsError, read
+    from c7n_ingress_tools.settings import read
 
-    asked = Undo(group, run_id, region, journal)
-    try:
-        place, known = undoing.journal(asked, boto3.Session(region_name=region)), read(settings)
-        done = undoing.run(asked, place, known, preview=not yes)
-        _show(asked, done, preview=not yes, as_json=as_json)
-        if not (yes or as_json) and done.changes:
+    asked = Undo(group, run_id, session.region_name, journal)
+    place, known = undoing.journal(asked, session), read(settings)
+    done = undoing.run(asked, place, known, preview=not yes)
+    if as_json:
+        made = {"group": group, "run": run_id, "region": asked.region, "preview": not yes}
+        click.echo(json.dumps({**made, **done._asdict()}, indent=1))
+    else:
+        done.show(group, preview=not yes)
+        if done.changes and not yes:
             click.confirm("Undo it?", abort=True)
             done = undoing.run(asked, place, known, preview=False)
-            _show(asked, done, preview=False, as_json=False)
-    except (undoing.UndoError, SettingsError) as error:
-        raise click.ClickException(str(error)) from error
+            done.show(group, preview=False)
     return 1 if done.problems else 0
-
-
-def _show(asked: Undo, done: Done, *, preview: bool, as_json: bool) -> None:
-    """Print what an undo changes: as JSON, or as a table."""
-    if as_json:
-        import json
-
-        made = {"group": asked.group, "run": asked.run, "region": asked.region, "preview": preview}
-        click.echo(
-            json.dumps({**made, "changes": done.changes, "problems": done.problems, "notes": done.notes}, indent=1)
-        )
-        return
-    from c7n_ingress_tools.undo_table import show
-
-    show(asked.group, done, preview=preview)
 
 
 @cli.group(short_help="Deploy what delivers the messages, or show them.")
@@ -520,51 +509,37 @@ def mailer_deploy(config: Path, region: str | None) -> None:
 
 
 @mailer.command("preview")
-@click.argument("file", type=FILE, required=False, metavar="[FILE]")
+@click.argument("file", type=FILE, required=False, metavar="[FILE.html]")
 def mailer_preview(file: Path | None) -> None:
-    """Print the sample messages as people get them, or write them into a file.
-
-    A file.html gets the mails. A file.png gets a picture of the first, which needs Chromium. The environment variable
-    CHROMIUM names the program, if it has another name.
-    """
+    """Print the sample messages as people get them, or write the mails into a file."""
     from c7n_ingress_tools.mailer import preview
 
     if file is None:
-        click.echo(preview.texts(), nl=False)
-    elif file.suffix == ".html":
-        file.write_text(preview.mails(), encoding="utf-8")
+        click.echo(preview.all_samples(), nl=False)
     else:
-        try:
-            preview.photograph(preview.mail_page(), file)
-        except preview.NoPictureError as error:
-            raise click.ClickException(str(error)) from error
+        file.write_text(preview.all_samples("mail"), encoding="utf-8")
 
 
 @cli.command(short_help="Run functions again on the events on which they failed.")
 @region_option
-def replay(region: str) -> int:
+def replay(session: boto3.Session) -> int:
     """Run the policies' functions again on the events on which they failed.
 
     The events are in the queue custodian-open-ingress-failed. An event leaves the queue when its function succeeds. The
     command ends with 1 if an event is left.
     """
-    import boto3
-
     from c7n_ingress_tools.replay import QUEUE, left_after, replay
 
-    session, outcomes = boto3.Session(region_name=region), []
-    for outcome in replay(session):
-        outcomes.append(outcome)
-        click.echo(f"{outcome.function}: {outcome.error or 'done'}")
+    outcomes = _printed(replay(session))
     left = left_after(session, outcomes)
-    done = sum(outcome.error is None for outcome in outcomes)
+    done = sum(outcome.done for outcome in outcomes)
     click.echo(f"{done} events done, {left} left in {QUEUE}")
     return 1 if left else 0
 
 
 @cli.command(short_help="Stop the policies' functions in a region for a while.")
 @region_option
-def pause(region: str) -> int:
+def pause(session: boto3.Session) -> int:
     """Stop the policies' functions in a region for a while.
 
     Each function gets the reserved concurrency 0, and a tag with the time and the caller. Nothing is closed until
@@ -574,12 +549,13 @@ def pause(region: str) -> int:
     """
     from c7n_ingress_tools import pause as pausing
 
-    return _each_function(pausing.pause, region, "c7n-ingress resume --region {region}  # to start them again")
+    following = "c7n-ingress resume --region {region}  # to start them again"
+    return _each_function(pausing.pause(session), session.region_name, following)
 
 
 @cli.command(short_help="Start the policies' functions again that were paused.")
 @region_option
-def resume(region: str) -> int:
+def resume(session: boto3.Session) -> int:
     """Start the policies' functions again that `c7n-ingress pause` stopped.
 
     Each function gets back the reserved concurrency that it had. The command prints what to run next: what was opened
@@ -588,22 +564,25 @@ def resume(region: str) -> int:
     from c7n_ingress_tools import pause as pausing
 
     return _each_function(
-        pausing.resume,
-        region,
+        pausing.resume(session),
+        session.region_name,
         "c7n-ingress replay --region {region}  # the events that came meanwhile",
         "custodian run --region {region} --vars-file settings.yml -s out policies/open-ingress-sweep.yml  # all groups",
     )
 
 
-def _each_function(change: Callable[[boto3.Session], Iterator[Outcome]], region: str, *following: str) -> int:
-    """Change each of the policies' functions, print what was done, and what to run next."""
-    import boto3
-
-    outcomes = []
-    for outcome in change(boto3.Session(region_name=region)):
-        outcomes.append(outcome)
+def _printed(outcomes: Iterator[Outcome]) -> list[Outcome]:
+    """Print what is done to each function, as soon as it is done."""
+    done = []
+    for outcome in outcomes:
+        done.append(outcome)
         click.echo(f"{outcome.function}: {outcome.said}")
-    if not outcomes:
+    return done
+
+
+def _each_function(changing: Iterator[Outcome], region: str, *following: str) -> int:
+    """Change each of the policies' functions, print what was done, and what to run next."""
+    if not (outcomes := _printed(changing)):
         click.echo(f"c7n-ingress: {region}: no function of the policies is here: is it the right region?", err=True)
         return 1
     click.echo("next:")
@@ -616,18 +595,16 @@ def _each_function(change: Callable[[boto3.Session], Iterator[Outcome]], region:
 @region_option
 @click.option("--dryrun", is_flag=True, help="List what would be deleted, and delete nothing.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def uninstall(region: str, dryrun: bool, names: tuple[str, ...]) -> int:
+def uninstall(session: boto3.Session, dryrun: bool, names: tuple[str, ...]) -> int:
     """Delete the pack's functions and rules in a region.
 
     Each NAME is a policy's function; without names, all of the pack's functions are deleted, and the mailer. The mailer
     stays while messages wait for it: run the command again. Security groups stay as they are. CloudFormation deletes
     what mode/stack.yml made, last.
     """
-    import boto3
-
     from c7n_ingress_tools.uninstall import uninstall
 
-    if left := uninstall(boto3.Session(region_name=region), names, dryrun=dryrun):
-        click.echo(f"c7n-ingress: {region}: {left}", err=True)
+    if left := uninstall(session, names, dryrun=dryrun):
+        click.echo(f"c7n-ingress: {session.region_name}: {left}", err=True)
         return 1
     return 0

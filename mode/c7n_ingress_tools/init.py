@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from click import ClickException
+
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.settings import SETTINGS
 
@@ -17,7 +19,7 @@ USERS = frozenset({SETTINGS, "mode/accounts.yml", "mode/mailer.yml"})
 NOT_WRITTEN = {"__pycache__", "c7n_ingress_tools", "tests", "README.md"}
 
 
-class InitError(Exception):
+class InitError(ClickException):
     """The folder cannot be written; the message has the fix."""
 
 

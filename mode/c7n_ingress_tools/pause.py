@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import boto3
 
-from c7n_ingress_tools.names import is_policy
+from c7n_ingress_tools.names import Outcome, functions, is_policy
 
 TAG = "c7n-ingress-paused"
 """A function's tag: since when it is paused, who paused it, and its reserved concurrency before."""
@@ -41,14 +41,6 @@ class Paused(NamedTuple):
         """Return it as the tag's value."""
         by = IN_NO_TAG.sub("_", self.by)
         return f"{self.since} by {by} was {'none' if self.before is None else self.before}"
-
-
-class Outcome(NamedTuple):
-    """What was done to a function."""
-
-    function: str
-    said: str
-    done: bool = True
 
 
 def paused(tags: Mapping[str, str]) -> Paused | None:
@@ -77,7 +69,7 @@ def pause(session: boto3.Session) -> Iterator[Outcome]:
         client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
         return Outcome(name, "paused")
 
-    yield from _each(client, stop)
+    yield from _each(session, stop)
 
 
 def resume(session: boto3.Session) -> Iterator[Outcome]:
@@ -98,18 +90,18 @@ def resume(session: boto3.Session) -> Iterator[Outcome]:
         client.untag_resource(Resource=arn, TagKeys=[TAG])
         return Outcome(name, f"runs again; it was paused since {before.since} by {before.by}")
 
-    yield from _each(client, start)
+    yield from _each(session, start)
 
 
-def _each(client: Any, change: Callable[[str, str, Mapping[str, str], int | None], Outcome]) -> Iterator[Outcome]:
+def _each(
+    session: boto3.Session, change: Callable[[str, str, Mapping[str, str], int | None], Outcome]
+) -> Iterator[Outcome]:
     """Change each of the policies' functions, by its name, ARN, tags and reserved concurrency."""
-    pages = client.get_paginator("list_functions").paginate()
-    for name in sorted(each["FunctionName"] for page in pages for each in page["Functions"]):
-        if not is_policy(name):
-            continue
+    client = session.client("lambda")
+    for name in sorted(filter(is_policy, functions(session))):
         try:
             found = client.get_function(FunctionName=name)
             concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
             yield change(name, found["Configuration"]["FunctionArn"], found.get("Tags", {}), concurrency)
-        except client.exceptions.ResourceNotFoundException:
+        except client.exceptions.ResourceNotFoundException:  # noqa: PERF203 - each function by itself
             yield Outcome(name, "was deleted meanwhile")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from c7n_ingress_tools.names import POLICIES, is_policy
-from c7n_ingress_tools.uninstall import messages
+from c7n_ingress_tools.names import POLICIES, Outcome, is_policy, messages
 
 QUEUE = f"{POLICIES}-failed"
 LONGEST = 900  # seconds that a Lambda can run
@@ -28,13 +27,6 @@ WAIT = 3
 
 # One try: with a second one, an event with a late answer would run twice at once.
 PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
-
-
-class Outcome(NamedTuple):
-    """The function that received an event, and its error, if it failed."""
-
-    function: str
-    error: str | None
 
 
 def replay(session: boto3.Session) -> Iterator[Outcome]:
@@ -54,7 +46,7 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
                 break
             left[message["MessageId"]] = message["ReceiptHandle"]
             outcome = hand_over(client, message["Body"])
-            if outcome.error is None:
+            if outcome.done:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=left.pop(message["MessageId"]))
             yield outcome
     finally:
@@ -64,7 +56,7 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
 
 def left_after(session: boto3.Session, outcomes: Collection[Outcome]) -> int:
     """Return how many events are left. SQS counts roughly, and its count may include new events."""
-    return max(sum(outcome.error is not None for outcome in outcomes), messages(session, QUEUE))
+    return max(sum(not outcome.done for outcome in outcomes), messages(session, QUEUE) or 0)
 
 
 def hand_over(client: Any, body: str) -> Outcome:
@@ -72,13 +64,14 @@ def hand_over(client: Any, body: str) -> Outcome:
     try:
         name = function_of(json.loads(body))
     except ValueError as error:
-        return Outcome(f"{body:.60}", str(error))
+        return Outcome(f"{body:.60}", str(error), done=False)
     try:
         answer = client.invoke(FunctionName=name, Payload=body.encode())
     except (BotoCoreError, ClientError) as error:
-        return Outcome(name, str(error))
-    failure = answer["Payload"].read().decode(errors="replace") if "FunctionError" in answer else None
-    return Outcome(name, failure)
+        return Outcome(name, str(error), done=False)
+    if "FunctionError" in answer:
+        return Outcome(name, answer["Payload"].read().decode(errors="replace"), done=False)
+    return Outcome(name, "done")
 
 
 def function_of(event: Any) -> str:

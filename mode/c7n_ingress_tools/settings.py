@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from c7n.utils import yaml_load
+from click import ClickException
 
 from c7n_ingress.decide.settings import KEYS, check
 
@@ -13,31 +14,29 @@ SETTINGS = "settings.yml"
 """The file's name, in the pack and in the folder of its user."""
 
 
-class SettingsError(Exception):
+class SettingsError(ClickException):
     """No command can use the settings; one line says why."""
 
 
-def read(path: Path | None, default: Path | None = None) -> dict[str, Any]:
+def read(path: Path | None, default: Path | None = None, *, complete: bool = False) -> dict[str, Any]:
     """Return the settings: of the file that is named, or of settings.yml in this folder, or of the default.
 
     A file of this name in this folder may belong to another tool. It has none of the settings' keys, and is not read.
 
     :param path: the file that the user names, if there is one.
     :param default: where to read them if the user names none and this folder has none; without it, there are none.
-    :raises SettingsError: the file cannot be read, or is wrong.
+    :param complete: whether a setting that every policy needs may not be missing.
     """
     if path is None:
-        here = Path(SETTINGS)
-        found = _load(here) if here.exists() else None
-        if isinstance(found, dict) and not found.keys().isdisjoint(KEYS):
-            return _checked(here, found)
-        path = default
-    return {} if path is None else _checked(path, _load(path))
-
-
-def _checked(path: Path, found: Any) -> dict[str, Any]:
+        path, found = Path(SETTINGS), _load(Path(SETTINGS)) if Path(SETTINGS).exists() else None
+        if not isinstance(found, dict) or found.keys().isdisjoint(KEYS):
+            if default is None:
+                return {}
+            path, found = default, _load(default)
+    else:
+        found = _load(path)
     try:
-        check(found, complete=False)
+        check(found, complete=complete)
     except ValueError as error:
         raise SettingsError(f"{path}: {error}") from error
     return dict(found)

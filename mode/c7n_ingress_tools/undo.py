@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
+from click import ClickException
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from c7n_ingress.decide.commands import LOG_GROUPS, Undo
 from c7n_ingress.decide.run_id import started
 from c7n_ingress_tools.pack import PACK
+from c7n_ingress_tools.report import terminal
+from c7n_ingress_tools.report.text import visible
 
 POLICY = "restore-ingress"
 LINE = re.compile(r"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>.*)")
@@ -29,7 +35,7 @@ EARLIER = timedelta(minutes=1)  # than the run's start, because two clocks alway
 URLS = ("file:", "s3://")
 
 
-class UndoError(Exception):
+class UndoError(ClickException):
     """The undo could not run. The message is one line with the fix."""
 
 
@@ -42,6 +48,21 @@ class Done(NamedTuple):
     """The rules that were left alone, and the failures."""
     notes: list[str]
     """The rules that were back already."""
+
+    def show(self, group: str, *, preview: bool) -> None:
+        """Print each rule before and after, and a line for each that is left alone, failed or was back already."""
+        console = terminal.console()
+        if self.changes:
+            table = Table("rule", "protocol", "ports", "before", "after", "description", box=box.SIMPLE)
+            for each in self.changes:
+                cells = (each[key] for key in ("rule", "protocol", "ports", "was", "now", "description"))
+                table.add_row(*(Text(visible(str("-" if cell is None else cell))) for cell in cells))
+            console.print(f"{group}: {'would change, nothing is changed yet' if preview else 'undone'}")
+            console.print(table)
+        else:
+            console.print(f"{group}: nothing to undo")
+        for line in [*self.notes, *self.problems]:
+            console.print(Text(visible(line)), soft_wrap=True)
 
 
 def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:

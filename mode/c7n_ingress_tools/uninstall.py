@@ -14,9 +14,7 @@ from functools import partial
 import boto3
 from c7n.mu import CloudWatchEventSource, ConfigRule, LambdaFunction, LambdaManager
 
-from c7n_ingress_tools.names import MAILER, POLICIES, is_policy
-
-COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
+from c7n_ingress_tools.names import MAILER, POLICIES, functions, is_policy, messages
 
 
 def uninstall(session: boto3.Session, names: Sequence[str] = (), *, dryrun: bool = False) -> str:
@@ -56,32 +54,14 @@ def deployed(session: boto3.Session) -> set[str]:
     """Return the names of the policies' Lambdas, and of rules whose Lambda somebody has deleted already."""
     rules = session.client("config").get_paginator("describe_config_rules").paginate()
     events = session.client("events").get_paginator("list_rules").paginate(NamePrefix=POLICIES)
-    names = functions(session)
-    names |= {rule["ConfigRuleName"] for page in rules for rule in page["ConfigRules"]}
-    names |= {rule["Name"] for page in events for rule in page["Rules"]}
+    names = [*functions(session), *rules.search("ConfigRules[].ConfigRuleName"), *events.search("Rules[].Name")]
     return set(filter(is_policy, names))
-
-
-def functions(session: boto3.Session) -> set[str]:
-    """Return the names of all Lambdas of the region."""
-    pages = session.client("lambda").get_paginator("list_functions").paginate()
-    return {each["FunctionName"] for page in pages for each in page["Functions"]}
 
 
 def function(name: str, triggers: list[object]) -> LambdaFunction:
     """Return a deployed function in the form that c7n's manager needs to remove it: its name and what invokes it."""
     unknown = dict.fromkeys(("description", "handler", "memory_size", "role", "runtime", "timeout"), "")
     return LambdaFunction({**unknown, "name": name, "events": triggers}, None)
-
-
-def messages(session: boto3.Session, queue: str) -> int:
-    """Return how many messages are in a queue, with those that are being processed; 0 if there is no queue."""
-    sqs = session.client("sqs")
-    try:
-        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    except sqs.exceptions.QueueDoesNotExist:
-        return 0
-    return sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(COUNTS))["Attributes"].values()))
 
 
 def remove(what: str, delete: Callable[[], object], *, dryrun: bool) -> None:

@@ -95,7 +95,7 @@ def written(folder, settings, **policies):
 @pytest.mark.parametrize("case", CASES["settings"], ids=lambda case: case["text"])
 def test_wrong_settings(tmp_path, case):
     """Settings that no run can use are one line with the fix."""
-    facts = here.facts(written(tmp_path, case["text"]))
+    facts = here.load(written(tmp_path, case["text"])).facts
     (fact,) = [each for each in facts if Path(each.name).name == case["fact"]]
     assert fact.state == WRONG
     assert case["says"] in fact.said
@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_a_line_of_its_own():
         read.Unread("AccessDenied", denied=True),
     )
     found |= {"identity": {"Arn": "me"}, "recorder": None, "subscriptions": [], "queues": dict.fromkeys(read.QUEUES, 0)}
-    facts = list(run.judged(found, run.Local(here.files(ROOT / "settings.yml"), [], {}), "us-east-1"))
+    facts = list(run.judged(found, here.Local(here.files(ROOT / "settings.yml"), [], {}, []), "us-east-1"))
     unread = [fact for fact in facts if fact.state == UNREAD]
     assert [fact.name for fact in unread] == [
         "stack", "roles", "functions", "config rules", "event rules", "mappings", "errors", "alarms", "groups",

@@ -1,9 +1,7 @@
 import copy
 import html
 import json
-import os
 import re
-import shutil
 from datetime import date
 from html.parser import HTMLParser
 from textwrap import wrap
@@ -27,7 +25,6 @@ from tests.support.search import examples
 from tests.support.slack import broken_rules, texts
 
 SAMPLE, DIGEST, WATCH = map(preview.sample, preview.SAMPLES)
-CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
 TEXT, HTML, SLACK, PAGERDUTY = "sns", "mail", "slack", "pagerduty"
 DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK = "sns, digest", "mail, digest", "slack, digest"
 MESSAGES = [TEXT, HTML, SLACK, PAGERDUTY]
@@ -987,7 +984,7 @@ def test_what_an_exempt_group_lacks_keeps_nothing_from_being_told(template, miss
 
 
 def test_the_sample_message_is_shown(capsys):
-    """Without a picture to take, the command prints the plain texts."""
+    """Without a file, the command prints the plain texts."""
     assert main(["mailer", "preview"]) == 0
     assert capsys.readouterr().out == "\n".join(map(preview.render, (SAMPLE, DIGEST, WATCH)))
 
@@ -998,22 +995,6 @@ def test_the_sample_messages_are_written_as_mails(capsys, tmp_path):
     page = Outline((tmp_path / "mail.html").read_text(encoding="utf-8")).text
     assert [page.count(name) for name in ("orders-db", "open by exemption", "does not invoke")] == [3, 2, 2]
     assert capsys.readouterr().out == ""
-
-
-def test_no_picture_without_a_browser(monkeypatch, capsys, tmp_path):
-    """Where there is no Chromium, the command says so and what to do."""
-    monkeypatch.setenv("CHROMIUM", "no-such-browser")
-    assert main(["mailer", "preview", str(tmp_path / "mail.png")]) == 2
-    assert "no Chromium found: install it, or name it: CHROMIUM=" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="the README's picture is taken by Chromium, which is not installed")
-def test_the_picture_for_the_readme(tmp_path):
-    """The command takes a picture that is small enough for a README."""
-    assert main(["mailer", "preview", str(tmp_path / "mail.png")]) == 0
-    picture = (tmp_path / "mail.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    assert 50_000 < len(picture) < 400_000
 
 
 BEHIND = {

@@ -23,7 +23,6 @@ def run(folder, *arguments):
     """Run the command in a folder, without credentials."""
     alone = {
         "PATH": os.defpath,
-        "CHROMIUM": "none",
         "HOME": str(folder),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
@@ -56,7 +55,6 @@ def test_the_command_prints_its_version(capsys):
         (["rehearse", "nowhere.json"], "nowhere.json"),
         (["rehearse", "--interfaces", "nowhere.json"], "nowhere.json"),
         (["mailer", "deploy", "-c", "nowhere.yml"], "nowhere.yml: No such file or directory"),
-        (["mailer", "preview", "picture.png"], "no Chromium found"),
         (["replay", "--region", "us-east-1"], "no AWS credentials found"),
         (["uninstall", "--region", "us-east-1"], "no AWS credentials found"),
         (["replay", "--region", "us east 1"], "us east 1"),

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from click import ClickException
 
 from c7n_ingress.aws.calls import GONE, error_code
 from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.records import MADE
 from c7n_ingress_tools import undo
-from c7n_ingress_tools.names import MAILER, POLICIES
+from c7n_ingress_tools.names import MAILER, POLICIES, functions
 
 TAG = "c7n-ingress-canary"
 """The tag of the group: when it was created."""
@@ -40,7 +41,7 @@ LIMIT = 900
 TRIES = 5
 
 
-class CanaryError(Exception):
+class CanaryError(ClickException):
     """The canary could not run, or left something behind; one line with the fix."""
 
 
@@ -336,8 +337,7 @@ def deployed(session: boto3.Session) -> tuple[str, ...]:
 
     :raises CanaryError: none of them is deployed.
     """
-    pages = session.client("lambda").get_paginator("list_functions").paginate()
-    names = {each["FunctionName"] for page in pages for each in page["Functions"]}
+    names = functions(session)
     found = tuple(name for name in ON_EVENTS if name in names)
     if not found:
         raise CanaryError(

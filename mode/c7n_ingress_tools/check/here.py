@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.decide.authorized import documentation, parse_fixed
-from c7n_ingress.decide.settings import check
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
+from c7n_ingress_tools.check.functions import Wanted
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.settings import SettingsError, read
 
@@ -46,22 +46,41 @@ def files(settings: Path) -> Files:
     return Files(settings, (*sorted((root / "policies").glob("*.yml")), watch), watch, root / "mode" / "stack.yml")
 
 
-def filled(settings: Path) -> dict[str, Any]:
-    """Return the settings.
+class Local(NamedTuple):
+    """What the user's files say for an account and region."""
 
-    :raises ValueError: says what is wrong with them.
-    """
+    files: Files
+    networks: list[str]
+    """The authorized networks."""
+    wanted: Mapping[str, Wanted]
+    """The policies that are valid and can be deployed, by their functions."""
+    facts: list[Fact]
+
+
+def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> Local:
+    """Load settings and policies. Those that are wrong are facts, and left out."""
+    facts, settings, loaded = [versions()], {}, []
     try:
-        found = read(settings)
+        settings = read(files.settings, complete=True)
+        facts.append(ok("settings", f"{files.settings} is valid"))
     except SettingsError as error:
-        raise ValueError(str(error)) from error
-    check(found)
-    return found
+        facts.append(wrong("settings", str(error), "edit it; `c7n-ingress init .` writes one"))
+    for path in files.policies:
+        try:
+            found = policies(path, settings, account, region)
+        except (OSError, ValueError) as error:
+            facts.append(wrong(str(path), str(error), "fix what the line names, or run `c7n-ingress init .`"))
+            continue
+        loaded += [Wanted(policy.data, path) for policy in found]
+        number = f"{len(found)} {'policy' if len(found) == 1 else 'policies'}"
+        facts.append(ok(str(path), f"{number}, valid with these settings"))
+    lists = [settings.get("authorized", []), *(authorized(policy.data) for policy in loaded)]
+    facts.append(no_documentation([network for each in lists for network in each]))
+    deployable = {policy.function: policy for policy in loaded if "mode" in policy.data}
+    return Local(files, next(filter(None, lists[1:]), []), deployable, facts)
 
 
-def policies(
-    path: Path, settings: Mapping[str, Any], account: str = ANY_ACCOUNT, region: str = ANY_REGION
-) -> list[Any]:
+def policies(path: Path, settings: Mapping[str, Any], account: str, region: str) -> list[Any]:
     """Load the policies of a file as `custodian run --vars-file` does, and validate them once they are filled.
 
     :raises ValueError: says what is wrong with them.
@@ -78,27 +97,6 @@ def policies(
     return loaded
 
 
-def facts(given: Files) -> Iterator[Fact]:
-    """Return what is known without AWS."""
-    yield versions()
-    try:
-        settings = filled(given.settings)
-        yield ok("settings", f"{given.settings} is valid")
-    except ValueError as error:
-        settings = {}
-        yield wrong("settings", str(error), "edit it; `c7n-ingress init .` writes one")
-    networks = list(settings.get("authorized", []))
-    for path in given.policies:
-        try:
-            loaded = policies(path, settings)
-        except (OSError, ValueError) as error:
-            yield wrong(str(path), str(error), "fix what the line names, or run `c7n-ingress init .`")
-            continue
-        yield ok(str(path), f"{len(loaded)} {'policy' if len(loaded) == 1 else 'policies'}, valid with these settings")
-        networks += [each for policy in loaded for each in authorized(policy)]
-    yield no_documentation(networks)
-
-
 def versions() -> Fact:
     """Whether what is installed works together."""
     found = {"Python": platform.python_version(), "c7n-ingress": metadata.version("c7n-ingress")}
@@ -113,9 +111,9 @@ def versions() -> Fact:
     return ok("versions", said)
 
 
-def authorized(policy: Any) -> list[str]:
+def authorized(policy: Mapping[str, Any]) -> list[str]:
     """Return the authorized networks of a policy that is filled, where it has them in a list."""
-    actions = [each for each in policy.data.get("actions", ()) if isinstance(each, dict) and each["type"] == REPLACE]
+    actions = [each for each in policy.get("actions", ()) if isinstance(each, dict) and each["type"] == REPLACE]
     lists = [each["authorized"] for each in actions if isinstance(each.get("authorized"), list)]
     return [network for each in lists for network in each]
 

@@ -22,7 +22,7 @@ from c7n.utils import reset_session_cache, yaml_load
 from c7n_ingress.aws import prefix_lists, vpcs
 from c7n_ingress.aws.calls import DENIED, error_code
 from c7n_ingress.decide.authorized import VPC, words
-from c7n_ingress_tools.names import MAILER, POLICIES, is_policy
+from c7n_ingress_tools.names import MAILER, POLICIES, functions, messages
 
 TOPIC = "open-ingress"
 ROLES = (POLICIES, f"{POLICIES}-watch", MAILER)
@@ -92,11 +92,11 @@ def account(session: boto3.Session, watch: Path, networks: list[str]) -> dict[st
         "stack": partial(_stack, session.client("cloudformation"), topic),
         "roles": partial(_roles, session.client("iam")),
         "subscriptions": partial(_subscriptions, session.client("sns"), topic),
-        "functions": partial(_functions, session.client("lambda")),
+        "functions": partial(_functions, session),
         "config_rules": partial(_config_rules, session.client("config")),
         "event_rules": partial(_event_rules, session.client("events")),
         "mappings": partial(_mappings, session.client("lambda")),
-        "queues": partial(_queues, session.client("sqs")),
+        "queues": lambda: {name: messages(session, name) for name in QUEUES},
         "alarms": partial(_alarms, session.client("cloudwatch")),
         "groups": partial(_groups, session, networks),
     }
@@ -145,11 +145,10 @@ def _subscriptions(client: Any, topic: str) -> list[dict[str, Any]] | None:
         return None
 
 
-def _functions(client: Any) -> dict[str, Deployed]:
-    names = (each["FunctionName"] for each in _all(client, "list_functions", "Functions"))
-    ours = sorted(name for name in names if is_policy(name) or name == MAILER)
+def _functions(session: boto3.Session) -> dict[str, Deployed]:
+    ours = sorted(functions(session))
     with ThreadPoolExecutor(4) as pool:
-        return {each.name: each for each in pool.map(partial(_function, client), ours)}
+        return {each.name: each for each in pool.map(partial(_function, session.client("lambda")), ours)}
 
 
 def _function(client: Any, name: str) -> Deployed:
@@ -190,19 +189,6 @@ def _event_rules(client: Any) -> dict[str, dict[str, Any]]:
 
 def _mappings(client: Any) -> list[dict[str, Any]]:
     return list(_all(client, "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER))
-
-
-def _queues(client: Any) -> dict[str, int | None]:
-    return {name: _waiting(client, name) for name in QUEUES}
-
-
-def _waiting(client: Any, name: str) -> int | None:
-    count = "ApproximateNumberOfMessages"
-    try:
-        url = client.get_queue_url(QueueName=name)["QueueUrl"]
-    except client.exceptions.QueueDoesNotExist:
-        return None
-    return int(client.get_queue_attributes(QueueUrl=url, AttributeNames=[count])["Attributes"][count])
 
 
 def _alarms(client: Any) -> list[dict[str, Any]]:

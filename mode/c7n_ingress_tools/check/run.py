@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -16,33 +15,6 @@ from c7n_ingress_tools.names import MAILER
 
 POLICY = "custodian-open-ingress-check"
 NO_CREDENTIALS = "set AWS_PROFILE, or run `aws configure`"
-
-
-class Local(NamedTuple):
-    """What the user's files say for an account and region."""
-
-    files: here.Files
-    networks: list[str]
-    wanted: dict[str, functions.Wanted]
-
-
-def of_files(files: here.Files, account_id: str, region: str) -> Local:
-    """Load the policies of the files; those that are wrong are left out, as another fact says so."""
-    try:
-        settings = here.filled(files.settings)
-    except ValueError:
-        settings = {}
-    loaded = [(path, policy) for path in files.policies for policy in _policies(path, settings, account_id, region)]
-    networks = next((each for _, policy in loaded if (each := here.authorized(policy))), [])
-    deployable = [functions.Wanted(policy.data, path) for path, policy in loaded if "mode" in policy.data]
-    return Local(files, networks, {each.function: each for each in deployable})
-
-
-def _policies(path: Path, settings: dict[str, Any], account_id: str, region: str) -> list[Any]:
-    try:
-        return here.policies(path, settings, account_id, region)
-    except (OSError, ValueError):
-        return []
 
 
 def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
@@ -58,12 +30,12 @@ def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
             "credentials", f"AWS does not accept them in {region}: {error}", "renew them, or correct the region"
         )
         return
-    local = of_files(files, account_id, region)
+    local = here.load(files, account_id, region)
     found = read.account(session, files.watch, local.networks)
     yield from judged(found, local, region)
 
 
-def judged(found: dict[str, Any], local: Local, region: str) -> Iterator[Fact]:
+def judged(found: dict[str, Any], local: here.Local, region: str) -> Iterator[Fact]:
     """Return the facts of what was read. What could not be read is a line of its own, once."""
     now = datetime.now(timezone.utc)
     today = now.date()

@@ -149,8 +149,7 @@ def main(descriptor: str, parent: str) -> None:
     importlib.import_module("c7n.resources").load_resources(("aws.security-group",))
     _function(COMMANDS["mailer"])
     _function(COMMANDS["c7n-ingress"])
-    for module in ("c7n_ingress_tools.undo", "c7n_ingress_tools.undo_table"):
-        importlib.import_module(module)
+    importlib.import_module("c7n_ingress_tools.undo")
     boto3 = importlib.import_module("boto3")
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
