@@ -668,7 +668,7 @@ def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path):
     made = ec2.create_managed_prefix_list(
         PrefixListName="offices", MaxEntries=1, AddressFamily="IPv4", Entries=entries
     )["PrefixList"]["PrefixListId"]
-    local = check.Local(files, ["198.18.7.0/24", "vpc", made], {each.function: each for each in wanted})
+    local = here.Local(files, ["198.18.7.0/24", "vpc", made], {each.function: each for each in wanted}, [])
 
     def look():
         with enable_iam_authentication():
