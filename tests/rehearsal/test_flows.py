@@ -33,8 +33,9 @@ class Silent:
     """A progress that nobody watches."""
 
     @contextmanager
-    def share(self, text):
-        """Return what can be called and named."""
+    def step(self, text, *, shares):
+        """Return what can show shares and be named."""
+        assert shares
         yield Done(text)
 
 
@@ -44,7 +45,7 @@ class Done:
 
     text: str
 
-    def __call__(self, share):
+    def show(self, share):
         """Refuse what is no share."""
         assert 0 <= share <= 1
 

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from c7n_ingress.decide.behind import behind
 from c7n_ingress_tools.embedded_aws import config, ec2
-from c7n_ingress_tools.rehearsal import groups, interfaces, vpcs
+from c7n_ingress_tools.rehearsal import account, groups, interfaces
 from c7n_ingress_tools.rehearsal.exports import RefusedError
 from c7n_ingress_tools.report.sources import of_rehearsal
 from tests.support.mutated import mutated
@@ -223,7 +223,7 @@ def test_whatever_a_file_of_vpcs_has(embedded_aws, tmp_path_factory, document):
     path = tmp_path_factory.getbasetemp() / "vpcs.json"
     path.write_text(json.dumps(document))
     try:
-        read = vpcs.load(path, [])
+        read = account.load_vpcs(path, [])
     except RefusedError as refused:
         said = str(refused)
     else:
@@ -232,4 +232,4 @@ def test_whatever_a_file_of_vpcs_has(embedded_aws, tmp_path_factory, document):
         ec2.load_vpcs(read)
         described = embedded_aws.session().client("ec2").describe_vpcs()["Vpcs"]
         assert {vpc["VpcId"] for vpc in described} >= {vpc["VpcId"] for vpc in read}
-    assert said is None or (said.endswith(f": {vpcs.EXPORT.command}") and "\n" not in said)
+    assert said is None or (said.endswith(f": {account.VPCS.command}") and "\n" not in said)

@@ -132,9 +132,9 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
     ):
         log = Log(connection, Path(temporary))
         log.notes += [f"left out {path}: the file is empty" for path, found in files.items() if not found]
-        with progress.share("reading flow logs") as done:
-            _load(log, formats, done)
-            done.text = f"read {log.records:,} flow log records from {counted(len(formats), 'file')}"
+        with progress.step("reading flow logs", shares=True) as step:
+            _load(log, formats, step.show)
+            step.text = f"read {log.records:,} flow log records from {counted(len(formats), 'file')}"
         yield log
 
 

@@ -12,7 +12,7 @@ from c7n_ingress.aws.calls import pages
 from c7n_ingress.aws.prefix_lists import cidrs_of, prefix_lists, referenced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -22,7 +22,7 @@ class Files(NamedTuple):
     groups: Path
     interfaces: Path | None
     vpcs: Path | None
-    prefix_lists: Path | None
+    prefix_lists: Mapping[str, Sequence[str]]  # the CIDRs of each that is known
 
 
 def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
@@ -49,7 +49,7 @@ def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
         _write(folder / "groups.json", {"SecurityGroups": groups}),
         _write(folder / "interfaces.json", {"NetworkInterfaces": used}) if in_use else None,
         _write(folder / "vpcs.json", {"Vpcs": vpcs}) if vpcs else None,
-        _write(folder / "prefix-lists.json", lists) if lists else None,
+        lists,
     )
 
 

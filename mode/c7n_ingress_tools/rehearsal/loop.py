@@ -199,12 +199,12 @@ class Loop:
         """Deliver items, and return AWS Config's verdict on each group."""
         _write_lines(self.folder / file, items)
         start = len(self.cloud.calls)
-        with self.progress.step(done, len(items)) as advance, ThreadPoolExecutor(self.processes) as pool:
+        with self.progress.step(done, len(items)) as step, ThreadPoolExecutor(self.processes) as pool:
             for item, failure in zip(items, pool.map(lambda item: _invoke(function, item), items), strict=True):
                 if failure:
                     self.failed.add(item["resourceId"])
                     self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
-                advance()
+                step.advance()
         self.result.calls += self._calls_since(start)
         return self._verdicts()
 
@@ -230,14 +230,14 @@ class Loop:
         if not sent:
             return
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
-        with self.progress.step(step, sent) as advance:
+        with self.progress.step(step, sent) as sending:
             mailers = self._mailers(_processes(sent))
             while len(self.result.messages) < sent:
                 ended = all(mailer.poll() is not None for mailer in mailers)
                 received = self._received(wait=not ended)
                 for message in received:
                     self.result.messages.append(message)
-                    advance()
+                    sending.advance()
                 if ended and not received:
                     break
             for mailer in mailers:

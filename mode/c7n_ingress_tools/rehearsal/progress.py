@@ -18,54 +18,40 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Share:
-    """A step whose done share, from 0 to 1, is known; `text` is the line that is printed when it is done."""
+class Step:
+    """A step that runs; `text` is printed when it is done."""
 
     text: str
-    advance: Callable[[float], None]
+    total: int
+    show: Callable[[float], None]
+    done: int = 0
 
-    def __call__(self, share: float) -> None:
-        """Show that this share is done."""
-        self.advance(share)
+    def advance(self) -> None:
+        """Show that one more part is done."""
+        self.done += 1
+        self.show(self.done / self.total)
 
 
+@dataclass(frozen=True)
 class Progress:
     """Shows what is being done, and what is done."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    console: Console
 
     @contextmanager
-    def step(self, text: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Show a step, with the parts that are done if there are some, and one line when it is done.
+    def step(self, text: str, total: int = 0, *, shares: bool = False) -> Iterator[Step]:
+        """Show a bar while a step runs, where the output is a terminal, and a line afterwards.
 
-        :returns: what to call when a part of the step is done.
+        :param total: how many parts the step has, if it has parts.
+        :param shares: whether the step shows which share of it is done, from 0 to 1.
         """
-        done = 0
-        with self._shown(text, f"  {total}" if total else "", known=bool(total)) as share:
-
-            def advance() -> None:
-                nonlocal done
-                done += 1
-                share(done / (total or done))
-
-            yield advance
-
-    @contextmanager
-    def share(self, text: str) -> Iterator[Share]:
-        """Show a step with the share that is done and the time left, and one line when it is done."""
-        with self._shown(text) as share:
-            yield share
-
-    @contextmanager
-    def _shown(self, text: str, parts: str = "", *, known: bool = True) -> Iterator[Share]:
-        """Show a bar while the step runs, where the output is a terminal, and a line afterwards."""
         start = time.monotonic()
-        more = [BarColumn(), TaskProgressColumn(), TimeRemainingColumn()] if known else []
+        more = [BarColumn(), TaskProgressColumn(), TimeRemainingColumn()] if total or shares else []
         columns = [SpinnerColumn(), TextColumn("{task.description}"), *more]
-        with Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
-            task = bar.add_task(text, total=1 if known else None)
-            share = Share(text, lambda done: bar.update(task, completed=done))
-            yield share
+        with Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            task = bar.add_task(text, total=1 if more else None)
+            step = Step(text, total, lambda share: bar.update(task, completed=share))
+            yield step
+        parts = f"  {total}" if total else ""
         seconds = f"  {time.monotonic() - start:.1f} s"
-        self._console.print(Text.assemble(("✓ ", "green"), share.text, (parts, "bold"), (seconds, "dim")))
+        self.console.print(Text.assemble(("✓ ", "green"), step.text, (parts, "bold"), (seconds, "dim")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from c7n_ingress.decide.exemptions import parse_register
 from c7n_ingress_tools import settings
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.pack import PACK
-from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show, vpcs
-from c7n_ingress_tools.rehearsal.account import Account
+from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show
+from c7n_ingress_tools.rehearsal.account import Account, read
 from c7n_ingress_tools.rehearsal.loop import LoopError, Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
@@ -65,7 +64,7 @@ def main(arguments: Asked, commands: Path) -> int:
         given = _settings(arguments)
         arguments, lists = _live(arguments, given)
         networks = _authorized(arguments, given, lists)
-        account = _account(arguments, lists)
+        account = read(arguments.groups, arguments.interfaces, arguments.vpcs, lists)
         if arguments.flows:  # only they need DuckDB
             with requires_extra("flows"):
                 from c7n_ingress_tools.rehearsal import clients, flows
@@ -76,8 +75,8 @@ def main(arguments: Asked, commands: Path) -> int:
                 clients.check(log, account.interfaces)
             result = run(account, FOLDER, progress, commands, given | {"authorized": [*networks.values]})
             if log:
-                with progress.share("looked up who came in through what was replaced") as done:
-                    findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, done)
+                with progress.step("looked up who came in through what was replaced", shares=True) as step:
+                    findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, step.show)
     except (exports.UnusableError, LoopError) as error:
         print(visible(str(error)), file=sys.stderr)
         return 2
@@ -141,12 +140,11 @@ def _live(arguments: Asked, given: Mapping[str, Any]) -> tuple[Asked, Mapping[st
     """Read the region's groups from AWS, if that is asked for, and the CIDRs of prefix lists by id."""
     if arguments.region is None:
         return arguments, {}
-    from c7n_ingress_tools.rehearsal.live import read
+    from c7n_ingress_tools.rehearsal import live
 
     named = words(authorized.wanted(given.get("authorized"), _named(arguments)))
-    files = read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])
-    lists = json.loads(files.prefix_lists.read_text(encoding="utf-8")) if files.prefix_lists else {}
-    return replace(arguments, groups=files.groups, interfaces=files.interfaces, vpcs=files.vpcs), lists
+    files = live.read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])
+    return replace(arguments, groups=files.groups, interfaces=files.interfaces, vpcs=files.vpcs), files.prefix_lists
 
 
 def _named(arguments: Asked) -> list[str]:
@@ -221,14 +219,3 @@ def _check(arguments: Asked) -> None:
         raise exports.UnusableError(
             f"{flows} needs {needed}: flow logs name interfaces, and interfaces have the groups"
         )
-
-
-def _account(arguments: Asked, lists: Mapping[str, Sequence[str]]) -> Account:
-    """Read the files of the account. The sample has its own interfaces."""
-    today = dt.datetime.now(dt.timezone.utc).date()
-    chosen = groups.load(arguments.groups) if arguments.groups else groups.sample(today)
-    path = arguments.interfaces or (None if arguments.groups else interfaces.SAMPLE)
-    used = interfaces.load(path) if path else []
-    if path:
-        interfaces.check(used, chosen, path)
-    return Account(chosen, used, vpcs.load(arguments.vpcs, chosen) if arguments.vpcs else (), lists)
