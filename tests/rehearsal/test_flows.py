@@ -113,10 +113,9 @@ def of_rule(number, result):
     """Find what was reported for the rule of a record."""
     record = RECORDS[number]
     (found,) = (
-        each.clients
-        for each in result.rules
-        if (each.rule.group, each.rule.traffic.protocol, each.rule.was)
-        == (record["group"], record["protocol"], record["was"])
+        seen
+        for rule, seen in result.rules
+        if (rule.group, rule.traffic.protocol, rule.source) == (record["group"], record["protocol"], record["was"])
     )
     return found
 

@@ -1,9 +1,5 @@
 """Which clients connected through the rules that were replaced, and which of them the change would block.
 
-    log, interfaces = …                             # the modules `flows` and `interfaces`
-    findings = who_came_in(log, interfaces, groups, result.records)
-    findings.rules[0].cut, findings.rules[0].suggestion
-
 What counts, and from where it is known (VPC guide: https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html
 and flow-logs-records-examples.html, flow-logs-limitations.html there):
 
@@ -82,28 +78,19 @@ ANY_PORT = (0, 65535)
 IPV4 = 2**128 - 2**32
 
 
-@dataclass(frozen=True)
-class Rule:
-    """An open rule that was replaced."""
+class Rule(NamedTuple):
+    """A rule: one that was replaced, or one that is there afterwards."""
 
     group: str
     traffic: Traffic
-    was: str
-    now: tuple[str, ...]
-
-
-class Evidence(NamedTuple):
-    """Who came in through a rule."""
-
-    rule: Rule
-    clients: Clients
+    source: str
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What flow logs show about all rules that were replaced, the worst first."""
+    """What flow logs show about all rules that were replaced."""
 
-    rules: tuple[Evidence, ...]
+    rules: tuple[tuple[Rule, Clients], ...]
     window: Window
     notes: tuple[str, ...]  # what people should know of the files
 
@@ -111,7 +98,7 @@ class Findings:
         """Return the clients by group and by rule in words, for the report."""
         found: dict[str, dict[str, Clients]] = {}
         for rule, clients in self.rules:
-            found.setdefault(rule.group, {})[f"{words_of(rule.traffic)} from {rule.was}"] = clients
+            found.setdefault(rule.group, {})[f"{words_of(rule.traffic)} from {rule.source}"] = clients
         return found
 
 
@@ -128,14 +115,14 @@ def who_came_in(
     :param records: the records of the action, which say how it changed the rules.
     :param done: is called with the share of the work that is done.
     """
-    rules = replaced(records)
+    rules = [Rule(*_key(record), record["was"]) for record in records if record["was"]]
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
-    evidence = sorted(_evidence(log, rules, interfaces), key=lambda each: (-each.clients.blocked, -each.clients.bytes))
-    blocking = [each.rule for each in evidence if each.clients.blocked]
+    found = tuple(zip(rules, _clients(log, rules, interfaces), strict=True))
+    blocking = [rule for rule, clients in found if clients.blocked]
     first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
     notes = (*log.notes, *_notes(log), *_unseen(blocking, interfaces, groups))
-    return Findings(tuple(evidence), Window(log.records, _time(first), _time(last)), notes)
+    return Findings(found, Window(log.records, _time(first), _time(last)), notes)
 
 
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
@@ -155,60 +142,28 @@ def check(log: Log, interfaces: Iterable[Interface]) -> None:
         )
 
 
-# -- rules
-
-
-class After(NamedTuple):
-    """A rule that is there afterwards."""
-
-    group: str
-    traffic: Traffic
-    source: str
-
-
-def replaced(records: Iterable[dict[str, Any]]) -> list[Rule]:
-    """Return the rules that were replaced: those whose records say what they were."""
-    now: dict[tuple[str, Traffic], dict[str, None]] = {}
-    for record in records:
-        if record["now"]:
-            now.setdefault(_key(record), {})[record["now"]] = None
-    return [
-        Rule(
-            *_key(record),
-            record["was"],
-            tuple(each for each in now.get(_key(record), ()) if _same_family(each, record["was"])),
-        )
-        for record in records
-        if record["was"]
-    ]
-
-
-def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[After]:
+def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[Rule]:
     """Return the ingress rules of all groups as they are after the changes; prefix lists are not known."""
     rules = {
-        After(group["GroupId"], match.traffic, str(match.source))
+        Rule(group["GroupId"], match.traffic, str(match.source))
         for group in groups
         for match in matches_from(group["IpPermissions"])
         if not str(match.source).startswith("pl-")
     }
     for record in records:
         if record["was"]:
-            rules.discard(After(*_key(record), record["was"]))
-    return rules | {After(*_key(record), record["now"]) for record in records if record["now"]}
+            rules.discard(Rule(*_key(record), record["was"]))
+    return rules | {Rule(*_key(record), record["now"]) for record in records if record["now"]}
 
 
 def _key(record: dict[str, Any]) -> tuple[str, Traffic]:
     return record["group"], traffic(record["traffic"])
 
 
-def _same_family(now: str, was: str) -> bool:
-    return _is_id(was) or (":" in now) == (":" in was)  # a prefix list's id does not show its family
-
-
 # -- what goes into the engine
 
 
-def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after: Iterable[After]) -> None:
+def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after: Iterable[Rule]) -> None:
     """Put interfaces and rules beside the flows."""
     span = {"low": "UHUGEINT", "high": "UHUGEINT"}
     traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}
@@ -225,7 +180,7 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after
         "open",
         {"rule": "INTEGER", "security_group": "VARCHAR", **traffic, **span},
         (
-            (number, rule.group, *_numbers(rule.traffic), *_span_of_source(rule.was))
+            (number, rule.group, *_numbers(rule.traffic), *_span_of_source(rule.source))
             for number, rule in enumerate(rules)
         ),
     )
@@ -290,7 +245,8 @@ def _addresses(log: Log) -> Iterator[tuple[str, int]]:
 
 def _work_out(log: Log, done: Callable[[float], None]) -> None:
     """Run clients.sql."""
-    for name, value in (SCANNERS | {"ephemeral": EPHEMERAL}).items():
+    variables = SCANNERS | {"ephemeral": EPHEMERAL, "shown": SHOWN, "most_suggested": MOST_SUGGESTED}
+    for name, value in variables.items():
         log.connection.execute(f"set variable {name} = {value}")
     statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
     for number, statement in enumerate(statements):
@@ -301,50 +257,25 @@ def _work_out(log: Log, done: Callable[[float], None]) -> None:
 # -- what comes out of it
 
 
-COUNTS = """
-    select rule, count(*) filter (not scanner), coalesce(sum(bytes) filter (not scanner), 0)::HUGEINT,
-        max(last) filter (not scanner), count(*) filter (scanner)
-    from came group by rule
-"""
-STAY = """
-    select rule, count(distinct remote) from through
-    where not exists (select 1 from came where came.rule = through.rule and came.remote = through.remote)
-    group by rule
-"""
-LOGGED = "select security_group, count(*) from members semi join logged using (interface) group by security_group"
-SHOWN_CLIENTS = """
-    select rule, remote, bytes, last from came where not scanner
-    qualify row_number() over (partition by rule order by bytes desc, remote) <= ?
-    order by rule, bytes desc, remote
-"""
-SOURCES = """
-    select rule, remote, scanner from came
-    where rule in (select rule from came group by rule having count(*) filter (not scanner) between 1 and ?)
-    order by rule
-"""
-
-
-def _evidence(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) -> Iterator[Evidence]:
+def _clients(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) -> Iterator[Clients]:
     """Return what was found of each rule, by few queries however many rules there are."""
     having = Counter(group for each in interfaces for group in set(each.groups))
-    counts = {rule: counted for rule, *counted in _rows(log, COUNTS)}
-    stay, logged = dict(_rows(log, STAY)), dict(_rows(log, LOGGED))
+    counts = {rule: counted for rule, *counted in _rows(log, "from counts")}
+    stay, logged = dict(_rows(log, "from stay")), dict(_rows(log, "from logged_groups"))
     shown: dict[int, list[Caller]] = {}
-    for rule, remote, size, seen in _rows(log, SHOWN_CLIENTS, SHOWN):
-        shown.setdefault(rule, []).append(Caller(str(_address(remote)), int(size), _time(seen) or ""))
+    for number, remote, size, seen in _rows(log, "from shown_clients order by rule, bytes desc, remote"):
+        shown.setdefault(number, []).append(Caller(str(_address(remote)), int(size), _time(seen) or ""))
     suggestions = dict(_suggestions(log))
-    for number, replaced_rule in enumerate(rules):
+    for number, rule in enumerate(rules):
         blocked, size, last, scanners = counts.get(number, (0, 0, None, 0))
         networks, more = suggestions.get(number) or ((), 0)
-        group = replaced_rule.group
         if blocked:
             note = "" if networks else "too many" if blocked > MOST_SUGGESTED else "too scattered"
         else:
-            note = _unlogged(having[group], logged.get(group, 0))
+            note = _unlogged(having[rule.group], logged.get(rule.group, 0))
         callers, suggested = tuple(shown.get(number, ())), tuple(map(str, networks))
         seen_last, stays = _time(last) or "", stay.get(number, 0)
-        clients = Clients(blocked, int(size), seen_last, callers, stays, scanners, suggested, more, note)
-        yield Evidence(replaced_rule, clients)
+        yield Clients(blocked, int(size), seen_last, callers, stays, scanners, suggested, more, note)
 
 
 def _unlogged(interfaces: int, logged: int) -> str:
@@ -362,7 +293,7 @@ def _unlogged(interfaces: int, logged: int) -> str:
 
 def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
     """Suggest networks, of one rule after the other: all sources of all rules may be more than memory holds."""
-    cursor = log.connection.cursor().execute(SOURCES, [MOST_SUGGESTED])
+    cursor = log.connection.cursor().execute("from suggested order by rule")
     rows = chain.from_iterable(iter(lambda: cursor.fetchmany(10_000), []))
     for rule, sources in groupby(rows, key=lambda row: row[0]):
         seen: dict[bool, list[Address]] = {True: [], False: []}
@@ -373,21 +304,13 @@ def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
 
 def _notes(log: Log) -> Iterator[str]:
     """Return notes on the records that were not used."""
-    unknown, others, example = _rows(
-        log,
-        'select count(*), count(distinct "interface-id"), min("interface-id") from flows'
-        ' where "interface-id" not in (select interface from members)',
-    )[0]
+    ((unknown, others, example),) = _rows(log, "from unknown")
     if unknown:
         yield (
             f"{unknown:,} records are about {others:,} interfaces that the file of interfaces does not have, "
             f"such as {example}: deleted since, or of another account or region?"
         )
-    wrong, example = _rows(
-        log,
-        "select count(*), min(text) from (select unnest([srcaddr, dstaddr]) as text from flows) texts"
-        " where text is not null and not exists (select 1 from addresses where addresses.text = texts.text)",
-    )[0]
+    ((wrong, example),) = _rows(log, "from wrong")
     if wrong:
         yield f"left out {wrong:,} records for what is no address, such as {example}"
 
@@ -427,8 +350,8 @@ def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
     return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last
 
 
-def _rows(log: Log, query: str, *values: Any) -> list[tuple[Any, ...]]:
-    return log.connection.execute(query, list(values)).fetchall()
+def _rows(log: Log, query: str) -> list[tuple[Any, ...]]:
+    return log.connection.execute(query).fetchall()
 
 
 def _address(number: int) -> Address:

@@ -134,3 +134,51 @@ select
 from through join judged using (remote)
 where id not in (select id from kept)
 group by all;
+
+-- How many clients would be blocked at each rule, what they sent, when one sent something last, and how many scanners.
+create table counts as
+select
+    rule, count(*) filter (not scanner), coalesce(sum(bytes) filter (not scanner), 0)::HUGEINT,
+    max(last) filter (not scanner), count(*) filter (scanner)
+from came
+group by rule;
+
+-- How many can still come in.
+create table stay as
+select rule, count(distinct remote)
+from through
+where not exists (select 1 from came where came.rule = through.rule and came.remote = through.remote)
+group by rule;
+
+-- The clients that sent the most.
+create table shown_clients as
+select rule, remote, bytes, last
+from came
+where not scanner
+qualify row_number() over (partition by rule order by bytes desc, remote) <= getvariable('shown');
+
+-- All sources of the rules for which networks are suggested.
+create table suggested as
+select rule, remote, scanner
+from came
+where rule in (
+    select rule from came group by rule having count(*) filter (not scanner) between 1 and getvariable('most_suggested')
+);
+
+-- How many interfaces of each group have records.
+create table logged_groups as
+select security_group, count(*)
+from members semi join logged using (interface)
+group by security_group;
+
+-- Records about interfaces that are not known.
+create table unknown as
+select count(*), count(distinct "interface-id"), min("interface-id")
+from flows
+where "interface-id" not in (select interface from members);
+
+-- Records with what is no address.
+create table wrong as
+select count(*), min(text)
+from (select unnest([srcaddr, dstaddr]) as text from flows) texts
+where text is not null and not exists (select 1 from addresses where addresses.text = texts.text);
