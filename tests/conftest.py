@@ -8,7 +8,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from c7n_ingress_tools.embedded_aws.server import serving
 from c7n_ingress_tools.functions import runtime
-from tests.support import search
+from tests.support import kept, search
 from tests.support.embedded import group_of, load, make_queue
 from tests.support.faults import failing
 from tests.support.forked import pass_over_what_is_loaded
@@ -27,6 +27,7 @@ def embedded_aws(tmp_path_factory):
     runtime.unpack = partial(unpack_once, shared)
     with serving() as cloud:
         yield cloud
+        kept.close()
 
 
 @pytest.fixture(scope="module")

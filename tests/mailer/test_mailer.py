@@ -16,17 +16,11 @@ from c7n.mu import generate_requirements
 
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.mailer import deploy
-from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
+from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, event_record, message_to, pack
 
 ROOT = Path(__file__).parents[2]
 OTHER_ACCOUNT = "111122223333"
 READS = ("Get", "List", "Describe")
-
-
-@pytest.fixture
-def post(cloud, tmp_path):
-    """Return the queues, the role and the sender of e-mail."""
-    return Post(cloud, tmp_path)
 
 
 # -- deploying it
@@ -486,8 +480,8 @@ class Mailbox:
         return "250 OK"
 
 
-@pytest.fixture
-def smtp():
+@pytest.fixture(scope="module")
+def smtp_server():
     """Serve SMTP on a free port; gives the mailer's configuration for it, and the mailbox."""
     mailbox, loop = Mailbox(), asyncio.new_event_loop()
     server = loop.run_until_complete(loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0))
@@ -499,6 +493,13 @@ def smtp():
     thread.join()
     server.close()
     loop.close()
+
+
+@pytest.fixture
+def smtp(smtp_server):
+    """Return the configuration, and the mailbox, which is empty."""
+    smtp_server[1].mails.clear()
+    return smtp_server
 
 
 def test_mail_by_smtp(post, smtp):

@@ -1,6 +1,7 @@
 """PagerDuty's Events API v2, from the policy to the incident, against its published rules."""
 
 import json
+from functools import partial
 from unittest.mock import Mock
 
 import boto3
@@ -12,9 +13,8 @@ from c7n_ingress.decide import states
 from c7n_ingress_tools.mailer import lambda_entry, preview
 from tests.support.docs import BLOCKS
 from tests.support.embedded import group_of, load, run, shipped
-from tests.support.internet import serving
 from tests.support.pagerduty import KEY, PagerDuty, broken_rules
-from tests.support.posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, Post, event_record, message_to, pack
+from tests.support.posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, event_record, message_to, pack
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 TARGET = f"pagerduty://{KEY}"
@@ -34,22 +34,16 @@ FAILED = in_state(
 
 
 @pytest.fixture
-def post(cloud, tmp_path):
-    """Return the queues, the role and the sender of e-mail."""
-    return Post(cloud, tmp_path)
-
-
-@pytest.fixture
 def service():
     """Return a service of PagerDuty."""
     return PagerDuty()
 
 
 @pytest.fixture
-def mailer(post, service, tmp_path):
-    """Return what deploys the mailer where PagerDuty is this service."""
-    with serving(service.hosts(), tmp_path) as internet:
-        yield lambda **changes: post.mailer(internet, **changes)
+def mailer(post, service, internet):
+    """Return what runs the mailer where PagerDuty is this service."""
+    internet.hosts = service.hosts()
+    return partial(post.mailer, internet)
 
 
 def documented(word):
@@ -341,20 +335,20 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
     assert len(inbox.read()) == 1
 
 
-def test_what_finds_no_time_left_is_sent_with_the_next_try(service, tmp_path, monkeypatch):
+def test_what_finds_no_time_left_is_sent_with_the_next_try(service, internet, monkeypatch):
     """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
     config = config_setup(yaml_load((MAILER.parents[1] / "mailer.yml").read_text(encoding="utf-8")))
     config |= {"recipients": [TARGET]}
     mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"))
     monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)
     record = event_record("m-1", pack(about(LACKING, LAST)))
-    with serving(service.hosts(), tmp_path) as internet:
-        monkeypatch.setenv("https_proxy", internet.proxy)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
-        for left, kept in (([60_000, 30_000, 5_000], ["m-1"]), ([60_000] * 3, [])):
-            context = Mock(get_remaining_time_in_millis=Mock(side_effect=left))
-            answer = lambda_entry.handle({"Records": [record]}, context)
-            assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == kept
+    internet.hosts = service.hosts()
+    monkeypatch.setenv("https_proxy", internet.proxy)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
+    for left, kept in (([60_000, 30_000, 5_000], ["m-1"]), ([60_000] * 3, [])):
+        context = Mock(get_remaining_time_in_millis=Mock(side_effect=left))
+        answer = lambda_entry.handle({"Records": [record]}, context)
+        assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == kept
     assert service.events == [
         ("resolve", key_of(LACKING)),
         ("trigger", blocked_key_of(LACKING)),

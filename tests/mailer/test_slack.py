@@ -2,14 +2,14 @@
 
 import base64
 import json
+from functools import partial
 from time import sleep
 
 import pytest
 
 from c7n_ingress_tools.mailer import channel
 from c7n_ingress_tools.mailer.errors import UndeliverableError
-from tests.support.internet import serving
-from tests.support.posted import ON_CALL, SAMPLE, TOPIC, TRIES, Post, message_to
+from tests.support.posted import ON_CALL, SAMPLE, TOPIC, TRIES, message_to
 from tests.support.slack import HOOK, HTML, JSON, TOKEN, Slack, broken_rules, texts
 
 FAILURES = {
@@ -31,22 +31,16 @@ API_FAILURES = {
 
 
 @pytest.fixture
-def post(cloud, tmp_path):
-    """Return the queues, the role and the sender of e-mail."""
-    return Post(cloud, tmp_path)
-
-
-@pytest.fixture
 def slack():
     """Return a workspace."""
     return Slack()
 
 
 @pytest.fixture
-def mailer(post, slack, tmp_path):
-    """Return what deploys the mailer where Slack is this workspace."""
-    with serving(slack.hosts(), tmp_path) as internet:
-        yield lambda **changes: post.mailer(internet, **changes)
+def mailer(post, slack, internet):
+    """Return what runs the mailer where Slack is this workspace."""
+    internet.hosts = slack.hosts()
+    return partial(post.mailer, internet)
 
 
 def groups(posted):
@@ -209,19 +203,16 @@ def test_a_message_that_slack_would_refuse_is_named(post, slack, mailer):
         assert "invalid_blocks" in function.logs[0].read_text()
 
 
-def test_a_silent_slack_is_given_up(tmp_path, monkeypatch):
+def test_a_silent_slack_is_given_up(internet, monkeypatch):
     """A server that takes a message and never answers ends the try, before Lambda ends the function."""
     monkeypatch.setattr(channel, "HTTP_TIMEOUT", 0.2)
     assert channel.HTTP_TIMEOUT < 60
 
-    def never(*_):
-        sleep(2)
-
-    with serving({"hooks.slack.com": never}, tmp_path) as internet:
-        monkeypatch.setenv("https_proxy", internet.proxy)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
-        with pytest.raises(UndeliverableError, match=r"^Slack: no answer: ReadTimeout$"):
-            channel.answer_of("Slack", "POST", HOOK, json={})
+    internet.hosts = {"hooks.slack.com": lambda *_: sleep(2)}
+    monkeypatch.setenv("https_proxy", internet.proxy)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
+    with pytest.raises(UndeliverableError, match=r"^Slack: no answer: ReadTimeout$"):
+        channel.answer_of("Slack", "POST", HOOK, json={})
 
 
 @pytest.mark.parametrize(

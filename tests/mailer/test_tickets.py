@@ -19,7 +19,7 @@ from c7n_ingress_tools.mailer.jira import Jira as JiraChannel
 from c7n_ingress_tools.mailer.servicenow import ServiceNow as ServiceNowChannel
 from tests.support import jira, servicenow
 from tests.support.docs import BLOCKS
-from tests.support.internet import serving
+from tests.support.kept import once
 from tests.support.posted import SAMPLE, TOPIC, TRIES, Post, message_to
 
 CLOSED, LACKING, LAST = SAMPLE["resources"]
@@ -59,16 +59,22 @@ SERVICES = {
 TOKENS = {"jira": jira.TOKEN, "servicenow": servicenow.TOKEN}
 
 
-@pytest.fixture
-def post(cloud, tmp_path):
-    """Return the queues, the role and the sender of e-mail."""
-    return Post(cloud, tmp_path)
-
-
 @pytest.fixture(params=SERVICES)
 def service(request):
     """Return a service, Jira or ServiceNow."""
     return SERVICES[request.param]()
+
+
+@pytest.fixture
+def tokens(cloud):
+    """Return the ARN of the secret that holds each service's token, the same in all tests: they share a mailer."""
+    return once(cloud, "tokens", lambda: {section: secret(cloud, token) for section, token in TOKENS.items()})
+
+
+@pytest.fixture
+def post(cloud, tokens, tmp_path):  # noqa: ARG001 - the secrets are put into the empty AWS
+    """Return the queues, the role and the sender of e-mail, where the secrets are."""
+    return Post(cloud, tmp_path)
 
 
 def secret(cloud, token, region="us-east-1"):
@@ -80,25 +86,15 @@ def secret(cloud, token, region="us-east-1"):
 
 
 @pytest.fixture
-def mailer(post, service, tmp_path):
-    """Return what deploys the mailer where the service's host is this server."""
-    with serving(service.server.hosts() | {"elsewhere.example.com": elsewhere}, tmp_path) as internet:
+def mailer(post, service, tokens, internet):
+    """Return what runs the mailer where the service's host is this server."""
+    internet.hosts = service.server.hosts()
 
-        def deployed(**changes):
-            token = changes.pop("token", None) or secret(post.cloud, TOKENS[service.section])
-            settings = {service.section: service.settings | {"token": token} | changes.pop("settings", {})}
-            return post.mailer(internet, **settings | changes)
+    def running(**changes):
+        settings = service.settings | {"token": tokens[service.section]} | changes
+        return post.mailer(internet, **{service.section: settings})
 
-        yield deployed
-
-
-def elsewhere(*_):
-    """Take what nobody should send."""
-    ELSEWHERE.append(_)
-    return 200, {}, b"{}"
-
-
-ELSEWHERE = []
+    return running
 
 
 def in_state(state, group=CLOSED, **annotations):
@@ -237,9 +233,10 @@ def test_two_messages_at_once_make_one_ticket(post, service, mailer):
 
 def test_a_message_that_comes_again_creates_nothing(post, service, mailer):
     """Another process that gets the same message updates the ticket."""
-    for _ in range(2):
-        with mailer() as function:
+    with mailer() as function:
+        for _ in range(2):
             work(post, function, about(service.target, FAILED))
+            function.close()
     assert keys(service) == [(key_of(FAILED), True)]
 
 
@@ -309,7 +306,8 @@ def test_many_closed_groups_are_asked_for_together(post, service, mailer):
 def test_a_refusal_keeps_the_message(post, service, mailer, status):
     """A request that is refused keeps the message, and the log has the status; the next try creates one ticket."""
     inbox = post.subscribe()
-    message = about(service.target, FAILED)
+    group = FAILED | {"GroupId": f"sg-{status}"}  # the process knows no ticket of it
+    message = about(service.target, group)
     sent = post.send(message | {"action": message["action"] | {"to": [service.target, TOPIC]}})
     service.server.next = ["take", (status, {}, b'{"errorMessages": ["refused"], "error": {"message": "refused"}}')]
     with mailer() as function:
@@ -318,7 +316,7 @@ def test_a_refusal_keeps_the_message(post, service, mailer, status):
         log = function.logs[0].read_text()
     assert f"HTTP {status}" in log
     assert TOKENS[service.section] not in log
-    assert keys(service) == [(key_of(FAILED), True)]
+    assert keys(service) == [(key_of(group), True)]
     assert len(inbox.read()) == 1
 
 
@@ -343,14 +341,15 @@ def test_a_wrong_token_ends_in_the_dead_letter_queue(post, service, mailer):
     assert len(post.sqs.receive_message(QueueUrl=post.dead_letters)["Messages"]) == 1
 
 
-def test_a_redirect_is_not_followed(post, service, mailer):
+def test_a_redirect_is_not_followed(post, service, mailer, internet):
     """An answer that leads elsewhere is a failure, and nothing is sent there."""
-    ELSEWHERE.clear()
+    came = []
+    internet.hosts |= {"elsewhere.example.com": lambda *request: came.append(request)}
     sent = post.send(about(service.target, FAILED))
     service.server.next = [(302, {"Location": "https://elsewhere.example.com/"}, b"")]
     with mailer() as function:
         assert post.work(function) == {sent}
-    assert ELSEWHERE == []
+    assert came == []
     assert keys(service) == []
 
 
@@ -363,45 +362,39 @@ def test_a_page_is_no_answer(post, service, mailer):
         assert "an answer " in function.logs[0].read_text()
 
 
-def test_a_server_that_never_answers_is_given_up(service, tmp_path, monkeypatch):
+def test_a_server_that_never_answers_is_given_up(service, internet, monkeypatch):
     """A server that takes a request and never answers ends the try, before Lambda ends the function."""
     monkeypatch.setattr(channel, "HTTP_TIMEOUT", 1)
 
-    def never(*_):
-        sleep(3)
-
     (host,) = service.server.hosts()
-    with serving({host: never}, tmp_path) as internet:
-        monkeypatch.setenv("https_proxy", internet.proxy)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
-        desk = service.channel({service.section: service.settings | {"token": ""}}, boto3.Session(), None)
-        desk.token = "known"
-        with pytest.raises(UndeliverableError, match=r": no answer: ReadTimeout$"):
-            desk.find("OPS", ["open-ingress/x"], ended=False)
+    internet.hosts = {host: lambda *_: sleep(3)}
+    monkeypatch.setenv("https_proxy", internet.proxy)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
+    desk = service.channel({service.section: service.settings | {"token": ""}}, boto3.Session(), None)
+    desk.token = "known"
+    with pytest.raises(UndeliverableError, match=r": no answer: ReadTimeout$"):
+        desk.find("OPS", ["open-ingress/x"], ended=False)
 
 
-def test_a_project_that_does_not_exist_fails_alone(post, tmp_path):
+@pytest.mark.parametrize("service", ["jira"], indirect=True)
+def test_a_project_that_does_not_exist_fails_alone(post, service, mailer):
     """A project that Jira does not know keeps the message, with Jira's words; the other project has its ticket."""
-    server = jira.Jira()
-    settings = {"url": f"https://{jira.HOST}", "user": jira.USER, "token": secret(post.cloud, jira.TOKEN)}
     sent = post.send(message_to("jira://NOPE", "jira://OPS") | {"resources": [FAILED]})
-    with serving(server.hosts(), tmp_path) as internet, post.mailer(internet, jira=settings) as function:
+    with mailer() as function:
         assert post.work(function) == {sent}
         assert "does not exist for the field" in function.logs[0].read_text()
-    assert [each[:2] for each in server.tickets()] == [(key_of(FAILED), True)]
+    assert keys(service) == [(key_of(FAILED), True)]
 
 
 @pytest.mark.parametrize(("named", "made"), [(None, "31"), ("Won't do", "41"), ("Ship it", None)])
-def test_a_transition_can_be_named(post, tmp_path, named, made):
+@pytest.mark.parametrize("service", ["jira"], indirect=True)
+def test_a_transition_can_be_named(post, service, mailer, named, made):
     """An issue is resolved by the transition that mailer.yml names, or by the first one that ends it."""
-    server = jira.Jira()
-    settings = {"url": f"https://{jira.HOST}", "user": jira.USER, "token": secret(post.cloud, jira.TOKEN)}
-    settings |= {"transition": named} if named else {}
-    with serving(server.hosts(), tmp_path) as internet, post.mailer(internet, jira=settings) as function:
+    with mailer(**{"transition": named} if named else {}) as function:
         work(post, function, about("jira://OPS", FAILED))
         post.send(about("jira://OPS", FIXED))
         assert bool(post.work(function)) == (made is None)
-    (issue,) = server.issues.values()
+    (issue,) = service.server.issues.values()
     assert issue.get("transition") == made
 
 

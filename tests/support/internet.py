@@ -10,45 +10,49 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
 
 import trustme
 
 
-class Internet(NamedTuple):
-    """Where the proxy listens, and the file with the authority that signed its hosts' certificates."""
+class Internet:
+    """Where the proxy listens, the file with the authority that signs its hosts' certificates, and the hosts."""
 
-    proxy: str
-    authority: Path
+    def __init__(self, hosts, folder):
+        self.hosts = hosts
+        self.authority = Path(folder) / "authority.pem"
+        self._authority, self._contexts = trustme.CA(), {}
+        self._authority.cert_pem.write_to_path(self.authority)
+
+    def context(self, host):
+        """Return the TLS context of a host, with its certificate."""
+        if host not in self._contexts:
+            self._contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._authority.issue_cert(host).configure_cert(self._contexts[host])
+        return self._contexts[host]
 
 
 @contextmanager
 def serving(hosts, folder):
-    """Serve hosts, each by its function, until the block ends."""
-    authority, folder = trustme.CA(), Path(folder)
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    contexts = {}
-    for host in hosts:
-        contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(host).configure_cert(contexts[host])
+    """Serve hosts, each by its function, until the block ends. Other `hosts` may be set meanwhile."""
+    internet = Internet(hosts, folder)
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_CONNECT(self):
             self.host = self.path.partition(":")[0]
-            if self.host not in hosts:
+            if self.host not in internet.hosts:
                 self.send_error(502)
                 return
             self.send_response(200)
             self.end_headers()
-            self.connection = contexts[self.host].wrap_socket(self.connection, server_side=True)
+            self.connection = internet.context(self.host).wrap_socket(self.connection, server_side=True)
             self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
             self.close_connection = False
 
         def respond(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer = hosts[self.host](self.command, self.path, self.headers, body)
+            answer = internet.hosts[self.host](self.command, self.path, self.headers, body)
             if answer is None:
                 self.close_connection = True
                 self.connection.close()
@@ -70,7 +74,8 @@ def serving(hosts, folder):
     thread = Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield Internet(f"http://127.0.0.1:{server.server_port}", folder / "authority.pem")
+        internet.proxy = f"http://127.0.0.1:{server.server_port}"
+        yield internet
     finally:
         server.shutdown()
         server.server_close()

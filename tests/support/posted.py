@@ -13,6 +13,7 @@ from moto.ses.models import ses_backends
 
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy, preview
+from tests.support.kept import kept
 
 MAILER = Path(__file__).parents[2] / "mode" / "c7n_ingress_tools" / "mailer"
 SAMPLE = preview.sample()
@@ -59,17 +60,25 @@ class Post:
 
     @contextmanager
     def mailer(self, internet=None, **changes):
-        """Deploy the mailer, and return the function; the event source is off, `work` does its part."""
-        way_out = {"https_proxy": internet.proxy} if internet else {}
-        read = deploy.read_config(self.config(**way_out, **changes))
-        deploy.deploy(read, self.cloud.session())
+        """Return the deployed mailer; the event source is off, `work` does its part.
+
+        Tests with the same configuration share its process: only the first of them deploys it.
+        """
+        config = self.config(**({"https_proxy": internet.proxy} if internet else {}), **changes)
+        with kept((self.cloud.endpoint, config.read_text()), lambda: self._deployed(config, internet)) as function:
+            yield function
+
+    @contextmanager
+    def _deployed(self, config, internet):
+        """Deploy the mailer."""
+        deploy.deploy(deploy.read_config(config), self.cloud.session())
         client = self.cloud.session().client("lambda")
         if internet:
             trusting = {"Variables": {"REQUESTS_CA_BUNDLE": str(internet.authority)}}
             client.update_function_configuration(FunctionName="custodian-mailer", Environment=trusting)
         (mapping,) = client.list_event_source_mappings(FunctionName="custodian-mailer")["EventSourceMappings"]
         client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        with deployed(self.cloud, "custodian-mailer", folder=self.folder) as function:
+        with deployed(self.cloud, "custodian-mailer") as function:
             yield function
 
     def send(self, message):
