@@ -1,7 +1,9 @@
 # `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make soak`: the same tests, for hours.
-# `make bench`: what it costs. `make lock`: the newest releases that pyproject.toml allows, into requirements/.
+# `make judges`: what others wrote judges the pack. `make bench`: what it costs.
+# `make lock`: the newest releases that pyproject.toml allows, into requirements/.
 PYTHON ?= python3
 BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name)))
+JUDGES = ministack prowler
 quoted = '$(subst ','\'',$(1))'
 .DEFAULT_GOAL := demo
 
@@ -21,8 +23,15 @@ test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 soak: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/pytest --hypothesis-profile=nightly
 
+judges: .venv/dev $(JUDGES:%=.venv/judges/%/installed)
+	.venv/bin/pytest -n0 tests/judges tests/policies/test_recordings.py
+
 bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	@.venv/bin/python -m tests.bench $(PARTS)
+
+.venv/judges/%/installed: requirements/judges/%.lock | .venv/dev
+	@.venv/bin/python requirements/install.py judges/$*
+	@touch $@
 
 # Everything is installed again if .venv's Python does not run, for instance after an upgrade of that Python.
 .venv/%: requirements/%.lock pyproject.toml $(shell .venv/bin/python -S -c '' 2>/dev/null || echo again)
@@ -34,11 +43,14 @@ bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 
 # One lock for all Pythons and systems, which uv alone can make; c7n wants 3.10.2. What one lock has, the others have in
 # the same release.
-COMPILE = uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
-  --no-annotate --custom-compile-command 'make lock' --group build pyproject.toml
+RESOLVE = uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
+  --no-annotate --custom-compile-command 'make lock' --upgrade
+COMPILE = $(RESOLVE) --group build pyproject.toml
 lock:
-	$(COMPILE) --upgrade --extra dev --output-file requirements/dev.lock
-	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
-	$(COMPILE) --upgrade --constraint requirements/dev.lock --extra local --output-file requirements/local.lock
+	$(COMPILE) --extra dev --output-file requirements/dev.lock
+	$(COMPILE) --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
+	$(COMPILE) --constraint requirements/dev.lock --extra local --output-file requirements/local.lock
+	for judge in $(JUDGES); do \
+	  $(RESOLVE) --group pyproject.toml:$$judge --output-file requirements/judges/$$judge.lock || exit; done
 
-.PHONY: demo test soak bench lock again
+.PHONY: demo test soak judges bench lock again

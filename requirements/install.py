@@ -1,8 +1,11 @@
 """Install what a lock names, and the project, into .venv: `python3 requirements/install.py local`.
 
-.venv is made first if its Python does not run. By uv where it is there, as it takes a second, and by pip where it is
-not or does not succeed. Either way nothing but wheels is installed, each with a hash that the lock has. It runs on any
-Python that the pack does, and says so on any other.
+The lock of a judge, such as `judges/prowler`, goes into an environment of its own, .venv/judges/prowler, without the
+project.
+
+The environment is made first if its Python does not run. By uv where it is there, as it takes a second, and by pip
+where it is not or does not succeed. Either way nothing but wheels is installed, each with a hash that the lock has. It
+runs on any Python that the pack does, and says so on any other.
 """
 
 from __future__ import annotations
@@ -15,27 +18,33 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-INTO = ".venv/bin/python"
 LOCKED = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement"]
 PROJECT = ["--no-deps", "--no-build-isolation", "--editable", "."]  # by the build backend that the lock has
 
 # Where bytecode is made at once: tests start many short processes, also where the environment lets none write it.
-COMPILED = {"dev"}
+COMPILED = {"dev", "judges/ministack", "judges/prowler"}
 
 
 def main(name: str) -> None:
     """Install the lock of a name. Ends with pip's exit code if pip fails."""
-    made = version_of(INTO)
-    refuse_unsupported(made or version_of(sys.executable), "remove .venv, then " if made else "")
+    into = f".venv/{name}" if is_judge(name) else ".venv"
+    python = f"{into}/bin/python"
+    made = version_of(python)
+    refuse_unsupported(made or version_of(sys.executable), f"remove {into}, then " if made else "")
     if not made:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", ".venv"], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", into], cwd=ROOT, check=True)
     if uv := shutil.which("uv"):
-        options = ["--quiet", "--python", INTO, *(["--compile-bytecode"] if name in COMPILED else [])]
+        options = ["--quiet", "--python", python, *(["--compile-bytecode"] if name in COMPILED else [])]
         if installed([uv, "pip", "install", *options], name, os.environ | of_pip()) == 0:
             return
         print("uv could not install it, as it says above: now pip tries", file=sys.stderr)
     options = ["--quiet", "--disable-pip-version-check", *([] if name in COMPILED else ["--no-compile"])]
-    sys.exit(installed([*pip(), "install", *options], name, os.environ))
+    sys.exit(installed([*pip(python), "install", *options], name, os.environ))
+
+
+def is_judge(name: str) -> bool:
+    """Whether a lock is that of a judge."""
+    return name.startswith("judges/")
 
 
 def version_of(python: str) -> tuple[int, ...]:
@@ -60,16 +69,17 @@ def refuse_unsupported(version: tuple[int, ...], before: str) -> None:
 def installed(command: list[str], name: str, environment: dict[str, str]) -> int:
     """Install a lock, then the project, by a command that takes pip's options; return the exit code."""
     lock = [*LOCKED, f"requirements/{name}.lock"]
-    return run([*command, *lock], environment) or run([*command, *PROJECT], environment)
+    project = [] if is_judge(name) else [PROJECT]
+    return next(filter(None, (run([*command, *each], environment) for each in (lock, *project))), 0)
 
 
-def pip() -> list[str]:
-    """Return the command that is pip for .venv: this Python's own, if it can, as a second one takes seconds to make."""
-    of_venv = [INTO, "-m", "pip"]
-    for command in ([sys.executable, "-m", "pip", "--python", INTO], of_venv):
+def pip(python: str) -> list[str]:
+    """Return the command that is pip for a Python: this one's own, if it can, as a second one takes seconds to make."""
+    of_venv = [python, "-m", "pip"]
+    for command in ([sys.executable, "-m", "pip", "--python", python], of_venv):
         if subprocess.run([*command, "--version"], cwd=ROOT, capture_output=True, check=False).returncode == 0:
             return command
-    subprocess.run([INTO, "-m", "ensurepip"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([python, "-m", "ensurepip"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     return of_venv
 
 

@@ -24,7 +24,9 @@ else:
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
+GROUPS = PROJECT["dependency-groups"]
 LOCKS = ("local", "flows", "dev")
+JUDGES = ("ministack", "prowler")
 PYTHONS = ("3.10.2", "3.11.9", "3.12.4", "3.13.1", "3.14.0")
 
 
@@ -69,7 +71,7 @@ def asked(extra):
             yield requirement
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, *(f"judges/{judge}" for judge in JUDGES)])
 def test_each_entry_is_one_release_with_hashes(name):
     """A lock has only releases, each with the hashes of its files, and no place to get them from."""
     found = list(entries(name))
@@ -94,6 +96,17 @@ def test_a_lock_has_what_pyproject_asks_for(name, platform, python):
             version = locked.get(canonicalize_name(requirement.name))
             assert version is not None, f"{requirement.name} is not in it"
             assert version in requirement.specifier
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("judge", JUDGES)
+def test_a_judge_is_locked(judge, python):
+    """The lock of a judge has a release that pyproject.toml allows of each package that it names; else: `make lock`."""
+    environment = of(python, "linux")
+    locked = pins(f"judges/{judge}", environment)
+    for requirement in map(Requirement, GROUPS[judge]):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert locked[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -129,15 +142,21 @@ def test_locks_agree(python):
 
 
 @pytest.mark.parametrize(
-    ("goal", "lock"), [(["demo"], "local"), (["demo", "FLOWS=x", "INTERFACES=y"], "flows"), (["test"], "dev")]
+    ("goal", "locks"),
+    [
+        (["demo"], ["local"]),
+        (["demo", "FLOWS=x", "INTERFACES=y"], ["flows"]),
+        (["test"], ["dev"]),
+        (["judges"], ["dev", "judges/ministack", "judges/prowler"]),
+    ],
 )
-def test_make_installs_no_more_than_its_goal_needs(goal, lock, tmp_path):
-    """The demo installs the lock of its own, and DuckDB only for flow logs."""
+def test_make_installs_no_more_than_its_goal_needs(goal, locks, tmp_path):
+    """The demo installs the lock of its own, and DuckDB only for flow logs. Only `make judges` installs the judges."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     done = subprocess.run(["make", "--dry-run", *goal], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert re.findall(r"requirements/install\.py (\w+)", done.stdout) == [lock]
+    assert re.findall(r"requirements/install\.py (\S+)", done.stdout) == locks
 
 
 @pytest.mark.parametrize("name", ["it's mine.json", "a,b (c) $$HOME.json", 'say "so".json'])
@@ -204,7 +223,7 @@ def lock(folder, digest):
     (folder / "requirements" / "local.lock").write_text(f"toydependency==1 \\\n    --hash=sha256:{digest}\n")
 
 
-def installing(folder, uv=None, **environment):
+def installing(folder, uv=None, name="local", **environment):
     """Run the installer on a path that has a uv or none, with wheels from the folder alone."""
     path = folder / "path"
     path.mkdir(exist_ok=True)
@@ -213,13 +232,13 @@ def installing(folder, uv=None, **environment):
     settings = {"PATH": f"{path}:/usr/bin:/bin", "HOME": str(folder), "PIP_FIND_LINKS": str(folder / "wheels")}
     settings |= {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "UV_FIND_LINKS": str(folder / "wheels")}
     settings |= {"UV_OFFLINE": "1", "UV_NO_CONFIG": "1", "UV_CACHE_DIR": str(folder / "cache")}
-    command = [sys.executable, folder / "requirements" / "install.py", "local"]
+    command = [sys.executable, folder / "requirements" / "install.py", name]
     return subprocess.run(command, env=settings | environment, capture_output=True, text=True, check=False)
 
 
 def has(folder):
-    """Return what .venv has of the two packages."""
-    places = (folder / ".venv" / "lib").rglob("toy*.dist-info")
+    """Return what an environment, .venv by default, has of the two packages."""
+    places = (folder if (folder / "pyvenv.cfg").exists() else folder / ".venv").glob("lib/**/toy*.dist-info")
     return sorted(path.name.partition("-")[0] for path in places)
 
 
@@ -240,6 +259,15 @@ def test_installs_the_lock_and_the_project(uv, project):
     done = installing(project, uv)
     assert (done.returncode, has(project)) == (0, ["toydependency", "toyproject"]), done.stderr
     assert "now pip tries" not in done.stderr
+
+
+def test_a_judge_has_an_environment_of_its_own(project):
+    """What the lock of a judge names is installed into an environment of its own, without the project."""
+    (project / "requirements" / "judges").mkdir()
+    shutil.copy(project / "requirements" / "local.lock", project / "requirements" / "judges" / "prowler.lock")
+    done = installing(project, name="judges/prowler")
+    own = project / ".venv" / "judges" / "prowler"
+    assert (done.returncode, has(project), has(own)) == (0, [], ["toydependency"]), done.stderr
 
 
 def test_refuses_what_has_another_hash(project):
