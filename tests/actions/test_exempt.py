@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.renewed import renewals
+from c7n_ingress.decide.reopened import renewals
 from c7n_ingress_tools.embedded_aws.config import configuration_item, record
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import preview

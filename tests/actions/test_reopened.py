@@ -8,7 +8,6 @@ from c7n.exceptions import PolicyValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.actions import notify_in_parts as digest
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.history import check_mode
 from c7n_ingress.decide.reopened import REOPENED, PastState, openings, sentence, was_open
@@ -239,7 +238,6 @@ def asked(cloud, monkeypatch):
     monkeypatch.setattr(reopened, "check_mode", lambda _: None)
     clock = [time.monotonic()]
     monkeypatch.setattr(reopened, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(digest, "time", reopened.time)
     asked = []
 
     def answer(**_):

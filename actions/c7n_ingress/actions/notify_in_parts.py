@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import logging
-import time
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from c7n.actions.notify import Notify
 from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import local_session
 
-from c7n_ingress.aws.calls import BRIEFLY, pages
-from c7n_ingress.aws.history import LOOKING, MOST_ITEMS, check_time, why_not
+from c7n_ingress.aws import history
 from c7n_ingress.aws.notify import with_place
 from c7n_ingress.aws.read import MATCHED
-from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import UNFILLED, check_filled, check_notify, check_values
-from c7n_ingress.decide.exemptions import MOST_DAYS
-from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, size
-from c7n_ingress.decide.packed import packed
-from c7n_ingress.decide.renewed import RENEWED, renewals, sentence
-from c7n_ingress.decide.settings import filled
+from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.decide.checks import UNFILLED, check_notify
+from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, packed, size
 
 log = logging.getLogger("custodian.actions")
 
@@ -77,13 +69,9 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     schema = SCHEMA
 
     def validate(self) -> NotifyInParts:
-        """Refuse a run without its settings, and values that variables have filled wrong.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse a run without its settings, and values that variables have filled wrong."""
         with checking(self):
-            check_values(self.data, self.schema)
-        return super().validate()  # type: ignore[no-any-return]
+            return super().validate()  # type: ignore[no-any-return]
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs."""
@@ -95,18 +83,15 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
 
         :raises PolicyExecutionError: the recipients were not filled.
         """
-        self.data: dict[str, Any] = filled(self.data)
+        fill(self, "notified nobody")
         try:
-            check_filled(self.data)
             check_notify(self.data)
         except ValueError as error:
             raise PolicyExecutionError(f"notify-in-parts notified nobody: {error}") from None
         for key in self.data.keys() & {"to", "cc"}:
             self.data[key] = with_place(self.data[key], self.manager.config)
         if "renewals" in self.data:
-            end = time.monotonic() + LOOKING
-            for group in resources:
-                group[RENEWED] = self.renewed(group["GroupId"], end, **self.data["renewals"])
+            history.note_renewals(self.manager, resources, **self.data["renewals"])
         self.data["entries"] = self.entries()
         room = MESSAGE_SIZE - size(self.data["entries"])
         for part in packed(map(_fitting, resources), room, size):
@@ -118,31 +103,6 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
         found = [one for each in self.manager.iter_filters() for one in getattr(each, "to_look_at", ())]
         fitting = list(as_fit(found, ENTRIES_SIZE))
         return {"shown": fitting, "more": len(found) - len(fitting)} if found else {}
-
-    def renewed(self, group_id: str, end: float, tag: str, days: int) -> str:
-        """Return how often a group's tag was renewed in the last days, or why that is not known, as a sentence.
-
-        :param end: until when Config may be asked, by the monotonic clock.
-        """
-        client = local_session(self.manager.session_factory).client("config", config=BRIEFLY)
-        since = datetime.now(timezone.utc) - timedelta(days=days)
-        request = {
-            "resourceType": self.manager.resource_type.config_type,
-            "resourceId": group_id,
-            "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was granted before
-            "limit": MOST_ITEMS,
-        }
-        try:
-            items = []
-            check_time(end)
-            for item in pages(client, "get_resource_config_history", "configurationItems", **request):
-                items.append(item)
-                check_time(end)
-        except Exception as error:  # any error of Config: that the group is open is reported all the same
-            log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
-            return f"how often it was renewed could not be looked up in AWS Config ({why_not(error)})"
-        values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
-        return sentence([each for each in renewals(values) if each >= since], days)
 
 
 def _fitting(group: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws import behind, notify, plans, prefix_lists, vpcs
 from c7n_ingress.aws import history as reopened
-from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
 from c7n_ingress.aws.job import Job, is_tried_again
@@ -49,7 +48,7 @@ from c7n_ingress.decide.checks import (
 )
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
-from c7n_ingress.decide.plan import Plan, replacement
+from c7n_ingress.decide.plan import Plan, Replacement, replacement
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import FINDERS, permission, ports_text
 from c7n_ingress.decide.settings import filled
@@ -294,7 +293,8 @@ class ReplaceIngress(EventAction):
         """Return the CIDRs of each prefix list that is authorized, or why they are not known, by id."""
         if not (ids := [word for word in words(authorized) if word != VPC]):
             return {}
-        found = prefix_lists.entries(local_session(self.manager.session_factory).client("ec2"), ids)
+        client = local_session(self.manager.session_factory).client("ec2")
+        found = {list_id: prefix_lists.entries(client, list_id) for list_id in ids}
         examples_pass = bool(self.data.get("preview"))
         return {
             list_id: each if isinstance(each, str) else of_prefix_list(list_id, each, examples_pass=examples_pass)
@@ -330,9 +330,9 @@ def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
         )
 
 
-def no_room(result: NoRoom, group_id: str) -> tuple[str, str]:
+def no_room(missing: Replacement, group_id: str) -> tuple[str, str]:
     """Return which network could not be added, and the command that adds it once there is room."""
-    rule, network = result.replacement
+    rule, network = missing
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
     return (
         f"{network} could not be added for {rule.traffic.protocol} {ports_text(rule.traffic)}",

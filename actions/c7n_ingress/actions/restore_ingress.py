@@ -13,7 +13,6 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
 from c7n_ingress.aws import journal, notify
-from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
@@ -22,7 +21,7 @@ from c7n_ingress.aws.settings import checking, fill
 from c7n_ingress.decide.checks import check_notify, or_unfilled
 from c7n_ingress.decide.exemptions import MOST_DAYS, TAG
 from c7n_ingress.decide.message import RESTORED, Outcome
-from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import text_of
 from c7n_ingress.decide.undo import exemption, fold, restoration
@@ -174,9 +173,9 @@ def exemption_of(group: Mapping[str, Any]) -> str | None:
     return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}.get(TAG)
 
 
-def no_room(result: NoRoom, _group_id: str) -> tuple[str, None]:
+def no_room(missing: Replacement, _group_id: str) -> tuple[str, None]:
     """Return which rule is not restored, and what to do about it."""
     return (
-        f"{text_of(result.replacement.rule.match)} found no room: the group had as many rules as EC2 allows. "
+        f"{text_of(missing.rule.match)} found no room: the group had as many rules as EC2 allows. "
         "If it still has, remove some; then restore it again"
     ), None

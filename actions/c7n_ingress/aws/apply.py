@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from c7n.exceptions import ClientError
 
@@ -18,12 +18,6 @@ from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, rule_from, rule_request
-
-
-class NoRoom(NamedTuple):
-    """A source for which the group has no room left."""
-
-    replacement: Replacement
 
 
 class StaleError(Exception):
@@ -48,22 +42,20 @@ class LostError(Exception):
 
 def apply(
     client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()
-) -> Iterator[list[Change] | NoRoom]:
+) -> Iterator[list[Change] | Replacement]:
     """Carry out the plan, and return the changes of each call once it has made them, and what found no room.
-
-    What has been returned when an error is raised has been done.
 
     :param client: a boto3 client of EC2 that calls once.
     :param full: for what there was no room before; it is tried again only when something has been removed.
-    :raises StaleError, OutdatedError, ThrottledError, LostError: the group must be read and planned again.
-    :raises ClientError: EC2 said no.
+    :raises StaleError, OutdatedError, ThrottledError, LostError: the group must be read and planned again. What has
+        been returned before has been done.
     """
     call = _Caller(client, reading)
     crowded = list(full)
     for tags, additions in _by_tags(addition for addition in plan.authorize if addition not in full):
         for result in call.authorize_what_fits(additions, tags):
-            if isinstance(result, NoRoom):
-                crowded.append(result.replacement)
+            if isinstance(result, Replacement):
+                crowded.append(result)
             yield result
     yield from call.modify(plan.modify)
     yield from call.revoke(plan.revoke)
@@ -98,13 +90,13 @@ class _Caller:
 
     def authorize_what_fits(
         self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
-    ) -> Iterator[list[Change] | NoRoom]:
+    ) -> Iterator[list[Change] | Replacement]:
         """Add all or, where there is no room for all, as many as fit, in order."""
         try:
             made = self.authorize(additions, tags)
         except _NoRoomError:
             if len(additions) == 1:
-                yield NoRoom(additions[0])
+                yield additions[0]
             else:
                 for addition in additions:
                     yield from self.authorize_what_fits([addition], tags)

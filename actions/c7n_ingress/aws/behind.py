@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import botocore
-from c7n.exceptions import ClientError
 from c7n.utils import chunks, local_session
 
-from c7n_ingress.aws.calls import BRIEFLY, GROUPS_A_CALL, PAGE_SIZE, error_code, pages
+from c7n_ingress.aws.calls import BRIEFLY, described, pages, why
 from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, Behind, behind
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.way_in import INSTANCES, by_endpoint, by_session_manager, instances, is_closed
@@ -29,28 +28,18 @@ PERMISSIONS = (
 NODES_A_CALL = 50  # the most instances that Systems Manager returns in one answer
 ENDPOINTS_A_PAGE = 50  # the most endpoints that EC2 returns in one answer
 
+# The parameter by which EC2 also lists the interfaces that AWS services manage and hide.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyManagedResourceVisibility.html
 MANAGED = "IncludeManagedResources"
-"""The parameter by which EC2 lists the interfaces, too, that AWS services manage and hide.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyManagedResourceVisibility.html
-"""
-
 HIDDEN = f"interfaces that AWS services hide cannot be seen: botocore {botocore.__version__} is too old"
 
+# For a group that another account owns: https://docs.aws.amazon.com/vpc/latest/userguide/security-group-sharing.html
 FOREIGN = "interfaces of other accounts may be missing here"
-"""What cannot be seen of a group that another account owns, and shares with this one.
-
-https://docs.aws.amazon.com/vpc/latest/userguide/security-group-sharing.html
-"""
 
 
 def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, Seen]:
-    """Look up what uses each of the groups, by id.
-
-    :param account_id: the account that looks.
-    :raises ClientError, BotoCoreError: EC2 did not answer.
-    """
+    """Look up what uses each of the groups, by id, for an account."""
     owners = {group["GroupId"]: group["OwnerId"] for group in groups}
     found = interfaces_of(client, owners)
     hidden = () if knows_managed(client) else (HIDDEN,)
@@ -81,18 +70,13 @@ def knows_managed(client: Any) -> bool:
 
 
 def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
-    """Read the interfaces that have any of the groups, by each group that they have.
-
-    :raises ClientError, BotoCoreError: EC2 did not answer.
-    """
-    managed = {MANAGED: True} if knows_managed(client) else {}
+    """Read the interfaces that have any of the groups, by each group that they have."""
+    managed: dict[str, Any] = {MANAGED: True} if knows_managed(client) else {}
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for batch in chunks(sorted(set(group_ids)), GROUPS_A_CALL):
-        filters = [{"Name": "group-id", "Values": batch}]
-        request = {"MaxResults": PAGE_SIZE, "Filters": filters, **managed}
-        for interface in pages(client, "describe_network_interfaces", "NetworkInterfaces", **request):
-            for group in interface["Groups"]:
-                found[group["GroupId"]].append(interface)
+    request = ("describe_network_interfaces", "NetworkInterfaces", "group-id", group_ids)
+    for interface in described(client, *request, **managed):
+        for group in interface["Groups"]:
+            found[group["GroupId"]].append(interface)
     return found
 
 
@@ -100,8 +84,6 @@ def blocked(client: Any) -> str | None:
     """Return a sentence if VPC Block Public Access is on.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
-
-    :raises ClientError, BotoCoreError: EC2 did not answer.
     """
     options = client.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
     mode = options.get("InternetGatewayBlockMode", "off")
@@ -114,8 +96,6 @@ def online_of(client: Any, instance_ids: Collection[str]) -> list[str]:
     """Return the instances that Session Manager reaches.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
-
-    :raises ClientError, BotoCoreError: Systems Manager did not answer.
     """
     return [
         each["InstanceId"]
@@ -131,8 +111,6 @@ def endpoints_of(client: Any, vpc_ids: Collection[str]) -> list[dict[str, Any]]:
     """Return the EC2 Instance Connect Endpoints in VPCs.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceConnectEndpoints.html
-
-    :raises ClientError, BotoCoreError: EC2 did not answer.
     """
     filters = [{"Name": "vpc-id", "Values": sorted(vpc_ids)}, {"Name": "state", "Values": ["create-complete"]}]
     request = {"Filters": filters, "MaxResults": ENDPOINTS_A_PAGE}
@@ -206,13 +184,10 @@ class Surroundings:
             return ask()
         except Exception as error:  # any error: the groups are closed and reported
             log.exception("whether %s reaches instances could not be looked up", what)
-            return not_known(what, error_code(error) if isinstance(error, ClientError) else type(error).__name__)
+            return not_known(what, why(error))
 
     def client(self, service: str = "ec2") -> Any:
-        """Return a service's client.
-
-        :raises TimeoutError: there is no time left.
-        """
+        """Return a service's client, as long as there is time."""
         if not self.looks:
             raise TimeoutError("the run is stopped")
         brief = {"config": BRIEFLY} if service != "ec2" else {}

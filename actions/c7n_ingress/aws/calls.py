@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from botocore.config import Config
 from c7n.exceptions import ClientError
 from c7n.query import QueryResourceManager
+from c7n.utils import chunks
 
+# For a client that changes groups: botocore must not call again on a reading that is too old by then.
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-"""The config of a client that changes groups: botocore must not call again on a reading that is too old by then."""
-
+# For a client whose answer is useful but not necessary: two tries of eight seconds at most.
 BRIEFLY = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-"""The config of a client whose answer is useful but not necessary: two tries of eight seconds at most."""
 
+# How many values a filter takes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
 GROUPS_A_CALL = 200
-"""How many values EC2 takes in one filter of a describe call.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
-"""
-
 PAGE_SIZE = 1000  # the most items that EC2 returns in one answer (`MaxResults`) for groups, rules, interfaces and VPCs
 LIST_PAGE_SIZE = 100  # the most items that EC2 returns in one answer (`MaxResults`) for prefix lists and their entries
 
-GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
-"""EC2's error codes for a group that does not exist any more.
-
-All codes of EC2: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-"""
-
-NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
-"""EC2's error code for a group that has as many rules as its quota allows."""
-
-CHANGED_MEANWHILE = frozenset(
+# Error codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})  # the group does not exist any more
+NO_ROOM = "RulesPerSecurityGroupLimitExceeded"  # the group has as many rules as its quota allows
+CHANGED_MEANWHILE = frozenset(  # somebody else has changed the group since it was read
     {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
 )
-"""EC2's error codes for a group that somebody else has changed since it was read."""
-
 THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException"})
-"""The error codes for a call that comes too soon after others."""
-
 DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
-"""The error codes of EC2 and other services for a call that is not allowed."""
 
 
 def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
@@ -60,9 +45,23 @@ def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[A
         arguments[token] = page[token]
 
 
+def described(
+    client: Any, operation: str, key: str, filter_name: str, values: Iterable[str], **more: Any
+) -> Iterator[Any]:
+    """Return what EC2 describes that has one of the values: by filter, as a list of ids fails whole if one is gone."""
+    for batch in chunks(sorted(values), GROUPS_A_CALL):
+        filters = [{"Name": filter_name, "Values": batch}]
+        yield from pages(client, operation, key, **{"MaxResults": PAGE_SIZE, "Filters": filters, **more})
+
+
 def error_code(error: ClientError) -> str:
     """Return AWS's code for an error."""
     return str(error.response["Error"]["Code"])
+
+
+def why(error: Exception) -> str:
+    """Return in a word why a service did not answer."""
+    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
 
 
 def said(error: Exception) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from c7n.exceptions import ClientError
 from c7n.utils import local_session
 
-from c7n_ingress.aws.calls import BRIEFLY, error_code
+from c7n_ingress.aws.calls import BRIEFLY, pages, why
 from c7n_ingress.decide.events import WITHOUT_CONFIGURATION
+from c7n_ingress.decide.exemptions import MOST_DAYS
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import time_from
-from c7n_ingress.decide.reopened import MOST_HOURS, PastState, openings, sentence, was_open
+from c7n_ingress.decide.reopened import MOST_HOURS, RENEWED, PastState, openings, renewals, renewed, sentence, was_open
 from c7n_ingress.decide.rules import Match, source_from, traffic
 
 log = logging.getLogger("custodian.actions")
@@ -63,11 +63,6 @@ def check_mode(mode: str | None) -> None:
         )
 
 
-def why_not(error: Exception) -> str:
-    """Return in a word why Config did not answer."""
-    return error_code(error) if isinstance(error, ClientError) else type(error).__name__
-
-
 class Histories:
     """What AWS Config knows of groups, if an action's ``reopened`` asks for it.
 
@@ -99,7 +94,7 @@ class Histories:
             opened = openings(self.states(group_id, matches), now, self.wanted["hours"])
         except Exception as error:  # any error of Config: the group is closed and reported all the same
             log.exception("%s: whether it was opened before could not be looked up", group_id)
-            outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why_not(error)})"
+            outcome.reopened = f"whether it was opened before could not be looked up in AWS Config ({why(error)})"
             return
         if len(opened) >= self.wanted["times"]:
             outcome.reopened = sentence(opened)
@@ -126,3 +121,32 @@ class Histories:
             )
             for item in answer["configurationItems"]
         ]
+
+
+def note_renewals(manager: Any, groups: Iterable[dict[str, Any]], tag: str, days: int) -> None:
+    """Note on each group how often its tag was renewed in the last days, or why that is not known."""
+    end = time.monotonic() + LOOKING
+    for group in groups:
+        group[RENEWED] = _renewals_of(manager, group["GroupId"], end, tag, days)
+
+
+def _renewals_of(manager: Any, group_id: str, end: float, tag: str, days: int) -> str:
+    client = local_session(manager.session_factory).client("config", config=BRIEFLY)
+    since = datetime.now(timezone.utc) - timedelta(days=days)
+    request = {
+        "resourceType": manager.resource_type.config_type,
+        "resourceId": group_id,
+        "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was granted before
+        "limit": MOST_ITEMS,
+    }
+    try:
+        items = []
+        check_time(end)
+        for item in pages(client, "get_resource_config_history", "configurationItems", **request):
+            items.append(item)
+            check_time(end)
+    except Exception as error:  # any error of Config: that the group is open is reported all the same
+        log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
+        return f"how often it was renewed could not be looked up in AWS Config ({why(error)})"
+    values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
+    return renewed([each for each in renewals(values) if each >= since], days)

@@ -9,13 +9,12 @@ from typing import Any
 
 from c7n.policy import LambdaMode
 
-from c7n_ingress.aws.apply import NoRoom
 from c7n_ingress.aws.behind import Surroundings
 from c7n_ingress.aws.brake import Brake
 from c7n_ingress.aws.history import Histories
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.message import Deed, Outcome
-from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.plan import Plan, Replacement
 
 
 def is_tried_again(manager: Any) -> bool:
@@ -33,7 +32,7 @@ class Job:
     action: Any
     deed: Deed
     plan: Callable[[Reading], Plan]
-    no_room: Callable[[NoRoom, str], tuple[str, str | None]]
+    no_room: Callable[[Replacement, str], tuple[str, str | None]]
     """Returns which source is missing in a group now and what to do about it, and the command that does it."""
     before: Callable[[Outcome], None] | None = None  # what is done to a group before anything else
     withdraw: Callable[[Outcome], None] = lambda _outcome: None

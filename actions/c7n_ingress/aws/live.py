@@ -1,9 +1,10 @@
-"""The source ``live``: a policy with ``source: live`` gets its groups from EC2 as they are at this moment."""
+"""Groups from EC2 as they are at this moment: for a policy with ``source: live``, and for what an event is about."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,13 +12,16 @@ from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.query import DescribeSource, sources
 from c7n.utils import local_session
 
-from c7n_ingress.aws.read import DELAYS, LiveGroups, uncollected
+from c7n_ingress.aws.read import DELAYS, MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.decide.awaited import said_by, with_opened
+from c7n_ingress.decide.rules import UNREADABLE, matches_from, text_of
+
+log = logging.getLogger("custodian.actions")
 
 
 @sources.register("live")
 class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
-    """The source of a policy with ``source: live``: reads its groups from EC2 at this moment.
+    """The source of a policy with ``source: live``.
 
     c7n's own source returns what it listed up to a quarter of an hour ago. It takes any error of EC2 for "there is no
     such group": it warns, and the event is lost. Here everything is read again and a deleted group is no error. Any
@@ -62,3 +66,52 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
             names = ", ".join(sorted(missing))
             raise PolicyExecutionError(f"EC2 does not show {names} yet; Lambda tries the event again")
         return [with_opened(group, said) for group in groups]
+
+
+class Shown:
+    """The readings of a run's groups, those of an event read again until EC2 shows what the event says."""
+
+    def __init__(
+        self, groups: LiveGroups, resources: Sequence[Mapping[str, Any]], event: Mapping[str, Any] | None
+    ) -> None:
+        self.groups = groups
+        self.resources = resources
+        self.said = said_by(event)
+        self.missing: list[str] = []
+        """What EC2 did not show in time, so that the run has to fail: a sentence for each group."""
+
+    def readings(self) -> Iterator[Reading | Unread]:
+        """Read the groups that exist, each shortly before it is asked for."""
+        left = list(self.resources)
+        for delay in (*DELAYS, None):
+            by_id = {group["GroupId"]: group for group in left}
+            late = {}
+            for reading in self.groups.in_lots(left):
+                group = by_id.pop(reading.group["GroupId"])
+                if why := self._why_late(group, reading):
+                    late[group["GroupId"]] = why
+                if not why or delay is None:  # what EC2 shows is closed, even if something is still missing
+                    yield reading
+            if self._is_recent():
+                late |= {group_id: f"EC2 does not show {group_id} yet" for group_id in by_id}
+            if not late:
+                return
+            if delay is None:
+                self.missing = [f"{why}; Lambda tries the event again" for why in late.values()]
+                return
+            time.sleep(delay)
+            left = [group for group in left if group["GroupId"] in late]
+
+    def _is_recent(self) -> bool:
+        return self.said is not None and self.said.is_recent(datetime.now(timezone.utc))
+
+    def _why_late(self, group: Mapping[str, Any], reading: Reading | Unread) -> str | None:
+        """Return which of a group's open rules EC2 does not show yet, if one is missing."""
+        if self.said is None or isinstance(reading, Unread) or UNREADABLE in group or not self._is_recent():
+            return None
+        try:
+            missing = self.said.lacks(group, matches_from(group.get(MATCHED, ())), reading.group, reading.rules)
+        except Exception:  # an unknown shape beside the open rules: the group is closed as EC2 shows it
+            log.exception("%s cannot be compared with the event", group["GroupId"])
+            return None
+        return f"{group['GroupId']}: EC2 does not show {text_of(missing[0])} yet" if missing else None

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, error_code, pages, said
+from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, described, error_code, pages, said
 from c7n_ingress.decide.rules import Network, network
 
 log = logging.getLogger("custodian.filters")
@@ -18,11 +18,9 @@ log = logging.getLogger("custodian.filters")
 PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)  # what reading the entries of lists needs
 AWS = "AWS"  # the owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses
 
+# EC2's error codes for a list that does not exist, or is not shared; the page of all codes has both spellings:
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
-"""EC2's error codes for a list that is not there, or not shared: it writes them in both ways.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-"""
 
 NO_SUCH_LIST = (
     "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more"
@@ -56,13 +54,9 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
     """
     found: dict[str, PrefixList | None] = {}
     for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
-        # By filter: the parameter PrefixListIds fails as a whole if one of the lists does not exist.
-        filters = [{"Name": "prefix-list-id", "Values": batch}]
-        described = pages(
-            client, "describe_managed_prefix_lists", "PrefixLists", MaxResults=LIST_PAGE_SIZE, Filters=filters
-        )
+        request = ("describe_managed_prefix_lists", "PrefixLists", "prefix-list-id", batch)
         try:
-            shapes = list(described)
+            shapes = list(described(client, *request, MaxResults=LIST_PAGE_SIZE))
         except (ClientError, BotoCoreError) as error:
             log.exception("prefix lists could not be looked up")
             found |= dict.fromkeys(batch, PrefixList(unanswered=said(error)))
@@ -84,12 +78,8 @@ def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
     return PrefixList(shape["AddressFamily"], list(map(network, cidrs)))
 
 
-def entries(client: Any, list_ids: Iterable[str]) -> dict[str, list[str] | str]:
-    """Return the CIDRs of prefix lists of any owner by id, or a sentence that says why they cannot be read."""
-    return {list_id: _entries(client, list_id) for list_id in list_ids}
-
-
-def _entries(client: Any, list_id: str) -> list[str] | str:
+def entries(client: Any, list_id: str) -> list[str] | str:
+    """Return the CIDRs of a prefix list of any owner, or a sentence that says why they cannot be read."""
     try:
         return cidrs_of(client, list_id)
     except (ClientError, BotoCoreError) as error:  # reported for each group

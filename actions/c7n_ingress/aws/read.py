@@ -13,21 +13,16 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.filters import Filter
+from c7n.filters.core import BooleanGroupFilter, Not, ReduceFilter
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL, PAGE_SIZE, pages
-from c7n_ingress.aws.judge import each_by_itself
+from c7n_ingress.aws.calls import GROUPS_A_CALL, described
 from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Match, Rule, matches_from, rule_from
 
+# How many seconds old a reading may be when the group is changed. `ModifySecurityGroupRules` has no condition, so what
+# somebody changes in this time, and on the way of the call, is overwritten.
 OLDEST = 1.0
-"""How many seconds old a reading may be when the group is changed.
-
-EC2 cannot be asked to change a rule only if it is still as it was read (``ModifySecurityGroupRules`` has no condition),
-so what somebody changes in this time, and on the way of the call, is overwritten.
-"""
-
-LONGEST_FILTERING = OLDEST / 4
-"""How many seconds the policy's filters may take before the groups are read again after them."""
-
+LONGEST_FILTERING = OLDEST / 4  # how many seconds the policy's filters may take before the groups are read again
 DELAYS = (1, 2, 4)  # how many seconds pass before each further reading of what an event names and EC2 does not show yet
 MATCHED = "MatchedIpPermissions"  # the annotation in which c7n's `ingress` filters put what they matched
 
@@ -40,7 +35,7 @@ class Reading(NamedTuple):
     matches: set[Match]
     rules: Sequence[Rule]
     prefix_lists: Mapping[str, int | str | None]
-    """The IP version of each prefix list that was found open, by id; why it is not known, or None if not shown."""
+    """What the filter ``open-ingress`` noted of each prefix list, by id: see ``decide.rules.PREFIX_LISTS``."""
     since: float  # since when it may be outdated: when the first call for it was made, by the monotonic clock
     answering: float = 0.0  # how many seconds EC2 took to answer
     filtering: float = 0.0  # how many seconds the policy's filters took
@@ -74,9 +69,6 @@ class LiveGroups:
     """Security groups as EC2 lists them at this moment.
 
     An event's item can be minutes old, and c7n caches its lists for a quarter of an hour.
-
-    :param manager: c7n's resource manager of the policy, for its filters.
-    :param client: a boto3 client of EC2.
     """
 
     def __init__(self, manager: Any, client: Any, event: dict[str, Any] | None = None) -> None:
@@ -115,8 +107,6 @@ class LiveGroups:
 
         Where the policy's filters take long, the groups are read again after them. If a group is still as the filters
         judged it, it may be changed on the later reading.
-
-        :raises ClientError, BotoCoreError: EC2 did not list them.
         """
         started, since = time.perf_counter(), time.monotonic()
         groups = self.groups(group_ids)
@@ -164,7 +154,6 @@ class LiveGroups:
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Read those of the groups (200 at most) that exist, in the order given."""
-        # By filter: the parameter GroupIds fails whole if one of the groups has been deleted.
         found = list(self._describe("describe_security_groups", "SecurityGroups", group_ids))
         return sorted(found, key=lambda group: group_ids.index(group["GroupId"]))
 
@@ -176,9 +165,49 @@ class LiveGroups:
         return rules
 
     def _describe(self, operation: str, key: str, group_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        if group_ids:
-            filters = [{"Name": "group-id", "Values": list(group_ids)}]
-            yield from pages(self.client, operation, key, MaxResults=PAGE_SIZE, Filters=filters)
+        return described(self.client, operation, key, "group-id", group_ids)
+
+
+# -- the policy's filters, again, on some of the groups that they selected before
+
+
+class Unchanged(Filter):  # type: ignore[misc]  # c7n ships no types
+    """Replaces a filter that judges the set, so that its first verdict, on the whole set, remains."""
+
+    type = "unchanged"
+
+    def __init__(self, *, match: bool) -> None:
+        super().__init__({})
+        self.match = match
+
+    def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Match all groups or none."""
+        return resources if self.match else []
+
+
+def each_by_itself(filters: Iterable[Any], *, match: bool = True) -> list[Any]:
+    """Return the filters with those that judge the set replaced, however deep they are in blocks.
+
+    :param match: what the replacements match: all groups, but none under ``not``, as it is ``not`` that has to match.
+    """
+    found = []
+    for each in filters:
+        if isinstance(each, BooleanGroupFilter):
+            block = copy(each)
+            block.filters = each_by_itself(each.filters, match=match != isinstance(each, Not))
+            found.append(block)
+        else:
+            found.append(Unchanged(match=match) if judges_the_set(each) else each)
+    return found
+
+
+def judges_the_set(each: Any) -> bool:
+    """Whether a filter sorts, counts or cuts the groups that it gets: on a part of them it would decide differently.
+
+    c7n has two: ``reduce``, and ``value_type: resource_count`` of each filter on a value. The pack has ``named``.
+    """
+    counts = each.data.get("value_type") == "resource_count"
+    return counts or isinstance(each, ReduceFilter) or getattr(each, "judges_the_set", False)
 
 
 def _reading(

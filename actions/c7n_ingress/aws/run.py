@@ -9,13 +9,13 @@ from typing import Any
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.utils import local_session
 
+from c7n_ingress.aws import journal
 from c7n_ingress.aws.calls import GONE, ONCE, error_code, said
 from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.live import Shown
 from c7n_ingress.aws.notify import check_reachable, notify_people, report_to_config
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
-from c7n_ingress.aws.shown import Shown
-from c7n_ingress.aws.terminal import sum_up, without_records
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record
@@ -32,15 +32,13 @@ PERMISSIONS = (
     "ec2:ModifySecurityGroupRules",
     "ec2:RevokeSecurityGroupIngress",
 )
-"""What an action needs to read and change groups."""
 
 
 @ended_on_request()
 @uncollected()
 def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None) -> list[Record]:
-    """Change the rules of each group that still matches, and report what changed and what failed.
+    """Change the rules of each group that still matches, report what changed and what failed, and return all records.
 
-    :returns: the records of all changes.
     :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then. A
         preview that has reported what would fail does not raise. Nor does a deployed policy that has reported the
         groups that ``at-most`` leaves open: Lambda would run it twice more, and close three times as many.
@@ -51,7 +49,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     writer = session.client("ec2", config=ONCE)
     outcomes: list[Outcome] = []
     changed = waiting = 0
-    without_records(manager)
+    _without_records(manager)
     check_reachable(job, event)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
@@ -72,12 +70,12 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
             _log_untouched(job, outcome)
-        sum_up(job, outcomes)
+        _sum_up(job, outcomes)
         failures, unsent = _failures(job, outcomes), notify_people(job, outcomes, event, waiting)
     except BaseException:  # somebody stops the run, or its time is over: what it has done is reported
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
         job.surroundings.looks = False
-        sum_up(job, outcomes)
+        _sum_up(job, outcomes)
         notify_people(job, outcomes, event, waiting)
         report_to_config(manager, event)
         raise
@@ -95,6 +93,28 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
             raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
         _leave_out_undone(outcomes, resources)
     return [record for outcome in outcomes for record in outcome.records]
+
+
+def _without_records(manager: Any) -> None:
+    """Keep the records off the terminal of a local run. The log that has them has a handler of another type."""
+    if journal.is_local(manager):
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:  # c7n's command makes it
+                handler.addFilter(_is_no_record)
+
+
+def _is_no_record(line: logging.LogRecord) -> bool:
+    return line.name != journal.log.name
+
+
+def _sum_up(job: Job, outcomes: Iterable[Outcome]) -> None:
+    """Print what became of each rule, if this is a local run."""
+    if not journal.is_local(job.action.manager):
+        return
+    from c7n_ingress.decide.summary import table
+
+    if lines := table(outcomes, job.deed, preview=job.preview):
+        log.info("%s:\n%s", job.action.type, "\n".join(lines))
 
 
 def _log_untouched(job: Job, outcome: Outcome) -> None:

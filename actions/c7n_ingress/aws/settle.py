@@ -9,12 +9,12 @@ from c7n.exceptions import PolicyExecutionError
 from c7n.utils import backoff_delays
 
 from c7n_ingress.aws import journal
-from c7n_ingress.aws.apply import LostError, NoRoom, OutdatedError, StaleError, ThrottledError, apply
+from c7n_ingress.aws.apply import LostError, OutdatedError, StaleError, ThrottledError, apply
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import OLDEST, LiveGroups, Reading, Unread
 from c7n_ingress.decide.ledger import Ledger
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.plan import Plan, carried_out
+from c7n_ingress.decide.plan import Plan, Replacement, carried_out
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
 
@@ -58,7 +58,7 @@ def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome:
     finally:
         for change in ledger.doubtful:
             _record(job, outcome, change._replace(how=f"perhaps {change.how}"))
-        for text, command in (job.no_room(NoRoom(each), outcome.group["GroupId"]) for each in ledger.full):
+        for text, command in (job.no_room(each, outcome.group["GroupId"]) for each in ledger.full):
             outcome.lacking.append(text)
             outcome.todo += [command] if command else []
 
@@ -170,8 +170,8 @@ class _Settling:
     def apply(self, reading: Reading, plan: Plan) -> None:
         """Apply a plan once, and note what found no room."""
         for result in apply(self.writer, reading, plan, () if self.ledger.made_room else self.ledger.full):
-            if isinstance(result, NoRoom):
-                self.ledger.enter_full(result.replacement)
+            if isinstance(result, Replacement):  # found no room
+                self.ledger.enter_full(result)
                 continue
             self.ledger.doubtful += result  # until they are recorded: somebody may stop the run before
             for change in result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import botocore
@@ -12,44 +12,32 @@ from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
-from c7n_ingress.aws.calls import DENIED, GROUPS_A_CALL, PAGE_SIZE, error_code, pages, said
+from c7n_ingress.aws.calls import DENIED, GROUPS_A_CALL, described, error_code, said
 
 log = logging.getLogger("custodian.actions")
 
 PERMISSIONS = ("ec2:DescribeVpcs", "ec2:DescribeSecurityGroupVpcAssociations")
 
+# The states of an association in which the VPC has no interface with the group. A disassociation fails while an
+# interface has the group, so `disassociating` is none of them.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupVpcAssociation.html
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSecurityGroupVpc.html
 NOT_USED = frozenset({"association-failed", "disassociated"})
-"""The states of an association in which the VPC has no interface with the group.
 
-A disassociation fails while an interface in the VPC has the group, so ``disassociating`` is none of them.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupVpcAssociation.html
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSecurityGroupVpc.html
-"""
-
+# The error codes of a call that EC2 never answers here.
 REFUSED = DENIED | {"InvalidAction", "UnsupportedOperation"}
-"""EC2's error codes for a call that it never answers.
 
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-"""
-
+# Where a VPC lists its networks, and whether they are in use: the list, and the fields in it.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
 ASSOCIATIONS = (
     ("CidrBlockAssociationSet", "CidrBlock", "CidrBlockState"),
     ("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlock", "Ipv6CidrBlockState"),
 )
-"""Where a VPC lists its networks, and whether they are in use: the list, and the fields in it.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
-"""
-
 
 OWN_ALONE = (
     "'vpc' authorizes only the networks of the group's own VPC; if the group is associated with other VPCs, their "
     "clients are blocked: {}"
 )
-"""What people must know of a group whose associations EC2 does not list."""
-
-
 NO_VPC = "EC2 lists no VPC of the group, so its networks cannot be authorized"
 
 
@@ -103,7 +91,7 @@ class NotAnsweredError(Exception):
 
 
 def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]]:
-    """Read with which further VPCs groups are associated, by group id, 200 groups in a call.
+    """Read with which further VPCs groups are associated, by group id.
 
     :raises NotAnsweredError: no later call will be answered either.
     :raises ClientError, BotoCoreError: this call was not answered.
@@ -113,22 +101,15 @@ def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]]
             f"botocore {botocore.__version__} is too old to know DescribeSecurityGroupVpcAssociations"
         )
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for batch in chunks(sorted(group_ids), GROUPS_A_CALL):
-        filters = [{"Name": "group-id", "Values": batch}]
-        try:
-            for each in pages(
-                client,
-                "describe_security_group_vpc_associations",
-                "SecurityGroupVpcAssociations",
-                MaxResults=PAGE_SIZE,
-                Filters=filters,
-            ):
-                if each["State"] not in NOT_USED:
-                    found[each["GroupId"]].append(each["VpcId"])
-        except ClientError as error:
-            if error_code(error) in REFUSED:
-                raise NotAnsweredError(f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}") from error
-            raise
+    request = ("describe_security_group_vpc_associations", "SecurityGroupVpcAssociations", "group-id", group_ids)
+    try:
+        for each in described(client, *request):
+            if each["State"] not in NOT_USED:
+                found[each["GroupId"]].append(each["VpcId"])
+    except ClientError as error:
+        if error_code(error) in REFUSED:
+            raise NotAnsweredError(f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}") from error
+        raise
     return {group_id: sorted(vpc_ids) for group_id, vpc_ids in found.items()}
 
 
@@ -136,10 +117,8 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
     """Read the CIDRs of VPCs, by id, IPv4 before IPv6; or a sentence where they cannot be read."""
     found: dict[str, list[str] | str] = {}
     for batch in chunks(sorted(vpc_ids), GROUPS_A_CALL):
-        # By filter: the parameter VpcIds fails whole if one of the VPCs is not there.
-        filters = [{"Name": "vpc-id", "Values": batch}]
         try:
-            shapes = list(pages(client, "describe_vpcs", "Vpcs", MaxResults=PAGE_SIZE, Filters=filters))
+            shapes = list(described(client, "describe_vpcs", "Vpcs", "vpc-id", batch))
         except (ClientError, BotoCoreError) as error:  # reported for each group in them
             log.exception("VPCs could not be read")
             found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {said(error)}" for vpc_id in batch}
@@ -151,13 +130,11 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
 
 def _cidrs(shape: Mapping[str, Any]) -> list[str] | str:
     try:
-        return list(_in_use(shape))
+        return [
+            each[cidr]
+            for listing, cidr, state in ASSOCIATIONS
+            for each in shape.get(listing) or ()
+            if each[state]["State"] == "associated"
+        ]
     except KeyError as error:  # an unknown shape must not stop the groups of other VPCs
         return f"the networks of {shape['VpcId']} cannot be read: one has no {error}"
-
-
-def _in_use(shape: Mapping[str, Any]) -> Iterator[str]:
-    for listing, cidr, state in ASSOCIATIONS:
-        for each in shape.get(listing) or ():
-            if each[state]["State"] == "associated":
-                yield each[cidr]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from c7n_ingress.decide import states
 from c7n_ingress.decide.awaited import Said
-from c7n_ingress.decide.packed import packed
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, text_of
 from c7n_ingress.decide.states import State, States
+
+Item = TypeVar("Item")
 
 STATE = "c7n:state-ingress"
 FAILED = "c7n:failed-ingress"
@@ -199,6 +200,21 @@ def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
 
 def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
+
+
+def packed(items: Iterable[Item], room: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Return lists of items, in order, whose sizes together have room; too large an item is a list by itself."""
+    some: list[Item] = []
+    taken = 0
+    for item in items:
+        length = size(item)
+        if some and taken + length > room:
+            yield some
+            some, taken = [], 0
+        some.append(item)
+        taken += length
+    if some:
+        yield some
 
 
 def as_fit(items: Iterable[Any], room: int) -> Iterator[Any]:

@@ -1,7 +1,6 @@
-"""How often a group was opened again, by the states of it that AWS Config has recorded.
+"""How often a group was opened again, and its exemption renewed, by the states that AWS Config has recorded.
 
-The count is a minimum: Config may record a group that was opened and closed within moments as one state. Nothing here
-is about who did it.
+The count of openings is a minimum: Config may record a group that was opened and closed within moments as one state.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.openness import lets_in, open_sources
 from c7n_ingress.decide.rules import Match, matches_from
 
-REOPENED = "c7n:reopened-ingress"  # the annotation under which templates find the sentence
+REOPENED = "c7n:reopened-ingress"  # the annotations under which templates find the sentences
+RENEWED = "c7n:renewed-ingress"
 
 MOST_HOURS = 144
 """The most hours that are looked back: within six days a weekday says which day is meant.
@@ -90,3 +90,21 @@ def _long(time: timedelta) -> str:
             return f"{round(time / unit)} {noun}"
     seconds = max(1, round(time.total_seconds()))
     return "1 second" if seconds == 1 else f"{seconds} seconds"
+
+
+def renewals(values: Iterable[tuple[datetime, str]]) -> list[datetime]:
+    """Return when an exemption got another day, also if it was removed in between.
+
+    :param values: the tag's value from a moment on, "" for none; in any order, and repeated or not.
+    """
+    past = sorted(set(values))
+    given = [each for number, each in enumerate(past) if each[1] and (not number or past[number - 1][1] != each[1])]
+    return [since for _, (since, _) in pairwise(given)]
+
+
+def renewed(times: list[datetime], days: int) -> str:
+    """Return how often an exemption was renewed in the last days, and when last, as a sentence."""
+    if not times:
+        return f"not renewed in the last {days} days"
+    often = "once" if len(times) == 1 else f"{len(times)} times"
+    return f"renewed {often} in the last {days} days, last on {times[-1]:%Y-%m-%d}"

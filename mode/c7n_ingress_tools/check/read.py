@@ -201,7 +201,7 @@ def _groups(session: boto3.Session, networks: Iterable[str]) -> Groups:
     inside = vpcs.inside(client, groups) if VPC in networks else {}
     lists = {each["PrefixListId"]: each for each in _all(client, "describe_managed_prefix_lists", "PrefixLists")}
     quota = session.client("service-quotas").get_service_quota(**RULES_QUOTA)["Quota"]["Value"]
-    authorized = prefix_lists.entries(client, [word for word in words(networks) if word != VPC])
+    authorized = {word: prefix_lists.entries(client, word) for word in words(networks) if word != VPC}
     return Groups(groups, inside, authorized, lists, int(quota))
 
 

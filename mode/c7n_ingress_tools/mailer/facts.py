@@ -19,8 +19,7 @@ from c7n_ingress.decide.behind import EXPOSED
 from c7n_ingress.decide.exemptions import TAG
 from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.ports import traffic_words
-from c7n_ingress.decide.renewed import RENEWED
-from c7n_ingress.decide.reopened import REOPENED
+from c7n_ingress.decide.reopened import RENEWED, REOPENED
 from c7n_ingress.decide.rules import ports_text, traffic
 from c7n_ingress.decide.states import EXEMPT
 from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
