@@ -30,9 +30,7 @@ OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"  # this Python
 
 NONE = "the zip has no bytecode, so that cold starts take longer"
 
-STANDARD_ERROR = 2
-"""Its file descriptor. compileall prints what it cannot compile to standard output, which would hide it."""
-
+STANDARD_ERROR = 2  # its file descriptor: compileall prints what it cannot compile to standard output
 ANSWERS = 10  # how many seconds a Python on the PATH has to print its version
 
 
@@ -76,7 +74,6 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
 
     :param runtime: the function's Python, as Lambda names it.
     :raises NoPythonError: there is none of that version here; the message has the fix.
-    :raises subprocess.CalledProcessError: a process failed, and said why on standard error.
     """
     python = interpreter(runtime)
     if python is None:
@@ -88,10 +85,9 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
 
 
 def sources() -> dict[str, bytes]:
-    """Return the sources of what a deployed function loads, by their names in the zip, as c7n ships them.
+    """Return the sources of what a deployed function loads, by their names in the zip: those that this process imports.
 
-    They are the ones that this process imports. The process that lists what is loaded may find others first, as when
-    c7n runs in a clone's folder. A function does not compare sources, and would run those.
+    The process that lists what is loaded may find others first, as when c7n runs in a clone's folder.
     """
     folders = {package: Path(importlib.import_module(package).__path__[0]).parent for package in SHIPPED}
     paths = {name: folders[PurePosixPath(name).parts[0]] / name for name in names_at_a_cold_start()}
@@ -122,8 +118,7 @@ def compiled_by(python: str, sources: tuple[tuple[str, bytes], ...]) -> dict[str
 def interpreter(runtime: str) -> str | None:
     """Return the path of a Python of a runtime's version, if there is one: this one, or one on the PATH by its name.
 
-    A file of that name may be something else: a version manager has one for each Python that it could run, and may ask
-    whether to install it. PyPy has one, too, and its bytecode differs.
+    A file of that name may be something else: PyPy's bytecode differs, and a version manager may ask what to install.
     """
     if runtime == OURS:
         return sys.executable
@@ -142,10 +137,7 @@ def interpreter(runtime: str) -> str | None:
 
 
 def run_apart(command: list[str], stdout: int = subprocess.PIPE) -> bytes:
-    """Run a Python that finds modules as this one does, and not in the folder that it starts in; return what it prints.
-
-    :raises subprocess.CalledProcessError: it failed, and said why on standard error.
-    """
+    """Run a Python that finds modules as this one does, but not in the current folder, and return what it prints."""
     others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONPYCACHEPREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in others}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-LONGEST_RESERVE = 60.0
-"""The most seconds that are kept for reporting; a fifth of a short time-out. Lambda's longest is 900."""
+LONGEST_RESERVE = 60.0  # the most seconds that are kept for reporting; Lambda's longest time-out is 900
 
 
 class OutOfTime(BaseException):  # no Exception: code that goes on after an error must not go on after this
@@ -19,14 +18,9 @@ class OutOfTime(BaseException):  # no Exception: code that goes on after an erro
 
 @contextmanager
 def ended_in_time(context: Any) -> Iterator[None]:
-    """End this block while there is time left to report what it has done, even if it waits for something.
+    """End this block once, while there is time left to report what it has done, even if it waits for something.
 
-    The block is ended once; what it does after that is ended only by Lambda. This needs the main thread, in which
-    Lambda runs a handler, and a system that has the signal SIGALRM.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
-
-    :param context: Lambda's.
+    :param context: Lambda's: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
     :raises TimeoutError: it was ended.
     """
     seconds = context.get_remaining_time_in_millis() / 1000
@@ -50,11 +44,9 @@ def ended_on_request() -> Iterator[None]:
     """Stop this block by SIGTERM as by Ctrl-C: a job that is cancelled and a container that is stopped send it.
 
     A second SIGTERM does nothing: ``timeout`` of coreutils may send it twice, and GitHub sends it after Ctrl-C, which
-    must not stop the notification. A worker of c7n-org's would go on with the next account after any exception, and
-    wait for ever once its parent has ended. So a process that multiprocessing has started ends by SIGTERM, once this
-    block was stopped.
-
-    Signals can be handled only in the main thread; in another thread this does nothing.
+    must not stop the notification. A worker of c7n-org's would go on with the next account after any exception, so a
+    process that multiprocessing has started ends by SIGTERM, once this block was stopped. In a thread other than the
+    main one, which alone can handle signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -53,14 +53,12 @@ from c7n_ingress.sessions import KeptSessions
 
 log = logging.getLogger("custodian.lambda")
 
+# Where c7n writes its output if no bucket is named for it: it would be lost with the process, so it is not written.
 LOST = "/tmp"  # noqa: S108 - c7n's choice
-"""Where c7n writes its output if no bucket is named for it: it would be lost with the process, so it is not written."""
 
 
 def run(event: dict[str, Any], context: Any) -> bool | None:
-    """Run the policies of ``config.json`` on an event.
-
-    Takes, skips, logs and raises what :func:`c7n.handler.dispatch_event` does, and reads the same ``C7N_`` variables.
+    """Run the policies of ``config.json`` on an event, as :func:`c7n.handler.dispatch_event` does.
 
     :param context: Lambda's; it has the account's id, so that STS need not be asked.
     :returns: None for the event of a failed call, False if there is no policy, else True.
@@ -102,10 +100,7 @@ def account_of(context: Any) -> str:
 
 
 def check_event(policy: Any, event: dict[str, Any], here: Here) -> None:
-    """Refuse an event that a policy is not for, and pass the event of a call to the source that reads its groups.
-
-    :raises ValueError: names what is wrong with it.
-    """
+    """Refuse an event that a policy is not for, and pass the event of a call to the source that reads its groups."""
     if policy.execution_mode == "config-rule":
         check_config_event(event, here)
     elif policy.execution_mode == "cloudtrail":

@@ -9,7 +9,7 @@ from tests.support.embedded import ROOT, cases, custodian
 
 CASES = cases("refusals")
 ALL = [(verdict, case) for verdict in ("refused", "warned", "valid") for case in CASES[verdict]]
-POLICY_KEYS = ("filters", "mode", "query", "source", "max-resources", "max-resources-percent")
+POLICY_KEYS = ("filters", "mode", "query", "source")
 
 
 def policy(case, number):

@@ -20,9 +20,9 @@ from c7n_ingress.decide.settings import filled
 class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no types
     """Mark groups as c7n's own ``mark-for-op`` does, though some of them cannot be marked.
 
-    c7n marks 25 groups in a call. EC2 refuses the whole call if one of the groups has 50 tags: by ``mark-for-op``, the
-    others then get no mark and are never closed. Here, a refused call is tried again group by group. The action
-    fails, and names the groups that got no mark.
+    c7n marks 25 groups in a call, which EC2 refuses as a whole if one of them has 50 tags: the others would get no mark
+    and never be closed. Here, a refused call is tried again group by group. The action fails, and names the groups that
+    got no mark.
 
     :example:
 

@@ -10,30 +10,26 @@ from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 
 from c7n_ingress.aws import history
-from c7n_ingress.aws.notify import with_place
+from c7n_ingress.aws.notify import KEYS, with_place
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import checking, fill
-from c7n_ingress.decide.checks import UNFILLED, check_notify
+from c7n_ingress.decide.checks import check_notify
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, packed, size
 
 log = logging.getLogger("custodian.actions")
 
 ENTRIES_SIZE = 20_000  # how many characters of JSON the entries of the register may take
 
+RENEWALS = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["tag", "days"],
+    "properties": {"tag": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 2557}},
+}
 SCHEMA = {
     **Notify.schema,
     "anyOf": [{"required": ["type", "transport", who]} for who in ("to", "to_from")],
-    "properties": {
-        **Notify.schema["properties"],
-        "to": {"anyOf": [Notify.schema["properties"]["to"], UNFILLED]},
-        "type": {"enum": ["notify-in-parts"]},
-        "renewals": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["tag", "days"],
-            "properties": {"tag": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 2557}},
-        },
-    },
+    "properties": {**KEYS, "type": {"enum": ["notify-in-parts"]}, "renewals": RENEWALS},
 }
 
 
@@ -41,14 +37,13 @@ SCHEMA = {
 class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
     """Report groups as c7n's own ``notify`` does, in as many messages as needed.
 
-    ``notify`` guesses that compression halves any text, and fails where that is wrong. So groups with long tags or
-    descriptions keep all others from being reported. Here, the groups are divided among messages by their length. Of a
-    group's rules, a message has only those that matched, as many as it holds.
+    ``notify`` guesses that compression halves any text, and fails where that is wrong: one group with long tags keeps
+    all others from being reported. Here, the groups are divided among messages by their length. Of a group's rules, a
+    message has only those that matched, as many as it holds.
 
     ``renewals`` reports for each group how often a tag's value was changed for another, by AWS Config's history of the
-    group. The ninety days before are read, too, as long as an exemption lasts, and a call spans seven, so that ``days:
-    90`` takes 26 calls a group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
-    If the history cannot be read, that is reported.
+    group. A call spans seven days, and the ninety days before are read, too, so that ``days: 90`` takes 26 calls a
+    group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
 
     After a filter ``exempt``, the first message also has the entries of the register that end within two weeks, and
     those that match nothing that is open in the account and region.
@@ -74,15 +69,12 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             return super().validate()  # type: ignore[no-any-return]
 
     def get_permissions(self) -> tuple[str, ...]:
-        """Return the permissions that the action needs."""
+        """Return the permissions that the action needs: what it looks up in AWS Config, too."""
         history = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
         return (*super().get_permissions(), *history)
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
-        """Report the groups.
-
-        :raises PolicyExecutionError: the recipients were not filled.
-        """
+        """Report the groups."""
         fill(self, "notified nobody")
         try:
             check_notify(self.data)

@@ -44,7 +44,6 @@ from c7n_ingress.decide.checks import (
     is_unfilled,
     matches_portless,
     or_unfilled,
-    silent_limit,
 )
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome
@@ -56,53 +55,36 @@ from c7n_ingress.decide.settings import filled
 
 @SecurityGroup.action_registry.register("replace-ingress")
 class ReplaceIngress(EventAction):
-    """Replace the ingress rules that the policy's ``ingress`` filter matched by rules for authorized networks.
+    """Replace the ingress rules that ``open-ingress`` or ``ingress`` matched by rules for authorized networks.
 
-    An open rule becomes a rule for the first authorized network of its family (IPv4 or IPv6), in place: it keeps its
-    id, its tags and its description. Each further network gets a rule beside it. If all of them have a rule already, or
-    no network of the family is authorized, the open rule is revoked. Rules that the filter did not match stay as they
-    are. A rule that is narrower than every authorized network stays, too: that is a failure, and reported. A rule whose
-    prefix list ``open-ingress`` matched cannot become one for a network: it is revoked once the networks have rules.
+    An open rule becomes a rule for the first authorized network of its family, in place: it keeps its id, tags and
+    description. Each further network gets a rule beside it. If all have a rule already, or no network of the family is
+    authorized, the open rule is revoked. A rule that is narrower than every authorized network stays, and is reported
+    as a failure. A rule for a prefix list is revoked once the networks have rules.
 
-    Each group is read and filtered again within a second before it is changed, so that what has been closed, changed or
-    exempted in the meantime is left alone. What changed and what failed is logged, one JSON record a line, and reported
-    by ``notify``, which takes the keys of c7n's own ``notify`` action. If a group failed, the others are done all the
-    same, and the action raises at the end. ``restore-ingress`` undoes changes by these records.
+    Each group is read and filtered again within a second before it is changed. What changed and what failed is logged,
+    one JSON record a line, and reported by ``notify``, which takes the keys of c7n's own ``notify``. If a group failed,
+    the others are done all the same, and the action raises at the end. ``restore-ingress`` undoes changes.
 
-    ``authorized`` is a list of CIDRs, in order of preference, or one ``"{name}"`` that c7n-org fills from an account's
-    ``vars``. The word ``vpc`` in the list means the CIDRs, IPv4 and IPv6, of the group's own VPC and of all VPCs that
-    the group is associated with, so that clients and load balancers inside are not blocked. A group whose VPC cannot be
-    read fails, and is left as it is. Where EC2 does not list the associations, the message says so.
-    The id of a prefix list means its entries: EC2 lists them once a run. A list that cannot be read, has no entries or
-    names a network that must not be authorized leaves all groups as they are, and the message says why.
+    ``authorized`` is a list of CIDRs, in order of preference. The word ``vpc`` in it means the CIDRs of the group's own
+    VPC and of all VPCs that the group is associated with; a group whose VPC cannot be read fails. The id of a prefix
+    list means its entries; if they cannot be read or must not be authorized, all groups stay as they are.
     ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache.
 
-    ``at-most`` is how many groups may be changed in one run: the worst. The others are reported, and the run fails. A
-    deployed policy that has reported them by ``notify`` does not fail, even if other groups failed, as those are
-    reported, too: Lambda would run it twice more within minutes, and close three times as many. Such a run checks the
-    queue or the topic before its first change; without ``notify``, the policy is refused. A policy that runs on events
-    (config-rule, cloudtrail) changes at most as many groups in a clock hour (UTC), all runs in a region together, which
-    the stack's DynamoDB table counts. A group over the limit stays open, and its run fails, so that the event ends in
-    the dead-letter queue. If the table cannot be reached, groups are changed, and reported as not counted.
+    ``at-most`` is how many groups, the worst, may be changed in one run. The others are reported, and the run fails; a
+    deployed policy that has reported them does not fail, as Lambda would run it again and close more. A policy that
+    runs on events (config-rule, cloudtrail) changes at most as many groups in a clock hour (UTC), all runs in a region
+    together, which the stack's DynamoDB table counts. A group over the limit stays open, and its event ends in the
+    dead-letter queue. If the table cannot be reached, groups are changed, and reported as not counted.
 
-    ``preview: true`` reports what would change and what would fail, and changes nothing; it fails if nobody could be
-    notified. ``behind: true`` adds to messages what uses each group, and reports first what the internet can reach: two
-    more calls, after the changes. Two more say how people still get into instances whose SSH or RDP was closed. If more
-    groups are open than ``at-most`` in a run, it is looked up before, and what the internet can reach is closed first.
+    ``preview: true`` reports what would change and what would fail, changes nothing, and writes the file plan.json
+    among the run's output. ``only``, a plan's path or an address in S3 or behind https, changes exactly the rules of
+    the plan that are still as planned; the others are reported, and the run fails. ``at-most`` does not count then.
 
-    A preview also writes the file plan.json among the run's output: the open rules, by the ids of group and rule,
-    before and after. ``only: out/open-ingress-sweep/plan.json``, a path or an address in S3 or behind https, changes
-    exactly the rules of such a file that are still as planned. The others are reported, and the run fails: those that
-    have changed in the meantime, and those that are gone. What is open and not in the plan stays open, and is reported.
-    ``at-most`` does not count then. A plan is carried out once: a policy that has a mode is refused.
-
-    ``untag: open-ingress-notice`` removes that tag from each group as soon as nothing is open in it any more. An action
-    ``remove-tag`` after this one would not run if another group failed.
-
-    ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been opened;
-    from the third time in 24 hours on, the message says so first. That is one call (GetResourceConfigHistory) for each
-    closed group, after all are closed; if it fails, that is reported. It needs a deployed policy (config-rule, periodic
-    or cloudtrail), and AWS Config must record security groups.
+    ``behind: true`` adds to messages what uses each group, and how people still get into instances whose SSH or RDP was
+    closed; what the internet can reach comes first. ``untag`` removes that tag from each group in which nothing is open
+    any more. ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been
+    opened; from the third time in 24 hours on, the message says so first. It needs a deployed policy.
 
     :example:
 
@@ -148,7 +130,7 @@ class ReplaceIngress(EventAction):
             needed += prefix_lists.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(notify.notifier(self).get_permissions())
-            if "at-most" in self.data and is_tried_again(self.manager) and not self.counts_by_hour:
+            if "at-most" in self.data and self.fails_again:
                 needed += notify.REACH[self.data["notify"]["transport"]["type"]]
             needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "at-most" in self.data and self.counts_by_hour:
@@ -160,17 +142,11 @@ class ReplaceIngress(EventAction):
     # -- before anything runs
 
     def validate(self) -> None:
-        """Refuse a policy that could block people, let the internet in, or change rules that it was not meant for.
-
-        :raises PolicyValidationError, SystemExit: the message names the value and the fix.
-        """
+        """Refuse a policy that could block people, let the internet in, or change rules that it was not meant for."""
         with checking(self):
-            check_values(self.data, self.schema)
             self.check_authorized()
             plans.check(filled(self.data), self.manager)
             check_query(self.manager.data)
-            if warning := silent_limit(self.manager.data):
-                self.log.warning(warning)
             check_filters(self.manager.data.get("filters", []), FINDERS)
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
@@ -183,8 +159,11 @@ class ReplaceIngress(EventAction):
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 notify.notifier(self).validate()
-            else:
-                check_at_most(self.data, tried_again=is_tried_again(self.manager) and not self.counts_by_hour)
+            elif "at-most" in self.data and self.fails_again:
+                raise ValueError(
+                    "at-most: a run that leaves groups open has to report them. Without 'notify' it can only fail, "
+                    "Lambda runs it twice more, and three times as many groups are changed: add 'notify'"
+                )
 
     def check_authorized(self) -> None:
         """Check where the authorized networks come from, and warn of a list that is unlikely to be meant."""
@@ -217,8 +196,7 @@ class ReplaceIngress(EventAction):
         """Replace the matched rules of each group, and report what changed and what failed.
 
         :returns: the records of all changes.
-        :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then. A
-            preview that has reported what would fail does not raise.
+        :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then.
         """
         self.data: dict[str, Any] = filled(self.data)
         try:
@@ -265,6 +243,11 @@ class ReplaceIngress(EventAction):
         """Whether ``at-most`` limits the groups of an hour, and not those of a run."""
         return self.manager.data.get("mode", {}).get("type") in EVENT_MODES
 
+    @property
+    def fails_again(self) -> bool:
+        """Whether Lambda would run the policy twice more because it left groups open."""
+        return is_tried_again(self.manager) and not self.counts_by_hour
+
     def untag(self, outcome: Outcome) -> None:
         """Remove the tag from a group that is closed, so that people get notice if it is opened again."""
         client = local_session(self.manager.session_factory).client("ec2")
@@ -273,8 +256,6 @@ class ReplaceIngress(EventAction):
 
     def authorized(self) -> list[str]:
         """Return the authorized networks, and the words among them, in order of preference.
-
-        Those of ``authorized-from`` come by family and address, and words last.
 
         :raises PolicyExecutionError: they cannot be read, or must not be in a rule.
         """
@@ -308,7 +289,7 @@ class ReplaceIngress(EventAction):
         return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 
     def fetch_authorized(self) -> list[str]:
-        """Read ``authorized-from``. c7n returns most formats as a set, so the networks are put in an order."""
+        """Read ``authorized-from``; c7n returns most formats as a set, so networks come by address, and words last."""
         source = self.data["authorized-from"]
         values = fresh_values("authorized-from", source, self.manager)
         try:
@@ -316,18 +297,6 @@ class ReplaceIngress(EventAction):
         except ValueError as error:
             raise ValueError(f"authorized-from {source['url']}: {error}") from error
         return [*map(str, sorted(networks, key=lambda network: (network.version, network))), *sorted(words(values))]
-
-
-def check_at_most(data: Mapping[str, Any], *, tried_again: bool) -> None:
-    """Refuse a limit that a deployed policy without ``notify`` would not keep.
-
-    :raises ValueError: says what to do about it.
-    """
-    if "at-most" in data and tried_again:
-        raise ValueError(
-            "at-most: a run that leaves groups open has to report them. Without 'notify' it can only fail, Lambda runs "
-            "it twice more, and three times as many groups are changed: add 'notify'"
-        )
 
 
 def no_room(missing: Replacement, group_id: str) -> tuple[str, str]:

@@ -34,15 +34,13 @@ class RestoreIngress(EventAction):
     """Undo what ``replace-ingress`` did to the groups, by its records.
 
     ``from`` names the journal: the log groups of deployed policies, or the log of a local run by its URL (``file:`` or
-    ``s3:``); ``since`` and ``until`` in it limit the time (ISO 8601), and ``run`` names one run. Only records of this
-    account and region count. Only a rule that is still exactly as it was left (source, description, tags) is reverted;
-    everything else is left alone and reported.
+    ``s3:``). ``since`` and ``until`` in it limit the time (ISO 8601), and ``run`` names one run. Only a rule that is
+    still exactly as it was left (source, description, tags) is reverted; everything else is left alone and reported.
 
-    First, the groups are exempted for so many ``days``, 90 at most: the tag ``open-ingress-until`` gets that day, or
-    keeps a later one. Then the rules that were replaced become what they were, in place. Rules that were revoked are
-    added again with their description and tags, but with a new id. Last, the networks that were added beside them are
-    removed. At no moment is less let in than before and after. If nothing is restored, the tag gets its former value
-    back. A group that is open again already keeps its exemption.
+    First, the groups are exempted for so many ``days``, 90 at most, by the tag ``open-ingress-until``. Then the rules
+    that were replaced become what they were, in place. Rules that were revoked are added again with their description
+    and tags, but with a new id. Last, the networks that were added beside them are removed. If nothing is restored, the
+    tag gets its former value back. A group that is open again already keeps its exemption.
 
     Without ``preview: false`` it logs what would change, changes nothing and notifies nobody. ``notify`` is as for
     ``replace-ingress``.
@@ -79,13 +77,7 @@ class RestoreIngress(EventAction):
             "notify": notify.SCHEMA,
         },
     )
-    permissions = (
-        *PERMISSIONS,
-        "ec2:CreateTags",
-        "ec2:DeleteTags",
-        "logs:FilterLogEvents",
-        "logs:DescribeLogGroups",
-    )
+    permissions = (*PERMISSIONS, "ec2:CreateTags", "ec2:DeleteTags", "logs:FilterLogEvents", "logs:DescribeLogGroups")
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs, its notification included."""
@@ -110,11 +102,10 @@ class RestoreIngress(EventAction):
     # -- the run
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
-        """Restore each group, and report what changed and what failed.
+        """Restore each group, report what changed and what failed, and return the records of all changes.
 
-        :returns: the records of all changes.
         :raises PolicyExecutionError: the journal has no records, a group failed, or nobody could be notified; the other
-            groups are done by then. A preview that has reported what would fail does not raise.
+            groups are done by then.
         """
         fill(self, "changed nothing")
         if self.data["preview"]:

@@ -30,32 +30,25 @@ SCHEMA = {
     },
 }
 
+# The modes in which a policy runs repeatedly by itself, so that it can close a group repeatedly.
 DEPLOYED = frozenset({"config-rule", "periodic", "cloudtrail"})
-"""The modes in which a policy runs repeatedly by itself, so that it can close a group repeatedly."""
 
 PERMISSIONS = ("config:GetResourceConfigHistory",)
 
 MOST_ITEMS = 100  # the most items that AWS Config returns in one answer; no further page is asked for
 
+# For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before.
 LOOKING = 300.0
-"""For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before."""
 
 
 def check_time(end: float) -> None:
-    """Stop asking Config once its time is over.
-
-    :param end: until when Config may be asked, by the monotonic clock.
-    :raises TimeoutError: that time has passed.
-    """
+    """Stop asking Config once its time is over, by the monotonic clock."""
     if time.monotonic() > end:
         raise TimeoutError
 
 
 def check_mode(mode: str | None) -> None:
-    """Refuse a policy that would never look up anything.
-
-    :raises ValueError: says what to do about it.
-    """
+    """Refuse a policy that would never look up anything."""
     if mode not in DEPLOYED:
         raise ValueError(
             f"reopened: only a policy of mode {', '.join(sorted(DEPLOYED))} looks up what was opened before, and this "
@@ -64,10 +57,7 @@ def check_mode(mode: str | None) -> None:
 
 
 class Histories:
-    """What AWS Config knows of groups, if an action's ``reopened`` asks for it.
-
-    :param action: its key ``reopened`` says how many openings in how many hours are reported.
-    """
+    """What AWS Config knows of groups, if an action's ``reopened`` asks for it."""
 
     def __init__(self, action: Any) -> None:
         self.manager = action.manager
@@ -81,15 +71,7 @@ class Histories:
         if not closed or not self.wanted:
             return
         matches = {Match(traffic(record["traffic"]), source_from(record["was"])) for record in closed}
-        self.look_up(outcome, matches, min(time_from(record["time"]) for record in closed))
-
-    def look_up(self, outcome: Outcome, matches: Collection[Match], now: datetime) -> None:
-        """Note how often a group was opened, if it is often enough, or that this could not be looked up.
-
-        :param matches: what was open in it.
-        :param now: when it was.
-        """
-        group_id = outcome.group["GroupId"]
+        group_id, now = outcome.group["GroupId"], min(time_from(record["time"]) for record in closed)
         try:
             opened = openings(self.states(group_id, matches), now, self.wanted["hours"])
         except Exception as error:  # any error of Config: the group is closed and reported all the same
@@ -103,9 +85,6 @@ class Histories:
         """Read the last 100 states of a group.
 
         https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
-
-        :raises ClientError, BotoCoreError: Config did not answer, or knows no such group.
-        :raises TimeoutError: it has been asked for too long.
         """
         self.end = self.end or time.monotonic() + LOOKING
         check_time(self.end)

@@ -30,16 +30,14 @@ from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.actions")
 
+# The keys of c7n's own `notify` action, whose recipients a variable may fill.
+KEYS = {**Notify.schema["properties"], "to": {"anyOf": [Notify.schema["properties"]["to"], UNFILLED]}}
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "required": ["transport"],
-    "properties": {
-        **{name: schema for name, schema in Notify.schema["properties"].items() if name != "type"},
-        "to": {"anyOf": [Notify.schema["properties"]["to"], UNFILLED]},
-    },
+    "properties": {name: schema for name, schema in KEYS.items() if name != "type"},
 }
-"""The keys of c7n's own ``notify`` action."""
 
 
 class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
@@ -76,8 +74,8 @@ def notifier(action: Any, **defaults: str) -> Notifier:
     return Notifier({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
 
 
+# The permissions to check a queue or a topic, by the type of the transport.
 REACH = {"sqs": ("sqs:GetQueueAttributes",), "sns": ("sns:GetTopicAttributes",)}
-"""The permissions to check a queue or a topic, by the type of the transport."""
 
 
 def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
@@ -198,7 +196,7 @@ def _undo(action: Any, outcome: Outcome) -> list[str]:
 def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
     """Return who opened the group, if the event is of a call that can be understood."""
     try:
-        return opened_by(call, outcome.records) if call else None
+        return opened_by(call, outcome.said.touched if outcome.said else (), outcome.records) if call else None
     except Exception:  # what was changed is reported, even if the call cannot be read
         log.exception("the caller cannot be read from the event")
         return None

@@ -20,11 +20,7 @@ from c7n_ingress.decide.run_id import run_id
 
 
 def check(data: Mapping[str, Any], manager: Any) -> None:
-    """Refuse a plan that could be carried out more than once, or that anyone on the way could write.
-
-    :param data: the action's data.
-    :raises ValueError: says what to do about it.
-    """
+    """Refuse a plan that could be carried out more than once, or that anyone on the way could write."""
     if data.get("only") is None:
         return
     if "mode" in manager.data:

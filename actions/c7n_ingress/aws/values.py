@@ -26,10 +26,7 @@ class _Resolver(URIResolver):  # type: ignore[misc]  # c7n ships no types
     """c7n's, but https stays https."""
 
     def resolve(self, uri: str, headers: Mapping[str, str]) -> str:
-        """Read the text at an address.
-
-        :raises ValueError: a server of https redirects to what is not.
-        """
+        """Read the text at an address."""
         if scheme_of(uri) != "https":
             return str(super().resolve(uri, headers))
         request = Request(uri, headers={**headers, "Accept-Encoding": "gzip"})  # noqa: S310 - it is https
@@ -41,10 +38,7 @@ class _ToHttps(HTTPRedirectHandler):
     """Follows redirects to https."""
 
     def redirect_request(self, *args: Any) -> Request | None:
-        """Return the next request: urllib passes its address last.
-
-        :raises ValueError: the next server is not behind https.
-        """
+        """Return the next request, or refuse one that is not by https; urllib passes its address last."""
         *_, url = args
         if scheme_of(url) != "https":
             raise ValueError(
@@ -63,7 +57,6 @@ def check_source(key: str, source: Mapping[str, Any], *, in_lambda: bool) -> Non
     """Check what is known of a list that is elsewhere before it is read.
 
     :param key: the key that names the list, such as ``authorized-from``.
-    :raises ValueError: names the value and the fix.
     """
     url = source["url"]
     if scheme_of(url) == "file" and in_lambda:

@@ -103,20 +103,6 @@ def check_query(policy: Mapping[str, Any]) -> None:
         )
 
 
-def silent_limit(policy: Mapping[str, Any]) -> str | None:
-    """Return a warning if a limit of c7n's own stops the policy before anybody is notified.
-
-    :param policy: the policy, as it is written.
-    """
-    for key in ("max-resources", "max-resources-percent"):
-        if key in policy:
-            return (
-                f"{key}: if more groups are open, c7n closes none of them and notifies nobody; write 'at-most' into "
-                "replace-ingress, which closes the worst and reports the others"
-            )
-    return None
-
-
 def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     """Refuse filters that annotate other rules than those that the policy matches.
 

@@ -36,8 +36,6 @@ class Manager(NamedTuple):
     by: str
     fix: str
     marks: tuple[Mark, ...]
-    sources: tuple[str, ...]
-    """Where the marks and the line are documented, or code that has them where no documentation does."""
 
 
 def _tag(key: str, value: str = "(.*)") -> Mark:
@@ -53,32 +51,30 @@ def _description(pattern: str) -> Mark:
     return Mark(description=re.compile(pattern, re.DOTALL))
 
 
+# The most specific first: a Beanstalk environment's group has the tags of its CloudFormation stack, too. Below each are
+# the pages that document its marks and its fix, or the code that has them where no page does.
 MANAGERS = (
     Manager(
         "the AWS Load Balancer Controller, for the Ingress",
         "set the annotation alb.ingress.kubernetes.io/inbound-cidrs of that Ingress to your networks",
         (_tag(r"ingress\.k8s\.aws/stack"),),
-        (
-            "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/#access-control",
-            "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go",
-        ),
+        # https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/#access-control
+        # https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go
     ),
     Manager(
         "the AWS Load Balancer Controller, for the Service",
         "set spec.loadBalancerSourceRanges of that Service, or its annotation "
         "service.beta.kubernetes.io/load-balancer-source-ranges, to your networks",
         (_tag(r"service\.k8s\.aws/stack"),),
-        (
-            "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#access-control",
-            "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go",
-        ),
+        # https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#access-control
+        # https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/deploy/tracking/provider.go
     ),
     Manager(
         "the AWS Load Balancer Controller of the cluster",
         "set alb.ingress.kubernetes.io/inbound-cidrs of the Ingress, or spec.loadBalancerSourceRanges of the Service, "
         "to your networks",
         (_tag(r"elbv2\.k8s\.aws/cluster"), _name("k8s-traffic-(.+)-[0-9a-f]{10}")),
-        ("https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/security_groups/",),
+        # https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/security_groups/
     ),
     Manager(
         "Kubernetes' own load balancers, for the Service",
@@ -87,103 +83,92 @@ MANAGERS = (
             _description(r"Security group for Kubernetes ELB \S+ \((.+)\)"),
             _name("k8s-elb-(.+)"),
         ),
-        (
-            "https://kubernetes.io/docs/tasks/access-application-cluster/configure-cloud-provider-firewall/",
-            "https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/aws.go",
-        ),
+        # https://kubernetes.io/docs/tasks/access-application-cluster/configure-cloud-provider-firewall/
+        # https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/aws.go
     ),
     Manager(
         "EKS, for SSH to the nodes of a managed node group",
         "make the node group again with remoteAccess.sourceSecurityGroups: without, EKS opens port 22 to the internet",
         (_name("eks-remoteAccess-.+"),),
-        ("https://docs.aws.amazon.com/eks/latest/APIReference/API_RemoteAccessConfig.html",),
+        # https://docs.aws.amazon.com/eks/latest/APIReference/API_RemoteAccessConfig.html
     ),
     Manager(
         "EKS, for the cluster",
         "remove the rule where it is added to the cluster's own group: EKS needs none but those of the group to "
         "itself, and a Service of type LoadBalancer has spec.loadBalancerSourceRanges",
         (_tag("aws:eks:cluster-name"), _name(r"eks-cluster-sg-(.+)-\d+")),
-        ("https://docs.aws.amazon.com/eks/latest/userguide/sec-group-reqs.html",),
+        # https://docs.aws.amazon.com/eks/latest/userguide/sec-group-reqs.html
     ),
     Manager(
         "the Elastic Beanstalk environment",
         "in aws:autoscaling:launchconfiguration set SSHSourceRestriction; for its load balancer, name a group of your "
         "own in ManagedSecurityGroup and SecurityGroups (aws:elbv2:loadbalancer, or aws:elb:loadbalancer)",
         (_tag("elasticbeanstalk:environment-name"), _name("awseb-(.+)")),
-        ("https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/command-options-general.html",),
+        # https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/command-options-general.html
     ),
     Manager(
         "Control Tower, by the stack",
         "change it through Control Tower (Account Factory's network configuration, or the landing zone's version): "
         "what is changed beside it is drift, and a reset reverts it",
         (_tag("aws:cloudformation:stack-name", "(StackSet-AWSControlTower.*)"), _name("(aws-controltower.*)")),
-        (
-            "https://docs.aws.amazon.com/controltower/latest/userguide/drift.html",
-            "https://docs.aws.amazon.com/controltower/latest/userguide/account-factory.html",
-        ),
+        # https://docs.aws.amazon.com/controltower/latest/userguide/drift.html
+        # https://docs.aws.amazon.com/controltower/latest/userguide/account-factory.html
     ),
     Manager(
         "Service Catalog, by the product",
         "set CidrIp and CidrIpv6 in the template of a new version, and update the provisioned product to it",
         (_tag("aws:servicecatalog:(?:provisionedProductArn|productArn)", "(?:.*/)?(.*)"),),
-        ("https://docs.aws.amazon.com/servicecatalog/latest/adminguide/autotags.html",),
+        # https://docs.aws.amazon.com/servicecatalog/latest/adminguide/autotags.html
     ),
     Manager(
         "the CloudFormation stack",
         "set CidrIp and CidrIpv6 of the group's SecurityGroupIngress in its template, and update the stack",
         (_tag("aws:cloudformation:stack-name"),),
-        (
-            "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html",
-            "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-ec2-securitygroup-ingress.html",
-        ),
+        # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html
+        # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-ec2-securitygroup-ingress.html
     ),
     Manager(
         "Terraform, by the tag",
         "set cidr_ipv4 and cidr_ipv6 of its aws_vpc_security_group_ingress_rule (in an aws_security_group: cidr_blocks "
         "and ipv6_cidr_blocks of ingress), and apply",
         (_tag(".*(?:terraform|opentofu).*"), _tag(".*", "(.*(?:terraform|opentofu).*)")),
-        (
-            "https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/vpc_security_group_ingress_rule.html.markdown",
-            "https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/security_group.html.markdown",
-        ),
+        # https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/vpc_security_group_ingress_rule.html.markdown
+        # https://github.com/hashicorp/terraform-provider-aws/blob/main/website/docs/r/security_group.html.markdown
     ),
     Manager(
         "Pulumi, by the tag",
         "set cidrIpv4 and cidrIpv6 of its aws.vpc.SecurityGroupIngressRule (in an aws.ec2.SecurityGroup: cidrBlocks "
         "and ipv6CidrBlocks of ingress), and run pulumi up",
         (_tag(".*pulumi.*"), _tag(".*", "(.*pulumi.*)")),
-        ("https://www.pulumi.com/registry/packages/aws/api-docs/vpc/securitygroupingressrule/",),
+        # https://www.pulumi.com/registry/packages/aws/api-docs/vpc/securitygroupingressrule/
     ),
     Manager(
         "the Kubernetes cluster",
         "set the source where the cluster is described: spec.loadBalancerSourceRanges of a Service; with kOps, "
         "sshAccess and kubernetesApiAccess",
         (_tag(r"kubernetes\.io/cluster/(.+)", ".*"),),
-        (
-            "https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/tags.go",
-            "https://kops.sigs.k8s.io/cluster_spec/",
-        ),
+        # https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/tags.go
+        # https://kops.sigs.k8s.io/cluster_spec/
     ),
     Manager(
         "RDS, which connected an instance or a function with a database",
         "in RDS, set up the connection again: its rules name a group as their source, and no network",
         (_name("(?:rds-ec2|ec2-rds|rds-lambda|lambda-rds|rds-rdsproxy|rdsproxy-rds)-.+"),),
-        ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/ec2-rds-connect.html",),
+        # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/ec2-rds-connect.html
     ),
     Manager(
         "the RDS console, when somebody made a database there",
         "nothing makes the rule again by itself; choose a VPC security group of your own for the next database",
         (_description("Created by RDS management console"), _name(r"rds-launch-wizard(?:-\d+)?")),
-        ("https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html",),
+        # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html
     ),
     Manager(
         "EC2's launch wizard, when somebody started an instance there",
         "nothing makes the rule again by itself; choose a security group of your own for the next instance",
         (_name(r"launch-wizard-\d+"),),
-        ("https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-launch-instance-wizard.html",),
+        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-launch-instance-wizard.html
     ),
 )
-"""The most specific first: a Beanstalk environment's group has the tags of its CloudFormation stack, too."""
 
 
 def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:

@@ -6,21 +6,12 @@ https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-refe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-import jmespath
-
+# What c7n-mailer looks at to find the person for `event-owner` (`get_aws_username_from_event`).
 OWNER_KEYS = ("type", "arn", "principalId", "userName")
-"""What c7n-mailer looks at to find the person for ``event-owner`` (``get_aws_username_from_event``)."""
-
-RULE_IDS = """[
-  responseElements.securityGroupRuleSet.items[].securityGroupRuleId,
-  requestParameters.[ModifySecurityGroupRulesRequest][].[SecurityGroupRule][][].SecurityGroupRuleId
-][]"""
-"""The rules that the call made or changed; CloudTrail writes one modified rule as an object, several as a list."""
-
 MOST_CHARACTERS = 80  # how many characters of the caller's words are shown
 
 
@@ -38,15 +29,14 @@ def owner_event(call: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"detail": {"userIdentity": {key: identity[key] for key in OWNER_KEYS if key in identity}}}
 
 
-def opened_by(call: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> str:
+def opened_by(call: Mapping[str, Any], touched: Collection[str], records: Iterable[Mapping[str, Any]]) -> str:
     """Return in one sentence who called, when, from where and with what.
 
-    :param call: the call that CloudTrail recorded.
-    :param records: what was replaced in its group. If the call made or changed none of these rules, somebody else has
-        opened the group, and the sentence does not say that this caller did.
+    :param touched: the ids of the rules that the call made or changed.
+    :param records: what was replaced in its group. If none of it was touched, somebody else has opened the group, and
+        the sentence does not say that this caller did.
     """
-    theirs = set(jmespath.search(RULE_IDS, call) or ())
-    verb = "Opened" if any(record["rule"] in theirs for record in records if record["was"]) else "Changed"
+    verb = "Opened" if any(record["rule"] in touched for record in records if record["was"]) else "Changed"
     day, _, time = call["eventTime"].partition("T")
     return f"{verb} by {_who(call['userIdentity'])} on {day} at {time[:5]} UTC{_where(call)}{_how(call)}."
 

@@ -28,17 +28,15 @@ Key = TypeVar("Key", bound=Hashable)
 WIDEST_PREFIX = {4: 8, 6: 16}  # the shortest prefix, by IP version, that does not count as open to the internet
 BITS = {4: 32, 6: 128}  # how many bits an address has, by IP version
 
+# The prefix of the networks that are counted, by IP version: addresses of IPv4, and /40 networks of IPv6. What is
+# narrower counts as the one that holds it, so that both families have as many up to the widest that is not open.
 FINEST_PREFIX = {4: 32, 6: 40}
-"""The prefix of the networks that are counted, by IP version: addresses of IPv4, and /40 networks of IPv6.
-
-What is narrower counts as the one that holds it, so that both families have as many up to the widest that is not open.
-"""
-
 MOST = 1 << 24  # how many of these a port may be open to: one network of the widest prefix
 
+# How many of these a source may hold, by IP version, and not count where others are open together: a /16, or a /32.
 NARROW = {4: 1 << 16, 6: 1 << 8}
-"""How many of these a source may hold, by IP version, and not count where others are open together: a /16, or a /32."""
 
+# Networks that each VPC may use: RFC 1918, RFC 6598, RFC 4193.
 PRIVATE: tuple[Network, ...] = (
     IPv4Network("10.0.0.0/8"),
     IPv4Network("172.16.0.0/12"),
@@ -46,8 +44,10 @@ PRIVATE: tuple[Network, ...] = (
     IPv4Network("100.64.0.0/10"),
     IPv6Network("fc00::/7"),
 )
-"""Networks that each VPC may use: RFC 1918, RFC 6598, RFC 4193."""
 
+# Networks from which no packet comes to a group, and what they are.
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+# https://www.iana.org/assignments/iana-ipv6-special-registry
 UNUSABLE: Mapping[Network, str] = {
     ip_network("0.0.0.0/8"): "'this network'",
     ip_network("127.0.0.0/8"): "loopback",
@@ -60,11 +60,6 @@ UNUSABLE: Mapping[Network, str] = {
     ip_network("fe80::/10"): "link-local",
     ip_network("ff00::/8"): "multicast",
 }
-"""Networks from which no packet comes to a group, and what they are.
-
-https://www.iana.org/assignments/iana-ipv4-special-registry
-https://www.iana.org/assignments/iana-ipv6-special-registry
-"""
 
 
 def is_open(network: Network) -> bool:
@@ -134,8 +129,8 @@ def unusable(network: Network) -> str | None:
 
 # -- what is open together
 
+# How many places a protocol has where all traffic is put on one line: more than it has ports, or types and codes.
 LANE = 1 << 17
-"""How many places a protocol has where all traffic is put on one line: more than it has ports, or types and codes."""
 
 
 @lru_cache(maxsize=64)
@@ -145,9 +140,7 @@ def _too_wide(rules: tuple[tuple[Traffic, tuple[_Block, ...]], ...]) -> frozense
     if _extent(_outermost(every)) <= MOST:
         return frozenset()
     spans = _spans([traffic for traffic, _ in rules])
-    ports = sorted(
-        {first for first, _ in spans}
-    )  # rules that have a port in common all have the first one of some rule
+    ports = sorted({first for first, _ in spans})  # rules that have a port in common all have some rule's first one
     kept = _Kept(len(ports), every)
     order = sorted((_extent(blocks), blocks, traffic, number) for number, (traffic, blocks) in enumerate(rules))
     found = set()
@@ -181,12 +174,9 @@ def _span(of: Traffic) -> tuple[int, int]:
     return (any_code, any_code + 256) if of.to_port == -1 else (any_code + 1 + of.to_port,) * 2
 
 
+# How many bits a port has in a number that holds a sum for each port: more than a sum of two sources of MOST takes, and
+# as many as a digit of Python's own integers. Adding two such numbers adds the sums of all ports at once.
 DIGIT = 30
-"""How many bits a port has in a number that holds a sum for each port; more than a sum of two sources of MOST takes.
-
-As many as a digit of Python's own integers: adding two such numbers adds the sums of all ports at once.
-"""
-
 CARRY = 1 << (DIGIT - 1)
 
 
@@ -208,16 +198,12 @@ class _Kept:
         self._held: dict[_Block, int] = {}
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
         self._whole: dict[_Block, int] = {}  # for each port, all bits where a network itself is kept
-        self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network, the widest first
-        self._news: dict[_Block, int] = {}  # what of a network's addresses has not been added yet to the next wider one
-        self._with_news: dict[_Block, set[_Block]] = {}
-        """The next narrower networks that have news, or hold networks that have."""
+        self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network
         around: list[_Block] = []
         for block in blocks:
             while around and around[-1].last < block.first:
                 around.pop()
             self._around[block] = around.copy()
-            self._with_news[block] = set()
             around.append(block)
 
     def add(self, source: Sequence[_Block], start: int, end: int) -> bool:
@@ -233,33 +219,12 @@ class _Kept:
             return False
         self._sum += sum(more) << shift
         for block, added in zip(source, more, strict=True):
-            if added:
-                self._hold(block, added << shift)
-                self._announce(block)
+            for each in (block, *self._around[block]) if added else ():
+                self._held[each] = self._held.get(each, 0) + (added << shift)
             self._whole[block] = self._whole.get(block, 0) | every << shift
         return True
 
-    def _hold(self, block: _Block, more: int) -> None:
-        self._held[block] = self._held.get(block, 0) + more
-        self._news[block] = self._news.get(block, 0) + more
-
-    def _announce(self, block: _Block) -> None:
-        """Mark what holds a network, up to what is marked."""
-        for each in reversed(self._around[block]):
-            if block in self._with_news[each]:
-                return
-            self._with_news[each].add(block)
-            block = each
-
-    def _hear(self, block: _Block) -> None:
-        """Add to a network what narrower ones have got since."""
-        while self._with_news[block]:
-            each = self._with_news[block].pop()
-            self._hear(each)
-            self._hold(block, self._news.pop(each, 0))
-
     def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
-        self._hear(block)
         more = ones * block.public - (self._held.get(block, 0) >> shift & every)
         for each in self._around[block]:
             if each in self._whole:

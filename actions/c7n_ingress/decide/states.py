@@ -54,22 +54,8 @@ CLOSING = States(
 )
 AGAIN, RESOLVES = "Restore it again.", "Restoring the group later resolves this incident."
 RESTORING = States(
-    State(
-        "not restored",
-        "not restored",
-        0,
-        "bad",
-        "Restore it again.",
-        "Restoring the group later resolves this incident.",
-    ),
-    State(
-        "restored, but …",
-        "restored in part",
-        1,
-        "bad",
-        "Restore it again.",
-        "Restoring the group later resolves this incident.",
-    ),
+    State("not restored", "not restored", 0, "bad", AGAIN, RESOLVES),
+    State("restored, but …", "restored in part", 1, "bad", AGAIN, RESOLVES),
     State("would be restored", "would be restored", 2, "look"),
     State("restored", "restored", 2, "look"),
 )

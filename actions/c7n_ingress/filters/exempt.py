@@ -38,10 +38,8 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
     A rule is exempt by the group's tag ``open-ingress-until: YYYY-MM-DD``, until that day, 00:00 UTC, and 90 days ahead
     at most; or by an entry of the register, until the entry ends. An entry names an ``account``, ``region``, ``vpc`` or
     ``group`` (its id, or a pattern for names), and has ``until`` and ``reason``; ``owner`` and ``ticket`` are optional.
-    With ``ports``, exactly the rules for these ports are exempt.
-
-    ``exemptions`` is the register itself. ``exemptions-from`` reads it from S3 or HTTPS once a run, past c7n's cache: a
-    list in JSON. A bad entry ends the run before anything is changed.
+    With ``ports``, exactly the rules for these ports are exempt. ``exemptions`` is the register itself;
+    ``exemptions-from`` reads it from S3 or HTTPS once a run, a list in JSON. A bad entry ends the run.
 
     With ``value: false``, the exempt rules are taken out, and groups that have no other rule. With ``value: true``, the
     others are taken out, and each group is annotated with its exemptions.
@@ -80,8 +78,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         for entry in register if isinstance(register, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("until"), date):
                 entry["until"] = entry["until"].isoformat()  # a deployed policy is JSON, which has no dates
-        self.to_look_at: list[dict[str, Any]] = []
-        """The entries of the register that somebody should look at, after the filter has run with ``value: true``."""
+        self.to_look_at: list[dict[str, Any]] = []  # with `value: true`: the entries that somebody should look at
 
     def validate(self) -> Exempt:
         """Refuse a register that is wrong, and a place where the filter has nothing to narrow."""
@@ -117,10 +114,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             raise ValueError(f"exemptions-from {source['url']}: {error}") from None
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Narrow what matched in each group, and return the groups in which something is left.
-
-        :raises PolicyExecutionError: the register cannot be read, or has a bad entry.
-        """
+        """Narrow what matched in each group, and return the groups in which something is left."""
         config, today = self.manager.config, datetime.now(timezone.utc).date()
         try:
             register = Register(self.entries, config.account_id, config.region, today)

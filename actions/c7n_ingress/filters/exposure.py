@@ -16,16 +16,13 @@ VALUES = {"enum": ["internet", "private", "unused", "unknown"]}
 
 @SecurityGroup.filter_registry.register("exposure")
 class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
-    """Match security groups by how far what uses them can be reached.
+    """Match security groups by how far what uses them can be reached: ``value`` is one of these words, or a list.
 
-    ``internet``: one of the network interfaces that have the group has a public address, IPv4 or IPv6. ``private``:
-    none has one. ``unused``: no interface that is attached to anything has the group. ``unknown``: no interface can be
-    seen, but another account owns the group, or botocore is too old to list interfaces that AWS services hide.
-    ``value`` is one of these, or a list of them. A balancer in front of a private interface cannot be seen: a policy
-    that leaves out what is not ``internet`` leaves those groups open.
+    ``internet``: a network interface that has the group has a public address. ``private``: none has one. ``unused``: no
+    interface that is attached to anything has the group. ``unknown``: no interface can be seen, but there may be some.
+    A balancer in front of a private interface cannot be seen, so a policy for ``internet`` leaves such groups open.
 
-    EC2 is asked once a run for each group that comes to this filter, 200 in a call: write the filters that leave few
-    groups before it.
+    EC2 is asked for each group that comes to this filter: write the filters that leave few groups before it.
 
     :example:
 
@@ -54,10 +51,7 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
         self.known: dict[str, Seen] = {}  # what uses the groups that were looked up
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Look up the groups that no earlier call has, and return those that match.
-
-        :raises ClientError, BotoCoreError: EC2 did not answer. That does not mean "unused".
-        """
+        """Look up the groups that no earlier call has, and return those that match."""
         if unread := [group for group in resources if group["GroupId"] not in self.known]:
             client = local_session(self.manager.session_factory).client("ec2")
             self.known |= look_behind(client, unread, self.manager.config.account_id)

@@ -24,45 +24,33 @@ REPORTS = "replace-ingress"  # the action that reports a list that could not be 
 
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort")
 
-PORTS = {
+PORT = {
     "anyOf": [
-        {
-            "type": "array",
-            "items": {
-                "anyOf": [
-                    {"type": "integer", "minimum": 0, "maximum": 65535},
-                    {"type": "string", "pattern": PORT_PATTERN},
-                    UNFILLED,
-                ]
-            },
-        },
+        {"type": "integer", "minimum": 0, "maximum": 65535},
+        {"type": "string", "pattern": PORT_PATTERN},
         UNFILLED,
     ]
 }
-"""Ports, or the variable that fills them."""
+PORTS = {"anyOf": [{"type": "array", "items": PORT}, UNFILLED]}  # ports, or the variable that fills them
 
 
 @SecurityGroup.filter_registry.register("open-ingress")
 class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     """Match ingress rules that let the internet in: by themselves, together with others, or through a prefix list.
 
-    A source wider than /8 (IPv6: wider than /16) is open, so 0.0.0.0/1 and 128.0.0.0/1 are. A group's sources for the
-    same port are open together if they have more addresses than one /8 (/16). Then the widest match. Private,
-    link-local, loopback, multicast and reserved addresses do not count, because nobody comes from them over the
-    internet. The rules are annotated as by the ``ingress`` filter, so that ``replace-ingress`` works on them.
+    A source wider than /8 (IPv6: wider than /16) is open. A group's sources for the same port are open together if they
+    have more addresses than one /8 (/16); then the widest match. Private, link-local, loopback, multicast and reserved
+    addresses do not count, because nobody comes from them over the internet. The rules are annotated as by the
+    ``ingress`` filter, so that ``replace-ingress`` works on them.
 
-    A customer-managed prefix list counts as the sum of its entries. A list that another account no longer shares cannot
-    be read. It matches, and ``replace-ingress`` reports that somebody must look at it. If EC2 denies a list or fails,
-    the list matches, too: ``replace-ingress`` leaves it, closes what else is open, and fails. In a policy without that
-    action nobody would see this, so the filter fails.
+    A customer-managed prefix list counts as the sum of its entries. A list that cannot be read, because another account
+    no longer shares it or EC2 fails, matches: ``replace-ingress`` leaves its rules alone and reports it. If EC2 fails
+    in a policy without that action, the filter fails. Each list is read once a run.
 
     ``IpProtocol``, ``FromPort`` and ``ToPort`` are the ``ingress`` filter's own keys. ``Ports`` matches a rule that
     lets in one of these ports. All traffic (``-1``) has them all; ICMP, GRE and ESP have no ports. ``OnlyPorts``
-    excludes a rule for exactly one of these ports. In both, ``443`` is TCP and UDP port 443, and ``tcp/443`` or
-    ``udp/443`` is that port of one protocol. ``8000-8010`` is a range: ``OnlyPorts`` excludes a rule for the whole
-    range.
-
-    Each prefix list that a rule refers to is read once a run.
+    excludes a rule for exactly one of these ports or ranges. In both, ``443`` is TCP and UDP port 443, ``tcp/443`` or
+    ``udp/443`` is that port of one protocol, and ``8000-8010`` is a range.
 
     :example:
 
@@ -107,26 +95,17 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         if unread:
             client = local_session(self.manager.session_factory).client("ec2")
             self.lists |= prefix_lists(client, unread)
-            self._check_read()
+            for list_id, prefix_list in self.lists.items():
+                if prefix_list and prefix_list.unanswered and not self._is_reported():
+                    raise PolicyExecutionError(f"EC2 did not return the entries of {list_id}: {prefix_list.unanswered}")
         return super().process(resources, event)  # type: ignore[no-any-return]
-
-    def _check_read(self) -> None:
-        """Fail if EC2 did not return a list and no action reports it: such a list must not look like an open one."""
-        if self._is_reported():
-            return
-        for list_id, prefix_list in self.lists.items():
-            if prefix_list and prefix_list.unanswered:
-                raise PolicyExecutionError(f"EC2 did not return the entries of {list_id}: {prefix_list.unanswered}")
 
     def _is_reported(self) -> bool:
         """Whether the policy has the action that reports what this filter cannot read."""
         return any(action.type == REPORTS for action in self.manager.actions)
 
     def __call__(self, group: dict[str, Any]) -> bool:
-        """Whether a group matches. Its open prefix lists are annotated on the group, not in EC2's own structures.
-
-        A group that cannot be read matches, so that the action reports it and the other groups are closed.
-        """
+        """Whether a group matches. One that cannot be read does, so that the action reports it and the others go on."""
         try:
             return self._match(group)
         except Exception as error:
