@@ -36,15 +36,15 @@ def test_each_change_is_news_once(steps):
         assert (ledger.made, ledger.doubtful) == (made, doubtful)
 
 
-@given(st.sets(st.sampled_from(CHANGES)), st.sets(st.sampled_from(CHANGES)))
+@given(st.lists(st.sampled_from(CHANGES), unique=True), st.sets(st.sampled_from(CHANGES)))
 def test_what_has_come_true(lost, done):
     """What EC2 may have done counts as done only if the rules show it. An added rule has its id."""
-    ledger = Ledger(doubtful=[*lost])
+    ledger = Ledger(doubtful=lost)
     rules = [RULES[0], RULES[1]._replace(source=OWN if CHANGED in done else ANYBODY)]
     rules += [RULES[0]._replace(id="sgr-new", source=OWN)] if ADDED in done else []
     rules += [RULES[2]] if REMOVED not in done else []
     assert set(ledger.come_true(rules)) == {
-        each._replace(rule_id="sgr-new") if each == ADDED else each for each in lost & done
+        each._replace(rule_id="sgr-new") if each == ADDED else each for each in lost if each in done
     }
 
 
@@ -70,3 +70,11 @@ def test_added_once_more():
     ledger.enter(ADDED._replace(rule_id="sgr-first"))
     assert not ledger.is_news(ADDED)
     assert ledger.is_news(ADDED._replace(rule_id="sgr-second"))
+
+
+def test_what_found_no_room_is_left_out():
+    """Only what found no room is left out of a plan."""
+    ledger, (first, second) = Ledger(), [Replacement(rule, OWN) for rule in RULES[:2]]
+    ledger.enter_full(first)
+    plan = Plan([first, second], [second], RULES[2:])
+    assert ledger.without_full(plan) == plan._replace(authorize=[second])

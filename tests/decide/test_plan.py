@@ -1,12 +1,21 @@
 from ipaddress import ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.approved import Planned, narrowed, parse, plan_of
-from c7n_ingress.decide.plan import Plan, carried_out, replacement
+from c7n_ingress.decide.plan import (
+    TOGETHER,
+    UNANSWERED_LIST,
+    UNREADABLE_LIST,
+    Plan,
+    Replacement,
+    carried_out,
+    replacement,
+)
 from c7n_ingress.decide.records import Change, record_of
-from c7n_ingress.decide.rules import Match, Rule, Traffic
+from c7n_ingress.decide.rules import Match, Rule, Traffic, text_of
 from tests.support.search import examples
 
 TRAFFIC = [
@@ -132,6 +141,57 @@ def test_a_rule_lives_on(case):
         rule.id for rule in opened(rules, matched, authorized)
     }
     assert not any(isinstance(rule.source, str) for rule, _ in todo.modify), "EC2 makes no network of a prefix list"
+
+
+LEFT_ALONE = [
+    ("sg-0123", {}, "refused", "no network can replace a reference; narrow the filter by Cidr or CidrV6"),
+    ("pl-1", {"pl-1": None}, "left", UNREADABLE_LIST),
+    ("pl-1", {"pl-1": "EC2 is out of order"}, "refused", f"{UNANSWERED_LIST} (EC2 is out of order)"),
+    (
+        ip_network("203.0.0.0/13"),
+        {},
+        "refused",
+        "198.16.0.0/12 is wider than what it would replace; authorize a narrower network, or narrow the filter",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "lists", "how", "why"), LEFT_ALONE, ids=["reference", "list", "answer", "wider"])
+def test_what_cannot_be_replaced(source, lists, how, why):
+    """A rule that cannot be replaced is left alone with the reason, and the rules after it are replaced."""
+    rules = [Rule("sgr-1", TRAFFIC[0], source, None), Rule("sgr-2", TRAFFIC[1], ip_network("0.0.0.0/0"), None)]
+    authorized = [ip_network("198.16.0.0/12")]
+    plan = Plan([], [Replacement(rules[1], authorized[0])], [], [], [], missing=[])
+    expected = plan._replace(**{how: [f"{text_of(rules[0].match)}: {why}"]})
+    assert replacement(rules, [rule.match for rule in rules], authorized, lists) == expected
+
+
+def test_an_open_rule_becomes_another_rather_than_a_prefix_list():
+    """Of a prefix list and a network that are open for the same ports, the network's rule lives on."""
+    rules = [Rule("sgr-1", TRAFFIC[0], "pl-0004", None), Rule("sgr-2", TRAFFIC[0], ip_network("0.0.0.0/0"), None)]
+    todo = replacement(rules, [rule.match for rule in rules], AUTHORIZED[:1], PREFIX_LISTS)
+    assert (todo.modify, todo.revoke, todo.authorize) == ([Replacement(rules[1], AUTHORIZED[0])], [rules[0]], [])
+
+
+def test_an_authorized_network_that_is_open_with_others():
+    """An authorized network that keeps the group open together with other sources is reported, each rule of it."""
+    eighths = [ip_network(f"{first}.0.0.0/8") for first in range(11, 100)]
+    rules = [Rule("sgr-list", TRAFFIC[1], "pl-0004", None), Rule("sgr-22", TRAFFIC[0], eighths[1], None)]
+    rules += [Rule(f"sgr-{number}", TRAFFIC[1], each, None) for number, each in enumerate(eighths)]
+    authorized = [eighths[3], eighths[1]]
+    todo = replacement(rules, [], authorized, PREFIX_LISTS)
+    assert todo.left == [f"{text_of(rules[number].match)}: {TOGETHER}" for number in (3, 5)]
+
+
+def test_what_a_plan_leaves_behind():
+    """A plan's rules are removed, changed and added; what is added has no id yet."""
+    rules = [Rule(f"sgr-{port}", Traffic("tcp", port, port), ip_network("0.0.0.0/0"), "text") for port in (1, 2, 3)]
+    added, changed = Replacement(rules[1], AUTHORIZED[0]), Replacement(rules[1], AUTHORIZED[1])
+    assert carried_out(rules, Plan([added], [changed], [rules[0]])) == [
+        rules[1]._replace(source=AUTHORIZED[1]),
+        rules[2],
+        Rule("", rules[1].traffic, AUTHORIZED[0], "text"),
+    ]
 
 
 @many

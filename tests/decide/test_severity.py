@@ -30,3 +30,9 @@ def test_what_is_shown_as_worse_is_closed_first(some, others):
     levels = [min(SEVERITIES.index(severity(each).level) for each in of) for of in (some, others)]
     if levels[0] < levels[1]:
         assert worst(Match(each, ANYBODY) for each in some) < worst(Match(each, ANYBODY) for each in others)
+
+
+@given(TRAFFIC)
+def test_a_group_without_open_rules_comes_last(traffic):
+    """A group without open rules comes after every other."""
+    assert worst([]) > urgency(traffic)
