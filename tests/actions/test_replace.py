@@ -565,7 +565,7 @@ def test_a_group_without_room(cloud, group, replace):
     cloud.ec2.rules_per_group = 100  # the message's first step
     for line in group_reported["c7n:todo-ingress"]:
         *command, request = shlex.split(line)
-        assert command == ["aws", "ec2", "authorize-security-group-ingress", "--cli-input-json"]
+        assert " ".join(command) == "aws ec2 authorize-security-group-ingress --region us-east-1 --cli-input-json"
         cloud.session().client("ec2").authorize_security_group_ingress(**json.loads(request))
     added = [rule for rule in rules_of(group_id).values() if source_of(rule) in networks]
     assert {source_of(rule) for rule in added} == set(networks)

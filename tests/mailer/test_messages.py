@@ -503,7 +503,8 @@ def test_only_the_packs_own_lines_that_add_a_network_are_shown(template, case):
     """A message shows a line that adds a network to its group, if the network is not open to the internet."""
     asked = group()
     allowed = [permission(Traffic("tcp", 22, 22), network(case["network"]))]
-    line = authorize_line({"GroupId": case.get("group", asked["GroupId"]), "IpPermissions": allowed})
+    request = {"GroupId": case.get("group", asked["GroupId"]), "IpPermissions": allowed}
+    line = authorize_line(request, case.get("region", "eu-central-1"))
     line += case.get("more", "")
     reported = read(template, resources=[asked | {"c7n:todo-ingress": [line]}])
     assert (line in reported) == case.get("shown", False)
@@ -737,7 +738,7 @@ def test_one_name_for_each_state(template, state):
 def test_a_closed_group_that_lacks_a_network(template):
     """It is not counted among groups that are not closed, and the message says what to do and which command does it."""
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.9.0/24"}]}
-    todo = authorize_line({"GroupId": group()["GroupId"], "IpPermissions": [rule]})
+    todo = authorize_line({"GroupId": group()["GroupId"], "IpPermissions": [rule]}, "eu-central-1")
     reported = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
     reported = reported.replace('\\"', '"')  # PagerDuty's event is JSON in a text
     assert "not closed" not in reported.lower()
@@ -784,6 +785,11 @@ def test_notice_says_how_long_there_is(template, until, reported, kind):
     assert f"They will be closed in {reported}, unless" in message
     assert "open-ingress-until" in message
     assert "If this was wrong" not in message
+    policy["actions"][1]["preview"] = True
+    message = " ".join(rendered(template, resources=[noticed], policy=policy).split())
+    assert "They stay open, because preview is true in the settings." in message
+    assert f"not within {reported} from now" in message
+    assert "They will be closed in" not in message
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
     and never be closed. Here, a refused call is tried again group by group. The action fails, and names the groups that
     got no mark.
 
+    ``preview: true`` changes nothing here. It is for the message of the policy, which then says that the marked groups
+    stay open as long as ``preview`` is set.
+
     :example:
 
     .. code-block:: yaml
@@ -40,6 +43,7 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
         "mark-each-for-op",
         rinherit=TagDelayedAction.schema,
         hours=or_unfilled(TagDelayedAction.schema["properties"]["hours"]),
+        preview=or_unfilled({"type": "boolean"}),
     )
     schema_alias = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from c7n.actions import EventAction
@@ -224,7 +225,8 @@ class ReplaceIngress(EventAction):
         limits: dict[str, Any] = {"before": brake.count, "brake": brake} if brake else {"at_most": at_most}
         after = self.untag if "untag" in self.data else None
         noted = {group_id: each.left_out for group_id, each in inside.items()}
-        job = Job(self, REPLACED, plan, no_room, after=after, noted=noted, **limits)
+        lacks = partial(no_room, region=self.manager.config.region)
+        job = Job(self, REPLACED, plan, lacks, after=after, noted=noted, **limits)
         previewed = list(resources)  # a preview leaves only reported groups to later actions
         try:
             records = run(job, resources, event)
@@ -299,11 +301,11 @@ class ReplaceIngress(EventAction):
         return [*map(str, sorted(networks, key=lambda network: (network.version, network))), *sorted(words(values))]
 
 
-def no_room(missing: Replacement, group_id: str) -> tuple[str, str]:
+def no_room(missing: Replacement, group_id: str, region: str) -> tuple[str, str]:
     """Return which network could not be added, and the command that adds it once there is room."""
     rule, network = missing
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
     return (
         f"{network} could not be added for {rule.traffic.protocol} {ports_text(rule.traffic)}",
-        authorize_line(request),
+        authorize_line(request, region),
     )

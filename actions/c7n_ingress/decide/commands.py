@@ -33,9 +33,10 @@ def replay_line(region: str) -> str:
     return shlex.join(["c7n-ingress", "replay", "--region", region])
 
 
-def authorize_line(request: Mapping[str, Any]) -> str:
+def authorize_line(request: Mapping[str, Any], region: str) -> str:
     """Return the line that adds a network to a group.
 
     :param request: the arguments of ``AuthorizeSecurityGroupIngress``.
     """
-    return f"aws ec2 authorize-security-group-ingress --cli-input-json '{json.dumps(request)}'"
+    words = ["aws", "ec2", "authorize-security-group-ingress", "--region", region, "--cli-input-json"]
+    return f"{shlex.join(words)} '{json.dumps(request)}'"

@@ -92,6 +92,9 @@ def _check_recipients(tell: object, queue: object) -> None:
         raise ValueError(f"tell {tell!r:.80} is not a list of recipients: name a topic, an address or a channel")
     if not isinstance(queue, str) or not queue.strip():
         raise ValueError(f"queue {queue!r:.80} is not the name or the address of a queue")
+    for key, values in (("tell", tell), ("queue", [queue])):
+        if unset := next((each for each in values if _name(each) in KEYS), None):
+            raise ValueError(f"{key} {unset!r} names a setting, and nothing fills it here: write the value itself")
 
 
 def _check_plan(settings: Mapping[str, Any]) -> None:

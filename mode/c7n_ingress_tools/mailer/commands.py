@@ -80,22 +80,22 @@ def fits(text: str, pattern: str) -> bool:
     return re.fullmatch(wanted, text) is not None and "//" not in rest and ".." not in rest
 
 
-def additions(resource: Mapping[str, Any]) -> Commands:
+def additions(resource: Mapping[str, Any], region: Any) -> Commands:
     """Return the lines that add networks to a group for which it had no room."""
-    lines = listed(resource.get("c7n:todo-ingress"))
-    own = [line for line in lines if isinstance(line, str) and is_addition(line, resource.get("GroupId"))][:MOST_LINES]
+    lines, group = listed(resource.get("c7n:todo-ingress")), resource.get("GroupId")
+    own = [line for line in lines if isinstance(line, str) and is_addition(line, group, region)][:MOST_LINES]
     more = len(lines) - len(own)
     note = f"{counted(more, 'more line')} in the message, not shown here" if more else ""
     return Commands("To add what is missing", own, note)
 
 
-def is_addition(line: str, group: Any) -> bool:
+def is_addition(line: str, group: Any, region: Any) -> bool:
     """Whether a line adds one network to this group, and none that is open to the internet."""
     try:
         request = json.loads(shlex.split(line)[-1])
         ((traffic, source),) = matches_from(request["IpPermissions"])
         again = {"GroupId": group, "IpPermissions": [permission(traffic, source)]}
-        own = bool(GROUP.fullmatch(group)) and authorize_line(again) == line
+        own = bool(GROUP.fullmatch(group) and REGION.fullmatch(region)) and authorize_line(again, region) == line
         return own and not isinstance(source, str) and not is_open(source)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return False

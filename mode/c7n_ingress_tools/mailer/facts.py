@@ -347,20 +347,18 @@ class _Run(_Message):
         """Return in a sentence what would be done, or will be."""
         if self.restores:
             return "PREVIEW: nothing was changed. This is how the policy would undo what was replaced."
-        if not (closes_in := self.closes_in()):
-            return "PREVIEW: nothing was changed. These security groups let the whole internet in."
-        return (
-            f"NOTICE: these security groups let the whole internet in. They will be closed in {closes_in}, unless "
-            "somebody fixes or exempts them first."
-        )
-
-    def closes_in(self) -> str:
-        """Return when the groups will be closed, if this is a notice: the policy marks groups for later."""
         marks = [each for each in listed(self.policy.get("actions")) if mapped(each).get("type") in MARKS]
         if not marks:
-            return ""
+            return "PREVIEW: nothing was changed. These security groups let the whole internet in."
         days, hours = marks[0].get("days"), marks[0].get("hours")
-        return f"{clean(days)} days" if days else f"{clean(hours)} hours"
+        time = f"{clean(days)} days" if days else f"{clean(hours)} hours"
+        said = "NOTICE: these security groups let the whole internet in."
+        if marks[0].get("preview") is True:
+            return (
+                f"{said} They stay open, because preview is true in the settings. Once it is removed, they will be "
+                f"closed, but not within {time} from now, unless somebody fixes or exempts them first."
+            )
+        return f"{said} They will be closed in {time}, unless somebody fixes or exempts them first."
 
     def next_steps(self) -> Section:
         """Return what people can do once nothing is urgent."""
@@ -398,7 +396,7 @@ class _Run(_Message):
             *([skipped] if skipped else []),
             *_most(listed(resource.get(reported.LEFT)), "rule"),
         ]
-        adding = additions(resource)
+        adding = additions(resource, self.region)
         return Group(
             **self.basics(resource),
             state=state["name"],
