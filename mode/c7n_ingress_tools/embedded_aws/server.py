@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
-from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
@@ -48,7 +47,7 @@ from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, models, n
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -131,7 +130,8 @@ class Cloud:
         sent = [
             (name, value.decode() if isinstance(value, bytes) else value) for name, value in request.headers.items()
         ]
-        status, headers, body = answer(request.method, request.url, sent, request.body)
+        asked = request.body.encode() if isinstance(request.body, str) else request.body
+        status, headers, body = answer(request.method, request.url, sent, asked)
         return AWSResponse(request.url, status, HTTPHeaders.from_pairs(headers), MockRawResponse(body))
 
     @property
@@ -160,8 +160,7 @@ def serving() -> Iterator[Cloud]:
     # moto looks through its own folders, and through a service's class, at every call.
     vars(moto)["get_backend_for_host"] = cache(moto.get_backend_for_host)
     responses.method_names_from_class = cache(method_names_from_class)
-    app = Recorder(moto, calls)
-    listener = Listener(partial(answer, app))
+    listener = Listener(partial(answer, moto, calls))
     lambdas.install(listener.endpoint)
     cloud = Cloud(listener.endpoint, calls, answer=listener.answer)
     # An account starts in 5 ms without moto's 1301 AMIs, in 110 with them.
@@ -187,12 +186,23 @@ def replace_in_moto() -> None:
 
 
 def answer(
-    app: WSGIApplication, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+    moto: WSGIApplication, calls: list[Call], method: str, url: str, headers: list[tuple[str, str]], body: bytes
 ) -> tuple[int, Headers, bytes]:
-    """Return a WSGI application's answer to a request: status, headers and body."""
+    """Return moto's answer to a request: status, headers and body. Record the call, if the request is one of an API.
+
+    Many threads do so without a lock, because appending to a list is atomic.
+    """
     environ = create_environ(url, method=method, headers=headers, data=body)
-    answered, status, sent = run_wsgi_app(app, environ, buffered=True)
-    return int(status[:3]), sent, b"".join(answered)
+    if (code := lambdas.code_at(environ["PATH_INFO"])) is not None:
+        return HTTPStatus.OK, Headers({"Content-Type": "application/zip"}), code
+    answered, line, sent = run_wsgi_app(moto, environ, buffered=True)
+    status, content = int(line[:3]), b"".join(answered)
+    # A request that is signed: `Credential=KEY/20260131/us-east-1/ec2/aws4_request`.
+    if scope := re.search(r"Credential=[^/]*/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", "")):
+        region, service = scope.groups()
+        error = (error_code(content) or str(status)) if status >= HTTPStatus.BAD_REQUEST else None
+        calls.append(Call(service, asked_action(environ, service, body), region, error))
+    return status, sent, content
 
 
 def credentials(account: str) -> dict[str, str]:
@@ -217,54 +227,12 @@ def credentials(account: str) -> dict[str, str]:
     }
 
 
-class Recorder:
-    """WSGI middleware before `app`: appends each API call to `calls` when its answer is ready.
-
-    Many threads do so without a lock, because appending to a list is atomic.
-    """
-
-    def __init__(self, app: WSGIApplication, calls: list[Call]) -> None:
-        self.app = app
-        self.calls = calls
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer as `app` does. A request without an AWS signature is no API call, and is not recorded."""
-        if (code := lambdas.code_at(environ["PATH_INFO"])) is not None:
-            start_response("200 OK", [("Content-Type", "application/zip")])
-            return [code]
-        service, region = signed_for(environ)
-        action = asked_action(environ, service) if service else ""
-        status = 0
-
-        def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-            nonlocal status
-            status = int(line.split(" ", 1)[0])
-            return start_response(line, headers, exc_info)
-
-        body = self.app(environ, start)
-        if service and status >= HTTPStatus.BAD_REQUEST:
-            whole = b"".join(body)
-            self.calls.append(Call(service, action, region, error_code(whole) or str(status)))
-            return [whole]
-        if service:
-            self.calls.append(Call(service, action, region, None))
-        return body
-
-
-def signed_for(environ: WSGIEnvironment) -> tuple[str, str]:
-    """Return service and region that a request is signed for: `Credential=KEY/20260131/us-east-1/ec2/aws4_request`."""
-    scope = re.search(r"Credential=[^/]*/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-    return (scope[2], scope[1]) if scope else ("", "")
-
-
-def asked_action(environ: WSGIEnvironment, service: str) -> str:
+def asked_action(environ: WSGIEnvironment, service: str, body: bytes) -> str:
     """Return the action's name: from the header (JSON services), the form (query services) or the path (REST)."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        form: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        environ["wsgi.input"] = BytesIO(form)
-        return parse_qs(form.decode())["Action"][0]
+        return parse_qs(body.decode())["Action"][0]
     try:
         operation, _ = get_service_router(service).match(Request(environ, populate_request=False))
     except (NotFound, UnknownServiceError):
