@@ -3,7 +3,7 @@
 import json
 import random
 import string
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -120,13 +120,19 @@ REGISTER = {  # the entries of a register, and what the digest says of them; Non
     "another account": ({"account": "210987654321", "group": "web", "until": "+3"}, None),
     "another region": ({"region": "eu-west-1", "group": "web", "until": "+3"}, None),
     "has ended": ({"group": "web", "until": "+0"}, None),
+    "is old": ({"group": "web", "ports": [443], "until": "+16", "since": 181}, "made 181 days ago"),
+    "is not old": ({"group": "web", "ports": [443], "until": "+17", "since": 180}, None),
     "a group with a tag": ({"group": "tagged", "ports": [22], "until": "+20"}, None),
 }
 
 
 def test_the_digest_lists_entries_to_look_at(cloud, tmp_path):
-    """The digest has the entries that end within 14 days or match nothing here, what ends first comes first."""
+    """The digest has the entries that end soon, match nothing here or are old, what ends first comes first."""
+    today = date.fromisoformat(day("+0"))
     entries = [{**entry, "until": day(entry["until"]), "reason": name} for name, (entry, _) in REGISTER.items()]
+    for entry in entries:
+        if "since" in entry:
+            entry["since"] = (today - timedelta(entry["since"])).isoformat()
     here = shipped("open-ingress-exempt", tmp_path, ["vpc"], lambda policy: policy.pop("mode"), exemptions=entries)
     make_queue(cloud)
     tags = {"open-ingress-until": "+9"}

@@ -27,7 +27,8 @@ REQUIRED = ("until", "reason")
 NAMES = ("account", "region", "vpc", "group")
 """The keys of an entry that say which groups it is for. It has one of them at least."""
 
-KEYS = (*NAMES, "ports", *REQUIRED, "owner", "ticket")
+DAYS = ("until", "since")
+KEYS = (*NAMES, "ports", *REQUIRED, "since", "owner", "ticket")
 
 SHAPES = {
     "account": (re.compile(r"\d{12}"), "an account id of 12 digits, in quotes"),
@@ -49,6 +50,7 @@ class Entry(NamedTuple):
     reason: str
     owner: str | None
     ticket: str | None
+    since: date | None  # the day on which it was first made, kept when it is renewed
 
 
 class Exemption(NamedTuple):
@@ -116,10 +118,13 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
         raise ValueError(f"it has no {missing[0]}: an exemption needs a day on which it ends, and a reason")
     if not any(key in value for key in NAMES):
         raise ValueError(f"it names nothing, so that it would exempt every group: add {', '.join(NAMES[:-1])} or group")
-    texts = {key: _text(key, value[key]) for key in KEYS if key in value and key not in ("until", "ports")}
+    texts = {key: _text(key, value[key]) for key in KEYS if key in value and key not in (*DAYS, "ports")}
     for key, (shape, wanted) in SHAPES.items():
         if key in texts and not shape.fullmatch(texts[key]):
             raise ValueError(f"{key} {texts[key]!r:.80} is not {wanted}")
+    days = {key: _day(key, value[key]) for key in DAYS if key in value}
+    if "since" in days and days["since"] >= days["until"]:
+        raise ValueError(f"since {days['since']} is not before until {days['until']}")
     return Entry(
         number,
         account=texts.get("account"),
@@ -127,10 +132,11 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
         vpc=texts.get("vpc"),
         group=texts.get("group"),
         ports=parse_ports(value["ports"]) if "ports" in value else None,
-        until=_day(value["until"]),
+        until=days["until"],
         reason=texts["reason"],
         owner=texts.get("owner"),
         ticket=texts.get("ticket"),
+        since=days.get("since"),
     )
 
 
@@ -140,10 +146,10 @@ def _text(key: str, value: object) -> str:
     return str(value)  # YAML reads a ticket or an account without quotes as a number
 
 
-def _day(value: object) -> date:
+def _day(key: str, value: object) -> date:
     text = str(value)  # YAML reads a day without quotes as a date
     if not _is_day(text):
-        raise ValueError(f"until {text!r:.80} is no day: write YYYY-MM-DD, such as 2027-01-31")
+        raise ValueError(f"{key} {text!r:.80} is no day: write YYYY-MM-DD, such as 2027-01-31")
     return date.fromisoformat(text)
 
 
@@ -218,6 +224,7 @@ def exemption(group: Mapping[str, Any], entries: Sequence[Entry], traffic: Traff
 
 
 SOON = 14  # how many days before its end an entry is in the digest
+OLD = 180  # how many days after it was first made
 
 
 def to_look_at(entries: Iterable[Entry], used: Collection[int], today: date) -> list[dict[str, Any]]:
@@ -232,6 +239,8 @@ def to_look_at(entries: Iterable[Entry], used: Collection[int], today: date) -> 
         left = (entry.until - today).days
         why = [f"ends in {left} {'day' if left == 1 else 'days'}"] if left <= SOON else []
         why += ["matches nothing that is open here"] if entry.number not in used else []
+        if entry.since and (age := (today - entry.since).days) > OLD:
+            why.append(f"made {age} days ago")
         if why:
             texts = {key: getattr(entry, key) for key in (*NAMES, "reason", "owner", "ticket") if getattr(entry, key)}
             found.append({"number": entry.number, **texts, "until": entry.until.isoformat(), "why": ", ".join(why)})

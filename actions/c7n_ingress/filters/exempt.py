@@ -19,6 +19,7 @@ from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.checks import UNFILLED, check_exempt, is_unfilled
 from c7n_ingress.decide.exemptions import (
     ANNOTATION,
+    DAYS,
     Entry,
     Register,
     by_register,
@@ -37,9 +38,10 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
 
     A rule is exempt by the group's tag ``open-ingress-until: YYYY-MM-DD``, until that day, 00:00 UTC, and 90 days ahead
     at most; or by an entry of the register, until the entry ends. An entry names an ``account``, ``region``, ``vpc`` or
-    ``group`` (its id, or a pattern for names), and has ``until`` and ``reason``; ``owner`` and ``ticket`` are optional.
-    With ``ports``, exactly the rules for these ports are exempt. ``exemptions`` is the register itself;
-    ``exemptions-from`` reads it from S3 or HTTPS once a run, a list in JSON. A bad entry ends the run.
+    ``group`` (its id, or a pattern for names), and has ``until`` and ``reason``; ``owner``, ``ticket`` and ``since``
+    (the day on which it was first made) are optional. With ``ports``, exactly the rules for these ports are exempt.
+    ``exemptions`` is the register itself; ``exemptions-from`` reads it from S3 or HTTPS once a run, a list in JSON. A
+    bad entry ends the run.
 
     With ``value: false``, the exempt rules are taken out, and groups that have no other rule. With ``value: true``, the
     others are taken out, and each group is annotated with its exemptions.
@@ -76,8 +78,9 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         super().__init__(data, manager)
         register = data.get("exemptions")
         for entry in register if isinstance(register, list) else ():
-            if isinstance(entry, dict) and isinstance(entry.get("until"), date):
-                entry["until"] = entry["until"].isoformat()  # a deployed policy is JSON, which has no dates
+            for key in DAYS if isinstance(entry, dict) else ():
+                if isinstance(entry.get(key), date):
+                    entry[key] = entry[key].isoformat()  # a deployed policy is JSON, which has no dates
         self.to_look_at: list[dict[str, Any]] = []  # with `value: true`: the entries that somebody should look at
 
     def validate(self) -> Exempt:
