@@ -6,12 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from queue import Queue
 
 import pytest
 from c7n.mu import custodian_archive
 
-from c7n_ingress_tools.functions.runtime import API, FunctionError, RuntimeApi, deployed
+from c7n_ingress_tools.functions.runtime import API, FunctionError, Sandbox, deployed
 
 NAME = "custodian-test"
 
@@ -219,7 +220,7 @@ class SlowQueue(Queue):
 
 def test_requests_are_recorded_in_their_order():
     """A request is recorded before its client has the answer, so that its next request is recorded after it."""
-    api = RuntimeApi("arn:aws:lambda:us-east-1:123456789012:function:f")
+    api = Sandbox({"FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}, {}, Path())
     api.answers = SlowQueue()
     with closing(HTTPConnection(*api.server_address)) as client:
         client.request("POST", f"{API}/invocation/1/response", b"2")
@@ -232,14 +233,14 @@ def test_a_process_that_hangs_up(capfd):
     """A function's process that ends in the middle of a request leaves no traceback beside what the demo shows."""
     over = threading.Event()
 
-    class Api(RuntimeApi):
+    class Api(Sandbox):
         """Lambda's Runtime API, which says when a request is over."""
 
         def shutdown_request(self, request):
             super().shutdown_request(request)
             over.set()
 
-    api = Api("arn:aws:lambda:us-east-1:123456789012:function:web")
+    api = Api({"FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:web"}, {}, Path())
     with socket.create_connection(api.server_address) as process:
         process.sendall(b"GET /2018-06-01/run")
         process.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # hang up, as a kill does

@@ -87,12 +87,11 @@ def backend_of(account: str, region: str) -> Backend:
 
 
 def load_groups(groups: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str | None = None) -> None:
-    """Put groups into EC2 as they are.
+    """Put groups into EC2 as `aws ec2 describe-security-groups` prints them; lists may be absent or null.
 
-    Ids stay, and the quota is not counted. VPCs and groups that a rule names need not exist. A prefix list that does
-    not exist is created as one of AWS's, because its id does not show its entries.
+    The quota is not counted. VPCs and groups that a rule names need not exist. A prefix list that does not exist is
+    created as one of AWS's, because its id does not show its entries.
 
-    :param groups: what `aws ec2 describe-security-groups` prints. Lists may be absent or null.
     :param account: where the groups go; by default to the account in their `OwnerId`, else to 123456789012. It sees a
         group of another owner as shared, and cannot change it.
     """
@@ -149,18 +148,12 @@ def load_prefix_list(
 def load_interfaces(
     interfaces: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012"
 ) -> None:
-    """Put network interfaces into EC2 as they are. VPCs, subnets, instances and groups that they name need not exist.
-
-    :param interfaces: what `aws ec2 describe-network-interfaces` prints.
-    """
+    """Put interfaces into EC2 as `aws ec2 describe-network-interfaces` prints them. What they name need not exist."""
     backend_of(account, region).loaded_interfaces |= {each["NetworkInterfaceId"]: each for each in interfaces}
 
 
 def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", account: str = "123456789012") -> None:
-    """Put VPCs into EC2 with their ids and networks.
-
-    :param vpcs: what `aws ec2 describe-vpcs` prints.
-    """
+    """Put VPCs into EC2 with their ids and networks, as `aws ec2 describe-vpcs` prints them."""
     backend = backend_of(account, region)
     for shape in vpcs:
         loaded = VPC(backend, shape["VpcId"], shape["CidrBlock"], is_default=False)
@@ -202,8 +195,7 @@ class Group(SecurityGroup):
     @rules.setter
     def rules(self, rules: Rules) -> None:
         seen = self._outdated[0] if self._outdated else self._rules
-        self._outdated = [seen] * behaviour.lag
-        self._rules = rules
+        self._outdated, self._rules = [seen] * behaviour.lag, rules
 
     def seen_rules(self) -> Rules:
         """Return the rules that a describe call shows."""
@@ -554,10 +546,7 @@ class Backend(EC2Backend):
         return group
 
     def group(self, id_or_name: str) -> Group:
-        """Return the group.
-
-        :raises InvalidSecurityGroupNotFoundError: there is none.
-        """
+        """Return the group, or raise EC2's error."""
         group = self.get_security_group_by_name_or_id(id_or_name)
         if not isinstance(group, Group):
             raise InvalidSecurityGroupNotFoundError(id_or_name)

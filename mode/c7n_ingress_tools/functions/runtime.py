@@ -4,11 +4,9 @@
         answer = function.invoke(event)
 
 AWS's own runtime client for Python (`awslambdaric`, which is in Lambda's image) runs in its own process and gets its
-events from a small Runtime API. So a test sees what AWS does: how the client finds the handler, reads events and writes
-answers, how an exception becomes an error, how a log line looks, and that a warm process keeps its state.
-
-The process has the zip's content as its task root, boto3 and awslambdaric with their requirements, and Python's
-standard library. `python -S` hides every other installed package, so c7n and the actions come from the zip alone.
+events from a small Runtime API. The process has the zip's content as its task root, boto3 and awslambdaric with their
+requirements, and Python's standard library. `python -S` hides every other installed package, so c7n and the actions
+come from the zip alone.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html (Runtime API),
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html (environment variables),
@@ -57,10 +55,9 @@ from awslambdaric.__main__ import main
 bootstrap.StandardLogSink.log = lambda _sink, message, _kind=None: sys.stdout.write(message.rstrip("\\n") + "\\n")
 main(sys.argv)
 """
-"""What a function's process runs: `python -m awslambdaric`, but each log message ends its line.
+"""What a function's process runs: `python -m awslambdaric`, but each log message ends its line, also after a traceback.
 
-Lambda keeps messages apart by frames (`FramedTelemetryLogSink`). On plain output, the next message would begin right
-after the last line of a traceback.
+Lambda keeps messages apart by frames (`FramedTelemetryLogSink`).
 """
 
 INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with thirty others
@@ -106,8 +103,8 @@ def deployed(
 ) -> Iterator[Function]:
     """Run a deployed function from its own zip and configuration until the block ends.
 
-    :param session: for the account and region of the function; by default the cloud's own.
-    :param processes: how many events may run at once, each in a process that starts with its first event.
+    :param session: for the account and region of the function.
+    :param processes: how many events may run at once.
     :param folder: where the zip, its content (`task`) and a log for each process are kept; by default they are deleted.
     :raises botocore.errorfactory.ResourceNotFoundException: there is no such function.
     """
@@ -159,17 +156,20 @@ class Function:
     def close(self) -> None:
         """End the processes."""
         for sandbox in self._sandboxes:
-            sandbox.stop()
+            sandbox.close()
 
 
-class Sandbox:
-    """What AWS calls an execution environment: one process, which answers one event after another."""
+class Sandbox(Listener):
+    """What AWS calls an execution environment: one process, which takes one event after another from a Runtime API."""
 
     def __init__(self, configuration: dict[str, Any], environment: dict[str, str], log: Path) -> None:
+        super().__init__(self.respond)
         self._configuration = configuration
         self._environment = environment
         self._log = log
-        self._running: tuple[RuntimeApi, subprocess.Popen[bytes]] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._new_queues()
+        self.start()
 
     def invoke(self, event: Any) -> Any:
         """Send an event to the process, and return its answer. Start the process first if there is none.
@@ -180,81 +180,30 @@ class Sandbox:
         """
         start = self._log.stat().st_size if self._log.exists() else 0
         try:
-            if self._running is None:
-                self._running = self._start()
-                self._answer(self._running[0], "ready", INIT_TIMEOUT, start)
-            api, timeout = self._running[0], self._configuration["Timeout"]
+            if self._process is None:
+                self._start()
+                self._answer("ready", INIT_TIMEOUT, start)
+            timeout = self._configuration["Timeout"]
             invocation = Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout)
             self._write(f"START RequestId: {invocation.id} Version: $LATEST")
-            api.events.put(invocation)
-            return json.loads(self._answer(api, "response", timeout, start))
+            self.events.put(invocation)
+            return json.loads(self._answer("response", timeout, start))
         finally:
             self._write(*self._log_since(start).rstrip("\n").split("\n"))
 
     def stop(self) -> None:
         """Kill the process, as AWS does. The next event starts another."""
-        if self._running:
-            api, process = self._running
-            process.kill()
-            process.wait()
-            api.events.put(None)
-            api.close()
-            self._running = None
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self.events.put(None)
+            self._new_queues()
 
-    def _write(self, *lines: str) -> None:
-        """Write lines to CloudWatch Logs."""
-        _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
-        logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
-
-    def _log_since(self, start: int) -> str:
-        return self._log.read_bytes()[start:].decode(errors="replace")
-
-    def _start(self) -> tuple[RuntimeApi, subprocess.Popen[bytes]]:
-        api = RuntimeApi(self._configuration["FunctionArn"])
-        handler = self._configuration["Handler"]
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-S", "-c", MAIN, handler],
-                cwd=self._environment["LAMBDA_TASK_ROOT"],
-                env=self._environment | {"_HANDLER": handler, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        Thread(target=_report_exit, args=(process, api.answers), daemon=True).start()
-        return api, process
-
-    def _answer(self, api: RuntimeApi, kind: str, timeout: float, start: int) -> bytes:
-        """Wait for an answer of a kind, and return its body.
-
-        :raises FunctionError: there was another answer or none. It has the log since `start`.
-        """
-        try:
-            answer = api.answers.get(timeout=timeout)
-        except Empty:
-            answer = Answer("timeout", f"Task timed out after {timeout:.2f} seconds".encode())
-        if answer.kind == kind:
-            return answer.body
-        if answer.kind != "error":
-            self.stop()
-        log = self._log_since(start)
-        if answer.kind in LAMBDA_ERRORS:
-            raise FunctionError(LAMBDA_ERRORS[answer.kind], answer.body.decode(), log)
-        error = json.loads(answer.body)
-        raise FunctionError(error["errorType"], error["errorMessage"], log)
-
-
-class RuntimeApi(Listener):
-    """Lambda's Runtime API for one process."""
-
-    def __init__(self, arn: str) -> None:
-        super().__init__(self.respond)
-        self.arn = arn
-        self.ready = False
-        self.events: Queue[Invocation | None] = Queue()
-        """What the process asks for; None ends the request of a process that was killed."""
-        self.answers: Queue[Answer] = Queue()
-        self.start()
+    def close(self) -> None:
+        """Kill the process, and stop serving."""
+        self.stop()
+        super().close()
 
     def respond(self, _method: str, url: str, _headers: object, body: bytes) -> tuple[int, Headers, bytes]:
         """Answer `/invocation/next` with the next event, and accept answers, errors and errors of the start."""
@@ -269,8 +218,8 @@ class RuntimeApi(Listener):
         return HTTPStatus.ACCEPTED, Headers(), b'{"status":"OK"}'
 
     def _next(self) -> tuple[int, Headers, bytes]:
-        if not self.ready:
-            self.ready = True
+        if not self._ready:
+            self._ready = True
             self.answers.put(Answer("ready", b""))
         invocation = self.events.get()
         if invocation is None:
@@ -278,11 +227,58 @@ class RuntimeApi(Listener):
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation.id,
             "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
-            "Lambda-Runtime-Invoked-Function-Arn": self.arn,
+            "Lambda-Runtime-Invoked-Function-Arn": self._configuration["FunctionArn"],
             "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
             "Content-Type": "application/json",
         }
         return HTTPStatus.OK, Headers(headers), invocation.event
+
+    def _new_queues(self) -> None:
+        """Forget what a process that is gone asked for and answered."""
+        self._ready: bool = False
+        self.events: Queue[Invocation | None] = Queue()  # None ends the request of a process that was killed
+        self.answers: Queue[Answer] = Queue()
+
+    def _start(self) -> None:
+        handler = self._configuration["Handler"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", "-c", MAIN, handler],
+                cwd=self._environment["LAMBDA_TASK_ROOT"],
+                env=self._environment
+                | {"_HANDLER": handler, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.server_port}"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        Thread(target=_report_exit, args=(self._process, self.answers), daemon=True).start()
+
+    def _answer(self, kind: str, timeout: float, start: int) -> bytes:
+        """Wait for an answer of a kind, and return its body.
+
+        :raises FunctionError: there was another answer or none. It has the log since `start`.
+        """
+        try:
+            answer = self.answers.get(timeout=timeout)
+        except Empty:
+            answer = Answer("timeout", f"Task timed out after {timeout:.2f} seconds".encode())
+        if answer.kind == kind:
+            return answer.body
+        if answer.kind != "error":
+            self.stop()
+        log = self._log_since(start)
+        if answer.kind in LAMBDA_ERRORS:
+            raise FunctionError(LAMBDA_ERRORS[answer.kind], answer.body.decode(), log)
+        error = json.loads(answer.body)
+        raise FunctionError(error["errorType"], error["errorMessage"], log)
+
+    def _write(self, *lines: str) -> None:
+        """Write lines to CloudWatch Logs."""
+        _, _, _, region, account, _, name = self._configuration["FunctionArn"].split(":")[:7]
+        logs.write(account, region, f"/aws/lambda/{name}", self._log.stem, lines)
+
+    def _log_since(self, start: int) -> str:
+        return self._log.read_bytes()[start:].decode(errors="replace")
 
 
 def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> None:

@@ -6,10 +6,8 @@
 Fields, their meaning, `-`, NODATA and SKIPDATA: https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html;
 files in S3, gzip and Parquet: https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-path.html.
 
-The engine is DuckDB. On the same ten million lines Polars takes a quarter less of the processors' time, and two and a
-half times the memory (tests/bench/README.md has both). But its memory grows with the file, while DuckDB keeps to the
-limit that it is given and goes on on disk; and DuckDB names the file and the line number of each line that it cannot
-read.
+The engine is DuckDB: its memory does not grow with the files, and it names the file and the line number of each line
+that it cannot read (tests/bench/README.md compares it with Polars).
 """
 
 from __future__ import annotations
