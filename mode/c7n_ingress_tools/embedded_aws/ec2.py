@@ -402,16 +402,12 @@ class Response(EC2Response):
             unknown.extend(rule for rule in said if rule.identity not in present)
             if unknown and group.vpc_id != self.ec2_backend.default_vpc.id:
                 raise InvalidPermissionNotFoundError
-            return without(
-                rules, [*ids, *(present[rule.identity] for rule in said if rule not in unknown)], egress=egress
-            )
+            known = [present[rule.identity] for rule in said if rule.identity in present]
+            return without(rules, [*ids, *known], egress=egress)
 
-        gone = self.ec2_backend.change(group, revoked)
-        answer = {
-            "Return": True,
-            "RevokedSecurityGroupRules": [shape_of(rule) | {"GroupId": group.id} for rule in gone],
-        }
-        return Answer(answer | ({"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}))
+        gone = [shape_of(rule) | {"GroupId": group.id} for rule in self.ec2_backend.change(group, revoked)]
+        more = {"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}
+        return Answer({"Return": True, "RevokedSecurityGroupRules": gone, **more})
 
     def update_security_group_rule_descriptions_ingress(self) -> Answer:
         """Change the descriptions of rules that are named by their ids."""
@@ -446,10 +442,8 @@ class Response(EC2Response):
             each["Name"]: each.get("Values", []) for each in self._get_param("Filters", [])
         }
         if sum(map(len, filters.values())) > MOST_FILTER_VALUES:
-            raise EC2ClientError(
-                "FilterLimitExceeded",
-                f"The maximum number of filter values specified on a single call is {MOST_FILTER_VALUES}",
-            )
+            what = f"The maximum number of filter values specified on a single call is {MOST_FILTER_VALUES}"
+            raise EC2ClientError("FilterLimitExceeded", what)
         return filters
 
     def _listed(
@@ -479,10 +473,8 @@ class Response(EC2Response):
         """Return the requested page, and the token of the next. Without `MaxResults` the page has all items ([API])."""
         token, size = self._get_param("NextToken"), self._get_param("MaxResults")
         if size is not None and size not in sizes:
-            bound = f"greater than {min(sizes)}" if size < min(sizes) else f"less than or equal to {max(sizes)}"
-            raise InvalidParameterValue(
-                f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value {bound}."
-            )
+            what = f"Expecting a value from {min(sizes)} to {max(sizes)}."
+            raise InvalidParameterValue(f"Value ( {size} ) for parameter maxResults is invalid. {what}")
         start = int(urlsafe_b64decode(token)) if token else 0
         end = start + (size or len(items))
         return items[start:end], urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
@@ -555,16 +547,14 @@ class Backend(EC2Backend):
     def get_security_group_from_id(self, group_id: str) -> Group | None:
         """Return the group with an id, by one look in each VPC: moto goes through all groups."""
         found = (groups[group_id] for groups in list(self.groups.values()) if group_id in groups)
-        return next((group for group in found if isinstance(group, Group)), None)
+        return cast("Group | None", next(found, None))
 
     def candidates(self, filters: Mapping[str, list[str]]) -> list[Group]:
         """Return the groups that the filters can match: those with the ids in a filter, else all."""
         ids = filters.get("group-id", ["*"])
         if any("*" in each or "?" in each for each in ids):
-            groups = [group for groups in list(self.groups.values()) for group in list(groups.values())]
-            return [group for group in groups if isinstance(group, Group)]
-        found = map(self.get_security_group_from_id, dict.fromkeys(ids))
-        return [group for group in found if group]
+            return [cast("Group", group) for groups in list(self.groups.values()) for group in list(groups.values())]
+        return [group for group in map(self.get_security_group_from_id, dict.fromkeys(ids)) if group]
 
     def change(self, group: Group, changed: Callable[[Rules], Rules]) -> list[Rule]:
         """Change a group's rules, one change at a time.

@@ -168,6 +168,7 @@ class Sandbox(Listener):
         self._environment = environment
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False  # whether the process has asked for its first event
         self._new_queues()
         self.start()
 
@@ -235,7 +236,7 @@ class Sandbox(Listener):
 
     def _new_queues(self) -> None:
         """Forget what a process that is gone asked for and answered."""
-        self._ready: bool = False
+        self._ready = False
         self.events: Queue[Invocation | None] = Queue()  # None ends the request of a process that was killed
         self.answers: Queue[Answer] = Queue()
 

@@ -80,12 +80,10 @@ class Result:
     region: str
     folder: Path
     behind: dict[str, Behind] = field(default_factory=dict)  # what uses each group, if interfaces are known
-    before: dict[str, str] = field(default_factory=dict)
-    """The first verdict on each group, in Config's words, by the group's id."""
+    before: dict[str, str] = field(default_factory=dict)  # Config's first verdict on each group, by its id
     after: dict[str, str] = field(default_factory=dict)  # the last verdict
     records: list[dict[str, Any]] = field(default_factory=list)  # what the action says that it changed
-    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often the function called each action of each service."""
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # the function's, by service and action
     undo: Counter[tuple[str, str]] = field(default_factory=Counter)  # how often the undo of one group called them
     messages: list[dict[str, Any]] = field(default_factory=list)  # what a subscriber of the SNS topic receives
     failures: list[str] = field(default_factory=list)  # what is not as the pack promises
@@ -94,10 +92,7 @@ class Result:
 def run(account: Account, folder: Path, progress: Progress, commands: Path, settings: Mapping[str, Any]) -> Result:
     """Run the whole loop once: deploy, deliver, mail, undo and check.
 
-    The policy, the zip's content, the items, the records, the messages and the logs are in the folder afterwards.
-
-    :param account: what is known of the account.
-    :param folder: where to write; it is emptied first.
+    :param folder: where the policy, the zip, items, records, messages and logs are written; it is emptied first.
     :param commands: the folder of the commands `custodian` and `mailer`, from `warm.commands`.
     :param settings: the networks that replace the internet, the ports that may stay open, and the exemptions.
     :raises LoopError: a command fails.
