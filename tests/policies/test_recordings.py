@@ -15,21 +15,24 @@ HIGH_RISK = {20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 3000, 3306, 338
 ADMINISTRATION = {22, 3389}
 """Of CIS AWS Foundations 5.0.0, 5.3 and 5.4, which Security Hub lists as EC2.53 and EC2.54 (the same page)."""
 
+COMMON = {20, 21, 3306, 3389, 4333}
+"""The default of restricted-common-ports."""
+
 
 # ---- The controls, as AWS's documentation has them. None of them knows of this pack.
 
 
 def everybody(permission, families=EVERYBODY):
-    """Say whether all addresses of a family may come in."""
+    """Whether all addresses of a family may come in."""
     ranges = permission.get("IpRanges", []) + permission.get("Ipv6Ranges", [])
     return bool({each.get("CidrIp") or each["CidrIpv6"] for each in ranges} & families)
 
 
-def reaches(permission, wanted):
-    """Say whether any of some ports is let in. All traffic has no ports, and lets in all of them."""
+def reaches(permission, wanted, protocols=("tcp", "udp", "6", "17")):
+    """Whether any of some ports is let in. All traffic has no ports, and lets in all of them."""
     if permission["IpProtocol"] == "-1":
         return True
-    if permission["IpProtocol"] not in ("tcp", "udp", "6", "17"):
+    if permission["IpProtocol"] not in protocols:
         return False
     return any(permission["FromPort"] <= port <= permission["ToPort"] for port in wanted)
 
@@ -62,6 +65,31 @@ def cis_5_3(ingress):
 def cis_5_4(ingress):
     """CIS 5.4: all of IPv6 may come in to administer a server."""
     return any(everybody(each, {"::/0"}) and reaches(each, ADMINISTRATION) for each in ingress)
+
+
+def restricted_common_ports(ingress):
+    """Whether everybody may come in to a common port by TCP: restricted-common-ports, RESTRICTED_INCOMING_TRAFFIC.
+
+    https://docs.aws.amazon.com/config/latest/developerguide/restricted-common-ports.html
+    """
+    return any(everybody(each) and reaches(each, COMMON, ("tcp", "6")) for each in ingress)
+
+
+def restricted_ssh(ingress):
+    """Whether everybody may come in by SSH: restricted-ssh, INCOMING_SSH_DISABLED.
+
+    https://docs.aws.amazon.com/config/latest/developerguide/restricted-ssh.html
+    """
+    return any(everybody(each) and reaches(each, {22}, ("tcp", "6")) for each in ingress)
+
+
+NARROWER = {
+    "EC2.19": ec2_19,
+    "CIS 5.3": cis_5_3,
+    "CIS 5.4": cis_5_4,
+    "restricted-common-ports": restricted_common_ports,
+    "restricted-ssh": restricted_ssh,
+}
 
 
 # ---- Where the pack and the controls part: what tests/cases/recordings.yml explains, and when it holds
@@ -101,11 +129,11 @@ def test_ec2_18(judged):
     assert {RECORDED[number]["group"] for number in found ^ failing} == set()
 
 
-@pytest.mark.parametrize("control", [ec2_19, cis_5_3], ids=["EC2.19", "CIS 5.3"])
+@pytest.mark.parametrize("control", [name for name in NARROWER if name != "CIS 5.4"])  # no recording has IPv6
 def test_the_narrower_controls(judged, control):
-    """Each recorded group that fails EC2.19 or CIS 5.3 is found, whether or not a website may be public."""
+    """Each recorded group that fails a narrower control is found, whether or not a website may be public."""
     _, found = judged
-    failing = {number for number, group in enumerate(RECORDED) if control(group["ingress"])}
+    failing = {number for number, group in enumerate(RECORDED) if NARROWER[control](group["ingress"])}
     assert failing
     assert failing <= found
 
@@ -120,7 +148,7 @@ def test_the_cases(case, group):
     """On each of the pack's cases, it and the controls agree, or part for one of the reasons that are known."""
     ingress, public_ports = group["IpPermissions"], case.get("public-ports", [])
     found, failing = case["verdict"] == "NON_COMPLIANT", ec2_18(ingress, public_ports)
-    narrower = ec2_19(ingress) or cis_5_3(ingress) or cis_5_4(ingress)
+    narrower = any(control(ingress) for control in NARROWER.values())
     assert failing or not narrower, "EC2.18 is the strictest of them"
     reasons = {name for name, holds in REASONS.items() if holds(case, ingress)} & DIFFERENCES.keys()
     if found is not failing:
