@@ -19,7 +19,7 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import lambda_entry as mailer
 from c7n_ingress_tools.rehearsal import groups
-from c7n_ingress_tools.rehearsal.exports import RefusedError
+from c7n_ingress_tools.rehearsal.exports import UnusableError
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     LOG_GROUP,
@@ -321,7 +321,7 @@ def read_or_refused(content):
     """Read a file of groups, which may be refused in one line."""
     try:
         said = str(groups.parse(content, "groups.json")[0]["GroupId"])
-    except RefusedError as refused:
+    except UnusableError as refused:
         said = str(refused)
     assert "\n" not in said
 

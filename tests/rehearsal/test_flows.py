@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
-from c7n_ingress_tools.rehearsal.exports import RefusedError
+from c7n_ingress_tools.rehearsal.exports import UnusableError
 from tests.support.forked import C7N_INGRESS
 from tests.support.search import examples
 
@@ -520,7 +520,7 @@ def test_refuses(case, tmp_path):
     """What is no flow log is refused in one line that says which file, which line and what to do."""
     path = tmp_path / "flows.log"
     path.write_text(filled(case["text"], path))
-    with pytest.raises(flows.RefusedError) as refused, flows.read([path], Silent()):
+    with pytest.raises(UnusableError) as refused, flows.read([path], Silent()):
         pass
     assert str(refused.value) == filled(case["says"], path)
 
@@ -539,15 +539,15 @@ def test_refuses_what_is_no_text(content, says, tmp_path):
     """Half of a file, another encoding and a picture are refused by what they are."""
     path = tmp_path / "flows.log"
     path.write_bytes(content)
-    with pytest.raises(flows.RefusedError, match=says), flows.read([path], Silent()):
+    with pytest.raises(UnusableError, match=says), flows.read([path], Silent()):
         pass
 
 
 def test_refuses_what_is_not_there(tmp_path):
     """A name that leads nowhere and a folder of nothing are refused."""
-    with pytest.raises(flows.RefusedError, match="there is no such file"), flows.read([tmp_path / "x"], Silent()):
+    with pytest.raises(UnusableError, match="there is no such file"), flows.read([tmp_path / "x"], Silent()):
         pass
-    with pytest.raises(flows.RefusedError, match="there is no file in this folder"), flows.read([tmp_path], Silent()):
+    with pytest.raises(UnusableError, match="there is no file in this folder"), flows.read([tmp_path], Silent()):
         pass
 
 
@@ -568,7 +568,7 @@ def test_refuses_records_of_other_interfaces(tmp_path):
     """Flow logs of which none is about the interfaces are refused, with whose they are."""
     path = tmp_path / "flows.log"
     path.write_text("2 999999999999 eni-0000000f - - - - - - - 100 160 - NODATA\n")
-    with flows.read([path], Silent()) as log, pytest.raises(flows.RefusedError) as refused:
+    with flows.read([path], Silent()) as log, pytest.raises(UnusableError) as refused:
         clients.check(log, INTERFACES)
     assert "eni-0000000f of the account 999999999999" in str(refused.value)
 
@@ -592,7 +592,7 @@ def test_refuses_interfaces(case, tmp_path):
     path = tmp_path / "interfaces.json"
     path.write_text(case["text"])
     groups = [{"GroupId": "sg-0000000a", "OwnerId": "123456789012"}]
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(UnusableError) as refused:
         interfaces.check(interfaces.load(path), groups, path)
     assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {interfaces.EXPORT.command}"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from c7n_ingress.decide.behind import behind
 from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.rehearsal import account, groups, interfaces
-from c7n_ingress_tools.rehearsal.exports import RefusedError
+from c7n_ingress_tools.rehearsal.exports import UnusableError
 from c7n_ingress_tools.report.sources import of_rehearsal
 from tests.support.mutated import mutated
 
@@ -44,7 +44,7 @@ def test_refuses(tmp_path, case):
     """What is no list of groups is refused in one line that says why, and which command prints one."""
     path = tmp_path / "groups.json"
     path.write_text(case["text"], encoding="utf-8")
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(UnusableError) as refused:
         groups.load(path)
     assert str(refused.value) == case["says"].replace("{file}", str(path)) + ENDING
     assert "\n" not in str(refused.value)
@@ -54,7 +54,7 @@ def test_refuses_other_encodings(tmp_path):
     """A file in a Windows code page is refused with the place of the first byte that is neither UTF-8 nor UTF-16."""
     path = tmp_path / "groups.json"
     path.write_bytes('[{"GroupId": "ü"}]'.encode("cp1252"))
-    with pytest.raises(RefusedError, match=r"neither UTF-8 nor UTF-16 \(byte 15 is 0xfc\)"):
+    with pytest.raises(UnusableError, match=r"neither UTF-8 nor UTF-16 \(byte 15 is 0xfc\)"):
         groups.load(path)
 
 
@@ -62,16 +62,17 @@ def test_refuses_a_byte_order_mark_alone(tmp_path):
     """A file that PowerShell made of nothing is refused as not JSON."""
     path = tmp_path / "groups.json"
     path.write_bytes(codecs.BOM_UTF16_LE)
-    with pytest.raises(RefusedError, match=r"not JSON|empty"):
+    with pytest.raises(UnusableError, match=r"not JSON|empty"):
         groups.load(path)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("missing.json", "there is no such file"), (".", r"cannot be read \(Is a directory\)")]
+    ("name", "says"),
+    [("missing.json", r"cannot be read \(No such file or directory\)"), (".", r"cannot be read \(Is a directory\)")],
 )
 def test_refuses_what_cannot_be_read(tmp_path, name, says):
     """A path that leads to no file is refused in the same way."""
-    with pytest.raises(RefusedError, match=says):
+    with pytest.raises(UnusableError, match=rf"cannot be read \({says}\)"):
         groups.load(tmp_path / name)
 
 
@@ -154,7 +155,7 @@ def test_whatever_a_file_has(embedded_aws, document):
     """A file that is not what EC2 describes is refused in one line, or each open source in it is rehearsed on."""
     try:
         read = groups.parse(json.dumps(document).encode(), "groups.json")
-    except RefusedError as refused:
+    except UnusableError as refused:
         said = str(refused)
     else:
         said = None
@@ -203,7 +204,7 @@ def test_whatever_a_file_of_interfaces_has(embedded_aws, document):
     """A file of interfaces is refused in one line, or each of its interfaces uses the groups that it names."""
     try:
         read = interfaces.parse(json.dumps(document).encode(), "interfaces.json")
-    except RefusedError as refused:
+    except UnusableError as refused:
         said = str(refused)
     else:
         said = None
@@ -224,7 +225,7 @@ def test_whatever_a_file_of_vpcs_has(embedded_aws, tmp_path_factory, document):
     path.write_text(json.dumps(document))
     try:
         read = account.load_vpcs(path, [])
-    except RefusedError as refused:
+    except UnusableError as refused:
         said = str(refused)
     else:
         said = None

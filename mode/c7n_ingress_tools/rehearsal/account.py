@@ -36,7 +36,7 @@ def read(
 ) -> Account:
     """Read the files of an account; without a file of groups, the sample, which has its own interfaces.
 
-    :raises RefusedError: a file cannot be used, or is of another account or region than that of the groups.
+    :raises UnusableError: a file cannot be used, or is of another account or region than that of the groups.
     """
     today = dt.datetime.now(dt.timezone.utc).date()
     found = groups.load(groups_file) if groups_file else groups.sample(today)

@@ -43,8 +43,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
-from c7n_ingress_tools.rehearsal.flows import RefusedError, watched
+from c7n_ingress_tools.rehearsal.flows import refused, watched
 from c7n_ingress_tools.report.rows import Caller, Clients, Window, words_of
+from c7n_ingress_tools.report.text import first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,14 +129,14 @@ def who_came_in(
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
     """Check that flow logs have a record about one of the interfaces.
 
-    :raises RefusedError: none has; the error names an interface of theirs.
+    :raises UnusableError: none has; the error names an interface of theirs.
     """
     known = [each.id for each in interfaces]
     seen = 'select "interface-id", any_value("account-id") from flows group by all order by all'
     seen_by_account = dict(_rows(log, seen))
     if not seen_by_account.keys() & known:
         interface, account = next(iter(seen_by_account.items()))
-        raise RefusedError(
+        raise refused(
             "flow logs",
             f"none of the {log.records:,} records is about an interface of the interfaces' file: they are about "
             f"{interface} of the account {account or 'unknown'}, for one. Both must be of one account and region",
@@ -333,14 +334,9 @@ def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Sequen
         )
     )
     if unseen:
-        yield f"who is in {_named(unseen)} is not known here: it may still let blocked clients in"
+        yield f"who is in {first(unseen)} is not known here: it may still let blocked clients in"
     if lacking := sorted(beside.keys() - {group["GroupId"] for group in groups}):
-        yield f"the file of groups lacks {_named(lacking)}: its rules may still let blocked clients in"
-
-
-def _named(ids: Iterable[str]) -> str:
-    ids = list(ids)
-    return ", ".join([*ids[:SHOWN], *([f"{len(ids) - SHOWN} more"] if len(ids) > SHOWN else [])])
+        yield f"the file of groups lacks {first(lacking)}: its rules may still let blocked clients in"
 
 
 def _may_share(permission: dict[str, Any], rule: Rule) -> bool:

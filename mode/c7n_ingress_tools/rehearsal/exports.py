@@ -69,13 +69,6 @@ class UnusableError(ValueError):
     """The input cannot be used: one line that says why."""
 
 
-class RefusedError(UnusableError):
-    """The file is not what it should be: one line that says what is wrong and which command prints the right thing."""
-
-    def __init__(self, name: str | Path, what: str, command: str) -> None:
-        super().__init__(" ".join(f"{name}: {what}. This prints the right thing: {command}".split()))
-
-
 class WrongError(ValueError):
     """What is wrong with the file's content."""
 
@@ -94,12 +87,10 @@ class Export:
     def content(self, path: Path) -> bytes:
         """Return what is in a file.
 
-        :raises RefusedError: it cannot be read.
+        :raises UnusableError: it cannot be read.
         """
         try:
             return path.read_bytes()
-        except FileNotFoundError:
-            raise self.refused(path, "there is no such file") from None
         except OSError as error:
             raise self.refused(path, f"cannot be read ({error.strerror})") from error
 
@@ -108,7 +99,7 @@ class Export:
 
         :param content: in UTF-8 or UTF-16 (PowerShell writes it), with or without a byte order mark.
         :param name: the file's, for the error.
-        :raises RefusedError: the content cannot be used.
+        :raises UnusableError: the content cannot be used.
         """
         try:
             listed = self._listed(_document(content))
@@ -126,9 +117,9 @@ class Export:
             raise self.refused(name, str(error)) from error
         return found
 
-    def refused(self, name: str | Path, what: str) -> RefusedError:
-        """Return the error for a file that cannot be used."""
-        return RefusedError(name, what, self.command)
+    def refused(self, name: str | Path, what: str) -> UnusableError:
+        """Return the error for a file that cannot be used, with the command that prints the right thing."""
+        return UnusableError(" ".join(f"{name}: {what}. This prints the right thing: {self.command}".split()))
 
     @property
     def _id(self) -> str:

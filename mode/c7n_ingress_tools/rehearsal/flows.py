@@ -75,11 +75,9 @@ BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 DOCUMENTATION = "https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html"
 
 
-class RefusedError(UnusableError):
-    """A file holds no flow logs that can be used: one line that says which file, which line and what to do."""
-
-    def __init__(self, where: str | Path, what: str) -> None:
-        super().__init__(" ".join(f"{where}: {what}".split()))
+def refused(where: str | Path, what: str) -> UnusableError:
+    """Return the error for a file of no flow logs that can be used: which file, which line and what to do."""
+    return UnusableError(" ".join(f"{where}: {what}".split()))
 
 
 class Format(NamedTuple):
@@ -116,12 +114,12 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
     """Read files of flow logs, or folders of them; the table is deleted when the block ends.
 
     :param folder: where the table is; else in the system's folder for temporary files, which may be in memory.
-    :raises RefusedError: there is nothing to read, or the files are not flow logs.
+    :raises UnusableError: there is nothing to read, or the files are not flow logs.
     """
     files = {path: _format(path) for path in _files(paths)}
     formats = {path: found for path, found in files.items() if found}
     if not formats:
-        raise RefusedError(next(iter(files)), "the file is empty. Fetch it again, or leave it out")
+        raise refused(next(iter(files)), "the file is empty. Fetch it again, or leave it out")
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -142,12 +140,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.is_file() and each.name[0] not in "._")
             if not inside:
-                raise RefusedError(path, "there is no file in this folder. Fetch the flow logs into it")
+                raise refused(path, "there is no file in this folder. Fetch the flow logs into it")
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise RefusedError(path, "there is no such file. Name a file of VPC flow logs, several, or a folder")
+            raise refused(path, "there is no such file. Name a file of VPC flow logs, several, or a folder")
     return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
 
 
@@ -169,7 +167,7 @@ def _format(path: Path) -> Format | None:
         with gzip.open(path) if packed else path.open("rb") as file:
             line = file.readline(FIRST_LINE)
     except (OSError, EOFError, zlib.error) as error:
-        raise RefusedError(path, f"cannot be read ({error}). Fetch it again") from error
+        raise refused(path, f"cannot be read ({error}). Fetch it again") from error
     return Format("gzip" if packed else "text", *_fields(path, line))
 
 
@@ -179,13 +177,13 @@ def _fields(path: Path, line: bytes) -> tuple[tuple[str, ...], bool]:
         words = line.decode("utf-8-sig").split()
     except UnicodeDecodeError:
         how = "UTF-16: save it as UTF-8" if line.startswith(BYTE_ORDER_MARKS) else "neither text, gzip nor Parquet"
-        raise RefusedError(path, f"is {how}") from None
+        raise refused(path, f"is {how}") from None
     if _is_header(words):
         _check(path, words)
         return tuple(words), True
     stamped = bool(words and TIME.fullmatch(words[0]))
     if len(words) - stamped != len(DEFAULT):
-        raise RefusedError(
+        raise refused(
             f"{path}, line 1",
             f"{counted(len(words), 'field')} and no header, where the default format has {len(DEFAULT)}. "
             "Put the names of its fields, as in the flow log's format, into the first line",
@@ -200,9 +198,9 @@ def _is_header(words: list[str]) -> bool:
 
 def _check(path: Path, fields: Sequence[str]) -> None:
     if twice := sorted({each for each in fields if fields.count(each) > 1}):
-        raise RefusedError(f"{path}, line 1", f"the header has {', '.join(twice)} twice. Fix the header")
+        raise refused(f"{path}, line 1", f"the header has {', '.join(twice)} twice. Fix the header")
     if missing := [each for each in NEEDED if each not in fields]:
-        raise RefusedError(
+        raise refused(
             f"{path}, line 1",
             f"the format lacks {', '.join(missing)}, without which nobody can say who came in. "
             f"Use a flow log that has the fields of the default format, see {DOCUMENTATION}",
@@ -216,7 +214,7 @@ def _parquet_fields(path: Path) -> tuple[str, ...]:
             rows = connection.execute("select name from parquet_schema(?) where num_children is null", [_literal(path)])
             fields = tuple(name.replace("_", "-") for (name,) in rows.fetchall())
     except duckdb.Error as error:
-        raise RefusedError(path, f"is no whole Parquet file ({_first_line(error)}). Fetch it again") from error
+        raise refused(path, f"is no whole Parquet file ({_first_line(error)}). Fetch it again") from error
     _check(path, fields)
     return fields
 
@@ -252,7 +250,7 @@ def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) 
         read += part
         done(read / size)
     if not log.records:
-        raise RefusedError(next(iter(formats)), "holds a header and no record. Was anything logged at that time?")
+        raise refused(next(iter(formats)), "holds a header and no record. Was anything logged at that time?")
     if skipped := _number(log.connection, "select count(*) from flows where \"log-status\" = 'SKIPDATA'"):
         log.notes.append(
             f"AWS skipped records in {counted(skipped, 'capture window')} (SKIPDATA): more may have come in"
@@ -287,7 +285,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, form: Format, paths: list[Pat
         )
     except duckdb.Error as error:
         named = [path for path in paths if str(path) in str(error)] or paths
-        raise RefusedError(named[0], f"cannot be read ({_first_line(error)}). Fetch it again") from error
+        raise refused(named[0], f"cannot be read ({_first_line(error)}). Fetch it again") from error
     return int(connection.fetchall()[0][0])
 
 
@@ -326,13 +324,13 @@ def _take_bad(log: Log, form: Format) -> None:
         if not _is_header(words):
             bad.append((where, words))
         elif tuple(words) != form.fields:
-            raise RefusedError(where, "another format begins here. Put what follows into a file of its own")
+            raise refused(where, "another format begins here. Put what follows into a file of its own")
     log.connection.execute("drop table reject_errors; drop table reject_scans")
     log.bad += len(bad)
     shown = [(where, _reason(log.connection, words, form)) for where, words in bad[:SHOWN_BAD]]
     if bad and (not log.records or log.bad > max(MOST_BAD, MOST_BAD_SHARE * (log.records + log.bad))):
         where, reason = shown[0]
-        raise RefusedError(
+        raise refused(
             where,
             f"{reason}, and {log.bad - 1:,} more such lines. These are no flow logs of the format in the first line",
         )

@@ -33,7 +33,7 @@ def parse(content: bytes, name: str) -> list[Group]:
     """Return groups in the shape of DescribeSecurityGroups, with all lists, and rules as EC2 stores them.
 
     :param name: the file's, for the error.
-    :raises RefusedError: the file cannot be used.
+    :raises UnusableError: the file cannot be used.
     """
     try:
         groups = [_group(item) for item in EXPORT.parse(content, name)]

@@ -45,13 +45,13 @@ class Interface:
 def load(path: Path) -> list[Interface]:
     """Read the interfaces of a file.
 
-    :raises RefusedError: the file cannot be used.
+    :raises UnusableError: the file cannot be used.
     """
     return parse(EXPORT.content(path), str(path))
 
 
 def parse(content: bytes, name: str) -> list[Interface]:
-    """Make interfaces of a file's content; the name is for what RefusedError says."""
+    """Make interfaces of a file's content; the name is for what UnusableError says."""
     return [
         Interface(
             item["NetworkInterfaceId"],
@@ -66,7 +66,7 @@ def parse(content: bytes, name: str) -> list[Interface]:
 def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], name: str | Path) -> None:
     """Check that an interface has one of the groups.
 
-    :raises RefusedError: none has; the error names the accounts.
+    :raises UnusableError: none has; the error names the accounts.
     """
     interfaces, groups = list(interfaces), list(groups)
     known = {group["GroupId"] for group in groups}

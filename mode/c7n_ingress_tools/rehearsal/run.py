@@ -21,7 +21,7 @@ from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.rows import Facts
 from c7n_ingress_tools.report.sources import of_rehearsal
-from c7n_ingress_tools.report.text import visible
+from c7n_ingress_tools.report.text import first, visible
 from c7n_ingress_tools.report.write import write
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.report.rows import Clients, Report
 
 FOLDER = Path(".local", "run")
-SHOWN_LISTS = 5
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def main(arguments: Asked, commands: Path) -> int:
     findings = None
     try:
         _check(arguments)
-        given = _settings(arguments)
+        given = settings.read(arguments.settings, PACK / settings.SETTINGS)
         arguments, lists = _live(arguments, given)
         networks = _authorized(arguments, given, lists)
         account = read(arguments.groups, arguments.interfaces, arguments.vpcs, lists)
@@ -77,7 +76,7 @@ def main(arguments: Asked, commands: Path) -> int:
             if log:
                 with progress.step("looked up who came in through what was replaced", shares=True) as step:
                     findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, step.show)
-    except (exports.UnusableError, LoopError) as error:
+    except (exports.UnusableError, settings.SettingsError, LoopError) as error:
         print(visible(str(error)), file=sys.stderr)
         return 2
     notes = [*_notes(result, networks, arguments, account, given), *(_of_flows(findings, networks) if findings else ())]
@@ -123,17 +122,6 @@ def _facts(result: Result, group: str, seen: Mapping[str, Mapping[str, Clients]]
     """Return what uses a group and which clients would be blocked, where that is known."""
     behind = result.behind.get(group)
     return Facts(behind and behind.exposure, behind and tuple(behind.phrases), seen.get(group))
-
-
-def _settings(arguments: Asked) -> dict[str, Any]:
-    """Return the user's settings, or those of the pack, whose networks are examples.
-
-    :raises UnusableError: no run can use them.
-    """
-    try:
-        return settings.read(arguments.settings, PACK / settings.SETTINGS)
-    except settings.SettingsError as error:
-        raise exports.UnusableError(str(error)) from error
 
 
 def _live(arguments: Asked, given: Mapping[str, Any]) -> tuple[Asked, Mapping[str, Sequence[str]]]:
@@ -189,16 +177,11 @@ def _notes(
         option = arguments.option("vpcs", "vpcs.json")
         yield f"Not rehearsed: the networks of the groups' own VPCs (vpc). To authorize them, add {option}."
     if lists := [word for word in networks.left_out if word != VPC]:
-        yield f"Not rehearsed: the entries of authorized prefix lists ({_first(lists)}). Only --live reads them."
+        yield f"Not rehearsed: the entries of authorized prefix lists ({first(lists)}). Only --live reads them."
     if lists := [each for each in groups.prefix_lists(result.groups) if each not in account.prefix_lists]:
-        yield f"Not rehearsed: what is in prefix lists ({_first(lists)}). Rules for them are left alone here."
+        yield f"Not rehearsed: what is in prefix lists ({first(lists)}). Rules for them are left alone here."
     if arguments.interfaces and any(each.exposure == "unused" for each in result.behind.values()):
         yield f"Unused: {interfaces.unseen(account.interfaces)}."
-
-
-def _first(lists: Sequence[str]) -> str:
-    more = len(lists) - SHOWN_LISTS
-    return ", ".join([*lists[:SHOWN_LISTS], *([f"{more} more"] if more > 0 else [])])
 
 
 def _of_flows(findings: Findings, networks: authorized.Authorized) -> Iterator[str]:

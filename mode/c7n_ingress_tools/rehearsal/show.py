@@ -13,7 +13,7 @@ from rich.text import Text
 
 from c7n_ingress_tools.rehearsal.authorized import SAMPLE
 from c7n_ingress_tools.rehearsal.loop import reads
-from c7n_ingress_tools.report.text import visible
+from c7n_ingress_tools.report.text import first, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,9 @@ def summary(result: Result) -> Table:
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
-    made.add_row("left alone", Text(names([group["GroupName"] for group in compliant])))
+    made.add_row("left alone", Text(first((visible(group["GroupName"]) for group in compliant), SHOWN_NAMES) or "none"))
     if result.foreign:
-        foreign = names([group["GroupName"] for group in result.foreign])
+        foreign = first((visible(group["GroupName"]) for group in result.foreign), SHOWN_NAMES)
         made.add_row("not ours", Text(f"{foreign}: AWS Config records them in their own accounts"))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
     made.add_row("API calls to EC2", counts(changes))
@@ -65,12 +65,6 @@ def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]
         if service == "ec2":
             (read if reads(action) else changes)[action] += number
     return changes, read
-
-
-def names(of: list[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = [f"{len(of) - SHOWN_NAMES} more"] if len(of) > SHOWN_NAMES else []
-    return ", ".join([*map(visible, of[:SHOWN_NAMES]), *more]) or "none"
 
 
 def verdicts(by_group: dict[str, str]) -> Text:

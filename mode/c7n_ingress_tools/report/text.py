@@ -1,4 +1,6 @@
-"""Texts that people typed, safe to show. Pure."""
+"""Texts as people read them; what they typed is safe to show. Pure."""
+
+from collections.abc import Iterable
 
 
 def visible(text: str) -> str:
@@ -14,3 +16,10 @@ def visible(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun, in the plural if there is not exactly one."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def first(texts: Iterable[str], most: int = 5) -> str:
+    """Return the first texts, and how many more there are."""
+    texts = list(texts)
+    more = [f"{len(texts) - most} more"] if len(texts) > most else []
+    return ", ".join([*texts[:most], *more])
