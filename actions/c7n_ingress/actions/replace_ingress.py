@@ -47,10 +47,10 @@ from c7n_ingress.decide.checks import (
     or_unfilled,
 )
 from c7n_ingress.decide.commands import authorize_line
-from c7n_ingress.decide.message import REPLACED, Outcome
+from c7n_ingress.decide.message import REPLACED, Outcome, lack
 from c7n_ingress.decide.plan import Plan, Replacement, replacement
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import FINDERS, permission, ports_text
+from c7n_ingress.decide.rules import FINDERS, permission
 from c7n_ingress.decide.settings import filled
 
 
@@ -305,7 +305,4 @@ def no_room(missing: Replacement, group_id: str, region: str) -> tuple[str, str]
     """Return which network could not be added, and the command that adds it once there is room."""
     rule, network = missing
     request = {"GroupId": group_id, "IpPermissions": [permission(rule.traffic, network)]}
-    return (
-        f"{network} could not be added for {rule.traffic.protocol} {ports_text(rule.traffic)}",
-        authorize_line(request, region),
-    )
+    return lack(network, rule.traffic), authorize_line(request, region)

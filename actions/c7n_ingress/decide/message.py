@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from c7n_ingress.decide import states
 from c7n_ingress.decide.awaited import Said
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import Match, text_of
+from c7n_ingress.decide.rules import Match, Traffic, ports_text, text_of
 from c7n_ingress.decide.states import State, States
 
 Item = TypeVar("Item")
@@ -124,7 +124,7 @@ class Outcome:
         if self.state(deed, preview=False) != partly:
             # Of an undo, what found no room is the reason for what failed after it.
             return [*self.lacking, *self.failures] if deed is RESTORED else [*self.failures, *self.lacking]
-        return [*self.failures, *(f"{partly.said(text)}. {partly.todo}" for text in self.lacking)]
+        return [*self.failures, *(f"{partly.said(text)}{_todo(partly)}" for text in self.lacking)]
 
     def as_resource(self, deed: Deed, **more: object) -> dict[str, Any]:
         """Return the group as a message's resource, with `more` about it, by annotation."""
@@ -135,6 +135,32 @@ class Outcome:
         more |= {LEFT: self.left, EXEMPT: self.until}
         more |= {BACK: list(map(text_of, self.back))}
         return resource | {key: value for key, value in more.items() if value}
+
+
+def lack(network: object, traffic: Traffic) -> str:
+    """Return in words that a group lacks a network for some traffic."""
+    return f"{network} could not be added for {traffic.protocol} {ports_text(traffic)}"
+
+
+def is_lack(failure: str, traffic: Traffic | None = None) -> bool:
+    """Whether an error of :meth:`Outcome.errors` is that a closed group lacks a network.
+
+    :param traffic: for which it must lack it; without it, for any.
+    """
+    begins, ends = states.CLOSING.partly.said(""), _todo(states.CLOSING.partly)
+    if not (failure.startswith(begins) and failure.endswith(ends)):
+        return False
+    text = failure[len(begins) : -len(ends)]
+    return traffic is None or text == lack(text.partition(" ")[0], traffic)
+
+
+def without_todo(failure: str) -> str:
+    """Return an error of :meth:`Outcome.errors` without what to do about it."""
+    return failure.removesuffix(_todo(states.CLOSING.partly))
+
+
+def _todo(state: State) -> str:
+    return f". {state.todo}"
 
 
 def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: bool, waiting: int = 0) -> str:

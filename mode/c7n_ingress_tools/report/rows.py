@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
+from c7n_ingress.decide.message import is_lack, without_todo
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
@@ -24,9 +25,6 @@ URGENCY = tuple(state.name for state in states.URGENCY)
 
 NOT_CLOSED, CLOSED_BUT, WOULD_BE_CLOSED, CLOSED = (state.name for state in states.CLOSING)
 SKIPPED, EXEMPT = states.SKIPPED.name, states.EXEMPT.name
-
-LACKS = CLOSED_BUT.removesuffix("…")
-"""How the action's sentence begins about a network that it could not add."""
 
 HOWS = {
     "modified": CLOSED,
@@ -341,11 +339,10 @@ def _with_failure(row: Row, said: Sequence[str], *, shown: bool) -> Row:
 
     :param shown: whether to note what is wrong with the group beside a closed rule, too.
     """
-    of_rule = f" for {row.traffic.protocol} {ports_text(row.traffic)}. "
-    lacking = [text for text in said if LACKS in text and of_rule in f"{text} "]
+    lacking = [text for text in said if is_lack(text, row.traffic)]
     if row.state == CLOSED and lacking:
-        return replace(row, state=CLOSED_BUT, failure="; ".join(text.partition(". ")[0] for text in lacking))
-    wrong = [text for text in said if LACKS not in text]
+        return replace(row, state=CLOSED_BUT, failure="; ".join(map(without_todo, lacking)))
+    wrong = [text for text in said if not is_lack(text)]
     return replace(row, failure="; ".join(wrong)) if wrong and (shown or row.state == NOT_CLOSED) else row
 
 
