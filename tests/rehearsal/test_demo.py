@@ -199,7 +199,7 @@ def test_refuses_in_one_line(tmp_path):
     done = demo(tmp_path, "missing.json")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "missing.json: there is no such file. This prints the right thing: "
+        "missing.json: cannot be read (No such file or directory). This prints the right thing: "
         "aws ec2 describe-security-groups --output json > groups.json\n"
     )
     assert not list(tmp_path.iterdir())
