@@ -11,7 +11,18 @@ from pathlib import Path
 
 from tests.bench import results, table
 
-PARTS = ("decide", "functions", "sweep", "exemptions", "throttles", "accounts", "rehearsal", "report", "flows")
+PARTS = (
+    "decide",
+    "functions",
+    "closing",
+    "sweep",
+    "exemptions",
+    "throttles",
+    "accounts",
+    "rehearsal",
+    "report",
+    "flows",
+)
 
 
 def main() -> None:

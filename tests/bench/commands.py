@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +62,13 @@ def plain(policy: str, folder: Path, **more: object) -> Path:
 
     What it is compared with looks up nothing, either, and authorizes no VPC.
     """
+    return written(policy, folder, ("behind", "reopened"), **more)
+
+
+def written(policy: str, folder: Path, without: Iterable[str] = (), **more: object) -> Path:
+    """Write a policy of the pack with a user's settings, without some keys of its action."""
     data = filled(policy, AUTHORIZED, **more)
-    for key in ("behind", "reopened"):
+    for key in without:
         data["actions"][0].pop(key, None)
     path = folder / f"{policy}.yml"
     path.write_text(yaml.safe_dump({"policies": [data]}, sort_keys=False))
@@ -75,14 +81,14 @@ def sweep_policy(folder: Path, **more: object) -> Path:
 
 
 def stock_policy(path: Path) -> Path:
-    """Write the same policy as c7n alone can run it: c7n's filters in the place of the pack's own, and its action."""
+    """Write the same policy as c7n alone can run it: c7n's filters and action instead of the pack's own."""
     data = yaml_load(path.read_text())
     (policy,) = data["policies"]
     policy["name"] = "stock"
     for key in ("packages", "handler"):
         policy.get("mode", {}).pop(key, None)
     policy.pop("source")
-    policy["filters"][0] = {"or": STOCK}
+    policy["filters"] = [{"or": STOCK}]
     policy["actions"] = [{"type": "remove-permissions", "ingress": "matched"}]
     stock = path.with_name("stock.yml")
     stock.write_text(yaml.safe_dump({"policies": [policy]}))

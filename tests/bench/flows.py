@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 
+from c7n_ingress.decide.rules import Traffic, traffic_arguments
 from c7n_ingress_tools.embedded_aws.server import Cloud
 from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress
 from c7n_ingress_tools.report import terminal
@@ -125,13 +126,12 @@ def ours(path: Path) -> None:
         )
         for number in range(INTERFACES)
     ]
-    traffic = [("-1", "all"), ("tcp", "22"), ("tcp", "443"), ("tcp", "8000-9000"), ("udp", "53")]
+    traffic = [("-1", -1, -1), ("tcp", 22, 22), ("tcp", 443, 443), ("tcp", 8000, 9000), ("udp", 53, 53)]
     records = [
         {
             "group": f"sg-{number:08x}",
             "group_name": f"bench-{number}",
-            "protocol": traffic[number % 5][0],
-            "ports": traffic[number % 5][1],
+            "traffic": traffic_arguments(Traffic(*traffic[number % 5])),
             "was": "0.0.0.0/0",
             "now": "203.0.113.0/24",
         }

@@ -44,7 +44,7 @@ def measure(cloud: Cloud) -> list[Row]:
     what = f"sweep of {SIZES[0]} groups, 1 in {ONE_IN} open, with notify"
     beyond = ours.describes - theirs.describes
     return [
-        Row(what, "c7n's remove-permissions", 1.0, ours.seconds / theirs.seconds, f"{ours} : {theirs}"),
+        Row(what, "c7n's remove-permissions", 1.1, ours.seconds / theirs.seconds, f"{ours} : {theirs}"),
         count("its describe calls beyond c7n's own", 2 * ceil(opened / 200), beyond, f"{opened} open groups"),
         count("its mutating calls for each open group", 1, ours.changes / opened),
         *larger,

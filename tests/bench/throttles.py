@@ -49,7 +49,7 @@ def sweep(cloud: Cloud) -> list[Row]:
     seconds, least = run.seconds * SPEED, bound(SWEPT)
     figures = f"{seconds:.0f} s : {least:.0f} s of EC2's time; {refusals(cloud)}"
     return [
-        Row(f"sweep of {SWEPT} open groups, throttled", "(groups - 50) / 5 a second", 1.05, seconds / least, figures),
+        Row(f"sweep of {SWEPT} open groups, throttled", "(groups - 50) / 5 a second", 1.03, seconds / least, figures),
         count("its groups that are still open", 0, still_open(cloud), f"exit code {run.returncode}"),
     ]
 

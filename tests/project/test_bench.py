@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -63,6 +64,30 @@ def test_the_last_table_has_every_figure(printed):
         ["sweep", "new", "y", "3"],
         ["1", "targets", "met,", "1", "missed"],
     ]
+
+
+SMALL = {
+    "accounts": {"SIZES": (1, 2)},
+    "closing": {"COLD": 2, "WARM": 2},
+    "decide": {"MOST": 200, "FEW": 100, "ROUNDS": 1},
+    "exemptions": {"ENTRIES": 10, "ROUNDS": 1, "SIZES": (20,)},
+    "flows": {"LINES": 2_000},
+    "functions": {"COLD": 2, "WARM": 2},
+    "rehearsal": {"SIZE": 20, "ROUNDS": 1},
+    "report": {"GROUPS": 100},
+    "sweep": {"SIZES": (20, 40), "ROUNDS": 1},
+    "throttles": {"SWEPT": 55, "EVENTS": 4, "PROCESSES": 2},
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", PARTS)
+def test_each_part_measures(cloud, monkeypatch, name):
+    """Each part of the bench still runs with the policies as they are, at its smallest."""
+    part = import_module(f"tests.bench.{name}")
+    for size, number in SMALL[name].items():
+        monkeypatch.setattr(part, size, number)
+    assert part.measure(cloud)
 
 
 @pytest.mark.parametrize(
