@@ -57,9 +57,12 @@ class Asked(NamedTuple):
     said: dict[tuple[str, str], str] = {}  # noqa: RUF012 - nobody changes it
     """What c7n-org printed about those that failed, by name and region; the region is empty if it printed none."""
 
-    def why(self, name: str, region: str) -> str | None:
-        """Return what c7n-org printed about an account and region that failed."""
-        return self.said.get((name, region)) or self.said.get((name, ""))
+    def why(self, name: str, region: str, *, wrote: bool) -> str | None:
+        """Return what c7n-org printed about an account and region that failed.
+
+        :param wrote: whether there is output that counts. Then what c7n-org printed without a region was about another.
+        """
+        return self.said.get((name, region)) or (None if wrote else self.said.get((name, "")))
 
 
 EVERYBODY = Asked()
@@ -69,7 +72,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the accounts of c7n-org's file, as c7n-org takes them.
 
     :param tags: only the accounts that have all of them.
-    :raises ValueError: the file is none of c7n-org's, or two accounts have the same name.
+    :raises ValueError: the file is none of c7n-org's, or no account has these tags.
     """
     from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts  # noqa: PLC0415 - an extra of its own
     from jsonschema import ValidationError, validate  # noqa: PLC0415 - comes with c7n-org
@@ -82,12 +85,6 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     except ValidationError as error:
         raise ValueError(f"{path} is no file of c7n-org's accounts: {error.message:.200}") from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
-    names = [each["name"] for each in found["accounts"]]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"{path}: two accounts have the name {twice[0]!r}, so c7n-org writes their output into one folder: "
-            "write other names, such as those of c7n-org aws-accounts --name '{name}-{account_id}'"
-        )
     filter_accounts(found, [*tags], ())
     if tags and not found["accounts"]:
         raise ValueError(f"{path}: no account has the tag {' and '.join(tags)}")
@@ -110,10 +107,15 @@ def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) ->
 
     :raises ValueError: the file is none of c7n-org's, or two accounts have the same name.
     """
+    found = accounts(path, tags)
+    names = [each["name"] for each in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"{path}: two accounts have the name {twice[0]!r}, so c7n-org writes their output into one folder: "
+            "write other names, such as those of c7n-org aws-accounts --name '{name}-{account_id}'"
+        )
     return tuple(
-        Listed(each["name"], each["account_id"], region)
-        for each in accounts(path, tags)
-        for region in regions_of(each, regions)
+        Listed(each["name"], each["account_id"], region) for each in found for region in regions_of(each, regions)
     )
 
 

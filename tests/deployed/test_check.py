@@ -155,7 +155,8 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     tagged = [{**account, "tags": ["stage:first"] * (account["name"] in ("right", "canary"))} for account in accounts]
     path, log = tmp_path / "accounts.yml", tmp_path / "c7n-org.log"
     path.write_text(json.dumps({"accounts": tagged}))
-    log.write_text("x: c7n_org:ERROR unable to obtain credentials for account:refused role:r error:An error occurred")
+    refused = "x: c7n_org:ERROR unable to obtain credentials for account:{} role:r error:An error occurred\n"
+    log.write_text(refused.format("refused") + refused.format("right"))  # the latter in another region
 
     def lines(*options):
         code = main(["check", "--of", str(tmp_path), "--region", "us-east-1", "--accounts", str(path), *options])

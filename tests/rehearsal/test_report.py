@@ -303,7 +303,9 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     regions = ["eu-central-1", "us-east-1", "us-west-2"]
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
     accounts = swept_by_c7n_org(tmp_path, 200, regions, now)
-    assert main(["report", str(tmp_path), "--accounts", str(accounts)]) == 1
+    log = tmp_path / "c7n-org.log"
+    log.write_text("c7n_org:WARNING Error running policy in team 1 @ us-east-1 exception: [/red] \x1b[31m")
+    assert main(["report", str(tmp_path), "--accounts", str(accounts), "--log", str(log)]) == 1
     head, lead, _, columns, _, *lines = capsys.readouterr().out.splitlines()
     assert head == "9 of 600 accounts and regions failed"
     assert lead == "591 rules in 591 groups let the internet in before: 591 closed."
@@ -313,6 +315,7 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     )
     assert [line.split()[1] for line in lines[:9]] == [each for each in "123" for _ in regions]
     assert all(why in lines[at] for at, why in ((0, "cannot be assumed"), (3, "no output:"), (6, "no output since")))
+    assert "[/red] ⟨U+001B⟩[31m" in lines[1]
     assert lines[9].split() == ["team", "0", "eu-central-1", "1", "0", "0", "2", "1"]
     assert "… and 540 more, with fewer open groups: see" in "\n".join(lines)
     page = chromium.new_page()

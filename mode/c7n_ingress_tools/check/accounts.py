@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from c7n_ingress_tools.accounts import EVERYBODY, Asked, Listed, Written, too_old, written_in
 from c7n_ingress_tools.check.facts import OK, SIGNS, WRONG
+from c7n_ingress_tools.report.text import visible
 
 
 class Place(NamedTuple):
@@ -23,8 +24,8 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         """Return the line, with what is wrong below it."""
         state = f"{len(self.wrong)} wrong" if self.wrong else "all right"
-        line = f"{SIGNS[WRONG if self.wrong else OK]} {self.account} {self.region}: {state}"
-        return "\n".join([line, *(f"    {each}" for each in self.wrong)])
+        line = f"{SIGNS[WRONG if self.wrong else OK]} {visible(self.account)} {visible(self.region)}: {state}"
+        return "\n".join([line, *(f"    {visible(each)}" for each in self.wrong)])
 
 
 def places(folder: Path, asked: Asked = EVERYBODY) -> list[Place]:
@@ -42,15 +43,14 @@ def places(folder: Path, asked: Asked = EVERYBODY) -> list[Place]:
 
 def _place(output: Written, asked: Asked) -> Place:
     (folder,) = output.folders
-    if printed := asked.why(output.name, output.region):
-        return _unanswered(output, printed)
     try:
         text = (folder / "stdout").read_text(encoding="utf-8", errors="replace")
         written = dt.datetime.fromtimestamp((folder / "stdout").stat().st_mtime, dt.timezone.utc)
+        why = too_old(written, asked.since) if asked.since and written < asked.since else ""
     except FileNotFoundError:
-        return _unanswered(output, "its role cannot be assumed, or c7n-org did not run there")
-    if asked.since and written < asked.since:
-        return _unanswered(output, too_old(written, asked.since))
+        text, why = "", "its role cannot be assumed, or c7n-org did not run there"
+    if why := asked.why(output.name, output.region, wrote=not why) or why:
+        return _unanswered(output, why)
     try:
         return Place(output.name, output.region, list(_wrong(json.loads(text))))
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -324,7 +324,7 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
             exempt += of_policy[-1].exempt
     if not output.folders:
         wrong.append(NOTHING)
-    printed = asked.why(output.name, output.region)
+    printed = asked.why(output.name, output.region, wrote=bool(runs))
     if printed and (wrong or not shown):
         wrong = [printed]
     last = max(runs, key=lambda run: run.time, default=None)

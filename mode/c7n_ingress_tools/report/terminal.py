@@ -79,17 +79,19 @@ def places(report: Report) -> Table:
     made.add_column("open groups", justify="right")
     for state in states:
         made.add_column(state, justify="right", style=STATES[state])
-    made.add_column("why the run failed", overflow="fold", style="bold red")
+    if report.failed:
+        made.add_column("why the run failed", overflow="fold", style="bold red")
     for place in _shown(report):
         numbers = (place.found, *(place.count(state) for state in states))
         counts = (f"{number:,}" if place.time else "-" for number in numbers)
-        name = place.name or place.account or "-"
-        made.add_row(visible(name), visible(place.region) or "-", *counts, visible(place.failure or ""))
+        names = (visible(place.name or place.account or "-"), visible(place.region or "-"))
+        why = [visible(place.failure or "")] if report.failed else []
+        made.add_row(*map(Text, (*names, *counts, *why)))
     if len(report.places) > 1:
         made.add_section()
         found = sum(place.found for place in report.places)
         sums = (sum(place.count(state) for place in report.places) for state in states)
-        made.add_row("all", "", *(f"{number:,}" for number in (found, *sums)), "")
+        made.add_row("all", "", *(f"{number:,}" for number in (found, *sums)))
     return made
 
 
