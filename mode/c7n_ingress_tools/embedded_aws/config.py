@@ -66,9 +66,7 @@ def configuration_item(
 ) -> dict[str, Any]:
     """Return the item that AWS Config records for a security group.
 
-    :param group: as DescribeSecurityGroups returns it.
     :param status: OK, ResourceDiscovered or ResourceDeleted; the item of a deleted group has no configuration.
-    :param captured: when Config looked; now by default.
     """
     captured = captured or datetime.now(timezone.utc)
     deleted = status == "ResourceDeleted"

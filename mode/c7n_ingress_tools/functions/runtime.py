@@ -103,10 +103,7 @@ def deployed(
 ) -> Iterator[Function]:
     """Run a deployed function from its own zip and configuration until the block ends.
 
-    :param session: for the account and region of the function.
-    :param processes: how many events may run at once.
     :param folder: where the zip, its content (`task`) and a log for each process are kept; by default they are deleted.
-    :raises botocore.errorfactory.ResourceNotFoundException: there is no such function.
     """
     found = (session or cloud.session()).client("lambda").get_function(FunctionName=name)
     configuration = found["Configuration"]
@@ -144,8 +141,6 @@ class Function:
         """Invoke the function with an event, and return its answer. Several threads may do so at once.
 
         The process that was busy last is the first to be used, so that no process starts while a warm one is idle.
-
-        :raises FunctionError: the function failed.
         """
         sandbox = self._idle.get()
         try:
@@ -176,8 +171,6 @@ class Sandbox(Listener):
         """Send an event to the process, and return its answer. Start the process first if there is none.
 
         The function's time-out starts when its code is loaded, as in Lambda.
-
-        :raises FunctionError: the function failed.
         """
         start = self._log.stat().st_size if self._log.exists() else 0
         try:

@@ -110,12 +110,7 @@ def who_came_in(
     records: Sequence[dict[str, Any]],
     done: Callable[[float], None] = lambda _: None,
 ) -> Findings:
-    """Return who came in through each rule that the records say was replaced.
-
-    :param groups: the groups before the change.
-    :param records: the records of the action, which say how it changed the rules.
-    :param done: is called with the share of the work that is done.
-    """
+    """Return who came in through each rule that the records say was replaced."""
     rules = [Rule(*_key(record), record["was"]) for record in records if record["was"]]
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)

@@ -85,10 +85,7 @@ class Export:
     command: str
 
     def content(self, path: Path) -> bytes:
-        """Return what is in a file.
-
-        :raises UnusableError: it cannot be read.
-        """
+        """Return what is in a file."""
         try:
             return path.read_bytes()
         except OSError as error:
@@ -98,8 +95,6 @@ class Export:
         """Return what EC2 returned: the fields that its model knows, without what is null.
 
         :param content: in UTF-8 or UTF-16 (PowerShell writes it), with or without a byte order mark.
-        :param name: the file's, for the error.
-        :raises UnusableError: the content cannot be used.
         """
         try:
             listed = self._listed(_document(content))

@@ -30,11 +30,7 @@ def load(path: Path) -> list[Group]:
 
 
 def parse(content: bytes, name: str) -> list[Group]:
-    """Return groups in the shape of DescribeSecurityGroups, with all lists, and rules as EC2 stores them.
-
-    :param name: the file's, for the error.
-    :raises UnusableError: the file cannot be used.
-    """
+    """Return groups in the shape of DescribeSecurityGroups, with all lists, and rules as EC2 stores them."""
     try:
         groups = [_group(item) for item in EXPORT.parse(content, name)]
         _check_regions(groups)

@@ -43,15 +43,12 @@ class Interface:
 
 
 def load(path: Path) -> list[Interface]:
-    """Read the interfaces of a file.
-
-    :raises UnusableError: the file cannot be used.
-    """
+    """Read the interfaces of a file."""
     return parse(EXPORT.content(path), str(path))
 
 
 def parse(content: bytes, name: str) -> list[Interface]:
-    """Make interfaces of a file's content; the name is for what UnusableError says."""
+    """Make interfaces of a file's content; the name is for the error."""
     return [
         Interface(
             item["NetworkInterfaceId"],

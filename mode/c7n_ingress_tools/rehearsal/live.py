@@ -28,9 +28,7 @@ class Files(NamedTuple):
 def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
     """Read what is in a region, with the caller's credentials.
 
-    :param folder: where the files are written.
     :param authorized: the ids of the prefix lists that are authorized.
-    :raises botocore.exceptions.ClientError: AWS refused.
     """
     client = boto3.Session(region_name=region).client("ec2")
     folder.mkdir(parents=True, exist_ok=True)

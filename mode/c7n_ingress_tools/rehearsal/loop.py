@@ -93,9 +93,7 @@ def run(account: Account, folder: Path, progress: Progress, commands: Path, sett
     """Run the whole loop once: deploy, deliver, mail, undo and check.
 
     :param folder: where the policy, the zip, items, records, messages and logs are written; it is emptied first.
-    :param commands: the folder of the commands `custodian` and `mailer`, from `warm.commands`.
     :param settings: the networks that replace the internet, the ports that may stay open, and the exemptions.
-    :raises LoopError: a command fails.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -42,7 +42,6 @@ class Progress:
     def step(self, text: str, total: int = 0, *, shares: bool = False) -> Iterator[Step]:
         """Show a bar while a step runs, where the output is a terminal, and a line afterwards.
 
-        :param total: how many parts the step has, if it has parts.
         :param shares: whether the step shows which share of it is done, from 0 to 1.
         """
         start = time.monotonic()

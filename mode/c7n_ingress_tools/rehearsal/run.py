@@ -136,10 +136,7 @@ def _live(arguments: Asked, given: Mapping[str, Any]) -> tuple[Asked, Mapping[st
 
 
 def _named(arguments: Asked) -> list[str]:
-    """Return the networks that the user names.
-
-    :raises UnusableError: they cannot be used; the error names the option.
-    """
+    """Return the networks that the user names. The error for one that cannot be used names the option."""
     try:
         return authorized.own(arguments.authorized) if arguments.authorized else []
     except ValueError as error:
@@ -149,10 +146,7 @@ def _named(arguments: Asked) -> list[str]:
 def _authorized(
     arguments: Asked, given: Mapping[str, Any], lists: Mapping[str, Sequence[str]]
 ) -> authorized.Authorized:
-    """Return the networks to authorize.
-
-    :raises UnusableError: they cannot be used; the error names the option.
-    """
+    """Return the networks to authorize. The error, where none is left, names the options that add some."""
     named = _named(arguments)
     try:
         return authorized.chosen(given.get("authorized"), named, known=[*lists, *([VPC] if arguments.vpcs else [])])

@@ -23,18 +23,24 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Each command, and the function that it calls. What is loaded first is wanted first.
+# Each command, and the function that it calls.
 COMMANDS = {
     "custodian": "c7n.cli:main",
     "mailer": "c7n_ingress_tools.rehearsal.mailing:main",
     "c7n-ingress": "c7n_ingress_tools.cli:main",
 }
+# What is loaded before a call, in the order in which it is wanted: also what c7n loads when it is called.
+LOADED = (
+    *("c7n.cli", "c7n.commands", "c7n.policy", "c7n.resources.aws", "c7n_ingress_tools.rehearsal.mailing"),
+    *("c7n_ingress_tools.cli", "c7n_ingress_tools.undo"),
+)
 # What their clients are of, so that the models are read once.
 SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses")
 CALLER = Path(__file__).with_name("warm_caller.py")
@@ -57,7 +63,9 @@ def commands(more: Iterable[str] = (), module: str = "c7n_ingress_tools.rehearsa
             call = shlex.join([sys.executable, "-I", "-S", str(CALLER), str(address), name])
             (folder / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
             (folder / name).chmod(0o755)
-        with _listening(address) as listener:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(address))
+            listener.listen()  # before the process is there, so that earlier calls wait in the queue
             process = subprocess.Popen(
                 [sys.executable, "-m", module, str(listener.fileno()), str(os.getpid())],
                 pass_fds=[listener.fileno()],
@@ -68,14 +76,6 @@ def commands(more: Iterable[str] = (), module: str = "c7n_ingress_tools.rehearsa
         finally:
             process.terminate()
             process.wait()
-
-
-def _listening(address: Path) -> socket.socket:
-    """Listen before the process is there, so that earlier calls wait in the queue."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(address))
-    listener.listen()
-    return listener
 
 
 class Calls(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
@@ -120,7 +120,7 @@ def _exit_code(name: str) -> int:
     """Call a function as an installed command does, and return the exit code that the interpreter would."""
     code: object
     try:
-        code = _function(name)()
+        code = EntryPoint(name, name, "").load()()
     except SystemExit as done:
         code = done.code
     except BaseException:  # noqa: BLE001 - an interpreter says so, too, and ends with 1
@@ -134,22 +134,13 @@ def _exit_code(name: str) -> int:
     return code or 0
 
 
-def _function(name: str) -> Any:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
 def main(descriptor: str, parent: str) -> None:
     """Load everything, and serve until the parent ends this or is gone itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
     importlib.import_module("c7n_ingress_tools.embedded_aws.models").share()
-    _function(COMMANDS["custodian"])
-    for module in ("c7n.commands", "c7n.policy", "c7n.resources.aws"):  # what c7n loads when it is called
+    for module in LOADED:
         importlib.import_module(module)
     importlib.import_module("c7n.resources").load_resources(("aws.security-group",))
-    _function(COMMANDS["mailer"])
-    _function(COMMANDS["c7n-ingress"])
-    importlib.import_module("c7n_ingress_tools.undo")
     boto3 = importlib.import_module("boto3")
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
