@@ -21,7 +21,7 @@ from c7n_ingress.decide.states import CLOSING
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.rehearsal import groups as sample_groups
 from c7n_ingress_tools.report import tables
-from c7n_ingress_tools.report.rows import Caller, Clients, Facts, Open, Report, Row, Window, rows, worst_first
+from c7n_ingress_tools.report.rows import Caller, Clients, Facts, Open, Place, Report, Row, Window, rows, worst_first
 from c7n_ingress_tools.report.sources import NoRunError, of_rehearsal, of_runs
 from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
@@ -555,7 +555,11 @@ def test_accessible(opened, window, facts):
         "phone": {"viewport": {"width": 390, "height": 844}},
         "dark": {"color_scheme": "dark"},
     }
-    page = opened(rehearsed(facts), **windows[window])
+    places = (
+        Place("lab", "210987654321", "us-east-1", "", {}, 0, "no output"),
+        Place("shop", ACCOUNT, "us-east-1", "2026-05-04T10:02:00Z", {"closed": 2}, 1, None),
+    )
+    page = opened(replace(rehearsed(facts), places=places if facts else ()), **windows[window])
     found = Axe().run(page)
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found.response["violations"]] == []
     assert len(found.response["passes"]) > 20
