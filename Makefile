@@ -1,6 +1,6 @@
-# `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make soak`: the same tests, for hours.
-# `make judges`: what others wrote judges the pack. `make bench`: what it costs.
-# `make lock`: the newest releases that pyproject.toml allows, into requirements/.
+# `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make soak`: the same tests, for hours,
+# and `make mutants`: whether tests notice changed code. `make judges`: what others wrote judges the pack.
+# `make bench`: what it costs. `make lock`: the newest releases that pyproject.toml allows, into requirements/.
 PYTHON ?= python3
 BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name)))
 JUDGES = ministack prowler
@@ -22,6 +22,10 @@ test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 
 soak: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/pytest --hypothesis-profile=nightly
+	$(MAKE) mutants
+
+mutants: .venv/dev
+	.venv/bin/python -m tests.mutants $(NAMES)
 
 judges: .venv/dev $(JUDGES:%=.venv/judges/%/installed)
 	.venv/bin/pytest -n0 tests/judges tests/policies/test_recordings.py
@@ -53,4 +57,4 @@ lock:
 	for judge in $(JUDGES); do \
 	  $(RESOLVE) --group pyproject.toml:$$judge --output-file requirements/judges/$$judge.lock || exit; done
 
-.PHONY: demo test soak judges bench lock again
+.PHONY: demo test soak mutants judges bench lock again

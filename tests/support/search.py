@@ -6,7 +6,7 @@ A profile says how many examples a test gets that names no number; where a test 
 alike. No profile has a deadline: how long an example takes is the machine's affair.
 """
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 DEFAULT = settings.get_profile("default")
 
@@ -14,6 +14,7 @@ settings.register_profile("default", DEFAULT, deadline=None)
 settings.register_profile(
     "nightly", DEFAULT, max_examples=50 * DEFAULT.max_examples, deadline=None, print_blob=True, database=None
 )
+settings.register_profile("mutants", DEFAULT, deadline=None, database=None, phases=[Phase.explicit, Phase.generate])
 
 
 def examples(number, **more):
