@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.exemptions import MOST_DAYS, TAG, Register, by_register, by_tag, exemption, parse_register
+from c7n_ingress.decide.exemptions import (
+    MOST_DAYS,
+    TAG,
+    Register,
+    by_register,
+    by_tag,
+    exemption,
+    parse_register,
+    to_look_at,
+)
 from c7n_ingress.decide.rules import Traffic
 from tests.support.embedded import cases
 
@@ -132,3 +141,40 @@ def test_many_entries_look_up_what_few_do():
     register = Register(parse_register(some), ACCOUNT, REGION, TODAY)
     group = {"GroupId": f"sg-{249:017x}", "GroupName": "app-17-blue", "VpcId": "vpc-0a"}
     assert sorted(each.group for each in register.of_group(group)) == ["app-17-*", f"sg-{249:017x}"]
+
+
+TO_LOOK_AT = [
+    ({"until": "2026-12-02", "owner": "web"}, True, {"owner": "web", "why": "ends in 1 day"}),
+    ({"until": "2026-12-15", "ticket": "OPS-7"}, True, {"ticket": "OPS-7", "why": "ends in 14 days"}),
+    ({"until": "2026-12-16"}, True, None),
+    (
+        {"account": ACCOUNT},
+        False,
+        {"account": ACCOUNT, "why": "matches nothing that is open here"},
+    ),
+    ({"since": "2026-06-04", "group": "web-1"}, True, None),
+    (
+        {"since": "2026-06-03", "group": "web-1", "region": REGION},
+        True,
+        {"region": REGION, "group": "web-1", "why": "made 181 days ago"},
+    ),
+    (
+        {"until": "2026-12-03", "since": "2020-12-01"},
+        False,
+        {"why": "ends in 2 days, matches nothing that is open here, made 2191 days ago"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "is_used", "texts"), TO_LOOK_AT, ids=range(len(TO_LOOK_AT)))
+def test_what_is_in_the_digest(keys, is_used, texts):
+    """An entry is in the digest if it ends within 14 days, matches nothing, or was made more than 180 days ago."""
+    entries = parse_register([entry(vpc="vpc-0a", **keys)])
+    expected = {"number": 1, "vpc": "vpc-0a", "reason": "a reason", "until": entries[0].until.isoformat()}
+    assert to_look_at(entries, {1} if is_used else set(), TODAY) == ([expected | texts] if texts else [])
+
+
+def test_what_ends_first_comes_first():
+    """The digest's entries are in the order of their ends, and of their places in the register."""
+    entries = parse_register([entry(group="web", until=f"2026-12-{day}") for day in ("04", "03", "04", "02")])
+    assert [each["number"] for each in to_look_at(reversed(entries), {}, TODAY)] == [4, 2, 1, 3]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.openness import MOST, PRIVATE, UNUSABLE, are_open, open_sources
+from c7n_ingress.decide.openness import MOST, PRIVATE, UNUSABLE, are_open, is_private, lets_in, open_sources, unusable
 from c7n_ingress.decide.rules import Traffic
 from tests.bench.decide import SHAPES
 from tests.support.search import examples
@@ -170,3 +170,53 @@ def test_shapes_are_full():
             rules = shape(number)
             assert len(rules) == (number // 2 + 1 if name == "a prefix list beside rules" else number), name
             assert len(set(map(repr, rules))) == len(rules), name
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "does"),
+    [
+        (("-1", -1, -1), ("tcp", 22, 22), True),
+        (("tcp", 22, 22), ("-1", -1, -1), False),
+        (("tcp", 20, 22), ("tcp", 22, 80), True),
+        (("tcp", 20, 21), ("tcp", 22, 80), False),
+        (("tcp", 22, 80), ("tcp", 22, 22), True),
+        (("tcp", 23, 80), ("tcp", 22, 22), False),
+        (("tcp", 0, 65535), ("udp", 53, 53), False),
+        (("icmp", -1, -1), ("icmp", 8, 0), True),
+        (("icmp", 8, -1), ("icmp", 8, 0), True),
+        (("icmp", 3, -1), ("icmp", 8, 0), False),
+        (("50", -1, -1), ("50", -1, -1), True),
+    ],
+)
+def test_traffic_that_covers_other_traffic(wide, narrow, does):
+    """Traffic covers other traffic of its protocol whose first port, or type and code, it has."""
+    assert lets_in(Traffic(*wide), Traffic(*narrow)) is does
+
+
+@pytest.mark.parametrize(
+    ("cidr", "what"),
+    [
+        ("198.18.7.0/24", None),
+        ("10.0.0.0/8", None),
+        ("fd00::/8", None),
+        ("2a02::/32", None),
+        ("127.0.0.0/8", "loopback"),
+        ("127.0.0.1/32", "loopback"),
+        ("::/128", "unspecified"),
+        ("fe80::/64", "link-local"),
+        ("255.0.0.0/8", "reserved"),
+        ("4000::/8", None),
+    ],
+)
+def test_what_is_of_no_use(cidr, what):
+    """A network from which no packet comes to a group is called by what it is."""
+    assert unusable(ip_network(cidr)) == what
+
+
+@pytest.mark.parametrize(
+    ("cidr", "is_one"),
+    [("10.0.0.0/8", True), ("172.31.0.0/16", True), ("10.0.0.0/7", False), ("fd00::/8", True), ("fe80::/10", False)],
+)
+def test_a_private_network(cidr, is_one):
+    """A network is private if all of it is."""
+    assert is_private(ip_network(cidr)) is is_one
