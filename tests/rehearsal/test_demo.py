@@ -393,7 +393,7 @@ def test_vpcs_of_ones_own(tmp_path):
         ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network and no address'),
         ({"CidrBlock": None}, 'no VPC has "CidrBlock"'),
         ({"VpcId": 1}, "the VpcId 1, which is no text"),
-        ({"VpcId": None}, "the VpcId null, which is no text"),
+        ({"VpcId": None}, "in VPC, without VpcId"),
         ({"VpcId": "vpc-xxxx"}, 'the VpcId "vpc-xxxx", which is not a VPC\'s id'),
         ({"CidrBlockAssociationSet": "all"}, 'the CidrBlockAssociationSet "all", which is no list'),
         ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "without AssociationId, CidrBlockState"),

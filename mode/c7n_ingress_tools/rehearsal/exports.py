@@ -133,12 +133,8 @@ class Export:
         return listed
 
     def _item(self, item: dict[str, Any], position: int) -> dict[str, Any]:
-        if self._id not in item:
-            raise WrongError(f'{self.kind} {position} of the list has no "{self._id}", only {names(item)}')
-        try:
-            named = f"{self.kind} {_text(item[self._id], self._id)}"
-        except WrongError as error:
-            raise WrongError(f"{self.kind} {position} of the list has {error}") from error
+        has_id = re.fullmatch(FORMATS[self._id][0], str(item.get(self._id)), re.ASCII)
+        named = f"{self.kind} {item[self._id]}" if has_id else f"{self.kind} {position} of the list"
         if self.needed not in item:
             raise WrongError(f'{named} has no "{self.needed}", only {names(item)}: a --query projection?')
         try:
@@ -204,13 +200,13 @@ def _renamed(value: dict[str, Any]) -> dict[str, Any]:
 def _refuse_lost_networks(permission: dict[str, Any], known: dict[str, Any]) -> None:
     """Refuse a network in a field that EC2 has not: this may be a source that is not understood."""
     for each in set(_texts(permission)) - set(_texts(known)):
-        if _is_network(each):
+        if _is_network(each, strict=False):
             raise WrongError(f"{show(each)} in a rule, in no field that EC2 has")
 
 
-def _is_network(text: str) -> bool:
+def _is_network(text: str, *, strict: bool) -> bool:
     try:
-        ip_network(text, strict=False)
+        ip_network(text, strict=strict)
     except ValueError:
         return False
     return True
@@ -228,17 +224,12 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise WrongError(f"the {name} {show(value)}, which is no text")
+def _text(value: str, name: str) -> str:
     if UNSPEAKABLE.search(value):
         raise WrongError(f"the {name} {show(value)}, with a character that EC2 cannot have answered")
     pattern, what = FORMATS.get(name, (".*", ""))
     if not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
         raise WrongError(f"the {name} {show(value)}, which is not {what}")
-    if name in NETWORKS:
-        try:
-            ip_network(value)
-        except ValueError:
-            raise WrongError(f"the {name} {show(value)}, which is no network and no address") from None
+    if name in NETWORKS and not _is_network(value, strict=True):
+        raise WrongError(f"the {name} {show(value)}, which is no network and no address")
     return value
