@@ -3,7 +3,6 @@ import gzip
 import json
 import re
 import ssl
-import subprocess
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +34,7 @@ from tests.support.embedded import (
     run,
     shipped,
 )
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import C7N_INGRESS, forked
 from tests.support.search import examples
 
 CASES = cases("bad-input")
@@ -331,13 +330,7 @@ def test_the_command_refuses_in_one_line(tmp_path, case):
     """The rehearsal says in one line what is wrong with a file, and which command prints the right one."""
     path = tmp_path / "groups.json"
     path.write_text(case["text"] * case["times"])
-    said = subprocess.run(
-        [C7N_INGRESS, "rehearse", path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    said = forked([C7N_INGRESS, "rehearse", path], cwd=ROOT)
     assert (said.returncode, said.stderr.count("\n")) == (2, 1)
     assert case["says"] in said.stderr
     assert said.stderr.rstrip().endswith(groups.EXPORT.command)

@@ -38,8 +38,7 @@ from tests.support.embedded import (
     source_of,
     wanted_shape,
 )
-from tests.support.followed import warm
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import commands
 
 CASES = cases("restore-ingress")
 AUTHORIZED = CASES["authorized"]
@@ -181,7 +180,7 @@ def obey(cloud, tmp_path):
     (tmp_path / "elsewhere").mkdir()
 
     def paste(line):
-        environment = cloud.environment() | {"PATH": os.pathsep.join([str(warm()), os.environ["PATH"]])}
+        environment = cloud.environment() | {"PATH": os.pathsep.join([str(commands()), os.environ["PATH"]])}
         command = ["bash", "-c", line]
         folder = tmp_path / "elsewhere"
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -322,7 +321,6 @@ def test_the_command_asks(cloud, group, obey, tmp_path):
     assert by_sweep(cloud, tmp_path, group_id).returncode == 0
     (line,) = [each["c7n:undo-ingress"][0] for message in messages(cloud) for each in message["resources"]]
     closed = rules_of(group_id)
-    line = line.replace("c7n-ingress", str(C7N_INGRESS), 1)  # the one that starts at once reads no answer
     for answer in ("echo n", "true"):
         refused = obey(f"{answer} | {line}")
         assert (refused.returncode, rules_of(group_id)) == (2, closed)

@@ -14,6 +14,7 @@ from c7n.utils import yaml_load
 
 from tests.support.docs import BLOCKS
 from tests.support.embedded import ROOT, cases, day, policy_named, ports
+from tests.support.forked import commands
 
 FOLDER = ROOT / "policies" / "terraform"
 POLICIES = sorted(FOLDER.glob("*.yml"))
@@ -42,7 +43,9 @@ def run(*command, folder=ROOT, **environment):
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env=environ | {"PATH": f"{COMMANDS}{pathsep}{environ['PATH']}", "COLUMNS": "200"} | environment,
+        env=environ
+        | {"PATH": pathsep.join([str(commands()), str(COMMANDS), environ["PATH"]]), "COLUMNS": "200"}
+        | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from c7n_ingress_tools.cli import cli, main
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import C7N_INGRESS, forked
 
 
 def commands(group=cli, words=()):
@@ -26,7 +26,7 @@ def run(folder, *arguments):
         "HOME": str(folder),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    return subprocess.run([C7N_INGRESS, *arguments], cwd=folder, env=alone, capture_output=True, text=True, check=False)
+    return forked([C7N_INGRESS, *arguments], cwd=folder, env=alone)
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

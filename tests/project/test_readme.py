@@ -17,6 +17,7 @@ from c7n_ingress.decide.authorized import parse_list, refuse_documentation
 from c7n_ingress.decide.settings import check
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_vpcs
 from c7n_ingress_tools.mailer.deploy import CONFIG, read_config
+from tests.support import forked
 from tests.support.docs import (
     BLOCKS,
     GROUPS,
@@ -29,7 +30,7 @@ from tests.support.docs import (
     write_settings,
 )
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, ROOT, VPC, as_the_message_has_it, cases, group_of, undo_lines
-from tests.support.followed import DEPLOY, stack_of, warm
+from tests.support.followed import DEPLOY, stack_of
 from tests.support.stacked import create
 
 INSTALLED = "tests/project/test_release.py and test_install.py install the package; an extra adds only packages"
@@ -81,7 +82,7 @@ def reader(embedded_aws, tmp_path):
     (module / "main.tf").write_text('resource "aws_security_group" "web" {}')
     write_settings(clone)
     environment = embedded_aws.environment()
-    path = os.pathsep.join([str(warm()), str(Path(sys.executable).parent), environment["PATH"]])
+    path = os.pathsep.join([str(forked.commands()), str(Path(sys.executable).parent), environment["PATH"]])
     return embedded_aws, clone, {**environment, "PATH": path, "HOME": str(tmp_path)}  # HOME: where c7n caches lists
 
 

@@ -11,6 +11,7 @@ import yaml
 from c7n.utils import yaml_load
 
 from tests.support.embedded import ROOT, group_of
+from tests.support.forked import commands
 
 SCRIPTS = Path(sys.executable).parent
 SAMPLE = ROOT / "mode" / "pull-request.yml"
@@ -37,7 +38,7 @@ workflows = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.ste
 
 def run(*command, folder=ROOT, **environment):
     """Run a command, with those that are installed for the tests before all others."""
-    path = os.pathsep.join([*environment.pop("first", []), str(SCRIPTS), os.environ["PATH"]])
+    path = os.pathsep.join([*environment.pop("first", []), str(commands()), str(SCRIPTS), os.environ["PATH"]])
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,

@@ -4,7 +4,6 @@ import ipaddress
 import json
 import os
 import subprocess
-import sys
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
 from c7n_ingress_tools.rehearsal.exports import UnusableError
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import C7N_INGRESS, forked
 from tests.support.search import examples
 
 ROOT = Path(__file__).parents[2]
@@ -686,22 +685,9 @@ def test_covering_is_the_smallest(wanted, unwanted, most):
 # -- the command
 
 
-def demo(folder, *arguments, **environment):
+def demo(folder, *arguments):
     """Run the demo in a folder, its output not going to a terminal."""
-    command = [C7N_INGRESS, "rehearse", *arguments]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUTF8": "1",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
-        }
-        | environment,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    return forked([C7N_INGRESS, "rehearse", *arguments], cwd=folder)
 
 
 def test_demo_shows_who_would_be_blocked(tmp_path):
@@ -741,15 +727,14 @@ def test_demo_refuses_in_one_line(tmp_path):
 def test_demo_without_duckdb(tmp_path):
     """Where DuckDB is not installed, flow logs are refused with what installs it, and the demo needs it for no more."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
-    done = demo(
-        tmp_path,
-        "--flows",
-        str(ROOT / "mode" / "c7n_ingress_tools" / "rehearsal" / "flows.log"),
-        PYTHONPATH=f"{tmp_path}:{ROOT}",
+    without = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    run = lambda *words: subprocess.run(
+        [C7N_INGRESS, "rehearse", *words], cwd=tmp_path, env=without, capture_output=True, text=True, check=False
     )
+    done = run("--flows", ROOT / "mode" / "c7n_ingress_tools" / "rehearsal" / "flows.log")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
         == "duckdb is not installed: pip install 'c7n-ingress[flows]', or '.[flows]' in a clone of the project\n"
     )
-    assert demo(tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").returncode == 0
+    assert run().returncode == 0

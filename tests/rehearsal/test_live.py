@@ -1,15 +1,14 @@
 import json
-import subprocess
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list, load_vpcs
 from tests.support.embedded import VPC, group_of, load
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import C7N_INGRESS, forked
 
 
 def rehearse(cloud, folder, *arguments):
     """Rehearse with the credentials of an account."""
     command = [C7N_INGRESS, "rehearse", "--json", *arguments]
-    return subprocess.run(command, cwd=folder, env=cloud.environment(), capture_output=True, text=True, check=False)
+    return forked(command, cwd=folder, env=cloud.environment())
 
 
 def test_live_groups(cloud, tmp_path):
@@ -69,6 +68,6 @@ def test_live_prefix_list_that_cannot_be_read(cloud, tmp_path):
 def test_prefix_lists_without_live(tmp_path):
     """Without `--live`, the rehearsal says that it cannot read the prefix lists that are authorized."""
     command = [C7N_INGRESS, "rehearse", "--authorized", "198.18.1.0/24,pl-0a"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked(command, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the entries of authorized prefix lists (pl-0a). Only --live reads them." in " ".join(done.stdout.split())

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
 from tests.support.browser import browser
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, make_queue, run, shipped
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import C7N_INGRESS, forked
 from tests.support.search import examples
 
 CASES = yaml_load((ROOT / "tests" / "cases" / "report.yml").read_text(encoding="utf-8"))
@@ -151,7 +150,7 @@ def reported(folder, *arguments, code=0):
     """Run the command on a sweep's output, in another time zone; return its rows in short, and all of the JSON."""
     command = [C7N_INGRESS, "report", str(folder), *arguments]
     elsewhere = os.environ | {"TZ": "Asia/Kathmandu"}
-    done = subprocess.run(command, cwd=ROOT, env=elsewhere, capture_output=True, text=True, check=False)
+    done = forked(command, cwd=ROOT, env=elsewhere)
     assert (done.returncode, done.stderr) == (code, "")
     page = Path(done.stdout.splitlines()[-1])
     written = json.loads(page.with_suffix(".json").read_text())
@@ -345,13 +344,7 @@ def test_refuses(tmp_path, case):
     for name, text in case["files"].items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(text)
-    done = subprocess.run(
-        [C7N_INGRESS, "report", str(out)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked([C7N_INGRESS, "report", out], cwd=ROOT)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("c7n-ingress: " + case["says"].replace("{out}", str(out)))
     assert done.stderr.count("\n") == 1

@@ -205,7 +205,7 @@ def act_in_a_process(endpoint, folder, log, action):
 def process(aws, folder, **action):
     """Start a process that runs the action, and return it; its log is `folder/log`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faults", "c7n.resources.vpc"])
+    context.set_forkserver_preload([__name__, "c7n.resources.vpc"])
     started = context.Process(target=act_in_a_process, args=(aws.endpoint, folder, folder / "log", action))
     # The server that forks finds the modules that it is to load beforehand by the environment alone.
     with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):

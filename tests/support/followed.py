@@ -1,18 +1,15 @@
 """The pages followed: their commands as they are written there, in a copy of the pack, on the embedded AWS."""
 
-import atexit
 import shlex
 import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
 import yaml
 
-from c7n_ingress_tools.rehearsal.warm import commands as commands_that_are_warm
+from tests.support import forked
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT
 from tests.support.stacked import TEMPLATE, create, stop_polling
@@ -78,17 +75,9 @@ def typed(cloud, copy, command):
     return done.stdout
 
 
-@cache
-def warm():
-    """Return the folder of a `custodian` that starts at once, as long as this process lasts."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(commands_that_are_warm())
-
-
 def attempted(cloud, copy, command):
     """Type one command, and return the finished process."""
-    environment = cloud.environment() | {"PATH": f"{warm()}:{Path(sys.executable).parent}:/usr/bin:/bin"}
+    environment = cloud.environment() | {"PATH": f"{forked.commands()}:{Path(sys.executable).parent}:/usr/bin:/bin"}
     # Of all services, `aws sqs` asks the environment for no endpoint, and would go to AWS itself.
     script = f'aws() {{ command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }}\n{command}'
     return subprocess.run(

@@ -1,13 +1,15 @@
 """Commands, each in a process forked from one that has loaded what it imports: a start costs 20 ms, not a second.
 
-It is the rehearsal's `warm`, with more commands and more of what they load.
+It is the rehearsal's `warm`, with more commands and more of what they load. A rehearsal that starts here uses this
+process again, instead of starting its own. How the commands start by themselves is tested in test_warm, test_install
+and test_readme.
 """
 
 import atexit
 import gc
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +18,20 @@ from c7n_ingress import bytecode
 from c7n_ingress_tools.rehearsal import warm
 
 C7N_INGRESS = Path(sys.executable).with_name("c7n-ingress")
-MORE = {"c7n-org": "c7n_org.cli:cli"}
-LOADED = ("c7n_org.cli", "c7n.handler", "c7n.mu", "c7n.resources.ec2", "c7n_ingress_tools.rehearsal.run")
+MORE = {"aws": "awscli.clidriver:main", "c7n-left": "c7n_left.cli:cli", "c7n-org": "c7n_org.cli:cli"}
+LOADED = (
+    "awscli.clidriver",
+    "c7n.handler",
+    "c7n.mu",
+    "c7n.resources.ec2",
+    "c7n_ingress_tools.rehearsal.run",
+    "c7n_left.core",
+    "c7n_org.cli",
+)
 SHIPPED_RUNTIME = "python3.13"
 
 
-def forked(command, *, env, cwd):
+def forked(command, *, env=None, cwd=None):
     """Run a command that is beside Python, as its script does, and return what `subprocess.run` returns for text."""
     name, *arguments = map(str, command)
     return subprocess.run(
@@ -50,5 +60,7 @@ if __name__ == "__main__":
     if bytecode.interpreter(SHIPPED_RUNTIME):
         bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it again
     gc.set_threshold(50_000)
+    __package__ = None  # else click takes it for the commands' name
     warm.COMMANDS.update(MORE)
+    warm.commands = lambda: nullcontext(Path(sys.argv[0]).parent)
     warm.main(*sys.argv[1:])

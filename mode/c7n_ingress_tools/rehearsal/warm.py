@@ -22,10 +22,11 @@ import socketserver
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +61,7 @@ def commands(more: Iterable[str] = (), module: str = "c7n_ingress_tools.rehearsa
         address = folder / "socket"
         for name in (*COMMANDS, *more):
             # Isolated, and without site-packages: this interpreter starts in ten milliseconds.
-            call = shlex.join([sys.executable, "-I", "-S", str(CALLER), str(address), name])
+            call = shlex.join([sys.executable, "-I", "-S", str(CALLER), str(address), str(folder / name)])
             (folder / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
             (folder / name).chmod(0o755)
         with socket.socket(socket.AF_UNIX) as listener:
@@ -100,20 +101,29 @@ class Call(socketserver.BaseRequestHandler):
     """One call of a command, handled in the forked process: it becomes the command."""
 
     def handle(self) -> None:
-        """Read arguments, environment, folder and output; run, and answer with the exit code."""
-        order, output, *_ = socket.recv_fds(self.request, 65_536, 2)
+        """Read arguments, environment, folder, input and output; run, and answer with the exit code."""
+        order, descriptors, *_ = socket.recv_fds(self.request, 65_536, 3)
         while more := self.request.recv(65_536):
             order += more
-        for descriptor, sent in enumerate(output, start=1):
+        for descriptor, sent in enumerate(descriptors):
             os.dup2(sent, descriptor)
+        # The streams of this process know of its own terminal or file only.
+        sys.stdin, sys.stdout, sys.stderr = map(_opened, range(3), (sys.stdin, sys.stdout, sys.stderr))
         called = json.loads(order)
         os.chdir(called["folder"])
         os.environ.clear()
         os.environ.update(called["environment"])
+        time.tzset()
         sys.argv = called["arguments"]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         code = _exit_code(COMMANDS[Path(sys.argv[0]).name])
         self.request.sendall(str(code).encode())
+
+
+def _opened(descriptor: int, stream: TextIO) -> TextIO:
+    """Open a descriptor as the interpreter opened this stream."""
+    buffering = 1 if stream is sys.stderr else -1
+    return open(descriptor, stream.mode, buffering, stream.encoding, stream.errors, closefd=False)
 
 
 def _exit_code(name: str) -> int:

@@ -10,7 +10,7 @@ order = {"arguments": arguments, "environment": dict(os.environ), "folder": os.g
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect(address)
     text = json.dumps(order).encode()
-    socket.send_fds(connection, [text[:4096]], [1, 2])
+    socket.send_fds(connection, [text[:4096]], [0, 1, 2])
     connection.sendall(text[4096:])
     connection.shutdown(socket.SHUT_WR)
     code = connection.recv(16)
