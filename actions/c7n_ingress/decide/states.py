@@ -70,3 +70,5 @@ SKIPPED = State(
 EXEMPT = State("exempt", "exempt", 3, "look")
 
 URGENCY = (*CLOSING[:3], SKIPPED, EXEMPT, CLOSING.done)  # the states of an open rule, the most urgent first
+
+BY_NAME = {state.name: state for state in (*CLOSING, *RESTORING, SKIPPED, EXEMPT)}

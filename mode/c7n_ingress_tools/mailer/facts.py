@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
-from textwrap import wrap
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.reopened import RENEWED, REOPENED
 from c7n_ingress.decide.rules import ports_text, traffic
-from c7n_ingress.decide.states import EXEMPT
+from c7n_ingress.decide.states import BY_NAME, EXEMPT, State
 from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.typed import clean, counted, listed, mapped, plain, quoted
@@ -49,6 +49,9 @@ TRACKED = (
     "Nitro v6 instances, else for five days. A network ACL blocks them."
 )
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html"""
+
+
+NO_COMMANDS = Commands("", [])
 
 
 class Limits(NamedTuple):
@@ -90,29 +93,29 @@ class Group:
     state: str
     mood: str
     """`bad` needs an action now, `look` needs a look, `good` needs nothing."""
-    open: list[str]
-    """Why the internet may still get in."""
-    lacking: list[str]
-    """What a group that was changed lacks: its clients are blocked."""
-    has_failed: bool
-    needs: str
-    """What a person must do."""
-    commands: list[Commands]
-    """What does it."""
-    resolves: str
-    """What ends it."""
+    exposure: str
+    link: str
     notes: list[Note]
     changes: list[Change]
     more: str
     """How many changes are not shown."""
-    exposure: str
     about: list[tuple[str, str]]
     """A label and a text each."""
-    undo: Commands
-    cut: str
+    open: list[str] = field(default_factory=list)
+    """Why the internet may still get in."""
+    lacking: list[str] = field(default_factory=list)
+    """What a group that was changed lacks: its clients are blocked."""
+    has_failed: bool = False
+    needs: str = ""
+    """What a person must do."""
+    commands: list[Commands] = field(default_factory=list)
+    """What does it."""
+    resolves: str = ""
+    """What ends it."""
+    undo: Commands = NO_COMMANDS
+    cut: str = ""
     """What did not fit into the message."""
-    link: str
-    run: str
+    run: str = ""
 
     @property
     def is_urgent(self) -> bool:
@@ -143,13 +146,8 @@ class Section(NamedTuple):
     """Something that is true for all groups of the message."""
 
     title: str
-    steps: list[str]
-    paragraphs: list[str]
-
-    @property
-    def wrapped(self) -> list[str]:
-        """The paragraphs as lines of plain text."""
-        return [line for paragraph in self.paragraphs for line in wrap(paragraph, 100)]
+    steps: Sequence[str]
+    paragraphs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -202,33 +200,33 @@ def facts_of(
     kind = message["action"].get("template", "")
     if kind not in KINDS:
         raise UndeliverableError(f"the template {kind!r:.80} is none of the pack's: {', '.join(KINDS)}")
-    facts: Facts = KINDS[kind](message, resources, limits, tuple(journals)).facts()
-    return facts
+    return KINDS[kind](message, resources, limits, tuple(journals)).facts()
 
 
+@dataclass
 class _Message:
     """A message of the queue, and what is shown of it."""
 
-    def __init__(
-        self,
-        whole: Mapping[str, Any],
-        resources: Sequence[Mapping[str, Any]],
-        limits: Limits,
-        journals: tuple[str, ...],
-    ) -> None:
-        self.whole = whole
-        self.resources = resources
-        self.limits = limits
-        self.journals = journals
-        self.action = whole["action"]
-        self.policy = mapped(whole["policy"])
-        self.region = whole.get("region", "")
-        self.time = datetime.fromtimestamp(whole.get("execution_start") or 0, timezone.utc)
+    whole: Mapping[str, Any]
+    resources: Sequence[Mapping[str, Any]]
+    limits: Limits
+    journals: tuple[str, ...]
 
-    def place(self) -> dict[str, Any]:
-        """Return where and when, as Facts has it."""
+    def __post_init__(self) -> None:
+        self.action = self.whole["action"]
+        self.policy = mapped(self.whole["policy"])
+        self.region = self.whole.get("region", "")
+        self.time = datetime.fromtimestamp(self.whole.get("execution_start") or 0, timezone.utc)
+
+    def facts(self) -> Facts:
+        """Return what the message reports."""
+        raise NotImplementedError
+
+    def origin(self) -> dict[str, Any]:
+        """Return what it is, where and when, as Facts has it."""
         account, name = clean(self.whole.get("account_id", "")), clean(self.whole.get("account", ""))
         return {
+            "kind": self.action["template"],
             "account": account,
             "region": clean(self.region),
             "place": [
@@ -255,6 +253,11 @@ class _Message:
         full, named = self.limits.groups, self.limits.groups + self.limits.brief
         return ranked[:full], ranked[full:named], max(0, len(ranked) - named)
 
+    def shown(self, changes: Sequence[Change], noun: str) -> dict[str, Any]:
+        """Return the first changes of a group and how many more there are, as Group has them."""
+        rows = self.limits.rows
+        return {"changes": changes[:rows], "more": _rest(len(changes) - rows, noun)}
+
 
 # -- what was closed, or restored, or would be
 
@@ -262,16 +265,32 @@ class _Message:
 class _Run(_Message):
     """What an action of the pack did to groups."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    @cached_property
+    def deed(self) -> reported.Deed:
+        """What the action does to rules."""
         restores = any(reported.RESTORED.annotation in each for each in self.resources)
-        self.deed = reported.RESTORED if restores else reported.REPLACED
-        self.restores = restores
-        self.records = [record for each in self.resources for record in self.records_of(each)]
-        self.rules = sum(bool(record.get(self.deed.open_side)) for record in self.records)
-        self.is_preview = any(each.get(reported.PREVIEW) for each in self.resources) or any(
-            record.get("how") == "preview" for record in self.records
-        )
+        return reported.RESTORED if restores else reported.REPLACED
+
+    @property
+    def restores(self) -> bool:
+        """Whether this is about an undo."""
+        return self.deed is reported.RESTORED
+
+    @cached_property
+    def records(self) -> list[Mapping[str, Any]]:
+        """The records of all changes."""
+        return [record for each in self.resources for record in self.records_of(each)]
+
+    @cached_property
+    def rules(self) -> int:
+        """How many open rules were changed."""
+        return sum(map(self.rules_of, self.resources))
+
+    @cached_property
+    def is_preview(self) -> bool:
+        """Whether nothing was changed."""
+        said = any(each.get(reported.PREVIEW) for each in self.resources)
+        return said or any(record.get("how") == "preview" for record in self.records)
 
     def records_of(self, resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Return the records of a group's changes."""
@@ -283,30 +302,25 @@ class _Run(_Message):
 
     def facts(self) -> Facts:
         """Return what the message reports."""
-        ranked = sorted(self.resources, key=lambda each: _state(each)["rank"])
+        ranked = sorted(self.resources, key=lambda each: _state(each).rank)
         full, brief, left_over = self.divided(ranked)
-        counts = Counter((state["counted"], state["mood"]) for state in map(_state, ranked))
-        bad = [f"{counted(number, 'group')} {name}" for (name, mood), number in counts.items() if mood == "bad"]
+        counts = Counter(map(_state, ranked))
         waiting = self.waiting()
-        title = ", ".join([*bad, *([f"{counted(waiting, 'more group')} not closed"] if waiting else [])])
-        moods = {mood for _, mood in counts}
+        more = [f"{counted(waiting, 'more group')} not closed"] if waiting else []
+        title = ", ".join([*_counted(counts, "bad"), *more])
         quiet = self.is_preview or self.restores
+        looks = [] if quiet else _counted(counts, "look")
         done = f"{'would be ' if self.is_preview else ''}{self.deed.done}"
         changed = sum(self.rules_of(each) > 0 for each in self.resources)
         headline = f"{counted(self.rules, 'open rule')} {done} in {counted(changed, 'group')}"
         return Facts(
-            kind=self.action["template"],
             title=title or headline,
             headline=headline,
             lead=self.lead(),
-            mood="bad" if title else "look" if quiet or "look" in moods else "good",
-            **self.place(),
+            mood="bad" if title else "look" if quiet or looks else "good",
+            **self.origin(),
             todo=[_limited(waiting)] if waiting else [],
-            looks=[
-                f"{counted(number, 'group')} {name}"
-                for (name, mood), number in counts.items()
-                if mood == "look" and name and not quiet
-            ],
+            looks=looks,
             is_preview=self.is_preview,
             restores=self.restores,
             groups=[self.group(each) for each in full],
@@ -314,10 +328,10 @@ class _Run(_Message):
                 Brief(
                     clean(each.get("GroupId")),
                     clean(each.get("GroupName"), 60),
-                    ", ".join(filter(None, [counted(self.rules_of(each), "rule"), state["name"]])),
-                    state["mood"],
+                    f"{counted(self.rules_of(each), 'rule')}, {_state(each).name}",
+                    _state(each).mood,
                 )
-                for each, state in ((each, _state(each)) for each in brief)
+                for each in brief
             ],
             left_over=left_over,
             sections=[self.next_steps(), *self.connections()],
@@ -332,28 +346,29 @@ class _Run(_Message):
 
     def lead(self) -> str:
         """Return in a sentence what this is about."""
-        if self.is_preview:
-            return self.announcement()
+        if self.restores and self.is_preview:
+            return "PREVIEW: nothing was changed. This is how the policy would undo what was replaced."
         if self.restores and self.rules:
             return "What was replaced is undone: these security groups let in again what they let in before."
         if self.restores:
             return "What was replaced should be undone. No open rule was restored."
-        done = (
-            "The open sources are replaced by your authorized networks." if self.rules else "No open rule was replaced."
-        )
-        return f"Security groups let the whole internet in. {done}"
-
-    def announcement(self) -> str:
-        """Return in a sentence what would be done, or will be."""
-        if self.restores:
-            return "PREVIEW: nothing was changed. This is how the policy would undo what was replaced."
         marks = [each for each in listed(self.policy.get("actions")) if mapped(each).get("type") in MARKS]
-        if not marks:
+        if self.is_preview and marks:
+            return self.notice(marks[0])
+        if self.is_preview:
             return "PREVIEW: nothing was changed. These security groups let the whole internet in."
-        days, hours = marks[0].get("days"), marks[0].get("hours")
+        done = (
+            "The open sources are replaced by your authorized networks" if self.rules else "No open rule was replaced"
+        )
+        return f"Security groups let the whole internet in. {done}."
+
+    @staticmethod
+    def notice(mark: Mapping[str, Any]) -> str:
+        """Return in a sentence when the groups will be closed, by the action that marks them for later."""
+        days, hours = mark.get("days"), mark.get("hours")
         time = f"{clean(days)} days" if days else f"{clean(hours)} hours"
         said = "NOTICE: these security groups let the whole internet in."
-        if marks[0].get("preview") is True:
+        if mark.get("preview") is True:
             return (
                 f"{said} They stay open, because preview is true in the settings. Once it is removed, they will be "
                 f"closed, but not within {time} from now, unless somebody fixes or exempts them first."
@@ -364,21 +379,15 @@ class _Run(_Message):
         """Return what people can do once nothing is urgent."""
         exempt = any(each.get(reported.EXEMPT) for each in self.resources)
         if self.restores and (self.records or exempt):
-            return Section(
-                "What comes next",
-                [
-                    f"To close a group before its day, remove its tag {TAG}.",
-                    f"To keep a port open for good, {FOR_GOOD}",
-                ],
-                [],
-            )
+            close = f"To close a group before its day, remove its tag {TAG}."
+            return Section("What comes next", [close, f"To keep a port open for good, {FOR_GOOD}"])
         if self.is_preview or not self.records:
             tag = f"Tag it {TAG} = YYYY-MM-DD, at most 90 days ahead; or"
-            return Section("If a group must stay open", [tag, FOR_GOOD], [])
+            return Section("If a group must stay open", [tag, FOR_GOOD])
         undoable = any(undo(each, self.region, self.journals).lines for each in self.resources)
         how = 'run the commands under "To undo".' if undoable else "run the policy restore-ingress with the group's id."
         first = f"Undo it: {how} It exempts the group for a while, too."
-        return Section("If this was wrong", [first, BY_HAND, f"For good: {FOR_GOOD}"], [])
+        return Section("If this was wrong", [first, BY_HAND, f"For good: {FOR_GOOD}"])
 
     def connections(self) -> list[Section]:
         """Return what happens to open connections, if rules are closed."""
@@ -391,46 +400,37 @@ class _Run(_Message):
         """Return what is reported about a group."""
         state, records = _state(resource), self.records_of(resource)
         failed, skipped = listed(resource.get(reported.FAILED)), clean(resource.get(reported.SKIPPED), 400)
-        open_ = [
-            *_most(failed, "failure"),
-            *([skipped] if skipped else []),
-            *_most(listed(resource.get(reported.LEFT)), "rule"),
-        ]
-        adding = additions(resource, self.region)
+        left = _most(listed(resource.get(reported.LEFT)), "rule")
+        runs_again = failed and "mode" in self.policy and not self.is_preview  # a function's event waits in a queue
+        commands = [additions(resource, self.region), *([again(self.region)] if runs_again else [])]
         return Group(
             **self.basics(resource),
-            state=state["name"],
-            mood=state["mood"],
-            open=open_,
+            state=state.name,
+            mood=state.mood,
+            open=[*_most(failed, "failure"), *([skipped] if skipped else []), *left],
             lacking=_most(listed(resource.get(reported.LACKING)), "network"),
             has_failed=bool(failed),
-            needs=state["todo"],
-            commands=[each for each in (adding, self.again(failed)) if each.lines or each.note],
-            resolves=state["resolves"],
+            needs=state.todo,
+            commands=[each for each in commands if each.lines or each.note],
+            resolves=state.resolves,
             notes=self.notes(resource),
-            changes=[self.change(record) for record in records[: self.limits.rows]],
-            more=_rest(len(records) - self.limits.rows, "change"),
+            **self.shown(list(map(self.change, records)), "change"),
             about=_about(resource),
             undo=undo(resource, self.region, self.journals),
             cut=clean(resource.get(reported.CUT), 400),
             run=clean(records[0].get("run")) if records else "",
         )
 
-    def again(self, failed: Sequence[Any]) -> Commands:
-        """Return what runs the policy again, if it is a function: its event waits in a queue."""
-        runs_again = failed and "mode" in self.policy and not self.is_preview
-        return again(self.region) if runs_again else Commands("", [])
-
     def notes(self, resource: Mapping[str, Any]) -> list[Note]:
         """Return what needs a look about a group, or is good."""
         reopened = clean(resource.get(REOPENED), 200)
         until = resource.get(reported.EXEMPT)
-        managed = None if self.restores else _manager(resource)
+        by, fix = ("", "") if self.restores else _manager(resource)
         back = [f"{clean(text, 400)} is back already" for text in listed(resource.get(reported.BACK))]
         looks = [
             reopened[:1].upper() + reopened[1:],
             *_most(listed(resource.get(reported.NOTED)), "note"),
-            f"Managed by {managed.by}. Fix it there, or it is opened again: {managed.fix}" if managed else "",
+            f"Managed by {by}. Fix it there, or it is opened again: {fix}" if by else "",
             f"Left alone until {clean(until)}, 00:00 UTC, and closed again then." if isinstance(until, str) else "",
         ]
         rest = _rest(len(back) - MOST_REASONS, "rule")
@@ -442,7 +442,7 @@ class _Run(_Message):
         was, now = clean(record.get("was")), clean(record.get("now"))
         done = "" if was and now else "removed" if was else "added"
         return Change(
-            _traffic(record),
+            clean(traffic_words(str(record.get("protocol")), str(record.get("ports")))),
             was,
             now,
             f"would be {done}" if done and self.is_preview else done,
@@ -463,18 +463,18 @@ def _limited(waiting: int) -> str:
     )
 
 
-def _state(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state that the action noted (decide/states.py); a message that has none is of an older release."""
-    state = mapped(resource.get(reported.STATE))
-    rank, mood = state.get("rank"), state.get("mood")
-    return {
-        "name": clean(state.get("name")),
-        "counted": clean(state.get("counted")),
-        "rank": rank if isinstance(rank, int) else 0,
-        "mood": mood if mood in ("bad", "look", "good") else "look",
-        "todo": clean(state.get("todo"), 400),
-        "resolves": clean(state.get("resolves"), 400),
-    }
+def _state(resource: Mapping[str, Any]) -> State:
+    """Return the state that the action noted, by its name."""
+    return BY_NAME.get(str(mapped(resource.get(reported.STATE)).get("name")), UNKNOWN)
+
+
+UNKNOWN = State("in an unknown state", "in an unknown state", 0, "look")
+"""The state where a message names none of the pack's."""
+
+
+def _counted(states: Mapping[State, int], mood: str) -> list[str]:
+    """Return how many groups are in each of the states with a mood."""
+    return [f"{counted(number, 'group')} {each.counted}" for each, number in states.items() if each.mood == mood]
 
 
 # -- what is open by exemption
@@ -490,12 +490,11 @@ class _Digest(_Message):
         soon = sum((days := self.days(each)) is not None and days <= SOON for each in ranked)
         it, lets = ("it", "It lets") if len(ranked) == 1 else ("them", "They let")
         return Facts(
-            kind=self.action["template"],
             title=(headline := f"{counted(len(ranked), 'group')} open by exemption"),
             headline=headline,
             lead=f"{lets} the whole internet in, because somebody exempted {it}.",
             mood="look",
-            **self.place(),
+            **self.origin(),
             looks=[f"{soon} of {it} will be closed within a week"] if soon else [],
             groups=[self.group(each) for each in full],
             brief=[
@@ -512,7 +511,6 @@ class _Digest(_Message):
                         "To keep it open for longer, set a later day, at most 90 days ahead.",
                         f"To keep a port open for good, {FOR_GOOD}",
                     ],
-                    [],
                 ),
             ],
         )
@@ -545,29 +543,16 @@ class _Digest(_Message):
             for listing, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"), ("PrefixListIds", "PrefixListId"))
             for source in map(mapped, listed(permission.get(listing)))
         ]
-        managed, renewed = _manager(resource), clean(resource.get(RENEWED), 200)
-        why = clean(_why(listed(resource.get(reported.EXEMPT))), 400)
+        renewed = clean(resource.get(RENEWED), 200)
+        why, (manager, _) = clean(_why(listed(resource.get(reported.EXEMPT))), 400), _manager(resource)
+        known = [(label, text) for label, text in (("Why", why), ("Managed by", manager)) if text]
         return Group(
             **self.basics(resource),
             state=self.state(resource),
             mood=EXEMPT.mood,
-            open=[],
-            lacking=[],
-            has_failed=False,
-            needs="",
-            commands=[],
-            resolves="",
             notes=[Note("look", renewed[:1].upper() + renewed[1:])] if renewed else [],
-            changes=rules[: self.limits.rows],
-            more=_rest(len(rules) - self.limits.rows, "rule"),
-            about=[
-                *([("Why", why)] if why else []),
-                *([("Managed by", managed.by)] if managed else []),
-                *_about(resource),
-            ],
-            undo=Commands("", []),
-            cut="",
-            run="",
+            **self.shown(rules, "rule"),
+            about=[*known, *_about(resource)],
         )
 
 
@@ -623,12 +608,11 @@ class _Watch(_Message):
         """Return what the message reports: the words are the policy's own."""
         headline = plain(self.action.get("subject") or "Open ingress: something is silent", 140)
         return Facts(
-            kind=self.action["template"],
             title=headline,
             headline=headline,
             lead=plain(self.action.get("violation_desc"), 2000),
             mood="bad",
-            **self.place(),
+            **self.origin(),
             todo=list(filter(None, [plain(self.action.get("action_desc"), 2000)])),
         )
 
@@ -636,15 +620,10 @@ class _Watch(_Message):
 # -- what is known about a group
 
 
-class _Managed(NamedTuple):
-    by: str
-    fix: str
-
-
-def _manager(resource: Mapping[str, Any]) -> _Managed | None:
-    """Return the tool that manages a group, as the action noted it, or by the group's marks."""
-    noted = mapped(resource.get(MANAGED)) or managed_by({**resource, "Tags": _tags(resource)})
-    return _Managed(quoted(noted.get("by")), clean(noted.get("fix"), 400)) if noted else None
+def _manager(resource: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the tool that manages a group, and the fix, as the action noted them, or by the group's marks."""
+    noted = mapped(resource.get(MANAGED)) or managed_by({**resource, "Tags": _tags(resource)}) or {}
+    return quoted(noted.get("by")), clean(noted.get("fix"), 400)
 
 
 def _tags(resource: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -682,11 +661,6 @@ def _about(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _tag(tag: Mapping[str, str]) -> str:
     key = clean(tag["Key"])
     return quoted(tag["Value"]) if key.lower() == "owner" else f'{key} = "{clean(tag["Value"])}"'
-
-
-def _traffic(record: Mapping[str, Any]) -> str:
-    words = traffic_words(str(record.get("protocol")), str(record.get("ports")))
-    return clean(words)
 
 
 def _most(texts: Sequence[Any], noun: str) -> list[str]:
