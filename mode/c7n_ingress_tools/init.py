@@ -38,8 +38,6 @@ class Written:
 def write_pack(folder: Path, shipped: Path = PACK) -> Written:
     """Write the pack's files into a folder.
 
-    :param folder: is created if it does not exist.
-    :param shipped: the folder that has the files.
     :raises InitError: a file is where a folder has to be or the other way round, a link leads out of the folder, or the
         system refuses to read or write a file.
     """

@@ -30,10 +30,7 @@ PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
 
 
 def replay(session: boto3.Session) -> Iterator[Outcome]:
-    """Run the function of each event in the queue, and yield the outcomes one by one.
-
-    :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused to read it.
-    """
+    """Run the function of each event in the queue, and yield the outcomes one by one."""
     sqs, client = session.client("sqs"), session.client("lambda", config=PATIENT)
     url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
     left: dict[str, str] = {}
@@ -75,10 +72,7 @@ def hand_over(client: Any, body: str) -> Outcome:
 
 
 def function_of(event: Any) -> str:
-    """Return the name of an event's function: it is the name of the rule in the event.
-
-    :raises ValueError: no policy of the pack receives such events.
-    """
+    """Return the name of an event's function: it is the name of the rule in the event."""
     match event:
         case {"configRuleName": str(name)}:
             pass

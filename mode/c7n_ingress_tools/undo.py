@@ -66,10 +66,7 @@ class Done(NamedTuple):
 
 
 def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
-    """Return where the records are, as the policy's `from` names it.
-
-    :raises UndoError: the user named no place, and there is none by default.
-    """
+    """Return where the records are, as the policy's `from` names it."""
     if undo.journal:
         return {"url": undo.journal} if undo.journal.startswith(URLS) else {"log-groups": [undo.journal]}
     another = "name the place of its records with --journal: a log group, or the URL of a custodian-run.log"
@@ -87,8 +84,6 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
 def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool) -> Done:
     """Run the policy in a new folder, so that two runs at once do not mix.
 
-    :param place: where the records are.
-    :param known: the settings.
     :raises UndoError: the policy could not run, or changed nothing because of an error.
     """
     with tempfile.TemporaryDirectory() as folder:

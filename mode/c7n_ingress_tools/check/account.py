@@ -56,10 +56,8 @@ def stack(found: Stack | None, template: Path, region: str) -> Iterator[Fact]:
         yield ok("stack", f"{name} is made of {template}")
 
 
-def parsed(template: Any) -> Any:
+def parsed(template: str) -> Any:
     """Return a template with each short form (``!Ref``) in its long form, so that two can be compared."""
-    if not isinstance(template, str):
-        template = json.dumps(template)
     return yaml.load(template, Loader=Template)  # noqa: S506 - a SafeLoader
 
 
@@ -68,12 +66,7 @@ class Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
 
     def long_form(self, name: str, node: yaml.Node) -> dict[str, Any]:
         """Return ``{"Fn::Sub": …}`` for ``!Sub …``."""
-        if isinstance(node, yaml.ScalarNode):
-            value: Any = self.construct_scalar(node)
-        elif isinstance(node, yaml.SequenceNode):
-            value = self.construct_sequence(node, deep=True)
-        else:
-            value = self.construct_mapping(node, deep=True)
+        value: Any = getattr(self, f"construct_{node.id}")(node)  # a scalar, a sequence or a mapping
         if name == "GetAtt" and isinstance(value, str):
             value = value.split(".", 1)
         return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}

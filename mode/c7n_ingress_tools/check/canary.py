@@ -35,9 +35,6 @@ LEFT_OVER = timedelta(hours=1)
 ON_EVENTS = (POLICIES, f"{POLICIES}-cloudtrail")
 """The functions that close a group when it is opened."""
 
-LIMIT = 900
-"""Seconds: AWS Config usually records a change within minutes."""
-
 TRIES = 5
 
 
@@ -106,13 +103,14 @@ class Result(NamedTuple):
 class Canary:
     """One group, from its creation on."""
 
-    def __init__(self, session: boto3.Session, functions: tuple[str, ...], *, delivers_here: bool) -> None:
+    def __init__(self, session: boto3.Session, closing: tuple[str, ...], *, delivers_here: bool) -> None:
         self.session = session
         self.region: str = session.region_name
         self.ec2: Any = session.client("ec2")
         self.logs: Any = session.client("logs")
         self.config: Any = session.client("config")
-        self.log_groups = [f"/aws/lambda/{name}" for name in functions]
+        self.closing = closing
+        self.log_groups = [f"/aws/lambda/{name}" for name in closing]
         self.group = ""
         self.opened = datetime.now(timezone.utc)
         self.record: Mapping[str, Any] = {}
@@ -124,7 +122,7 @@ class Canary:
             "sent": self.message_sent,
             "delivered": self.delivered,
         }
-        if POLICIES not in functions:
+        if POLICIES not in closing:
             del looks["recorded"]  # CloudTrail lists a call minutes after EventBridge has it
         if not delivers_here:
             del looks["delivered"]
@@ -254,10 +252,7 @@ def moment_of(event: Mapping[str, Any]) -> datetime:
 
 
 def delete(client: Any, group: str, region: str) -> None:
-    """Close a group and delete it.
-
-    :raises CanaryError: it cannot be deleted.
-    """
+    """Close a group and delete it."""
     for attempt in range(TRIES):
         try:
             close(client, group)
@@ -284,21 +279,18 @@ def run(
     session: boto3.Session,
     settings: Mapping[str, Any],
     show: Callable[[float, str], None],
-    limit: float = LIMIT,
+    limit: float,
     wait: float = 1.0,
 ) -> Result:
     """Run a canary in a region.
 
-    :param settings: the user's settings.
     :param show: is called for each stage that is reached, with seconds and a sentence.
     :param limit: seconds after which a stage that is not reached has failed.
     :raises CanaryError: it cannot run here, or its group could not be deleted.
     """
-    functions = deployed(session)
-    delivers_here = "://" not in settings.get("queue", "")
-    canary = Canary(session, functions, delivers_here=delivers_here)
+    canary = Canary(session, deployed(session), delivers_here="://" not in settings.get("queue", ""))
     delete_left_over(canary.ec2, canary.region)
-    with _ended_by_signal():
+    with _handling(signal.default_int_handler, signal.SIGTERM):  # ends as by Ctrl-C
         try:
             canary.create()
             show(0.0, f"opened tcp 22 to 0.0.0.0/0 in {canary.group}, which nothing uses")
@@ -313,10 +305,10 @@ def run(
             canary.delete()
             if canary.group:
                 show(canary.age(), f"deleted {canary.group}")
-    return judged(canary, seconds, functions, problem)
+    return judged(canary, seconds, problem)
 
 
-def judged(canary: Canary, seconds: dict[str, float], functions: tuple[str, ...], problem: str) -> Result:
+def judged(canary: Canary, seconds: dict[str, float], problem: str) -> Result:
     """Return the result: the first stage that is missing after the last that was reached, and its fix."""
     names = [stage.name for stage in STAGES if stage.name in canary.looks or stage.name == "undone"]
     if "replaced" not in seconds:  # a preview sends a message, too
@@ -328,18 +320,14 @@ def judged(canary: Canary, seconds: dict[str, float], functions: tuple[str, ...]
     if canary.record and canary.record["how"] not in MADE:
         return Result(canary.group, seconds, "replaced", PREVIEW)
     (fix,) = [stage.fix for stage in STAGES if stage.name == name]
-    fill = {"functions": " and ".join(functions), "logs": " and ".join(canary.log_groups), "problem": problem}
+    fill = {"functions": " and ".join(canary.closing), "logs": " and ".join(canary.log_groups), "problem": problem}
     return Result(canary.group, seconds, name, fix.format(**fill, region=canary.region))
 
 
 def deployed(session: boto3.Session) -> tuple[str, ...]:
-    """Return the functions that close a group when it is opened.
-
-    :raises CanaryError: none of them is deployed.
-    """
+    """Return the functions that close a group when it is opened."""
     names = functions(session)
-    found = tuple(name for name in ON_EVENTS if name in names)
-    if not found:
+    if not (found := tuple(name for name in ON_EVENTS if name in names)):
         raise CanaryError(
             f"neither open-ingress nor open-ingress-cloudtrail is deployed in {session.region_name}, so nothing closes "
             "a group at once: deploy one of them"
@@ -359,34 +347,20 @@ def delete_left_over(client: Any, region: str) -> None:
 
 
 @contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with _handling(signal.SIGTERM, stop):
-        yield
-
-
-@contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Put off Ctrl-C and SIGTERM until the block is done."""
     put_off: list[int] = []
-
-    def remember(number: int, _: object) -> None:
-        put_off.append(number)
-
-    with _handling(signal.SIGTERM, remember), _handling(signal.SIGINT, remember):
+    with _handling(lambda number, _: put_off.append(number), signal.SIGTERM, signal.SIGINT):
         yield
     for number in put_off[:1]:
         signal.raise_signal(number)
 
 
 @contextmanager
-def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
-    before = signal.signal(number, handler)
+def _handling(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(number, before)
+        for number, each in before.items():
+            signal.signal(number, each)

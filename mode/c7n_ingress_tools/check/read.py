@@ -64,7 +64,7 @@ class Stack(NamedTuple):
     """The stack: what CloudFormation says of it, and its template."""
 
     described: Mapping[str, Any]
-    template: Any
+    template: str
 
 
 class Groups(NamedTuple):
@@ -80,24 +80,24 @@ class Groups(NamedTuple):
 
 
 def account(session: boto3.Session, watch: Path, networks: list[str]) -> dict[str, Any]:
-    """Read all of it, by name; what AWS refuses is :class:`Unread`.
-
-    :param watch: the file of the watch's policies.
-    :param networks: the authorized networks, as a policy names them.
-    """
+    """Read all of it, by name; what AWS refuses is :class:`Unread`."""
     identity = session.client("sts").get_caller_identity()
     topic = f"arn:{identity['Arn'].split(':')[1]}:sns:{session.region_name}:{identity['Account']}:{TOPIC}"
     calls: dict[str, Callable[[], Any]] = {
         "identity": lambda: identity,
         "stack": partial(_stack, session.client("cloudformation"), topic),
-        "roles": partial(_roles, session.client("iam")),
+        "roles": lambda: {name: _role(session.client("iam"), name) for name in ROLES},
         "subscriptions": partial(_subscriptions, session.client("sns"), topic),
         "functions": partial(_functions, session),
         "config_rules": partial(_config_rules, session.client("config")),
         "event_rules": partial(_event_rules, session.client("events")),
-        "mappings": partial(_mappings, session.client("lambda")),
+        "mappings": lambda: list(
+            _all(session.client("lambda"), "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER)
+        ),
         "queues": lambda: {name: messages(session, name) for name in QUEUES},
-        "alarms": partial(_alarms, session.client("cloudwatch")),
+        "alarms": lambda: list(
+            _all(session.client("cloudwatch"), "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-")
+        ),
         "groups": partial(_groups, session, networks),
     }
     for name in WATCHED:
@@ -114,20 +114,16 @@ def _answer(call: Callable[[], Any]) -> Any:
 
 
 def _all(client: Any, operation: str, key: str, **request: Any) -> Iterator[dict[str, Any]]:
-    for page in client.get_paginator(operation).paginate(**request):
-        yield from page[key]
+    yield from client.get_paginator(operation).paginate(**request).search(f"{key}[]")
 
 
 def _stack(client: Any, topic: str) -> Stack | None:
     """Find the stack by its output, the topic: a StackSet's stack has another name."""
     for stack in _all(client, "describe_stacks", "Stacks"):
         if topic in [output.get("OutputValue") for output in stack.get("Outputs", ())]:
-            return Stack(stack, client.get_template(StackName=stack["StackId"])["TemplateBody"])
+            body = client.get_template(StackName=stack["StackId"])["TemplateBody"]
+            return Stack(stack, body if isinstance(body, str) else json.dumps(body))  # botocore parses JSON
     return None
-
-
-def _roles(client: Any) -> dict[str, dict[str, Any] | None]:
-    return {name: _role(client, name) for name in ROLES}
 
 
 def _role(client: Any, name: str) -> dict[str, Any] | None:
@@ -185,14 +181,6 @@ def _event_rules(client: Any) -> dict[str, dict[str, Any]]:
     return {
         rule["Name"]: {**rule, "Targets": client.list_targets_by_rule(Rule=rule["Name"])["Targets"]} for rule in rules
     }
-
-
-def _mappings(client: Any) -> list[dict[str, Any]]:
-    return list(_all(client, "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER))
-
-
-def _alarms(client: Any) -> list[dict[str, Any]]:
-    return list(_all(client, "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-"))
 
 
 def _groups(session: boto3.Session, networks: Iterable[str]) -> Groups:

@@ -6,8 +6,10 @@ A new channel is one more file with a subclass of Channel, and its name in `CHAN
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
@@ -44,6 +46,8 @@ class Channel:
     recipient that cannot be reached keeps nobody else from being notified.
     """
 
+    TARGET: ClassVar[re.Pattern[str]]
+    """The targets that are the channel's own."""
     LIMITS: ClassVar[Mapping[str, Limits]]
     """How much of each message is shown."""
     KEYS: ClassVar[Mapping[str, Any]] = {}
@@ -65,10 +69,15 @@ class Channel:
         :raises ValueError: a value is wrong.
         """
 
-    @staticmethod
-    def takes(target: str) -> bool:
+    @classmethod
+    def takes(cls, target: str) -> bool:
         """Whether a target is one of the channel's own."""
-        raise NotImplementedError
+        return cls.TARGET.fullmatch(target) is not None
+
+    @cached_property
+    def http(self) -> requests.Session:
+        """A connection that is kept."""
+        return requests.Session()
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return what is sent for a message, rendered, so that nothing is sent of what cannot be rendered."""
@@ -113,7 +122,6 @@ def answer_of(
     :param what: the receiver, as errors name it.
     :param via: what sends: a session keeps its connection.
     :param accepted: the status that says all is well.
-    :raises UndeliverableError: nobody answered in time, or with another status, or asked to wait for too long.
     """
     try:
         response: requests.Response = via.request(method, url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)

@@ -74,10 +74,7 @@ def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
 
 
 def deploy(config: dict[str, Any], session: boto3.Session) -> str:
-    """Create or update the function and its event source, and return the function's ARN.
-
-    :raises botocore.exceptions.ClientError: there is no such queue, or AWS refused.
-    """
+    """Create or update the function and its event source, and return the function's ARN."""
     sqs = session.client("sqs")
     queue_url = sqs.get_queue_url(QueueName=queue_name(config))["QueueUrl"]
     queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

@@ -195,7 +195,6 @@ def facts_of(
     :param message: as c7n sends it.
     :param resources: the groups that the recipient gets.
     :param journals: where records of changes may be, besides the pack's own places.
-    :raises UndeliverableError: the pack has no such message.
     """
     kind = message["action"].get("template", "")
     if kind not in KINDS:

@@ -13,7 +13,6 @@ September 2026, the other one had its last in July 2025).
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -28,20 +27,17 @@ from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.incidents import Incident
 from c7n_ingress_tools.mailer.tickets import Ticket, Tickets, parts_of, section_of
 
-MOST_SUMMARY, MOST_KNOWN = 255, 10_000
+MOST_SUMMARY = 255
 DONE = "done"
 """The category of each status that ends an issue."""
 
-CREATED: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+CREATED: dict[tuple[str, str, str], str] = {}
 """What this process created: the id of an issue, by site, project and label."""
 
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Make each failure of a request one that names no address.
-
-    :raises UndeliverableError: Jira refused, did not answer, or is not Jira.
-    """
+    """Make each failure of a request one that names no address."""
     try:
         yield
     except requests.RequestException as error:
@@ -113,8 +109,6 @@ class Jira(Tickets):
             **self.says(incident),
         }
         CREATED[self.client.url, place, key] = str(self.client.create_issue(data={"fields": fields})["id"])
-        if len(CREATED) > MOST_KNOWN:
-            CREATED.popitem(last=False)
 
     @answered()
     def update(self, ticket: str, incident: Incident) -> None:

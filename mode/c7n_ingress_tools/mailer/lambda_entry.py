@@ -16,7 +16,7 @@ import json
 import logging
 import socket
 import zlib
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -45,6 +45,7 @@ log.setLevel(logging.INFO)
 CONFIG = Path(__file__).with_name("mailer.json")  # mailer.yml as deploy.py read it
 MOST_UNPACKED = 4_194_304  # bytes; c7n sends at most 262,144 packed, and the pack's own messages are 180,000
 MOST_SUBJECT = 300  # characters
+MOST_KNOWN = 10_000  # deliveries that a process remembers
 RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
@@ -84,14 +85,14 @@ class Mailer:
     def __init__(self, config: dict[str, Any], session: boto3.Session) -> None:
         self.config = config
         self.session = session
-        self.reached = Reached()
+        self.reached: deque[tuple[str, ...]] = deque(maxlen=MOST_KNOWN)
+        """The deliveries of this process: a message's id and the recipient. SQS may deliver a message twice."""
 
     def process(self, record: Mapping[str, Any], milliseconds_left: Callable[[], int]) -> None:
         """Unpack and deliver a message.
 
         Everything is rendered before anything is sent: a message that cannot be rendered reaches nobody twice.
 
-        :param record: as Lambda's event has it.
         :raises UndeliverableError: somebody was not reached, or there is nobody to notify of a group.
         """
         reserve = min(RESERVE, milliseconds_left() // 2)
@@ -122,7 +123,7 @@ class Mailer:
     def attempt(self, message_id: str, delivery: Delivery, *, has_time: bool) -> list[str]:
         """Make one delivery; return what went wrong, so that the next one gets its try."""
         target, key = delivery.target, (message_id, *delivery.key)
-        if self.reached.has(key):
+        if key in self.reached:
             log.info("%s was reached before", target)
             return []
         if not has_time:
@@ -133,34 +134,12 @@ class Mailer:
             log.exception("nothing was delivered to %s", target)
             return [f"{target}: {error}"]
         log.info("message %s was delivered to %s", message_id, target)  # `check --canary` looks for it
-        self.reached.add(key)
+        self.reached.append(key)
         return []
 
 
-class Reached:
-    """Who was reached by this process with which message: the last ten thousand. SQS may deliver a message twice."""
-
-    MOST = 10_000
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
-
-    def add(self, reached: tuple[str, ...]) -> None:
-        """Remember a message's id and who it reached, in full."""
-        self._known[reached] = None
-        if len(self._known) > self.MOST:
-            self._known.popitem(last=False)
-
-    def has(self, reached: tuple[str, ...]) -> bool:
-        """Whether a recipient was reached with a message."""
-        return reached in self._known
-
-
 def unpacked(body: str) -> dict[str, Any]:
-    """Return the message of a body, as c7n packs it: through SNS or not, in base64, compressed JSON.
-
-    :raises UndeliverableError: it would need more memory than the function can spare.
-    """
+    """Return the message of a body, as c7n packs it: through SNS or not, in base64, compressed JSON."""
     with suppress(ValueError):  # it did not come through SNS
         body = json.dumps(json.loads(body)["Message"])
     inflater = zlib.decompressobj()
@@ -192,10 +171,7 @@ def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -
 
 
 def with_sender(message: dict[str, Any], sender: str | None) -> dict[str, Any]:
-    """Return a message that names no sender of e-mail but the configured one.
-
-    :raises UndeliverableError: it names another.
-    """
+    """Return a message that names no sender of e-mail but the configured one."""
     named = message["action"].get("from", sender)
     if named != sender:
         raise UndeliverableError(f"the message is to come from {named!r:.80}, which is not from_address in mailer.yml")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from email.message import Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from c7n_mailer.email_delivery import EmailDelivery
@@ -17,7 +17,6 @@ from c7n_mailer.utils_email import is_email, set_mimetext_headers
 from c7n_ingress_tools.mailer import sns
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
 from c7n_ingress_tools.mailer.facts import Facts, Limits
-from c7n_ingress_tools.mailer.recipients import Recipients
 from c7n_ingress_tools.mailer.render import rendered
 
 OWNERS = ("resource-owner", "event-owner", "account-emails")
@@ -32,16 +31,16 @@ def page(facts: Facts) -> str:
 class Mail(Channel):
     """E-mail addresses, in a policy or in the tags that `contact_tags` names."""
 
-    LIMITS: ClassVar[Mapping[str, Limits]] = (
-        sns.Topics.LIMITS
-    )  # a larger page would be cut by mail readers: Gmail takes 102 kB
+    # A larger page would be cut by mail readers: Gmail takes 102 kB.
+    LIMITS: ClassVar[Mapping[str, Limits]] = sns.Topics.LIMITS
 
-    def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
-        super().__init__(config, session, recipients)
-        self.lookup = Addresses(config, session, log)
+    @cached_property
+    def lookup(self) -> Any:
+        """c7n-mailer's look-up of addresses in tags, events and mailer.yml."""
+        return _Addresses(self.config, self.session, log)
 
-    @staticmethod
-    def takes(target: str) -> bool:
+    @classmethod
+    def takes(cls, target: str) -> bool:
         """Whether a target is an e-mail address, or a name for some."""
         return target in OWNERS or (not is_of_another(target) and is_email(target))
 
@@ -70,18 +69,14 @@ class Mail(Channel):
         return mail
 
     def send(self, addresses: Sequence[str], mail: Message) -> None:
-        """Send a mail.
-
-        :raises botocore.exceptions.ClientError: SES refused.
-        :raises OSError, smtplib.SMTPException: the mail server could not be reached, or refused the mail or an address.
-        """
+        """Send a mail."""
         if "smtp_server" in self.config:
             _Smtp(self.config, self.session, log).send_message(mail, list(addresses))
         else:
             self.lookup.aws_ses.send_raw_email(RawMessage={"Data": mail.as_string()})
 
 
-class Addresses(EmailDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
+class _Addresses(EmailDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
     """c7n-mailer's look-up of addresses."""
 
     def get_valid_emails_from_list(self, targets: list[str]) -> list[str]:
@@ -94,10 +89,7 @@ class _Smtp(SmtpDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
     """SMTP that reports when some of the addresses were refused."""
 
     def send_message(self, message: Message, to_addrs: list[str]) -> None:
-        """Send a mail; smtplib itself raises only if every address was refused.
-
-        :raises smtplib.SMTPRecipientsRefused: an address was refused.
-        """
+        """Send a mail; smtplib itself raises only if every address was refused."""
         refused = self._smtp_connection.sendmail(message["From"], to_addrs, message.as_string())
         if refused:
             raise smtplib.SMTPRecipientsRefused(refused)

@@ -12,14 +12,10 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-import requests
-
 from c7n_ingress_tools.mailer.channel import GROUPS, Channel, Delivery, answer_of, shown
 from c7n_ingress_tools.mailer.facts import Facts, Group, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
-from c7n_ingress_tools.mailer.recipients import Recipients
 
-TARGET = re.compile(r"pagerduty://(?P<region>eu/)?(?P<key>[A-Za-z0-9]{32})")
 MOST_KEY, MOST_SUMMARY = 255, 1000  # characters
 SEVERITIES = {"internet": "critical", "private": "warning", "unused": "info"}
 
@@ -29,32 +25,20 @@ Event = dict[str, Any]
 class PagerDuty(Channel):
     """Services of PagerDuty, by their integration keys."""
 
-    LIMITS: ClassVar[Mapping[str, Limits]] = {
-        GROUPS: Limits(100_000, 0, 50)
-    }  # each group has its own events; an event takes 512 kB
-
-    def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
-        super().__init__(config, session, recipients)
-        self.http = requests.Session()
-
-    @staticmethod
-    def takes(target: str) -> bool:
-        """Whether a target is a service."""
-        return TARGET.fullmatch(target) is not None
+    TARGET = re.compile(r"pagerduty://(?P<region>eu/)?(?P<key>[A-Za-z0-9]{32})")
+    # Each group has its own events, and an event takes 512 kB.
+    LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(100_000, 0, 50)}
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each group that has events, and what sends them, in their order."""
-        for found in filter(None, map(TARGET.fullmatch, self.targets(message))):
+        for found in filter(None, map(self.TARGET.fullmatch, self.targets(message))):
             target = found[0]
             url = f"https://events.{'eu.' if found['region'] else ''}pagerduty.com/v2/enqueue"
             for name, its in events(self.facts(message, message["resources"])):
                 yield Delivery(f"{shown(target)} {name}", (target, name), partial(self.send, url, found["key"], its))
 
     def send(self, url: str, key: str, events: list[Event]) -> None:
-        """Send the events of one group: what opens an incident is not sent again without what resolves it.
-
-        :raises UndeliverableError: PagerDuty did not take one; those after it are not sent.
-        """
+        """Send the events of one group: what opens an incident is not sent again without what resolves it."""
         for event in events:
             answer_of("PagerDuty", "POST", url, HTTPStatus.ACCEPTED, self.http, json=event | {"routing_key": key})
 

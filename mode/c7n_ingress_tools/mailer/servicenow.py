@@ -41,17 +41,14 @@ class ServiceNow(Tickets):
 
     @cached_property
     def http(self) -> requests.Session:
-        """The connection."""
-        session = requests.Session()
+        """The connection, with the user's credentials."""
+        session = super().http
         session.auth = (self.config[self.SECTION]["user"], self.token)
         session.headers["Accept"] = "application/json"
         return session
 
     def call(self, method: str, record: str = "", accepted: int = OK, **request: Any) -> Any:
-        """Call the Table API, and return what it answers as the result.
-
-        :raises UndeliverableError: it refused, or its answer cannot be understood.
-        """
+        """Call the Table API, and return what it answers as the result."""
         url = f"{self.config[self.SECTION]['url'].rstrip('/')}/api/now/table/incident{record}"
         response = answer_of("ServiceNow", method, url, accepted, self.http, **request)
         try:

@@ -26,7 +26,7 @@ from c7n_ingress_tools.mailer.mail import Mail
 from c7n_ingress_tools.mailer.typed import counted
 
 HOOK = re.compile(r"https://hooks\.slack\.com/\S+")
-TARGET = re.compile(r"slack://(owners|webhook/#\S+|#\S+|tag/.+|[^\s@/]+@[^\s@/]+\.[^\s@/]+)")
+PERSON = r"[^\s@/]+@[^\s@/]+\.[^\s@/]+"
 WEBHOOK, TAG = "slack://webhook/#", "slack://tag/"
 
 MOST_HEADER, MOST_TEXT, MOST_BLOCKS, MOST_BRIEF = 140, 2900, 44, 12
@@ -41,6 +41,7 @@ Parts = list[dict[str, Any]]
 class Slack(Channel):
     """Channels and people of a workspace."""
 
+    TARGET = re.compile(rf"{HOOK.pattern}|slack://(owners|webhook/#\S+|#\S+|tag/.+|{PERSON})")
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(12, 30, 8), DIGEST: Limits(40, 0, MOST_DIGEST_ROWS)}
 
     @classmethod
@@ -51,11 +52,6 @@ class Slack(Channel):
             raise ValueError(
                 f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
             )
-
-    @staticmethod
-    def takes(target: str) -> bool:
-        """Whether a target is one of Slack's."""
-        return bool(HOOK.fullmatch(target) or TARGET.fullmatch(target))
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each channel and person of a message, and what posts the message there."""
@@ -130,20 +126,14 @@ class Slack(Channel):
 
     @staticmethod
     def hook(url: str, message: Mapping[str, Any]) -> None:
-        """Post a message to a webhook.
-
-        :raises UndeliverableError: Slack did not take it.
-        """
+        """Post a message to a webhook."""
         response = answer_of("Slack's webhook", "POST", url, json=message)
         if response.text != "ok":
             raise UndeliverableError(f"Slack's webhook: {response.text[:200]!r}")
 
 
 def call(token: str | None, method: str, message: Mapping[str, Any] | None = None, **request: Any) -> dict[str, Any]:
-    """Call Slack's Web API, which refuses with a status of 200.
-
-    :raises UndeliverableError: it refused, or its answer cannot be understood.
-    """
+    """Call Slack's Web API, which refuses with a status of 200."""
     headers = {"Authorization": f"Bearer {token}"}
     url = f"https://slack.com/api/{method}"
     response = answer_of(f"Slack's {method}", "POST", url, headers=headers, json=message, **request)

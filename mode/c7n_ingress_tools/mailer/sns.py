@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import boto3
@@ -12,10 +12,8 @@ from c7n_mailer.sns_delivery import SnsDelivery
 
 from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, Channel, Delivery, log
 from c7n_ingress_tools.mailer.facts import Facts, Limits
-from c7n_ingress_tools.mailer.recipients import Recipients
 from c7n_ingress_tools.mailer.render import rendered
 
-TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?")
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
 MESSAGE_LIMIT = 262_144  # SNS: bytes
 
@@ -28,30 +26,24 @@ def text(facts: Facts) -> str:
 class Topics(Channel):
     """SNS topics, in a policy or in the tags that `contact_tags` names."""
 
+    TARGET = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?")
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(10, 100, 12), DIGEST: Limits(25, 150, 8)}
 
-    def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
-        super().__init__(config, session, recipients)
-        self.topics = _Addresses(config, session, log)
-
-    @staticmethod
-    def takes(target: str) -> bool:
-        """Whether a target is a topic."""
-        return TOPIC.fullmatch(target) is not None
+    @cached_property
+    def lookup(self) -> Any:
+        """c7n-mailer's look-up of topics in tags."""
+        return _Addresses(self.config, self.session, log)
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each topic that may get the message, and what publishes it there: a tag may name any topic."""
-        found: dict[str, Sequence[Any]] = self.topics.get_sns_addrs_to_resources_map(message)
+        found: dict[str, Sequence[Any]] = self.lookup.get_sns_addrs_to_resources_map(message)
         for topic, resources in found.items():
             if self.recipients.allow(topic):
                 body = fitting(text(self.facts(message, resources)))
                 yield Delivery(topic, (topic,), partial(self.publish, topic, message["action"]["subject"], body))
 
     def publish(self, topic: str, subject: str, body: str) -> None:
-        """Publish to a topic.
-
-        :raises botocore.exceptions.ClientError: SNS refused.
-        """
+        """Publish to a topic."""
         self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=body)
 
     def client(self, topic: str) -> Any:
@@ -60,7 +52,7 @@ class Topics(Channel):
         role = self.config.get("cross_accounts", {}).get(account)
         if role is None:
             return self.session.client("sns", region_name=region)
-        got = self.topics.aws_sts.assume_role(RoleArn=role, RoleSessionName="CustodianNotification")["Credentials"]
+        got = self.lookup.aws_sts.assume_role(RoleArn=role, RoleSessionName="CustodianNotification")["Credentials"]
         return boto3.client(
             "sns",
             region_name=region,

@@ -53,11 +53,12 @@ class Ticket(NamedTuple):
 
 
 class Tickets(Channel):
-    """A service that keeps tickets. A subclass finds, creates, updates and resolves them."""
+    """A service that keeps tickets. A subclass finds, creates, updates and resolves them.
+
+    Its TARGET has the groups `place` and `all`.
+    """
 
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(100_000, 0, 50)}  # each group has its own ticket
-    TARGET: ClassVar[re.Pattern[str]]
-    """A target of the channel, with the groups `place` and `all`."""
     SECTION: ClassVar[str]
     """The channel's key in mailer.yml."""
     EXAMPLE: ClassVar[str]
@@ -77,11 +78,6 @@ class Tickets(Channel):
             raise ValueError(
                 f"{cls.SECTION}: token is neither the ARN of a secret in Secrets Manager nor base64 from KMS"
             )
-
-    @classmethod
-    def takes(cls, target: str) -> bool:
-        """Whether a target is a place of this service."""
-        return cls.TARGET.fullmatch(target) is not None
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return what keeps each ticket, and what resolves those that the message ends."""
@@ -138,10 +134,7 @@ class Tickets(Channel):
 
     @cached_property
     def token(self) -> str:
-        """The token, from Secrets Manager or decrypted by KMS.
-
-        :raises UndeliverableError: AWS refused.
-        """
+        """The token, from Secrets Manager or decrypted by KMS."""
         token = self.config[self.SECTION]["token"]
         try:
             if secret := SECRET.fullmatch(token):
