@@ -26,7 +26,7 @@ import time
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,7 +120,7 @@ class Call(socketserver.BaseRequestHandler):
         self.request.sendall(str(code).encode())
 
 
-def _opened(descriptor: int, stream: TextIO) -> TextIO:
+def _opened(descriptor: int, stream: TextIO) -> Any:
     """Open a descriptor as the interpreter opened this stream."""
     buffering = 1 if stream is sys.stderr else -1
     return open(descriptor, stream.mode, buffering, stream.encoding, stream.errors, closefd=False)
