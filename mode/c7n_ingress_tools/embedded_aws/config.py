@@ -275,26 +275,29 @@ class Backend(ConfigBackend):
             raise NoSuchConfigRuleException(name)
 
 
+# What a history calls the fields of an item and of its relationships.
+RENAMED = {
+    "configurationItemVersion": "version",
+    "awsAccountId": "accountId",
+    "ARN": "arn",
+    "configurationStateMd5Hash": "configurationItemMD5Hash",
+    "name": "relationshipName",
+}
+
+
 def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return an item as GetResourceConfigHistory does: other names, times as numbers, the configuration as text."""
-    renamed = {
-        "version": item["configurationItemVersion"],
-        "accountId": item["awsAccountId"],
-        "arn": item["ARN"],
-        "configurationItemMD5Hash": item["configurationStateMd5Hash"],
+    captured = datetime.fromisoformat(item["configurationItemCaptureTime"].replace("Z", "+00:00"))
+    return _renamed(item) | {
         "configurationStateId": str(item["configurationStateId"]),
-        "configurationItemCaptureTime": datetime.fromisoformat(
-            item["configurationItemCaptureTime"].replace("Z", "+00:00")
-        ).timestamp(),
+        "configurationItemCaptureTime": captured.timestamp(),
         "configuration": json.dumps(item["configuration"]),
-        "relationships": [
-            {"relationshipName" if key == "name" else key: value for key, value in each.items() if value is not None}
-            for each in item["relationships"]
-        ],
+        "relationships": [*map(_renamed, item["relationships"])],
     }
-    same = ["configurationItemStatus", "resourceType", "resourceId", "resourceName", "awsRegion", "availabilityZone"]
-    same += ["tags", "relatedEvents", "supplementaryConfiguration"]
-    return {**renamed, **{key: item[key] for key in same if item[key] is not None}}
+
+
+def _renamed(shape: Mapping[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(key, key): value for key, value in shape.items() if value is not None}
 
 
 def _camel(shape: Any) -> Any:

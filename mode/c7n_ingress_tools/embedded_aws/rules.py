@@ -125,15 +125,12 @@ def _modified(rule: Rule, request: Shape) -> Rule:
     A source cannot become one of another kind [API]. Host bits are refused. The reference says that CIDRs are
     canonicalized, as AuthorizeSecurityGroupIngress does, but EC2 refused them here [alchemy].
     """
-    kinds = [kind for _, kind in SOURCES.values() if request.get(kind)]
+    kinds = [kind for kind in LISTED if request.get(kind)]
+    known = "cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
     if not kinds:
-        raise MissingParameter(  # [moto]
-            "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
-        )
+        raise MissingParameter(f"The request must contain exactly one of: {known}")  # [moto]
     if len(kinds) > 1:
-        raise InvalidParameterCombination(  # [moto]
-            "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified"
-        )
+        raise InvalidParameterCombination(f"Only one of {known} can be specified")  # [moto]
     if kinds != [rule.kind]:
         raise InvalidParameterValue(  # [moto]
             f"Invalid rule type for security group rule '{rule.id}'. "

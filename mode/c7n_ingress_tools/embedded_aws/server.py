@@ -210,21 +210,18 @@ def credentials(account: str) -> dict[str, str]:
 
     moto finds the account by the access key. It knows the keys that its STS created for a role of the account.
     """
-    if account == ACCOUNT:
-        return {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "testing"}
-    role = sts_backends[account]["aws"].assume_role(
-        REGION,
-        role_arn=f"arn:aws:iam::{account}:role/administrator",
-        role_session_name="local",
-        policy="",
-        duration=3600,
-        external_id="",
-    )
-    return {
-        "AWS_ACCESS_KEY_ID": role.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": role.secret_access_key,
-        "AWS_SESSION_TOKEN": role.session_token,
-    }
+    found = ["testing"] * 3
+    if account != ACCOUNT:
+        role = sts_backends[account]["aws"].assume_role(
+            REGION,
+            role_arn=f"arn:aws:iam::{account}:role/administrator",
+            role_session_name="local",
+            policy="",
+            duration=3600,
+            external_id="",
+        )
+        found = [role.access_key_id, role.secret_access_key, role.session_token]
+    return dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), found, strict=True))
 
 
 def asked_action(environ: WSGIEnvironment, service: str, body: bytes) -> str:
