@@ -44,6 +44,7 @@ from moto.utilities.utils import get_partition
 
 MOST_BYTES = 256 * 1024
 MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
+SPAN = 7 * 24 * 60 * 60  # how many seconds of a history a page has at most
 PAGE, MOST_ITEMS = 10, 100  # how many items of a history a page has by default, and how many at most
 
 
@@ -189,7 +190,8 @@ class Response(ConfigResponse):
             start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
         except ValueError:
             raise InvalidNextTokenException from None
-        end = start + limit
+        times = [item["configurationItemCaptureTime"] for item in found[start : start + limit]]
+        end = start + sum(abs(time - times[0]) <= SPAN for time in times)
         more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
         return json.dumps({"configurationItems": found[start:end], **more})
 
