@@ -26,7 +26,6 @@ from c7n_ingress.decide.authorized import (
     blocked_inside,
     documentation,
     missing_versions,
-    names_vpc,
     of_prefix_list,
     parse_fixed,
     refuse_documentation,
@@ -286,7 +285,7 @@ class ReplaceIngress(EventAction):
 
     def inside(self, authorized: Iterable[str], groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
         """Return the networks that the word ``vpc`` adds for each group, by id; nothing without that word."""
-        if not names_vpc(authorized):
+        if VPC not in words(authorized):
             return {}
         return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 

@@ -32,6 +32,10 @@ class ThrottledError(Exception):
     """EC2 accepts no more calls at the moment; this one has changed nothing."""
 
 
+class _NoRoomError(Exception):
+    """The group has no room for what was to be added; nothing was added."""
+
+
 class LostError(Exception):
     """EC2's answer was lost: EC2 may have made the changes."""
 
@@ -74,10 +78,6 @@ def _by_tags(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str
         comes_back = addition.source == addition.rule.source
         by_tags[addition.rule.tags if comes_back else ()].append(addition)
     yield from by_tags.items()
-
-
-class _NoRoomError(Exception):
-    """The group has no room for what was to be added; nothing was added."""
 
 
 class _Caller:

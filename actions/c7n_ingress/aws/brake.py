@@ -24,9 +24,6 @@ class Brake:
     """Lets a limited number of groups an hour be changed, of all runs in a region together.
 
     If DynamoDB does not answer, groups are changed all the same, and the message says so.
-
-    :param manager: the policy's resource manager.
-    :param at_most: how many groups.
     """
 
     def __init__(self, manager: Any, at_most: int) -> None:

@@ -41,11 +41,9 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
     event: dict[str, Any] | None = None  # the event of the run, if there is one that names groups
 
     def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:
-        """Read the groups of an event, with the rules that its call made: EC2 may not show these yet.
+        """Read the groups of an event, with the rules that its call made, which EC2 may not show yet.
 
         So the filters judge what the call made. The action reads the group again before it changes anything.
-
-        :raises PolicyExecutionError: EC2 did not list the groups, or does not show them yet.
         """
         live = LiveGroups(self.manager, local_session(self.manager.session_factory).client("ec2"))
         said = said_by(self.event)

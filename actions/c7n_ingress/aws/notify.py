@@ -59,14 +59,10 @@ class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
 def with_place(recipients: Sequence[Any], config: Any) -> list[Any]:
     """Fill account, region and partition into recipients: c7n fills once, and a variable may have filled these."""
     place = {"account_id": config.account_id, "region": config.region, "partition": get_partition(config.region)}
-    names = {f"{{{name}}}": str(value) for name, value in place.items()}
-
-    def fill(text: str) -> str:
-        for name, value in names.items():
-            text = text.replace(name, value)
-        return text
-
-    return [fill(each) if isinstance(each, str) else each for each in recipients]
+    filled_in = list(recipients)
+    for name, value in place.items():
+        filled_in = [each.replace(f"{{{name}}}", str(value)) if isinstance(each, str) else each for each in filled_in]
+    return filled_in
 
 
 def notifier(action: Any, **defaults: str) -> Notifier:
@@ -82,8 +78,6 @@ def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
     """Make sure, before the first change, that people can be notified of the groups that ``at-most`` leaves open.
 
     Otherwise the run fails after its changes and Lambda tries it again: each try changes ``at-most`` more groups.
-
-    :raises PolicyExecutionError: the queue or the topic cannot be reached.
     """
     if job.at_most is None or "notify" not in job.action.data or not job.tried_again:
         return
@@ -124,15 +118,12 @@ class _Asking:
 
 
 def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
-    """Send what changed and what failed to where the action's ``notify`` says.
+    """Send what changed and what failed to where the action's ``notify`` says, and return why not, if so.
 
     :param waiting: how many more groups are open than the run may close.
-    :returns: why it could not be sent, if so.
     """
     action, deed = job.action, job.deed
-    outcomes = [outcome for outcome in outcomes if outcome.is_reported]
-    if "notify" not in action.data:
-        return []
+    outcomes = [outcome for outcome in outcomes if outcome.is_reported] if "notify" in action.data else []
     if job.brake:
         outcomes = job.brake.unreported(outcomes)
     if not outcomes:
@@ -162,6 +153,7 @@ def _resource(
     job: Job, outcome: Outcome, behind: object, call: Mapping[str, Any] | None, waiting: int
 ) -> dict[str, Any]:
     """Return a group as a message's resource; without what was looked up, where something of the group is odd."""
+    is_undone = job.deed is REPLACED and outcome.records and not job.preview
     try:
         more = {
             BEHIND: behind,
@@ -171,7 +163,7 @@ def _resource(
             NOTED: outcome.records and outcome.noted,
             WAITING: waiting,
             PREVIEW: job.preview,  # noted for each group: one that failed has no record
-            UNDO: _undo(job.action, outcome) if job.deed is REPLACED and not job.preview else None,
+            UNDO: undo_commands(job.action.manager, outcome.group["GroupId"]) if is_undone else None,
         }
     except Exception:  # this group and the others are reported all the same
         log.exception("%s: what was looked up cannot be reported", outcome.group["GroupId"])
@@ -189,10 +181,6 @@ def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, A
     return None
 
 
-def _undo(action: Any, outcome: Outcome) -> list[str]:
-    return undo_commands(action.manager, outcome.group["GroupId"]) if outcome.records else []
-
-
 def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
     """Return who opened the group, if the event is of a call that can be understood."""
     try:
@@ -203,33 +191,24 @@ def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
 
 
 def report_to_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:
-    """Report to AWS Config that the group of its event was open, when the action has failed.
+    """Report to AWS Config that the group of its event was open, when the action has failed; return why not, if so.
 
     c7n evaluates only after the actions, so Config would keep the verdict that it has, which may be COMPLIANT.
-
-    :returns: why it could not be reported, if so.
     """
     if manager.data.get("mode", {}).get("type") != "config-rule" or not event or "resultToken" not in event:
         return []
     try:
-        _put_non_compliant(manager, event)
+        item = json.loads(event["invokingEvent"])["configurationItem"]
+        verdict = {
+            "ComplianceResourceType": item["resourceType"],
+            "ComplianceResourceId": item["resourceId"],
+            "ComplianceType": "NON_COMPLIANT",
+            "Annotation": f"Not compliant with policy:{manager.data['name']}, whose action failed.",
+            "OrderingTimestamp": item["configurationItemCaptureTime"],
+        }
+        client = local_session(manager.session_factory).client("config")
+        client.put_evaluations(Evaluations=[verdict], ResultToken=event["resultToken"])
     except Exception as error:  # why the action failed is reported, too
         log.exception("AWS Config did not accept that the group is open")
         return [f"AWS Config did not accept that the group is open: {error}"]
     return []
-
-
-def _put_non_compliant(manager: Any, event: Mapping[str, Any]) -> None:
-    item = json.loads(event["invokingEvent"])["configurationItem"]
-    local_session(manager.session_factory).client("config").put_evaluations(
-        Evaluations=[
-            {
-                "ComplianceResourceType": item["resourceType"],
-                "ComplianceResourceId": item["resourceId"],
-                "ComplianceType": "NON_COMPLIANT",
-                "Annotation": f"Not compliant with policy:{manager.data['name']}, whose action failed.",
-                "OrderingTimestamp": item["configurationItemCaptureTime"],
-            }
-        ],
-        ResultToken=event["resultToken"],
-    )

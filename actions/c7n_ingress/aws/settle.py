@@ -18,9 +18,8 @@ from c7n_ingress.decide.plan import Plan, Replacement, carried_out
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
 
+# How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost.
 LOOKS = 3
-"""How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
-
 MOST_STALE = 10  # how often a group is read again because something took longer than a reading may be old
 LONGEST_DELAY = 128  # the most seconds before a throttled call is tried again, as in c7n's own retry
 
@@ -46,7 +45,6 @@ def foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
 def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome: Outcome) -> None:
     """Change the group, and note what was done, perhaps done and not done, even if something stops that.
 
-    :param groups: where the group is read again.
     :param writer: a boto3 client of EC2 that calls once.
     """
     ledger = Ledger()

@@ -41,10 +41,7 @@ def plan_of(records: Iterable[Record], **context: str) -> dict[str, Any]:
 
 
 def parse(content: object, account: str, region: str) -> dict[str, dict[str, Planned]]:
-    """Read a plan: what becomes of each rule, by the ids of group and rule.
-
-    :raises ValueError: it is no plan, or another account's or region's; the message says what is wrong.
-    """
+    """Read a plan of this account and region: what becomes of each rule, by the ids of group and rule."""
     if not isinstance(content, Mapping) or content.get("v") != VERSION:
         raise ValueError(f"it is no plan of version {VERSION}: take the {FILE} that a run with preview: true writes")
     for key, here in (("account", account), ("region", region)):
@@ -71,8 +68,6 @@ def narrowed(
     """Plan what is approved of a group, as long as it is as it was planned, and nothing else.
 
     :param planned: what is approved, by rule id.
-    :param rules: all ingress rules of the group now.
-    :param matches: what the policy's filter matched in that group.
     :param replace: plans the replacement of some matches.
     :returns: the plan, which leaves what is open and not approved, and refuses what is open and not as planned; and
         what is approved and not open any more, one sentence each.

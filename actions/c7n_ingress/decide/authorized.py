@@ -9,16 +9,13 @@ from ipaddress import ip_network
 from c7n_ingress.decide.openness import PRIVATE, WIDEST_PREFIX, are_open, is_open, unusable
 from c7n_ingress.decide.rules import Network
 
+# Networks that nobody uses: RFC 5737, RFC 3849, RFC 9637.
 DOCUMENTATION = tuple(
     ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
 )
-"""Networks that nobody uses: RFC 5737, RFC 3849, RFC 9637."""
-
+# The most rules that EC2 allows a security group, however high its quota is raised.
+# https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
 MOST_NETWORKS = 1000
-"""The most rules that EC2 allows a security group, however high its quota is raised.
-
-https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
-"""
 
 VPC = "vpc"  # the word that means the networks of a group's VPCs
 PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")  # the id of a prefix list, which means its entries
@@ -28,8 +25,7 @@ PLACEHOLDER = re.compile(r"\{[\w-]+\}")  # a value that a variable fills: `"{nam
 def parse_list(values: object) -> list[Network]:
     """Return the networks of a list of CIDRs, each once, in the same order and without empty lines.
 
-    :raises ValueError: it is no list, it is empty, or it has a value that cannot be used; the message names the value
-        and what to write instead.
+    :raises ValueError: names the value that cannot be used, and what to write instead.
     """
     if not isinstance(values, list | set):
         raise ValueError(f"{values!r:.80} is not a list of CIDRs")
@@ -44,11 +40,6 @@ def parse_list(values: object) -> list[Network]:
     if not networks:
         raise ValueError("no network is authorized: name at least one CIDR, such as the one of your office or VPN")
     return networks
-
-
-def names_vpc(values: object) -> bool:
-    """Whether a list of authorized networks has the word ``vpc`` in it."""
-    return VPC in words(values)
 
 
 def words(values: object) -> list[str]:
@@ -105,9 +96,7 @@ def of_prefix_list(list_id: str, cidrs: Iterable[str], *, examples_pass: bool) -
 
 def blocked_inside(networks: Iterable[Network]) -> str | None:
     """Return who is blocked inside the VPC, if no network is authorized that can be in a VPC."""
-    if any(
-        network.overlaps(private) for network in networks for private in PRIVATE if _of_same_family(network, private)
-    ):
+    if any(network.version == own.version and network.overlaps(own) for network in networks for own in PRIVATE):
         return None
     return (
         "neither 'vpc' nor a private network is authorized: clients and load balancers inside the VPC that come in "
@@ -115,15 +104,8 @@ def blocked_inside(networks: Iterable[Network]) -> str | None:
     )
 
 
-def _of_same_family(network: Network, other: Network) -> bool:
-    return network.version == other.version
-
-
 def refuse_documentation(networks: Iterable[Network]) -> None:
-    """Refuse networks that are examples from the documentation.
-
-    :raises ValueError: names the first one.
-    """
+    """Refuse networks that are examples from the documentation."""
     if examples := documentation(networks):
         raise ValueError(f"{examples[0]} is an example from the documentation, nobody's network: authorize your own")
 

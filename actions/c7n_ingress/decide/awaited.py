@@ -18,13 +18,10 @@ from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, sour
 
 log = logging.getLogger("custodian.actions")
 
+# For how long after a change a group that does not show the change is read again, and then fails. EC2's guide has no
+# number. Lambda tries a failed event again after one minute, so what EC2 does not show then was removed:
+# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 RECENT = timedelta(seconds=60)
-"""For how long after a change a group that does not show the change is read again, and then fails.
-
-EC2's guide has no number for the usual delay. It says to read again after a couple of seconds. Lambda tries a failed
-event again after one minute (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html). That
-try is later than this time, so what EC2 does not show then was removed.
-"""
 
 LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
 
@@ -60,7 +57,7 @@ class Said(NamedTuple):
 
         :param group: the group as the event says that it is.
         :param wanted: which of its rules have to be there.
-        :param now: the group as EC2 shows it, and, read by a call of its own, its rules.
+        :param now, rules: the group and its rules as EC2 shows them.
         """
         rules = list(rules)
         shown = {rule.match for rule in rules}

@@ -20,18 +20,19 @@ from c7n_ingress.decide.openness import is_private
 
 ANNOTATION = "c7n:behind-ingress"  # the annotation in which the filter puts, and templates find, what uses a group
 
+# From where the resources that use a group can be reached, the worst first, and the words for it.
 EXPOSED = {
     "internet": "reachable from the internet",
-    "unknown": "not known",
+    "unknown": "not known",  # EC2 does not list them
     "private": "reachable inside the network only",
     "unused": "nothing uses it",
 }
-"""From where the resources that use a group can be reached, and the words for it; unknown if EC2 does not list them."""
-
-EXPOSURES = tuple(EXPOSED)  # the worst first
+EXPOSURES = tuple(EXPOSED)
 MOST_PHRASES = 10  # how many phrases a message has about one group
 
 BALANCER = "the load balancer {}"
+
+# What a service's interface is called: its description, the unit that is counted (or ""), and the words.
 SERVICES = tuple(
     (re.compile(pattern), unit, words)
     for pattern, unit, words in (
@@ -53,15 +54,13 @@ SERVICES = tuple(
         (r"arn:aws[\w-]*:ecs:[\w-]+:\d+:attachment/[0-9a-f-]+", "interface", "ECS tasks"),
     )
 )
-"""What a service's interface is called: its description, the unit that is counted (or ""), and the words."""
 
+# Tags whose value is the name of an interface's cluster.
 CLUSTERS = {
     "cluster.k8s.amazonaws.com/name",  # https://github.com/aws/amazon-vpc-cni-k8s, CLUSTER_NAME
     "eks:eks-cluster-name",  # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonEKSNetworkingPolicy.html
     "eks:cluster-name",  # https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html
 }
-"""Tags whose value is the name of an interface's cluster."""
-
 OWNED = "kubernetes.io/cluster/"  # the beginning of a tag's key whose end is the name of an interface's cluster
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")  # a name that may be shown: tags can hold any text
 
@@ -90,7 +89,7 @@ UNKNOWN = Behind("unknown", ["could not be looked up"])
 def behind(interfaces: Iterable[Mapping[str, Any]], unseen: Sequence[str] = ()) -> Behind:
     """Describe what uses a group.
 
-    :param interfaces: those that have the group, as ``DescribeNetworkInterfaces`` lists them, in any order.
+    :param interfaces: those that have the group, in any order.
     :param unseen: which other interfaces may have it and cannot be seen: a short phrase each. If there are any, no
         group counts as unused.
     """
@@ -99,7 +98,7 @@ def behind(interfaces: Iterable[Mapping[str, Any]], unseen: Sequence[str] = ()) 
     for interface in interfaces:
         kind = _kind(interface)
         found[kind].add(interface.get("Attachment", {}).get("InstanceId") or interface["NetworkInterfaceId"])
-        exposures[kind] = worse(exposures.get(kind, "unused"), exposure(interface))
+        exposures[kind] = min(exposures.get(kind, "unused"), exposure(interface), key=rank)
     phrases = [
         text for _, text in sorted((rank(exposures[kind]), _phrase(kind, len(ids))) for kind, ids in found.items())
     ]
@@ -115,18 +114,9 @@ def rank(exposure: str) -> int:
     return EXPOSURES.index(exposure)
 
 
-def worse(exposure: str, other: str) -> str:
-    """Return the worse of two exposures."""
-    return min(exposure, other, key=rank)
-
-
 def exposure(interface: Mapping[str, Any]) -> str:
-    """Return from where an interface can be reached, by its addresses.
-
-    An internet-facing load balancer's interfaces have public addresses, like other interfaces. ``available`` is
-    the status of an interface that is attached to nothing.
-    """
-    if interface.get("Status") == "available":
+    """Return from where an interface can be reached, by its addresses."""
+    if interface.get("Status") == "available":  # it is attached to nothing
         return "unused"
     if interface.get("DenyAllIgwTraffic"):  # an internal balancer's IPv6 address is a public one
         return "private"

@@ -22,9 +22,8 @@ TABLE = "custodian-open-ingress-brake"
 EVENT_MODES = frozenset({"config-rule", "cloudtrail"})  # the modes of policies that run once for each change of a group
 FULL = "ConditionalCheckFailedException"  # DynamoDB's error code for an update whose condition does not hold
 
+# For how long a group is reported once. Three attempts of 15 minutes, and the minutes between them, take less.
 HOUR = timedelta(hours=1)
-"""For how long a group is reported once. Three attempts of 15 minutes, and the minutes between them, take less."""
-
 KEPT = timedelta(hours=3)  # after which time DynamoDB may delete an item
 
 Request = dict[str, Any]

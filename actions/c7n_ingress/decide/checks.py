@@ -9,13 +9,10 @@ from ipaddress import ip_network
 from typing import Any
 
 from c7n_ingress.decide.authorized import PLACEHOLDER
-
-MAX_SUBJECT = 99  # SNS takes subjects of fewer than 100 characters (`Publish`, parameter `Subject`)
+from c7n_ingress.decide.message import SUBJECT_SIZE
 
 BLOCKS = ("and", "or", "not")
-
-OVERWRITING = frozenset({"stale"})
-"""The filters of c7n that write what they find where ``ingress`` writes what it matches."""
+OVERWRITING = frozenset({"stale"})  # the filters of c7n that write what they find where `ingress` does
 
 UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}  # the schema of a value that a variable fills
 
@@ -30,8 +27,6 @@ def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
 
     Values that are not filled yet are not checked, as in c7n, nor are keys whose schema is elsewhere in c7n's. In a
     function, which has no jsonschema, nothing is checked: its policy was filled and checked when it was deployed.
-
-    :raises ValueError: names the value, and what is wrong with it.
     """
     jsonschema = _jsonschema()
     if jsonschema is None:
@@ -70,9 +65,7 @@ def _jsonschema() -> Any:
 def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
     """Refuse values that no variable has filled, however deep they are.
 
-    :param data: a filter's or an action's data, or several.
     :param but: keys of values that are checked elsewhere.
-    :raises ValueError: names the key and the fix.
     """
     if is_unfilled(data):
         raise ValueError(
@@ -91,11 +84,7 @@ def is_unfilled(value: object) -> bool:
 
 
 def check_query(policy: Mapping[str, Any]) -> None:
-    """Refuse ``query`` where c7n ignores it: for security groups, only the source ``config`` reads it.
-
-    :param policy: the policy, as it is written.
-    :raises ValueError: names the filter to write instead.
-    """
+    """Refuse ``query`` where c7n ignores it: for security groups, only the source ``config`` reads it."""
     if "query" in policy and policy.get("source") != "config":
         raise ValueError(
             f"query {policy['query']!r:.80}: nothing reads it for security groups, so groups that it leaves out would "
@@ -112,7 +101,6 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
 
     :param filters: the policy's filters, as they are written.
     :param finders: the types of the filters that annotate rules.
-    :raises ValueError: the policy has no such filter, one in another place, or one that overwrites what it finds.
     """
     if any(True for _ in _paths(filters, OVERWRITING, ())):
         raise ValueError(
@@ -136,20 +124,13 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
         )
 
 
+# For each key of c7n's `ingress` the key of the other IP version, and the number of that version and of its own.
 OTHER_FAMILY = {"Cidr": ("CidrV6", 6, 4), "CidrV6": ("Cidr", 4, 6)}
-"""For each key of c7n's ``ingress`` the key of the other IP version, and the number of that version and of its own."""
-
 POSITIVE = ("eq", "equal", "in", None)  # the operators by which a value has to be one of those that are written
 
 
 def check_ingress(data: Mapping[str, Any]) -> None:
-    """Refuse sources in c7n's own ``ingress`` that no rule ever has, so that a group would stay open without a word.
-
-    c7n judges one source of a rule at a time.
-
-    :param data: the filter's data.
-    :raises ValueError: names the value and the fix.
-    """
+    """Refuse sources in c7n's own ``ingress`` that no rule ever has: c7n judges one source of a rule at a time."""
     if "Cidr" in data and "CidrV6" in data and data.get("match-operator", "and") == "and":
         raise ValueError("ingress: no rule has Cidr and CidrV6 at once; add 'match-operator: or', or write two filters")
     for key, (other, version, own) in OTHER_FAMILY.items():
@@ -164,10 +145,7 @@ def check_ingress(data: Mapping[str, Any]) -> None:
 
 
 def matches_portless(data: Mapping[str, Any]) -> str | None:
-    """Return a warning if c7n's own ``ingress`` names ports, and would match protocols that have none.
-
-    :param data: the filter's data.
-    """
+    """Return a warning if c7n's own ``ingress`` names ports, and would match protocols that have none."""
     if data["type"] == "ingress" and "Ports" in data and "IpProtocol" not in data:
         return (
             "ingress: Ports also matches every protocol that has no ports, such as the ESP and GRE of a VPN; write "
@@ -185,12 +163,9 @@ def _version(value: object) -> int | None:
 
 
 def check_exempt(filters: Iterable[Any], finders: frozenset[str], block: str = "and") -> None:
-    """Refuse an ``exempt`` filter in a place where it has nothing to narrow.
+    """Refuse an ``exempt`` filter in a place where it has nothing to narrow: none of the finders is before it.
 
-    :param filters: the policy's filters, as they are written.
-    :param finders: the types of the filters that annotate rules.
     :param block: what the filters are joined by.
-    :raises ValueError: no such filter is before it in its list.
     """
     found = False
     for each in filters:
@@ -222,14 +197,11 @@ def _blocks(path: Iterable[tuple[str, int]]) -> list[str]:
 
 
 def check_notify(notify: Mapping[str, Any]) -> None:
-    """Refuse a notification that reaches nobody, or whose subject SNS or c7n-mailer does not accept.
-
-    :raises ValueError: names what is wrong with it.
-    """
+    """Refuse a notification that reaches nobody, or whose subject SNS or c7n-mailer does not accept."""
     if not (any(str(each or "").strip() for each in notify.get("to") or ()) or notify.get("to_from")):
         raise ValueError("notify: nobody would be notified; name somebody under 'to' or 'to_from'")
     subject = notify.get("subject", "")
     if "{{" in subject or "{%" in subject:
         raise ValueError(f"subject {subject!r}: c7n-mailer would run it as a template; the action makes one of its own")
-    if len(subject) > MAX_SUBJECT or not subject.isascii() or not subject.isprintable():
-        raise ValueError(f"subject {subject!r}: SNS takes up to {MAX_SUBJECT} printable ASCII characters")
+    if len(subject) > SUBJECT_SIZE or not subject.isascii() or not subject.isprintable():
+        raise ValueError(f"subject {subject!r}: SNS takes up to {SUBJECT_SIZE} printable ASCII characters")

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+# Where the functions of the pack that change groups write their records.
 LOG_GROUPS = tuple(
     f"/aws/lambda/custodian-open-ingress{policy}" for policy in ("", "-cloudtrail", "-daily", "-noticed")
 )
-"""Where the functions of the pack that change groups write their records."""
 
 
 class Undo(NamedTuple):
@@ -34,9 +34,6 @@ def replay_line(region: str) -> str:
 
 
 def authorize_line(request: Mapping[str, Any], region: str) -> str:
-    """Return the line that adds a network to a group.
-
-    :param request: the arguments of ``AuthorizeSecurityGroupIngress``.
-    """
+    """Return the line that calls ``AuthorizeSecurityGroupIngress``, so that it adds a network to a group."""
     words = ["aws", "ec2", "authorize-security-group-ingress", "--region", region, "--cli-input-json"]
     return f"{shlex.join(words)} '{json.dumps(request)}'"

@@ -18,8 +18,8 @@ from botocore.utils import parse_timestamp
 
 KINDS: dict[type, str] = {str: "text", dict: "an object"}
 
+# The statuses of items that have no configuration.
 WITHOUT_CONFIGURATION = frozenset({"ResourceDeleted", "ResourceNotRecorded", "ResourceDeletedNotRecorded"})
-"""The statuses of items that have no configuration."""
 
 
 class Here(NamedTuple):
@@ -30,10 +30,7 @@ class Here(NamedTuple):
 
 
 def check_config_event(event: object, here: Here) -> None:
-    """Refuse an event that is not of AWS Config about a security group of this account and region.
-
-    :raises ValueError: names what is wrong with it, and how to send a valid one.
-    """
+    """Refuse an event that is not of AWS Config about a security group of this account and region."""
     try:
         item = _item(event)
     except ValueError as error:
@@ -46,11 +43,7 @@ def check_config_event(event: object, here: Here) -> None:
 
 
 def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
-    """Refuse an event that is not of a call that the policy is for, in this account and region.
-
-    :param calls: the names of these calls.
-    :raises ValueError: names what is wrong with it, and how to send a valid one.
-    """
+    """Refuse an event that is not of one of the calls that the policy is for, in this account and region."""
     try:
         call = _call(event, calls)
     except ValueError as error:

@@ -15,18 +15,17 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.ports import Ports, parse_ports
 from c7n_ingress.decide.rules import Traffic
 
+# Where the filter `exempt` notes on a group by what its rules are exempt: what ends first comes first.
 ANNOTATION = "c7n:exempt-ingress"
-"""Where the filter ``exempt`` notes on a group by what its rules are exempt: what ends first comes first."""
-
 TAG = "open-ingress-until"  # the tag that exempts a group until the day that is its value, 00:00 UTC
 
+# How many days ahead the day of a tag may be at most. The register has no such limit: its entries are reviewed.
 MOST_DAYS = 90
-"""How many days ahead the day of a tag may be at most. The register has no such limit: its entries are reviewed."""
+SOON = 14  # how many days before its end an entry is in the digest
+OLD = 180  # how many days after it was first made
 
 REQUIRED = ("until", "reason")
-NAMES = ("account", "region", "vpc", "group")
-"""The keys of an entry that say which groups it is for. It has one of them at least."""
-
+NAMES = ("account", "region", "vpc", "group")  # which groups an entry is for: it has one of them at least
 DAYS = ("until", "since")
 KEYS = (*NAMES, "ports", *REQUIRED, "since", "owner", "ticket")
 
@@ -66,11 +65,7 @@ class Exemption(NamedTuple):
 
 
 def by_tag(group: Mapping[str, Any], today: date) -> Exemption | None:
-    """Return the exemption that a group's tag makes, if it makes one.
-
-    :param group: as ``DescribeSecurityGroups`` returns it.
-    :param today: in UTC.
-    """
+    """Return the exemption that a group's tag makes on a day (UTC), if it makes one."""
     value = next((tag["Value"] for tag in group.get("Tags") or () if tag["Key"] == TAG), "")
     return Exemption(value) if is_exempt(value, today) else None
 
@@ -91,10 +86,8 @@ def _is_day(text: str) -> bool:
 
 
 def parse_register(values: object) -> list[Entry]:
-    """Read the register.
+    """Read the register, entries that have ended included: a list of mappings, as ``exemptions:`` of settings.yml.
 
-    :param values: a list of mappings, as ``exemptions:`` of settings.yml has them.
-    :returns: all entries, those that have ended included.
     :raises ValueError: names the entry, the value and the fix.
     """
     if not isinstance(values, list):
@@ -125,19 +118,9 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
     days = {key: _day(key, value[key]) for key in DAYS if key in value}
     if "since" in days and days["since"] >= days["until"]:
         raise ValueError(f"since {days['since']} is not before until {days['until']}")
-    return Entry(
-        number,
-        account=texts.get("account"),
-        region=texts.get("region"),
-        vpc=texts.get("vpc"),
-        group=texts.get("group"),
-        ports=parse_ports(value["ports"]) if "ports" in value else None,
-        until=days["until"],
-        reason=texts["reason"],
-        owner=texts.get("owner"),
-        ticket=texts.get("ticket"),
-        since=days.get("since"),
-    )
+    ports = parse_ports(value["ports"]) if "ports" in value else None
+    fields: dict[str, Any] = {**dict.fromkeys(KEYS), **texts, **days, "ports": ports}
+    return Entry(number, **fields)
 
 
 def _text(key: str, value: object) -> str:
@@ -154,14 +137,9 @@ def _day(key: str, value: object) -> date:
 
 
 class Register:
-    """The entries that count in one account and region today.
+    """The entries that count in one account and region on a day (UTC).
 
     A look-up costs the same whether there are five entries or five hundred.
-
-    :param entries: all entries of the register, in any order.
-    :param account: the account's id.
-    :param region: the region's name.
-    :param today: in UTC.
     """
 
     def __init__(self, entries: Iterable[Entry], account: str, region: str, today: date) -> None:
@@ -171,20 +149,16 @@ class Register:
             if entry.account in (None, account) and entry.region in (None, region) and today < entry.until
         ]
         self._by_name: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        patterns: list[Entry] = []
+        self._patterns: list[tuple[re.Pattern[str], Entry]] = []
         for entry in self.entries:
-            if entry.group is None or not _is_pattern(entry.group):
+            if entry.group is None or not any(sign in entry.group for sign in "*?["):
                 self._by_name[entry.group].append(entry)
             else:
-                patterns.append(entry)
-        self._patterns = [(re.compile(translate(entry.group or "")), entry) for entry in patterns]
+                self._patterns.append((re.compile(translate(entry.group)), entry))
         self._any_pattern = re.compile("|".join(pattern.pattern for pattern, _ in self._patterns) or r"(?!)")
 
     def of_group(self, group: Mapping[str, Any]) -> list[Entry]:
-        """Return the entries that are for a group, whatever its rules.
-
-        :param group: as ``DescribeSecurityGroups`` returns it.
-        """
+        """Return the entries that are for a group, whatever its rules."""
         found = [*self._by_name[None], *self._by_name.get(group["GroupId"], ())]
         name = group.get("GroupName") or ""
         found += self._by_name.get(name, ())
@@ -193,16 +167,8 @@ class Register:
         return [entry for entry in found if entry.vpc in (None, group.get("VpcId"))]
 
 
-def _is_pattern(text: str) -> bool:
-    return any(sign in text for sign in "*?[")
-
-
 def naming(entries: Iterable[Entry], traffic: Traffic) -> list[Entry]:
-    """Return the entries that name a rule, of those that are for its group.
-
-    :param entries: what :meth:`Register.of_group` returns.
-    :param traffic: what the rule lets in.
-    """
+    """Return the entries that name a rule for some traffic, of those that are for its group."""
     return [entry for entry in entries if entry.ports is None or entry.ports.are_exactly(traffic)]
 
 
@@ -223,16 +189,10 @@ def exemption(group: Mapping[str, Any], entries: Sequence[Entry], traffic: Traff
 # -- for the digest
 
 
-SOON = 14  # how many days before its end an entry is in the digest
-OLD = 180  # how many days after it was first made
-
-
 def to_look_at(entries: Iterable[Entry], used: Collection[int], today: date) -> list[dict[str, Any]]:
     """Return the entries that somebody should look at, what ends first comes first: texts, for a message.
 
-    :param entries: those that count in the account and region.
-    :param used: the numbers of those that name an open rule there.
-    :param today: in UTC.
+    :param used: the numbers of those that name an open rule.
     """
     found = []
     for entry in sorted(entries, key=lambda each: (each.until, each.number)):

@@ -33,28 +33,22 @@ CUT = "c7n:cut-ingress"
 BACK = "c7n:back-ingress"
 """The annotations under which templates find what is reported about a group, besides the records."""
 
+# The keys of a group that a message has; hundreds of whole resources would not fit.
 SHOWN_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
-"""The keys of a group that a message has; hundreds of whole resources would not fit."""
 
-LISTS = (
+LISTS = (  # what can be long in a message besides the records
     (FAILED, "failures"),
     (LACKING, "networks that could not be added"),
     (LEFT, "rules left alone"),
     (BACK, "rules that were back already"),
     (TODO, "commands"),
 )
-"""What can be long in a message besides the records."""
 
+# How many characters of JSON a message holds. SQS and SNS take 262,144 bytes: for what c7n makes of it, and for the
+# text that the template makes of it (https://docs.aws.amazon.com/general/latest/gr/sns.html). Compressed and in
+# base64, no JSON gets longer than by a third.
 MESSAGE_SIZE = 180_000
-"""How many characters of JSON a message holds.
-
-SQS and SNS take 262,144 bytes: for what c7n makes of it, and for the text that the template makes of it
-(https://docs.aws.amazon.com/general/latest/gr/sns.html). Compressed and in base64, no JSON gets longer than by a third.
-"""
-
-SUBJECT_SIZE = 99
-"""How long a subject may be: SNS takes fewer than 100 printable ASCII characters (``Publish``, ``Subject``)."""
-
+SUBJECT_SIZE = 99  # SNS takes fewer than 100 printable ASCII characters (`Publish`, parameter `Subject`)
 TAGS_SIZE = 4_000  # how many characters of JSON a group's tags may take before they are cut
 
 
@@ -166,8 +160,6 @@ def _todo(state: State) -> str:
 def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: bool, waiting: int = 0) -> str:
     """Return in one line what became of all groups, the most urgent first, without any text that somebody typed.
 
-    What does not fit is left out, the least urgent first.
-
     :param where: the account's id and the region.
     :param waiting: how many more groups are open than the run may close.
     """
@@ -188,12 +180,12 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
     ]
     said = [part for part in parts if part] or [deed.beside]
     short = [changed if done and part == parts[2] else part for part in said]
-    lines = [_line(part[:number], where) for number in range(len(said), 0, -1) for part in (said, short)]
+    lines = [  # what does not fit is left out, the least urgent first
+        f"Open ingress: {', '.join(part[:number])} ({where})"
+        for number in range(len(said), 0, -1)
+        for part in (said, short)
+    ]
     return next((line for line in lines if len(line) <= SUBJECT_SIZE), lines[-1])
-
-
-def _line(parts: Sequence[str], where: str) -> str:
-    return f"Open ingress: {', '.join(parts)} ({where})"
 
 
 def _count(number: int, noun: str) -> str:
@@ -211,7 +203,8 @@ def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
     kept = list(as_fit(tags, TAGS_SIZE))
     cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]
     fitting = {**resource, "Tags": kept} if cut else dict(resource)
-    room = MESSAGE_SIZE - TAGS_SIZE - size({key: value for key, value in fitting.items() if not _is_list(value)})
+    alone = {key: value for key, value in fitting.items() if not isinstance(value, list | tuple)}
+    room = MESSAGE_SIZE - TAGS_SIZE - size(alone)
     for key, noun in ((deed.annotation, "changes"), *LISTS):
         whole = list(fitting.get(key, ()))
         part = list(as_fit(whole, room))
@@ -219,13 +212,9 @@ def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
         if len(part) < len(whole):
             fitting[key] = part
             cut.append(f"{len(whole) - len(part)} {noun}")
-    return fitting | (
-        {CUT: f"{' and '.join(cut)} did not fit into this message; the log has all changes"} if cut else {}
-    )
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
+    if cut:
+        fitting[CUT] = f"{' and '.join(cut)} did not fit into this message; the log has all changes"
+    return fitting
 
 
 def packed(items: Iterable[Item], room: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:

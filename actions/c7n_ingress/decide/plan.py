@@ -69,10 +69,8 @@ def replacement(
     """Plan the replacement of the rules that the filter matched, and of no others.
 
     :param rules: all ingress rules of the group now.
-    :param matches: what the policy's filter matched in that group.
     :param authorized: the authorized networks of both families, in order of preference.
-    :param prefix_lists: the IP version of each prefix list that is open, by id; why EC2 did not list it, or None for
-        one that cannot be read.
+    :param prefix_lists: what the filter noted of prefix lists, see ``PREFIX_LISTS``.
     """
     rules, matches = list(rules), set(matches)
     missing = list(matches.difference(rule.match for rule in rules))

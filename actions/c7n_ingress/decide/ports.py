@@ -13,8 +13,8 @@ NAMES = {"tcp": {**SERVICES["tcp"], 80: "HTTP", 443: "HTTPS"}, "udp": SERVICES["
 PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 HIGHEST = 65_535
 
+# The schema's pattern of a port that is not a number.
 PORT_PATTERN = r"^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|[0-9]{1,5}-[0-9]{1,5})$"
-"""The schema's pattern of a port that is not a number."""
 
 
 class Ports(NamedTuple):
@@ -59,11 +59,7 @@ def _traffic(value: object) -> list[Traffic]:
 
 
 def traffic_words(protocol: str, ports: str) -> str:
-    """Return in words what a rule lets in: ``TCP 22 (SSH)``, ``ICMP type 8``, ``all traffic``.
-
-    :param protocol: as EC2 has it: ``tcp``, ``-1``, ``50``.
-    :param ports: as a record has them: ``22``, ``8000-8010``, ``all``.
-    """
+    """Return in words what a rule lets in, by a record's protocol and ports: ``TCP 22 (SSH)``, ``all traffic``."""
     if protocol == ALL:
         return "all traffic"
     if protocol in ICMP:

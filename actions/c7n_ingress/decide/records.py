@@ -20,15 +20,13 @@ from c7n_ingress.decide.rules import Rule, Source, Traffic, ports_text, source_f
 VERSION = 1  # what `v` says of a record that is as described here
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # how a record writes a time, which is UTC
 
+# A line that may hold a record: all of it, or the part after what an export of CloudWatch or c7n's log writes first.
+# Nothing else may come before a record. Otherwise anyone who can make a function log a text could write one.
 LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodian\.journal:INFO ))?(\{.*)")
-"""A line that may hold a record: all of it, or the part after what an export of CloudWatch or c7n's log writes first.
-
-Nothing else may come before a record. Otherwise anyone who can make a function log a text could write one.
-"""
 
 PERHAPS_ADDED = "perhaps authorized"
+# What a record that can be undone calls its change; a preview and an undo cannot be undone.
 MADE = tuple(f"{sure}{how}" for sure in ("", "perhaps ") for how in ("authorized", "modified", "revoked"))
-"""What a record that can be undone calls its change; a preview and an undo cannot be undone."""
 
 Record = dict[str, Any]
 
@@ -54,8 +52,7 @@ def record_of(
     """Return the record of a change.
 
     :param how: what the change is called there.
-    :param opened: when the rule was opened, if that is known.
-    :param opened_by: the ARN of who opened it, if that is known.
+    :param opened, opened_by: when the rule was opened, and the ARN of who did it, if that is known.
     :param context: run, account, region, policy and time.
     """
     rule = change.rule

@@ -16,12 +16,9 @@ from c7n_ingress.decide.rules import Match, matches_from
 REOPENED = "c7n:reopened-ingress"  # the annotations under which templates find the sentences
 RENEWED = "c7n:renewed-ingress"
 
+# The most hours that are looked back: within six days a weekday says which day is meant. One call spans seven days:
+# https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
 MOST_HOURS = 144
-"""The most hours that are looked back: within six days a weekday says which day is meant.
-
-One call for a history spans seven:
-https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
-"""
 
 ALIKE = 0.25  # by which part of the median the times between openings may differ, and still count as regular
 
@@ -38,9 +35,6 @@ def was_open(permissions: Iterable[Mapping[str, Any]], now: Collection[Match]) -
 
     What the policy leaves open, such as port 443 of a website, was open before, too, and does not count. So only rules
     count that let in some of what is open now, and are open by the pack's one definition, or the same rules.
-
-    :param permissions: a group's, as ``DescribeSecurityGroups`` lists them.
-    :param now: what is open in the group now, or was closed a moment ago.
     """
     rules = {rule for rule in matches_from(permissions) if any(lets_in(rule.traffic, open_.traffic) for open_ in now)}
     networks = {rule: [rule.source] for rule in rules if not isinstance(rule.source, str)}
@@ -60,10 +54,7 @@ def openings(states: Iterable[PastState], now: datetime, hours: int) -> list[dat
 
 
 def sentence(opened: Collection[datetime]) -> str:
-    """Return how often a group was opened, since when, and how far apart, as a sentence.
-
-    :param opened: when, in UTC, in order: twice at least.
-    """
+    """Return how often a group was opened, twice at least, since when, and how far apart, as a sentence."""
     first, *_ = opened
     return f"opened again, {_ordinal(len(opened))} time since {first:%A %H:%M} UTC{_how_often(opened)}"
 

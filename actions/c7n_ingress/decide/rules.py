@@ -21,9 +21,9 @@ ALL = "-1"  # the protocol of a rule for all traffic
 FINDERS = frozenset({"ingress", "open-ingress"})  # the filters that annotate the rules that they match
 
 VERSIONS = {"IPv4": 4, "IPv6": 6}
+# Where the filter `open-ingress` notes on a group which prefix lists are open: by id, the IP version of the list; why
+# EC2 did not list its entries, or None for a list that EC2 does not show.
 PREFIX_LISTS = "c7n-ingress:prefix-lists"
-"""Where the filter ``open-ingress`` notes on a group which prefix lists are open: by id, the IP version of the list;
-why EC2 did not list its entries, or None for a list that EC2 does not show."""
 UNREADABLE = "c7n-ingress:unreadable"  # where that filter notes why it cannot read a group
 
 
@@ -81,14 +81,10 @@ def matches_from(permissions: Iterable[Mapping[str, Any]]) -> set[Match]:
 
 
 def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:
-    for v4 in permission.get("IpRanges") or ():
-        yield network(v4["CidrIp"])
-    for v6 in permission.get("Ipv6Ranges") or ():
-        yield network(v6["CidrIpv6"])
-    for prefix_list in permission.get("PrefixListIds") or ():
-        yield prefix_list["PrefixListId"]
-    for pair in permission.get("UserIdGroupPairs") or ():
-        yield pair["GroupId"]
+    for listing, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
+        yield from (network(each[key]) for each in permission.get(listing) or ())
+    for listing, key in (("PrefixListIds", "PrefixListId"), ("UserIdGroupPairs", "GroupId")):
+        yield from (each[key] for each in permission.get(listing) or ())
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,6 +10,7 @@ from c7n_ingress.decide.authorized import PLACEHOLDER, parse_fixed
 from c7n_ingress.decide.exemptions import MOST_DAYS, parse_register
 from c7n_ingress.decide.ports import parse_ports
 
+# What counts where a key is left out. The authorized networks have no default.
 DEFAULTS: Mapping[str, Any] = {
     "public-ports": [],
     "tell": ["arn:{partition}:sns:{region}:{account_id}:open-ingress"],
@@ -20,26 +21,23 @@ DEFAULTS: Mapping[str, Any] = {
     "undo-days": 30,
     "preview": False,
 }
-"""What counts where a key is left out. The authorized networks have no default."""
 
+# What is left out where nothing fills it, or null: c7n-org asks for a value of each variable.
 OPTIONAL = ("authorized-from", "exemptions-from", "only")
-"""What is left out where nothing fills it, or null: c7n-org asks for a value of each variable."""
-
 WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
 FOR_ONE_RUN = ("preview", "only")  # keys that no run needs: that it changes nothing, or only what a plan names
 OF_AN_UNDO = ("group", "run", "journal")  # what `c7n-ingress undo` adds to the settings
 
+# The smallest and the largest value of each number.
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
-"""The smallest and the largest value of each number."""
 
 
 def check(settings: object, *, complete: bool = True) -> None:
-    """Refuse settings that no run can use.
+    """Refuse the content of a settings.yml that no run can use.
 
-    :param settings: the content of settings.yml.
-    :param complete: whether they must name the authorized networks.
+    :param complete: whether it must name the authorized networks.
     :raises ValueError: names the key, the value and the fix.
     """
     if not isinstance(settings, Mapping):
@@ -47,9 +45,12 @@ def check(settings: object, *, complete: bool = True) -> None:
     _check_keys(settings, complete=complete)
     _check_values(settings)
     parse_register(settings.get("exemptions", []))
-    _check_lists_elsewhere(settings)
-    _check_recipients(settings.get("tell", DEFAULTS["tell"]), settings.get("queue", DEFAULTS["queue"]))
-    _check_plan(settings)
+    for key, (is_right, wrong) in VALUES.items():
+        if key in settings and not is_right(settings[key]):
+            raise ValueError(f"{key} {settings[key]!r:.80} {wrong}")
+    for key, values in (("tell", settings.get("tell", [])), ("queue", [settings.get("queue")])):
+        if unset := next((each for each in values if _name(each) in KEYS), None):
+            raise ValueError(f"{key} {unset!r} names a setting, and nothing fills it here: write the value itself")
     for key, (least, most) in LIMITS.items():
         value = settings.get(key, DEFAULTS[key])
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -79,28 +80,27 @@ def _check_values(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"{key}: {error}") from None
 
 
-def _check_lists_elsewhere(settings: Mapping[str, Any]) -> None:
-    for key in ("authorized-from", "exemptions-from"):
-        value = settings.get(key)
-        url = value.get("url") if isinstance(value, Mapping) else None
-        if key in settings and not isinstance(url, str):
-            raise ValueError(f"{key} {value!r:.80} names no list: write {{url: 's3://a-bucket/a-list.json'}}")
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
-def _check_recipients(tell: object, queue: object) -> None:
-    if not isinstance(tell, list) or not tell or not all(isinstance(each, str) and each.strip() for each in tell):
-        raise ValueError(f"tell {tell!r:.80} is not a list of recipients: name a topic, an address or a channel")
-    if not isinstance(queue, str) or not queue.strip():
-        raise ValueError(f"queue {queue!r:.80} is not the name or the address of a queue")
-    for key, values in (("tell", tell), ("queue", [queue])):
-        if unset := next((each for each in values if _name(each) in KEYS), None):
-            raise ValueError(f"{key} {unset!r} names a setting, and nothing fills it here: write the value itself")
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
-def _check_plan(settings: Mapping[str, Any]) -> None:
-    for key, kind, what in (("preview", bool, "true or false"), ("only", str, "the path or address of a plan")):
-        if key in settings and not (isinstance(settings[key], kind) and settings[key] != ""):
-            raise ValueError(f"{key} {settings[key]!r:.80} is not {what}")
+def _has_url(value: object) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("url"), str)
+
+
+NO_LIST = "names no list: write {url: 's3://a-bucket/a-list.json'}"
+VALUES: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "authorized-from": (_has_url, NO_LIST),
+    "exemptions-from": (_has_url, NO_LIST),
+    "tell": (_are_texts, "is not a list of recipients: name a topic, an address or a channel"),
+    "queue": (_is_text, "is not the name or the address of a queue"),
+    "preview": (lambda value: isinstance(value, bool), "is not true or false"),
+    "only": (_is_text, "is not the path or address of a plan"),
+}
 
 
 def filled(data: Any) -> Any:

@@ -12,6 +12,9 @@ SEVERITIES = ("critical", "high", "medium")  # worst first
 
 ALL_PORTS = (0, 65535)
 
+# Ports over which a machine is administered or data is read: those that Security Hub's control EC2.19 calls high risk,
+# without those of mail and web applications, and similar ports that IANA or a product's documentation lists.
+# https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-19
 SERVICES = {
     "tcp": {
         20: "FTP",
@@ -64,15 +67,8 @@ SERVICES = {
         11211: "Memcached",
     },
 }
-"""Ports over which a machine is administered or data is read.
-
-Those that Security Hub's control EC2.19 calls high risk, without those of mail and web applications,
-and similar ports that IANA or a product's documentation lists:
-https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-19
-"""
-
+# The services that administer a machine: they come before those that read data.
 ADMINISTRATION = frozenset({"SSH", "Telnet", "RPC", "SMB", "Docker", "RDP", "VNC", "WinRM", "Kubernetes", "IPMI"})
-"""The services that administer a machine: they come before those that read data."""
 
 
 class Severity(NamedTuple):

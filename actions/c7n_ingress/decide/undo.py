@@ -62,9 +62,6 @@ def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
 
     An added rule is removed only when the rule that it was added for is back. A rule can come back only when no other
     rule is equal to it. Both may need a second look, after the changes.
-
-    :param rules: all ingress rules that the group has now.
-    :param nets: the sums of the group's records.
     """
     rules, nets = list(rules), list(nets)
     by_id = {rule.id: rule for rule in rules}

@@ -29,10 +29,7 @@ def is_closed(records: Iterable[Record]) -> bool:
 
 
 def instances(interfaces: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the instances among what uses a group, each with its VPC.
-
-    :param interfaces: as ``DescribeNetworkInterfaces`` lists them.
-    """
+    """Return the instances among the interfaces that have a group, each with its VPC."""
     return {
         instance: interface.get("VpcId", "")
         for interface in interfaces
@@ -41,10 +38,7 @@ def instances(interfaces: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def by_session_manager(used_by: Collection[str], online: Collection[str]) -> str:
-    """Return which of the instances Session Manager reaches.
-
-    :param online: the ids of the instances whose agent answers.
-    """
+    """Return which of the instances Session Manager reaches: those whose agent is online."""
     reached = sorted(set(used_by) & set(online))
     if not reached:
         return "Session Manager reaches none of the instances that use this group"
@@ -53,10 +47,7 @@ def by_session_manager(used_by: Collection[str], online: Collection[str]) -> str
 
 
 def by_endpoint(endpoints: Sequence[Mapping[str, Any]]) -> str:
-    """Return which EC2 Instance Connect Endpoints are in the VPC of the instances.
-
-    :param endpoints: as ``DescribeInstanceConnectEndpoints`` lists them.
-    """
+    """Return which EC2 Instance Connect Endpoints are in the VPC of the instances."""
     if not endpoints:
         return "no EC2 Instance Connect Endpoint is in the VPC of the instances"
     ids = sorted(each["InstanceConnectEndpointId"] for each in endpoints)
