@@ -21,6 +21,7 @@ from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.settings import checking, is_run
 from c7n_ingress.aws.values import check_source, fresh_values
+from c7n_ingress.decide import checks
 from c7n_ingress.decide.authorized import (
     VPC,
     blocked_inside,
@@ -33,18 +34,6 @@ from c7n_ingress.decide.authorized import (
     words,
 )
 from c7n_ingress.decide.brake import EVENT_MODES
-from c7n_ingress.decide.checks import (
-    UNFILLED,
-    check_filled,
-    check_filters,
-    check_ingress,
-    check_notify,
-    check_query,
-    check_values,
-    is_unfilled,
-    matches_portless,
-    or_unfilled,
-)
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome, lack
 from c7n_ingress.decide.plan import Plan, Replacement, replacement
@@ -90,29 +79,26 @@ class ReplaceIngress(EventAction):
 
     .. code-block:: yaml
 
-        policies:
-          - name: open-ssh
-            resource: aws.security-group
-            filters:
-              - {type: open-ingress, Ports: [22]}
-            actions:
-              - type: replace-ingress
-                authorized: [203.0.113.0/24]
-                notify:
-                  to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
-                  template: open-ingress
-                  transport: {type: sqs, queue: custodian-mailer}
+        filters:
+          - {type: open-ingress, Ports: [22]}
+        actions:
+          - type: replace-ingress
+            authorized: [203.0.113.0/24]
+            notify:
+              to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
+              template: open-ingress
+              transport: {type: sqs, queue: custodian-mailer}
     """
 
     schema = type_schema(
         "replace-ingress",
         **{
             "authorized": {"type": ["array", "string"]},  # validate says better than a schema what is wrong inside
-            "authorized-from": {"anyOf": [ValuesFrom.schema, UNFILLED, {"type": "null"}]},
-            "at-most": or_unfilled({"type": "integer", "minimum": 1}),
+            "authorized-from": {"anyOf": [ValuesFrom.schema, checks.UNFILLED, {"type": "null"}]},
+            "at-most": checks.or_unfilled({"type": "integer", "minimum": 1}),
             "behind": {"type": "boolean"},
             "only": {"type": ["string", "null"], "minLength": 1},
-            "preview": or_unfilled({"type": "boolean"}),
+            "preview": checks.or_unfilled({"type": "boolean"}),
             "reopened": reopened.SCHEMA,
             "untag": {"type": "string", "minLength": 1},
             "notify": notify.SCHEMA,
@@ -146,18 +132,18 @@ class ReplaceIngress(EventAction):
         with checking(self):
             self.check_authorized()
             plans.check(filled(self.data), self.manager)
-            check_query(self.manager.data)
-            check_filters(self.manager.data.get("filters", []), FINDERS)
+            checks.check_query(self.manager.data)
+            checks.check_filters(self.manager.data.get("filters", []), FINDERS)
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
-                    check_values(each.data, each.schema)
-                    check_ingress(each.data)
-                    if warning := matches_portless(each.data):
+                    checks.check_values(each.data, each.schema)
+                    checks.check_ingress(each.data)
+                    if warning := checks.matches_portless(each.data):
                         self.log.warning(warning)
             if "reopened" in self.data:
                 reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
             if "notify" in self.data:
-                check_notify(self.data["notify"])
+                checks.check_notify(self.data["notify"])
                 notify.notifier(self).validate()
             elif "at-most" in self.data and self.fails_again:
                 raise ValueError(
@@ -176,7 +162,7 @@ class ReplaceIngress(EventAction):
             check_source("authorized-from", data["authorized-from"], in_lambda="mode" in self.manager.data)
             return
         authorized = data["authorized"]
-        if is_unfilled(authorized):
+        if checks.is_unfilled(authorized):
             return  # c7n fills it only after it has validated the file
         networks = parse_fixed(authorized)
         if is_run(self.manager) and not self.manager.config.get("dryrun") and not data.get("preview"):
@@ -261,8 +247,8 @@ class ReplaceIngress(EventAction):
         :raises PolicyExecutionError: they cannot be read, or must not be in a rule.
         """
         try:
-            check_filled(self.data, but=["authorized"])
-            check_filled(filled(self.manager.data.get("filters", [])), path="filters")
+            checks.check_filled(self.data, but=["authorized"])
+            checks.check_filled(filled(self.manager.data.get("filters", [])), path="filters")
             values = self.data["authorized"] if "authorized" in self.data else self.fetch_authorized()
             networks = parse_fixed(values)
             if not self.data.get("preview"):

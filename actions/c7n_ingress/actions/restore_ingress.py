@@ -49,21 +49,17 @@ class RestoreIngress(EventAction):
 
     .. code-block:: yaml
 
-        policies:
-          - name: restore-ingress
-            resource: aws.security-group
-            source: live
-            filters:
-              - {type: named, groups: [sg-0123456789abcdef0]}
-            actions:
-              - type: restore-ingress
-                from: {log-groups: [/aws/lambda/custodian-open-ingress], since: "2026-11-24T09:00:00Z"}
-                days: 30
-                preview: false
-                notify:
-                  to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
-                  template: open-ingress
-                  transport: {type: sqs, queue: custodian-mailer}
+        filters:
+          - {type: named, groups: [sg-0123456789abcdef0]}
+        actions:
+          - type: restore-ingress
+            from: {log-groups: [/aws/lambda/custodian-open-ingress], since: "2026-11-24T09:00:00Z"}
+            days: 30
+            preview: false
+            notify:
+              to: ["arn:{partition}:sns:{region}:{account_id}:open-ingress"]
+              template: open-ingress
+              transport: {type: sqs, queue: custodian-mailer}
     """
 
     schema = type_schema(

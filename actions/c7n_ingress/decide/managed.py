@@ -15,19 +15,16 @@ from c7n_ingress.decide.opened import quoted
 
 MANAGED = "c7n:managed-ingress"  # the annotation under which templates find it: `{"by": …, "fix": …}`
 
-ANY = re.compile("(.*)", re.DOTALL)
-
 
 class Mark(NamedTuple):
-    """A mark that a manager leaves on a group: all of the patterns must match as a whole.
+    """A mark that a manager leaves on a group, which has to match as a whole.
 
-    A message shows what the last group of the patterns that matched has caught: a stack's or a cluster's name.
+    A message shows what the last group of the pattern has caught, of a tag's value or else of its key.
     """
 
-    key: Pattern[str] | None = None  # a tag's key
-    value: Pattern[str] = ANY  # the same tag's value
-    name: Pattern[str] | None = None
-    description: Pattern[str] | None = None
+    where: str  # the group's key: GroupName, Description or Tags
+    pattern: Pattern[str]
+    value: Pattern[str] | None = None  # of a tag with such a key
 
 
 class Manager(NamedTuple):
@@ -40,15 +37,15 @@ class Manager(NamedTuple):
 
 def _tag(key: str, value: str = "(.*)") -> Mark:
     flags = re.DOTALL | re.IGNORECASE
-    return Mark(key=re.compile(key, flags), value=re.compile(value, flags))
+    return Mark("Tags", re.compile(key, flags), re.compile(value, flags))
 
 
 def _name(pattern: str) -> Mark:
-    return Mark(name=re.compile(pattern, re.DOTALL))
+    return Mark("GroupName", re.compile(pattern, re.DOTALL))
 
 
 def _description(pattern: str) -> Mark:
-    return Mark(description=re.compile(pattern, re.DOTALL))
+    return Mark("Description", re.compile(pattern, re.DOTALL))
 
 
 # The most specific first: a Beanstalk environment's group has the tags of its CloudFormation stack, too. Below each are
@@ -172,11 +169,7 @@ MANAGERS = (
 
 
 def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return which tool manages a group, and the line that fixes the group there.
-
-    :param group: as ``DescribeSecurityGroups`` lists it; a missing key marks nothing.
-    :returns: ``by`` and ``fix``, with what somebody typed in quotes; None for a group without such marks.
-    """
+    """Return which tool manages a group, with what people typed in quotes, and the line that fixes the group there."""
     for manager in MANAGERS:
         for shown in (text for mark in manager.marks for text in _found(mark, group)):
             return {"by": f"{manager.by} {quoted(shown)}" if shown else manager.by, "fix": manager.fix}
@@ -185,14 +178,14 @@ def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
 
 def _found(mark: Mark, group: Mapping[str, Any]) -> Iterator[str]:
     """Return what a mark has caught in a group, once for each time that it is there."""
-    if mark.key:
-        for tag in group.get("Tags") or ():
-            key, value = mark.key.fullmatch(tag["Key"]), mark.value.fullmatch(tag["Value"])
-            if key and value:
-                yield _caught(value) or _caught(key)
-    for pattern, text in ((mark.name, "GroupName"), (mark.description, "Description")):
-        if pattern and (match := pattern.fullmatch(group.get(text) or "")):
+    if mark.value is None:
+        if match := mark.pattern.fullmatch(group.get(mark.where) or ""):
             yield _caught(match)
+        return
+    for tag in group.get(mark.where) or ():
+        key, value = mark.pattern.fullmatch(tag["Key"]), mark.value.fullmatch(tag["Value"])
+        if key and value:
+            yield _caught(value) or _caught(key)
 
 
 def _caught(match: re.Match[str]) -> str:

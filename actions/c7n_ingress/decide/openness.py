@@ -18,7 +18,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
 from c7n_ingress.decide.rules import ALL, ICMP, Network, Traffic
@@ -271,8 +270,8 @@ def _outermost(blocks: Iterable[_Block]) -> Iterator[_Block]:
 @lru_cache(maxsize=4096)
 def _block(network: Network) -> _Block:
     first, size = _counted(network)
-    aside = _ASIDE[network.version]
-    return _Block(first, -size, size - (aside.below(first + size) - aside.below(first)))
+    aside = (min(size, other) for at, other in _ASIDE[network.version] if first < at + other and at < first + size)
+    return _Block(first, -size, size - sum(aside))  # one of two networks that overlap holds the other
 
 
 def _counted(network: Network) -> tuple[int, int]:
@@ -281,20 +280,12 @@ def _counted(network: Network) -> tuple[int, int]:
     return int(network.network_address) >> (BITS[network.version] - finest), 1 << max(0, finest - network.prefixlen)
 
 
-class _Aside:
-    """The addresses of one family from which nobody comes over the internet."""
-
-    def __init__(self, version: int) -> None:
-        networks = [each for each in (*PRIVATE, *UNUSABLE) if each.version == version]
-        places = sorted(_counted(each) for each in networks if each.prefixlen <= FINEST_PREFIX[version])
-        self._firsts = [first for first, _ in places]
-        self._sizes = [size for _, size in places]
-        self._before = [0, *accumulate(self._sizes)]
-
-    def below(self, address: int) -> int:
-        """Count those before an address."""
-        at = bisect_right(self._firsts, address) - 1
-        return self._before[at] + min(address - self._firsts[at], self._sizes[at]) if at >= 0 else 0
-
-
-_ASIDE = {version: _Aside(version) for version in (4, 6)}
+# The networks from which nobody comes over the internet, none within another.
+_ASIDE = {
+    version: [
+        _counted(each)
+        for each in (*PRIVATE, *UNUSABLE)
+        if each.version == version and each.prefixlen <= FINEST_PREFIX[version]
+    ]
+    for version in (4, 6)
+}

@@ -2,9 +2,8 @@
 
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
-`description`, its `tags` unless it was added, and `beside`, the rule that it was added for. `time` is when it was
-changed. `opened`, `opened_by` and `seconds_open` say when somebody opened it, who that was, and for how
-long it was open, if the event of the run says so.
+`description`, its `tags` unless it was added, and `beside`, the rule that it was added for. `opened`, `opened_by` and
+`seconds_open` say when and by whom it was opened, and for how long, if the event of the run says so.
 """
 
 from __future__ import annotations

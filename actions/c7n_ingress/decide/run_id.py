@@ -14,20 +14,13 @@ RANDOM = (1 << 76) - 1 & ~(0b11 << 62)
 
 
 def run_id(started: float, execution_id: str) -> str:
-    """Return the id of a run: the same for the same start and execution.
-
-    :param started: in seconds since 1970.
-    :param execution_id: Cloud Custodian's id of the execution, a UUID of version 4: its random bits are used.
-    """
+    """Return the id of a run, by its start in seconds since 1970 and the random bits of c7n's id of the execution."""
     time = int(started * 1000) << MILLISECONDS
     return str(UUID(int=time | VERSION_BITS | VARIANT_BITS | UUID(execution_id).int & RANDOM))
 
 
 def started(run: str) -> datetime:
-    """Return when a run started, in UTC, to the millisecond.
-
-    :raises ValueError: this is no run id; the message has the fix.
-    """
+    """Return when a run started, in UTC, to the millisecond."""
     try:
         uuid = UUID(run)
     except ValueError:

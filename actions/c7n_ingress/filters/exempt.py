@@ -16,18 +16,8 @@ from c7n.utils import type_schema
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import checking
 from c7n_ingress.aws.values import check_source, fresh_values
+from c7n_ingress.decide import exemptions
 from c7n_ingress.decide.checks import UNFILLED, check_exempt, is_unfilled
-from c7n_ingress.decide.exemptions import (
-    ANNOTATION,
-    DAYS,
-    Entry,
-    Register,
-    by_register,
-    by_tag,
-    naming,
-    parse_register,
-    to_look_at,
-)
 from c7n_ingress.decide.rules import FINDERS, traffic
 from c7n_ingress.decide.settings import filled
 
@@ -50,18 +40,12 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
 
     .. code-block:: yaml
 
-        policies:
-          - name: open-ssh
-            resource: aws.security-group
-            filters:
-              - {type: open-ingress, Ports: [22]}
-              - type: exempt
-                value: false
-                exemptions:
-                  - {group: bastion-*, ports: [tcp/22], until: "2027-01-31", reason: support from outside}
-            actions:
-              - type: replace-ingress
-                authorized: [203.0.113.0/24]
+        filters:
+          - {type: open-ingress, Ports: [22]}
+          - type: exempt
+            value: false
+            exemptions:
+              - {group: bastion-*, ports: [tcp/22], until: "2027-01-31", reason: support from outside}
     """
 
     schema = type_schema(
@@ -78,7 +62,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         super().__init__(data, manager)
         register = data.get("exemptions")
         for entry in register if isinstance(register, list) else ():
-            for key in DAYS if isinstance(entry, dict) else ():
+            for key in exemptions.DAYS if isinstance(entry, dict) else ():
                 if isinstance(entry.get(key), date):
                     entry[key] = entry[key].isoformat()  # a deployed policy is JSON, which has no dates
         self.to_look_at: list[dict[str, Any]] = []  # with `value: true`: the entries that somebody should look at
@@ -89,7 +73,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             check_exempt(self.manager.data.get("filters", []), FINDERS)
             source = self._source()
             if source is None:
-                parse_register(self._listed())
+                exemptions.parse_register(self._listed())
             else:
                 check_source("exemptions-from", source, in_lambda="mode" in self.manager.data)
                 if self._listed():
@@ -105,14 +89,14 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         return None if is_unfilled(source) else source
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[exemptions.Entry]:
         """All entries of the register."""
         source = self._source()
         if source is None:
-            return parse_register(self._listed())
+            return exemptions.parse_register(self._listed())
         values = fresh_values("exemptions-from", source, self.manager)
         try:
-            return parse_register(values)
+            return exemptions.parse_register(values)
         except ValueError as error:
             raise ValueError(f"exemptions-from {source['url']}: {error}") from None
 
@@ -120,11 +104,11 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         """Narrow what matched in each group, and return the groups in which something is left."""
         config, today = self.manager.config, datetime.now(timezone.utc).date()
         try:
-            register = Register(self.entries, config.account_id, config.region, today)
+            register = exemptions.Register(self.entries, config.account_id, config.region, today)
         except ValueError as error:
             raise PolicyExecutionError(f"nothing was changed: {error}") from None
         if self.data["value"]:
-            self.to_look_at = to_look_at(register.entries, _used(resources, register), today)
+            self.to_look_at = exemptions.to_look_at(register.entries, _used(resources, register), today)
         before = [len(group.get(MATCHED, ())) for group in resources]
         left = [group for group in resources if self._narrow(group, register, today)]
         after = [len(group.get(MATCHED, ())) for group in resources]
@@ -132,26 +116,26 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             self.log.info("exempt: left open in %d %s", exempt, "group" if exempt == 1 else "groups")
         return left
 
-    def _narrow(self, group: dict[str, Any], register: Register, today: date) -> bool:
+    def _narrow(self, group: dict[str, Any], register: exemptions.Register, today: date) -> bool:
         exempt = bool(self.data["value"])
-        tag, entries = by_tag(group, today), register.of_group(group)
+        tag, entries = exemptions.by_tag(group, today), register.of_group(group)
         if MATCHED in group:
-            rules = [(rule, tag or by_register(entries, traffic(rule))) for rule in group[MATCHED]]
+            rules = [(rule, tag or exemptions.by_register(entries, traffic(rule))) for rule in group[MATCHED]]
             group[MATCHED] = [rule for rule, why in rules if bool(why) == exempt]
             found, is_left = {why for _, why in rules if why}, bool(group[MATCHED])
         else:  # it could not be read, and is reported
             found, is_left = {tag} if tag else set(), bool(tag) == exempt
         if exempt:
             in_order = sorted(found, key=lambda why: (why.until, repr(why)))
-            group[ANNOTATION] = [why._asdict() for why in in_order]
+            group[exemptions.ANNOTATION] = [why._asdict() for why in in_order]
         return is_left
 
 
-def _used(groups: Iterable[dict[str, Any]], register: Register) -> set[int]:
+def _used(groups: Iterable[dict[str, Any]], register: exemptions.Register) -> set[int]:
     """Return the numbers of the entries that name a rule that matched."""
     return {
         entry.number
         for group in groups
         for rule in group.get(MATCHED, ())
-        for entry in naming(register.of_group(group), traffic(rule))
+        for entry in exemptions.naming(register.of_group(group), traffic(rule))
     }

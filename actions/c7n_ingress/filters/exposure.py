@@ -28,15 +28,9 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
 
     .. code-block:: yaml
 
-        policies:
-          - name: open-databases
-            resource: aws.security-group
-            filters:
-              - {type: open-ingress, Ports: [3306, 5432]}
-              - {type: exposure, value: internet}
-            actions:
-              - type: replace-ingress
-                authorized: [203.0.113.0/24]
+        filters:
+          - {type: open-ingress, Ports: [3306, 5432]}
+          - {type: exposure, value: internet}
     """
 
     schema = type_schema(

@@ -30,15 +30,9 @@ class Marked(TagActionFilter):  # type: ignore[misc]  # c7n ships no types
 
     .. code-block:: yaml
 
-        policies:
-          - name: open-ssh-noticed
-            resource: aws.security-group
-            filters:
-              - {type: marked, tag: open-ingress-notice, op: replace-ingress}
-              - {type: open-ingress, Ports: [22]}
-            actions:
-              - type: replace-ingress
-                authorized: [203.0.113.0/24]
+        filters:
+          - {type: marked, tag: open-ingress-notice, op: replace-ingress}
+          - {type: open-ingress, Ports: [22]}
     """
 
     schema = type_schema(

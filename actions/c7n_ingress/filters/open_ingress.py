@@ -56,14 +56,8 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     .. code-block:: yaml
 
-        policies:
-          - name: open-ssh
-            resource: aws.security-group
-            filters:
-              - {type: open-ingress, Ports: [22]}
-            actions:
-              - type: replace-ingress
-                authorized: [203.0.113.0/24]
+        filters:
+          - {type: open-ingress, Ports: [22]}
     """
 
     ip_permissions_key = "IpPermissions"
