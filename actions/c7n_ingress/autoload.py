@@ -64,10 +64,7 @@ def ship_bytecode() -> None:
 
 
 def refuse_unsupported() -> None:
-    """End the command in one line if this c7n is not one that the pack was tested with.
-
-    :raises SystemExit: says which one to install.
-    """
+    """End the command in one line if this c7n is not one that the pack was tested with."""
     from c7n.version import version
 
     oldest, too_new = map(figures, SUPPORTED)

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from c7n_ingress.decide.commands import LOG_GROUPS, Undo
-from c7n_ingress.decide.run_id import started
+from c7n_ingress.decide.records import started
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.text import visible

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.run_id import run_id, started
+from c7n_ingress.decide.records import run_id, started
 
 EXECUTION = st.uuids(version=4).map(str)
 

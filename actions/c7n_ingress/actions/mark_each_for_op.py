@@ -58,10 +58,7 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
         super().process(resources)
 
     def process_resource_set(self, client: Any, resource_set: Sequence[dict[str, Any]], tags: Any) -> None:
-        """Mark groups by one call, or by a call for each.
-
-        :raises PolicyExecutionError: some could not be marked; the others are.
-        """
+        """Mark groups by one call, or by a call for each."""
         mark = super().process_resource_set
         try:
             mark(client, resource_set, tags)

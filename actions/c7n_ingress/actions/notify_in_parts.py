@@ -86,7 +86,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
             history.note_renewals(self.manager, resources, **self.data["renewals"])
         self.data["entries"] = self.entries()
         room = MESSAGE_SIZE - size(self.data["entries"])
-        for part in packed(map(_fitting, resources), room, size):
+        for part in packed(map(_fitting, resources), room):
             super().process(part, event)
             self.data["entries"] = {}  # the first message has them
 

@@ -133,7 +133,7 @@ class ReplaceIngress(EventAction):
             self.check_authorized()
             plans.check(filled(self.data), self.manager)
             checks.check_query(self.manager.data)
-            checks.check_filters(self.manager.data.get("filters", []), FINDERS)
+            checks.check_filters(self.manager.data.get("filters", []))
             for each in self.manager.iter_filters():
                 if each.type in FINDERS:  # c7n checks nothing of its own ``ingress`` once variables have filled it
                     checks.check_values(each.data, each.schema)
@@ -242,10 +242,7 @@ class ReplaceIngress(EventAction):
         self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
 
     def authorized(self) -> list[str]:
-        """Return the authorized networks, and the words among them, in order of preference.
-
-        :raises PolicyExecutionError: they cannot be read, or must not be in a rule.
-        """
+        """Return the authorized networks, and the words among them, in order of preference."""
         try:
             checks.check_filled(self.data, but=["authorized"])
             checks.check_filled(filled(self.manager.data.get("filters", [])), path="filters")

@@ -122,11 +122,9 @@ class RestoreIngress(EventAction):
         present = exemption_of(outcome.group)
         until = exemption(datetime.now(timezone.utc).date(), self.data["days"], present)
         if until not in (present, outcome.until):
-            client = local_session(self.manager.session_factory).client("ec2")
-            tags = [{"Key": TAG, "Value": until}]
             outcome.until = until  # before the call: if somebody stops the run during it, the tag may be there
             try:
-                self.manager.retry(client.create_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+                self.tag("create_tags", outcome, until)
             except ClientError:
                 outcome.until = None
                 raise
@@ -137,11 +135,9 @@ class RestoreIngress(EventAction):
         until, former = outcome.until, exemption_of(outcome.group)
         if until in (None, former) or outcome.back or any(record["now"] for record in outcome.records):
             return
-        client = local_session(self.manager.session_factory).client("ec2")
-        call, value = (client.delete_tags, until) if former is None else (client.create_tags, former)
-        tags = [{"Key": TAG, "Value": value}]
+        call, value = ("delete_tags", until) if former is None else ("create_tags", former)
         try:
-            self.manager.retry(call, Resources=[outcome.group["GroupId"]], Tags=tags)
+            self.tag(call, outcome, value)
         except Exception as error:  # why the undo failed is reported, too
             if isinstance(error, ClientError) and error_code(error) in GONE:
                 return
@@ -153,6 +149,12 @@ class RestoreIngress(EventAction):
         else:
             outcome.until = None
             outcome.failures.append(f"nothing was restored, so {TAG} = {until} was taken back")
+
+    def tag(self, call: str, outcome: Outcome, value: str | None) -> None:
+        """Create or delete the tag that exempts a group."""
+        client = local_session(self.manager.session_factory).client("ec2")
+        tags = [{"Key": TAG, "Value": value}]
+        self.manager.retry(getattr(client, call), Resources=[outcome.group["GroupId"]], Tags=tags)
 
 
 def exemption_of(group: Mapping[str, Any]) -> str | None:

@@ -81,10 +81,8 @@ def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[di
 
 
 def blocked(client: Any) -> str | None:
-    """Return a sentence if VPC Block Public Access is on.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
-    """
+    """Return a sentence if VPC Block Public Access is on."""
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
     options = client.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
     mode = options.get("InternetGatewayBlockMode", "off")
     if mode == "off":
@@ -93,10 +91,8 @@ def blocked(client: Any) -> str | None:
 
 
 def online_of(client: Any, instance_ids: Collection[str]) -> list[str]:
-    """Return the instances that Session Manager reaches.
-
-    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
-    """
+    """Return the instances that Session Manager reaches."""
+    # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
     return [
         each["InstanceId"]
         for batch in chunks(sorted(instance_ids), NODES_A_CALL)
@@ -108,10 +104,8 @@ def online_of(client: Any, instance_ids: Collection[str]) -> list[str]:
 
 
 def endpoints_of(client: Any, vpc_ids: Collection[str]) -> list[dict[str, Any]]:
-    """Return the EC2 Instance Connect Endpoints in VPCs.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceConnectEndpoints.html
-    """
+    """Return the EC2 Instance Connect Endpoints in VPCs."""
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceConnectEndpoints.html
     filters = [{"Name": "vpc-id", "Values": sorted(vpc_ids)}, {"Name": "state", "Values": ["create-complete"]}]
     request = {"Filters": filters, "MaxResults": ENDPOINTS_A_PAGE}
     return [*pages(client, "describe_instance_connect_endpoints", "InstanceConnectEndpoints", **request)]

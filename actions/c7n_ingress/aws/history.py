@@ -82,10 +82,8 @@ class Histories:
             outcome.reopened = sentence(opened)
 
     def states(self, group_id: str, matches: Collection[Match]) -> list[PastState]:
-        """Read the last 100 states of a group.
-
-        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
-        """
+        """Read the last 100 states of a group."""
+        # https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
         self.end = self.end or time.monotonic() + LOOKING
         check_time(self.end)
         self.client = self.client or local_session(self.manager.session_factory).client("config", config=BRIEFLY)

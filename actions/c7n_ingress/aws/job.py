@@ -18,10 +18,8 @@ from c7n_ingress.decide.plan import Plan, Replacement
 
 
 def is_tried_again(manager: Any) -> bool:
-    """Whether Lambda runs the policy twice more within minutes if it fails, as in all of c7n's deployed modes.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
-    """
+    """Whether Lambda runs the policy twice more within minutes if it fails, as in all of c7n's deployed modes."""
+    # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
     return isinstance(manager.ctx.policy.get_execution_mode(), LambdaMode)
 
 

@@ -24,8 +24,7 @@ from c7n_ingress.aws.calls import pages
 from c7n_ingress.decide.commands import LOG_GROUPS as OWN_LOG_GROUPS
 from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries, record_of, time_from
-from c7n_ingress.decide.run_id import run_id
+from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries, record_of, run_id, time_from
 
 # Where records are written: in Lambda as lines without a prefix (`lambda_entry`), elsewhere as c7n's other logs.
 log = logging.getLogger("custodian.journal")
@@ -126,10 +125,7 @@ class Span(NamedTuple):
 
     @classmethod
     def of(cls, place: Mapping[str, Any], groups: Sequence[str] = (), run: str | None = None) -> Span:
-        """Return what an action's ``from`` limits.
-
-        :raises ValueError: one of its times is none.
-        """
+        """Return what an action's ``from`` limits."""
         times = []
         for name in ("since", "until"):
             try:
@@ -195,10 +191,8 @@ def _from_logs(manager: Any, place: Mapping[str, Any], span: Span) -> Iterable[s
 
 
 def _pattern(wanted: Mapping[str, Sequence[str]]) -> str:
-    """Return the filter pattern for records with these texts. It only matches lines that are one JSON object.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
-    """
+    """Return the filter pattern for records with these texts. It only matches lines that are one JSON object."""
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
     either = [
         " || ".join(f'($.{key} = "{text}")' for text in texts)
         for key, texts in wanted.items()

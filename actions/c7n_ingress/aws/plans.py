@@ -15,8 +15,8 @@ from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.records import run_id
 from c7n_ingress.decide.rules import Match
-from c7n_ingress.decide.run_id import run_id
 
 
 def check(data: Mapping[str, Any], manager: Any) -> None:
@@ -71,10 +71,7 @@ class Approved:
 
 
 def read(action: Any) -> Approved | None:
-    """Read the approved plan, if the policy names one.
-
-    :raises PolicyExecutionError: it cannot be read, or is of another account or region.
-    """
+    """Read the approved plan, if the policy names one."""
     if action.data.get("only") is None:
         return None
     config = action.manager.config

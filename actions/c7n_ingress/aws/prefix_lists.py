@@ -11,7 +11,7 @@ from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
 from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, described, error_code, pages, said
-from c7n_ingress.decide.rules import Network, network
+from c7n_ingress.decide.rules import VERSIONS, Network, network
 
 log = logging.getLogger("custodian.filters")
 
@@ -28,11 +28,16 @@ NO_SUCH_LIST = (
 
 
 class PrefixList(NamedTuple):
-    """The content of a customer-managed prefix list. One that cannot be read has no family."""
+    """The content of a customer-managed prefix list."""
 
-    family: str | None = None
+    family: str | None = None  # IPv4 or IPv6; AWS for one of AWS's, which counts as empty; None if it cannot be read
     networks: Sequence[Network] = ()
     unanswered: str | None = None  # why EC2 did not return the list, if so
+
+    @property
+    def noted(self) -> int | str | None:
+        """What the filter ``open-ingress`` notes of the list, see ``PREFIX_LISTS``."""
+        return VERSIONS[self.family] if self.family else self.unanswered
 
 
 def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -46,13 +51,13 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
     }
 
 
-def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList | None]:
-    """Return prefix lists by id; None for one of AWS's. One that EC2 does not return has the reason.
+def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList]:
+    """Return prefix lists by id. One that EC2 does not return has the reason.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
     its entries until the sharing ends. Its rules still refer to the list after that.
     """
-    found: dict[str, PrefixList | None] = {}
+    found: dict[str, PrefixList] = {}
     for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
         request = ("describe_managed_prefix_lists", "PrefixLists", "prefix-list-id", batch)
         try:
@@ -63,11 +68,13 @@ def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList |
             continue
         found |= dict.fromkeys(batch, PrefixList())
         for shape in shapes:
-            found[shape["PrefixListId"]] = None if shape["OwnerId"] == AWS else _read(client, shape)
+            found[shape["PrefixListId"]] = _read(client, shape)
     return found
 
 
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
+    if shape["OwnerId"] == AWS:
+        return PrefixList(AWS)
     try:
         cidrs = cidrs_of(client, shape["PrefixListId"])
     except (ClientError, BotoCoreError) as error:
@@ -88,10 +95,7 @@ def entries(client: Any, list_id: str) -> list[str] | str:
 
 
 def cidrs_of(client: Any, list_id: str) -> list[str]:
-    """Return the CIDRs of a prefix list of any owner.
-
-    :raises ClientError, BotoCoreError: EC2 did not list them.
-    """
+    """Return the CIDRs of a prefix list of any owner."""
     arguments = {"MaxResults": LIST_PAGE_SIZE, "PrefixListId": list_id}
     return [entry["Cidr"] for entry in pages(client, "get_managed_prefix_list_entries", "Entries", **arguments)]
 

@@ -66,10 +66,7 @@ def is_run(manager: Any) -> bool:
 
 
 def _check_given(data: Any, manager: Any) -> None:
-    """Refuse a run of `custodian` without its settings file, or with a wrong one.
-
-    :raises ValueError: names the key, the value and the fix.
-    """
+    """Refuse a run of `custodian` without its settings file, or with a wrong one."""
     if not is_run(manager):
         return
     path, name = manager.config.get("vars_file"), unfilled(data)
@@ -89,10 +86,7 @@ def _check_given(data: Any, manager: Any) -> None:
 
 @lru_cache(maxsize=1)
 def _given(path: str, _changed: int) -> Mapping[str, Any]:
-    """Read the settings file once for all filters and actions of a run, as long as it is not changed.
-
-    :raises ValueError: it names a key twice, so that only the last one would count.
-    """
+    """Read the settings file once for all filters and actions of a run, as long as it is not changed."""
     given: Mapping[str, Any] = load_file(path)
     if path.endswith(".json"):  # tabs in it are no YAML
         return given

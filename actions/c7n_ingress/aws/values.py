@@ -68,10 +68,7 @@ def check_source(key: str, source: Mapping[str, Any], *, in_lambda: bool) -> Non
 
 
 def fresh_values(key: str, source: Mapping[str, Any], manager: Any) -> Any:
-    """Read a list that is elsewhere.
-
-    :raises ValueError: it cannot be read.
-    """
+    """Read a list that is elsewhere."""
     try:
         return FreshValues(source, manager).get_values()
     except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list

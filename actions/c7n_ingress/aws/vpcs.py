@@ -49,10 +49,8 @@ class Inside(NamedTuple):
 
 
 def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside]:
-    """Read the networks of each group's own VPC and of those that it is associated with, by group id.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupVpcAssociations.html
-    """
+    """Read the networks of each group's own VPC and of those that it is associated with, by group id."""
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupVpcAssociations.html
     groups = list(groups)
     ids = [group["GroupId"] for group in groups]
     own = {group["GroupId"]: group["VpcId"] for group in groups if group.get("VpcId")}

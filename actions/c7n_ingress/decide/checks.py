@@ -10,6 +10,7 @@ from typing import Any
 
 from c7n_ingress.decide.authorized import PLACEHOLDER
 from c7n_ingress.decide.message import SUBJECT_SIZE
+from c7n_ingress.decide.rules import FINDERS
 
 BLOCKS = ("and", "or", "not")
 OVERWRITING = frozenset({"stale"})  # the filters of c7n that write what they find where `ingress` does
@@ -92,7 +93,7 @@ def check_query(policy: Mapping[str, Any]) -> None:
         )
 
 
-def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
+def check_filters(filters: Iterable[Any]) -> None:
     """Refuse filters that annotate other rules than those that the policy matches.
 
     Each of these filters annotates what it finds, even if another filter in its `and` fails or if it is under `not`.
@@ -100,14 +101,13 @@ def check_filters(filters: Iterable[Any], finders: frozenset[str]) -> None:
     that are the direct branches of one `or`.
 
     :param filters: the policy's filters, as they are written.
-    :param finders: the types of the filters that annotate rules.
     """
     if any(True for _ in _paths(filters, OVERWRITING, ())):
         raise ValueError(
             "'stale' replaces what other filters match by stale references: write a policy of its own for it"
         )
-    found = list(_paths(filters, finders, ()))
-    kinds = " or ".join(map(repr, sorted(finders)))
+    found = list(_paths(filters, FINDERS, ()))
+    kinds = " or ".join(map(repr, sorted(FINDERS)))
     if not found:
         raise ValueError(f"the policy has no {kinds} filter: it says which rules are to be replaced")
     if any("not" in _blocks(path) for path in found):
@@ -162,8 +162,8 @@ def _version(value: object) -> int | None:
         return None
 
 
-def check_exempt(filters: Iterable[Any], finders: frozenset[str], block: str = "and") -> None:
-    """Refuse an ``exempt`` filter in a place where it has nothing to narrow: none of the finders is before it.
+def check_exempt(filters: Iterable[Any], block: str = "and") -> None:
+    """Refuse an ``exempt`` filter in a place where it has nothing to narrow: no filter before it annotates rules.
 
     :param block: what the filters are joined by.
     """
@@ -172,11 +172,11 @@ def check_exempt(filters: Iterable[Any], finders: frozenset[str], block: str = "
         if not isinstance(each, Mapping):
             continue
         for inner in (inner for inner in BLOCKS if inner in each):
-            check_exempt(each[inner], finders, inner)
-            found |= inner != "not" and any(True for _ in _paths(each[inner], finders, ()))
+            check_exempt(each[inner], inner)
+            found |= inner != "not" and any(True for _ in _paths(each[inner], FINDERS, ()))
         if each.get("type") == "exempt" and (block == "or" or not found):
             raise ValueError("it narrows what open-ingress matched: write it after that filter, in the same list")
-        found |= each.get("type") in finders
+        found |= each.get("type") in FINDERS
 
 
 def _paths(filters: Iterable[Any], finders: frozenset[str], above: tuple[tuple[str, int], ...]) -> Iterator[Any]:

@@ -86,10 +86,7 @@ def _is_day(text: str) -> bool:
 
 
 def parse_register(values: object) -> list[Entry]:
-    """Read the register, entries that have ended included: a list of mappings, as ``exemptions:`` of settings.yml.
-
-    :raises ValueError: names the entry, the value and the fix.
-    """
+    """Read the register, entries that have ended included: a list of mappings, as ``exemptions:`` of settings.yml."""
     if not isinstance(values, list):
         raise ValueError(f"exemptions {values!r:.80} is not a list of entries")
     return [_entry(number, value) for number, value in enumerate(values, 1)]

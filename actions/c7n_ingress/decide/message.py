@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from c7n_ingress.decide import states
 from c7n_ingress.decide.awaited import Said
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, Traffic, ports_text, text_of
 from c7n_ingress.decide.states import State, States
-
-Item = TypeVar("Item")
 
 STATE = "c7n:state-ingress"
 FAILED = "c7n:failed-ingress"
@@ -194,7 +192,7 @@ def _count(number: int, noun: str) -> str:
 
 def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[dict[str, Any]]]:
     """Divide resources into as few messages as possible, each group cut to what one message holds."""
-    return packed((_cut(resource, deed) for resource in resources), MESSAGE_SIZE, size)
+    return packed((_cut(resource, deed) for resource in resources), MESSAGE_SIZE)
 
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
@@ -217,9 +215,9 @@ def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
     return fitting
 
 
-def packed(items: Iterable[Item], room: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+def packed(items: Iterable[Any], room: int) -> Iterator[list[Any]]:
     """Return lists of items, in order, whose sizes together have room; too large an item is a list by itself."""
-    some: list[Item] = []
+    some: list[Any] = []
     taken = 0
     for item in items:
         length = size(item)

@@ -36,10 +36,7 @@ class Ports(NamedTuple):
 
 
 def parse_ports(values: object) -> Ports:
-    """Read a list of ports. A port without a protocol is for tcp and for udp.
-
-    :raises ValueError: names the value and the fix.
-    """
+    """Read a list of ports. A port without a protocol is for tcp and for udp."""
     if not isinstance(values, list):
         raise ValueError(f"ports {values!r:.80} are not a list: write [443] or [tcp/443]")
     return Ports(frozenset(each for value in values for each in _traffic(value)))

@@ -61,10 +61,8 @@ class Rule(NamedTuple):
 
 
 def rule_from(shape: Mapping[str, Any]) -> Rule:
-    """Read an item of ``DescribeSecurityGroupRules``.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
-    """
+    """Read an item of ``DescribeSecurityGroupRules``."""
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
     cidr = shape.get("CidrIpv4") or shape.get("CidrIpv6")
     source = network(cidr) if cidr else shape.get("PrefixListId")
     source = source or shape["ReferencedGroupInfo"]["GroupId"]
@@ -73,10 +71,8 @@ def rule_from(shape: Mapping[str, Any]) -> Rule:
 
 
 def matches_from(permissions: Iterable[Mapping[str, Any]]) -> set[Match]:
-    """Read permissions, such as those that Cloud Custodian's ``ingress`` filters annotated.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
-    """
+    """Read permissions, such as those that Cloud Custodian's ``ingress`` filters annotated."""
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
     return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
 
 
@@ -128,34 +124,28 @@ def rule_request(rule: Rule, source: Source) -> dict[str, Any]:
     EC2 clears a description that the request leaves out, so the rule's own is sent, too.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleRequest.html
     """
-    request = {**traffic_arguments(rule.traffic), _kind(source).in_rules: str(source), **_description(rule.description)}
+    *_, name = _kind(source)
+    request = {**traffic_arguments(rule.traffic), name: str(source), **_description(rule.description)}
     return {"SecurityGroupRuleId": rule.id, "SecurityGroupRule": request}
 
 
 def permission(of: Traffic, source: Source, description: str | None = None) -> dict[str, Any]:
     """Return the permission by which ``AuthorizeSecurityGroupIngress`` and ``Revoke…`` name a rule."""
-    kind = _kind(source)
-    return {**traffic_arguments(of), kind.listing: [{kind.name: str(source), **_description(description)}]}
+    listing, name, _ = _kind(source)
+    return {**traffic_arguments(of), listing: [{name: str(source), **_description(description)}]}
 
 
 def _description(text: str | None) -> dict[str, str]:
     return {"Description": text} if text else {}
 
 
-class _Kind(NamedTuple):
-    """How EC2's calls name a kind of source: the list in a permission, its name there, and its name in a rule."""
-
-    listing: str
-    name: str
-    in_rules: str
-
-
-def _kind(source: Source) -> _Kind:
+def _kind(source: Source) -> tuple[str, str, str]:
+    """Return how EC2's calls name a source: the list in a permission, the key there, and the key in a rule."""
     if isinstance(source, str):
-        return _Kind("PrefixListIds", "PrefixListId", "PrefixListId")
+        return "PrefixListIds", "PrefixListId", "PrefixListId"
     if isinstance(source, IPv4Network):
-        return _Kind("IpRanges", "CidrIp", "CidrIpv4")
-    return _Kind("Ipv6Ranges", "CidrIpv6", "CidrIpv6")
+        return "IpRanges", "CidrIp", "CidrIpv4"
+    return "Ipv6Ranges", "CidrIpv6", "CidrIpv6"
 
 
 # -- for people

@@ -18,7 +18,7 @@ from c7n_ingress.aws.settings import checking
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide import exemptions
 from c7n_ingress.decide.checks import UNFILLED, check_exempt, is_unfilled
-from c7n_ingress.decide.rules import FINDERS, traffic
+from c7n_ingress.decide.rules import traffic
 from c7n_ingress.decide.settings import filled
 
 
@@ -70,7 +70,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
     def validate(self) -> Exempt:
         """Refuse a register that is wrong, and a place where the filter has nothing to narrow."""
         with checking(self):
-            check_exempt(self.manager.data.get("filters", []), FINDERS)
+            check_exempt(self.manager.data.get("filters", []))
             source = self._source()
             if source is None:
                 exemptions.parse_register(self._listed())

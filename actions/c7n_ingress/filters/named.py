@@ -42,10 +42,7 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
                 raise ValueError(f"{self.data['groups']} has an id twice")
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return the groups that are named.
-
-        :raises PolicyExecutionError: one does not exist, or was not filled.
-        """
+        """Return the groups that are named."""
         for group_id in self.data["groups"]:
             if is_unfilled(group_id):
                 raise PolicyExecutionError(

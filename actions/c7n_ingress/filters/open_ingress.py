@@ -16,7 +16,7 @@ from c7n_ingress.aws.settings import checking, fill
 from c7n_ingress.decide.checks import UNFILLED, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
-from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, VERSIONS, Network, network, traffic
+from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Network, network, traffic
 
 log = logging.getLogger("custodian.filters")
 
@@ -68,8 +68,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
         super().__init__(data, manager)
-        self.lists: dict[str, PrefixList | None] = {}
-        """The customer-managed lists that were read, by id; None for those of AWS."""
+        self.lists: dict[str, PrefixList] = {}  # those that were read, by id
 
     def validate(self) -> OpenIngress:
         """Refuse values that variables have filled with what they must not be."""
@@ -90,7 +89,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             client = local_session(self.manager.session_factory).client("ec2")
             self.lists |= prefix_lists(client, unread)
             for list_id, prefix_list in self.lists.items():
-                if prefix_list and prefix_list.unanswered and not self._is_reported():
+                if prefix_list.unanswered and not self._is_reported():
                     raise PolicyExecutionError(f"EC2 did not return the entries of {list_id}: {prefix_list.unanswered}")
         return super().process(resources, event)  # type: ignore[no-any-return]
 
@@ -120,16 +119,9 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
             annotated = group.setdefault(MATCHED, [])
             known = set(map(repr, annotated))
             annotated += [rule for rule in matched if repr(rule) not in known]
-        if noted := {list_id: self._known_of(list_id) for rule in matched for list_id in _lists_of(rule)}:
+        if noted := {list_id: self.lists[list_id].noted for rule in matched for list_id in _lists_of(rule)}:
             group[PREFIX_LISTS] = group.get(PREFIX_LISTS, {}) | noted
         return bool(matched)
-
-    def _known_of(self, list_id: str) -> int | str | None:
-        """Return an open prefix list's IP version, or why EC2 did not return it, or None for one that is not shown."""
-        prefix_list = self.lists[list_id]
-        if prefix_list is None:
-            return None
-        return VERSIONS[prefix_list.family] if prefix_list.family else prefix_list.unanswered
 
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Return only the permissions that are open, one for each source."""
@@ -141,22 +133,14 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         for number, (rule, of) in enumerate(rules):
             if meant.traffic and not meant.any_in(of):
                 continue
-            if number in open_ones or any(self._is_unread(list_id) for list_id in _lists_of(rule)):
-                yield rule
-
-    def _is_unread(self, list_id: str) -> bool:
-        """Whether it is not known what a list holds, so that it may be open."""
-        prefix_list = self.lists[list_id]
-        return prefix_list is not None and prefix_list.family is None
+            if number in open_ones or any(self.lists[list_id].family is None for list_id in _lists_of(rule)):
+                yield rule  # what an unread list holds may be open
 
     def _networks(self, rule: Mapping[str, Any]) -> Sequence[Network]:
         for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
             if rule[ranges]:
                 return [network(rule[ranges][0][key])]
-        for list_id in _lists_of(rule):
-            prefix_list = self.lists[list_id]
-            return prefix_list.networks if prefix_list else ()
-        return ()
+        return next((self.lists[list_id].networks for list_id in _lists_of(rule)), ())
 
 
 def _lists_of(rule: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import boto3
 from c7n_ingress.aws.behind import MANAGED, knows_managed
 from c7n_ingress.aws.calls import pages
 from c7n_ingress.aws.prefix_lists import cidrs_of, prefix_lists, referenced
+from c7n_ingress.decide.rules import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +38,7 @@ def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:
     used = [*pages(client, "describe_network_interfaces", "NetworkInterfaces", **managed)]
     vpcs = [*pages(client, "describe_vpcs", "Vpcs")]
     found = {
-        list_id: each for list_id, each in prefix_lists(client, referenced(groups)).items() if each and each.family
+        list_id: each for list_id, each in prefix_lists(client, referenced(groups)).items() if each.family in VERSIONS
     }
     lists = {list_id: list(map(str, each.networks)) for list_id, each in found.items()}
     lists |= {list_id: cidrs_of(client, list_id) for list_id in authorized}
