@@ -39,7 +39,7 @@ from c7n_ingress.decide.message import REPLACED, Outcome, lack
 from c7n_ingress.decide.plan import Plan, Replacement, replacement
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import FINDERS, permission
-from c7n_ingress.decide.settings import filled
+from c7n_ingress.decide.settings import check_filled, filled
 
 
 @SecurityGroup.action_registry.register("replace-ingress")
@@ -244,8 +244,8 @@ class ReplaceIngress(EventAction):
     def authorized(self) -> list[str]:
         """Return the authorized networks, and the words among them, in order of preference."""
         try:
-            checks.check_filled(self.data, but=["authorized"])
-            checks.check_filled(filled(self.manager.data.get("filters", [])), path="filters")
+            check_filled(self.data, but=["authorized"])
+            check_filled(filled(self.manager.data.get("filters", [])), path="filters")
             values = self.data["authorized"] if "authorized" in self.data else self.fetch_authorized()
             networks = parse_fixed(values)
             if not self.data.get("preview"):

@@ -154,18 +154,17 @@ class LiveGroups:
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Read those of the groups (200 at most) that exist, in the order given."""
-        found = list(self._describe("describe_security_groups", "SecurityGroups", group_ids))
+        found = described(self.client, "describe_security_groups", "SecurityGroups", "group-id", group_ids)
         return sorted(found, key=lambda group: group_ids.index(group["GroupId"]))
 
     def rules(self, group_ids: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
         """Read the rules of the groups (200 at most), ingress and egress, by group id."""
         rules = defaultdict(list)
-        for shape in self._describe("describe_security_group_rules", "SecurityGroupRules", group_ids):
+        for shape in described(
+            self.client, "describe_security_group_rules", "SecurityGroupRules", "group-id", group_ids
+        ):
             rules[shape["GroupId"]].append(shape)
         return rules
-
-    def _describe(self, operation: str, key: str, group_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        return described(self.client, operation, key, "group-id", group_ids)
 
 
 # -- the policy's filters, again, on some of the groups that they selected before

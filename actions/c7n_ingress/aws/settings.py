@@ -13,8 +13,8 @@ from typing import Any
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.utils import load_file
 
-from c7n_ingress.decide.checks import check_filled, check_values
-from c7n_ingress.decide.settings import KEYS, check, filled, unfilled
+from c7n_ingress.decide.checks import check_values
+from c7n_ingress.decide.settings import KEYS, check, check_filled, filled, unfilled
 
 log = logging.getLogger("custodian.commands")
 

@@ -98,7 +98,8 @@ class _Settling:
             for change in self.ledger.come_true(reading.rules):
                 self.record(change)
             plan = self.ledger.with_owed(self.plan(reading), reading.rules)
-            self.outcome.back = self.found_back(plan)
+            made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
+            self.outcome.back = [match for match in plan.back if match not in made]  # before this run restored anything
             if looks == LOOKS or not (plan.changes or plan.missing):
                 if self.outcome.back and self.job.before:
                     self.job.before(self.outcome)
@@ -129,11 +130,6 @@ class _Settling:
         plan = self.job.plan(reading) if reading.selected else Plan()
         self.deciding = time.perf_counter() - before
         return plan
-
-    def found_back(self, plan: Plan) -> list[Match]:
-        """List what was in the group again before this run restored anything."""
-        made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
-        return [match for match in plan.back if match not in made]
 
     def attempt(self, reading: Reading, plan: Plan) -> str | None:
         """Apply a plan, and record each change once it is made.

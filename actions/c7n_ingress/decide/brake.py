@@ -17,6 +17,8 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from c7n_ingress.decide.commands import replay_line
+
 TABLE = "custodian-open-ingress-brake"
 
 EVENT_MODES = frozenset({"config-rule", "cloudtrail"})  # the modes of policies that run once for each change of a group
@@ -82,7 +84,7 @@ def left_open(at_most: int, region: str, now: datetime) -> str:
     return (
         f"at-most {at_most} groups are changed in an hour, and {now:%H}:00 UTC to {now + HOUR:%H}:00 UTC has as many "
         "already. So this group was not changed. Look at what was closed in this hour. If that was right, run "
-        f"c7n-ingress replay --region {region} after {now + HOUR:%H}:00 UTC, or raise at-most and deploy the policy "
+        f"{replay_line(region)} after {now + HOUR:%H}:00 UTC, or raise at-most and deploy the policy "
         "again. The daily policy closes the worst groups first"
     )
 

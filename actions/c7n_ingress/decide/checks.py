@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from ipaddress import ip_network
@@ -61,22 +61,6 @@ def _jsonschema() -> Any:
         return import_module("jsonschema")
     except ImportError:
         return None
-
-
-def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
-    """Refuse values that no variable has filled, however deep they are.
-
-    :param but: keys of values that are checked elsewhere.
-    """
-    if is_unfilled(data):
-        raise ValueError(
-            f"{path} {data!r} was not filled: a --vars-file or an account's vars fill it, as in the line of a message; "
-            "or write the value into the policy"
-        )
-    parts = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
-    for key, part in parts:
-        if key not in but:
-            check_filled(part, but, path=f"{path}.{key}" if path else str(key))
 
 
 def is_unfilled(value: object) -> bool:

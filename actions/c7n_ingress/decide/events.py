@@ -56,7 +56,6 @@ def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
 
 
 def _call(event: Any, calls: Collection[str]) -> dict[str, Any]:
-    _part({"event": event}, "event", dict)
     call: dict[str, Any] = _part(event, "detail", dict)
     for name in ("eventSource", "eventName"):
         _part(call, name, str)
@@ -86,7 +85,6 @@ def _check_time(whole: Any, name: str) -> None:
 
 
 def _item(event: Any) -> dict[str, Any]:
-    _part({"event": event}, "event", dict)
     _part(event, "resultToken", str)
     try:
         invoking = json.loads(_part(event, "invokingEvent", str))

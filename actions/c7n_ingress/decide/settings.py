@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -122,10 +122,26 @@ def filled(data: Any) -> Any:
 
 def unfilled(data: Any) -> str | None:
     """Return the name of the first setting in data that nothing has filled and that a run needs, if there is one."""
-    if isinstance(data, str):
-        return name if (name := _name(data)) in KEYS and name not in FOR_ONE_RUN else None
-    parts = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
-    return next((found for part in parts if (found := unfilled(part))), None)
+    return next((name for _, name in _unfilled(data) if name in KEYS and name not in FOR_ONE_RUN), None)
+
+
+def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
+    """Refuse values that no variable has filled, but those of the keys that are checked elsewhere."""
+    for where, name in _unfilled(data, path):
+        if where.partition(".")[0] not in but:
+            raise ValueError(
+                f"{where} '{{{name}}}' was not filled: a --vars-file or an account's vars fill it, as in the line of a "
+                "message; or write the value into the policy"
+            )
+
+
+def _unfilled(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Return where a value is that no variable has filled, however deep, and the variable's name."""
+    if name := _name(data):
+        yield path, name
+    parts = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
+    for key, part in parts:
+        yield from _unfilled(part, f"{path}.{key}" if path else str(key))
 
 
 def _name(value: object) -> str | None:
