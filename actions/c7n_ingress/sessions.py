@@ -20,8 +20,7 @@ KEPT = (ONCE, BRIEFLY)  # the configs of the pack's own clients, which last as l
 class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
     """Returns one session a region for the life of the process, and with it one client a service.
 
-    c7n makes a session for each message that it sends, and a client for each call. Its own count of API calls, in
-    ``metadata.json`` and the metric ``ApiCalls``, counts only those of new clients.
+    c7n makes a session for each message, and a client for each call. Its metric ``ApiCalls`` counts only new clients.
     """
 
     @classmethod

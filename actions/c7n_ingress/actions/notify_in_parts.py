@@ -6,11 +6,10 @@ import logging
 from typing import Any
 
 from c7n.actions.notify import Notify
-from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup
 
 from c7n_ingress.aws import history
-from c7n_ingress.aws.notify import KEYS, with_place
+from c7n_ingress.aws.notify import KEYS, Notifier
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import checking, fill
 from c7n_ingress.decide.checks import check_notify
@@ -34,7 +33,7 @@ SCHEMA = {
 
 
 @SecurityGroup.action_registry.register("notify-in-parts")
-class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
+class NotifyInParts(Notifier):
     """Report groups as c7n's own ``notify`` does, in as many messages as needed.
 
     ``notify`` guesses that compression halves any text, and fails where that is wrong: one group with long tags keeps
@@ -75,13 +74,7 @@ class NotifyInParts(Notify):  # type: ignore[misc]  # c7n ships no types
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
         """Report the groups."""
-        fill(self, "notified nobody")
-        try:
-            check_notify(self.data)
-        except ValueError as error:
-            raise PolicyExecutionError(f"notify-in-parts notified nobody: {error}") from None
-        for key in self.data.keys() & {"to", "cc"}:
-            self.data[key] = with_place(self.data[key], self.manager.config)
+        fill(self, "notified nobody", check_notify)
         if "renewals" in self.data:
             history.note_renewals(self.manager, resources, **self.data["renewals"])
         self.data["entries"] = self.entries()
@@ -103,10 +96,6 @@ def _fitting(group: dict[str, Any]) -> dict[str, Any]:
     matched = shown.pop(MATCHED, [])
     fitting = list(as_fit(matched, MESSAGE_SIZE - ENTRIES_SIZE - size(shown)))
     if len(fitting) < len(matched):
-        log.warning(
-            "%s: %d matched rules do not fit into a message, which reports %d of them",
-            group["GroupId"],
-            len(matched),
-            len(fitting),
-        )
+        text = "%s: %d matched rules do not fit into a message, which reports %d of them"
+        log.warning(text, group["GroupId"], len(matched), len(fitting))
     return {**shown, MATCHED: fitting}

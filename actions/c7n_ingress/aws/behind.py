@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import botocore
 from c7n.utils import chunks, local_session
 
 from c7n_ingress.aws.calls import BRIEFLY, described, pages, why
-from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, Behind, behind
+from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, behind
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.way_in import INSTANCES, by_endpoint, by_session_manager, instances, is_closed
 from c7n_ingress.decide.way_in import unread as not_known
@@ -38,29 +38,17 @@ HIDDEN = f"interfaces that AWS services hide cannot be seen: botocore {botocore.
 FOREIGN = "interfaces of other accounts may be missing here"
 
 
-def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, Seen]:
-    """Look up what uses each of the groups, by id, for an account."""
+def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, dict[str, Any]]:
+    """Look up what uses each of the groups, for an account, and return it as annotations, by group id."""
     owners = {group["GroupId"]: group["OwnerId"] for group in groups}
     found = interfaces_of(client, owners)
     hidden = () if knows_managed(client) else (HIDDEN,)
-    return {
-        group_id: Seen(
-            behind(found.get(group_id, ()), (*hidden, *(() if owner == account_id else (FOREIGN,)))),
-            instances(found.get(group_id, ())),
-        )
-        for group_id, owner in owners.items()
-    }
-
-
-class Seen(NamedTuple):
-    """What uses a group."""
-
-    behind: Behind
-    instances: dict[str, str]  # the instances among it, each with its VPC
-
-    def annotations(self) -> dict[str, Any]:
-        """Return it as a group's annotations."""
-        return {ANNOTATION: self.behind.annotation(), INSTANCES: self.instances}
+    known = {}
+    for group_id, owner in owners.items():
+        interfaces = found.get(group_id, ())
+        unseen = hidden if owner == account_id else (*hidden, FOREIGN)
+        known[group_id] = {ANNOTATION: behind(interfaces, unseen).annotation(), INSTANCES: instances(interfaces)}
+    return known
 
 
 def knows_managed(client: Any) -> bool:
@@ -78,16 +66,6 @@ def interfaces_of(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[di
         for group in interface["Groups"]:
             found[group["GroupId"]].append(interface)
     return found
-
-
-def blocked(client: Any) -> str | None:
-    """Return a sentence if VPC Block Public Access is on."""
-    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
-    options = client.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
-    mode = options.get("InternetGatewayBlockMode", "off")
-    if mode == "off":
-        return None
-    return f"VPC Block Public Access ({mode}) keeps the internet out, but for what is excluded from it."
 
 
 def online_of(client: Any, instance_ids: Collection[str]) -> list[str]:
@@ -135,26 +113,26 @@ class Surroundings:
             found = look_behind(self.client(), unread, self.manager.config.account_id)
         except Exception:  # any error: the groups are closed and reported
             log.exception("what uses %d groups could not be looked up", len(unread))
-            found = dict.fromkeys((group["GroupId"] for group in unread), Seen(UNKNOWN, {}))
-        self.known |= {group_id: each.annotations() for group_id, each in found.items()}
+            nothing = {ANNOTATION: UNKNOWN.annotation(), INSTANCES: {}}
+            found = dict.fromkeys((group["GroupId"] for group in unread), nothing)
+        self.known |= found
         return {group["GroupId"]: self.known[group["GroupId"]][ANNOTATION] for group in groups}
 
     def blocked(self) -> dict[str, str]:
         """Return what a message adds for each group if VPC Block Public Access is on, or cannot be looked up."""
         if not self.wanted:
             return {}
-        try:
-            block = blocked(self.client())
+        try:  # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
+            options = self.client().describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
+            mode = options.get("InternetGatewayBlockMode", "off")
         except Exception:  # any error, as above
             log.exception("VPC Block Public Access could not be looked up")
-            block = "Whether VPC Block Public Access is on could not be looked up."
-        return {"blocked": block} if block else {}
+            return {"blocked": "Whether VPC Block Public Access is on could not be looked up."}
+        block = f"VPC Block Public Access ({mode}) keeps the internet out, but for what is excluded from it."
+        return {} if mode == "off" else {"blocked": block}
 
     def note_ways_in(self, outcomes: Iterable[Outcome]) -> None:
-        """Note of each group whose SSH or RDP was closed how people still get into the instances that use it.
-
-        What uses the groups was looked up before.
-        """
+        """Note of each group whose SSH or RDP was closed how people still get into the instances that use it."""
         used_by = {group_id: each[INSTANCES] for group_id, each in self.known.items()}
         closed = [each for each in outcomes if used_by.get(each.group["GroupId"]) and is_closed(each.records)]
         concerned = {instance: vpc for each in closed for instance, vpc in used_by[each.group["GroupId"]].items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -47,15 +47,16 @@ def checking(element: Any) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def fill(element: Any, undone: str) -> None:
+def fill(element: Any, undone: str, *checks: Callable[[Any], None]) -> None:
     """Put the defaults of the settings into the data of a filter or an action whose run begins.
 
-    :param undone: what the run has not done if a value is missing.
-    :raises PolicyExecutionError: a variable that has no default was not filled.
+    :param undone: what the run has not done if a value is missing, or does not pass the checks.
+    :raises PolicyExecutionError: a variable that has no default was not filled, or a check failed.
     """
     element.data = filled(element.data)
     try:
-        check_filled(element.data)
+        for check_data in (check_filled, *checks):
+            check_data(element.data)
     except ValueError as error:
         raise PolicyExecutionError(f"{element.type} {undone}: {error}") from None
 

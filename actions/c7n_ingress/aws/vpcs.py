@@ -54,13 +54,12 @@ def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside
     groups = list(groups)
     ids = [group["GroupId"] for group in groups]
     own = {group["GroupId"]: group["VpcId"] for group in groups if group.get("VpcId")}
-    others: Mapping[str, list[str]] = {}
     left_out: tuple[str, ...] = ()
     try:
         others = associated(client, own)
-    except NotAnsweredError as error:
-        left_out = (OWN_ALONE.format(error),)
-        log.warning(*left_out)
+        if isinstance(others, str):
+            left_out, others = (OWN_ALONE.format(others),), {}
+            log.warning(*left_out)
     except (ClientError, BotoCoreError) as error:  # reported for each group
         log.exception("associations of groups with VPCs could not be read")
         return dict.fromkeys(ids, Inside(f"the VPCs that the group is associated with cannot be read: {said(error)}"))
@@ -84,20 +83,10 @@ def _inside(vpc_ids: Iterable[str], cidrs: Mapping[str, list[str] | str], left_o
     return Inside([*own, *known], (*left_out, *missing))
 
 
-class NotAnsweredError(Exception):
-    """EC2 cannot be asked with which VPCs groups are associated, or does not answer that."""
-
-
-def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]]:
-    """Read with which further VPCs groups are associated, by group id.
-
-    :raises NotAnsweredError: no later call will be answered either.
-    :raises ClientError, BotoCoreError: this call was not answered.
-    """
+def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]] | str:
+    """Read with which further VPCs groups are associated, by group id, or why EC2 never lists that, in a sentence."""
     if not hasattr(client, "describe_security_group_vpc_associations"):
-        raise NotAnsweredError(
-            f"botocore {botocore.__version__} is too old to know DescribeSecurityGroupVpcAssociations"
-        )
+        return f"botocore {botocore.__version__} is too old to know DescribeSecurityGroupVpcAssociations"
     found: defaultdict[str, list[str]] = defaultdict(list)
     request = ("describe_security_group_vpc_associations", "SecurityGroupVpcAssociations", "group-id", group_ids)
     try:
@@ -106,7 +95,7 @@ def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]]
                 found[each["GroupId"]].append(each["VpcId"])
     except ClientError as error:
         if error_code(error) in REFUSED:
-            raise NotAnsweredError(f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}") from error
+            return f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}"
         raise
     return {group_id: sorted(vpc_ids) for group_id, vpc_ids in found.items()}
 

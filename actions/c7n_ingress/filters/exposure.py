@@ -8,7 +8,7 @@ from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws.behind import Seen, look_behind
+from c7n_ingress.aws.behind import look_behind
 from c7n_ingress.decide.behind import ANNOTATION
 
 VALUES = {"enum": ["internet", "private", "unused", "unknown"]}
@@ -42,7 +42,7 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
 
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
         super().__init__(data, manager)
-        self.known: dict[str, Seen] = {}  # what uses the groups that were looked up
+        self.known: dict[str, dict[str, Any]] = {}  # what uses the groups that were looked up
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Look up the groups that no earlier call has, and return those that match."""
@@ -50,6 +50,6 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
             client = local_session(self.manager.session_factory).client("ec2")
             self.known |= look_behind(client, unread, self.manager.config.account_id)
         for group in resources:
-            group.update(self.known[group["GroupId"]].annotations())
+            group.update(self.known[group["GroupId"]])
         wanted = self.data["value"] if isinstance(self.data["value"], list) else [self.data["value"]]
         return [group for group in resources if group[ANNOTATION]["exposure"] in wanted]
