@@ -56,8 +56,14 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
 
     .. code-block:: yaml
 
-        filters:
-          - {type: open-ingress, Ports: [22]}
+        policies:
+          - name: open-ssh
+            resource: aws.security-group
+            filters:
+              - {type: open-ingress, Ports: [22]}
+            actions:
+              - type: replace-ingress
+                authorized: [203.0.113.0/24]
     """
 
     ip_permissions_key = "IpPermissions"
