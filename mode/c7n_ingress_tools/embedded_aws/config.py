@@ -46,6 +46,7 @@ MOST_BYTES = 256 * 1024
 MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
 SPAN = 7 * 24 * 60 * 60  # how many seconds of a history a page has at most
 PAGE, MOST_ITEMS = 10, 100  # how many items of a history a page has by default, and how many at most
+SPAN = 7 * 24 * 60 * 60  # how many seconds of a history a page has at most
 
 
 class Evaluation(NamedTuple):
