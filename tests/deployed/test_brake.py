@@ -1,7 +1,6 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -12,11 +11,13 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from tests.support.embedded import cases, group_of, load, messages, rules_of, run, shipped, source_of
 from tests.support.faults import CASES, rules
+from tests.support.kept import once, warm
 from tests.support.search import by_day
 from tests.support.stacked import create
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 AUTHORIZED = ["198.18.7.0/24"]
+NAME = "custodian-open-ingress"
 COUNTING = {"service": "dynamodb", "operation": "UpdateItem"}
 SENDING = {"service": "sqs", "operation": "SendMessage"}
 FAULTS = {fault["name"]: fault for fault in CASES["faults"]}
@@ -37,19 +38,20 @@ def open_group(number):
 
 def config_event(group):
     """Return what AWS Config sends about a group."""
-    return event(configuration_item(group), "custodian-open-ingress")
+    return event(configuration_item(group), NAME)
 
 
-@contextmanager
-def braked(cloud, folder, at_most, policy="open-ingress", aws=None, **more):
-    """Create the stack, deploy a policy with a limit, and return its Lambda, in an hour that has some seconds left."""
+def braked(cloud, folder, at_most):
+    """Create the stack, and deploy the policy with a limit, in an hour that has some seconds left."""
     if (left := 3600 - time.time() % 3600) < 30:
         time.sleep(left)
-    create(cloud)
-    result = run(cloud, shipped(policy, folder, AUTHORIZED, at_most=at_most), folder)
-    assert result.returncode == 0, result.stderr
-    with deployed(aws or cloud, f"custodian-{policy}", folder=folder, **more) as function:
-        yield function
+
+    def deploy():
+        create(cloud)
+        done = run(cloud, shipped("open-ingress", folder, AUTHORIZED, at_most=at_most), folder)
+        assert done.returncode == 0, done.stderr
+
+    once(cloud, f"at most {at_most}", deploy)
 
 
 def deliver(function, sent, attempts=3):
@@ -86,8 +88,9 @@ def reports(cloud):
 
 def test_the_limit(cloud, tmp_path):
     """Over the limit a group stays open and is reported once, its event fails, and a later hour closes it."""
+    braked(cloud, tmp_path, 2)
     groups = [open_group(number) for number in (1, 2, 3)]
-    with braked(cloud, tmp_path, 2) as function:
+    with warm(cloud, NAME) as function:
         failures = [deliver(function, config_event(group)) for group in groups]
         assert [len(errors) for errors in failures] == [0, 0, 3]
         assert [is_closed(group) for group in groups] == [True, True, False]
@@ -106,15 +109,16 @@ def test_the_limit(cloud, tmp_path):
 
 def test_calls_that_cloudtrail_recorded(cloud, tmp_path):
     """The policy that runs on calls has the same limit, counted with the policy that runs on changes."""
+    braked(cloud, tmp_path, 1)
     first, second = open_group(1), open_group(2)
-    with braked(cloud, tmp_path, 1) as function:
+    with warm(cloud, NAME) as function:
         assert deliver(function, config_event(first)) == []
     by_call = shipped("open-ingress-cloudtrail", tmp_path, AUTHORIZED, at_most=1)
     assert run(cloud, by_call, tmp_path).returncode == 0
     (rule_id,) = rules_of(second["GroupId"])
     text = json.dumps(CALL["detail"]).replace('"GROUP"', f'"{second["GroupId"]}"').replace('"RULE"', f'"{rule_id}"')
     detail = {"eventTime": "2026-01-31T12:34:56Z", "eventSource": "ec2.amazonaws.com", "awsRegion": "us-east-1"}
-    with deployed(cloud, "custodian-open-ingress-cloudtrail") as function:
+    with warm(cloud, "custodian-open-ingress-cloudtrail") as function:
         errors = deliver(function, {"source": "aws.ec2", "detail": {**detail, **json.loads(text)}})
     assert len(errors) == 3
     assert not is_closed(second)
@@ -122,8 +126,9 @@ def test_calls_that_cloudtrail_recorded(cloud, tmp_path):
 
 def test_the_same_group_again(cloud, tmp_path):
     """A group that is opened again in the same hour counts once."""
+    braked(cloud, tmp_path, 2)
     group, other = open_group(1), open_group(2)
-    with braked(cloud, tmp_path, 2) as function:
+    with warm(cloud, NAME) as function:
         for _ in range(3):
             open_group(1)
             assert deliver(function, config_event(group)) == []
@@ -135,8 +140,9 @@ def test_the_same_group_again(cloud, tmp_path):
 
 def test_a_group_that_needs_no_change(cloud, tmp_path):
     """DynamoDB is asked once, and only about a group that is about to be changed."""
+    braked(cloud, tmp_path, 2)
     group = open_group(1)
-    with braked(cloud, tmp_path, 2) as function:
+    with warm(cloud, NAME) as function:
         cloud.calls.clear()
         deliver(function, config_event(group))
         assert [call.action for call in cloud.calls].count("UpdateItem") == 1
@@ -155,8 +161,9 @@ def aws(failing_aws):
 @pytest.mark.parametrize("fault", ["denied", "throttled", "internal error", "unavailable", "reset before"])
 def test_a_table_that_does_not_answer(cloud, aws, tmp_path, fault):
     """Where the table does not answer, groups are closed all the same, and the message says so."""
+    braked(cloud, tmp_path, 1)
     groups = [open_group(number) for number in (1, 2)]
-    with braked(cloud, tmp_path, 1, aws=aws) as function:
+    with warm(aws, NAME) as function:
         aws.proxy.breaks(*rules(COUNTING, [FAULTS[fault]]))
         assert [deliver(function, config_event(group)) for group in groups] == [[], []]
     assert aws.proxy.fired
@@ -169,8 +176,9 @@ def test_a_table_that_does_not_answer(cloud, aws, tmp_path, fault):
 
 def test_a_table_that_is_missing(cloud, tmp_path):
     """Where there is no table, as with an older stack, groups are closed all the same, and the message says so."""
+    braked(cloud, tmp_path, 1)
     group = open_group(1)
-    with braked(cloud, tmp_path, 1) as function:
+    with warm(cloud, NAME) as function:
         cloud.session().client("dynamodb").delete_table(TableName=TABLE)
         assert deliver(function, config_event(group)) == []
     assert is_closed(group)
@@ -181,7 +189,8 @@ def test_a_table_that_is_missing(cloud, tmp_path):
 @pytest.mark.parametrize("fault", ["denied", "unavailable"])
 def test_a_report_that_could_not_be_sent(cloud, aws, tmp_path, fault):
     """Where the report of a group that is left open could not be sent, the next attempt sends it, and no other one."""
-    with braked(cloud, tmp_path, 1, aws=aws) as function:
+    braked(cloud, tmp_path, 1)
+    with warm(aws, NAME) as function:
         deliver(function, config_event(open_group(1)))
         messages(cloud)
         late = open_group(2)
@@ -195,10 +204,14 @@ def test_a_report_that_could_not_be_sent(cloud, aws, tmp_path, fault):
 
 def test_many_events_at_once(cloud, tmp_path):
     """However many events come at once, some twice: no hour changes more groups, none is lost or reported twice."""
+    braked(cloud, tmp_path, AT_MOST)
     groups = {group["GroupId"]: group for group in map(open_group, range(1, EVENTS * 4 // 5 + 1))}
     left = [config_event(group) for group in ([*groups.values()] * 2)[:EVENTS]]
     hours, attempts = [], 3
-    with braked(cloud, tmp_path, AT_MOST, processes=PROCESSES) as function, ThreadPoolExecutor(PROCESSES) as pool:
+    with (
+        deployed(cloud, NAME, processes=PROCESSES) as function,
+        ThreadPoolExecutor(PROCESSES) as pool,
+    ):
         while left and len(hours) < len(groups):
             failures = list(pool.map(partial(deliver, function, attempts=attempts), left))
             left = [sent for sent, errors in zip(left, failures, strict=True) if errors]

@@ -9,19 +9,17 @@ from c7n_mailer.utils import get_aws_username_from_event
 from moto.ec2.exceptions import EC2ClientError
 
 from c7n_ingress_tools.embedded_aws.ec2 import Response
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.embedded import (
     cases,
-    custodian,
     group_of,
     load,
     made_changes,
-    make_queue,
     messages,
     rules_of,
-    shipped,
     source_of,
 )
+from tests.support.kept import deploy_once, warm
 
 NAME = "custodian-open-ingress-cloudtrail"
 EVENTS = cases("open-ingress-cloudtrail")["events"]
@@ -76,12 +74,7 @@ def open_group(number):
 
 def deploy(cloud, folder):
     """Deploy the policy with the stock command."""
-    make_queue(cloud)
-    role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
-    cloud.session().client("iam").create_role(**role)
-    policy = shipped("open-ingress-cloudtrail", folder, ["198.18.7.0/24"])
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *policy)
-    assert done.returncode == 0, done.stderr
+    deploy_once(cloud, folder, "open-ingress-cloudtrail", ["198.18.7.0/24"])
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +84,7 @@ def outcomes(embedded_aws, tmp_path_factory):
     cloud.reset()
     deploy(cloud, tmp_path_factory.mktemp("policy"))
     found = []
-    with deployed(cloud, NAME) as function:
+    with warm(cloud, NAME) as function:
         for number, case in enumerate(EVENTS, 1):
             group_id, rule_id = open_group(number)
             cloud.calls.clear()
@@ -181,7 +174,7 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path, monkeypatch):
     def refuse(_):
         raise EC2ClientError("UnauthorizedOperation", "You are not authorized to perform this operation.")
 
-    with deployed(cloud, NAME) as function:
+    with warm(cloud, NAME) as function:
         with monkeypatch.context() as patch:
             patch.setattr(Response, "describe_security_groups", refuse)
             with pytest.raises(FunctionError, match=rf"groups {group_id} could not be read: .*UnauthorizedOperation"):
@@ -200,7 +193,7 @@ PRIVATE = {"protocol": "tcp", "ports": 443, "source": "10.0.0.0/8"}
 def function(cloud, tmp_path):
     """Return the deployed function."""
     deploy(cloud, tmp_path)
-    with deployed(cloud, NAME) as function:
+    with warm(cloud, NAME) as function:
         yield function
 
 
@@ -303,7 +296,7 @@ def refusing(embedded_aws, tmp_path_factory):
     """Return the deployed function, for events that are refused."""
     embedded_aws.reset()
     deploy(embedded_aws, tmp_path_factory.mktemp("refusing"))
-    with deployed(embedded_aws, NAME) as function:
+    with warm(embedded_aws, NAME) as function:
         yield function
 
 

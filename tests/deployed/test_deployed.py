@@ -15,13 +15,13 @@ from tests.support.embedded import (
     check,
     load,
     made_changes,
-    make_queue,
     messages,
     rules_of,
     run,
     shipped,
     source_of,
 )
+from tests.support.kept import deploy_once, warm
 
 RULE = "custodian-open-ingress"
 """The name of the Lambda, and of Config's rule."""
@@ -39,28 +39,16 @@ def plain(policy):
     del action["behind"], action["reopened"]
 
 
-def deploy(
-    cloud,
-    folder,
-    public_ports=(),
-    authorized=AUTHORIZED,
-    change=None,
-):
-    """Make the stock command deploy open-ingress with a change, and what it needs in an account."""
-    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument=trust)
-    cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
-    make_queue(cloud)
-    policy = shipped("open-ingress", folder, authorized, change, public_ports=[*public_ports])
-    result = run(cloud, policy, folder)
-    assert result.returncode == 0, result.stderr
-    return deployed(cloud, RULE, folder=folder)
+def deploy(cloud, folder, public_ports=(), authorized=AUTHORIZED, change=None):
+    """Make the stock command deploy open-ingress with a change."""
+    deploy_once(cloud, folder, "open-ingress", authorized, change, public_ports=[*public_ports])
 
 
 @pytest.fixture
 def function(cloud, tmp_path):
     """Deploy open-ingress, and return its Lambda."""
-    with deploy(cloud, tmp_path) as function:
+    deploy(cloud, tmp_path)
+    with warm(cloud, RULE) as function:
         yield function
 
 
@@ -84,8 +72,9 @@ def verdicts(cloud, group_id):
 def test_items(cloud, tmp_path, public_ports):
     """Config's item of each case gets the case's verdict, its open rules are replaced, the next item is COMPLIANT."""
     chosen = [(case, group) for case, group in CASES_OF_OPEN_INGRESS if case.get("public-ports", []) == [*public_ports]]
+    deploy(cloud, tmp_path, public_ports)
     load(group for _, group in chosen)
-    with deploy(cloud, tmp_path, public_ports) as function:
+    with warm(cloud, RULE) as function:
         for case, group in chosen:
             group_id = group["GroupId"]
             before = rules_of(group_id)
@@ -108,7 +97,8 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
     rules = [{"IpProtocol": "tcp", "FromPort": p, "ToPort": p, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]} for p in ports]
     group = {**OPEN[1], "IpPermissions": rules}
     item = event(configuration_item(group), RULE)
-    with deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], change=plain) as function:
+    deploy(cloud, tmp_path, authorized=["198.18.7.0/24"], change=plain)
+    with warm(cloud, RULE) as function:
         load([group])
         function.invoke(item)
         load([group])
@@ -126,9 +116,10 @@ def test_what_a_warm_event_costs(cloud, tmp_path):
 
 def test_what_a_warm_event_costs_that_looks_around(cloud, tmp_path):
     """The networks of a group's VPCs cost two calls before the change, and what the message explains three after it."""
+    deploy(cloud, tmp_path, authorized=["vpc"])
     (vpc,) = cloud.session().client("ec2").describe_vpcs()["Vpcs"]
     group = {**OPEN[1], "VpcId": vpc["VpcId"]}
-    with deploy(cloud, tmp_path, authorized=["vpc"]) as function:
+    with warm(cloud, RULE) as function:
         for _ in range(2):
             load([group])
             cloud.calls.clear()
@@ -163,6 +154,7 @@ def test_since_when_a_rule_was_open(cloud, function):
 
 def test_what_a_cold_event_costs(cloud, function):
     """The first event of a process on a compliant group makes one call: that which says so."""
+    function.close()
     cloud.calls.clear()
     function.invoke(event(configuration_item({**OPEN[1], "IpPermissions": []}), RULE))
     assert [call.action for call in cloud.calls] == ["PutEvaluations"]
@@ -345,7 +337,8 @@ def sources_of(task):
 
 def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
     """A function of this Python's version runs by the zip's bytecode alone: it never looks into those sources."""
-    with deploy(cloud, tmp_path, change=of_this_python) as function:
+    deploy(cloud, tmp_path, change=of_this_python)
+    with deployed(cloud, RULE, folder=tmp_path) as function:
         task = own_task(tmp_path)
         shipped = sources_of(task)
         assert {
@@ -365,7 +358,8 @@ def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"\0\0\0\0", None], ids=["cut off", "of another Python", "not there"])
 def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
     """Where the zip's bytecode is of no use, the function compiles what it needs, and works."""
-    with deploy(cloud, tmp_path, change=of_this_python) as function:
+    deploy(cloud, tmp_path, change=of_this_python)
+    with deployed(cloud, RULE, folder=tmp_path) as function:
         for path in own_task(tmp_path).rglob("*.pyc"):
             if damage is None:
                 path.unlink()
@@ -377,7 +371,8 @@ def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
 def test_a_runtime_of_another_python(cloud, tmp_path):
     """Where the zip has no bytecode for the Python that runs it, the function compiles what it needs, and works."""
     other = "python3.12" if OWN == SHIPPED else SHIPPED
-    with deploy(cloud, tmp_path, change=lambda policy: policy["mode"].update(runtime=other)) as function:
+    deploy(cloud, tmp_path, change=lambda policy: policy["mode"].update(runtime=other))
+    with deployed(cloud, RULE, folder=tmp_path) as function:
         with zipfile.ZipFile(tmp_path / f"{RULE}.zip") as archive:
             made_for = {name.split(".")[-2] for name in archive.namelist() if name.endswith(".pyc")}
             by_one_on_the_path = {other.replace("python3.", "cpython-3")} if bytecode.interpreter(other) else set()

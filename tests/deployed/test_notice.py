@@ -6,23 +6,22 @@ from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.functions.runtime import FunctionError
 from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     ACCOUNT,
     cases,
-    custodian,
     group_of,
     load,
     make_queue,
     messages,
     policy_named,
     rules_of,
-    shipped,
     source_of,
     watched,
 )
 from tests.support.faults import failing, rules
+from tests.support.kept import deploy_once, warm
 
 CASES = cases("open-ingress-notice")["groups"]
 AUTHORIZED = ["198.18.7.0/24", "198.18.8.0/24", "2001:2:0:7::/64"]
@@ -55,23 +54,14 @@ def group(case, number):
 GROUPS = [group(case, number) for number, case in enumerate(CASES, 1)]
 
 
-def noticing(folder, authorized=AUTHORIZED, **more):
-    """Return what `custodian` needs for the three policies."""
-    return shipped([f"open-ingress-{name}" for name in POLICIES], folder, authorized, **more)
-
-
-def deploy(cloud, folder, **more):
+def deploy(cloud, folder, authorized=AUTHORIZED, **more):
     """Deploy the three policies with the stock command, and with more settings."""
-    make_queue(cloud)
-    role = {"RoleName": "custodian-open-ingress", "AssumeRolePolicyDocument": "{}"}
-    cloud.session().client("iam").create_role(**role)
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", folder, *noticing(folder, **more))
-    assert done.returncode == 0, done.stderr
+    deploy_once(cloud, folder, [f"open-ingress-{name}" for name in POLICIES], authorized, **more)
 
 
 def run(cloud, name):
     """Run a deployed policy, as its schedule does."""
-    with deployed(cloud, f"custodian-open-ingress-{name}") as function:
+    with warm(cloud, f"custodian-open-ingress-{name}") as function:
         function.invoke(SCHEDULED)
 
 
@@ -168,10 +158,7 @@ def test_preview_of_the_settings(cloud, tmp_path):
 
 def test_a_group_that_cannot_be_closed(cloud, tmp_path):
     """A group that fails keeps no other from its notice, nor its mark on what is closed; at its time it fails aloud."""
-    make_queue(cloud)
-    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
-    done = custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *noticing(tmp_path, ["10.0.0.0/8"]))
-    assert done.returncode == 0, done.stderr
+    deploy(cloud, tmp_path, ["10.0.0.0/8"])
     halves = [{**SSH[0], "source": f"{first}.0.0.0/9"} for first in (20, 30, 40)]  # a /8 is wider than these
     load([group_of({"name": "web", "ingress": SSH}, 1), group_of({"name": "halves", "ingress": halves}, 2)])
     run(cloud, "notice")
@@ -215,10 +202,7 @@ def test_a_group_that_cannot_be_marked(cloud, tmp_path):
 
 def test_more_groups_than_at_most(cloud, tmp_path):
     """What at-most leaves open is reported and keeps its mark; the run does not fail, as Lambda would repeat it."""
-    make_queue(cloud)
-    cloud.session().client("iam").create_role(RoleName="custodian-open-ingress", AssumeRolePolicyDocument="{}")
-    limited = noticing(tmp_path, at_most=1)
-    assert custodian(cloud, "run", "--region", "us-east-1", "-s", tmp_path, *limited).returncode == 0
+    deploy(cloud, tmp_path, at_most=1)
     groups = [group({"name": f"group {number}", "mark": {"in": -1}}, number) for number in (1, 2)]
     load(groups)
     run(cloud, "noticed")

@@ -12,6 +12,7 @@ import yaml
 from tests.support import forked
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT
+from tests.support.kept import once
 from tests.support.stacked import TEMPLATE, create, stop_polling
 
 DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out"
@@ -44,11 +45,15 @@ def copied(folder):
 
 
 def deployed_pack(cloud, folder):
-    """Deploy a copy of the pack as docs/deploy.md says, and return its folder."""
+    """Deploy a copy of the pack to the empty AWS as docs/deploy.md says, once for all tests, and return its folder."""
     copy = copied(folder)
-    for block in blocks("docs/deploy.md", "Steps"):
-        follow(cloud, copy, block)
-    stop_polling(cloud)
+
+    def deploy():
+        for block in blocks("docs/deploy.md", "Steps"):
+            follow(cloud, copy, block)
+        stop_polling(cloud)
+
+    once(cloud, "docs/deploy.md", deploy)
     return copy
 
 

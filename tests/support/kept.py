@@ -14,7 +14,9 @@ from threading import Condition, RLock
 from moto.core.base_backend import BackendDict
 
 from c7n_ingress_tools.functions.runtime import deployed
+from tests.support.embedded import make_queue, run, shipped
 
+ROLE = "custodian-open-ingress"
 MOST_PROCESSES = 4
 """How many functions keep their process: each takes 80 MB."""
 
@@ -43,6 +45,23 @@ def once(cloud, key, make):
     return _made[key][1]
 
 
+def deploy_once(cloud, folder, names, authorized, change=None, **more):
+    """Make the stock command deploy policies of the pack, as `shipped` returns them, and what they need, to empty AWS.
+
+    For the same policies and settings it runs once.
+    """
+
+    def deploy():
+        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+        cloud.session().client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)
+        cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
+        make_queue(cloud)
+        done = run(cloud, shipped(names, folder, authorized, change, **more), folder)
+        assert done.returncode == 0, done.stderr
+
+    once(cloud, (repr((names, authorized, more)), change), deploy)
+
+
 class _Service:
     """One of moto's services, which a copy of what is in it does not copy."""
 
@@ -69,7 +88,8 @@ def warm(cloud, name):
     """
     found = cloud.session().client("lambda").get_function_configuration(FunctionName=name)
     written = {key: found[key] for key in found.keys() - {"LastModified", "ResponseMetadata", "RevisionId"}}
-    with kept(json.dumps([written, cloud.endpoint], sort_keys=True), lambda: deployed(cloud, name)) as function:
+    written |= {key: value for key, value in cloud.environment().items() if key.startswith("AWS_")}
+    with kept(json.dumps(written, sort_keys=True), lambda: deployed(cloud, name)) as function:
         yield function
 
 
