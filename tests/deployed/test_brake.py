@@ -21,7 +21,7 @@ NAME = "custodian-open-ingress"
 COUNTING = {"service": "dynamodb", "operation": "UpdateItem"}
 SENDING = {"service": "sqs", "operation": "SendMessage"}
 FAULTS = {fault["name"]: fault for fault in CASES["faults"]}
-EVENTS, PROCESSES, AT_MOST = by_day(50, at_night=500), by_day(8, at_night=30), by_day(7, at_night=50)
+EVENTS, PROCESSES, AT_MOST = by_day(20, at_night=500), by_day(4, at_night=30), by_day(4, at_night=50)
 (CALL,) = [
     case
     for case in cases("open-ingress-cloudtrail")["events"]

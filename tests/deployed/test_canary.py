@@ -11,11 +11,12 @@ from botocore.exceptions import ClientError
 from c7n_ingress.decide.message import STATE
 from c7n_ingress_tools.check import canary
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.docs import blocks, commands
 from tests.support.embedded import cases, messages, rules_of, source_of
 from tests.support.followed import NETWORKS, copied, typed
 from tests.support.forked import C7N_INGRESS
+from tests.support.kept import once, warm
 from tests.support.search import by_day
 from tests.support.stacked import create, inbox, poll, stop_polling
 
@@ -29,9 +30,13 @@ PREVIEW = commands(blocks("docs/deploy.md", "Roll it out in stages")[0])
 @pytest.fixture
 def pack(cloud, tmp_path):
     """Return a copy of the pack, where the stack and the policy on AWS Config's events are deployed."""
-    create(cloud, RecordSecurityGroups="yes")
     copy = copied(tmp_path)
-    typed(cloud, copy, DEPLOY)
+
+    def deploy():
+        create(cloud, RecordSecurityGroups="yes")
+        typed(cloud, copy, DEPLOY)
+
+    once(cloud, "canary", deploy)
     return copy
 
 
@@ -112,7 +117,7 @@ def test_the_canary(cloud, pack):
     typed(cloud, pack, "c7n-ingress mailer deploy --region us-east-1")
     stop_polling(cloud)
     with ExitStack() as stack:
-        loop = Loop(cloud, *(stack.enter_context(deployed(cloud, name)) for name in (NAME, "custodian-mailer")))
+        loop = Loop(cloud, *(stack.enter_context(warm(cloud, name)) for name in (NAME, "custodian-mailer")))
         stack.enter_context(running(loop))
         result, shown = fly(cloud, limit=120)
         assert result.failed is None, (result, shown)
@@ -146,7 +151,7 @@ def test_a_policy_with_preview(cloud, pack):
     """A policy that previews reports on events what would be closed; the canary names it, and deletes its group."""
     for command in PREVIEW:
         typed(cloud, pack, command)
-    with deployed(cloud, NAME) as policy:
+    with warm(cloud, NAME) as policy:
         loop = Loop(cloud, policy, None)
         with running(loop):
             result, _ = fly(cloud, limit=20)

@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import subprocess
 from datetime import date, datetime, timezone
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from c7n_ingress_tools.cli import main
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT, cases, group_of, load
 from tests.support.followed import attempted, deployed_pack
-from tests.support.forked import C7N_INGRESS
+from tests.support.forked import C7N_INGRESS, forked
 from tests.support.stacked import put_recorder, stop_polling
 
 CASES = cases("check")
@@ -116,7 +115,7 @@ def test_without_credentials(tmp_path):
     """Without credentials, a check says how to set them, and ends with 1."""
     alone = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     command = [C7N_INGRESS, "check", "--region", "us-east-1", "--region", "eu-central-1"]
-    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    done = forked(command, cwd=tmp_path, env=alone)
     assert done.returncode == 1
     assert done.stdout.count("✗ credentials: no AWS credentials found\n    fix: set AWS_PROFILE") == 2
     assert done.stderr == ""
@@ -127,7 +126,7 @@ def test_where_aws_does_not_answer(tmp_path):
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_MAX_ATTEMPTS": "1"}
     alone = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9", **keys}
     command = [C7N_INGRESS, "check", "--json", "--region", "us-east-1", "--region", "eu-central-1"]
-    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    done = forked(command, cwd=tmp_path, env=alone)
     assert (done.returncode, done.stderr) == (1, "")
     facts = json.loads(done.stdout)["facts"]
     assert [(each["region"], each["state"]) for each in facts if each["name"] == "credentials"] == [

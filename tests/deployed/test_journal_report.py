@@ -54,8 +54,8 @@ def test_what_functions_wrote(cloud, tmp_path, capsys):
     tag = {"open-ingress-until": "+30"}
     groups = [group_of({"name": f"g{n}", "ingress": [SSH], "tags": tag if n == 3 else {}}, n) for n in (1, 2, 3)]
     load(groups)
-    assert run(cloud, shipped("open-ingress", tmp_path, ["198.18.7.0/24"], at_most=1), tmp_path).returncode == 0
-    assert run(cloud, shipped("open-ingress-exempt", tmp_path, ["198.18.7.0/24"]), tmp_path).returncode == 0
+    policies = shipped(["open-ingress", "open-ingress-exempt"], tmp_path, ["198.18.7.0/24"], at_most=1)
+    assert run(cloud, policies, tmp_path).returncode == 0
     captured = datetime.now(timezone.utc) - timedelta(minutes=10)
     with deployed(cloud, "custodian-open-ingress") as function:
         function.invoke(event(configuration_item(groups[0], captured=captured), "custodian-open-ingress"))

@@ -8,11 +8,12 @@ from moto.awslambda.models import LambdaFunction
 from moto.sqs.models import SQSBackend
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.functions.runtime import FunctionError
 from c7n_ingress_tools.replay import QUEUE, function_of
 from tests.support.docs import PAGES, blocks, commands
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, rules_of, source_of
 from tests.support.followed import DEPLOY, attempted, deployed_pack, follow, typed
+from tests.support.kept import warm
 from tests.support.stacked import poll, stop_polling
 
 OPERATE = "docs/operate.md"
@@ -131,13 +132,13 @@ def test_switching_off_what_is_half_gone(cloud, pack):
 def test_the_mailer_stays_while_messages_wait(cloud, pack):
     """While a message waits, the mailer stays, and the command says so; after that it is deleted."""
     group, leave = open_group(1), commands(blocks("docs/deploy.md", "Switch it off")[0])[1]
-    with deployed(cloud, CONFIG_RULE) as policy:
+    with warm(cloud, CONFIG_RULE) as policy:
         policy.invoke(event(configuration_item(group), CONFIG_RULE))
     done = attempted(cloud, pack, leave)
     assert done.returncode == 1
     assert "1 messages wait for the mailer" in done.stderr
     assert functions(cloud) == {"custodian-mailer"}
-    with deployed(cloud, "custodian-mailer") as mailer:
+    with warm(cloud, "custodian-mailer") as mailer:
         assert poll(cloud.session(), mailer) == 1
     typed(cloud, pack, leave)
     assert functions(cloud) == set()
@@ -182,7 +183,7 @@ def invoked(cloud, *names):
     https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
     """
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        running = {name: stack.enter_context(deployed(cloud, name)) for name in names}
+        running = {name: stack.enter_context(warm(cloud, name)) for name in names}
 
         def invoke(function, body, _, response_headers):
             try:

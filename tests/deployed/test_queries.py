@@ -70,9 +70,8 @@ def test_that_they_match(cloud, queries, tmp_path):
     """What queries look for is in the lines that the functions write."""
     groups = [group_of({"name": f"g{number}", "ingress": [SSH]}, number) for number in (1, 2)]
     load(groups)
-    settings = ["198.18.7.0/24"]
-    assert run(cloud, shipped("open-ingress", tmp_path, settings, at_most=1), tmp_path).returncode == 0
-    assert run(cloud, shipped("open-ingress-exempt", tmp_path, settings), tmp_path).returncode == 0
+    policies = shipped(["open-ingress", "open-ingress-exempt"], tmp_path, ["198.18.7.0/24"], at_most=1)
+    assert run(cloud, policies, tmp_path).returncode == 0
     with deployed(cloud, "custodian-open-ingress") as function:
         function.invoke(event(configuration_item(groups[0]), "custodian-open-ingress"))
         with pytest.raises(FunctionError):

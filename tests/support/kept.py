@@ -10,6 +10,8 @@ from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from threading import Condition, RLock
+from unittest.mock import patch
+from weakref import WeakValueDictionary
 
 from moto.core.base_backend import BackendDict
 
@@ -37,9 +39,9 @@ def once(cloud, key, make):
     assert not _places(), "AWS is not empty: what is in it would be lost"
     if key not in _made:
         returned = make()
-        _made[key] = deepcopy(_places()), returned
+        _made[key] = _copy(_places()), returned
     else:
-        for service, account, region, backend in deepcopy(_made[key][0]):
+        for service, account, region, backend in _copy(_made[key][0]):
             dict.__setitem__(service[account], region, backend)
     cloud.calls.clear()
     return _made[key][1]
@@ -73,6 +75,17 @@ class _Service:
 
     def __getitem__(self, account):
         return self._backends[account]
+
+
+def _copy(places):
+    """Copy what moto has, with new locks, and with what moto's Lambda refers to weakly."""
+    with patch.object(WeakValueDictionary, "__deepcopy__", _copy_weak):
+        return deepcopy(places)
+
+
+def _copy_weak(weak, memo):
+    """Copy the values, too: Python's own copy refers to the same values."""
+    return WeakValueDictionary({key: deepcopy(value, memo) for key, value in weak.items()})
 
 
 def _places():
