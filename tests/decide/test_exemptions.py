@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from c7n_ingress.decide.exemptions import (
     MOST_DAYS,
     TAG,
+    Exemption,
     Register,
     by_register,
     by_tag,
@@ -130,6 +131,17 @@ def test_the_tag_comes_before_the_register():
     entries = Register(parse_register([entry(group="web-1")]), ACCOUNT, REGION, TODAY).of_group(group)
     assert exemption(group, entries, RULES["-1"], TODAY).until == "2026-12-24"
     assert exemption(GROUP, entries, RULES["-1"], TODAY).until == "2027-01-01"
+
+
+def test_of_several_entries_the_one_that_ends_last_says_why():
+    """Of several entries, the one that ends last says why a rule stays open; of those, the first in the register."""
+    texts = [{"reason": f"reason {n}", "owner": f"owner {n}", "ticket": f"OPS-{n}"} for n in range(4)]
+    days = ["2026-12-24", "2027-01-01", "2027-01-01", "2026-12-31"]
+    entries = [entry(group="web-1", **each, until=day) for each, day in zip(texts, days, strict=True)]
+    found = Register(parse_register(entries), ACCOUNT, REGION, TODAY).of_group(GROUP)
+    for some in (found, found[::-1]):
+        assert by_register(some, RULES["-1"]) == Exemption("2027-01-01", "reason 1", "owner 1", "OPS-1")
+    assert by_register([], RULES["-1"]) is None
 
 
 def test_many_entries_look_up_what_few_do():

@@ -205,6 +205,7 @@ def test_traffic_that_covers_other_traffic(wide, narrow, does):
         ("::/128", "unspecified"),
         ("fe80::/64", "link-local"),
         ("255.0.0.0/8", "reserved"),
+        ("224.0.0.0/3", "reserved"),
         ("4000::/8", None),
     ],
 )

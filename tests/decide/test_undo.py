@@ -1,13 +1,14 @@
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.plan import Plan, carried_out, replacement
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
 from c7n_ingress.decide.rules import Match, Rule, Traffic, network
-from c7n_ingress.decide.undo import fold, restoration
+from c7n_ingress.decide.undo import exemption, fold, restoration
 from tests.support.search import examples
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -245,3 +246,19 @@ def test_what_was_changed_last(order):
         for n, rule in enumerate(order)
     ]
     assert [net.rule for net in fold(journal)] == list(dict.fromkeys(reversed(order)))
+
+
+@pytest.mark.parametrize(
+    ("present", "until"),
+    [
+        (None, "2026-12-31"),
+        ("2026-12-30", "2026-12-31"),
+        ("2026-12-31", "2026-12-31"),
+        ("2027-01-01", "2027-01-01"),
+        ("2027-12-31", "2026-12-31"),
+        ("never", "2026-12-31"),
+    ],
+)
+def test_until_when_an_undone_group_is_exempt(present, until):
+    """An undone group is exempt for the days asked for, or until a later day that its tag exempts it to already."""
+    assert exemption(date(2026, 12, 1), 30, present) == until
