@@ -3,16 +3,10 @@ import sys
 from functools import partial
 
 import pytest
-from c7n.utils import reset_session_cache
 from xdist.scheduler import LoadScopeScheduling
 
-from c7n_ingress_tools.embedded_aws.server import serving
-from c7n_ingress_tools.functions import runtime
-from tests.support import kept, search
-from tests.support.embedded import group_of, load, make_queue
-from tests.support.faults import failing
+from tests.support import search
 from tests.support.forked import pass_over_what_is_loaded
-from tests.support.unpacked import unpack_once
 
 # If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -21,7 +15,15 @@ sys.dont_write_bytecode = False
 
 @pytest.fixture(scope="session")
 def embedded_aws(tmp_path_factory):
-    """Serve AWS in each of the processes that run tests; what its Lambdas unpack and compile, all of them share."""
+    """Serve AWS in each of the processes that run tests; what its Lambdas unpack and compile, all of them share.
+
+    Moto and Cloud Custodian are imported where they are needed: the tests of decisions do without them.
+    """
+    from c7n_ingress_tools.embedded_aws.server import serving
+    from c7n_ingress_tools.functions import runtime
+    from tests.support import kept
+    from tests.support.unpacked import unpack_once
+
     own = tmp_path_factory.getbasetemp()
     shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tasks"
     runtime.unpack = partial(unpack_once, shared)
@@ -33,6 +35,8 @@ def embedded_aws(tmp_path_factory):
 @pytest.fixture(scope="module")
 def failing_aws(embedded_aws):
     """Serve the proxy that makes AWS fail, in front of the embedded AWS."""
+    from tests.support.faults import failing
+
     with failing(embedded_aws) as aws:
         yield aws
 
@@ -43,6 +47,8 @@ def cloud(embedded_aws):
 
     c7n keeps a thread's sessions: without this, a policy that is run here may call where an earlier test's went.
     """
+    from c7n.utils import reset_session_cache
+
     reset_session_cache()
     embedded_aws.reset()
     return embedded_aws
@@ -51,6 +57,7 @@ def cloud(embedded_aws):
 @pytest.fixture
 def group(cloud):
     """Put a group with given rules into EC2, with a queue for messages about it, and return its id."""
+    from tests.support.embedded import group_of, load, make_queue
 
     def put(*ingress, number=1, **more):
         shape = {**group_of({"name": f"group {number}", "ingress": ingress}, number), **more}

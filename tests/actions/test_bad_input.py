@@ -126,7 +126,7 @@ def test_a_bad_event_is_refused(embedded_aws, function, case):
     assert embedded_aws.calls == []
 
 
-@examples(80)
+@examples(30)
 @given(st.data())
 def test_any_event_is_refused_or_right(embedded_aws, function, data):
     """Whatever is in an event, it is refused before anything is changed, or the group is closed and Config is notified.
@@ -302,14 +302,14 @@ def test_any_batch_stays(records):
 # -- the rehearsal's file
 
 
-@examples(200)
+@examples(60)
 @given(st.sampled_from([*paths(SAMPLE)]), JUNK | st.just(GONE))
 def test_any_file_is_refused_or_right(path, new):
     """Whatever is in a file of groups, it is refused in one line or read."""
     read_or_refused(json.dumps(changed(SAMPLE, path, new)).encode())
 
 
-@examples(200)
+@examples(60)
 @given(st.binary(max_size=100) | st.integers(0, groups.SAMPLE.stat().st_size).map(lambda end: TEXT[:end]))
 def test_any_bytes_are_refused_or_right(content):
     """Whatever bytes are in a file of groups, it is refused in one line or read."""

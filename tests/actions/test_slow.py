@@ -118,3 +118,12 @@ def test_a_full_group_is_closed(group, cloud, tmp_path):
     assert "0.0.0.0/0" not in sources(group_id)
     assert len(sources(group_id)) == 120
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
+
+
+def test_shapes_are_full():
+    """Each group that the benchmark decides about has as many rules as it says, no two of them alike."""
+    for name, shape in decide.SHAPES.items():
+        for number in (100, 1000):
+            rules = shape(number)
+            assert len(rules) == (number // 2 + 1 if name == "a prefix list beside rules" else number), name
+            assert len(set(map(repr, rules))) == len(rules), name

@@ -18,7 +18,7 @@ from c7n_ingress.decide.exemptions import (
     to_look_at,
 )
 from c7n_ingress.decide.rules import Traffic
-from tests.support.embedded import cases
+from tests.support.cases import cases
 
 CASES = cases("exemptions")
 TODAY, ACCOUNT, REGION = date(2026, 12, 1), "123456789012", "us-east-1"

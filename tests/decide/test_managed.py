@@ -4,14 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.managed import MANAGED, MANAGERS, managed_by
-from tests.support.embedded import act, cases, group_of, load, make_queue, messages
+from c7n_ingress.decide.managed import MANAGERS, managed_by
+from tests.support.cases import cases
 
 CASES = cases("managed")["groups"]
-NOTIFY = {
-    "to": ["somebody@example.com"],
-    "transport": {"type": "sqs", "queue": "https://sqs.us-east-1.amazonaws.com/123456789012/custodian-mailer"},
-}
 
 
 def marked(case):
@@ -56,19 +52,3 @@ def test_what_is_not_there(case, key):
     """A group without some of its fields is no error."""
     group = marked(case)
     managed_by({name: value for name, value in group.items() if name != key} | {key: None})
-
-
-def test_the_message(cloud, tmp_path):
-    """A message names the manager of each group that has one."""
-    ssh = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
-    kept, free = (
-        group_of({"name": name, "ingress": [ssh], "tags": tags}, number)
-        for number, (name, tags) in enumerate([("kept", {"elbv2.k8s.aws/cluster": "prod"}), ("free", {})], 1)
-    )
-    load([kept, free])
-    make_queue(cloud)
-    act(cloud, tmp_path, authorized=["198.18.7.0/24"], notify=NOTIFY)
-    (message,) = messages(cloud)
-    reported = {resource["GroupId"]: resource.get(MANAGED) for resource in message["resources"]}
-    assert reported == {kept["GroupId"]: managed_by(kept), free["GroupId"]: None}
-    assert reported[kept["GroupId"]]["by"].endswith('"prod"')

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from c7n_ingress.decide.openness import MOST, PRIVATE, UNUSABLE, are_open, is_private, lets_in, open_sources, unusable
 from c7n_ingress.decide.rules import Traffic
-from tests.bench.decide import SHAPES
 from tests.support.search import examples
 
 ASIDE = [*PRIVATE, *UNUSABLE]
@@ -161,15 +160,6 @@ def test_a_family_has_as_many_as_the_other():
     assert ip_network("11.0.0.0/8").num_addresses == MOST
     assert are_open([ip_network("2a02::/16"), ip_network("2a03::/40")])
     assert not are_open([ip_network("2a02::/17"), ip_network("2a02:8000::/17")])
-
-
-def test_shapes_are_full():
-    """Each group that the benchmark decides about has as many rules as it says, no two of them alike."""
-    for name, shape in SHAPES.items():
-        for number in (100, 1000):
-            rules = shape(number)
-            assert len(rules) == (number // 2 + 1 if name == "a prefix list beside rules" else number), name
-            assert len(set(map(repr, rules))) == len(rules), name
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from c7n_ingress.decide.settings import DEFAULTS, check, filled
-from tests.support.embedded import cases
+from tests.support.cases import cases
 
 CASES = cases("settings")
 

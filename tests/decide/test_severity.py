@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from c7n_ingress.decide.rules import Match, Traffic, network
 from c7n_ingress.decide.severity import SEVERITIES, severity, worst
-from tests.support.embedded import cases
+from tests.support.cases import cases
 
 ANYBODY = network("0.0.0.0/0")
 PORTS = st.tuples(st.integers(0, 65535), st.integers(0, 65535)).map(sorted) | st.just((-1, -1))

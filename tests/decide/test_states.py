@@ -1,12 +1,11 @@
 """What the action calls a group after a run, and how the subject counts groups."""
 
 import pytest
-from c7n.utils import yaml_load
 
 from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome, subject
-from tests.support.embedded import ROOT
+from tests.support.cases import cases
 
-CASES = yaml_load((ROOT / "tests" / "cases" / "states.yml").read_text(encoding="utf-8"))
+CASES = cases("states")
 DEEDS = {"replaced": REPLACED, "restored": RESTORED}
 
 

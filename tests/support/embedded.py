@@ -20,9 +20,9 @@ from c7n_ingress.decide.brake import TABLE
 from c7n_ingress.decide.settings import DEFAULTS, OPTIONAL
 from c7n_ingress_tools.embedded_aws import logs
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
+from tests.support.cases import ROOT, cases
 from tests.support.forked import forked
 
-ROOT = Path(__file__).parents[2]
 POLICIES = sorted((ROOT / "policies").glob("*.yml"))
 CUSTODIAN = Path(sys.executable).with_name("custodian")
 ACCOUNT = "123456789012"
@@ -35,11 +35,6 @@ NOTIFY = {
     "template": "open-ingress",
     "transport": {"type": "sqs", "queue": "custodian-mailer"},
 }
-
-
-def cases(name):
-    """Read tests/cases/<name>.yml."""
-    return yaml_load((ROOT / "tests" / "cases" / f"{name}.yml").read_text())
 
 
 def group_of(case, number):

@@ -141,6 +141,7 @@ class Cloud:
 
     def reset(self) -> None:
         """Empty AWS, and make EC2 behave as it does by default."""
+        ec2_backends.clear()  # moto would create each again, and drop it
         moto_api_backend.reset()
         self._sessions = {key: session for key, session in self._sessions.items() if key[1] == ACCOUNT}
         self.ec2.reset()
