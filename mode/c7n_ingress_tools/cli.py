@@ -123,12 +123,13 @@ def init(folder: Path) -> None:
 
     from c7n_ingress_tools.init import write_pack
 
-    written = write_pack(folder)
-    counts = {"written": written.new, "replaced": written.replaced, "unchanged": written.unchanged}
-    listed = ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
+    done = write_pack(folder)
+    counts = {what: list(done.values()).count(what) for what in ("written", "replaced", "unchanged")}
+    listed = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
     click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {listed}")
-    for name in written.replaced:
-        click.echo(f"replaced: {folder / name}")
+    for name, what in done.items():
+        if what == "replaced":
+            click.echo(f"replaced: {folder / name}")
 
 
 @cli.command(short_help="Check that the pack works, here and in your account.")

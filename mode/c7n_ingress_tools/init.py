@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from click import ClickException
@@ -23,42 +22,27 @@ class InitError(ClickException):
     """The folder cannot be written; the message has the fix."""
 
 
-@dataclass
-class Written:
-    """What was done, as names relative to the folder."""
-
-    new: list[str] = field(default_factory=list)
-    """Files that did not exist."""
-    replaced: list[str] = field(default_factory=list)
-    """Files of the pack that were different."""
-    unchanged: list[str] = field(default_factory=list)
-    """Files that were the same already, and the user's own."""
-
-
-def write_pack(folder: Path, shipped: Path = PACK) -> Written:
-    """Write the pack's files into a folder.
+def write_pack(folder: Path, shipped: Path = PACK) -> dict[str, str]:
+    """Write the pack's files into a folder, and return what was done with each: written, replaced or unchanged.
 
     :raises InitError: a file is where a folder has to be or the other way round, a link leads out of the folder, or the
         system refuses to read or write a file.
     """
     names = shipped_names(shipped)
-    written = Written()
+    done = {}
     try:
         _check(folder, names)
         for name in names:
             content, target = (shipped / name).read_bytes(), folder / name
-            if not target.exists():
-                written.new.append(name)
-            elif name in USERS or target.read_bytes() == content:
-                written.unchanged.append(name)
+            if target.exists() and (name in USERS or target.read_bytes() == content):
+                done[name] = "unchanged"
                 continue
-            else:
-                written.replaced.append(name)
+            done[name] = "replaced" if target.exists() else "written"
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, content)
     except OSError as error:
         raise InitError(f"{error.filename or folder}: {error.strerror}: fix that, and run this again") from error
-    return written
+    return done
 
 
 def shipped_names(shipped: Path = PACK) -> list[str]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.text import visible
 
 POLICY = "restore-ingress"
-LINE = re.compile(r"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<message>.*)")
+LINE = re.compile(rf"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<policy>{POLICY}: )?(?P<message>.*)")
 """How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
 
 EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
@@ -102,16 +103,10 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
     found = [match for match in map(LINE.fullmatch, lines) if match]
     changes = [json.loads(each["message"]) for each in found if each["logger"] == "custodian.journal"]
-    said = f"{POLICY}: "
-    lines_of = {
-        level: [
-            each["message"].removeprefix(said)
-            for each in found
-            if each["level"] == level and each["message"].startswith(said)
-        ]
-        for level in ("ERROR", "WARNING", "INFO")
-    }
-    problems = lines_of["ERROR"]
+    said: dict[str, list[str]] = defaultdict(list)
+    for each in found:
+        if each["policy"]:
+            said[each["level"]].append(each["message"])
     if done.returncode and not changes:
         why = (
             EXCEPTION.findall(done.stderr)
@@ -119,8 +114,8 @@ def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, previ
             or done.stderr.strip().splitlines()
             or ["no reason was printed"]
         )
-        raise UndoError((problems or why)[-1].removeprefix(said))
-    return Done(changes, [*lines_of["WARNING"], *problems], lines_of["INFO"])
+        raise UndoError((said["ERROR"] or why)[-1].removeprefix(f"{POLICY}: "))
+    return Done(changes, [*said["WARNING"], *said["ERROR"]], said["INFO"])
 
 
 def custodian() -> str:

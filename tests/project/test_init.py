@@ -66,9 +66,9 @@ def test_what_is_the_users_is_written_once(tmp_path, yours):
     first = pack(tmp_path / "1", {POLICY: "1", yours: "example 1"})
     second = pack(tmp_path / "2", {POLICY: "2", yours: "example 2"})
     folder = tmp_path / "mine"
-    assert set(write_pack(folder, first).new) == {POLICY, yours}
+    assert write_pack(folder, first) == {POLICY: "written", yours: "written"}
     (folder / yours).write_text("mine")
-    assert write_pack(folder, second).replaced == [POLICY]
+    assert write_pack(folder, second) == {POLICY: "replaced", yours: "unchanged"}
     assert content(folder) == {POLICY: "2", yours: "mine"}
 
 

@@ -99,7 +99,7 @@ class Mailer:
         message = unpacked(record["body"])
         check_sender(self.config, message, record["attributes"].get("SenderId", ""))
         recipients = Recipients(self.config)
-        message = with_recipients(with_sender(with_subject(message), self.config.get("from_address")), recipients)
+        message = with_recipients(with_subject(message), recipients)
         channels = [channel(self.config, self.session, recipients) for channel in CHANNELS]
         deliveries = [delivery for channel in channels for delivery in channel.deliveries(message)]
         failures = [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
@@ -151,14 +151,18 @@ def unpacked(body: str) -> dict[str, Any]:
 
 
 def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -> None:
-    """Check that a message is about the account whose role sent it, if `senders` says which roles there are.
+    """Check that a message is to come from `from_address`, and is about the account whose role sent it.
 
-    SQS itself sets the sender's id, which for a role is `AROA…:session`, and no account. A role's id is unique.
+    `senders` says which roles there are; without it, any account is right. SQS itself sets the sender's id, which for a
+    role is `AROA…:session`, and no account. A role's id is unique.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html (SenderId)
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
 
-    :raises UndeliverableError: it is about another account, or the role is not listed.
+    :raises UndeliverableError: it is to come from somebody else, is about another account, or the role is not listed.
     """
+    known = config.get("from_address")
+    if (named := message["action"].get("from", known)) != known:
+        raise UndeliverableError(f"the message is to come from {named!r:.80}, which is not from_address in mailer.yml")
     if "senders" not in config:
         return
     role = sender.partition(":")[0]
@@ -168,14 +172,6 @@ def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -
             f"{role or 'somebody'} sent a message about account {message.get('account_id')!r:.40}: "
             f"{f'it may send about {account}' if account else 'add it to senders in mailer.yml'}"
         )
-
-
-def with_sender(message: dict[str, Any], sender: str | None) -> dict[str, Any]:
-    """Return a message that names no sender of e-mail but the configured one."""
-    named = message["action"].get("from", sender)
-    if named != sender:
-        raise UndeliverableError(f"the message is to come from {named!r:.80}, which is not from_address in mailer.yml")
-    return message
 
 
 def with_recipients(message: dict[str, Any], recipients: Recipients) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Mail(Channel):
         """Return the groups for each set of addresses that may get messages: a tag or an event may name any."""
         found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for addresses, resources in self.lookup.get_emails_to_resources_map(message).items():
-            if allowed := tuple(self.recipients.allowed_among(addresses)):
+            if allowed := tuple(filter(self.recipients.allow, addresses)):
                 found.setdefault(allowed, []).extend(resources)
         return found
 

@@ -6,7 +6,7 @@ Anyone who may send to the queue chooses the recipients of a message, and its ta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 ANYTHING = r"[^\s@,;:/<>\"()]*"
@@ -36,10 +36,6 @@ class Recipients:
     def allow_target(self, target: str) -> bool:
         """Whether a target of a policy may get messages, as far as that is known before it is looked up."""
         return target in LOOKED_UP or target.startswith("slack://tag/") or self.allow(target)
-
-    def allowed_among(self, recipients: Iterable[str]) -> list[str]:
-        """Return the recipients that may get messages; remember the others."""
-        return [each for each in recipients if self.allow(each)]
 
 
 def _regex(pattern: str) -> str:

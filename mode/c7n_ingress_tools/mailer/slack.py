@@ -167,7 +167,7 @@ def payload(facts: Facts) -> dict[str, Any]:
 
     urgent = facts.urgent
     for group in urgent:
-        append(group, _rich(_head(group), *_bullets([*group.reasons, *filter(None, [group.needs])]), *_commands(group)))
+        append(group, _rich(_head(group), *_bullets(_todo(group)), *_commands(group)))
     shown_urgent = {group.id for group in urgent} - {each.id for each in unshown}
     blocks += [_rich(_section(_bold("Do this now: "), _text(line[:MOST_TEXT]))) for line in facts.todo]
     said = [facts.headline] if facts.headline != facts.title else []
@@ -191,11 +191,10 @@ def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
     yield _head(group)
     lines = [[_text(note.text)] for note in group.notes]
     if is_whole:
-        lines += [[_text(text)] for text in [*group.reasons, *filter(None, [group.needs])]]
+        lines += _todo(group)
     lines += [_change(change) for change in group.changes]
     lines += [[_text(group.more)]] if group.more else []
-    if lines:
-        yield {"type": "rich_text_list", "style": "bullet", "elements": [_section(*line) for line in lines]}
+    yield from _bullets(lines)
     yield _section(*(part for label, text in group.about for part in (_bold(f"{label}: "), _text(f"{text}\n"))))
     if is_whole:
         yield from _commands(group)
@@ -208,20 +207,22 @@ def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
 
 
 def _head(group: Group) -> dict[str, Any]:
-    state = [_bold(f"{group.state.upper()}: ")] if group.state else []
-    name = [_text(" "), _code(group.name)] if group.name else []
-    return _section(*state, *([_code(group.id)] if group.id else []), *name)
+    state = _bold(f"{group.state.upper()}: " if group.state else "")
+    return _section(state, _code(group.id), _text(" " if group.name else ""), _code(group.name))
 
 
 def _change(change: Change) -> Parts:
-    arrow = [_text(" → ")] if change.was and change.now else []
-    sources = [*([_code(change.was)] if change.was else []), *arrow, *([_code(change.now)] if change.now else [])]
+    arrow = " → " if change.was and change.now else ""
     more = f" {change.done}" * bool(change.done) + f', "{change.description}"' * bool(change.description)
-    return [_text(f"{change.traffic}: "), *sources, *([_text(more)] if more else [])]
+    return [_text(f"{change.traffic}: "), _code(change.was), _text(arrow), _code(change.now), _text(more)]
 
 
-def _bullets(texts: Sequence[str]) -> Parts:
-    items = [_section(_text(text)) for text in texts]
+def _todo(group: Group) -> list[Parts]:
+    return [[_text(text)] for text in (*group.reasons, group.needs) if text]
+
+
+def _bullets(lines: Sequence[Parts]) -> Parts:
+    items = [_section(*line) for line in lines]
     return [{"type": "rich_text_list", "style": "bullet", "elements": items}] if items else []
 
 
@@ -230,26 +231,22 @@ def _commands(group: Group) -> Parts:
 
 
 def _lines(commands: Any) -> Parts:
-    note = [_text(f" {commands.note}")] if commands.note else []
-    head = _section(_bold(f"{commands.label}:"), *note)
-    lines = (
-        [{"type": "rich_text_preformatted", "elements": [_text("\n".join(commands.lines))]}] if commands.lines else []
-    )
-    return [head, *lines]
+    head = _section(_bold(f"{commands.label}:"), _text(f" {commands.note}" if commands.note else ""))
+    lines = {"type": "rich_text_preformatted", "elements": [_text("\n".join(commands.lines))]}
+    return [head, lines] if commands.lines else [head]
 
 
 def _in_short(brief: Sequence[Brief], left_over: int, signs: int) -> Parts:
     """Return the groups that have one line each, as many as fit, and how many there are besides."""
-    items: Parts = []
+    lines: list[Parts] = []
     for each in brief[:MOST_BRIEF]:
-        item = _section(*([_code(each.id)] if each.id else []), _text(f' "{each.name}": {each.text}'))
-        if signs + _signs([*items, item]) > MOST_SIGNS_IN_ALL:
+        line = [_code(each.id), _text(f' "{each.name}": {each.text}')]
+        if signs + _signs(_bullets([*lines, line])) > MOST_SIGNS_IN_ALL:
             break
-        items.append(item)
-    if rest := len(brief) - len(items) + left_over:
-        items.append(_section(_text(f"and {counted(rest, 'more group')}: see the mail, or the policy's log")))
-    listed = {"type": "rich_text_list", "style": "bullet", "elements": items}
-    return [_rich(_section(_bold("In short")), listed)] if items else []
+        lines.append(line)
+    if rest := len(brief) - len(lines) + left_over:
+        lines.append([_text(f"and {counted(rest, 'more group')}: see the mail, or the policy's log")])
+    return [_rich(_section(_bold("In short")), *_bullets(lines))] if lines else []
 
 
 def _closing(title: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -261,6 +258,7 @@ def _rich(*parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _section(*parts: dict[str, Any]) -> dict[str, Any]:
+    """Return what is not empty as a section: Slack refuses an empty text."""
     return {"type": "rich_text_section", "elements": [part for part in parts if part["text"]]}
 
 
