@@ -133,6 +133,14 @@ def test_the_tag_comes_before_the_register():
     assert exemption(GROUP, entries, RULES["-1"], TODAY).until == "2027-01-01"
 
 
+def test_the_register_exempts_the_ports_that_it_names():
+    """Without a tag, a rule is exempt if an entry names its ports."""
+    entries = Register(parse_register([entry(group="web-1", ports=["tcp/443"])]), ACCOUNT, REGION, TODAY).of_group(
+        GROUP
+    )
+    assert [name for name, traffic in RULES.items() if exemption(GROUP, entries, traffic, TODAY)] == ["tcp 443"]
+
+
 def test_of_several_entries_the_one_that_ends_last_says_why():
     """Of several entries, the one that ends last says why a rule stays open; of those, the first in the register."""
     texts = [{"reason": f"reason {n}", "owner": f"owner {n}", "ticket": f"OPS-{n}"} for n in range(4)]
