@@ -7,6 +7,7 @@ and test_readme.
 
 import atexit
 import gc
+import os
 import subprocess
 import sys
 from contextlib import ExitStack, nullcontext
@@ -18,7 +19,7 @@ from c7n_ingress import bytecode
 from c7n_ingress_tools.rehearsal import warm
 
 C7N_INGRESS = Path(sys.executable).with_name("c7n-ingress")
-MORE = {"aws": "awscli.clidriver:main", "c7n-left": "c7n_left.cli:cli", "c7n-org": "c7n_org.cli:cli"}
+MORE = {"aws": "tests.support.forked:aws", "c7n-left": "c7n_left.cli:cli", "c7n-org": "c7n_org.cli:cli"}
 LOADED = (
     "awscli.clidriver",
     "c7n.handler",
@@ -37,6 +38,15 @@ def forked(command, *, env=None, cwd=None):
     return subprocess.run(
         [commands() / Path(name).name, *arguments], env=env, cwd=cwd, capture_output=True, check=False, encoding="utf-8"
     )
+
+
+def aws():
+    """Run `aws`, which finds its own files by a variable that it sets when it is imported."""
+    import awscli
+    from awscli.clidriver import main
+
+    os.environ["AWS_DATA_PATH"] = os.pathsep.join(awscli._awscli_data_path)
+    return main()
 
 
 @cache
