@@ -11,7 +11,7 @@ from c7n.utils import yaml_load
 
 from tests.support.docs import PAGES, commands_of
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, make_queue, messages, rules_of, shipped, source_of
-from tests.support.fresh import installed
+from tests.support.fresh import built, installed
 
 OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}]}
 
@@ -20,8 +20,10 @@ OPEN = {"name": "web", "ingress": [{"protocol": "tcp", "ports": 22, "source": "0
 def bin_folder(request, tmp_path_factory):
     """Install the project and c7n-org in a fresh virtual environment, and return the folder of its commands."""
     folder = tmp_path_factory.mktemp(request.param)
-    how = ["--editable"] if request.param == "editable" else []
-    return installed(folder, *how, f"{ROOT}[org]")
+    if request.param == "editable":
+        return installed(folder, "--editable", f"{ROOT}[org]")
+    (wheel,) = built(tmp_path_factory.mktemp("dist"), "--wheel")
+    return installed(folder, f"{wheel}[org]")
 
 
 @pytest.fixture
@@ -56,12 +58,11 @@ def test_validate(command):
 
 
 def test_schema(command):
-    """`custodian schema` helps with the action, with an example that is a whole policy."""
+    """`custodian schema` helps with the action, with an example of it."""
     result = command("custodian", "schema", "aws.security-group.actions.replace-ingress")
     assert result.returncode == 0, result.stderr
     example = result.stdout.partition(".. code-block:: yaml")[2].partition("Schema")[0]
-    (policy,) = yaml_load(example)["policies"]
-    assert policy["actions"][0]["type"] == "replace-ingress"
+    assert yaml_load(example)["actions"][0]["type"] == "replace-ingress"
 
 
 def test_dryrun(command, tmp_path):

@@ -2,7 +2,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tarfile
 import zipfile
 from datetime import date
@@ -30,9 +29,7 @@ version_in_pyproject = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Build as a release is built: the sdist, and the wheel out of it."""
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "build", "--outdir", folder, ROOT], check=True, capture_output=True)
-    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    wheel, sdist = fresh.built(tmp_path_factory.mktemp("dist"))
     return sdist, wheel
 
 

@@ -1,8 +1,17 @@
-"""Virtual environments in which nothing is installed but what a test installs."""
+"""The project built, and virtual environments in which nothing is installed but what a test installs."""
 
 import subprocess
 import sys
 import venv
+
+from tests.support.cases import ROOT
+
+
+def built(folder, *kinds):
+    """Build the project as a release is built, or only its `--wheel`; the backend is the one that is installed here."""
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, *kinds, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    return sorted(folder.iterdir())
 
 
 def installed(folder, *wanted):
