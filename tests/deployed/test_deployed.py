@@ -154,7 +154,7 @@ def test_since_when_a_rule_was_open(cloud, function):
 
 def test_what_a_cold_event_costs(cloud, function):
     """The first event of a process on a compliant group makes one call: that which says so."""
-    function.close()
+    function.stop()
     cloud.calls.clear()
     function.invoke(event(configuration_item({**OPEN[1], "IpPermissions": []}), RULE))
     assert [call.action for call in cloud.calls] == ["PutEvaluations"]

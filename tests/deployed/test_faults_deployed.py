@@ -155,7 +155,7 @@ def test_a_passing_fault_does_not_show(embedded_aws, aws, function, call, fault)
 def test_an_alias_that_cannot_be_had(embedded_aws, aws, function, fault):
     """A message that cannot have the account's alias is sent without it; the next one has it."""
     embedded_aws.session().client("iam").create_account_alias(AccountAlias="the-alias")
-    function.close()  # who has an alias keeps it; the next event starts a new process
+    function.stop()  # who has an alias keeps it; the next event starts a new process
     embedded_aws.calls.clear()
     aliases = []
     for broken in ([FAULTS[fault]], [], []):

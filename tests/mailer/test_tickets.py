@@ -236,7 +236,7 @@ def test_a_message_that_comes_again_creates_nothing(post, service, mailer):
     with mailer() as function:
         for _ in range(2):
             work(post, function, about(service.target, FAILED))
-            function.close()
+            function.stop()
     assert keys(service) == [(key_of(FAILED), True)]
 
 

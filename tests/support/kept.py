@@ -97,7 +97,7 @@ def _places():
 def warm(cloud, name):
     """Run a deployed function in a process that may have run events before, and return it with an empty log.
 
-    A process runs what one zip and one configuration say. `close` ends it: the next event starts another.
+    A process runs what one zip and one configuration say. `stop` ends it: the next event starts another.
     """
     found = cloud.session().client("lambda").get_function_configuration(FunctionName=name)
     written = {key: found[key] for key in found.keys() - {"LastModified", "ResponseMetadata", "RevisionId"}}

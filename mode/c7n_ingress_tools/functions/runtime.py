@@ -148,6 +148,11 @@ class Function:
         finally:
             self._idle.put(sandbox)
 
+    def stop(self) -> None:
+        """Kill the processes, as AWS does. The next event starts another."""
+        for sandbox in self._sandboxes:
+            sandbox.stop()
+
     def close(self) -> None:
         """End the processes."""
         for sandbox in self._sandboxes:
