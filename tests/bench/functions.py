@@ -115,7 +115,7 @@ def cold(cloud: Cloud, ours: Function, without: Function, other: Function) -> li
 
 def fresh(function: Function) -> Function:
     """End the function's process. AWS's code folder is read-only: no bytecode stays in it but for the zip's own."""
-    function.close()
+    function.stop()
     folder = function.logs[0].parent
     (archive,) = folder.glob("*.zip")
     with zipfile.ZipFile(archive) as shipped:
