@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from functools import partial
@@ -11,6 +12,8 @@ from tests.support.forked import pass_over_what_is_loaded
 # If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+gc.disable()  # until all tests are loaded: most of what is loaded stays
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,7 @@ def pass_over_what_is_loaded():
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
+    gc.enable()
 
 
 if __name__ == "__main__":
