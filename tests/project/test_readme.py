@@ -59,13 +59,21 @@ ELSEWHERE = {
 
 
 def cloned(folder):
-    """Make a clone that has the environment already, and return its folder."""
+    """Make a clone, and return its folder; make takes an environment in it for up to date."""
     clone = folder / "c7n-ingress"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", "__pycache__"))
-    (clone / ".venv").symlink_to(ROOT / ".venv")
     for path in (clone / "pyproject.toml", *clone.glob("requirements/*.lock")):
         os.utime(path, (0, 0))  # older than the environment, so that make does not install the clone
     return clone
+
+
+def with_commands_that_are_loaded(folder):
+    """Make an environment for make, in which the command starts at once."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / "bin" / "c7n-ingress").symlink_to(forked.commands() / "c7n-ingress")
+    for name in ("local", "flows"):
+        (folder / name).touch()
 
 
 @pytest.fixture
@@ -76,6 +84,7 @@ def reader(embedded_aws, tmp_path):
     load_groups(groups)
     load_vpcs([{"VpcId": VPC, "CidrBlock": "10.0.0.0/16"}])
     clone = cloned(tmp_path)
+    with_commands_that_are_loaded(clone / ".venv")
     (clone / "groups.json").write_text(json.dumps({"SecurityGroups": groups}))
     module = clone / "path" / "to" / "root-module"
     module.mkdir(parents=True)
@@ -104,6 +113,7 @@ def done(reader, command):
 def test_the_demo_shows_what_the_readme_shows(embedded_aws, tmp_path):
     """`make demo` prints the README's table exactly."""
     clone = cloned(tmp_path)
+    (clone / ".venv").symlink_to(ROOT / ".venv")
     result = done((embedded_aws, clone, embedded_aws.environment()), "make demo")
     (shown,) = [block.text for block in BLOCKS if (block.page, block.language) == ("README.md", "text")]
     printed = [line.rstrip() for line in result.stdout.splitlines()]
