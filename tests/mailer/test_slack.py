@@ -38,9 +38,9 @@ def slack():
 
 @pytest.fixture
 def mailer(post, slack, internet):
-    """Return what runs the mailer where Slack is this workspace."""
+    """Return what runs the mailer where Slack is this workspace, with all that a mailer.yml may say of Slack."""
     internet.hosts = slack.hosts()
-    return partial(post.mailer, internet)
+    return partial(post.mailer, internet, slack_token=TOKEN, slack_webhook=HOOK, contact_tags=["owner"])
 
 
 def groups(posted):
@@ -54,18 +54,18 @@ CHECKOUT, _, _ = (resource["GroupId"] for resource in SAMPLE["resources"])
 
 
 @pytest.mark.parametrize(
-    ("target", "config", "where"),  # what the policy says, what mailer.yml says, and where the message must arrive
+    ("target", "where"),  # what the policy says, and where the message must arrive
     [
-        (HOOK, {}, "hook"),
-        ("slack://webhook/#ops", {"slack_webhook": HOOK}, "hook"),
-        ("slack://#ops", {"slack_token": TOKEN}, "ops"),
-        ("slack://jane.doe@example.com", {"slack_token": TOKEN}, "U0JANE"),
+        (HOOK, "hook"),
+        ("slack://webhook/#ops", "hook"),
+        ("slack://#ops", "ops"),
+        ("slack://jane.doe@example.com", "U0JANE"),
     ],
 )
-def test_a_message_reaches_slack(post, slack, mailer, target, config, where):
+def test_a_message_reaches_slack(post, slack, mailer, target, where):
     """Each of c7n-mailer's targets gets the message once, with every group in it."""
     post.send(message_to(target))
-    with mailer(**config) as function:
+    with mailer() as function:
         assert post.work(function) == set()
         log = function.logs[0].read_text()
     ((channel, message),) = slack.posted
@@ -79,7 +79,7 @@ def test_a_message_reaches_slack(post, slack, mailer, target, config, where):
 def test_owners_are_told_of_their_groups(post, slack, mailer):
     """`slack://owners` notifies each owner of the groups whose tags name them; a group without one makes it fail."""
     sent = post.send(message_to("slack://owners"))
-    with mailer(slack_token=TOKEN, contact_tags=["owner"]) as function:
+    with mailer() as function:
         assert post.work(function) == {sent}
         assert "there is nobody to notify of sg-08d2b6e4f0a1c3957" in function.logs[0].read_text()
         assert post.work(function) == {sent}
@@ -91,7 +91,7 @@ def test_a_channel_in_a_tag_gets_the_groups_that_bear_it(post, slack, mailer):
     """`slack://tag/team` notifies the channel of a tag of the groups with this tag alone, whichever comes first."""
     resources = [*SAMPLE["resources"][1:], SAMPLE["resources"][0]]
     sent = post.send(message_to("slack://tag/team") | {"resources": resources})
-    with mailer(slack_token=TOKEN) as function:
+    with mailer() as function:
         assert post.work(function) == {sent}
         assert "there is nobody to notify of sg-03a5c7e9b1d2f4068" in function.logs[0].read_text()
     ((channel, message),) = slack.posted
@@ -103,7 +103,7 @@ def test_a_person_whom_slack_does_not_know_fails_alone(post, slack, mailer):
     resources = [SAMPLE["resources"][0] | {"Tags": [{"Key": "who", "Value": "nobody@example.com"}]}]
     targets = ["slack://gone@example.com", "slack://#ops", "slack://tag/who", "slack://jane.doe@example.com"]
     sent = post.send(message_to(*targets) | {"resources": resources})
-    with mailer(slack_token=TOKEN) as function:
+    with mailer() as function:
         assert post.work(function) == {sent}
         assert post.work(function) == {sent}
         log = function.logs[0].read_text()
@@ -132,7 +132,7 @@ def test_a_web_api_that_fails_gets_the_message_again(post, slack, mailer, answer
     """Whatever Slack's Web API says in place of ok, the message stays in the queue and comes with the next try."""
     sent = post.send(message_to("slack://#ops"))
     slack.next = [answer]
-    with mailer(slack_token=TOKEN) as function:
+    with mailer() as function:
         assert post.work(function) == {sent}
         assert complaint in function.logs[0].read_text()
         assert post.work(function) == set()
