@@ -12,10 +12,10 @@ from botocore.parsers import ResponseParserError
 from c7n.utils import yaml_load
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
-from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.docs import PAGES, blocks
 from tests.support.embedded import CASES_OF_OPEN_INGRESS, POLICIES, ROOT, cases, load, rules_of, source_of
-from tests.support.followed import copied, follow
+from tests.support.followed import deployed_pack, follow
+from tests.support.kept import warm
 from tests.support.stacked import (
     ACCOUNT,
     SUFFIXES,
@@ -29,7 +29,6 @@ from tests.support.stacked import (
     poll,
     processed,
     put_metric,
-    stop_polling,
 )
 
 CENTRAL_QUEUE = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
@@ -150,13 +149,8 @@ def test_the_region_that_makes_the_roles():
 
 def test_the_whole_loop(cloud, tmp_path):
     """A reader who follows docs/deploy.md has everything running, from AWS Config's item to the topic's subscriber."""
-    copy = copied(tmp_path)
-    first, *steps = blocks("docs/deploy.md", "Steps")
-    follow(cloud, copy, first)
+    deployed_pack(cloud, tmp_path)
     take = inbox(cloud)
-    for step in steps:
-        follow(cloud, copy, step)
-    stop_polling(cloud)
     client = cloud.session().client("lambda")
     roles = {each["FunctionName"]: each["Role"].rpartition("/")[2] for each in client.list_functions()["Functions"]}
     assert roles == {
@@ -166,9 +160,9 @@ def test_the_whole_loop(cloud, tmp_path):
     }
     load([OPEN[1]])
 
-    with deployed(cloud, "custodian-open-ingress") as policy:
+    with warm(cloud, "custodian-open-ingress") as policy:
         policy.invoke(event(configuration_item(OPEN[1]), "custodian-open-ingress"))
-    with deployed(cloud, "custodian-mailer") as mailer:
+    with warm(cloud, "custodian-mailer") as mailer:
         assert poll(cloud.session(), mailer) == 1
 
     assert "0.0.0.0/0" not in {source_of(rule) for rule in rules_of(OPEN[1]["GroupId"]).values()}
