@@ -258,7 +258,7 @@ def test_networks_that_functions_join(tmp_path):
 def test_a_variable_without_a_type(tmp_path):
     """c7n-left ends with a panic on a variable without a type in `for_each`, and does not let the code pass."""
     (tmp_path / "main.tf").write_text(WRITTEN["panics"])
-    result = run("c7n-left", "run", "-p", FOLDER, "-d", tmp_path)
+    result = run(COMMANDS / "c7n-left", "run", "-p", FOLDER, "-d", tmp_path)
     assert result.returncode not in (0, 1)
     assert "panic: value is not a collection" in result.stderr
 

@@ -72,7 +72,7 @@ def test_refuses_a_byte_order_mark_alone(tmp_path):
 )
 def test_refuses_what_cannot_be_read(tmp_path, name, says):
     """A path that leads to no file is refused in the same way."""
-    with pytest.raises(UnusableError, match=rf"cannot be read \({says}\)"):
+    with pytest.raises(UnusableError, match=says):
         groups.load(tmp_path / name)
 
 
@@ -214,7 +214,7 @@ def test_whatever_a_file_of_interfaces_has(embedded_aws, document):
         embedded_aws.reset()
         ec2.load_interfaces((each.item for each in read), "us-east-1")
         described = embedded_aws.session().client("ec2").describe_network_interfaces()["NetworkInterfaces"]
-        assert {each["NetworkInterfaceId"] for each in described} == {each.id for each in read if each.groups}
+        assert {each["NetworkInterfaceId"] for each in described} == {each.id for each in read}
     assert said is None or (said.endswith(f": {interfaces.EXPORT.command}") and "\n" not in said)
 
 
