@@ -88,6 +88,16 @@ def test_the_numbers(capsys, tmp_path):
     assert {row["name"] for row in rows} == {"'=web"}
 
 
+@pytest.mark.parametrize("seconds", ["9" * 400, "1e999", "-1e999"], ids=["huge", "infinite", "less than nothing"])
+def test_forged_times(capsys, seconds):
+    """A forged record whose rule was open for longer than anything counts as a closure of unknown time."""
+    write(closure(1, 4), closure(2, 8), closure(3, 5).replace('"seconds_open": 5', f'"seconds_open": {seconds}'))
+    report = reported(capsys, "--region", "us-east-1")
+    (found,) = report["accounts"]
+    assert (found["closures"], found["median"]) == (3, 6)
+    assert [each["seconds"] for each in report["closures"]] == [4, 8, None]
+
+
 def test_what_a_person_sees(capsys):
     """Without --json, a table has a row for each account, and lines say who opened the most."""
     write(closure(1, 90, opened_by="arn:aws:iam::1:user/al\x1b[31mice"))

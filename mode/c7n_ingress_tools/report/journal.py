@@ -41,6 +41,8 @@ UNDONE = re.compile(r"undone in (\d{12}) (\S+): (sg-[\w, -]+)")
 FIRST = "us-east-1"
 """Where AWS is asked which regions an account has, as c7n-org asks."""
 MOST_OPENERS = 10
+MOST_SECONDS = 4e9
+"""More than a century. A number beyond it is forged: nothing can be computed with it, and JSON does not have infinity."""
 
 
 class Place(NamedTuple):
@@ -189,7 +191,7 @@ def _read(place: Place, found: Found) -> None:
     logs = Logs(place.session().client("logs"), found.since, found.until)
     for log_group in LOG_GROUPS:
         for line in logs.lines(log_group, "{ ($.v = 1) }"):
-            record = json.loads(line)
+            record = json.loads(line, parse_int=float)  # a number of 4,301 digits would be refused as an int
             if str(record.get("how")) in CLOSED and record.get("was"):
                 found.closures.append(closure_of(record, place))
         for line in logs.lines(log_group, '"replace-ingress: sg-"'):
@@ -249,7 +251,7 @@ def closure_of(record: Mapping[str, Any], place: Place) -> Closure:
         now=text("now"),
         time=text("time"),
         opened=text("opened"),
-        seconds=seconds if type(seconds) in (int, float) else None,
+        seconds=seconds if isinstance(seconds, float) and abs(seconds) < MOST_SECONDS else None,
         opened_by=text("opened_by"),
     )
 
