@@ -42,7 +42,7 @@ FIRST = "us-east-1"
 """Where AWS is asked which regions an account has, as c7n-org asks."""
 MOST_OPENERS = 10
 MOST_SECONDS = 4e9
-"""More than a century. A number beyond it is forged: nothing can be computed with it, and JSON does not have infinity."""
+"""More than a century. A number beyond it is forged, and may be too large to compute with or to write as JSON."""
 
 
 class Place(NamedTuple):
