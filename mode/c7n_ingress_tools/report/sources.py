@@ -44,6 +44,8 @@ EXEMPT = re.compile(r"exempt: left open in (\d+) groups?")
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
 AGAIN = "Run the policy again, or take the folder away"
+NOT_WRITTEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError)
+"""What Python raises on a file that somebody else wrote, or that is broken."""
 QUARTER = dt.timedelta(minutes=15)
 SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}
 
@@ -229,9 +231,8 @@ def read_runs(folder: Path) -> list[Run]:
         where = metadata["policy"]["name"], config["account_id"] or "", config["region"] or ""
         dry = config["dryrun"]
         raised = any(each["MetricName"] == "PolicyException" for each in metadata.get("metrics") or ())
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-        # The last three: no time on earth.
-        raise NoRunError(f"{folder / METADATA}: not what Cloud Custodian writes ({error!r}). {AGAIN}") from error
+    except NOT_WRITTEN as error:  # some of them: no time on earth
+        raise NoRunError(_not_written(folder / METADATA, error)) from error
     *earlier, last = _runs_in(folder / LOG, start, end, where)
     last.dry, last.raised = dry, raised
     if last.looked:
@@ -250,9 +251,14 @@ def _groups(path: Path) -> list[Group]:
             group["GroupId"].strip()
             list(_matched(group))
             dict.fromkeys((tag["Key"].strip(), tag["Value"].strip()) for tag in group.get("Tags") or ())
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NoRunError(f"{path}: not what Cloud Custodian writes ({error!r}). {AGAIN}") from error
+    except NOT_WRITTEN as error:
+        raise NoRunError(_not_written(path, error)) from error
     return groups
+
+
+def _not_written(path: Path, error: Exception) -> str:
+    """Return why a file, or one in a folder, cannot be used."""
+    return f"{path}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"
 
 
 def _below(folder: Path) -> list[Written]:
@@ -310,10 +316,10 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
             continue
         try:
             of_policy, why = _recent(read_runs(folder), output, asked)
-            of_folder = _rows_of(of_policy, now)
-        except NoRunError as error:
-            unread = error
-            wrong.append(str(error))
+            of_folder = worst_first(_rows_of(of_policy, now))  # a value that is none shows when it is compared
+        except NOT_WRITTEN as error:
+            unread = error if isinstance(error, NoRunError) else NoRunError(_not_written(folder, error))
+            wrong.append(str(unread))
             continue
         if why:
             (wrong if why == FAILED or not of_policy else shown).append(why)
