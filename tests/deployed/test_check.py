@@ -147,9 +147,10 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     for name, text in outputs.items():
         (folder := tmp_path / name / "us-east-1").mkdir(parents=True)
         (folder / "stdout").write_text(text)
+    (tmp_path / "a-file").touch()
     (tmp_path / "broken" / "us-east-1" / "stderr").write_bytes(b"Traceback\nKeyError: \xff\n\n")
     os.utime(tmp_path / "old" / "us-east-1" / "stdout", (0, 0))
-    names = [*outputs, "refused", "nowhere"]
+    names = [*outputs, "a-file", "refused", "nowhere"]
     accounts = [{"name": name, "account_id": f"{n:012}", "role": "checker"} for n, name in enumerate(names)]
     tagged = [{**account, "tags": ["stage:first"] * (account["name"] in ("right", "canary"))} for account in accounts]
     path, log = tmp_path / "accounts.yml", tmp_path / "c7n-org.log"
@@ -159,12 +160,13 @@ def test_checks_of_many_accounts(tmp_path, capsys):
 
     def lines(*options):
         code = main(["check", "--of", str(tmp_path), "--region", "us-east-1", "--accounts", str(path), *options])
-        return code, re.sub(r"since \S+ \S+ UTC", "since yesterday", capsys.readouterr().out).splitlines()
+        shown = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+        return code, re.sub(r"since \S+ \S+ UTC", "since yesterday", shown).splitlines()
 
     code, said = lines("--log", str(log))
     assert code == 1
     assert said[:-2] == CASES["accounts"]
-    assert said[-1] == "9 accounts and regions, 8 wrong"
+    assert said[-1] == "10 accounts and regions, 9 wrong"
     code, said = lines("--tag", "stage:first")
     assert said[-1] == "2 accounts and regions, 1 wrong"
 

@@ -12,6 +12,8 @@ from c7n_ingress_tools.accounts import EVERYBODY, Asked, Listed, Written, too_ol
 from c7n_ingress_tools.check.facts import OK, SIGNS, WRONG
 from c7n_ingress_tools.report.text import visible
 
+NOT_WHOLE = "what the check wrote is not whole: run it again"
+
 
 class Place(NamedTuple):
     """An account and region, and what is wrong there."""
@@ -49,6 +51,8 @@ def _place(output: Written, asked: Asked) -> Place:
         why = too_old(written, asked.since) if asked.since and written < asked.since else ""
     except FileNotFoundError:
         text, why = "", "its role cannot be assumed, or c7n-org did not run there"
+    except OSError as error:
+        text, why = "", f"{error.filename}: {error.strerror}"
     if why := asked.why(output.name, output.region, wrote=not why) or why:
         return _unanswered(output, why)
     try:
@@ -57,7 +61,7 @@ def _place(output: Written, asked: Asked) -> Place:
         errors = folder / "stderr"
         said = errors.read_text(encoding="utf-8", errors="replace").split("\n") if errors.exists() else []
         lines = [line.strip() for line in said if line.strip()]
-        return _unanswered(output, lines[-1] if lines else "the check wrote nothing")
+        return _unanswered(output, lines[-1] if lines else NOT_WHOLE if text else "the check wrote nothing")
 
 
 def _unanswered(output: Written, why: str) -> Place:
