@@ -42,7 +42,7 @@ ELSEWHERE = {
     "pip install c7n-ingress": INSTALLED,
     "pip install 'c7n-ingress[mailer]'": INSTALLED,
     "pip install 'c7n-ingress[report]'": INSTALLED,
-    "pip install 'c7n-ingress[mailer,org]'": INSTALLED,
+    "pip install 'c7n-ingress[mailer,org,report]'": INSTALLED,
     "pip install 'c7n-ingress[report,org]'": INSTALLED,
     "pip install --upgrade 'c7n-ingress[mailer]'": INSTALLED,
     "python3 -m venv .venv && . .venv/bin/activate && pip install 'c7n-ingress[mailer]'": INSTALLED,
