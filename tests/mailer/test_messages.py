@@ -462,6 +462,7 @@ def test_what_becomes_of_open_connections(template):
 
 UNDO_CASES, TODO_CASES = (cases("commands")[kind] for kind in ("undo", "todo"))
 COMMANDS = [TEXT, HTML, SLACK]
+HUGE = "x" * 4_000_000
 
 
 def read(template, **changes):
@@ -486,7 +487,7 @@ def test_only_the_packs_own_undo_lines_are_shown(template, case):
     for old, new in case.get("replace", {}).items():
         assert any(old in line for line in lines)
         lines[:] = [line.replace(old, new) for line in lines]
-    if more := case.get("more", "").replace("LONG", "builds/" * 120 + "x"):
+    if more := case.get("more", "").replace("LONG", "builds/" * 120 + "x").replace("HUGE", HUGE):
         lines[:] = [line + more for line in lines]
     channel, function = preview.RENDERED[template]
     facts = shown_by(channel, SAMPLE, [sent], case.get("journals", ()))
@@ -505,7 +506,7 @@ def test_only_the_packs_own_lines_that_add_a_network_are_shown(template, case):
     allowed = [permission(Traffic("tcp", 22, 22), network(case["network"]))]
     request = {"GroupId": case.get("group", asked["GroupId"]), "IpPermissions": allowed}
     line = authorize_line(request, case.get("region", "eu-central-1"))
-    line += case.get("more", "")
+    line += case.get("more", "").replace("HUGE", HUGE)
     reported = read(template, resources=[asked | {"c7n:todo-ingress": [line]}])
     assert (line in reported) == case.get("shown", False)
 

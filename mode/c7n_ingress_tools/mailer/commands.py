@@ -30,6 +30,7 @@ Not in S3: anybody can have a bucket, and write into it what an undo then believ
 """
 
 MOST_LINES = 8
+MOST_LINE = 5_000  # characters: those of a place, and more than anything else that a line has
 
 
 class Commands(NamedTuple):
@@ -65,12 +66,22 @@ def undo_of(line: str) -> Undo:
 
     :raises ValueError: it is none.
     """
-    _, _, group, _, run, _, region, *more = shlex.split(line)
+    _, _, group, _, run, _, region, *more = _words(line)
     _, journal = more or ("", None)
     for pattern, text in ((GROUP, group), (RUN, run), (REGION, region), (PLACE, journal)):
         if text is not None and not pattern.fullmatch(text):
             raise ValueError(f"{text!r:.80} is not what it should be")
     return Undo(group, run, region, journal)
+
+
+def _words(line: str) -> list[str]:
+    """Return the words of a line as a shell reads them. The time that shlex takes grows with the square of the length.
+
+    :raises ValueError: it is none of the pack's.
+    """
+    if len(line) > MOST_LINE:
+        raise ValueError(f"it has more than {MOST_LINE} characters")
+    return shlex.split(line)
 
 
 def fits(text: str, pattern: str) -> bool:
@@ -92,7 +103,7 @@ def additions(resource: Mapping[str, Any], region: Any) -> Commands:
 def is_addition(line: str, group: Any, region: Any) -> bool:
     """Whether a line adds one network to this group, and none that is open to the internet."""
     try:
-        request = json.loads(shlex.split(line)[-1])
+        request = json.loads(_words(line)[-1])
         ((traffic, source),) = matches_from(request["IpPermissions"])
         again = {"GroupId": group, "IpPermissions": [permission(traffic, source)]}
         own = bool(GROUP.fullmatch(group) and REGION.fullmatch(region)) and authorize_line(again, region) == line
