@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,16 +119,21 @@ def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) ->
     )
 
 
-def written_in(folders: Sequence[Path], places: Iterable[Listed]) -> Iterator[Written]:
+def written_in(
+    folders: Sequence[Path], places: Iterable[Listed], failed: Collection[tuple[str, str]]
+) -> Iterator[Written]:
     """Yield where c7n-org writes for each account and region: `<folder>/<name>/<region>`.
 
-    Where it runs in all regions, these are the ones that it wrote something for.
+    Where it runs in all regions, these are the ones that it wrote something for, or printed that they failed.
+
+    :param failed: the names and regions of which it printed that.
     """
     for name, account, region in places:
         regions = [region]
         if region == ALL:
             found = [path for folder in folders for path in sorted(folder.glob(f"{glob.escape(name)}/*"))]
-            regions = [*dict.fromkeys(path.name for path in found if path.is_dir())] or [ALL]
+            printed = [each for account_name, each in failed if account_name == name and each]
+            regions = [*dict.fromkeys([*(path.name for path in found if path.is_dir()), *printed])] or [ALL]
         for each in regions:
             yield Written(name, account, each, [folder / name / each for folder in folders])
 

@@ -327,6 +327,16 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     page.close()
 
 
+def test_a_region_of_all_that_failed(tmp_path, capsys):
+    """Where c7n-org runs in all regions, one that wrote nothing has failed if c7n-org printed that."""
+    path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
+    path.write_text(path.read_text().replace('["us-east-1"]', '["all"]'))
+    (log := tmp_path / "c7n-org.log").write_text("Error running policy in team 0 @ eu-west-1 exception: no token")
+    assert main(["report", str(tmp_path), "--accounts", str(path), "--log", str(log)]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "eu-west-1" in line)
+    assert line.split() == ["team", "0", "eu-west-1", "-", "-", "-", "-", "-", "no", "token"]
+
+
 def test_two_accounts_of_one_name(tmp_path, capsys):
     """Two accounts of one name are refused, because c7n-org writes their output into one folder."""
     path = tmp_path / "accounts.yml"

@@ -37,7 +37,7 @@ def places(folder: Path, asked: Asked = EVERYBODY) -> list[Place]:
     """
     if (expected := asked.places) is None:
         expected = tuple(Listed(path.parts[-3], "", path.parts[-2]) for path in sorted(folder.glob("*/*/stdout")))
-    found = [_place(each, asked) for each in sorted(written_in([folder], expected))]
+    found = [_place(each, asked) for each in sorted(written_in([folder], expected, asked.said))]
     if not found:
         raise FileNotFoundError(2, "no check of any account is there", str(folder))
     return found

@@ -140,7 +140,7 @@ def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY)
             each._replace(
                 folders=_of_sweeps(sorted(log.parent for path in each.folders for log in path.glob(f"*/{LOG}")))
             )
-            for each in written_in(folders, asked.places)
+            for each in written_in(folders, asked.places, asked.said)
         ]
     swept = [_swept(output, now, asked) for output in outputs]
     unread = [each.unread for each in swept if each.unread]
