@@ -31,13 +31,14 @@ MESSAGES = [TEXT, HTML, SLACK, PAGERDUTY]
 
 CHECKOUT = SAMPLE["resources"][0]
 INTERRUPTED = (
-    "TCP and UDP that 0.0.0.0/0 or ::/0 let in while egress is open to all. EC2 does not track them, and interrupted "
-    "at once those that no rule lets in any more."
+    "Some were interrupted at once: TCP and UDP connections that came in by 0.0.0.0/0 or ::/0, if the group lets all "
+    "traffic out. EC2 does not track them. A connection goes on if another rule still lets it in."
 )
 NOT_INTERRUPTED = (
-    "what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT gateway, "
-    "PrivateLink, Lambda and others), until each of them ends or is idle too long: TCP for 350 seconds on Nitro v6 "
-    "instances, else for five days. A network ACL blocks them."
+    "Other connections are not interrupted: those that came in by a narrower source, ICMP, and those that EC2 always "
+    "tracks (Network Load Balancer, NAT gateway, PrivateLink, Lambda and others). Each goes on until it ends or is "
+    "idle too long. For TCP, this is 350 seconds on Nitro v6 instances, and five days on others. To block them now, "
+    "use a network ACL."
 )
 
 plain_texts = pytest.mark.parametrize("template", [TEXT, DIGEST_TEXT])
@@ -333,8 +334,8 @@ def test_plain_text_as_people_read_it():
         "",
         RULE,
         "CONNECTIONS THAT WERE OPEN",
-        *wrap(f"Interrupted: {INTERRUPTED}", 100),
-        *wrap(f"Not interrupted: {NOT_INTERRUPTED}", 100),
+        *wrap(INTERRUPTED, 100),
+        *wrap(NOT_INTERRUPTED, 100),
         "",
         "Each change is one JSON line in the policy's log.",
     ]
@@ -424,7 +425,7 @@ def words(template, **changes):
             {"c7n:undo-ingress": ["aws ec2 describe-tags"]},
             ["the lines in the message are not the pack's own"],
         ),
-        ({"c7n:cut-ingress": "9 tags. The log has the whole."}, ["9 tags. The log has the whole."]),
+        ({"c7n:cut-ingress": "9 tags. The log has all changes."}, ["9 tags. The log has all changes."]),
         ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "named as the caller chose", "Opened by jane."]),
         ({"c7n:failed-ingress": ["no room"]}, ["no room"]),
         (
@@ -456,7 +457,7 @@ def test_what_becomes_of_open_connections(template):
     assert "PrivateLink" in reported
     if template != PAGERDUTY:
         previewed = words(template, resources=[group(**{"c7n:replaced-ingress": [record(how="preview")]})])
-        assert "will interrupt at once" in " ".join(previewed.split())
+        assert "will be interrupted at once" in " ".join(previewed.split())
     assert "at once" not in words(template, resources=[restored(record(**TURNED_BACK, how="restored"))])
 
 
@@ -652,7 +653,7 @@ def test_what_was_restored():
         f"* TCP 22 (SSH): 198.18.7.0/24 -> 0.0.0.0/0, {described}",
         f"* TCP 22 (SSH): ::/0 added, {described}",
         f"* TCP 22 (SSH): 198.18.8.0/24 removed, {described}",
-        'Owner: no tag says, but: tool = "terraform"',
+        'Owner: no tag names one. Other tags: tool = "terraform"',
         "VPC: vpc-04be19d7c3a2f6810",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-00000000000000001",
         "",
@@ -802,7 +803,7 @@ def test_notice_says_how_long_there_is(template, until, reported, kind):
         (("kubernetes.io/cluster/shop", "owned"), "Managed by \"the Kubernetes cluster 'shop'\". Fix it there"),
         (("Owner", "jane"), 'Owner: "jane"'),
         (("SupportTeam", "payments"), 'Owner: SupportTeam = "payments"'),
-        (("env", "prod"), 'Owner: no tag says, but: env = "prod"'),
+        (("env", "prod"), 'Owner: no tag names one. Other tags: env = "prod"'),
     ],
 )
 def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, reported):
@@ -911,7 +912,7 @@ def test_the_digest_as_people_read_it():
         '* all traffic: pl-0a1b2c3d4e5f60718, "all of our partners"',
         "Managed by: \"the CloudFormation stack 'office-vpn'\"",
         "Exposure: nothing uses it",
-        "Owner: no tag says",
+        "Owner: no tag names one.",
         "VPC: vpc-0d81f3b5a7c9e2046",
         "Console: https://console.aws.amazon.com/ec2/home?region=eu-central-1#SecurityGroup:groupId=sg-03a5c7e9b1d2f4068",
         "",

@@ -211,7 +211,7 @@ def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
             fitting[key] = part
             cut.append(f"{len(whole) - len(part)} {noun}")
     if cut:
-        fitting[CUT] = f"{' and '.join(cut)} did not fit into this message; the log has all changes"
+        fitting[CUT] = f"{' and '.join(cut)}. This message has no room for more. The log has all changes."
     return fitting
 
 

@@ -40,13 +40,14 @@ MOST_REASONS, MOST_TAGS, MOST_BEHIND, SOON = 5, 4, 10, 7
 BY_HAND = "By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back."
 FOR_GOOD = "add the port to public-ports, or the network to authorized, in settings.yml."
 INTERRUPTED = (
-    "Interrupted: TCP and UDP that 0.0.0.0/0 or ::/0 let in while egress is open to all. EC2 does not track them, and "
-    "{} at once those that no rule lets in any more."
+    "Some {} interrupted at once: TCP and UDP connections that came in by 0.0.0.0/0 or ::/0, if the group lets all "
+    "traffic out. EC2 does not track them. A connection goes on if another rule still lets it in."
 )
 TRACKED = (
-    "Not interrupted: what a narrower rule let in, ICMP, and paths that EC2 always tracks (Network Load Balancer, NAT "
-    "gateway, PrivateLink, Lambda and others), until each of them ends or is idle too long: TCP for 350 seconds on "
-    "Nitro v6 instances, else for five days. A network ACL blocks them."
+    "Other connections are not interrupted: those that came in by a narrower source, ICMP, and those that EC2 always "
+    "tracks (Network Load Balancer, NAT gateway, PrivateLink, Lambda and others). Each goes on until it ends or is "
+    "idle too long. For TCP, this is 350 seconds on Nitro v6 instances, and five days on others. To block them now, "
+    "use a network ACL."
 )
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html"""
 
@@ -392,7 +393,7 @@ class _Run(_Message):
         """Return what happens to open connections, if rules are closed."""
         if not self.rules or self.restores:
             return []
-        interrupted = INTERRUPTED.format("will interrupt" if self.is_preview else "interrupted")
+        interrupted = INTERRUPTED.format("will be" if self.is_preview else "were")
         return [Section("Connections that were open", [], [interrupted, TRACKED])]
 
     def group(self, resource: Mapping[str, Any]) -> Group:
@@ -646,12 +647,13 @@ def _about(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
     tags = [each for each in _tags(resource) if not each["Key"].startswith(THE_PACKS)]
     owners = [each for each in tags if any(word in each["Key"].lower() for word in OWNERS)]
     others = ", ".join(map(_tag, tags[:MOST_TAGS]))
+    unknown = "no tag names one." + (f" Other tags: {others}" if others else "")
     rows = [
         ("Exposure", EXPOSED.get(_exposure(resource), "")),
         ("Used by", ", ".join(filter(None, [*users[:MOST_BEHIND], *more]))),
         ("Block Public Access", clean(noted.get("blocked"), 200)),
         ("CloudTrail", f"{opened} (session and tool are named as the caller chose)" if opened else ""),
-        ("Owner", ", ".join(map(_tag, owners[:MOST_TAGS])) or "no tag says" + (f", but: {others}" if others else "")),
+        ("Owner", ", ".join(map(_tag, owners[:MOST_TAGS])) or unknown),
         ("VPC", clean(resource.get("VpcId")) or "none"),
     ]
     return [(label, text) for label, text in rows if text]

@@ -58,7 +58,7 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         "to undo": group.undo.lines or group.undo.note,
         "connections": [text for section in facts.sections for text in section.paragraphs],
         "more groups": facts.todo,
-        "left out": group.cut,
+        "not shown": group.cut,
     }
     return Incident(
         name=group.id,

@@ -201,7 +201,7 @@ def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
     if group.undo.lines or group.undo.note:
         yield from _lines(group.undo)
     if group.cut:
-        yield _section(_text(f"Left out here: {group.cut}"))
+        yield _section(_text(f"Not shown: {group.cut}"))
     if group.link:
         yield _section({"type": "link", "url": group.link, "text": "Open in the console"})
 
