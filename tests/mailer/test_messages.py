@@ -956,7 +956,7 @@ def test_days_left_are_counted_right(today, until):
     start = (today - date(1970, 1, 1)).days * 86_400 + 60
     reported = rendered(DIGEST_TEXT, resources=[exempt], execution_start=start)
     left = (until - today).days
-    assert f"EXEMPT UNTIL {until.isoformat()}, {left} MORE DAY{'S' * (left != 1)}: " in reported
+    assert f"EXEMPT UNTIL {until.isoformat()}, {left:,} MORE DAY{'S' * (left != 1)}: " in reported
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.ports import Ports, parse_ports
 from c7n_ingress.decide.rules import Traffic
+from c7n_ingress.decide.states import counted
 
 # Where the filter `exempt` notes on a group by what its rules are exempt: what ends first comes first.
 ANNOTATION = "c7n:exempt-ingress"
@@ -194,7 +195,7 @@ def to_look_at(entries: Iterable[Entry], used: Collection[int], today: date) -> 
     found = []
     for entry in sorted(entries, key=lambda each: (each.until, each.number)):
         left = (entry.until - today).days
-        why = [f"ends in {left} {'day' if left == 1 else 'days'}"] if left <= SOON else []
+        why = [f"ends in {counted(left, 'day')}"] if left <= SOON else []
         why += ["matches nothing that is open here"] if entry.number not in used else []
         if entry.since and (age := (today - entry.since).days) > OLD:
             why.append(f"made {age} days ago")

@@ -13,7 +13,7 @@ from c7n_ingress.decide import states
 from c7n_ingress.decide.awaited import Said
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, Traffic, ports_text, text_of
-from c7n_ingress.decide.states import State, States
+from c7n_ingress.decide.states import State, States, counted
 
 STATE = "c7n:state-ingress"
 FAILED = "c7n:failed-ingress"
@@ -168,13 +168,13 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
     back = sum(len(outcome.back) for outcome in outcomes)
     until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
     until = f" until {until}" if until else ""
-    changed = f"{_count(sum(done), 'rule')} {'would be ' if preview else ''}{deed.done}"
+    changed = f"{counted(sum(done), 'rule')} {'would be ' if preview else ''}{deed.done}"
     parts = [
-        undone and f"{_count(undone, 'group')} {deed.states.undone.counted}",
-        partly and f"{_count(partly, 'group')} {deed.states.partly.counted}",
-        done and f"{changed} in {_count(len(done), 'group')}{until}",
-        not done and back and f"{_count(back, 'rule')} back already{until}",
-        of_state[states.SKIPPED] and f"{_count(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
+        undone and f"{counted(undone, 'group')} {deed.states.undone.counted}",
+        partly and f"{counted(partly, 'group')} {deed.states.partly.counted}",
+        done and f"{changed} in {counted(len(done), 'group')}{until}",
+        not done and back and f"{counted(back, 'rule')} back already{until}",
+        of_state[states.SKIPPED] and f"{counted(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
     ]
     said = [part for part in parts if part] or [deed.beside]
     short = [changed if done and part == parts[2] else part for part in said]
@@ -184,10 +184,6 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
         for part in (said, short)
     ]
     return next((line for line in lines if len(line) <= SUBJECT_SIZE), lines[-1])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[dict[str, Any]]]:

@@ -72,3 +72,8 @@ EXEMPT = State("exempt", "exempt", 3, "look")
 URGENCY = (*CLOSING[:3], SKIPPED, EXEMPT, CLOSING.done)  # the states of an open rule, the most urgent first
 
 BY_NAME = {state.name: state for state in (*CLOSING, *RESTORING, SKIPPED, EXEMPT)}
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: 1 group, 2 groups."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -15,6 +15,7 @@ from botocore.utils import parse_timestamp
 from c7n_ingress.decide.authorized import VPC, resolved
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import matches_from
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.check.facts import UNREAD, Fact, ok, wrong
 from c7n_ingress_tools.check.read import ROLES, Deployed, Groups, Stack
 from c7n_ingress_tools.names import MAILER, POLICIES
@@ -106,7 +107,7 @@ def topic(subscriptions: list[dict[str, Any]] | None, region: str) -> Iterator[F
         return
     confirmed = [each for each in subscriptions if each["SubscriptionArn"].startswith("arn:")]
     if confirmed:
-        yield ok("topic", f"{len(confirmed)} confirmed {'subscriber' if len(confirmed) == 1 else 'subscribers'}")
+        yield ok("topic", f"{counted(len(confirmed), 'confirmed subscriber')}")
     elif subscriptions:
         said = f"nobody has confirmed: {', '.join(each['Endpoint'] for each in subscriptions)}"
         yield wrong("topic", said, "open the link in the mail of AWS; after two days, subscribe the address again")
@@ -166,8 +167,8 @@ def _waits(alarm: Mapping[str, Any], deployed: Mapping[str, Deployed], now: date
     if alarm.get("MetricName") != "Invocations":
         return False
     functions = (deployed.get(each["Value"]) for each in alarm["Dimensions"] if each["Name"] == "FunctionName")
-    counted = timedelta(seconds=alarm["Period"] * alarm["EvaluationPeriods"])
-    return any(now - parse_timestamp(each.configuration["LastModified"]) < counted for each in functions if each)
+    hours = timedelta(seconds=alarm["Period"] * alarm["EvaluationPeriods"])
+    return any(now - parse_timestamp(each.configuration["LastModified"]) < hours for each in functions if each)
 
 
 def room(found: Groups, networks: list[str]) -> Iterator[Fact]:
@@ -223,12 +224,12 @@ def _rules(group: Mapping[str, Any], version: int, prefix_lists: Mapping[str, Ma
     list counts the most entries that the list may have:
     https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
     """
-    counted: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     for permission in group["IpPermissions"]:
-        counted["networks"] += len(permission.get("IpRanges" if version == 4 else "Ipv6Ranges", ()))  # noqa: PLR2004
-        counted["groups"] += len(permission.get("UserIdGroupPairs", ()))
+        taken["networks"] += len(permission.get("IpRanges" if version == 4 else "Ipv6Ranges", ()))  # noqa: PLR2004
+        taken["groups"] += len(permission.get("UserIdGroupPairs", ()))
         for each in permission.get("PrefixListIds", ()):
             known = prefix_lists.get(each["PrefixListId"], {})
             if known.get("AddressFamily", f"IPv{version}") == f"IPv{version}" or known.get("OwnerId") == "AWS":
-                counted["lists"] += 1 if known.get("OwnerId") == "AWS" else known.get("MaxEntries", 1)
-    return counted.total()
+                taken["lists"] += 1 if known.get("OwnerId") == "AWS" else known.get("MaxEntries", 1)
+    return taken.total()

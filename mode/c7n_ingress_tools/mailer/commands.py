@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.commands import Undo, authorize_line, replay_line, undo_line
 from c7n_ingress.decide.openness import is_open
 from c7n_ingress.decide.rules import matches_from, permission
-from c7n_ingress_tools.mailer.typed import clean, counted, listed
+from c7n_ingress.decide.states import counted
+from c7n_ingress_tools.mailer.typed import clean, listed
 
 GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
 RUN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

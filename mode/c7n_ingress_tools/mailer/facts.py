@@ -21,10 +21,10 @@ from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.reopened import RENEWED, REOPENED
 from c7n_ingress.decide.rules import ports_text, traffic
-from c7n_ingress.decide.states import BY_NAME, EXEMPT, State
+from c7n_ingress.decide.states import BY_NAME, EXEMPT, State, counted
 from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
 from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.typed import clean, counted, listed, mapped, plain, quoted
+from c7n_ingress_tools.mailer.typed import clean, listed, mapped, plain, quoted
 
 CONSOLES = {
     "aws": "console.aws.amazon.com",

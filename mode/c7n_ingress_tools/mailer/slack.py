@@ -19,11 +19,11 @@ from botocore.exceptions import ClientError
 from c7n_mailer.utils import decrypt, get_resource_tag_targets
 from c7n_mailer.utils_email import is_email
 
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, WATCH, Channel, Delivery, answer_of, log, shown
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import Brief, Change, Facts, Group, Limits
 from c7n_ingress_tools.mailer.mail import Mail
-from c7n_ingress_tools.mailer.typed import counted
 
 HOOK = re.compile(r"https://hooks\.slack\.com/\S+")
 PERSON = r"[^\s@/]+@[^\s@/]+\.[^\s@/]+"

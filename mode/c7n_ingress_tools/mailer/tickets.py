@@ -15,11 +15,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.mailer.channel import GROUPS, Channel, Delivery
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
-from c7n_ingress_tools.mailer.typed import counted
 
 URL = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[\w./-]*)?", re.ASCII)
 SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:(?P<region>[a-z0-9-]+):\d{12}:secret:[\w/+=.@-]+", re.ASCII)

@@ -43,10 +43,5 @@ def mapped(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun: 1 group, 2 groups."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _unlinked(word: str) -> str:
     return LINK.sub("[.]", word.replace("://", "[:]//"))

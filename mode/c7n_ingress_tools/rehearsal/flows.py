@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.rehearsal.exports import UnusableError
-from c7n_ingress_tools.report.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

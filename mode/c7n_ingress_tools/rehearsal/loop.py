@@ -19,13 +19,13 @@ from c7n.utils import yaml_load
 
 from c7n_ingress.decide.behind import behind
 from c7n_ingress.decide.rules import Rule, rule_from, source_from, text_of, traffic
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal.groups import account as owner_of
 from c7n_ingress_tools.rehearsal.groups import region
-from c7n_ingress_tools.report.text import counted
 from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:

@@ -23,11 +23,12 @@ from rich.table import Table
 
 from c7n_ingress.aws.calls import pages, said
 from c7n_ingress.decide.commands import LOG_GROUPS
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.accounts import ALL, accounts, regions_of
 from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.report.sources import FAILURE
 from c7n_ingress_tools.report.tables import harmless
-from c7n_ingress_tools.report.text import counted, visible
+from c7n_ingress_tools.report.text import visible
 
 VERSION = 1
 """Of the JSON: it changes when a key goes or means something else."""

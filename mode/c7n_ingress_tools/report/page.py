@@ -15,8 +15,9 @@ from markupsafe import Markup
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import EXPOSED, EXPOSURES
 from c7n_ingress.decide.severity import SEVERITIES
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.report.rows import URGENCY, Report, Row
-from c7n_ingress_tools.report.text import counted, visible
+from c7n_ingress_tools.report.text import visible
 
 HERE = Path(__file__).parent
 MOODS = {state.name: state.mood for state in states.URGENCY}

@@ -15,7 +15,7 @@ from c7n_ingress.decide.message import is_lack, without_todo
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
-from c7n_ingress_tools.report.text import counted
+from c7n_ingress.decide.states import counted
 
 Record = Mapping[str, Any]
 Group = Mapping[str, Any]

@@ -15,6 +15,7 @@ from c7n_ingress.decide.exemptions import Entry
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import parse_ports
 from c7n_ingress.decide.rules import network, traffic
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.accounts import EVERYBODY, Asked, Written, too_old, written_in
 from c7n_ingress_tools.report.rows import (
     Facts,
@@ -29,7 +30,6 @@ from c7n_ingress_tools.report.rows import (
     states_of,
     worst_first,
 )
-from c7n_ingress_tools.report.text import counted
 
 RESOURCES, METADATA, LOG = "resources.json", "metadata.json", "custodian-run.log"
 MATCHED = "MatchedIpPermissions"

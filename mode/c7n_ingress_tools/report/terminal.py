@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from c7n_ingress.decide import states
-from c7n_ingress_tools.report.text import counted, visible
+from c7n_ingress.decide.states import counted
+from c7n_ingress_tools.report.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,6 @@ def visible(text: str) -> str:
     return "".join(letter if letter.isprintable() else f"⟨U+{ord(letter):04X}⟩" for letter in text)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, in the plural if there is not exactly one."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def first(texts: Iterable[str], most: int = 5) -> str:
     """Return the first texts, and how many more there are."""
     texts = list(texts)
