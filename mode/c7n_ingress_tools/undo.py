@@ -32,6 +32,7 @@ LINE = re.compile(rf"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<policy>
 
 EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
 LOGGED = re.compile(r"custodian\.\w+:ERROR (.+)")
+GROUP = re.compile("sg-[0-9a-f]+")
 EARLIER = timedelta(minutes=1)  # than the run's start, because two clocks always differ
 URLS = ("file:", "s3://")
 
@@ -67,7 +68,14 @@ class Done(NamedTuple):
 
 
 def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
-    """Return where the records are, as the policy's `from` names it."""
+    """Return where the records are, as the policy's `from` names it.
+
+    :raises UndoError: the group, the run or the place cannot be right.
+    """
+    if not GROUP.fullmatch(undo.group):
+        raise UndoError(
+            f"{undo.group!r} is not the id of a security group: copy it from the message, such as sg-0123abcd"
+        )
     if undo.journal:
         return {"url": undo.journal} if undo.journal.startswith(URLS) else {"log-groups": [undo.journal]}
     another = "name the place of its records with --journal: a log group, or the URL of a custodian-run.log"

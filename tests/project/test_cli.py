@@ -58,6 +58,7 @@ def test_the_command_prints_its_version(capsys):
         (["replay", "--region", "us-east-1"], "no AWS credentials found"),
         (["uninstall", "--region", "us-east-1"], "no AWS credentials found"),
         (["replay", "--region", "us east 1"], "us east 1"),
+        (["undo", "web", "--run", "1", "--region", "us-east-1"], "'web' is not the id of a security group: copy it"),
     ],
 )
 def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
