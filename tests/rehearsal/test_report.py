@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -335,6 +337,19 @@ def test_a_region_of_all_that_failed(tmp_path, capsys):
     assert main(["report", str(tmp_path), "--accounts", str(path), "--log", str(log)]) == 1
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "eu-west-1" in line)
     assert line.split() == ["team", "0", "eu-west-1", "-", "-", "-", "-", "-", "no", "token"]
+
+
+def test_a_narrow_terminal_shows_the_reason_below_the_table(tmp_path):
+    """A column of reasons in a narrow terminal would be a word wide, so each reason is a line below the table."""
+    path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
+    path.write_text(path.read_text().replace('["us-east-1"]', '["all"]'))
+    (log := tmp_path / "c7n-org.log").write_text("Error running policy in team 0 @ eu-west-1 exception: no token")
+    command = ["report", str(tmp_path), "--accounts", str(path), "--log", str(log)]
+    code = f"import pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'c7n_ingress_tools', *{command!r}]) >> 8)"
+    environment = {**os.environ, "COLUMNS": "60", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "✗ team 0 eu-west-1: no token" in done.stdout.splitlines()
 
 
 def test_two_accounts_of_one_name(tmp_path, capsys):

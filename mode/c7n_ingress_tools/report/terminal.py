@@ -24,6 +24,8 @@ PIPE_WIDTH, WIDE = 120, 200
 MOODS = {"bad": "bold red", "look": "yellow", "good": "green"}
 STATES = {state.name: MOODS[state.mood] for state in states.URGENCY}
 EXPOSED = {"internet": "bold red", "unused": "dim"}
+NARROW = 120
+"""A table of accounts and regions needs as many columns to have one of reasons, too."""
 SHOWN_ROWS = 40
 SHOWN_PLACES = 60
 SHOWN_CALLERS = 3
@@ -64,15 +66,22 @@ def show_places(report: Report, console: Console, page: str) -> None:
     console.print(Text(report.headline, "bold"))
     console.print(Text(report.lead, "dim"))
     console.print()
-    console.print(places(report))
+    narrow = console.width < NARROW
+    console.print(places(report, reasons=not narrow))
     if (more := len(report.places) - len(_shown(report))) > 0:
         console.print(Text(f"… and {more:,} more, with fewer open groups: see {page}", "dim"))
+    for place in report.failed if narrow else ():
+        where = " ".join(visible(part) for part in (place.name or place.account, place.region) if part)
+        console.print(Text.assemble(("✗ ", "bold red"), f"{where}: {visible(place.failure or '')}"))
     for note in report.notes:
         console.print(Text.assemble(("! ", "bold yellow"), visible(note)))
 
 
-def places(report: Report) -> Table:
-    """Make the table of accounts and regions: how many groups are in each state, and why the last run failed."""
+def places(report: Report, *, reasons: bool = True) -> Table:
+    """Make the table of accounts and regions: how many groups are in each state, and why the last run failed.
+
+    :param reasons: whether there is room for a column of why it failed.
+    """
     states = report.states
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for name in ("account", "region"):
@@ -80,13 +89,13 @@ def places(report: Report) -> Table:
     made.add_column("open groups", justify="right")
     for state in states:
         made.add_column(state, justify="right", style=STATES[state])
-    if report.failed:
+    if reasons := reasons and bool(report.failed):
         made.add_column("why the run failed", overflow="fold", style="bold red")
     for place in _shown(report):
         numbers = (place.found, *(place.count(state) for state in states))
         counts = (f"{number:,}" if place.time else "-" for number in numbers)
         names = (visible(place.name or place.account or "-"), visible(place.region or "-"))
-        why = [visible(place.failure or "")] if report.failed else []
+        why = [visible(place.failure or "")] if reasons else []
         made.add_row(*map(Text, (*names, *counts, *why)))
     if len(report.places) > 1:
         made.add_section()
