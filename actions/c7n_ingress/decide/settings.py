@@ -40,6 +40,8 @@ def check(settings: object, *, complete: bool = True) -> None:
     :param complete: whether it must name the authorized networks.
     :raises ValueError: names the key, the value and the fix.
     """
+    if settings is None:
+        raise ValueError("the file is empty: name your networks under authorized")
     if not isinstance(settings, Mapping):
         raise ValueError(f"{settings!r:.80} is not a mapping of {', '.join(KEYS)}")
     _check_keys(settings, complete=complete)

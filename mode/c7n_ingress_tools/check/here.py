@@ -64,7 +64,7 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
         settings = read(files.settings, complete=True)
         facts.append(ok("settings", f"{files.settings} is valid"))
     except SettingsError as error:
-        facts.append(wrong("settings", str(error), "edit it; `c7n-ingress init .` writes one"))
+        facts.append(wrong("settings", str(error), "edit it. If there is none, `c7n-ingress init .` writes one"))
     for path in files.policies:
         try:
             found = policies(path, settings, account, region)
