@@ -2,11 +2,14 @@
 
 `make mutants`, or `python -m tests.mutants decide aws/apply` for some packages or modules. What tests notice is kept in
 .mutants/; what they do not is measured again, as is what has changed. `--again` forgets all. The command fails
-if tests notice less than 90 % of the changes to a package.
+if tests notice less than 90 % of the changes to a package. `--sample 150` measures 150 random changes of each package:
+what it finds about all of them is in an interval, printed beside it.
 """
 
 import json
+import math
 import os
+import random
 import shutil
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -35,6 +38,11 @@ def main() -> None:
     parser.add_argument(
         "--tests", nargs="+", metavar="PATH", help="run no other tests; what other tests notice survives"
     )
+    parser.add_argument("--sample", type=int, metavar="N", help="N random changes of each package; default: all")
+    parser.add_argument("--seed", default="0", metavar="TEXT", help="of the sample; default: %(default)s")
+    parser.add_argument(
+        "--seconds", type=int, default=SECONDS, metavar="N", help="of tests for each change; default: %(default)s"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N", help="default: %(default)s")
     options = parser.parse_args()
     if unknown := [name for name in options.names if not modules(name)]:
@@ -42,8 +50,8 @@ def main() -> None:
     if Path.cwd() != FOLDER:
         start_apart(again=options.again)
     if not options.report:
-        measure(options.names, options.processes, options.tests)
-    sys.exit(report(options.names))
+        measure(options)
+    sys.exit(report(options))
 
 
 def modules(name: str) -> list[str]:
@@ -75,40 +83,63 @@ def start_apart(*, again: bool) -> None:
     os.execve(sys.executable, [each for each in command if each != "--again"], {**os.environ, "PYTHONPATH": path})
 
 
-def measure(names, processes: int, tests: list[str] | None) -> None:
+def measure(options) -> None:
     """Make the changes, and run the tests for each."""
     from mutmut import __main__ as mutmut
 
-    if tests:
-        mutmut.config().pytest_add_cli_args_test_selection = tests
+    if options.tests:
+        mutmut.config().pytest_add_cli_args_test_selection = options.tests
     collect = mutmut.collect_or_load_stats
 
     def collect_and_choose(*arguments, **more):
         collect(*arguments, **more)
         reaching, durations = mutmut.state().tests_by_mangled_function_name, mutmut.state().duration_by_test
         for function in reaching:
-            reaching[function] = quickest(reaching[function], durations)
+            reaching[function] = quickest(reaching[function], durations, options.seconds)
 
-    find = mutmut.collect_source_file_mutation_data
+    find, wanted = mutmut.collect_source_file_mutation_data, {}
 
     def find_unnoticed(**more):
         changes, by_path = find(**more)
-        return [each for each in changes if mutmut.status_by_exit_code[each[2]] not in NOTICED], by_path
+        wanted.update(chosen(options))
+        left = [each for each in changes if each[1] in wanted and mutmut.status_by_exit_code[each[2]] not in NOTICED]
+        return left, by_path
 
     mutmut.collect_or_load_stats = collect_and_choose
     mutmut.collect_source_file_mutation_data = find_unnoticed
-    mutmut._run([f"{dotted(each)}.x*" for name in names for each in modules(name)], processes)
+    if options.sample:  # in random order, so what was measured when somebody stops it is a sample, too
+        mutmut.estimated_worst_case_time = wanted.get
+    mutmut._run([f"{dotted(each)}.x*" for name in options.names for each in modules(name)], options.processes)
 
 
-def quickest(tests, durations) -> set[str]:
-    """Return the quickest of some tests that together take no longer than a change may take; at least one."""
-    chosen, left = set(), SECONDS
+def chosen(options) -> dict[str, int]:
+    """Return the changes to measure, each with its number in the order: all of them, or a sample of each package."""
+    by_package = {package: [] for package in PACKAGES}
+    for module in [each for name in options.names for each in modules(name)]:
+        by_package[module.partition("/")[0]] += codes(module)
+    if options.sample:
+        for package, changes in by_package.items():
+            changes.sort()
+            random.Random(f"{options.seed} {package}").shuffle(changes)
+            del changes[options.sample :]
+    return {change: number for changes in by_package.values() for number, change in enumerate(changes)}
+
+
+def codes(module: str) -> dict[str, int | None]:
+    """Return the changes of a module, each with the exit code of its tests, or None if they have not run."""
+    meta = Path("mutants") / "c7n_ingress" / f"{module}.py.meta"
+    return json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
+
+
+def quickest(tests, durations, seconds: float) -> list[str]:
+    """Return the quickest of some tests, quickest first, that together take no longer than this; at least one."""
+    found, left = [], seconds
     for test in sorted(tests, key=lambda test: (durations.get(test, 0), test)):
         left -= durations.get(test, 0)
-        if chosen and left < 0:
+        if found and left < 0:
             break
-        chosen.add(test)
-    return chosen
+        found.append(test)
+    return found
 
 
 def dotted(module: str) -> str:
@@ -116,25 +147,31 @@ def dotted(module: str) -> str:
     return f"c7n_ingress.{module.replace('/', '.')}"
 
 
-def report(names) -> int:
+def interval(part: int, whole: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share that a random sample has."""
+    z, share = 1.96, part / whole
+    middle, half = share + z * z / (2 * whole), z * math.sqrt(share * (1 - share) / whole + (z / (2 * whole)) ** 2)
+    return (middle - half) / (1 + z * z / whole), (middle + half) / (1 + z * z / whole)
+
+
+def report(options) -> int:
     """Print what was noticed, by module, and each survivor that is not listed; return the exit code."""
     from mutmut.stats import status_by_exit_code
 
     listed = yaml.safe_load(LISTED.read_text()) or {}
-    totals, new = Counter(), []
-    for module in [each for name in names for each in modules(name)]:
+    totals, new, wanted = Counter(), [], chosen(options)
+    for module in [each for name in options.names for each in modules(name)]:
         path = f"c7n_ingress/{module}.py"
-        meta = Path("mutants") / f"{path}.meta"
-        codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
-        states = {name: status_by_exit_code[code] for name, code in codes.items() if code is not None}
+        of_module = {name: code for name, code in codes(module).items() if name in wanted}
+        states = {name: status_by_exit_code[code] for name, code in of_module.items() if code is not None}
         survivors = [name for name, state in states.items() if state not in NOTICED]
         package = module.partition("/")[0]
         totals[package, "all"] += len(states)
         totals[package, "noticed"] += len(states) - len(survivors)
-        totals[package, "not measured"] += len(codes) - len(states)
-        if codes:
+        totals[package, "not measured"] += len(of_module) - len(states)
+        if of_module:
             share = f"{1 - len(survivors) / len(states):.0%}" if states else "-"
-            print(f"{module:24} {len(states):5} of {len(codes):4} measured {len(survivors):5} survived {share:>5}")
+            print(f"{module:24} {len(states):5} of {len(of_module):4} measured {len(survivors):5} survived {share:>5}")
         known = {(each["function"], each["now"]) for each in listed.get(module, [])}
         new += [each for each in (described(name, module, path) for name in survivors) if each[1:] not in known]
     if new:
@@ -149,6 +186,9 @@ def report(names) -> int:
             code |= share < WANTED
             left = totals[package, "not measured"]
             print(f"{package}: {share:.1%} of {every} changes noticed, {WANTED:.0%} wanted; {left} not measured")
+            if options.sample:
+                low, high = interval(totals[package, "noticed"], every)
+                print(f"  so of all changes, {low:.1%} to {high:.1%} (95 % interval)")
     return code
 
 

@@ -6,15 +6,25 @@ import sys
 import pytest
 import yaml
 
-from tests.mutants.__main__ import LISTED, PACKAGES, SECONDS, modules, quickest
+from tests.mutants.__main__ import LISTED, PACKAGES, SECONDS, interval, modules, quickest
 from tests.support.embedded import ROOT
 
 
 def test_the_quickest_tests_run():
     """A change is judged by the quickest of the tests that reach it, and by one at least."""
     durations = {"slow": SECONDS * 2, "quick": SECONDS * 0.4, "quicker": SECONDS * 0.3, "third": SECONDS * 0.5}
-    assert quickest({"slow", "third", "quick", "quicker"}, durations) == {"quick", "quicker"}
-    assert quickest({"slow"}, durations) == {"slow"}
+    assert quickest({"slow", "third", "quick", "quicker"}, durations, SECONDS) == ["quicker", "quick"]
+    assert quickest({"slow"}, durations, SECONDS) == ["slow"]
+
+
+def test_the_interval_of_a_share():
+    """A sample's share has an interval that is not wider than 0 to 1, and is narrower for a larger sample."""
+    low, high = interval(45, 50)
+    assert (round(low, 3), round(high, 3)) == (0.786, 0.957)
+    narrow_low, narrow_high = interval(450, 500)
+    assert low < narrow_low < 0.9 < narrow_high < high
+    assert interval(10, 10)[1] == pytest.approx(1)
+    assert interval(0, 10)[0] == pytest.approx(0)
 
 
 def test_the_survivors_that_are_listed():
