@@ -2,10 +2,13 @@
 
 import pytest
 
-from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome, subject
+from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome, is_lack, lack, subject, without_todo
+from c7n_ingress.decide.rules import Traffic
+from c7n_ingress.decide.summary import table
 from tests.support.cases import cases
 
 CASES = cases("states")
+SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
 DEEDS = {"replaced": REPLACED, "restored": RESTORED}
 
 
@@ -39,3 +42,31 @@ def test_subject(case):
     assert line == case["subject"]
     assert len(line) <= 99
     assert line.isascii()
+
+
+def test_what_a_closed_group_lacks():
+    """The error that a group lacks a network is found for its traffic alone, and says nothing else without its fix."""
+    ssh, web = Traffic("tcp", 22, 22), Traffic("tcp", 80, 80)
+    text = lack("198.18.9.0/24", ssh)
+    other = "no permission"
+    failed, lacking = Outcome({"GroupId": "sg-1"}, [{"was": "0.0.0.0/0", "now": None}], [], [text]), []
+    lacking += failed.errors(REPLACED)
+    assert [is_lack(each) for each in (*lacking, text, other)] == [True, False, False]
+    assert [is_lack(each, ssh) for each in (*lacking, text, other)] == [True, False, False]
+    assert not is_lack(lacking[0], web)
+    assert without_todo(lacking[0]).endswith(text)
+    assert without_todo(other) == other
+
+
+def test_the_table():
+    """A run's table has each rule before and after, the most urgent group first, and escapes what people typed."""
+    first = {"rule": "sgr-1", "was": "0.0.0.0/0", "now": "198.18.7.0/24", "traffic": SSH}
+    beside = {"rule": None, "beside": "sgr-1", "was": None, "now": "198.18.8.0/24", "traffic": SSH}
+    gone = {"rule": "sgr-2", "was": "::/0", "now": None, "traffic": SSH}
+    closed = Outcome({"GroupId": "sg-1", "GroupName": 'a\n"b"'}, [beside, first, gone])
+    failed = Outcome({"GroupId": "sg-2"}, [], ["no permission"])
+    lines = table([closed, failed], REPLACED, preview=False)
+    assert [line.split("  ")[0] for line in lines] == ["group", 'sg-2 ""', 'sg-1 "a\\n\\"b\\""', 'sg-1 "a\\n\\"b\\""']
+    assert "0.0.0.0/0 -> 198.18.7.0/24, 198.18.8.0/24" in lines[2]
+    assert "::/0 -> -" in lines[3]
+    assert table([], REPLACED, preview=False) == []

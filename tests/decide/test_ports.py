@@ -1,0 +1,43 @@
+"""How traffic is called, and how EC2 describes it."""
+
+import pytest
+
+from c7n_ingress.decide.ports import traffic_words
+from c7n_ingress.decide.rules import Traffic, traffic
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ports", "words"),
+    [
+        ("-1", "all", "all traffic"),
+        ("tcp", "22", "TCP 22 (SSH)"),
+        ("tcp", "all", "TCP, all ports"),
+        ("udp", "all", "UDP, all ports"),
+        ("tcp", "8000-8010", "TCP 8000-8010"),
+        ("tcp", "1", "TCP 1"),
+        ("icmp", "all", "ICMP, all types"),
+        ("icmpv6", "all", "ICMPv6, all types"),
+        ("icmp", "8", "ICMP 8"),
+        ("50", "all", "protocol 50"),
+    ],
+)
+def test_words(protocol, ports, words):
+    """Traffic has one name, by its protocol and its ports."""
+    assert traffic_words(protocol, ports) == words
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ({"IpProtocol": "tcp", "FromPort": 22, "ToPort": 23}, Traffic("tcp", 22, 23)),
+        ({"IpProtocol": "TCP", "FromPort": 0, "ToPort": 0}, Traffic("tcp", 0, 0)),
+        ({"IpProtocol": 6, "FromPort": 22, "ToPort": 22}, Traffic("tcp", 22, 22)),
+        ({"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1}, Traffic("icmp", 8, -1)),
+        ({"IpProtocol": "udp"}, Traffic("udp", -1, -1)),
+        ({"IpProtocol": "-1", "FromPort": 22, "ToPort": 22}, Traffic("-1", -1, -1)),
+        ({"IpProtocol": "47", "FromPort": 22, "ToPort": 22}, Traffic("47", -1, -1)),
+    ],
+)
+def test_traffic(shape, expected):
+    """A protocol other than EC2's four is open on all ports, even if the rule names ports."""
+    assert traffic(shape) == expected
