@@ -98,6 +98,14 @@ def test_forged_times(capsys, seconds):
     assert [each["seconds"] for each in report["closures"]] == [4, 8, None]
 
 
+def test_a_forged_count(capsys):
+    """A forged number of exempt groups that Python refuses to read does not count."""
+    digest = "policy:open-ingress-exempt resource:aws.security-group region:us-east-1 count:{} time:0.1"
+    write(digest.format(3), digest.format("9" * 5000), log_group="/aws/lambda/custodian-open-ingress-exempt")
+    (found,) = reported(capsys, "--region", "us-east-1")["accounts"]
+    assert found["exempt"] == 3
+
+
 def test_what_a_person_sees(capsys):
     """Without --json, a table has a row for each account, and lines say who opened the most."""
     write(closure(1, 90, opened_by="arn:aws:iam::1:user/al\x1b[31mice"))

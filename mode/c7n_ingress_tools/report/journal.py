@@ -37,7 +37,7 @@ CLOSED = frozenset({"modified", "revoked", "perhaps modified", "perhaps revoked"
 """What the record of an open rule that was closed calls its change."""
 
 EXEMPT_LOG, MAILERS_LOG = f"/aws/lambda/{POLICIES}-exempt", f"/aws/lambda/{MAILER}"
-COUNTED = re.compile(rf"policy:{POLICIES.removeprefix('custodian-')}-exempt .*count:(\d+) ")
+COUNTED = re.compile(rf"policy:{POLICIES.removeprefix('custodian-')}-exempt .*count:(\d{{1,9}}) ")
 UNDONE = re.compile(r"undone in (\d{12}) (\S+): (sg-[\w, -]+)")
 FIRST = "us-east-1"
 """Where AWS is asked which regions an account has, as c7n-org asks."""
