@@ -13,6 +13,7 @@ from c7n.exceptions import PolicyExecutionError
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of
+from c7n_ingress.decide.checks import check_once
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import run_id
@@ -21,11 +22,9 @@ from c7n_ingress.decide.rules import Match
 
 def check(data: Mapping[str, Any], manager: Any) -> None:
     """Refuse a plan that could be carried out more than once, or that anyone on the way could write."""
-    if data.get("only") is None:
-        return
-    if "mode" in manager.data:
-        raise ValueError("only: a plan is carried out once, by `custodian run`: remove the policy's mode")
-    check_source("only", _source(data["only"]), in_lambda=False)
+    check_once(data.get("only"), manager.data)
+    if data.get("only") is not None:
+        check_source("only", _source(data["only"]), in_lambda=False)
 
 
 def _source(only: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from c7n.utils import load_file
 
-from c7n_ingress.decide.checks import check_values
+from c7n_ingress.decide.checks import check_once, check_values
 from c7n_ingress.decide.settings import KEYS, check, check_filled, filled, unfilled
 
 log = logging.getLogger("custodian.commands")
@@ -76,13 +76,12 @@ def _check_given(data: Any, manager: Any) -> None:
             raise ValueError(f"'{{{name}}}' was not filled: add --vars-file settings.yml")
         return
     given = _given(path, Path(path).stat().st_mtime_ns)
-    if given.get("only") is not None and "mode" in manager.data:  # most policies do not name it
-        raise ValueError(f"{path}: only: a plan is carried out once, and this policy has a mode: remove `only`")
-    if name or not given.keys().isdisjoint(KEYS):
-        try:
+    try:
+        check_once(given.get("only"), manager.data)  # most policies do not name it
+        if name or not given.keys().isdisjoint(KEYS):
             check(given, complete=unfilled([data.get(key) for key in ("authorized", "authorized-from")]) is not None)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @lru_cache(maxsize=1)

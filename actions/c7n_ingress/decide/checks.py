@@ -77,6 +77,12 @@ def check_query(policy: Mapping[str, Any]) -> None:
         )
 
 
+def check_once(only: object, policy: Mapping[str, Any]) -> None:
+    """Refuse an approved plan in a policy with a mode, which could carry it out more than once."""
+    if only is not None and "mode" in policy:
+        raise ValueError("only: a plan is carried out once, and this policy has a mode: remove `only` or the mode")
+
+
 def check_filters(filters: Iterable[Any]) -> None:
     """Refuse filters that annotate other rules than those that the policy matches.
 
