@@ -208,10 +208,9 @@ class ReplaceIngress(EventAction):
         at_most = self.data.get("at-most") if is_limited else None
         brake = Brake(self.manager, at_most) if at_most and self.counts_by_hour else None
         limits: dict[str, Any] = {"before": brake.count, "brake": brake} if brake else {"at_most": at_most}
-        after = self.untag if "untag" in self.data else None
         noted = {group_id: each.left_out for group_id, each in inside.items()}
         lacks = partial(no_room, region=self.manager.config.region)
-        job = Job(self, REPLACED, plan, lacks, after=after, noted=noted, **limits)
+        job = Job(self, REPLACED, plan, lacks, after=self.untag, noted=noted, **limits)
         previewed = list(resources)  # a preview leaves only reported groups to later actions
         try:
             records = run(job, resources, event)
@@ -236,10 +235,11 @@ class ReplaceIngress(EventAction):
         return is_tried_again(self.manager) and not self.counts_by_hour
 
     def untag(self, outcome: Outcome) -> None:
-        """Remove the tag from a group that is closed, so that people get notice if it is opened again."""
-        client = local_session(self.manager.session_factory).client("ec2")
-        tags = [{"Key": self.data["untag"]}]
-        self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+        """Remove the tag ``untag`` from a group that is closed, so that people get notice if it is opened again."""
+        if "untag" in self.data:
+            client = local_session(self.manager.session_factory).client("ec2")
+            tags = [{"Key": self.data["untag"]}]
+            self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
 
     def authorized(self) -> list[str]:
         """Return the authorized networks, and the words among them, in order of preference."""

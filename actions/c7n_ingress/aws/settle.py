@@ -101,7 +101,7 @@ class _Settling:
             made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
             self.outcome.back = [match for match in plan.back if match not in made]  # before this run restored anything
             if looks == LOOKS or not (plan.changes or plan.missing):
-                if self.outcome.back and self.job.before:
+                if self.outcome.back:
                     self.job.before(self.outcome)
                 break
             why = self.attempt(reading, plan)
@@ -139,7 +139,7 @@ class _Settling:
         """
         before = len(self.ledger.made)
         try:
-            if plan.changes and self.job.before:
+            if plan.changes:
                 self.job.before(self.outcome)
             self.apply(reading, plan)
         except StaleError:
