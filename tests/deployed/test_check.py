@@ -189,6 +189,16 @@ def test_what_cannot_be_read_is_a_line_of_its_own():
     assert {fact.name: fact.state for fact in facts}["AWS Config"] == OK
 
 
+def test_whether_a_function_failed_is_not_known_without_the_watch():
+    """Before the watch is deployed, a check does not claim that a function failed."""
+    message = {"violation_desc": "a Lambda failed", "action_desc": "find it"}
+    (fact,) = account.errors(message, {}, "us-east-1")
+    assert "not known whether a function failed: custodian-open-ingress-watch-errors is not deployed" in fact.said
+    assert fact.fix == "custodian run --region us-east-1 --vars-file settings.yml -s out mode/watch.yml"
+    (fact,) = account.errors(message, {"custodian-open-ingress-watch-errors": deployed()}, "us-east-1")
+    assert fact.said == "a Lambda failed"
+
+
 # ---- Facts of functions
 
 

@@ -22,6 +22,7 @@ from c7n_ingress_tools.names import MAILER, POLICIES
 
 OPERATE = "docs/operate.md"
 MOST_NAMED = 5
+WATCH_ERRORS = f"{POLICIES}-watch-errors"
 BROKEN = ("FAILED", "ROLLBACK")
 
 
@@ -38,6 +39,15 @@ def watched(name: str, message: Mapping[str, Any] | None) -> Iterator[Fact]:
         yield ok(title, right[name])
     else:
         yield wrong(title, message["violation_desc"].strip(), message["action_desc"].strip())
+
+
+def errors(message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed], region: str) -> Iterator[Fact]:
+    """Whether a function failed, if that is known: the policy that looks for it finds itself missing, too."""
+    if WATCH_ERRORS in deployed:
+        yield from watched("errors", message)
+    else:
+        fix = f"custodian run --region {region} --vars-file settings.yml -s out mode/watch.yml"
+        yield wrong("errors", f"not known whether a function failed: {WATCH_ERRORS} is not deployed", fix)
 
 
 def stack(found: Stack | None, template: Path, region: str) -> Iterator[Fact]:

@@ -61,7 +61,7 @@ def judged(found: dict[str, Any], local: here.Local, region: str) -> Iterator[Fa
                 functions.mailer(deployed.get(MAILER), mappings, region, today) if own else iter(())
             ),
         ),
-        (("errors",), lambda message: account.watched("errors", message)),
+        (("errors", "functions"), lambda message, deployed: account.errors(message, deployed, region)),
         (("queues",), lambda queues: account.queues(queues, region, own_mailer=own)),
         (
             ("alarms", "functions"),
