@@ -40,11 +40,7 @@ def judged(found: dict[str, Any], local: here.Local, region: str) -> Iterator[Fa
     now = datetime.now(timezone.utc)
     today = now.date()
     made = found["stack"] if isinstance(found["stack"], read.Stack) else None
-    central = account.central_queue(made)
-    own = not central
-    rules = functions.Rules(
-        *(found[name] if isinstance(found[name], dict) else {} for name in ("config_rules", "event_rules"))
-    )
+    own = not account.central_queue(made)
     facts: Iterable[tuple[tuple[str, ...], Callable[..., Iterator[Fact]]]] = (
         (("identity",), lambda who: account.identity(who, region)),
         (("recorder",), lambda message: account.watched("recorder", message)),
@@ -53,7 +49,7 @@ def judged(found: dict[str, Any], local: here.Local, region: str) -> Iterator[Fa
         (("subscriptions",), lambda subscriptions: account.topic(subscriptions, region)),
         (
             ("functions", "config_rules", "event_rules"),
-            lambda deployed, *_: functions.facts(deployed, local.wanted, rules, region, today),
+            lambda deployed, *rules: functions.facts(deployed, local.wanted, functions.Rules(*rules), region, today),
         ),
         (
             ("functions", "mappings"),
