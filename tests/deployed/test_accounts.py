@@ -405,10 +405,11 @@ def joined(cloud, accounts):
 
 @pytest.fixture
 def whole(cloud, monkeypatch, tmp_path):
-    """Return an organization of two accounts, and a copy of the pack whose stacks are made as the page says."""
+    """Return an organization of two accounts and a closed one, and a copy of the pack, with the stacks of the page."""
     monkeypatch.setattr(TokenResponse, "assume_role", assume_role)
     monkeypatch.setattr(SQSResponse, "sqs_backend", property(queue_of_url))
-    accounts = joined(cloud, {"first": {"open-ingress-stage": "first"}, "second": {}})
+    accounts = joined(cloud, {"first": {"open-ingress-stage": "first"}, "second": {}, "closed": {}})
+    cloud.session().client("organizations").close_account(AccountId=accounts.pop("closed"))
     monkeypatch.setitem(ACCOUNTS, accounts["first"], 1)
     monkeypatch.setitem(ACCOUNTS, accounts["second"], 2)
     copy = copied(tmp_path)
