@@ -600,7 +600,7 @@ def test_filters(opened):
     page = opened(many(120))
     assert page.locator("[data-status]").inner_text() == "120 rules in 120 groups"
     page.get_by_label("Search").fill("TEAM-0 sg-1")
-    page.wait_for_function("document.querySelector('[data-status]').textContent.includes(' of ')")
+    page.locator("[data-status]", has_text=" of ").wait_for()
     expected = [each for each in range(120) if each % 3 == 0 and str(each).startswith("1")]
     assert sorted(shown(page)) == sorted(f"group {each}" for each in expected)
     page.get_by_role("combobox", name="State", exact=True).select_option("not closed")

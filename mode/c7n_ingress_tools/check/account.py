@@ -197,10 +197,10 @@ def room(found: Groups, networks: list[str]) -> Iterator[Fact]:
         shown = ", ".join(tight[:MOST_NAMED]) + (
             f" and {len(tight) - MOST_NAMED} more" if len(tight) > MOST_NAMED else ""
         )
-        said = f"{len(tight)} groups have no room for your networks, and their clients would be blocked: {shown}"
+        said = f"no room for your networks in {counted(len(tight), 'group')}, whose clients would be blocked: {shown}"
         yield wrong(name, said, "raise the quota L-0EA8095F, remove rules, or authorize fewer networks")
     else:
-        yield ok(name, f"{len(found.groups)} groups have room for your networks")
+        yield ok(name, f"room for your networks in {counted(len(found.groups), 'group')}")
 
 
 def is_tight(group: Mapping[str, Any], found: Groups, networks: list[str]) -> bool:
