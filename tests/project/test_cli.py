@@ -69,6 +69,17 @@ def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
     assert done.stderr.count("\n") == 1
 
 
+def test_an_address_that_does_not_answer_asks_for_the_region(monkeypatch, capsys):
+    """A region that does not exist has no address, and botocore says only that it cannot connect."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert main(["replay", "--region", "us-esat-1"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith('127.0.0.1:9/": is it the right region, and does the network reach it?\n')
+
+
 @pytest.mark.parametrize("arguments", [[], ["undone"], ["replay"], ["report", "--out"]])
 def test_a_wrong_command_line(tmp_path, arguments):
     """A command line that is none ends with 2 and shows how it is used."""
