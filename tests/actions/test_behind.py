@@ -157,7 +157,7 @@ def test_closed_worst_first(cloud, tmp_path):
         [interface_of(PUBLIC, closed["GroupId"]), interface_of(PUBLIC, internet), interface_of(PRIVATE, private)]
     )
     cloud.calls.clear()
-    with pytest.raises(PolicyExecutionError, match="2 more groups are open: at-most 2"):
+    with pytest.raises(PolicyExecutionError, match="2 more groups are open: one run changes 2"):
         act(cloud, tmp_path, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"], **{"at-most": 2})
     still = {group for group in (unused, private, internet, closed["GroupId"]) if "0.0.0.0/0" in sources(group)}
     assert still == {unused, private}
@@ -179,7 +179,7 @@ def test_closed_though_nothing_can_be_looked_up(cloud, tmp_path):
     def refuse(**_):
         raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, "DescribeNetworkInterfaces")
 
-    with pytest.raises(PolicyExecutionError, match="1 more groups are open: at-most 1"):
+    with pytest.raises(PolicyExecutionError, match="1 more group is open: one run changes 1"):
         act(
             cloud,
             tmp_path,

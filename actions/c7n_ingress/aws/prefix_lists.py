@@ -23,7 +23,8 @@ AWS = "AWS"  # the owner of the lists that AWS keeps, such as CloudFront's: they
 UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
 
 NO_SUCH_LIST = (
-    "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more"
+    "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more: share "
+    "it again, or authorize another"
 )
 
 

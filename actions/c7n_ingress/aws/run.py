@@ -139,8 +139,9 @@ def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list
 
 def _still_open(job: Job, waiting: int) -> list[str]:
     """Return that groups are left open, if any are, and what to do about it."""
+    are = "group is" if waiting == 1 else "groups are"
     said = (
-        f"{waiting} more groups are open: at-most {job.at_most} are changed at once, the worst first. Look at them, "
+        f"{waiting} more {are} open: one run changes {job.at_most} (at-most), the worst first. Look at what is open, "
         "then run the policy again, or raise at-most"
     )
     return [said] if waiting else []
