@@ -133,6 +133,7 @@ def test_where_aws_does_not_answer(tmp_path):
         ("us-east-1", "wrong"),
         ("eu-central-1", "wrong"),
     ]
+    assert "AWS does not answer, or does not accept them in us-east-1" in json.dumps(facts)
 
 
 def test_checks_of_many_accounts(tmp_path, capsys):

@@ -27,7 +27,9 @@ def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
         return
     except (BotoCoreError, ClientError) as error:
         yield wrong(
-            "credentials", f"AWS does not accept them in {region}: {error}", "renew them, or correct the region"
+            "credentials",
+            f"AWS does not answer, or does not accept them in {region}: {error}",
+            "renew them, or correct the region",
         )
         return
     local = here.load(files, account_id, region)
