@@ -92,6 +92,3 @@ def install() -> None:
     }.items():
         if loaded not in (*hooked, *sys.modules):
             sys.meta_path.insert(0, After(loaded, then))  # type: ignore[no-untyped-call]
-
-
-install()  # for environments whose .pth file is older than this function: it only imports this module
