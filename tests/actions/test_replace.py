@@ -486,7 +486,7 @@ def test_tags_never_keep_a_message_from_being_sent(cloud, group, replace):
     replace(authorized=["198.18.7.0/24"])
     resources = [resource for message in messages(cloud) for resource in message["resources"]]
     assert len({resource["GroupId"] for resource in resources}) == len(resources) == 25
-    assert all("tags did not fit" in resource["c7n:cut-ingress"] for resource in resources)
+    assert all("tags. This message has no room for more" in resource["c7n:cut-ingress"] for resource in resources)
 
 
 # -- when EC2 says no

@@ -9,8 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-ANYTHING = r"[^\s@,;:/<>\"()]*"
-"""What a `*` in a pattern matches: within one part of an address, a topic's ARN or a channel."""
+ANYTHING = r"[^\s@,;:/<>\"()%?=]*"
+"""What a `*` in a pattern matches: within one part of an address, a topic's ARN or a channel.
+
+Mail servers read `%` as a route, and `=?…?=` as other characters (https://www.rfc-editor.org/rfc/rfc2047).
+"""
 
 LOOKED_UP = ("resource-owner", "event-owner", "account-emails", "slack://owners")
 """Targets that name addresses in tags, in the event or in mailer.yml: those are checked once they are known."""
