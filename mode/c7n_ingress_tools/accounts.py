@@ -126,7 +126,7 @@ def written_in(
 
     Where it runs in all regions, these are the ones that it wrote something for, or printed that they failed.
 
-    :param failed: the names and regions of which it printed that.
+    :param failed: the names and regions for which it printed a failure.
     """
     for name, account, region in places:
         regions = [region]

@@ -1,4 +1,4 @@
-"""Whom a message goes to, where a recipient names the account, the region or the partition."""
+"""Which recipient gets a message, where it names the account, the region or the partition."""
 
 from types import SimpleNamespace
 
