@@ -58,14 +58,14 @@ def functions(cloud: Cloud, folder: Path) -> Iterator[tuple[Function, ...]]:
         )
 
 
-def deploy(cloud: Cloud, folder: Path) -> None:
+def deploy(cloud: Cloud, folder: Path, **more: object) -> None:
     """Deploy the policy, the same without bytecode and a stock one with `custodian run`, and the recipe."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     cloud.session().client("iam").create_role(RoleName=OURS, AssumeRolePolicyDocument=trust)
     cloud.session().client("sqs").create_queue(QueueName="custodian-open-ingress-failed")
     make_queue(cloud)
     make_table(cloud)
-    policy = plain("open-ingress", folder)
+    policy = plain("open-ingress", folder, **more)
     without = folder / "without-bytecode.yml"  # deployed for the Python that it has, which is not this one
     without.write_text(policy.read_text().replace("name: open-ingress\n", "name: without-bytecode\n"))
     policy.write_text(re.sub(r"(?m)^( *runtime: ).*", rf"\1{RUNTIME}", policy.read_text()))

@@ -60,7 +60,7 @@ def burst(cloud: Cloud) -> list[Row]:
     with tempfile.TemporaryDirectory() as temporary:
         for name, make in ((OURS, config_event), (RECIPE, recipe_event)):
             cloud.reset()
-            deploy(cloud, Path(temporary))
+            deploy(cloud, Path(temporary), at_most=EVENTS)
             shapes = [group(number, 1) for number in range(EVENTS)]
             load_groups(shapes)
             with deployed(cloud, name, processes=PROCESSES) as function, throttled(cloud, 1):
