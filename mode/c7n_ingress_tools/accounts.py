@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from c7n.utils import yaml_load
 from yaml import YAMLError
+
+from c7n_ingress.decide import records
 
 ALL = "all"
 """What c7n-org takes for all regions that an account has."""
@@ -54,7 +57,7 @@ class Asked(NamedTuple):
     """None: of those that wrote some."""
     since: dt.datetime | None = None
     """What is older is no output of theirs."""
-    said: dict[tuple[str, str], str] = {}  # noqa: RUF012 - nobody changes it
+    said: Mapping[tuple[str, str], str] = MappingProxyType({})
     """What c7n-org printed about those that failed, by name and region; the region is empty if it printed none."""
 
     def why(self, name: str, region: str, *, wrote: bool) -> str | None:
@@ -83,7 +86,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     except YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise ValueError(f"{path} is no file of c7n-org's accounts: {error.message:.200}") from None
+        raise ValueError(f"{path} is no file of c7n-org's accounts: {error.json_path}: {error.message:.200}") from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
     filter_accounts(found, [*tags], ())
     if tags and not found["accounts"]:
@@ -159,7 +162,7 @@ def time_from(text: str, now: dt.datetime) -> dt.datetime:
     if match := SPAN.fullmatch(text):
         return now - dt.timedelta(**{UNITS[match[2]]: int(match[1])})
     try:
-        time = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        time = records.time_from(text)
     except ValueError:
         raise ValueError(f"--since {text!r:.40} is no time: write 90d, 12h or 2026-01-31") from None
     return time if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)

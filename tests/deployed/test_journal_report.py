@@ -189,7 +189,7 @@ def test_since(capsys):
     [
         ([], "--journal needs --region, or --accounts"),
         (["--region", "us-east-1", "--since", "soon"], "--since 'soon' is no time: write 90d, 12h or 2026-01-31"),
-        (["--accounts", "settings.yml"], "is no file of c7n-org's accounts"),
+        (["--accounts", "settings.yml"], "is no file of c7n-org's accounts: $: "),
         (["--accounts", "pyproject.toml"], "pyproject.toml is not YAML: "),
     ],
 )

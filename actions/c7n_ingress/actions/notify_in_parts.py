@@ -69,8 +69,8 @@ class NotifyInParts(Notifier):
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs: what it looks up in AWS Config, too."""
-        history = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
-        return (*super().get_permissions(), *history)
+        needed = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
+        return (*super().get_permissions(), *needed)
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
         """Report the groups."""
