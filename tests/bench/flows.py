@@ -1,4 +1,4 @@
-"""Ten million lines of flow logs, to who would be cut off: beside one pass of awk, and DuckDB beside Polars.
+"""Ten million lines of flow logs, to the clients that would be blocked: beside a pass of awk; DuckDB beside Polars.
 
 python -m tests.bench.flows ours flows.log      # what is timed, in a process of its own
 """
@@ -78,7 +78,7 @@ def measure(_: Cloud) -> list[Row]:
     rate = f"{LINES / ours.seconds:,.0f} lines a second"
     duck, polars = engines["duckdb"], engines["polars"]
     return [
-        Row(f"{LINES:,} lines, to who would be cut off", "awk, one pass", 6, *against(ours, awk, rate)),
+        Row(f"{LINES:,} lines, to the clients that would be blocked", "awk, one pass", 6, *against(ours, awk, rate)),
         Row("memory of that", "DuckDB's limit", 1.2, ours.bytes / LIMIT, f"{ours.bytes / 1e6:,.0f} MB"),
         Row("DuckDB: each record once, by connection", "Polars", None, *against(duck, polars, "")),
         Row(
