@@ -25,17 +25,21 @@ PERMISSIONS = (
     "ssm:DescribeInstanceInformation",
 )
 
-NODES_A_CALL = 50  # the most instances that Systems Manager returns in one answer
-ENDPOINTS_A_PAGE = 50  # the most endpoints that EC2 returns in one answer
+NODES_A_CALL = 50
+"""The most instances that Systems Manager returns in one answer."""
+ENDPOINTS_A_PAGE = 50
+"""The most endpoints that EC2 returns in one answer."""
 
-# The parameter by which EC2 also lists the interfaces that AWS services manage and hide.
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyManagedResourceVisibility.html
 MANAGED = "IncludeManagedResources"
+"""The parameter by which EC2 also lists the interfaces that AWS services manage and hide.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyManagedResourceVisibility.html
+"""
 HIDDEN = f"interfaces that AWS services hide cannot be seen: botocore {botocore.__version__} is too old"
 
-# For a group that another account owns: https://docs.aws.amazon.com/vpc/latest/userguide/security-group-sharing.html
 FOREIGN = "interfaces of other accounts may be missing here"
+"""For a group that another account owns: https://docs.aws.amazon.com/vpc/latest/userguide/security-group-sharing.html"""
 
 
 def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, dict[str, Any]]:
@@ -95,8 +99,10 @@ class Surroundings:
     def __init__(self, action: Any) -> None:
         self.manager = action.manager
         self.wanted = bool(action.data.get("behind"))
-        self.known: dict[str, dict[str, Any]] = {}  # the annotations of groups, by id
-        self.looks = True  # whether there is time to look anything up
+        self.known: dict[str, dict[str, Any]] = {}
+        """The annotations of groups, by id."""
+        self.looks = True
+        """Whether there is time to look anything up."""
 
     def of(self, groups: Collection[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return what a message says about what uses each group, by id; an error is logged, and reported as such."""

@@ -29,8 +29,10 @@ class Brake:
     def __init__(self, manager: Any, at_most: int) -> None:
         self.manager = manager
         self.at_most = at_most
-        self.passed: set[str] = set()  # the groups that may be changed; each is counted once a run
+        self.passed: set[str] = set()
+        """The groups that may be changed: each is counted once a run."""
         self.stopped: set[str] = set()
+        """The groups that must stay as they are."""
 
     def count(self, outcome: Outcome) -> None:
         """Count a group that is about to be changed.

@@ -10,22 +10,27 @@ from c7n.exceptions import ClientError
 from c7n.query import QueryResourceManager
 from c7n.utils import chunks
 
-# For a client that changes groups: botocore must not call again on a reading that is too old by then.
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-# For a client whose answer is useful but not necessary: two tries of eight seconds at most.
+"""For a client that changes groups: botocore must not call again on a reading that is too old by then."""
 BRIEFLY = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+"""For a client whose answer is useful but not necessary: two tries of eight seconds at most."""
 
-# How many values a filter takes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
 GROUPS_A_CALL = 200
-PAGE_SIZE = 1000  # the most items that EC2 returns in one answer (`MaxResults`) for groups, rules, interfaces and VPCs
-LIST_PAGE_SIZE = 100  # the most items that EC2 returns in one answer (`MaxResults`) for prefix lists and their entries
+"""How many values a filter takes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html"""
+PAGE_SIZE = 1000
+"""The most items that EC2 returns in one answer (`MaxResults`) for groups, rules, interfaces and VPCs."""
+LIST_PAGE_SIZE = 100
+"""The most items that EC2 returns in one answer (`MaxResults`) for prefix lists and their entries."""
 
 # Error codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})  # the group does not exist any more
-NO_ROOM = "RulesPerSecurityGroupLimitExceeded"  # the group has as many rules as its quota allows
-CHANGED_MEANWHILE = frozenset(  # somebody else has changed the group since it was read
+GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
+"""The group does not exist any more."""
+NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
+"""The group has as many rules as its quota allows."""
+CHANGED_MEANWHILE = frozenset(
     {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
 )
+"""Somebody else has changed the group since it was read."""
 THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException"})
 DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
 

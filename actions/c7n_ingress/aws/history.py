@@ -30,15 +30,16 @@ SCHEMA = {
     },
 }
 
-# The modes in which a policy runs repeatedly by itself, so that it can close a group repeatedly.
 DEPLOYED = frozenset({"config-rule", "periodic", "cloudtrail"})
+"""The modes in which a policy runs repeatedly by itself, so that it can close a group repeatedly."""
 
 PERMISSIONS = ("config:GetResourceConfigHistory",)
 
-MOST_ITEMS = 100  # the most items that AWS Config returns in one answer; no further page is asked for
+MOST_ITEMS = 100
+"""The most items that AWS Config returns in one answer."""
 
-# For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before.
 LOOKING = 300.0
+"""For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before."""
 
 
 def check_time(end: float) -> None:
@@ -63,7 +64,8 @@ class Histories:
         self.manager = action.manager
         self.wanted = {} if action.data.get("preview") else action.data.get("reopened", {})
         self.client: Any = None
-        self.end: float | None = None  # until when Config is asked, from the first time on
+        self.end: float | None = None
+        """Until when Config is asked, from the first time on."""
 
     def note(self, outcome: Outcome) -> None:
         """Note how often a group that was closed had been opened."""

@@ -32,12 +32,16 @@ class Job:
     plan: Callable[[Reading], Plan]
     no_room: Callable[[Replacement, str], tuple[str, str | None]]
     """Returns which source is missing in a group now and what to do about it, and the command that does it."""
-    before: Callable[[Outcome], None] = lambda _outcome: None  # what is done to a group before anything else
+    before: Callable[[Outcome], None] = lambda _outcome: None
+    """What is done to a group before anything else."""
     withdraw: Callable[[Outcome], None] = lambda _outcome: None
     """Reverts what `before` did, if nothing was changed after it."""
-    after: Callable[[Outcome], None] = lambda _outcome: None  # what is done to a group once it is closed, or restored
-    at_most: int | None = None  # how many groups the run may change; the worst come first
-    brake: Brake | None = None  # limits the groups that all runs of an hour change together
+    after: Callable[[Outcome], None] = lambda _outcome: None
+    """What is done to a group once it is closed, or restored."""
+    at_most: int | None = None
+    """How many groups the run may change; the worst come first."""
+    brake: Brake | None = None
+    """Limits the groups that all runs of an hour change together."""
     noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What people must know of a group that is changed, by its id: one sentence each."""
 

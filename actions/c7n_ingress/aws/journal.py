@@ -26,12 +26,12 @@ from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import TIME, Change, Entry, Unreadable, entries, record_of, run_id, time_from
 
-# Where records are written: in Lambda as lines without a prefix (`lambda_entry`), elsewhere as c7n's other logs.
 log = logging.getLogger("custodian.journal")
+"""Where records are written: in Lambda as lines without a prefix (`lambda_entry`), elsewhere as c7n's other logs."""
 log.setLevel(logging.INFO)  # also with `custodian run --quiet`: what is not written cannot be undone
 
-FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}  # the schema of a value that `--vars-file` fills
-
+FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
+"""The schema of a value that `--vars-file` fills."""
 
 PLACES: dict[str, dict[str, Any]] = {
     "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
@@ -50,9 +50,11 @@ SCHEMA = {
 
 NOTHING = "restore-ingress changed nothing"
 
-# The most group ids in a filter pattern, which may have 1,024 characters.
-# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 MOST_GROUPS = 10
+"""The most group ids in a filter pattern, which may have 1,024 characters.
+
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
+"""
 
 
 # -- writing

@@ -38,7 +38,8 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
         groups: list[dict[str, Any]] = self.query.filter(self.manager)
         return groups
 
-    event: dict[str, Any] | None = None  # the event of the run, if there is one that names groups
+    event: dict[str, Any] | None = None
+    """The event of the run, if there is one that names groups."""
 
     def get_resources(self, ids: list[str], cache: bool = True) -> list[dict[str, Any]]:
         """Read the groups of an event, with the rules that its call made, which EC2 may not show yet.

@@ -30,8 +30,8 @@ from c7n_ingress.decide.settings import filled
 
 log = logging.getLogger("custodian.actions")
 
-# The keys of c7n's own `notify` action, whose recipients a variable may fill.
 KEYS = {**Notify.schema["properties"], "to": {"anyOf": [Notify.schema["properties"]["to"], UNFILLED]}}
+"""The keys of c7n's own `notify` action, whose recipients a variable may fill."""
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -70,8 +70,8 @@ def notifier(action: Any, **defaults: str) -> Notifier:
     return Notifier({"type": "notify", **defaults, **action.data["notify"]}, action.manager)
 
 
-# The permissions to check a queue or a topic, by the type of the transport.
 REACH = {"sqs": ("sqs:GetQueueAttributes",), "sns": ("sns:GetTopicAttributes",)}
+"""The permissions to check a queue or a topic, by the type of the transport."""
 
 
 def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:

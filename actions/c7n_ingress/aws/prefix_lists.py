@@ -15,12 +15,16 @@ from c7n_ingress.decide.rules import VERSIONS, Network, network
 
 log = logging.getLogger("custodian.filters")
 
-PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)  # what reading the entries of lists needs
-AWS = "AWS"  # the owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses
+PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)
+"""What reading the entries of lists needs."""
+AWS = "AWS"
+"""The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
 
-# EC2's error codes for a list that does not exist, or is not shared; the page of all codes has both spellings:
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
+"""EC2's error codes for a list that does not exist, or is not shared; the page of all codes has both spellings.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
 
 NO_SUCH_LIST = (
     "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more: share "
@@ -31,9 +35,11 @@ NO_SUCH_LIST = (
 class PrefixList(NamedTuple):
     """The content of a customer-managed prefix list."""
 
-    family: str | None = None  # IPv4 or IPv6; AWS for one of AWS's, which counts as empty; None if it cannot be read
+    family: str | None = None
+    """IPv4 or IPv6; AWS for one of AWS's, which counts as empty; None if it cannot be read."""
     networks: Sequence[Network] = ()
-    unanswered: str | None = None  # why EC2 did not return the list, if so
+    unanswered: str | None = None
+    """Why EC2 did not return the list, if so."""
 
     @property
     def noted(self) -> int | str | None:

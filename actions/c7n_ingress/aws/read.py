@@ -19,12 +19,18 @@ from c7n.filters.core import BooleanGroupFilter, Not, ReduceFilter
 from c7n_ingress.aws.calls import GROUPS_A_CALL, described
 from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Match, Rule, matches_from, rule_from
 
-# How many seconds old a reading may be when the group is changed. `ModifySecurityGroupRules` has no condition, so what
-# somebody changes in this time, and on the way of the call, is overwritten.
 OLDEST = 1.0
-LONGEST_FILTERING = OLDEST / 4  # how many seconds the policy's filters may take before the groups are read again
-DELAYS = (1, 2, 4)  # how many seconds pass before each further reading of what an event names and EC2 does not show yet
-MATCHED = "MatchedIpPermissions"  # the annotation in which c7n's `ingress` filters put what they matched
+"""How many seconds old a reading may be when the group is changed.
+
+`ModifySecurityGroupRules` has no condition, so what somebody changes in this time, and on the way of the call, is
+overwritten.
+"""
+LONGEST_FILTERING = OLDEST / 4
+"""How many seconds the policy's filters may take before the groups are read again."""
+DELAYS = (1, 2, 4)
+"""How many seconds pass before each further reading of what an event names and EC2 does not show yet."""
+MATCHED = "MatchedIpPermissions"
+"""The annotation in which c7n's `ingress` filters put what they matched."""
 
 
 class Reading(NamedTuple):
@@ -36,9 +42,12 @@ class Reading(NamedTuple):
     rules: Sequence[Rule]
     prefix_lists: Mapping[str, int | str | None]
     """What the filter ``open-ingress`` noted of each prefix list, by id: see ``decide.rules.PREFIX_LISTS``."""
-    since: float  # since when it may be outdated: when the first call for it was made, by the monotonic clock
-    answering: float = 0.0  # how many seconds EC2 took to answer
-    filtering: float = 0.0  # how many seconds the policy's filters took
+    since: float
+    """Since when it may be outdated: when the first call for it was made, by the monotonic clock."""
+    answering: float = 0.0
+    """How many seconds EC2 took to answer."""
+    filtering: float = 0.0
+    """How many seconds the policy's filters took."""
 
     @property
     def is_fresh(self) -> bool:

@@ -18,10 +18,12 @@ from c7n_ingress.decide.plan import Plan, Replacement, carried_out
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
 
-# How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost.
 LOOKS = 3
-MOST_STALE = 10  # how often a group is read again because something took longer than a reading may be old
-LONGEST_DELAY = 128  # the most seconds before a throttled call is tried again, as in c7n's own retry
+"""How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
+MOST_STALE = 10
+"""How often a group is read again because something took longer than a reading may be old."""
+LONGEST_DELAY = 128
+"""The most seconds before a throttled call is tried again, as in c7n's own retry."""
 
 
 def foresee(job: Job, reading: Reading, outcome: Outcome) -> None:
@@ -88,8 +90,10 @@ class _Settling:
         self.outcome = outcome
         self.ledger = ledger
         self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
-        self.stale = 0  # how often in a row nothing was changed because the reading was too old
-        self.deciding = 0.0  # how many seconds the last plan took
+        self.stale = 0
+        """How often in a row nothing was changed because the reading was too old."""
+        self.deciding = 0.0
+        """How many seconds the last plan took."""
 
     def settle(self, reading: Reading) -> None:
         """Plan and apply, and look again as often as it needs."""

@@ -10,7 +10,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from c7n.cache import NullCache
 from c7n.resolver import URIResolver, ValuesFrom
 
-FETCH_TIMEOUT = 30  # for how many seconds a server may not answer
+FETCH_TIMEOUT = 30
+"""For how many seconds a server may not answer."""
 
 
 class FreshValues(ValuesFrom):  # type: ignore[misc]  # c7n ships no types

@@ -18,21 +18,25 @@ log = logging.getLogger("custodian.actions")
 
 PERMISSIONS = ("ec2:DescribeVpcs", "ec2:DescribeSecurityGroupVpcAssociations")
 
-# The states of an association in which the VPC has no interface with the group. A disassociation fails while an
-# interface has the group, so `disassociating` is none of them.
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupVpcAssociation.html
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSecurityGroupVpc.html
 NOT_USED = frozenset({"association-failed", "disassociated"})
+"""The states of an association in which the VPC has no interface with the group.
 
-# The error codes of a call that EC2 never answers here.
+A disassociation fails while an interface has the group, so `disassociating` is none of them.
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupVpcAssociation.html
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSecurityGroupVpc.html
+"""
+
 REFUSED = DENIED | {"InvalidAction", "UnsupportedOperation"}
+"""The error codes of a call that EC2 never answers here."""
 
-# Where a VPC lists its networks, and whether they are in use: the list, and the fields in it.
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
 ASSOCIATIONS = (
     ("CidrBlockAssociationSet", "CidrBlock", "CidrBlockState"),
     ("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlock", "Ipv6CidrBlockState"),
 )
+"""Where a VPC lists its networks, and whether they are in use: the list, and the fields in it.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
+"""
 
 OWN_ALONE = (
     "'vpc' authorizes only the networks of the group's own VPC; if the group is associated with other VPCs, their "
@@ -44,8 +48,10 @@ NO_VPC = "EC2 lists no VPC of the group, so its networks cannot be authorized"
 class Inside(NamedTuple):
     """The networks of the VPCs in which a group is used."""
 
-    cidrs: list[str] | str  # the CIDRs, those of its own VPC first; or why these are not known, in a sentence
-    left_out: tuple[str, ...] = ()  # which other VPCs' networks are missing, and why: one sentence each
+    cidrs: list[str] | str
+    """The CIDRs, those of its own VPC first; or why these are not known, in a sentence."""
+    left_out: tuple[str, ...] = ()
+    """Which other VPCs' networks are missing, and why: one sentence each."""
 
 
 def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside]:
