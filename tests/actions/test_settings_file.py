@@ -1,14 +1,20 @@
 """Runs of the stock command with the settings file, and without it."""
 
 import json
+import logging
+import os
 
 import pytest
+from c7n.utils import format_string_values, load_file
+from c7n.varfmt import VarFormat
 
+from c7n_ingress.aws.settings import RUN
 from c7n_ingress.decide.settings import check
 from tests.support.embedded import (
     ROOT,
     group_of,
     load,
+    loaded,
     made_changes,
     make_queue,
     messages,
@@ -70,39 +76,57 @@ REFUSED = {
 }
 
 
+def refused(caplog, folder, data, given=None, **more):
+    """Return the one line by which a run of `custodian` refuses a policy that a settings file has filled."""
+    settings = load_file(str(given)) if given else {}
+    data = format_string_values(data, formatter=VarFormat().format, **settings)
+    policy = loaded(data, folder, command=RUN, vars_file=given and str(given), **more)
+    caplog.clear()
+    with pytest.raises(SystemExit, match="1"):
+        policy.validate()
+    ((_, level, line),) = caplog.record_tuples
+    assert (level, len(line.splitlines())) == (logging.ERROR, 1)
+    assert line.startswith(f"policy {data['name']}: ")
+    return line
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused(cloud, tmp_path, name):
+def test_what_is_refused(caplog, tmp_path, name):
     """A run without settings, or with wrong ones, is refused with one line before anything is changed."""
     settings, says = REFUSED[name]
-    done = closing(cloud, tmp_path, settings)
+    (given := tmp_path / "settings.json").write_text(json.dumps(settings))
+    line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given if settings else None)
+    assert says in line
+    assert (f": {given}: " in line) is bool(settings and name != "no network of their own")
+
+
+def test_a_refusal_by_the_command(cloud, tmp_path):
+    """The stock command prints that line, nothing else, and changes nothing."""
+    done = closing(cloud, tmp_path, {})
     assert done.returncode != 0
-    assert says in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert REFUSED["no settings file"][1] in line
     assert made_changes(cloud) == []
 
 
-def test_a_key_that_is_there_twice(cloud, tmp_path):
+def test_a_key_that_is_there_twice(caplog, tmp_path):
     """A key that a settings file has twice is refused: YAML would forget the first one, such as half of a register."""
-    (given := tmp_path / "settings.yml").write_text(
-        "authorized: [198.18.7.0/24]\nexemptions: []\nat-most: 3\nexemptions: []\n"
-    )
-    load([GROUP])
-    done = run(cloud, ROOT / "policies" / "open-ingress-sweep.yml", tmp_path / "out", "--vars-file", given)
-    assert done.returncode != 0
-    (line,) = done.stderr.strip().splitlines()
-    assert f"{given}: 'exemptions' is there twice: only the last one would count" in line
-    assert made_changes(cloud) == []
+    given = tmp_path / "settings.yml"
+    for number, text in enumerate(
+        ("authorized: [198.18.7.0/24]\nexemptions: []\nat-most: 3\nexemptions: []\n", "at-most: 3\nat-most: 3\n")
+    ):
+        given.write_text(text)
+        os.utime(given, (number, number))
+        twice = "exemptions" if "exemptions" in text else "at-most"
+        line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given)
+        assert f"{given}: '{twice}' is there twice: only the last one would count" in line
 
 
-def test_the_examples_are_refused(cloud, tmp_path):
+def test_the_examples_are_refused(caplog, tmp_path):
     """The settings file of the pack is valid, and a run refuses its networks."""
-    settings = yaml_load((ROOT / "settings.yml").read_text())
-    check(settings)
-    done = closing(cloud, tmp_path, settings)
-    assert done.returncode != 0
-    (line,) = done.stderr.strip().splitlines()
+    check(yaml_load((ROOT / "settings.yml").read_text()))
+    line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), ROOT / "settings.yml")
     assert "203.0.113.0/24 is an example from the documentation" in line
-    assert made_changes(cloud) == []
 
 
 def test_a_plan_deploys_nothing(cloud, tmp_path):
@@ -122,13 +146,11 @@ def test_a_plan_deploys_nothing(cloud, tmp_path):
         (lambda policy: policy["actions"][0].update(authorized=["198.18.7.1/24"]), "'198.18.7.1/24' is not a CIDR"),
     ],
 )
-def test_a_value_in_a_policy_that_is_wrong(cloud, tmp_path, change, says):
+def test_a_value_in_a_policy_that_is_wrong(caplog, tmp_path, change, says):
     """A value that somebody writes into a policy is refused with one line, too."""
-    done = closing(cloud, tmp_path, OWN, change=change)
-    assert done.returncode != 0
-    (line,) = done.stderr.strip().splitlines()
-    assert says in line
-    assert made_changes(cloud) == []
+    (given := tmp_path / "settings.json").write_text(json.dumps(OWN))
+    change(data := policy_named("open-ingress-sweep"))
+    assert says in refused(caplog, tmp_path, data, given)
 
 
 def test_a_dry_run_with_the_examples(cloud, tmp_path):

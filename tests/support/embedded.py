@@ -219,6 +219,14 @@ def watched(cloud):
     return session, happens
 
 
+def loaded(data, folder, session=None, **options):
+    """Return a policy as c7n loads it, in this process."""
+    load_resources(("aws.security-group",))
+    config = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(folder), **options)
+    (policy,) = PolicyCollection.from_data({"policies": [data]}, config, session and (lambda **_: session))
+    return policy
+
+
 def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
     """Run a policy's filters and its action in this process, and return the records.
 
@@ -227,11 +235,9 @@ def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
     session, happens = watched(cloud)
     happens.update({"before-call": before or {}, "after-call": after or {}})
     reset_session_cache()
-    load_resources(("aws.security-group",))
     data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}
     data["actions"] = [{"type": "replace-ingress", **action}]
-    options = Config.empty(region="us-east-1", account_id=ACCOUNT, output_dir=str(folder))
-    (policy,) = PolicyCollection.from_data({"policies": [data]}, options, lambda **_: session)
+    policy = loaded(data, folder, session)
     policy.validate()
     (action,) = policy.resource_manager.actions
     with policy.ctx:
