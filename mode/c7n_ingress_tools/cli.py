@@ -461,7 +461,7 @@ def undo(
 
     asked = Undo(group, run_id, session.region_name, journal)
     place, known = undoing.journal(asked, session), read(settings)
-    done = undoing.run(asked, place, known, preview=not yes)
+    done = undoing.run(asked, session, place, known, preview=not yes)
     if as_json:
         made = {"group": group, "run": run_id, "region": asked.region, "preview": not yes}
         click.echo(json.dumps({**made, **done._asdict()}, indent=1))
@@ -469,7 +469,7 @@ def undo(
         done.show(group, preview=not yes)
         if done.changes and not yes:
             click.confirm("Undo it?", abort=True)
-            done = undoing.run(asked, place, known, preview=False)
+            done = undoing.run(asked, session, place, known, preview=False)
             done.show(group, preview=False)
     return 1 if done.problems else 0
 

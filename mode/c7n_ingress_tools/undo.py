@@ -1,17 +1,15 @@
-"""Undo what one run did to one group: find its records, run policies/restore-ingress.yml, and read its result."""
+"""Undo what one run did to one group: find its records, run policies/restore-ingress.yml, and read what it logs."""
 
 from __future__ import annotations
 
 import json
+import logging
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
+from logging.handlers import BufferingHandler
 from typing import Any, NamedTuple
 
 import boto3
@@ -20,18 +18,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from c7n_ingress.aws.journal import log as journal_log
 from c7n_ingress.decide.commands import LOG_GROUPS, Undo
 from c7n_ingress.decide.records import started
+from c7n_ingress_tools import policies
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.text import visible
 
 POLICY = "restore-ingress"
-LINE = re.compile(rf"\S+ \S+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<policy>{POLICY}: )?(?P<message>.*)")
-"""How c7n writes a line of its log: `LogOutput.log_format` in c7n/output.py."""
-
-EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception): (.+)", re.MULTILINE)
-LOGGED = re.compile(r"custodian\.\w+:ERROR (.+)")
 GROUP = re.compile("sg-[0-9a-f]+")
 EARLIER = timedelta(minutes=1)  # than the run's start, because two clocks always differ
 URLS = ("file:", "s3://")
@@ -90,46 +85,43 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     return {"log-groups": found, "since": since.isoformat()}
 
 
-def run(undo: Undo, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool) -> Done:
-    """Run the policy in a new folder, so that two runs at once do not mix.
+def run(
+    undo: Undo, session: boto3.Session, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool
+) -> Done:
+    """Run the policy.
 
     :raises UndoError: the policy could not run, or changed nothing because of an error.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        variables, output = Path(folder, "variables.json"), Path(folder, "out")
-        filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
-        variables.write_text(json.dumps(filled, default=str), encoding="utf-8")
-        options = ["--region", undo.region, "-s", str(output), "--vars-file", str(variables)]
-        done = subprocess.run(
-            [custodian(), "run", *options, PACK / "policies" / f"{POLICY}.yml"],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        log = output / POLICY / "custodian-run.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
-    found = [match for match in map(LINE.fullmatch, lines) if match]
-    changes = [json.loads(each["message"]) for each in found if each["logger"] == "custodian.journal"]
-    said: dict[str, list[str]] = defaultdict(list)
-    for each in found:
-        if each["policy"]:
-            said[each["level"]].append(each["message"])
-    if done.returncode and not changes:
-        why = (
-            EXCEPTION.findall(done.stderr)
-            or LOGGED.findall(done.stderr)
-            or done.stderr.strip().splitlines()
-            or ["no reason was printed"]
-        )
-        raise UndoError((said["ERROR"] or why)[-1].removeprefix(f"{POLICY}: "))
-    return Done(changes, [*said["WARNING"], *said["ERROR"]], said["INFO"])
+    account = session.client("sts").get_caller_identity()["Account"]
+    filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
+    with logged() as records:
+        try:
+            (policy,) = policies.load(PACK / "policies" / f"{POLICY}.yml", filled, account, undo.region)
+            policy()
+        except Exception as error:  # whatever c7n raises: what was changed before is shown, with the failures
+            if not any(each.name == journal_log.name for each in records):
+                failures = [str(error), *said(records, logging.ERROR)]
+                raise UndoError(" ".join(failures[-1].removeprefix(f"{POLICY}: ").split())) from error
+    changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
+    problems = [*said(records, logging.WARNING), *said(records, logging.ERROR)]
+    return Done(changes, problems, said(records, logging.INFO))
 
 
-def custodian() -> str:
-    """Return the path of the command `custodian` of this installation, or else of the one on the PATH."""
-    beside = (Path(command).with_name("custodian") for command in (sys.argv[0], sys.executable))
-    found = next((str(path) for path in beside if path.exists()), None) or shutil.which("custodian")
-    if not found:
-        raise UndoError("no command custodian found: install c7n where c7n-ingress is installed")
-    return found
+@contextmanager
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """Yield what c7n logs in this block. Nothing of it is printed."""
+    handler, custodian = BufferingHandler(sys.maxsize), logging.getLogger("custodian")
+    before = custodian.level
+    logging.getLogger().addHandler(handler)
+    custodian.setLevel(logging.INFO)
+    try:
+        yield handler.buffer
+    finally:
+        custodian.setLevel(before)
+        logging.getLogger().removeHandler(handler)
+
+
+def said(records: Iterable[logging.LogRecord], level: int) -> list[str]:
+    """Return what the policy's action said at a level."""
+    texts = [each.getMessage() for each in records if each.levelno == level]
+    return [text.removeprefix(f"{POLICY}: ") for text in texts if text.startswith(f"{POLICY}: ")]

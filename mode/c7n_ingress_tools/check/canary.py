@@ -228,7 +228,7 @@ class Canary:
         """Undo the change with the pack's own undo, and return what went wrong, if anything did."""
         asked = Undo(self.group, self.record["run"], self.region, self.record["log_group"])
         try:
-            done = undo.run(asked, undo.journal(asked, self.session), settings, preview=False)
+            done = undo.run(asked, self.session, undo.journal(asked, self.session), settings, preview=False)
         except undo.UndoError as error:
             return str(error)
         if not done.changes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import c7n_ingress
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
+from c7n_ingress_tools.check.here import Local
 from c7n_ingress_tools.check.read import Deployed
 from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policy
 from c7n_ingress_tools.pause import TAG, paused
@@ -25,10 +26,13 @@ SUPPORTED_UNTIL = {
     "python3.13": "2029-06-30",
     "python3.14": "2029-06-30",
 }
-RUNNING = ("ACTIVE", "EVALUATING")
-"""https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigRule.html"""
+INVOKED_BY = {
+    "config-rule": ("AWS Config", "config.amazonaws.com"),
+    "periodic": ("EventBridge", "events.amazonaws.com"),
+    "cloudtrail": ("EventBridge", "events.amazonaws.com"),
+}
+"""What invokes the function of a policy, by its mode: its name, and the principal that needs the permission."""
 
-SCHEDULED = ("periodic", "cloudtrail")
 CLOSING = ("", "-cloudtrail", "-daily", "-noticed")
 """What follows POLICIES in the names of the functions that close groups."""
 
@@ -36,70 +40,55 @@ MOST_DIFFERENCES = 3
 LONGEST = 70
 
 
-class Wanted(NamedTuple):
-    """A policy of the user's files, filled for an account and region."""
-
-    data: Mapping[str, Any]
-    file: Path
-
-    @property
-    def function(self) -> str:
-        """Return the name of its function."""
-        return f"{self.data['mode'].get('function-prefix', 'custodian-')}{self.data['name']}"
-
-
-class Rules(NamedTuple):
-    """What invokes functions, by name."""
-
-    config: Mapping[str, Mapping[str, Any]]
-    events: Mapping[str, Mapping[str, Any]]
-
-
 def facts(
-    deployed: Mapping[str, Deployed], wanted: Mapping[str, Wanted], rules: Rules, region: str, today: date
+    local: Local,
+    deployed: Mapping[str, Deployed],
+    config_rules: Mapping[str, str],
+    event_rules: Mapping[str, str],
+    now: datetime,
 ) -> Iterator[Fact]:
     """Return what is known of the policies' functions: one line for each that is right, else one for each fault."""
     ours = {name: each for name, each in deployed.items() if is_policy(name)}
-    yield from which(set(ours), wanted, region)
+    yield from which(local, set(ours))
     for name, function in ours.items():
-        if name not in wanted:
-            fix = f"c7n-ingress uninstall --region {region} {name}, unless it is yours"
+        if name not in local.wanted:
+            fix = f"c7n-ingress uninstall --region {local.region} {name}, unless it is yours"
             yield wrong(name, "no policy of these files has this function", fix)
             continue
-        policy = wanted[name]
-        deploy = (
-            f"custodian run --region {region} --vars-file settings.yml -s out -p {policy.data['name']} {policy.file}"
-        )
+        policy, file = local.wanted[name].data, local.wanted[name].file
+        deploy = local.deploy(f"-p {policy['name']} {file}")
+        mode = policy["mode"]["type"]
+        rules = config_rules if mode == "config-rule" else event_rules
         faults = [
             *state(function),
             *version(function, deploy),
-            *drift(function, policy.data, deploy),
-            *trigger(function, policy.data["mode"]["type"], rules, region, deploy),
-            *pause(function, region),
+            *drift(function, policy, deploy),
+            *trigger(function, mode, rules.get(name, "has no rule"), local.region, deploy),
+            *pause(function, local.region),
             *preview(function, deploy),
-            *runtime(function, today, deploy),
+            *runtime(function, now.date(), deploy),
         ]
         yield from faults or [ok(name, "this version, these settings, and its trigger may invoke it")]
 
 
-def which(deployed: set[str], wanted: Mapping[str, Wanted], region: str) -> Iterator[Fact]:
+def which(local: Local, deployed: set[str]) -> Iterator[Fact]:
     """Whether the functions that are deployed close groups together, and are watched."""
-    line = f"custodian run --region {region} --vars-file settings.yml -s out"
     if not deployed & {f"{POLICIES}{name}" for name in CLOSING}:
-        yield wrong("functions", "no policy is deployed that closes groups", f"{line} policies/open-ingress.yml")
+        said = "no policy is deployed that closes groups"
+        yield wrong("functions", said, local.deploy("policies/open-ingress.yml"))
     elif not deployed & {f"{POLICIES}-daily", f"{POLICIES}-noticed"}:
         said = "no policy is deployed that runs every day, and closes what the events miss"
-        yield wrong("functions", said, f"{line} -p open-ingress-daily policies/open-ingress.yml")
+        yield wrong("functions", said, local.deploy("-p open-ingress-daily policies/open-ingress.yml"))
     else:
-        yield ok("functions", f"{len(deployed)} of {len(wanted)} policies are deployed")
+        yield ok("functions", f"{len(deployed)} of {len(local.wanted)} policies are deployed")
     if f"{POLICIES}-noticed" in deployed and f"{POLICIES}-notice" not in deployed:
         said = "open-ingress-noticed closes only what open-ingress-notice marks, which is not deployed"
-        yield wrong("functions", said, f"{line} policies/open-ingress-notice.yml")
-    watch = {name for name in wanted if name.startswith(f"{POLICIES}-watch-")}
+        yield wrong("functions", said, local.deploy("policies/open-ingress-notice.yml"))
+    watch = {name for name in local.wanted if name.startswith(f"{POLICIES}-watch-")}
     if POLICIES not in deployed:
         watch -= {f"{POLICIES}-watch-recorder", f"{POLICIES}-watch-rule"}
     if missing := sorted(watch - deployed):
-        yield wrong("watch", f"not deployed: {', '.join(missing)}", f"{line} mode/watch.yml")
+        yield wrong("watch", f"not deployed: {', '.join(missing)}", local.deploy("mode/watch.yml"))
 
 
 def state(function: Deployed) -> Iterator[Fact]:
@@ -127,8 +116,7 @@ def version(function: Deployed, deploy: str) -> Iterator[Fact]:
 
 def drift(function: Deployed, policy: Mapping[str, Any], deploy: str) -> Iterator[Fact]:
     """Whether the function's policy is the one of the files, with the same settings."""
-    (there,) = json.loads(function.files["config.json"])["policies"]
-    found = list(differences(_untagged(there), _untagged(json.loads(json.dumps(policy, default=str)))))
+    found = list(differences(_untagged(function.policy), _untagged(json.loads(json.dumps(policy, default=str)))))
     if found:
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
         said = f"other settings are deployed than those here: {'; '.join(found[:MOST_DIFFERENCES])}{more}"
@@ -162,24 +150,19 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def trigger(function: Deployed, mode: str, rules: Rules, region: str, deploy: str) -> Iterator[Fact]:
-    """Whether what starts the function is there, is on, and may invoke it."""
-    name = function.name
-    if mode == "config-rule":
-        rule = rules.config.get(name)
-        if rule is None or rule["ConfigRuleState"] not in RUNNING:
-            found = "has no rule" if rule is None else f"has its rule in the state {rule['ConfigRuleState']}"
-            yield wrong(name, f"AWS Config {found}, so nothing starts it", deploy)
-        elif "config.amazonaws.com" not in function.invokers:
-            first = f"aws configservice delete-config-rule --region {region} --config-rule-name {name}"
-            yield wrong(name, "AWS Config may not invoke it", f"{first}, and then {deploy}")
-    elif mode in SCHEDULED:
-        rule = rules.events.get(name)
-        if rule is None or not rule["State"].startswith("ENABLED") or not rule["Targets"]:
-            found = "has no rule" if rule is None else "has its rule disabled" if rule["Targets"] else "has no target"
-            yield wrong(name, f"EventBridge {found}, so nothing starts it", deploy)
-        elif "events.amazonaws.com" not in function.invokers:
-            yield wrong(name, "EventBridge may not invoke it", deploy)
+def trigger(function: Deployed, mode: str, fault: str, region: str, deploy: str) -> Iterator[Fact]:
+    """Whether what starts the function is there, is on, and may invoke it.
+
+    :param fault: why the function's rule does not start it; empty if it does.
+    """
+    if mode not in INVOKED_BY:
+        return
+    name, (service, principal) = function.name, INVOKED_BY[mode]
+    if fault:
+        yield wrong(name, f"{service} {fault}, so nothing starts it", deploy)
+    elif principal not in function.invokers:
+        delete = f"aws configservice delete-config-rule --region {region} --config-rule-name {name}, and then "
+        yield wrong(name, f"{service} may not invoke it", (delete if mode == "config-rule" else "") + deploy)
 
 
 def pause(function: Deployed, region: str) -> Iterator[Fact]:
@@ -197,8 +180,8 @@ def pause(function: Deployed, region: str) -> Iterator[Fact]:
 
 def preview(function: Deployed, deploy: str) -> Iterator[Fact]:
     """Whether a function that closes groups does so, and does not only report them."""
-    (policy,) = json.loads(function.files["config.json"])["policies"]
-    previews = any(isinstance(each, dict) and each.get("preview") is True for each in policy.get("actions", ()))
+    actions = function.policy.get("actions", ())
+    previews = any(isinstance(each, dict) and each.get("preview") is True for each in actions)
     if previews and function.name.removeprefix(POLICIES) in CLOSING:
         said = "reports what would be closed, and closes nothing, because `preview` is true"
         yield wrong(function.name, said, f"remove `preview` from settings.yml, and then {deploy}")
@@ -213,14 +196,18 @@ def runtime(function: Deployed, today: date, deploy: str) -> Iterator[Fact]:
         yield wrong(function.name, said, f"write a newer `runtime` into the policy's mode, and then {deploy}")
 
 
-def mailer(function: Deployed | None, mappings: list[dict[str, Any]], region: str, today: date) -> Iterator[Fact]:
-    """Whether the mailer is there, is of this version, and gets the messages."""
-    deploy = f"c7n-ingress mailer deploy --region {region}"
-    if function is None:
+def mailer(
+    local: Local, deployed: Mapping[str, Deployed], mappings: list[dict[str, Any]], central_queue: str, now: datetime
+) -> Iterator[Fact]:
+    """Whether the mailer is there, is of this version, and gets the messages, if this account sends its own."""
+    deploy = f"c7n-ingress mailer deploy --region {local.region}"
+    if central_queue:
+        return
+    if (function := deployed.get(MAILER)) is None:
         yield wrong(MAILER, "not deployed, so nobody is notified", deploy)
         return
     installed, found = metadata.version("c7n-ingress"), function.tags.get(VERSION_TAG, "an older version")
-    faults = [*state(function), *runtime(function, today, deploy)]
+    faults = [*state(function), *runtime(function, now.date(), deploy)]
     if found != installed:
         faults.append(wrong(MAILER, f"is of {found}, and {installed} is installed here", deploy))
     if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in mappings):

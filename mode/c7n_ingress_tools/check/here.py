@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
-import c7n.policy
 from botocore.loaders import create_loader
-from c7n.config import Config
-from c7n.exceptions import PolicyValidationError
 from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.decide.authorized import documentation, parse_fixed
+from c7n_ingress_tools import policies
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
-from c7n_ingress_tools.check.functions import Wanted
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.settings import SettingsError, read
 
@@ -26,7 +23,6 @@ NEEDED = ("ModifySecurityGroupRules", "DescribeSecurityGroupVpcAssociations")
 """EC2's calls that an old boto3 does not know, and without which a group is not closed, or clients are blocked."""
 
 ANY_ACCOUNT, ANY_REGION = "123456789012", "us-east-1"
-REPLACE = "replace-ingress"
 
 
 class Files(NamedTuple):
@@ -34,8 +30,6 @@ class Files(NamedTuple):
 
     settings: Path
     policies: tuple[Path, ...]
-    """The policies' files, the watch's among them."""
-    watch: Path
     stack: Path
 
 
@@ -43,23 +37,43 @@ def files(settings: Path) -> Files:
     """Return the files beside the settings; those of the installed pack, where there is no folder ``policies``."""
     root = settings.parent if (settings.parent / "policies").is_dir() else PACK
     watch = root / "mode" / "watch.yml"
-    return Files(settings, (*sorted((root / "policies").glob("*.yml")), watch), watch, root / "mode" / "stack.yml")
+    return Files(settings, (*sorted((root / "policies").glob("*.yml")), watch), root / "mode" / "stack.yml")
+
+
+class Wanted(NamedTuple):
+    """A policy of the user's files, filled for an account and region, that can be deployed."""
+
+    policy: Any
+    file: Path
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What its file says, filled."""
+        return self.policy.data  # type: ignore[no-any-return]
 
 
 class Local(NamedTuple):
     """What the user's files say for an account and region."""
 
     files: Files
+    region: str
     networks: list[str]
     """The authorized networks."""
     wanted: Mapping[str, Wanted]
     """The policies that are valid and can be deployed, by their functions."""
     facts: list[Fact]
 
+    def deploy(self, words: str) -> str:
+        """Return the command that deploys policies.
+
+        :param words: the file, and which of its policies.
+        """
+        return f"custodian run --region {self.region} --vars-file settings.yml -s out {words}"
+
 
 def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> Local:
     """Load settings and policies. Those that are wrong are facts, and left out."""
-    facts, settings, loaded = [versions()], {}, []
+    facts, settings, wanted = [versions()], {}, {}
     try:
         settings = read(files.settings, complete=True)
         facts.append(ok("settings", f"{files.settings} is valid"))
@@ -67,34 +81,18 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
         facts.append(wrong("settings", str(error), "edit it. If there is none, `c7n-ingress init .` writes one"))
     for path in files.policies:
         try:
-            found = policies(path, settings, account, region)
+            found = policies.load(path, settings, account, region)
         except (OSError, ValueError) as error:
             facts.append(wrong(str(path), str(error), "fix what the line names, or run `c7n-ingress init .`"))
             continue
-        loaded += [Wanted(policy.data, path) for policy in found]
+        for policy in found:
+            if "mode" in policy.data:
+                prefix = policy.data["mode"].get("function-prefix", "custodian-")
+                wanted[f"{prefix}{policy.name}"] = Wanted(policy, path)
         number = f"{len(found)} {'policy' if len(found) == 1 else 'policies'}"
         facts.append(ok(str(path), f"{number}, valid with these settings"))
-    lists = [settings.get("authorized", []), *(authorized(policy.data) for policy in loaded)]
-    facts.append(no_documentation([network for each in lists for network in each]))
-    deployable = {policy.function: policy for policy in loaded if "mode" in policy.data}
-    return Local(files, next(filter(None, lists[1:]), []), deployable, facts)
-
-
-def policies(path: Path, settings: Mapping[str, Any], account: str, region: str) -> list[Any]:
-    """Load the policies of a file as `custodian run --vars-file` does, and validate them once they are filled.
-
-    :raises ValueError: says what is wrong with them.
-    """
-    options = Config.empty(account_id=account, region=region, regions=[region], cache=None, cache_period=0)
-    try:
-        loaded = list(c7n.policy.load(options, str(path)) or ())
-        for policy in loaded:
-            policy.expand_variables(policy.get_variables(dict(settings)))
-            policy.validate()
-    except Exception as error:  # whatever c7n and its YAML parser raise
-        kept = str(error).splitlines() if isinstance(error, PolicyValidationError) else [str(error)]
-        raise ValueError(" ".join(" ".join(kept).split())) from error
-    return loaded
+    networks = settings.get("authorized", [])
+    return Local(files, region, networks, wanted, [*facts, no_documentation(networks)])
 
 
 def versions() -> Fact:
@@ -111,22 +109,10 @@ def versions() -> Fact:
     return ok("versions", said)
 
 
-def authorized(policy: Mapping[str, Any]) -> list[str]:
-    """Return the authorized networks of a policy that is filled, where it has them in a list."""
-    actions = [each for each in policy.get("actions", ()) if isinstance(each, dict) and each["type"] == REPLACE]
-    lists = [each["authorized"] for each in actions if isinstance(each.get("authorized"), list)]
-    return [network for each in lists for network in each]
-
-
 def no_documentation(networks: list[str]) -> Fact:
     """Whether no authorized network is an example from the documentation."""
     name = "authorized networks"
-    wanted = list(dict.fromkeys(networks))
-    try:
-        examples = documentation(parse_fixed(wanted)) if wanted else []
-    except ValueError as error:
-        return wrong(name, str(error), "correct it in settings.yml")
-    if examples:
+    if examples := documentation(parse_fixed(networks)) if networks else []:
         said = f"{', '.join(map(str, examples))} are examples from the documentation, and every run refuses them"
         return wrong(name, said, "write your own networks as `authorized` in settings.yml")
-    return ok(name, ", ".join(wanted) or "read from another place at run time")
+    return ok(name, ", ".join(networks) or "read from another place at run time")

@@ -7,21 +7,19 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
-from c7n.config import Config
-from c7n.policy import PolicyCollection
-from c7n.resources import load_resources
-from c7n.utils import reset_session_cache, yaml_load
 
 from c7n_ingress.aws import prefix_lists, vpcs
 from c7n_ingress.aws.calls import DENIED, error_code
 from c7n_ingress.decide.authorized import VPC, words
+from c7n_ingress_tools.check.here import Local, Wanted
 from c7n_ingress_tools.names import MAILER, POLICIES, functions, messages
 
 TOPIC = "open-ingress"
@@ -36,6 +34,10 @@ COMPARED = ("c7n_ingress/", "c7n/version.py", "config.json")
 REFUSED = DENIED | {"AuthorizationError"}
 """The error codes for a call that is not allowed: SNS has its own."""
 
+ATTACH = "attach the policy custodian-open-ingress-check, which mode/stack.yml creates, to these credentials"
+RUNNING = ("ACTIVE", "EVALUATING")
+"""https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigRule.html"""
+
 RULES_QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-0EA8095F"}
 SECONDS = 60
 
@@ -44,7 +46,7 @@ class Unread(NamedTuple):
     """What could not be read, and why."""
 
     why: str
-    denied: bool
+    fix: str = "run this again"
 
 
 class Deployed(NamedTuple):
@@ -59,12 +61,24 @@ class Deployed(NamedTuple):
     files: Mapping[str, bytes]
     """What is compared of its zip, by path; nothing of the mailer's, whose configuration can hold secrets."""
 
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What is deployed of its policy."""
+        (policy,) = json.loads(self.files["config.json"])["policies"]
+        return policy  # type: ignore[no-any-return]
+
 
 class Stack(NamedTuple):
     """The stack: what CloudFormation says of it, and its template."""
 
     described: Mapping[str, Any]
     template: str
+
+    @property
+    def central_queue(self) -> str:
+        """The queue of the account that sends the messages for this one; empty if this account sends its own."""
+        parameters = self.described.get("Parameters", ())
+        return next((each["ParameterValue"] for each in parameters if each["ParameterKey"] == "CentralQueueArn"), "")
 
 
 class Groups(NamedTuple):
@@ -79,42 +93,44 @@ class Groups(NamedTuple):
     quota: int
 
 
-def account(session: boto3.Session, watch: Path, networks: list[str]) -> dict[str, Any]:
+def account(session: boto3.Session, local: Local) -> dict[str, Any]:
     """Read all of it, by name; what AWS refuses is :class:`Unread`."""
     identity = session.client("sts").get_caller_identity()
     topic = f"arn:{identity['Arn'].split(':')[1]}:sns:{session.region_name}:{identity['Account']}:{TOPIC}"
     calls: dict[str, Callable[[], Any]] = {
-        "identity": lambda: identity,
         "stack": partial(_stack, session.client("cloudformation"), topic),
-        "roles": lambda: {name: _role(session.client("iam"), name) for name in ROLES},
+        "roles": partial(_roles, session.client("iam")),
         "subscriptions": partial(_subscriptions, session.client("sns"), topic),
         "functions": partial(_functions, session),
         "config_rules": partial(_config_rules, session.client("config")),
         "event_rules": partial(_event_rules, session.client("events")),
-        "mappings": lambda: list(
-            _all(session.client("lambda"), "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER)
+        "mappings": partial(
+            _all, session.client("lambda"), "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER
         ),
         "queues": lambda: {name: messages(session, name) for name in QUEUES},
-        "alarms": lambda: list(
-            _all(session.client("cloudwatch"), "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-")
+        "alarms": partial(
+            _all, session.client("cloudwatch"), "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-"
         ),
-        "groups": partial(_groups, session, networks),
+        "groups": partial(_groups, session, local.networks),
     }
     for name in WATCHED:
-        calls[name] = partial(_reported, session, watch, f"open-ingress-watch-{name}", identity["Account"])
-    return {name: _answer(call) for name, call in calls.items()}
+        calls[name] = partial(_reported, local.wanted.get(f"{POLICIES}-watch-{name}"), identity["Account"])
+    found = {"identity": identity, "now": datetime.now(timezone.utc)}
+    found |= {name: _answer(call) for name, call in calls.items()}
+    return {**found, "central_queue": found["stack"].central_queue if isinstance(found["stack"], Stack) else ""}
 
 
 def _answer(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (ClientError, BotoCoreError, OSError) as error:
+        why = " ".join(str(error).split())
         denied = isinstance(error, ClientError) and error_code(error) in REFUSED
-        return Unread(" ".join(str(error).split()), denied)
+        return Unread(why, ATTACH) if denied else Unread(why)
 
 
-def _all(client: Any, operation: str, key: str, **request: Any) -> Iterator[dict[str, Any]]:
-    yield from client.get_paginator(operation).paginate(**request).search(f"{key}[]")
+def _all(client: Any, operation: str, key: str, **request: Any) -> list[dict[str, Any]]:
+    return list(client.get_paginator(operation).paginate(**request).search(f"{key}[]"))
 
 
 def _stack(client: Any, topic: str) -> Stack | None:
@@ -126,17 +142,17 @@ def _stack(client: Any, topic: str) -> Stack | None:
     return None
 
 
-def _role(client: Any, name: str) -> dict[str, Any] | None:
-    try:
-        role: dict[str, Any] = client.get_role(RoleName=name)["Role"]
-    except client.exceptions.NoSuchEntityException:
-        return None
-    return role
+def _roles(client: Any) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in ROLES:
+        with suppress(client.exceptions.NoSuchEntityException):
+            found[name] = client.get_role(RoleName=name)["Role"]
+    return found
 
 
 def _subscriptions(client: Any, topic: str) -> list[dict[str, Any]] | None:
     try:
-        return list(_all(client, "list_subscriptions_by_topic", "Subscriptions", TopicArn=topic))
+        return _all(client, "list_subscriptions_by_topic", "Subscriptions", TopicArn=topic)
     except client.exceptions.NotFoundException:
         return None
 
@@ -172,20 +188,26 @@ def _invokers(client: Any, name: str) -> Iterator[str]:
             yield statement["Principal"].get("Service", "")
 
 
-def _config_rules(client: Any) -> dict[str, dict[str, Any]]:
-    return {rule["ConfigRuleName"]: rule for rule in _all(client, "describe_config_rules", "ConfigRules")}
-
-
-def _event_rules(client: Any) -> dict[str, dict[str, Any]]:
-    rules = _all(client, "list_rules", "Rules", NamePrefix=POLICIES)
-    return {
-        rule["Name"]: {**rule, "Targets": client.list_targets_by_rule(Rule=rule["Name"])["Targets"]} for rule in rules
+def _config_rules(client: Any) -> dict[str, str]:
+    """Return why each rule does not start its function, by name; an empty text if it does."""
+    states = {
+        rule["ConfigRuleName"]: rule["ConfigRuleState"] for rule in _all(client, "describe_config_rules", "ConfigRules")
     }
+    return {name: "" if state in RUNNING else f"has its rule in the state {state}" for name, state in states.items()}
+
+
+def _event_rules(client: Any) -> dict[str, str]:
+    """Return why each rule does not start its function, by name; an empty text if it does."""
+    found = {}
+    for rule in _all(client, "list_rules", "Rules", NamePrefix=POLICIES):
+        disabled = "" if rule["State"].startswith("ENABLED") else "has its rule disabled"
+        found[rule["Name"]] = disabled if client.list_targets_by_rule(Rule=rule["Name"])["Targets"] else "has no target"
+    return found
 
 
 def _groups(session: boto3.Session, networks: Iterable[str]) -> Groups:
     client = session.client("ec2")
-    groups = list(_all(client, "describe_security_groups", "SecurityGroups"))
+    groups = _all(client, "describe_security_groups", "SecurityGroups")
     inside = vpcs.inside(client, groups) if VPC in networks else {}
     lists = {each["PrefixListId"]: each for each in _all(client, "describe_managed_prefix_lists", "PrefixLists")}
     quota = session.client("service-quotas").get_service_quota(**RULES_QUOTA)["Quota"]["Value"]
@@ -193,17 +215,9 @@ def _groups(session: boto3.Session, networks: Iterable[str]) -> Groups:
     return Groups(groups, inside, authorized, lists, int(quota))
 
 
-def _reported(session: boto3.Session, watch: Path, name: str, account: str) -> Mapping[str, Any] | None:
+def _reported(watch: Wanted | None, account: str) -> Mapping[str, Any] | Unread | None:
     """Run a policy of the watch, and return the message that it would send; None if it would send none."""
-    (data,) = [each for each in yaml_load(watch.read_text(encoding="utf-8"))["policies"] if each["name"] == name]
-    data = {**data, "mode": {"type": "pull"}}
-    region = session.region_name
-    nowhere = {"output_dir": "null://", "log_group": "null://", "cache": None, "cache_period": 0}
-    options = Config.empty(account_id=account, region=region, regions=[region], **nowhere)
-    load_resources(("aws.account", "aws.config-recorder", "aws.lambda"))
-    reset_session_cache()  # c7n would keep the session of another region
-    (policy,) = PolicyCollection.from_data({"policies": [data]}, options, lambda *_, **__: session)
-    policy.expand_variables(policy.get_variables())
-    policy.validate()
-    found = policy.resource_manager.filter_resources([{"account_id": account}])
-    return policy.data["actions"][0] if found else None
+    if watch is None:
+        return Unread("its policy is not in mode/watch.yml", "c7n-ingress init .")
+    found = watch.policy.resource_manager.filter_resources([{"account_id": account}])
+    return watch.data["actions"][0] if found else None
