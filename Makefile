@@ -47,10 +47,10 @@ bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 
 # One lock for all Pythons and systems, which uv alone can make; c7n wants 3.10.2. What one lock has, the others have in
 # the same release.
-RESOLVE = uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
+RESOLVE = .venv/bin/uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
   --no-annotate --custom-compile-command 'make lock' --upgrade
 COMPILE = $(RESOLVE) --group build pyproject.toml
-lock:
+lock: .venv/dev
 	$(COMPILE) --extra dev --output-file requirements/dev.lock
 	$(COMPILE) --constraint requirements/dev.lock --extra flows --output-file requirements/flows.lock
 	$(COMPILE) --constraint requirements/dev.lock --extra local --output-file requirements/local.lock

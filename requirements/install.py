@@ -3,9 +3,10 @@
 The lock of a judge, such as `judges/prowler`, goes into an environment of its own, .venv/judges/prowler, without the
 project.
 
-The environment is made first if its Python does not run. By uv where it is there, as it takes a second, and by pip
-where it is not or does not succeed. Either way nothing but wheels is installed, each with a hash that the lock has. It
-runs on any Python that the pack does, and says so on any other.
+The environment is made first if its Python does not run. uv installs, because it takes a second where pip takes ten:
+the user's own, or the one that the lock names, which pip installs before. Where uv does not succeed, pip installs all.
+Either way nothing but wheels is installed, each with a hash that the lock has. It runs on any Python that the pack
+does, and says so on any other.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOCKED = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement"]
+OF_PIP = ["--quiet", "--disable-pip-version-check"]
 PROJECT = ["--no-deps", "--no-build-isolation", "--editable", "."]  # by the build backend that the lock has
+
+OWN_UV = ROOT / ".venv" / "bin"
 
 # Where bytecode is made at once: tests start many short processes, also where the environment lets none write it.
 COMPILED = {"dev", "judges/ministack", "judges/prowler"}
@@ -33,12 +39,12 @@ def main(name: str) -> None:
     refuse_unsupported(made or version_of(sys.executable), f"remove {into}, then " if made else "")
     if not made:
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", into], cwd=ROOT, check=True)
-    if uv := shutil.which("uv"):
+    if uv := shutil.which("uv") or shutil.which("uv", path=OWN_UV) or uv_of(name, python):
         options = ["--quiet", "--python", python, *(["--compile-bytecode"] if name in COMPILED else [])]
         if installed([uv, "pip", "install", *options], name, os.environ | of_pip()) == 0:
             return
         print("uv could not install it, as it says above: now pip tries", file=sys.stderr)
-    options = ["--quiet", "--disable-pip-version-check", *([] if name in COMPILED else ["--no-compile"])]
+    options = [*OF_PIP, *([] if name in COMPILED else ["--no-compile"])]
     sys.exit(installed([*pip(python), "install", *options], name, os.environ))
 
 
@@ -73,13 +79,23 @@ def installed(command: list[str], name: str, environment: dict[str, str]) -> int
     return next(filter(None, (run([*command, *each], environment) for each in (lock, *project))), 0)
 
 
+def uv_of(name: str, python: str) -> str | None:
+    """Make pip install the uv that a lock names, and return its path, or nothing if the lock or pip has none."""
+    lock = (ROOT / "requirements" / f"{name}.lock").read_text(encoding="utf-8")
+    if entry := re.search(r"^uv==.*(\n .*)*", lock, re.MULTILINE):
+        command = [*pip(python), "install", *OF_PIP, *LOCKED, "/dev/stdin"]
+        subprocess.run(command, cwd=ROOT, input=entry[0], text=True, check=False)
+    return shutil.which("uv", path=OWN_UV)
+
+
 def pip(python: str) -> list[str]:
     """Return the command that is pip for a Python: this one's own, if it can, as a second one takes seconds to make."""
     of_venv = [python, "-m", "pip"]
-    for command in ([sys.executable, "-m", "pip", "--python", python], of_venv):
-        if subprocess.run([*command, "--version"], cwd=ROOT, capture_output=True, check=False).returncode == 0:
-            return command
-    subprocess.run([python, "-m", "ensurepip"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    with suppress(metadata.PackageNotFoundError):
+        if [int(part) for part in metadata.version("pip").split(".")[:2]] >= [22, 3]:  # the first that has --python
+            return [sys.executable, "-m", "pip", "--python", python]
+    if subprocess.run([*of_venv, "--version"], cwd=ROOT, capture_output=True, check=False).returncode:
+        subprocess.run([python, "-m", "ensurepip"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     return of_venv
 
 

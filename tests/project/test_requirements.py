@@ -197,18 +197,25 @@ def project(tmp_path):
     (folder / "backend.py").write_text(BACKEND)
     build = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     (folder / "pyproject.toml").write_text(f"{PROJECT_TABLE}[build-system]\n{build}")
-    wheel = folder / "wheels" / "toydependency-1-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("toydependency.py", "")
-        about = "Metadata-Version: 2.1\nName: toydependency\nVersion: 1\n"
-        archive.writestr("toydependency-1.dist-info/METADATA", about)
-        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr("toydependency-1.dist-info/WHEEL", tags)
-        files = "".join(f"{each.filename},{record(archive, each)}\n" for each in archive.infolist())
-        archive.writestr("toydependency-1.dist-info/RECORD", f"{files}toydependency-1.dist-info/RECORD,,\n")
-    lock(folder, hashlib.sha256(wheel.read_bytes()).hexdigest())
+    lock(folder, wheel(folder, "toydependency", {"toydependency.py": b""}))
     venv.create(folder / ".venv", with_pip=False)
     return folder
+
+
+def wheel(folder, name, files):
+    """Put a wheel with files into the folder of wheels, and return its hash."""
+    path = folder / "wheels" / f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, content in files.items():
+            entry = zipfile.ZipInfo(file)
+            entry.external_attr = 0o100755 << 16  # a file that can run
+            archive.writestr(entry, content)
+        archive.writestr(f"{name}-1.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr(f"{name}-1.dist-info/WHEEL", tags)
+        recorded = "".join(f"{each.filename},{record(archive, each)}\n" for each in archive.infolist())
+        archive.writestr(f"{name}-1.dist-info/RECORD", f"{recorded}{name}-1.dist-info/RECORD,,\n")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def record(archive, entry):
@@ -250,15 +257,24 @@ def spy(folder, code):
     return path
 
 
-REAL_UV = shutil.which("uv")
-
-
-@pytest.mark.parametrize("uv", [None, pytest.param(REAL_UV, marks=pytest.mark.skipif(not REAL_UV, reason="no uv"))])
+@pytest.mark.parametrize("uv", [None, Path(sys.executable).with_name("uv")], ids=["pip", "uv"])
 def test_installs_the_lock_and_the_project(uv, project):
     """With uv or without, what the lock names and the project are installed."""
     done = installing(project, uv)
     assert (done.returncode, has(project)) == (0, ["toydependency", "toyproject"]), done.stderr
     assert "now pip tries" not in done.stderr
+
+
+def test_uv_is_installed_where_there_is_none(project):
+    """Where the user has no uv, pip installs the one that the lock names, by its hash, and this one the rest."""
+    uv = spy(project, 0)
+    digest = wheel(project, "uv", {"uv-1.data/scripts/uv": uv.read_bytes()})
+    with (project / "requirements" / "local.lock").open("a") as lock:
+        lock.write(f"uv==1 \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{digest}\n")
+    done = installing(project)
+    assert (done.returncode, has(project)) == (0, []), done.stderr
+    called = (project / "called").read_text().split()
+    assert ["requirements/local.lock" in called, "--editable" in called] == [True, True]
 
 
 def test_a_judge_has_an_environment_of_its_own(project):
