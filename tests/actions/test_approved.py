@@ -1,19 +1,23 @@
 """A preview's plan, approved and carried out."""
 
 import json
+from datetime import datetime, timedelta, timezone
 
 import pytest
-from c7n.exceptions import PolicyExecutionError
+from botocore.exceptions import ConnectionClosedError
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 
+from c7n_ingress.decide.approved import NOT_IN_PLAN
+from c7n_ingress.decide.records import time_from
 from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
 from tests.support.embedded import (
     NOTIFY,
     act,
     cases,
-    custodian,
     day,
     group_of,
     load,
+    loaded,
     made_changes,
     make_queue,
     messages,
@@ -34,13 +38,17 @@ def sweep(authorized=AUTHORIZED, exemptions=(), **action):
     return {"filters": filters, "authorized": authorized, "notify": NOTIFY, **action}
 
 
-def policy(folder, mode=None, **more):
-    """Write a sweep as a policy of its own."""
+def data_of(mode=None, **more):
+    """Return a sweep as a policy of its own."""
     action = sweep(**more)
     data = {"name": "closing", "resource": "aws.security-group", "source": "live", "filters": action.pop("filters")}
-    data |= {"actions": [{"type": "replace-ingress", **action}], **({"mode": mode} if mode else {})}
+    return data | {"actions": [{"type": "replace-ingress", **action}], **({"mode": mode} if mode else {})}
+
+
+def policy(folder, **more):
+    """Write a sweep as a policy of its own."""
     path = folder / "closing.json"
-    path.write_text(json.dumps({"policies": [data]}))
+    path.write_text(json.dumps({"policies": [data_of(**more)]}))
     return path
 
 
@@ -115,6 +123,11 @@ def approved(cloud, folder, case):
     return known, carry_out(cloud, folder, path, **more)
 
 
+def sent(cloud):
+    """Return the groups of all messages."""
+    return [each for message in messages(cloud) for each in message["resources"]]
+
+
 def filled(text, known):
     """Fill the ids of rules into a case's text."""
     for port, rule_id in known.items():
@@ -128,9 +141,7 @@ def test_what_is_carried_out(cloud, tmp_path, case):
     known, error = approved(cloud, tmp_path, case)
     assert error == ""
     assert sources() == case["afterwards"]
-    left = [
-        each for message in messages(cloud) for one in message["resources"] for each in one.get("c7n:left-ingress", ())
-    ]
+    left = [text for each in sent(cloud) for text in each.get("c7n:left-ingress", ())]
     reported = [filled(each, known) for each in case.get("reported", ())]
     assert len(left) == len(reported)
     assert all(wanted in each for wanted, each in zip(reported, left, strict=True))
@@ -149,11 +160,15 @@ def test_the_plan(cloud, tmp_path):
     make_queue(cloud)
     load_prefix_list("pl-0a", ["0.0.0.0/0"])
     load([group_of({"name": "web", "ingress": [rule(22), rule(443, "::/0"), rule(8080, "pl-0a")]}, 1)])
-    plan = json.loads(planned(cloud, tmp_path).read_text())
+    records, before = act(cloud, tmp_path, **sweep(preview=True)), datetime.now(timezone.utc)
+    plan = json.loads((tmp_path / "a-policy" / "plan.json").read_text())
+    assert {plan["run"]} == {record["run"] for record in records}
+    assert time_from(plan["time"]) - before < timedelta(minutes=1)
     changes = {each["traffic"]["FromPort"]: (each["before"], each["after"]) for each in plan["changes"]}
     assert changes == {22: ("0.0.0.0/0", AUTHORIZED), 443: ("::/0", []), 8080: ("pl-0a", AUTHORIZED)}
     assert {each["rule"] for each in plan["changes"]} == set(rules_of(GROUP_ID))
     assert {(each["group"], each["group_name"]) for each in plan["changes"]} == {(GROUP_ID, "web")}
+    assert (tmp_path / "a-policy" / "plan.json").read_text() == json.dumps(plan, indent=2)  # people edit it
     place = {key: plan[key] for key in ("v", "account", "region", "policy")}
     assert place == {"v": 1, "account": "123456789012", "region": "us-east-1", "policy": "a-policy"}
     assert carry_out(cloud, tmp_path, tmp_path / "a-policy" / "plan.json") == ""
@@ -176,14 +191,58 @@ def test_a_plan_in_s3(cloud, tmp_path):
 def test_a_group_that_is_gone(cloud, tmp_path):
     """A group of the plan that is not open any more is reported, and the others are closed, more than at-most too."""
     make_queue(cloud)
-    load([group_of({"name": f"web-{number}", "ingress": [rule(22)]}, number) for number in (1, 2, 3)])
+    groups = [group_of({"name": f"web-{number}", "ingress": [rule(22)]}, number) for number in (1, 2, 3, 4)]
+    load(groups[:3])
     path = planned(cloud, tmp_path)
-    ec2 = cloud.session().client("ec2")
-    ec2.delete_security_group(GroupId=f"sg-{3:017x}")
+    cloud.session().client("ec2").delete_security_group(GroupId=f"sg-{3:017x}")
+    load(groups[3:])
     error = carry_out(cloud, tmp_path, path, **{"at-most": 1})
     assert f"sg-{3:017x}: not as planned: the group is not open any more, or was not read" in error
-    for number in (1, 2):
-        assert {source_of(each) for each in rules_of(f"sg-{number:017x}").values()} == set(AUTHORIZED)
+    afterwards = {1: {*AUTHORIZED}, 2: {*AUTHORIZED}, 4: {"0.0.0.0/0"}}
+    assert {n: {source_of(each) for each in rules_of(f"sg-{n:017x}").values()} for n in afterwards} == afterwards
+    left = {each["GroupId"]: each["c7n:left-ingress"] for each in sent(cloud) if "c7n:left-ingress" in each}
+    assert [(group, text.partition(": ")[2]) for group, (text,) in left.items()] == [(f"sg-{4:017x}", NOT_IN_PLAN)]
+
+
+@pytest.mark.parametrize("place", ["s3://plans/{account_id}/approved", "approved"])
+def test_where_a_plan_may_be(cloud, tmp_path, monkeypatch, place):
+    """A plan is read from a path or an address, whatever its name; the address may name the account."""
+    make_queue(cloud)
+    load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
+    plan = planned(cloud, tmp_path).read_text()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "approved").write_text(plan)
+    s3 = cloud.session().client("s3")
+    s3.create_bucket(Bucket="plans")
+    s3.put_object(Bucket="plans", Key="123456789012/approved", Body=plan)
+    assert carry_out(cloud, tmp_path, place) == ""
+    assert sources() == {22: AUTHORIZED}
+
+
+def test_an_answer_that_is_lost(cloud, tmp_path):
+    """What this run has changed is no difference to the plan when the group is read again after a lost answer."""
+    make_queue(cloud)
+    load([group_of({"name": "web", "ingress": [rule(22), *(rule(22, each) for each in AUTHORIZED)]}, 1)])
+    path = planned(cloud, tmp_path)
+
+    def lose(**_):
+        raise ConnectionClosedError(endpoint_url="ec2")
+
+    assert carry_out(cloud, tmp_path, path, after={"RevokeSecurityGroupIngress": lose}) == ""
+    assert sources() == {22: AUTHORIZED}
+
+
+def test_a_preview_that_is_stopped(cloud, tmp_path):
+    """A preview that somebody stops ends as any other run that is stopped; its plan has nothing to carry out."""
+    make_queue(cloud)
+    load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
+
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        act(cloud, tmp_path, before={"DescribeSecurityGroupRules": stop}, **sweep(preview=True))
+    assert json.loads((tmp_path / "a-policy" / "plan.json").read_text())["changes"] == []
 
 
 @pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["says"])
@@ -191,7 +250,8 @@ def test_a_bad_plan(cloud, tmp_path, case):
     """A plan that cannot be read, or is of another account or region, ends the run before anything is changed."""
     load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
     (tmp_path / "plan.json").write_text(case["plan"])
-    assert case["says"] in carry_out(cloud, tmp_path, tmp_path / "plan.json")
+    says = case["says"].replace("{url}", (tmp_path / "plan.json").as_uri())
+    assert f"changed nothing: only: {says.removeprefix('only: ')}" in carry_out(cloud, tmp_path, tmp_path / "plan.json")
     assert made_changes(cloud) == []
 
 
@@ -200,15 +260,14 @@ REFUSED = {
     "a deployed policy": ({"mode": DEPLOYED, "only": "plan.json"}, "only: a plan is carried out once"),
     "an address that anyone on the way could write": (
         {"only": "http://example.com/plan.json"},
-        "only 'http://example.com/plan.json': anyone on the way could write the list; use https or S3",
+        ": only 'http://example.com/plan.json': anyone on the way could write the list; use https or S3",
     ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_validate_refuses(cloud, tmp_path, name):
+def test_what_validate_refuses(tmp_path, name):
     """A plan in a deployed policy, or from where anyone could write it, is refused before anything runs."""
     action, says = REFUSED[name]
-    done = custodian(cloud, "validate", policy(tmp_path, **action))
-    assert done.returncode != 0
-    assert says in done.stderr
+    with pytest.raises(PolicyValidationError, match=says):
+        loaded(data_of(**action), tmp_path).validate()

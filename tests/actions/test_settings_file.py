@@ -76,11 +76,15 @@ REFUSED = {
 }
 
 
-def refused(caplog, folder, data, given=None, **more):
+def fill(data, settings):
+    """Fill settings into a policy as c7n does."""
+    return format_string_values(data, formatter=VarFormat().format, **settings)
+
+
+def refused(caplog, folder, data, given=None):
     """Return the one line by which a run of `custodian` refuses a policy that a settings file has filled."""
-    settings = load_file(str(given)) if given else {}
-    data = format_string_values(data, formatter=VarFormat().format, **settings)
-    policy = loaded(data, folder, command=RUN, vars_file=given and str(given), **more)
+    data = fill(data, load_file(str(given)) if given else {})
+    policy = loaded(data, folder, command=RUN, vars_file=given and str(given))
     caplog.clear()
     with pytest.raises(SystemExit, match="1"):
         policy.validate()
@@ -112,14 +116,49 @@ def test_a_refusal_by_the_command(cloud, tmp_path):
 def test_a_key_that_is_there_twice(caplog, tmp_path):
     """A key that a settings file has twice is refused: YAML would forget the first one, such as half of a register."""
     given = tmp_path / "settings.yml"
-    for number, text in enumerate(
-        ("authorized: [198.18.7.0/24]\nexemptions: []\nat-most: 3\nexemptions: []\n", "at-most: 3\nat-most: 3\n")
-    ):
-        given.write_text(text)
+    given.write_text("authorized: [198.18.7.0/24]\nexemptions: []\nat-most: 3\nexemptions: []\n")
+    line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given)
+    assert f"{given}: 'exemptions' is there twice: only the last one would count" in line
+
+
+def test_a_file_that_was_changed(caplog, tmp_path):
+    """A settings file is read again once it was changed."""
+    given = tmp_path / "settings.json"
+    for number, value in enumerate(("many", "few")):
+        given.write_text(json.dumps({**OWN, "at-most": value}))
         os.utime(given, (number, number))
-        twice = "exemptions" if "exemptions" in text else "at-most"
         line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given)
-        assert f"{given}: '{twice}' is there twice: only the last one would count" in line
+        assert f"{given}: at-most '{value}' is not a whole number" in line
+
+
+NO_NETWORKS = "name the authorized networks by either authorized or authorized-from"
+EXEMPT = {"type": "exempt", "value": False, "exemptions": "{exemptions}"}
+REPLACE = {"type": "replace-ingress", "authorized": ["198.18.7.0/24"]}
+PARTS = {
+    "no setting is wanted, and a wrong one is there": ([], REPLACE, {"at-most": 0}, "at-most 0 is not a whole number"),
+    "no setting is wanted, and none is there": ([], REPLACE, {"of-somebody-else": 1}, None),
+    "no networks are wanted, and none are there": ([EXEMPT], REPLACE, {"exemptions": []}, None),
+    "networks are wanted": ([], {**REPLACE, "authorized": "{authorized}"}, {"at-most": 3}, NO_NETWORKS),
+    "a list of networks is wanted": (
+        [],
+        {"type": "replace-ingress", "authorized-from": "{authorized-from}"},
+        {"at-most": 3},
+        NO_NETWORKS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_a_policy_wants_of_the_settings(caplog, tmp_path, name):
+    """A policy runs with a settings file that names no networks, or nothing at all, if it needs none of them."""
+    filters, action, settings, says = PARTS[name]
+    (given := tmp_path / "settings.json").write_text(json.dumps(settings))
+    data = {"name": "own", "resource": "aws.security-group", "filters": [{"type": "open-ingress"}, *filters]}
+    data["actions"] = [action]
+    if says:
+        assert f"policy own: {given}: {says}" in refused(caplog, tmp_path, data, given)
+    else:
+        loaded(fill(data, settings), tmp_path, command=RUN, vars_file=str(given)).validate()
 
 
 def test_the_examples_are_refused(caplog, tmp_path):
@@ -129,13 +168,12 @@ def test_the_examples_are_refused(caplog, tmp_path):
     assert "203.0.113.0/24 is an example from the documentation" in line
 
 
-def test_a_plan_deploys_nothing(cloud, tmp_path):
-    """Settings that name a plan deploy no policy: it would close what is not in the plan."""
-    done = closing(cloud, tmp_path, {**OWN, "only": "plan.json"}, "open-ingress")
-    assert done.returncode != 0
-    (line,) = done.stderr.strip().splitlines()
-    assert "only: a plan is carried out once, and this policy has a mode" in line
-    assert cloud.session().client("lambda").list_functions()["Functions"] == []
+def test_a_plan_deploys_nothing(caplog, tmp_path):
+    """Settings that name a plan deploy no policy, be it one without a plan: it would close what is not in the plan."""
+    (given := tmp_path / "settings.json").write_text(json.dumps({**OWN, "only": "plan.json"}))
+    for name in ("open-ingress", "open-ingress-notice"):
+        line = refused(caplog, tmp_path, policy_named(name), given)
+        assert f"{given}: only: a plan is carried out once, and this policy has a mode" in line
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ class ReplaceIngress(EventAction):
                 "write the authorized networks either as 'authorized' or as 'authorized-from', and not as both"
             )
         if "authorized-from" in data:
-            check_source("authorized-from", data["authorized-from"], in_lambda="mode" in self.manager.data)
+            check_source("authorized-from", data["authorized-from"], self.manager)
             return
         authorized = data["authorized"]
         if checks.is_unfilled(authorized):

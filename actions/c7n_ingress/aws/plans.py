@@ -16,7 +16,7 @@ from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of
 from c7n_ingress.decide.checks import check_once
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan
-from c7n_ingress.decide.records import run_id
+from c7n_ingress.decide.records import TIME, run_id
 from c7n_ingress.decide.rules import Match
 
 
@@ -24,7 +24,7 @@ def check(data: Mapping[str, Any], manager: Any) -> None:
     """Refuse a plan that could be carried out more than once, or that anyone on the way could write."""
     check_once(data.get("only"), manager.data)
     if data.get("only") is not None:
-        check_source("only", _source(data["only"]), in_lambda=False)
+        check_source("only", _source(data["only"]), manager)
 
 
 def _source(only: str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def write(action: Any, groups: Iterable[Mapping[str, Any]]) -> None:
         region=manager.config.region,
         policy=manager.data["name"],
         run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
-        time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        time=datetime.now(timezone.utc).strftime(TIME),
     )
     manager.ctx.output.write_file(FILE, json.dumps(plan, indent=2))
 
@@ -75,7 +75,7 @@ def read(action: Any) -> Approved | None:
         return None
     config = action.manager.config
     try:
-        content = fresh_values("only", _source(action.data["only"]), action.manager)
+        content = fresh_values("the plan", _source(action.data["only"]), action.manager)
         return Approved(parse(content, config.account_id, config.region))
     except ValueError as error:
         raise PolicyExecutionError(f"{action.type} changed nothing: only: {error}") from error

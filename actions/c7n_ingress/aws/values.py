@@ -54,13 +54,13 @@ def scheme_of(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
-def check_source(key: str, source: Mapping[str, Any], *, in_lambda: bool) -> None:
+def check_source(key: str, source: Mapping[str, Any], manager: Any) -> None:
     """Check what is known of a list that is elsewhere before it is read.
 
     :param key: the key that names the list, such as ``authorized-from``.
     """
     url = source["url"]
-    if scheme_of(url) == "file" and in_lambda:
+    if scheme_of(url) == "file" and "mode" in manager.data:
         raise ValueError(f"{key} {url!r}: a Lambda has no such file; put it into S3, or behind https")
     if scheme_of(url) == "http":
         raise ValueError(f"{key} {url!r}: anyone on the way could write the list; use https or S3")

@@ -75,7 +75,7 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             if source is None:
                 exemptions.parse_register(self._listed())
             else:
-                check_source("exemptions-from", source, in_lambda="mode" in self.manager.data)
+                check_source("exemptions-from", source, self.manager)
                 if self._listed():
                     raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
         return self
