@@ -5,6 +5,7 @@ import logging
 import os
 
 import pytest
+from c7n.exceptions import PolicyExecutionError
 from c7n.utils import format_string_values, load_file
 from c7n.varfmt import VarFormat
 
@@ -12,6 +13,7 @@ from c7n_ingress.aws.settings import RUN
 from c7n_ingress.decide.settings import check
 from tests.support.embedded import (
     ROOT,
+    act,
     group_of,
     load,
     loaded,
@@ -189,6 +191,14 @@ def test_a_value_in_a_policy_that_is_wrong(caplog, tmp_path, change, says):
     (given := tmp_path / "settings.json").write_text(json.dumps(OWN))
     change(data := policy_named("open-ingress-sweep"))
     assert says in refused(caplog, tmp_path, data, given)
+
+
+def test_a_value_that_nothing_fills(cloud, tmp_path):
+    """A policy may be checked before a variable is filled; its run fails where nothing has filled it."""
+    load([GROUP])
+    says = r"^open-ingress matched nothing: Ports '\{ports\}' was not filled"
+    with pytest.raises(PolicyExecutionError, match=says):
+        act(cloud, tmp_path, filters=[{"type": "open-ingress", "Ports": "{ports}"}], **OWN)
 
 
 def test_a_dry_run_with_the_examples(cloud, tmp_path):
