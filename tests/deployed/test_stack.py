@@ -261,7 +261,7 @@ def test_topic(cloud, encrypted):
     assert ids == [found[name] for name in ("KmsMasterKeyId",) if name in found]
     assert json.loads(found["Policy"])["Statement"] == [
         {
-            "Sid": "AlarmsTell",
+            "Sid": "AlarmsPublish",
             "Effect": "Allow",
             "Principal": {"Service": "cloudwatch.amazonaws.com"},
             "Action": "sns:Publish",
@@ -418,7 +418,7 @@ def test_organization(cloud):
     queue = attributes(cloud, "custodian-mailer")
     assert json.loads(queue["Policy"])["Statement"] == [
         {
-            "Sid": "TheOrganizationTells",
+            "Sid": "TheOrganizationSends",
             "Effect": "Allow",
             "Principal": "*",
             "Action": ["sqs:SendMessage", "sqs:GetQueueAttributes"],
@@ -467,9 +467,9 @@ def test_another_account_notifies(cloud):
     roles = of_type(resources, "AWS::IAM::Role")
     assert set(roles) == {"PolicyRole", "WatchRole"}
     for role in roles.values():
-        tell = statements(role["Policies"][0]["PolicyDocument"])["Tell"]
-        assert tell["Resource"] == [CENTRAL_QUEUE, f"arn:aws:sqs:*:{ACCOUNT}:custodian-open-ingress-failed"]
-    assert statements(resources["UndoPolicy"]["Properties"]["PolicyDocument"])["Tell"]["Resource"] == CENTRAL_QUEUE
+        send = statements(role["Policies"][0]["PolicyDocument"])["SendMessages"]
+        assert send["Resource"] == [CENTRAL_QUEUE, f"arn:aws:sqs:*:{ACCOUNT}:custodian-open-ingress-failed"]
+    assert statements(resources["UndoPolicy"]["Properties"]["PolicyDocument"])["SendMessages"]["Resource"] == CENTRAL_QUEUE
     assert {watched for _, watched in alarms(cloud)} == {
         "custodian-open-ingress-failed",
         "custodian-open-ingress-daily",

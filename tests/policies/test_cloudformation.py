@@ -271,7 +271,7 @@ def test_what_is_reported(guard, validator, tmp_path, where):
     report = json.loads(done.stdout)
     (violation,) = report["violations"]
     assert report["success"] is False
-    assert violation["description"] == "Lets in the internet, and would be closed once deployed"
+    assert violation["description"] == "Lets the internet in, and would be closed once it is deployed"
     assert violation["fix"].startswith("name the networks that need the port")
     assert {path for each in violation["violatingResources"] for path in each["locations"]} == places
 
