@@ -469,7 +469,8 @@ def test_another_account_notifies(cloud):
     for role in roles.values():
         send = statements(role["Policies"][0]["PolicyDocument"])["SendMessages"]
         assert send["Resource"] == [CENTRAL_QUEUE, f"arn:aws:sqs:*:{ACCOUNT}:custodian-open-ingress-failed"]
-    assert statements(resources["UndoPolicy"]["Properties"]["PolicyDocument"])["SendMessages"]["Resource"] == CENTRAL_QUEUE
+    undo = statements(resources["UndoPolicy"]["Properties"]["PolicyDocument"])
+    assert undo["SendMessages"]["Resource"] == CENTRAL_QUEUE
     assert {watched for _, watched in alarms(cloud)} == {
         "custodian-open-ingress-failed",
         "custodian-open-ingress-daily",
