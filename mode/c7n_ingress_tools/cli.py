@@ -31,17 +31,17 @@ def _in_region(region: str) -> boto3.Session:
 REGION: Any = {"type": _in_region, "metavar": "REGION"}  # a command gets a session in the region
 region_option = click.option("--region", "session", required=True, help="The AWS region, such as us-east-1.", **REGION)
 settings_option = click.option(
-    "--settings", type=FILE, help="Your settings. Without it, settings.yml of this folder, if there is one."
+    "--settings", type=FILE, help="Your settings file. By default, settings.yml in this folder if there is one."
 )
 
 
 def accounts_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options about the output of many accounts."""
     for option in (
-        click.option("--log", type=FILE, help="What c7n-org printed, to show why accounts failed."),
-        click.option("--since", help="What is older does not count: 90d, 12h, or a time such as 2026-01-31."),
+        click.option("--log", type=FILE, help="A file with what c7n-org printed, to show why accounts failed."),
+        click.option("--since", help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
         click.option("-t", "--tag", "tags", multiple=True, help="Only the accounts with this tag, as c7n-org's -t."),
-        click.option("--accounts", type=FILE, help="c7n-org's file of accounts: what it lists is expected."),
+        click.option("--accounts", type=FILE, help="c7n-org's file of accounts: each of them must have output."),
     ):
         command = option(command)
     return command
@@ -53,7 +53,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line says.
 
-    :returns: 0 if it is done, 1 if something is not as it should be, 2 if the command could not run.
+    :returns: 0 if all is well, 1 if something is wrong or was not done, 2 if the command could not run.
     """
     try:
         return cli.main(arguments, "c7n-ingress", standalone_mode=False) or 0
@@ -108,8 +108,8 @@ class SeveralFiles(click.Command):
 def cli() -> None:
     """Close security groups that are open to the internet, and undo it.
 
-    The policies run with `custodian`. This command does everything else. Each command ends with 0 if it is done, with 1
-    if something is not as it should be, and with 2 if it could not run.
+    The policies run with `custodian`. This command does everything else. Each command ends with 0 if all is well, with
+    1 if something is wrong or was not done, and with 2 if it could not run.
     """
 
 
@@ -118,8 +118,8 @@ def cli() -> None:
 def init(folder: Path) -> None:
     """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
 
-    Files of the pack are replaced by those of the installed version. What is yours is written once, and never changed
-    afterwards: settings.yml, mode/mailer.yml and mode/accounts.yml. The folder is created if it does not exist.
+    The command creates the folder if it does not exist. It replaces the pack's files with those of the installed version.
+    It writes your own files once and never changes them: settings.yml, mode/mailer.yml and mode/accounts.yml.
     """
     from importlib import metadata
 
@@ -135,12 +135,10 @@ def init(folder: Path) -> None:
 
 
 @cli.command(short_help="Check that the pack works, here and in your account.")
-@click.option(
-    "--region", "sessions", multiple=True, help="An AWS region to look at; several, if it is repeated.", **REGION
-)
-@click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings.")
-@click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and see it closed.")
-@click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that the canary waits.")
+@click.option("--region", "sessions", multiple=True, help="An AWS region to check. Can be repeated.", **REGION)
+@click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings file.")
+@click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and wait until it is closed.")
+@click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that --canary waits.")
 @click.option("--of", "folder", type=FILE, help="Show the checks that `c7n-org run-script -s` wrote, of all accounts.")
 @accounts_options
 @json_option
@@ -158,14 +156,15 @@ def check(
 ) -> int:
     """Check that the pack works, one line for each fact, and print the fix where something is wrong.
 
-    Without --region, it looks only at versions, settings and policies here. With --region, it also looks at what is
-    deployed there, and compares it with the files here. It changes nothing. It ends with 1 if something is wrong.
+    Without --region, it checks only what is on this machine: versions, settings and policies. With --region, it also
+    checks what is deployed in the region, and compares it with the files here. It changes nothing.
 
     With --canary, it also creates a group in each region, which nothing uses, and opens tcp 22 in it to the internet.
-    It shows each stage until the group is closed and reported, with seconds, undoes the change, and deletes the group.
+    It shows when each stage is reached, until the group is closed and reported. Then it undoes the change and deletes
+    the group.
 
-    With --of, it prints a line for each account and region that c7n-org checked. With --accounts, too, an account and
-    region without a check is wrong, and a check that is older than a day does not count.
+    With --of, it prints one line for each account and region that c7n-org checked. If --accounts is added, each of
+    these accounts and regions must have a check that is not older than a day.
     """
     if folder is not None:
         import datetime as dt
@@ -241,15 +240,15 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     "--authorized",
     multiple=True,
     metavar="NETWORK,…",
-    help="Your networks, which replace the internet. Without it, those of your settings are used, or examples.",
+    help="Your networks, which replace the open sources. By default, those of your settings, or examples.",
 )
 @click.option(
-    "--interfaces", type=FILE, help="What `aws ec2 describe-network-interfaces` prints: shows what uses a group."
+    "--interfaces", type=FILE, help="What `aws ec2 describe-network-interfaces` prints, to show what uses each group."
 )
-@click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints: the networks that the word vpc is for.")
-@click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders: shows who would be blocked.")
+@click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints, for the networks that `vpc` means.")
+@click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders, to show blocked clients.")
 @settings_option
-@click.option("--live", is_flag=True, help="Read the groups of --region and what they use, and change nothing there.")
+@click.option("--live", is_flag=True, help="Read the groups of --region and what uses them from AWS. Changes nothing.")
 @click.option("--region", help="The AWS region that --live reads.")
 @json_option
 @click.option("--make", is_flag=True, hidden=True)
@@ -267,8 +266,8 @@ def rehearse(
 ) -> int:
     """Run everything on this machine, on a copy of your groups, and show each rule before and after.
 
-    GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used.
-    Nothing leaves this machine, and no credentials are needed, except that --live reads the groups from AWS. The
+    GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used. No
+    data leaves this machine, and no credentials are needed. Only --live reads from AWS, with your credentials. The
     command ends with 1 if a group did not end as the pack promises.
     """
     if live != bool(region):
@@ -288,11 +287,11 @@ def rehearse(
 
 @cli.command(short_help="Report what a sweep found and did, or what the deployed functions did.")
 @click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
-@click.option("--into", type=FILE, help="The folder to write into. Without it, the first of OUT.")
-@click.option("--journal", is_flag=True, help="Read the journals of the deployed functions instead.")
+@click.option("--into", type=FILE, help="The folder to write into. By default, the first OUT.")
+@click.option("--journal", is_flag=True, help="Report what the deployed functions did, from their logs.")
 @accounts_options
-@click.option("--region", "regions", multiple=True, help="Only an AWS region; several, if it is repeated.")
-@click.option("--csv", "csv_file", type=FILE, help="With --journal: a file to write each closed rule into.")
+@click.option("--region", "regions", multiple=True, help="Only this AWS region. Can be repeated.")
+@click.option("--csv", "csv_file", type=FILE, help="With --journal: write a line for each closed rule into this file.")
 @json_option
 def report(
     folders: tuple[Path, ...],
@@ -308,17 +307,16 @@ def report(
 ) -> int:
     """Report what a sweep found and did, as a table and as one page.
 
-    OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command prints a line for
+    OUT is a folder that `custodian run -s` or `c7n-org run -s` wrote, by default `out`. The command prints one line for
     each account and region, those that failed first, and writes report.html, report.csv and report.json into OUT. With
-    --json it prints the JSON, and writes no file. It ends with 1 if the last run in an account and region failed.
+    --json, it prints the JSON and writes no file. It ends with 1 if the last run in an account and region failed.
 
-    With --accounts, an account and region without output has failed, too, and output that is older than a day does not
-    count.
+    With --accounts, an account and region has also failed if it has no output that is younger than a day.
 
-    With --journal it reads what the deployed functions wrote into their logs, by default in the last 90 days, and
-    prints for each account how many rules they closed and how long these were open, which groups were not closed,
-    undone or exempt, and who opened the most. It needs logs:FilterLogEvents. An account that cannot be read is a note,
-    and the command ends with 1.
+    With --journal, the command reads the logs of the deployed functions, by default of the last 90 days. For each
+    account, it prints how many rules were closed, how long they were open, how many groups were not closed, undone or
+    exempt, and who opened the most. It needs logs:FilterLogEvents. If an account cannot be read, it prints a note and
+    ends with 1.
     """
     if journal:
         if tags or log:
@@ -436,7 +434,7 @@ def _report_journal(
     help="Where the run's records are, if not in the logs of the pack's functions: a log group, or a URL (file:, s3:).",
 )
 @settings_option
-@click.option("--yes", is_flag=True, help="Undo it without a question, for scripts.")
+@click.option("--yes", is_flag=True, help="Do not ask, for scripts.")
 @json_option
 def undo(
     group: str,
@@ -449,8 +447,8 @@ def undo(
 ) -> int:
     """Undo what one run did to one security group, and exempt the group for a while.
 
-    The command finds the records of the run, shows each rule before and after, asks, and does it. A rule that somebody
-    has changed meanwhile is left alone. The stock policy restore-ingress does the work. With --json and without --yes,
+    The command finds the records of the run, shows each rule before and after, asks, and undoes it. It leaves alone a
+    rule that somebody has changed since then. The policy restore-ingress does the work. With --json and without --yes,
     the command shows what would change, and changes nothing.
     """
     import json
@@ -474,7 +472,7 @@ def undo(
     return 1 if done.problems else 0
 
 
-@cli.group(short_help="Deploy what delivers the messages, or show them.")
+@cli.group(short_help="Deploy the function that delivers messages, or show sample messages.")
 def mailer() -> None:
     """Deploy the function that delivers the messages, or show how messages look."""
 
@@ -488,9 +486,9 @@ def mailer() -> None:
     show_default=True,
     help="c7n-mailer's configuration.",
 )
-@click.option("--region", help="The AWS region. Without it, the configuration's region.")
+@click.option("--region", help="The AWS region. By default, the region of the configuration.")
 def mailer_deploy(config: Path, region: str | None) -> None:
-    """Deploy the mailer's function, or update it. A second run changes nothing."""
+    """Deploy the mailer's function, or update it. A second run changes only what differs."""
     import boto3
     import yaml
     from botocore.exceptions import ClientError
@@ -523,7 +521,7 @@ def mailer_preview(file: Path | None) -> None:
         file.write_text(preview.all_samples("mail"), encoding="utf-8")
 
 
-@cli.command(short_help="Run functions again on the events on which they failed.")
+@cli.command(short_help="Run the policies' functions again on the events on which they failed.")
 @region_option
 def replay(session: boto3.Session) -> int:
     """Run the policies' functions again on the events on which they failed.
@@ -545,10 +543,10 @@ def replay(session: boto3.Session) -> int:
 def pause(session: boto3.Session) -> int:
     """Stop the policies' functions in a region for a while.
 
-    Each function gets the reserved concurrency 0, and a tag with the time and the caller. Nothing is closed until
-    `c7n-ingress resume`. Lambda keeps the events that it has already for six hours. New events go to the queue
-    custodian-open-ingress-failed, which fires its alarm, and stay there for 14 days. If you deploy a policy, its
-    function starts again. The mailer goes on.
+    Each function gets the reserved concurrency 0, and a tag with the time and the caller. Nothing is closed until you
+    run `c7n-ingress resume`. Lambda keeps the events that it already has for six hours. New events go to the queue
+    custodian-open-ingress-failed and stay there for 14 days, and the alarm of that queue fires. If you deploy a policy,
+    its function starts again. The mailer goes on.
     """
     from c7n_ingress_tools import pause as pausing
 
@@ -556,13 +554,13 @@ def pause(session: boto3.Session) -> int:
     return _each_function(pausing.pause(session), session.region_name, following)
 
 
-@cli.command(short_help="Start the policies' functions again that were paused.")
+@cli.command(short_help="Start the paused functions of the policies again.")
 @region_option
 def resume(session: boto3.Session) -> int:
-    """Start the policies' functions again that `c7n-ingress pause` stopped.
+    """Start the functions again that `c7n-ingress pause` stopped.
 
-    Each function gets back the reserved concurrency that it had. The command prints what to run next: what was opened
-    meanwhile is open until the events are replayed, or a sweep finds it.
+    Each function gets back the reserved concurrency that it had. Then the command prints what to run next, because
+    groups that were opened meanwhile stay open until you replay the events or run a sweep.
     """
     from c7n_ingress_tools import pause as pausing
 
@@ -601,9 +599,9 @@ def _each_function(changing: Iterator[Outcome], region: str, *following: str) ->
 def uninstall(session: boto3.Session, dryrun: bool, names: tuple[str, ...]) -> int:
     """Delete the pack's functions and rules in a region.
 
-    Each NAME is a policy's function; without names, all of the pack's functions are deleted, and the mailer. The mailer
-    stays while messages wait for it: run the command again. Security groups stay as they are. CloudFormation deletes
-    what mode/stack.yml made, last.
+    NAME is the function of a policy. Without names, the command deletes all functions of the pack, and the mailer.
+    While messages wait, the mailer stays: run the command again. Security groups stay as they are. Last, delete the
+    CloudFormation stack.
     """
     from c7n_ingress_tools.uninstall import uninstall
 
