@@ -118,8 +118,8 @@ def cli() -> None:
 def init(folder: Path) -> None:
     """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
 
-    The command creates the folder if it does not exist. It replaces the pack's files with those of the installed version.
-    It writes your own files once and never changes them: settings.yml, mode/mailer.yml and mode/accounts.yml.
+    The command creates the folder if needed, and replaces the pack's files with those of the installed version. It
+    writes your own files once and never changes them: settings.yml, mode/mailer.yml and mode/accounts.yml.
     """
     from importlib import metadata
 
