@@ -87,15 +87,18 @@ def measure(options) -> None:
     """Make the changes, and run the tests for each."""
     from mutmut import __main__ as mutmut
 
-    if options.tests:
-        mutmut.config().pytest_add_cli_args_test_selection = options.tests
+    from tests.mutants.runner import Runner
+
+    tests = options.tests or mutmut.config().pytest_add_cli_args_test_selection
+    mutmut.get_mutant_runner = lambda processes=1: Runner(processes, tests)
     collect = mutmut.collect_or_load_stats
 
     def collect_and_choose(*arguments, **more):
         collect(*arguments, **more)
         reaching, durations = mutmut.state().tests_by_mangled_function_name, mutmut.state().duration_by_test
         for function in reaching:
-            reaching[function] = quickest(reaching[function], durations, options.seconds)
+            allowed = [test for test in reaching[function] if test.startswith(tuple(tests))]
+            reaching[function] = quickest(allowed, durations, options.seconds)
 
     find, wanted = mutmut.collect_source_file_mutation_data, {}
 
