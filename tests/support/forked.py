@@ -74,4 +74,4 @@ if __name__ == "__main__":
     __package__ = None  # else click takes it for the commands' name
     warm.COMMANDS.update(MORE)
     warm.commands = lambda: nullcontext(Path(sys.argv[0]).parent)
-    warm.main(*sys.argv[1:])
+    warm.main(sys.argv[1])
