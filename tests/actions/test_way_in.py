@@ -3,9 +3,8 @@
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from c7n_ingress_tools.embedded_aws import nodes
-from c7n_ingress_tools.embedded_aws.ec2 import backend_of, load_interfaces
-from tests.support.embedded import ACCOUNT, NOTIFY, act, cases, group_of, load, make_queue, messages
+from c7n_ingress_tools.embedded_aws.ec2 import behaviour, load_interfaces
+from tests.support.embedded import NOTIFY, act, cases, group_of, load, make_queue, messages
 
 VPC = "vpc-0f00000000000001"
 ASKED = ["DescribeInstanceInformation", "DescribeInstanceConnectEndpoints"]
@@ -26,10 +25,10 @@ def put(case):
         }
         for number, instance in enumerate(case.get("instances", ()), 1)
     )
-    nodes.backend_of(ACCOUNT, "us-east-1").nodes += [
+    behaviour.nodes += [
         {"InstanceId": instance, "PingStatus": status} for instance, status in case.get("nodes", {}).items()
     ]
-    backend_of(ACCOUNT, "us-east-1").loaded_endpoints += [
+    behaviour.endpoints += [
         {"VpcId": VPC, "State": "create-complete", "InstanceConnectEndpointId": "eice-1", **each}
         for each in case.get("endpoints", ())
     ]

@@ -1,6 +1,6 @@
 from moto.sqs.models import sqs_backends
 
-from c7n_ingress_tools.embedded_aws.queues import Backend
+from c7n_ingress_tools.embedded_aws import services
 
 
 def test_a_message_is_given_until_it_is_too_old(cloud):
@@ -10,7 +10,7 @@ def test_a_message_is_given_until_it_is_too_old(cloud):
     url = sqs.create_queue(QueueName="q", Attributes=attributes)["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody="news")
     backend = sqs_backends["123456789012"]["us-east-1"]
-    assert isinstance(backend, Backend)
+    assert backend.is_message_valid_based_on_retention_period.__module__ == services.__name__
     (message,) = backend.queues["q"]._messages
     for age, given in ((0, True), (59, True), (61, False)):
         message.sent_timestamp -= age * 1000

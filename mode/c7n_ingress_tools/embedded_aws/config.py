@@ -24,14 +24,11 @@ import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from moto.config import urls
 from moto.config.exceptions import (
     InvalidLimitException,
     InvalidNextTokenException,
-    InvalidParameterValueException,
     InvalidResultTokenException,
     NoAvailableConfigurationRecorderException,
     NoSuchConfigRuleException,
@@ -40,13 +37,18 @@ from moto.config.exceptions import (
 )
 from moto.config.models import ConfigBackend, config_backends
 from moto.config.responses import ConfigResponse
+from moto.core.base_backend import BaseBackend
 from moto.utilities.utils import get_partition
+
+from c7n_ingress_tools.embedded_aws.services import Moto, replaces
 
 MOST_BYTES = 256 * 1024
 MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
-SPAN = 7 * 24 * 60 * 60  # how many seconds of a history a page has at most
-PAGE, MOST_ITEMS = 10, 100  # how many items of a history a page has by default, and how many at most
-SPAN = 7 * 24 * 60 * 60  # how many seconds of a history a page has at most
+PAGE, MOST_ITEMS = 10, 100
+"""How many items of a history a page has by default, and how many at most."""
+
+SPAN = 7 * 24 * 60 * 60
+"""How many seconds of a history a page has at most."""
 
 
 class Evaluation(NamedTuple):
@@ -108,7 +110,7 @@ def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def record(item: dict[str, Any]) -> dict[str, Any]:
     """Put an item into the history of AWS Config, and return it."""
-    backend_of(item["awsAccountId"], item["awsRegion"]).history.append(item)
+    _kept(config_backends[item["awsAccountId"]][item["awsRegion"]], "history").append(item)
     return item
 
 
@@ -146,139 +148,113 @@ def event(item: Mapping[str, Any], rule: str) -> dict[str, Any]:
     }
 
 
-def backend_of(account: str, region: str) -> Backend:
-    """Return the AWS Config of an account and region."""
-    return cast("Backend", config_backends[account][region])
-
-
 def evaluations() -> list[Evaluation]:
     """Return all evaluations that were put, in their order within a region."""
-    backends = [backend_of(account, region) for account, region, _ in config_backends.iter_backends()]
-    return [each for backend in backends for each in backend.evaluations]
+    return [each for *_, config in config_backends.iter_backends() for each in _kept(config, "evaluations")]
 
 
-class Response(ConfigResponse):
-    """Adds the call that reads evaluations, and a history: moto's has only the present item."""
+@replaces(ConfigResponse)
+def get_resource_config_history(_: object, response: ConfigResponse) -> str:
+    """Return a page of a resource's items, the newest first unless the order is Forward. moto has only the present one.
 
-    @property
-    def config_backend(self) -> Backend:
-        """The AWS Config of the caller's account and region."""
-        return backend_of(self.current_account, self.region)
+    Limits and errors are those of
+    https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html.
+    """
+    asked, config = response._get_param, response.config_backend
+    kind, resource, limit = asked("resourceType"), asked("resourceId"), asked("limit") or PAGE
+    if limit > MOST_ITEMS:
+        raise InvalidLimitException(limit)
+    if not config.recorders:
+        raise NoAvailableConfigurationRecorderException
+    items = [_as_in_history(item) for item in _kept(config, "history") if item["resourceId"] == resource]
+    if not items:
+        raise ResourceNotDiscoveredException(kind, resource)
+    span = asked("earlierTime") or 0, asked("laterTime") or math.inf
+    found = sorted(
+        (item for item in items if span[0] <= item["configurationItemCaptureTime"] <= span[1]),
+        key=lambda item: item["configurationItemCaptureTime"],
+    )
+    if asked("chronologicalOrder") != "Forward":
+        found.reverse()
+    try:
+        start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
+    except ValueError:
+        raise InvalidNextTokenException from None
+    times = [item["configurationItemCaptureTime"] for item in found[start : start + limit]]
+    end = start + sum(abs(time - times[0]) <= SPAN for time in times)
+    more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
+    return json.dumps({"configurationItems": found[start:end], **more})
 
-    def get_resource_config_history(self) -> str:
-        """Return a page of a resource's items, the newest first unless the order is Forward.
 
-        Limits and errors are those of
-        https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html.
-        """
-        asked = self._get_param
-        kind, resource, limit = asked("resourceType"), asked("resourceId"), asked("limit") or PAGE
-        if limit > MOST_ITEMS:
-            raise InvalidLimitException(limit)
-        if not self.config_backend.recorders:
-            raise NoAvailableConfigurationRecorderException
-        items = [_as_in_history(item) for item in self.config_backend.history if item["resourceId"] == resource]
-        if not items:
-            raise ResourceNotDiscoveredException(kind, resource)
-        span = asked("earlierTime") or 0, asked("laterTime") or math.inf
-        found = sorted(
-            (item for item in items if span[0] <= item["configurationItemCaptureTime"] <= span[1]),
-            key=lambda item: item["configurationItemCaptureTime"],
+@replaces(ConfigResponse)
+def get_compliance_details_by_config_rule(_: object, response: ConfigResponse) -> str:
+    """Return a rule's verdict on the last item of each resource, all in one page."""
+    rule, verdicts = response._get_param("ConfigRuleName"), response._get_param("ComplianceTypes")
+    _check_rule(response.config_backend, rule)
+    of_rule = [each for each in _kept(response.config_backend, "evaluations") if each.rule == rule]
+    last = {each.resource: each for each in sorted(of_rule, key=lambda each: each.captured)}
+    qualifier = {"ConfigRuleName": rule, "ResourceType": "AWS::EC2::SecurityGroup"}
+    found = [
+        {
+            "EvaluationResultIdentifier": {
+                "EvaluationResultQualifier": {**qualifier, "ResourceId": each.resource},
+                "OrderingTimestamp": each.captured,
+            },
+            "ComplianceType": each.verdict,
+            "Annotation": each.annotation,
+        }
+        for each in last.values()
+        if each.verdict in (verdicts or [each.verdict]) and each.verdict != "NOT_APPLICABLE"
+    ]
+    return json.dumps({"EvaluationResults": found})
+
+
+@replaces(ConfigBackend)
+def describe_config_rules(moto_s: Moto, config: ConfigBackend, names: list[str] | None, token: str | None) -> Any:
+    """Return rules. An unknown name is an error, even when there is no rule at all."""
+    for name in names or ():
+        _check_rule(config, name)
+    return moto_s(config, names, token)
+
+
+@replaces(ConfigBackend)
+def put_evaluations(
+    moto_s: Moto, config: ConfigBackend, evaluations: list[dict[str, Any]] | None, token: str | None, test: bool | None
+) -> Any:
+    """Accept evaluations for the rule that the token belongs to.
+
+    Limits and errors are those of
+    https://docs.aws.amazon.com/config/latest/APIReference/API_PutEvaluations.html and API_Evaluation.html there.
+    """
+    answer = moto_s(config, evaluations, token, test_mode=True)
+    evaluations, rule = evaluations or [], str(token).partition(":")[2]
+    longest = max(len(each.get("Annotation", "")) for each in evaluations)
+    if len(evaluations) > MOST_EVALUATIONS or longest > LONGEST_ANNOTATION:
+        raise ValidationException(
+            f"{MOST_EVALUATIONS} evaluations at most, with annotations of {LONGEST_ANNOTATION} characters at most"
         )
-        if asked("chronologicalOrder") != "Forward":
-            found.reverse()
-        try:
-            start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
-        except ValueError:
-            raise InvalidNextTokenException from None
-        times = [item["configurationItemCaptureTime"] for item in found[start : start + limit]]
-        end = start + sum(abs(time - times[0]) <= SPAN for time in times)
-        more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
-        return json.dumps({"configurationItems": found[start:end], **more})
-
-    def get_compliance_details_by_config_rule(self) -> str:
-        """Return a rule's verdict on the last item of each resource, all in one page."""
-        rule, verdicts = self._get_param("ConfigRuleName"), self._get_param("ComplianceTypes")
-        self.config_backend.check_rule(rule)
-        of_rule = [each for each in self.config_backend.evaluations if each.rule == rule]
-        last = {each.resource: each for each in sorted(of_rule, key=lambda each: each.captured)}
-        found = [
-            {
-                "EvaluationResultIdentifier": {
-                    "EvaluationResultQualifier": {
-                        "ConfigRuleName": rule,
-                        "ResourceType": "AWS::EC2::SecurityGroup",
-                        "ResourceId": each.resource,
-                    },
-                    "OrderingTimestamp": each.captured,
-                },
-                "ComplianceType": each.verdict,
-                "Annotation": each.annotation,
-            }
-            for each in last.values()
-            if each.verdict in (verdicts or [each.verdict]) and each.verdict != "NOT_APPLICABLE"
-        ]
-        return json.dumps({"EvaluationResults": found})
+    if not rule:
+        raise InvalidResultTokenException
+    _check_rule(config, rule)
+    if not test:
+        fields = ("ComplianceResourceId", "ComplianceType", "Annotation", "OrderingTimestamp")
+        put = [Evaluation(rule, *(each.get(name, "") for name in fields)) for each in evaluations]
+        _kept(config, "evaluations").extend(put)
+    return answer
 
 
-class Backend(ConfigBackend):
-    """moto's AWS Config, with evaluations."""
-
-    _url_module = SimpleNamespace(url_bases=urls.url_bases, url_paths={"{0}/$": Response.dispatch})
-
-    def __init__(self, region_name: str, account_id: str) -> None:
-        super().__init__(region_name, account_id)
-        self.evaluations: list[Evaluation] = []
-        self.history: list[dict[str, Any]] = []
-
-    def describe_config_rules(self, config_rule_names: list[str] | None, next_token: str | None) -> dict[str, Any]:
-        """Return rules. An unknown name is an error, even when there is no rule at all."""
-        for name in config_rule_names or ():
-            self.check_rule(name)
-        return super().describe_config_rules(config_rule_names, next_token)
-
-    def put_evaluations(
-        self,
-        evaluations: list[dict[str, Any]] | None = None,
-        result_token: str | None = None,
-        test_mode: bool | None = False,
-    ) -> dict[str, Any]:
-        """Accept evaluations for the rule that the token belongs to.
-
-        Limits and errors are those of
-        https://docs.aws.amazon.com/config/latest/APIReference/API_PutEvaluations.html and API_Evaluation.html there.
-        """
-        if not evaluations:
-            raise InvalidParameterValueException("The Evaluations object in your request cannot be null.")
-        longest = max(len(each.get("Annotation", "")) for each in evaluations)
-        if len(evaluations) > MOST_EVALUATIONS or longest > LONGEST_ANNOTATION:
-            raise ValidationException(
-                f"{MOST_EVALUATIONS} evaluations at most, with annotations of {LONGEST_ANNOTATION} characters at most"
-            )
-        rule = (result_token or "").partition(":")[2]
-        if not rule:
-            raise InvalidResultTokenException
-        self.check_rule(rule)
-        if not test_mode:
-            self.evaluations.extend(
-                Evaluation(
-                    rule,
-                    each["ComplianceResourceId"],
-                    each["ComplianceType"],
-                    each.get("Annotation", ""),
-                    each["OrderingTimestamp"],
-                )
-                for each in evaluations
-            )
-        return {"FailedEvaluations": []}
-
-    def check_rule(self, name: str) -> None:
-        """Refuse a rule that does not exist."""
-        if name not in self.config_rules:
-            raise NoSuchConfigRuleException(name)
+def _kept(config: BaseBackend, name: str) -> list[Any]:
+    """Return a list that the AWS Config of an account and region keeps until it is reset."""
+    kept: list[Any] = vars(config).setdefault(name, [])
+    return kept
 
 
-# What a history calls the fields of an item and of its relationships.
+def _check_rule(config: ConfigBackend, name: str) -> None:
+    """Refuse a rule that does not exist."""
+    if name not in config.config_rules:
+        raise NoSuchConfigRuleException(name)
+
+
 RENAMED = {
     "configurationItemVersion": "version",
     "awsAccountId": "accountId",
@@ -286,6 +262,7 @@ RENAMED = {
     "configurationStateMd5Hash": "configurationItemMD5Hash",
     "name": "relationshipName",
 }
+"""What a history calls the fields of an item and of its relationships."""
 
 
 def _as_in_history(item: Mapping[str, Any]) -> dict[str, Any]:

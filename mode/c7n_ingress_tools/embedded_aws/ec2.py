@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partialmethod
 from threading import RLock
 from types import SimpleNamespace
@@ -65,10 +65,17 @@ class Behaviour:
     rules_per_group: int = 60
     """The quota of rules for each direction and family: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
 
-    lag: int = 0  # how many describe calls after a change show the group as it was before: EC2 is eventually consistent
+    lag: int = 0
+    """How many describe calls after a change show the group as it was before: EC2 is eventually consistent."""
 
     block_public_access: str = "off"
     """The account's mode of VPC Block Public Access: off, block-bidirectional or block-ingress."""
+
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    """The instances that Systems Manager knows, as its InstanceInformation."""
+
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    """The EC2 Instance Connect Endpoints, as [API] Ec2InstanceConnectEndpoint."""
 
     admits: Callable[[str, str, str], bool] | None = None
     """Whether an account may make a call in a region now; else it gets RequestLimitExceeded."""
@@ -317,9 +324,8 @@ class Response(EC2Response):
 
     def describe_instance_connect_endpoints(self) -> Answer:
         """List the loaded endpoints ([API] DescribeInstanceConnectEndpoints)."""
-        endpoints = self.ec2_backend.loaded_endpoints
         fields = {"vpc-id": "VpcId", "state": "State"}
-        return self._listed("InstanceConnectEndpoints", endpoints, fields, ENDPOINT_PAGE_SIZES)
+        return self._listed("InstanceConnectEndpoints", behaviour.endpoints, fields, ENDPOINT_PAGE_SIZES)
 
     def describe_security_group_vpc_associations(self) -> Answer:
         """List associations ([API] DescribeSecurityGroupVpcAssociations)."""
@@ -514,8 +520,6 @@ class Backend(EC2Backend):
     def __init__(self, region_name: str, account_id: str) -> None:
         self._changing = RLock()
         self.loaded_interfaces: dict[str, Mapping[str, Any]] = {}
-        self.loaded_endpoints: list[Mapping[str, Any]] = []
-        """The EC2 Instance Connect Endpoints, as [API] Ec2InstanceConnectEndpoint."""
         super().__init__(region_name, account_id)
 
     def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:
@@ -609,3 +613,6 @@ class Backend(EC2Backend):
             return 1
         of_family = (prefix_list.address_family or "").lower() in family.lower()
         return int(prefix_list.max_entries or 0) if of_family else 0
+
+
+ec2_backends.backend = Backend

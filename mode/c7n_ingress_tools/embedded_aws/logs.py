@@ -15,13 +15,16 @@ from fnmatch import fnmatchcase
 from threading import Lock
 from typing import Any
 
-from moto.logs import models
 from moto.logs.exceptions import InvalidParameterException
+from moto.logs.models import logs_backends
 from moto.logs.utils import EventMessageFilter, FilterPattern
+
+from c7n_ingress_tools.embedded_aws.services import Moto, replaces
 
 WRITING = Lock()
 
-LONGEST = 1024  # how many characters a pattern may have ([API] FilterLogEvents)
+LONGEST = 1024
+"""How many characters a pattern may have, by the API reference of FilterLogEvents."""
 
 TERM = r'\(?\s*\$\.(\w+)\s*=\s*(?:"([^"]*)"|(-?[\d.]+)|\*)\s*\)?'
 ALTERNATIVES = rf"\s*\(?\s*{TERM}(?:\s*\|\|\s*{TERM})*\s*\)?\s*"
@@ -55,19 +58,18 @@ def _matches(line: dict[str, Any], key: str, text: str, number: str) -> bool:
     return isinstance(value, str) and fnmatchcase(value, text) if text else key in line
 
 
-class Filter(EventMessageFilter):
-    """moto's filter, and patterns in braces."""
-
-    def __init__(self, pattern: str) -> None:
-        if pattern and pattern.startswith("{"):
-            self.filter_type: FilterPattern = JsonPattern(pattern)
-        else:
-            super().__init__(pattern)
+@replaces(EventMessageFilter)
+def __init__(moto_s: Moto, self: EventMessageFilter, pattern: str) -> None:  # noqa: N807 - it replaces moto's
+    """Take a pattern of moto's, or one in braces."""
+    if pattern and pattern.startswith("{"):
+        self.filter_type = JsonPattern(pattern)
+    else:
+        moto_s(self, pattern)
 
 
 def write(account: str, region: str, log_group: str, stream: str, lines: Iterable[str]) -> None:
     """Write lines as Lambda does: into the function's log group, which it creates if there is none."""
-    backend = models.logs_backends[account][region]
+    backend = logs_backends[account][region]
     events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
     with WRITING:
         if log_group not in backend.groups:

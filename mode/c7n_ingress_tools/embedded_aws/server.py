@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 from urllib.parse import parse_qs
@@ -24,26 +23,20 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import UnknownServiceError
-from moto.config.models import config_backends
 from moto.core import responses
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 from moto.core.utils import method_names_from_class
-from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
-from moto.logs import models as logs_models
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from moto.sqs import models as sqs_models
-from moto.sqs.models import sqs_backends
-from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
-from c7n_ingress_tools.embedded_aws import config, ec2, lambdas, logs, models, nodes, queues, tables
+from c7n_ingress_tools.embedded_aws import config, ec2, models, services
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
@@ -51,6 +44,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 models.share()
 
@@ -64,23 +58,6 @@ class Call(NamedTuple):
     error: str | None
 
 
-class Session(boto3.Session):
-    """A session that creates each client once, because that takes longer than a call."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._clients: dict[Any, Any] = {}
-        self._making = Lock()
-
-    def client(self, *names: Any, **settings: Any) -> Any:
-        """Return the client of a service, the same for the same settings."""
-        wanted = names, tuple(sorted(settings.items()))
-        with self._making:
-            if wanted not in self._clients:
-                self._clients[wanted] = super().client(*names, **settings)
-            return self._clients[wanted]
-
-
 @dataclass(eq=False)
 class Cloud:
     """The embedded AWS. `calls` has every API call in order, since the start or since it was cleared."""
@@ -89,7 +66,7 @@ class Cloud:
     calls: list[Call] = field(default_factory=list)
     ec2: ec2.Behaviour = field(default_factory=lambda: ec2.behaviour)
     answer: Answer | None = None  # answers this process's own requests without the port
-    _sessions: dict[tuple[str, str], Session] = field(default_factory=dict, init=False)
+    _sessions: dict[tuple[str, str], boto3.Session] = field(default_factory=dict, init=False)
 
     def environment(self, region: str = REGION, account: str = ACCOUNT) -> dict[str, str]:
         """Return the environment for a child process whose AWS calls all end here.
@@ -103,10 +80,10 @@ class Cloud:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
-            **credentials(account),
+            **dict(zip(CREDENTIALS, credentials(account), strict=True)),
         }
 
-    def session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
+    def session(self, region: str = REGION, account: str = ACCOUNT) -> boto3.Session:
         """Return a session whose clients call this AWS as an administrator of the account.
 
         A reset ends the credentials of all accounts except the default one.
@@ -115,10 +92,10 @@ class Cloud:
             self._sessions[region, account] = self.new_session(region, account)
         return self._sessions[region, account]
 
-    def new_session(self, region: str = REGION, account: str = ACCOUNT) -> Session:
-        """Return a new session of this kind."""
-        access = {name.lower(): value for name, value in credentials(account).items()}
-        session = Session(region_name=region, **access)
+    def new_session(self, region: str = REGION, account: str = ACCOUNT) -> boto3.Session:
+        """Return a new session of this kind. It creates each client once, because that takes longer than a call."""
+        session = boto3.Session(*credentials(account), region)
+        vars(session)["client"] = cache(session.client)
         if self.answer:
             session.events.register("before-send", partial(self._answer, self.answer))
         return session
@@ -155,14 +132,12 @@ def serving() -> Iterator[Cloud]:
     Until then, this process's own environment points there, too. So no client in this process can reach a real account
     or read the caller's `AWS_PROFILE`.
     """
-    replace_in_moto()
     calls: list[Call] = []
     moto = DomainDispatcherApplication(create_backend_app)
     # moto looks through its own folders, and through a service's class, at every call.
     vars(moto)["get_backend_for_host"] = cache(moto.get_backend_for_host)
     responses.method_names_from_class = cache(method_names_from_class)
     listener = Listener(partial(answer, moto, calls))
-    lambdas.install(listener.endpoint)
     cloud = Cloud(listener.endpoint, calls, answer=listener.answer)
     # An account starts in 5 ms without moto's 1301 AMIs, in 110 with them.
     environment = cloud.environment() | {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
@@ -175,17 +150,6 @@ def serving() -> Iterator[Cloud]:
             listener.close()
 
 
-def replace_in_moto() -> None:
-    """Make moto serve what is defined here, in accounts and regions that it creates from now on."""
-    config_backends.backend = config.Backend
-    dynamodb_backends.backend = tables.Backend
-    ec2_backends.backend = ec2.Backend
-    sqs_backends.backend = queues.Backend
-    ssm_backends.backend = nodes.Backend
-    vars(logs_models)["EventMessageFilter"] = logs.Filter
-    sqs_models.unix_time_millis = queues.milliseconds
-
-
 def answer(
     moto: WSGIApplication, calls: list[Call], method: str, url: str, headers: list[tuple[str, str]], body: bytes
 ) -> tuple[int, Headers, bytes]:
@@ -194,7 +158,7 @@ def answer(
     Many threads do so without a lock, because appending to a list is atomic.
     """
     environ = create_environ(url, method=method, headers=headers, data=body)
-    if (code := lambdas.code_at(environ["PATH_INFO"])) is not None:
+    if (code := services.code_at(environ["PATH_INFO"])) is not None:
         return HTTPStatus.OK, Headers({"Content-Type": "application/zip"}), code
     answered, line, sent = run_wsgi_app(moto, environ, buffered=True)
     status, content = int(line[:3]), b"".join(answered)
@@ -206,23 +170,22 @@ def answer(
     return status, sent, content
 
 
-def credentials(account: str) -> dict[str, str]:
-    """Return credentials of an account, as environment variables.
+def credentials(account: str) -> tuple[str, str, str]:
+    """Return credentials of an account, in the order of CREDENTIALS.
 
     moto finds the account by the access key. It knows the keys that its STS created for a role of the account.
     """
-    found = ["testing"] * 3
-    if account != ACCOUNT:
-        role = sts_backends[account]["aws"].assume_role(
-            REGION,
-            role_arn=f"arn:aws:iam::{account}:role/administrator",
-            role_session_name="local",
-            policy="",
-            duration=3600,
-            external_id="",
-        )
-        found = [role.access_key_id, role.secret_access_key, role.session_token]
-    return dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), found, strict=True))
+    if account == ACCOUNT:
+        return "testing", "testing", "testing"
+    role = sts_backends[account]["aws"].assume_role(
+        REGION,
+        role_arn=f"arn:aws:iam::{account}:role/administrator",
+        role_session_name="local",
+        policy="",
+        duration=3600,
+        external_id="",
+    )
+    return role.access_key_id, role.secret_access_key, role.session_token
 
 
 def asked_action(environ: WSGIEnvironment, service: str, body: bytes) -> str:

@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 
-from c7n_ingress_tools.embedded_aws import lambdas, logs
+from c7n_ingress_tools.embedded_aws import logs, services
 from c7n_ingress_tools.embedded_aws.listener import Listener
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def deployed(
         folder = (folder or Path(temporary)).absolute()
         runtime = Path(temporary, "runtime")
         archive = folder / f"{name}.zip"
-        archive.write_bytes(lambdas.code_at(urlsplit(found["Code"]["Location"]).path) or b"")
+        archive.write_bytes(services.code_at(urlsplit(found["Code"]["Location"]).path) or b"")
         unpack(archive, folder / "task")
         _provide(runtime)
         environment = _environment(configuration, cloud.environment(region=region, account=account)) | {
