@@ -10,6 +10,7 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.rehearsal import warm
 from tests.support.embedded import CUSTODIAN, ROOT
+from tests.support.forked import called
 from tests.support.posted import TOPIC, Post, message_to
 
 CALLS = {
@@ -25,36 +26,42 @@ CALLS = {
 
 @pytest.fixture(scope="module")
 def commands():
-    """Return the folder of commands that start at once."""
-    with warm.commands() as folder:
-        yield folder
+    """Return commands that start at once."""
+    with warm.commands() as found:
+        yield found
 
 
-def seen(command, arguments, folder, **more):
-    """Run a command, and return all that a person sees of it; the times in a log are not the same twice."""
-    environment = {**os.environ, "COLUMNS": "80", "TZ": "UTC", **more}
-    done = subprocess.run([command, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+def environment(**more):
+    """Return this process's environment with what makes an output the same twice."""
+    return {**os.environ, "COLUMNS": "80", "TZ": "UTC", **more}
+
+
+def seen(done):
+    """Return all that a person sees of a command; the times in a log are not the same twice."""
     return done.returncode, without_times(done.stdout), without_times(done.stderr)
 
 
 def without_times(output):
     """Return the lines of an output without the time that a log's begin with."""
-    return [line.partition(b": ")[2] if line[:2] == b"20" else line for line in output.splitlines()]
+    return [line.partition(": ")[2] if line[:2] == "20" else line for line in output.splitlines()]
 
 
 @pytest.mark.parametrize("arguments", CALLS.values(), ids=CALLS.keys())
 def test_a_command_is_the_installed_one(arguments, commands, tmp_path):
     """What a warm command prints, where it prints it and how it ends is what the installed command does."""
     (tmp_path / "wrong.yml").write_text("policies: [{name: x, resource: aws.security-group, filters: [nothing]}]")
-    assert seen(commands / "custodian", arguments, tmp_path) == seen(CUSTODIAN, arguments, tmp_path)
+    installed = subprocess.run(
+        [CUSTODIAN, *arguments], cwd=tmp_path, env=environment(), capture_output=True, check=False, encoding="utf-8"
+    )
+    assert seen(called(commands, ["custodian", *arguments], environment(), tmp_path)) == seen(installed)
 
 
 def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
     """It asks the AWS that its caller's environment names, and writes where its caller is."""
     (tmp_path / "look.yml").write_text("policies: [{name: look, resource: aws.security-group}]")
     arguments = ["run", "--region", "eu-west-1", "--cache-period", "0", "-s", "out", "look.yml"]
-    code, *_ = seen(commands / "custodian", arguments, tmp_path, **cloud.environment())
-    assert code == 0
+    done = called(commands, ["custodian", *arguments], environment(**cloud.environment()), tmp_path)
+    assert done.returncode == 0
     assert (tmp_path / "out" / "look" / "resources.json").exists()
     assert ("ec2", "DescribeSecurityGroups", "eu-west-1") in [call[:3] for call in cloud.calls]
 
@@ -62,20 +69,30 @@ def test_a_command_has_the_environment_of_its_caller(commands, cloud, tmp_path):
 def test_the_process_ends_with_the_one_that_started_it(tmp_path):
     """However the one that uses them ends, no process is left."""
     name = "c7n_ingress_tools.rehearsal"
-    code = f"from {name} import warm\nwith warm.commands() as folder:\n  print(folder, flush=True)\n  input()"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code = f"from {name} import warm\nwith warm.commands() as found:\n  print(found.address, flush=True)\n  input()"
     user = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    folder = user.stdout.readline().decode().strip()
-    call = [f"{folder}/custodian", "version"]
-    subprocess.run(call, check=True, capture_output=True)  # it is there
+    found = warm.Commands(user.stdout.readline().decode().strip())
+    assert answers(found, tmp_path)
     user.send_signal(signal.SIGKILL)
     user.wait()
     until = time.monotonic() + 60
-    while subprocess.run(call, check=False, capture_output=True).returncode == 0 and time.monotonic() < until:
+    while answers(found, tmp_path) and time.monotonic() < until:
         time.sleep(0.1)
-    assert subprocess.run(call, check=False, capture_output=True).returncode != 0
+    assert not answers(found, tmp_path)
+
+
+def answers(found, folder):
+    """Whether a process is there that runs commands."""
+    try:
+        return called(found, ["custodian", "version"], environment(), folder).returncode == 0
+    except (ConnectionError, EOFError):
+        return False
 
 
 def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
@@ -90,9 +107,9 @@ def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
         post.send(message)
     settings = yaml_load((ROOT / "mode" / "mailer.yml").read_text()) | {"queue_url": post.queue}
     (tmp_path / "mailer.yml").write_text(yaml.safe_dump(settings))
-    code, _, log = seen(commands / "mailer", ["mailer.yml"], tmp_path, **cloud.environment())
-    assert code == 0
+    done = called(commands, ["mailer", "mailer.yml"], environment(**cloud.environment()), tmp_path)
+    assert done.returncode == 0
     assert len(inbox.read()) == 2
-    assert any(nobody.encode() in line for line in log)
+    assert nobody in done.stderr
     counted = post.sqs.get_queue_attributes(QueueUrl=post.queue, AttributeNames=["All"])["Attributes"]
     assert (counted["ApproximateNumberOfMessages"], counted["ApproximateNumberOfMessagesNotVisible"]) == ("0", "1")

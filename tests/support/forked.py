@@ -14,6 +14,7 @@ from contextlib import ExitStack, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from c7n_ingress import bytecode
 from c7n_ingress_tools.rehearsal import warm
@@ -35,9 +36,15 @@ SHIPPED_RUNTIME = "python3.13"
 def forked(command, *, env=None, cwd=None):
     """Run a command that is beside Python, as its script does, and return what `subprocess.run` returns for text."""
     name, *arguments = map(str, command)
-    return subprocess.run(
-        [commands() / Path(name).name, *arguments], env=env, cwd=cwd, capture_output=True, check=False, encoding="utf-8"
-    )
+    return called(commands(), [Path(name).name, *arguments], os.environ if env is None else env, cwd or Path.cwd())
+
+
+def called(warm_commands, command, environment, folder):
+    """Run a command of a process that has loaded it, and return what `subprocess.run` returns for text."""
+    with TemporaryDirectory() as outputs:
+        files = [Path(outputs, name) for name in ("output", "errors")]
+        code = warm_commands.call(command, environment, folder, *files).recv()
+        return subprocess.CompletedProcess(command, code, *(file.read_text(encoding="utf-8") for file in files))
 
 
 def aws():
@@ -51,10 +58,10 @@ def aws():
 
 @cache
 def commands():
-    """Start the process that forks, and return the folder of its commands; it ends with this process."""
+    """Start the process that forks, and return its commands; it ends with this process."""
     stack = ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(warm.commands(MORE, module=__name__))
+    return stack.enter_context(warm.commands(module=__name__))
 
 
 def pass_over_what_is_loaded():
@@ -73,5 +80,6 @@ if __name__ == "__main__":
     gc.set_threshold(50_000)
     __package__ = None  # else click takes it for the commands' name
     warm.COMMANDS.update(MORE)
-    warm.commands = lambda: nullcontext(Path(sys.argv[0]).parent)
-    warm.main(sys.argv[1])
+    _, descriptor, address = sys.argv
+    warm.commands = lambda: nullcontext(warm.Commands(address))
+    warm.main(descriptor)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from multiprocessing.connection import Connection
 
     import boto3
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.interfaces import Interface
     from c7n_ingress_tools.rehearsal.progress import Progress
+    from c7n_ingress_tools.rehearsal.warm import Commands
 
 POLICIES = PACK / "policies" / "open-ingress.yml"
 POLICY = "open-ingress"
@@ -89,7 +90,7 @@ class Result:
     failures: list[str] = field(default_factory=list)  # what is not as the pack promises
 
 
-def run(account: Account, folder: Path, progress: Progress, commands: Path, settings: Mapping[str, Any]) -> Result:
+def run(account: Account, folder: Path, progress: Progress, commands: Commands, settings: Mapping[str, Any]) -> Result:
     """Run the whole loop once: deploy, deliver, mail, undo and check.
 
     :param folder: where the policy, the zip, items, records, messages and logs are written; it is emptied first.
@@ -115,7 +116,7 @@ class Loop:
     """One round. Each step is a method; they are in the order in which they are run."""
 
     def __init__(
-        self, cloud: Cloud, result: Result, progress: Progress, commands: Path, settings: Mapping[str, Any]
+        self, cloud: Cloud, result: Result, progress: Progress, commands: Commands, settings: Mapping[str, Any]
     ) -> None:
         self.cloud = cloud
         self.result = result
@@ -173,7 +174,7 @@ class Loop:
         policy.write_text(yaml.safe_dump({"policies": [deployed]}, sort_keys=False), encoding="utf-8")
         with self.progress.step("custodian run deployed the policy open-ingress as a Lambda"):
             options = ["--cache-period=0", f"--vars-file={settings}", f"--output-dir={self.folder / 'custodian'}"]
-            self._execute([str(self.commands / "custodian"), "run", *options, str(policy)], self.environment)
+            self._run(["custodian", "run", *options, str(policy)])
 
     @contextmanager
     def function(self) -> Iterator[Function]:
@@ -222,11 +223,15 @@ class Loop:
         sent = self.result.calls["sqs", "SendMessage"]
         if not sent:
             return
+        settings = self.folder / "mailer.yml"
+        shipped = yaml_load((PACK / "mode" / settings.name).read_text(encoding="utf-8"))
+        own = {"queue_url": self.queues[QUEUE], "region": self.result.region}
+        settings.write_text(yaml.safe_dump(shipped | own), encoding="utf-8")
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step, sent) as sending:
-            mailers = self._mailers(_processes(sent))
+            mailers = [self._start(["mailer", settings.name], MAILER_LOG) for _ in range(_processes(sent))]
             while len(self.result.messages) < sent:
-                ended = all(mailer.poll() is not None for mailer in mailers)
+                ended = all(mailer.poll() for mailer in mailers)
                 received = self._received(wait=not ended)
                 for message in received:
                     self.result.messages.append(message)
@@ -234,7 +239,7 @@ class Loop:
                 if ended and not received:
                     break
             for mailer in mailers:
-                mailer.wait()
+                mailer.recv()
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
         (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):
@@ -257,12 +262,12 @@ class Loop:
             return
         try:
             with self.progress.step(f"undo of {group}: the command in its message showed it"):
-                shown = self._shell(f"{lines[0]} --json")
+                shown = self._run([*lines[0].split(), "--json"])
             changes = [action for service, action in shown if service == "ec2" and not reads(action)]
             if changes or self._rules(group) != _of_group(after, group):
                 self.result.failures.append(f"a mere look at what undoing {group} would do changed rules")
             with self.progress.step(f"undo of {group}: the same with --yes did it, from CloudWatch Logs"):
-                self.result.undo = self._shell(f"{lines[0]} --yes")
+                self.result.undo = self._run([*lines[0].split(), "--yes"])
         except LoopError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))
             return
@@ -271,34 +276,21 @@ class Loop:
         if was != now:
             self.result.failures.append(f"{group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
-    def _shell(self, line: str) -> Counter[tuple[str, str]]:
-        """Run a line as a person does who copies it, and return its calls.
+    def _run(self, command: Sequence[str]) -> Counter[tuple[str, str]]:
+        """Run a command in the folder, and return its calls.
 
-        What c7n keeps in one's home goes into the folder.
+        :raises LoopError: it failed.
         """
-        start = len(self.cloud.calls)
-        path = os.pathsep.join([str(self.commands), self.environment.get("PATH", os.defpath)])
-        self._execute(["/bin/sh", "-c", line], self.environment | {"PATH": path, "HOME": str(self.folder)}, self.folder)
+        start, log = len(self.cloud.calls), "custodian.log"
+        if self._start(command, log).recv():
+            complaint = _complaint(self.folder / log)
+            raise LoopError(f"a command failed: {complaint} (see {self.result.folder / log})")
         return self._calls_since(start)
 
-    def _execute(self, command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
-        log = self.folder / "custodian.log"
-        with log.open("ab") as output:
-            done = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False)
-        if done.returncode:
-            raise LoopError(f"a command failed: {_complaint(log)} (see {self.result.folder / log.name})")
-
-    def _mailers(self, number: int) -> list[subprocess.Popen[bytes]]:
-        """Start so many mailers; each ends when no message is left in the queue."""
-        settings = yaml_load((PACK / "mode" / "mailer.yml").read_text(encoding="utf-8"))
-        settings |= {"queue_url": self.queues[QUEUE], "region": self.result.region}
-        (self.folder / "mailer.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        command = [str(self.commands / "mailer"), "mailer.yml"]
-        with (self.folder / MAILER_LOG).open("ab") as log:
-            return [
-                subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
-                for _ in range(number)
-            ]
+    def _start(self, command: Sequence[str], log: str) -> Connection:
+        """Start a command in the folder. What c7n keeps in one's home goes there, too."""
+        environment = self.environment | {"HOME": str(self.folder)}
+        return self.commands.call(command, environment, self.folder, self.folder / log)
 
     def _received(self, *, wait: bool) -> list[dict[str, Any]]:
         """Take some messages from the inbox; wait a second for the first."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from c7n_ingress_tools.rehearsal.clients import Findings
+    from c7n_ingress_tools.rehearsal.warm import Commands
     from c7n_ingress_tools.report.rows import Clients, Report
 
 FOLDER = Path(".local", "run")
@@ -53,8 +54,8 @@ class Asked:
         return f"{word}{equals}{value}" if value else word
 
 
-def main(arguments: Asked, commands: Path) -> int:
-    """Run the loop and show what came of it; return the exit code. `commands` is the folder of `warm.commands`."""
+def main(arguments: Asked, commands: Commands) -> int:
+    """Run the loop and show what came of it; return the exit code."""
     console = terminal.console(of_errors=arguments.as_json)
     progress = Progress(console)
     findings = None

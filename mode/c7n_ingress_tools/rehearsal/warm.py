@@ -1,10 +1,10 @@
 """Commands that start at once: a process loads Cloud Custodian and the mailer, and forks for each call of one.
 
-    with commands() as folder:  # while this process does something else, they are loaded
-        subprocess.run(["custodian", "run", ...], env={"PATH": f"{folder}:{os.environ['PATH']}"})
+    with commands() as found:  # while this process does something else, they are loaded
+        code = found.call(["custodian", "run", ...], os.environ, folder, log).recv()
 
 What runs is the installed packages' own code, from the function that their commands call, with the caller's arguments,
-environment, folder and output. Loading is half of what a short `custodian run` takes, and the demo has three of them.
+environment and folder. Loading is half of what a short `custodian run` takes, and the demo has three of them.
 
 This module is imported before anything that takes long, and imports little itself.
 """
@@ -15,7 +15,6 @@ import gc
 import importlib
 import os
 import select
-import shlex
 import signal
 import socket
 import subprocess
@@ -24,13 +23,12 @@ import tempfile
 import time
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
-from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 COMMANDS = {
     "custodian": "c7n.cli:main",
@@ -49,35 +47,48 @@ SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses"
 """The services that the commands call: their models are read once."""
 
 
-CALLER = Path(__file__).with_name("warm_caller.py")
+class Commands(NamedTuple):
+    """The commands of a process that has loaded them, and forks for each call."""
+
+    address: str
+
+    def call(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        output: Path,
+        errors: Path | None = None,
+    ) -> Connection:
+        """Start a command. It waits until everything is loaded.
+
+        :param output: the file to which its output is added, and its errors if these have no file of their own.
+        :returns: a connection from which its exit code can be received.
+        """
+        connection = Client(self.address, "AF_UNIX")
+        connection.send((command, dict(environment), folder, output, errors or output))
+        return connection
 
 
 @contextmanager
-def commands(more: Iterable[str] = (), module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Path]:
-    """Start the process, and return a folder with the commands until the block ends.
+def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Commands]:
+    """Start the process, and yield its commands until the block ends.
 
-    A command that is called before everything is loaded waits for it.
-
-    :param more: names of further commands.
-    :param module: what the process runs; it calls `main`, and knows the further commands.
+    :param module: what the process runs; it calls `main`, and may know more commands.
     """
-    with tempfile.TemporaryDirectory() as temporary, socket.socket(socket.AF_UNIX) as listener:
-        folder = Path(temporary)
-        address = str(folder / "socket")
-        for name in (*COMMANDS, *more):
-            # Isolated, and without site-packages: this interpreter starts in 30 milliseconds.
-            call = shlex.join([sys.executable, "-I", "-S", str(CALLER), address, str(folder / name)])
-            (folder / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
-            (folder / name).chmod(0o755)
-        listener.bind(address)
-        listener.listen()  # before the process is there, so that earlier calls wait in the queue
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(listener.fileno())], pass_fds=[listener.fileno()], stdin=subprocess.PIPE
-        )
-        listener.close()
+    with tempfile.TemporaryDirectory() as folder:
+        address = str(Path(folder, "socket"))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()  # before the process is there, so that earlier calls wait in the queue
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(listener.fileno()), address],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.PIPE,
+            )
         with process:
             try:
-                yield folder
+                yield Commands(address)
             finally:
                 process.terminate()
 
@@ -116,14 +127,14 @@ def _answer(connection: Connection) -> None:
         _, status = os.waitpid(child, 0)
         connection.send(os.waitstatus_to_exitcode(status))
         os._exit(0)
-    sys.argv, environment, folder = connection.recv()
-    for descriptor in range(3):
-        os.dup2(recv_handle(connection), descriptor)
+    sys.argv, environment, folder, *files = connection.recv()
+    for descriptor, file in enumerate([os.devnull, *files]):
+        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), descriptor)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    name = COMMANDS[Path(sys.argv[0]).name]
+    name = COMMANDS[sys.argv[0]]
     sys.exit(EntryPoint(name, name, "").load()())
 
 
