@@ -291,7 +291,7 @@ def as_told(model):
                 str(source): (size, moment(last))
                 for source, (size, last) in sorted(
                     cut.items(), key=lambda item: (-item[1][0], item[0].version == 4, item[0])
-                )[: clients.SHOWN]
+                )[:5]
             },
         )
         for cut, scanners, stay in model

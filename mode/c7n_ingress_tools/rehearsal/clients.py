@@ -14,7 +14,7 @@ SYN: with ACK it is a reply, without it is none. Elsewhere all of these must hol
 worse than a reply that is shown: the interface sent in this connection; what it sent began no later than what came in;
 the other side's port is the lower one, as a service's is; and it is used with more of the interface's ports than the
 interface's port does against others, as a service is one port against many. Against as many, only the interface's port
-may be one from which clients come (EPHEMERAL): so a client that comes from a low port, as of NFS or through NAT, to
+may be one from which clients come (from 32768 on): so a client that comes from a low port, as of NFS or through NAT, to
 2049, to 31234 or to 50051 is none. Without ports (ICMP and others): what it sent began earlier.
 
 **Blocked.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
@@ -32,9 +32,7 @@ Of ICMP, records have no types: a rule for ICMP keeps somebody in only if it has
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import chain, groupby
@@ -57,26 +55,18 @@ if TYPE_CHECKING:
 Address: TypeAlias = IPv4Address | IPv6Address
 
 SQL = Path(__file__).with_name("clients.sql")
-SCANNERS = {"long": 100, "turned_away": 5, "doors": 10, "small": 3, "half_open": 2}
-"""The numbers of the rule for scanners, by their names in clients.sql."""
-
-EPHEMERAL = 32_768
-"""From which port on clients come, as Linux has it.
-
-https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ephemeral-ports
-"""
-
-SHOWN = 5
-MOST_SUGGESTED = 1_000  # a rule with more clients than this serves the public, and no list of networks is of use to it
-
 NUMBERS = {name: int(number) for number, name in PROTOCOL_NAMES.items()}
 WITHOUT_TYPES = (NUMBERS["icmp"], NUMBERS["icmpv6"])
-NO_PROTOCOL = 255  # reserved by IANA: for a name that EC2 does not answer with, so that it matches nothing
+NO_PROTOCOL = 255
+"""Reserved by IANA: for a name that EC2 does not answer with, so that it matches nothing."""
+
 ANY_PORT = (0, 65535)
 
-# All addresses are on one line of numbers: IPv6 as it is, and IPv4 at its very end. There is multicast (ff00::/8,
-# RFC 4291), from which nothing comes.
 IPV4 = 2**128 - 2**32
+"""Added to an IPv4 address: all addresses are on one line of numbers, IPv6 as it is, and IPv4 at its very end.
+
+There is multicast (ff00::/8, RFC 4291), from which nothing comes.
+"""
 
 
 class Rule(NamedTuple):
@@ -93,7 +83,8 @@ class Findings:
 
     rules: tuple[tuple[Rule, Clients], ...]
     window: Window
-    notes: tuple[str, ...]  # what people should know of the files
+    notes: tuple[str, ...]
+    """What people should know of the files."""
 
     def clients(self) -> dict[str, dict[str, Clients]]:
         """Return the clients by group and by rule in words, for the report."""
@@ -114,11 +105,10 @@ def who_came_in(
     rules = [Rule(*_key(record), record["was"]) for record in records if record["was"]]
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
-    found = tuple(zip(rules, _clients(log, rules, interfaces), strict=True))
-    blocking = [rule for rule, clients in found if clients.blocked]
-    first, last = _rows(log, 'select min("start"), max("end") from flows')[0]
-    notes = (*log.notes, *_notes(log), *_unseen(blocking, interfaces, groups))
-    return Findings(found, Window(log.records, _time(first), _time(last)), notes)
+    found = tuple(zip(rules, _clients(log), strict=True))
+    ((first_seen, last_seen),) = _rows(log, 'select time_of(min("start")), time_of(max("end")) from flows')
+    notes = (*log.notes, *_notes(log, groups))
+    return Findings(found, Window(log.records, first_seen or None, last_seen or None), notes)
 
 
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
@@ -139,16 +129,13 @@ def check(log: Log, interfaces: Iterable[Interface]) -> None:
 
 
 def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[Rule]:
-    """Return the ingress rules of all groups as they are after the changes; prefix lists are not known."""
+    """Return the ingress rules of all groups as they are after the changes."""
     rules = {
         Rule(group["GroupId"], match.traffic, str(match.source))
         for group in groups
         for match in matches_from(group["IpPermissions"])
-        if not str(match.source).startswith("pl-")
     }
-    for record in records:
-        if record["was"]:
-            rules.discard(Rule(*_key(record), record["was"]))
+    rules -= {Rule(*_key(record), record["was"]) for record in records if record["was"]}
     return rules | {Rule(*_key(record), record["now"]) for record in records if record["now"]}
 
 
@@ -164,7 +151,7 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after
     span = {"low": "UHUGEINT", "high": "UHUGEINT"}
     traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}
     members = [(each.id, group) for each in interfaces for group in dict.fromkeys(each.groups)]
-    sources = {source: number for number, source in enumerate(dict.fromkeys(each.source for each in after))}
+    after = list(after)
     own = [(each.id, *_span(network)) for each in interfaces for network in each.addresses]
     by_group: dict[str, list[tuple[int, int]]] = {}
     for each in interfaces:
@@ -182,15 +169,15 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after
     )
     log.table(
         "after",
-        {"security_group": "VARCHAR", **traffic, "source": "INTEGER"},
-        ((each.group, *_numbers(each.traffic), sources[each.source]) for each in after),
+        {"security_group": "VARCHAR", **traffic, "source": "VARCHAR"},
+        ((each.group, *_numbers(each.traffic), each.source) for each in after),
     )
     log.table(
         "sources",
-        {"source": "INTEGER", **span},
+        {"source": "VARCHAR", **span},
         (
-            (number, *span)
-            for source, number in sources.items()
+            (source, *span)
+            for source in {each.source for each in after}
             for span in dict.fromkeys(by_group.get(source, []) if _is_id(source) else [_span_of_source(source)])
         ),
     )
@@ -241,9 +228,6 @@ def _addresses(log: Log) -> Iterator[tuple[str, int]]:
 
 def _work_out(log: Log, done: Callable[[float], None]) -> None:
     """Run clients.sql."""
-    variables = SCANNERS | {"ephemeral": EPHEMERAL, "shown": SHOWN, "most_suggested": MOST_SUGGESTED}
-    for name, value in variables.items():
-        log.connection.execute(f"set variable {name} = {value}")
     statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
     for number, statement in enumerate(statements):
         with watched(log.connection, lambda share: done((number + share) / len(statements))):  # noqa: B023 - called at once
@@ -253,25 +237,17 @@ def _work_out(log: Log, done: Callable[[float], None]) -> None:
 # -- what comes out of it
 
 
-def _clients(log: Log, rules: Sequence[Rule], interfaces: Sequence[Interface]) -> Iterator[Clients]:
+def _clients(log: Log) -> Iterator[Clients]:
     """Return what was found of each rule, by few queries however many rules there are."""
-    having = Counter(group for each in interfaces for group in set(each.groups))
-    counts = {rule: counted for rule, *counted in _rows(log, "from counts")}
-    stay, logged = dict(_rows(log, "from stay")), dict(_rows(log, "from logged_groups"))
-    shown: dict[int, list[Caller]] = {}
-    for number, remote, size, seen in _rows(log, "from shown_clients order by rule, bytes desc, remote"):
-        shown.setdefault(number, []).append(Caller(str(_address(remote)), int(size), _time(seen) or ""))
     suggestions = dict(_suggestions(log))
-    for number, rule in enumerate(rules):
-        blocked, size, last, scanners = counts.get(number, (0, 0, None, 0))
-        networks, more = suggestions.get(number) or ((), 0)
+    for rule, (blocked, *numbers, callers, too_many, interfaces, logged) in enumerate(_rows(log, "from found")):
+        networks, more = suggestions.get(rule) or ((), 0)
+        note = _unlogged(interfaces, logged)
         if blocked:
-            note = "" if networks else "too many" if blocked > MOST_SUGGESTED else "too scattered"
-        else:
-            note = _unlogged(having[rule.group], logged.get(rule.group, 0))
-        callers, suggested = tuple(shown.get(number, ())), tuple(map(str, networks))
-        seen_last, stays = _time(last) or "", stay.get(number, 0)
-        yield Clients(blocked, int(size), seen_last, callers, stays, scanners, suggested, more, note)
+            note = "" if networks else "too many" if too_many else "too scattered"
+        shown = tuple(Caller(str(_address(each["remote"])), each["bytes"], each["last"]) for each in callers or ())
+        size, last, stay, scanners = numbers
+        yield Clients(blocked, size, last, shown, stay, scanners, tuple(map(str, networks)), more, note)
 
 
 def _unlogged(interfaces: int, logged: int) -> str:
@@ -298,8 +274,8 @@ def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
         yield rule, covering(seen[False], without=seen[True])
 
 
-def _notes(log: Log) -> Iterator[str]:
-    """Return notes on the records that were not used."""
+def _notes(log: Log, groups: Iterable[Group]) -> Iterator[str]:
+    """Return notes on the records that were not used, and on what is not known and may still let clients in."""
     ((unknown, others, example),) = _rows(log, "from unknown")
     if unknown:
         yield (
@@ -309,36 +285,11 @@ def _notes(log: Log) -> Iterator[str]:
     ((wrong, example),) = _rows(log, "from wrong")
     if wrong:
         yield f"left out {wrong:,} records for what is no address, such as {example}"
-
-
-def _unseen(cut: Iterable[Rule], interfaces: Sequence[Interface], groups: Sequence[Group]) -> Iterator[str]:
-    """Return notes on what is not known and may still let clients in: prefix lists, groups of others, their rules."""
-    members = {group for each in interfaces for group in each.groups}
-    beside: dict[str, list[Rule]] = {}
-    for rule in cut:
-        for group in {group for each in interfaces if rule.group in each.groups for group in each.groups}:
-            beside.setdefault(group, []).append(rule)
-    unseen = dict.fromkeys(
-        source
-        for group in groups
-        for permission in group["IpPermissions"]
-        if any(_may_share(permission, rule) for rule in beside.get(group["GroupId"], ()))
-        for source in (
-            *(each["PrefixListId"] for each in permission.get("PrefixListIds") or ()),
-            *(pair["GroupId"] for pair in permission["UserIdGroupPairs"] if pair["GroupId"] not in members),
-        )
-    )
-    if unseen:
+    if unseen := [source for (source,) in _rows(log, "from unseen")]:
         yield f"who is in {first(unseen)} is not known here: it may still let blocked clients in"
-    if lacking := sorted(beside.keys() - {group["GroupId"] for group in groups}):
+    beside = {group for (group,) in _rows(log, "select security_group from beside")}
+    if lacking := sorted(beside - {group["GroupId"] for group in groups}):
         yield f"the file of groups lacks {first(lacking)}: its rules may still let blocked clients in"
-
-
-def _may_share(permission: dict[str, Any], rule: Rule) -> bool:
-    """Whether a permission and a rule have traffic in common; the types of ICMP do not matter."""
-    protocol, first, last, _ = _numbers(traffic(permission))
-    of_rule, low, high, _ = _numbers(rule.traffic)
-    return (None in (protocol, of_rule) or protocol == of_rule) and first <= high and low <= last
 
 
 def _rows(log: Log, query: str) -> list[tuple[Any, ...]]:
@@ -347,7 +298,3 @@ def _rows(log: Log, query: str) -> list[tuple[Any, ...]]:
 
 def _address(number: int) -> Address:
     return IPv4Address(number - IPV4) if number >= IPV4 else IPv6Address(number)
-
-
-def _time(seconds: int | None) -> str | None:
-    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S") if seconds else None

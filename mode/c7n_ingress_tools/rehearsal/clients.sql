@@ -4,6 +4,27 @@
 -- open, the rules that were replaced; after, those that are there afterwards; sources, the addresses of each of their
 -- sources; addresses, the number of each address in flows. Protocols: 6 is TCP, 1 and 58 are ICMP, null is all.
 
+-- The numbers of the rule for scanners.
+set variable long = 100;
+set variable turned_away = 5;
+set variable doors = 10;
+set variable small = 3;
+set variable half_open = 2;
+
+-- From which port on clients come, as Linux has it:
+-- https://docs.aws.amazon.com/vpc/latest/userguide/custom-network-acl.html#nacl-ephemeral-ports
+set variable ephemeral = 32768;
+
+-- How many clients of a rule are shown.
+set variable shown = 5;
+
+-- A rule with more clients than this serves the public, and no list of networks is of use to it.
+set variable most_suggested = 1000;
+
+-- A time as the report has it; nothing for none.
+create macro time_of(seconds) as
+coalesce(strftime(make_timestamp(nullif(seconds, 0)::BIGINT * 1000000), '%Y-%m-%d %H:%M:%S'), '');
+
 -- Interfaces that have records, if only that there was no traffic.
 create table logged as
 select distinct "interface-id" as interface
@@ -135,28 +156,6 @@ from through join judged using (remote)
 where id not in (select id from kept)
 group by all;
 
--- How many clients would be blocked at each rule, what they sent, when one sent something last, and how many scanners.
-create table counts as
-select
-    rule, count(*) filter (not scanner), coalesce(sum(bytes) filter (not scanner), 0)::HUGEINT,
-    max(last) filter (not scanner), count(*) filter (scanner)
-from came
-group by rule;
-
--- How many can still come in.
-create table stay as
-select rule, count(distinct remote)
-from through
-where not exists (select 1 from came where came.rule = through.rule and came.remote = through.remote)
-group by rule;
-
--- The clients that sent the most.
-create table shown_clients as
-select rule, remote, bytes, last
-from came
-where not scanner
-qualify row_number() over (partition by rule order by bytes desc, remote) <= getvariable('shown');
-
 -- All sources of the rules for which networks are suggested.
 create table suggested as
 select rule, remote, scanner
@@ -165,11 +164,58 @@ where rule in (
     select rule from came group by rule having count(*) filter (not scanner) between 1 and getvariable('most_suggested')
 );
 
--- How many interfaces of each group have records.
-create table logged_groups as
-select security_group, count(*)
-from members semi join logged using (interface)
-group by security_group;
+-- What is found of each rule: how many clients would be blocked and what they sent, when one sent something last, those
+-- that sent the most; how many can still come in; how many scanners there are; how many interfaces have the rule's
+-- group, and how many of them have records.
+create table found as
+with blocked as (
+    select
+        rule, count(*) as clients, sum(bytes)::HUGEINT as bytes, time_of(max(last)) as last,
+        min({sorts: -bytes, remote: remote, bytes: bytes, last: time_of(last)}, getvariable('shown')) as callers
+    from came
+    where not scanner
+    group by rule
+),
+scanners as (select rule, count(*) as scanners from came where scanner group by rule),
+staying as (
+    select rule, count(distinct remote) as stay
+    from through anti join came using (rule, remote)
+    group by rule
+),
+interfaces as (
+    select security_group, count(*) as interfaces, count(logged.interface) as logged
+    from members left join logged using (interface)
+    group by security_group
+)
+select
+    coalesce(clients, 0), coalesce(bytes, 0), coalesce(blocked.last, ''), coalesce(stay, 0), coalesce(scanners, 0),
+    callers, clients > getvariable('most_suggested'), coalesce(interfaces, 0), coalesce(logged, 0)
+from open
+    left join blocked using (rule)
+    left join scanners using (rule)
+    left join staying using (rule)
+    left join interfaces using (security_group)
+order by rule;
+
+-- The groups whose rules may still let in a client that would be blocked: those of the same interface.
+create table beside as
+select distinct open.rule, others.security_group
+from open
+    semi join (from came where not scanner) blocked using (rule)
+    join members on members.security_group = open.security_group
+    join members others on others.interface = members.interface;
+
+-- Who may still be let in there, and is not known: prefix lists, and groups that no interface has. Of ICMP, the types do
+-- not matter.
+create table unseen as
+select distinct after.source
+from beside
+    join open using (rule)
+    join after on after.security_group = beside.security_group
+        and coalesce(after.protocol = open.protocol, true)
+        and after.first <= open.last and open.first <= after.last
+where regexp_matches(after.source, '^(sg|pl)-') and after.source not in (select security_group from members)
+order by after.source like 'pl-%', after.source;
 
 -- Records about interfaces that are not known.
 create table unknown as
