@@ -35,7 +35,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -241,7 +240,7 @@ def _clients(log: Log) -> Iterator[Clients]:
     """Return what was found of each rule, by few queries however many rules there are."""
     suggestions = dict(_suggestions(log))
     for rule, (blocked, *numbers, callers, too_many, interfaces, logged) in enumerate(_rows(log, "from found")):
-        networks, more = suggestions.get(rule) or ((), 0)
+        more, networks = suggestions.get(rule) or (0, ())
         note = _unlogged(interfaces, logged)
         if blocked:
             note = "" if networks else "too many" if too_many else "too scattered"
@@ -265,13 +264,10 @@ def _unlogged(interfaces: int, logged: int) -> str:
 
 def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
     """Suggest networks, of one rule after the other: all sources of all rules may be more than memory holds."""
-    cursor = log.connection.cursor().execute("from suggested order by rule")
-    rows = chain.from_iterable(iter(lambda: cursor.fetchmany(10_000), []))
-    for rule, sources in groupby(rows, key=lambda row: row[0]):
-        seen: dict[bool, list[Address]] = {True: [], False: []}
-        for _, remote, scanner in sources:
-            seen[scanner].append(_address(remote))
-        yield rule, covering(seen[False], without=seen[True])
+    cursor = log.connection.cursor().execute("from suggested")
+    while row := cursor.fetchone():
+        rule, clients, scanners = row
+        yield rule, covering(map(_address, clients), without=[*map(_address, scanners or ())])
 
 
 def _notes(log: Log, groups: Iterable[Group]) -> Iterator[str]:

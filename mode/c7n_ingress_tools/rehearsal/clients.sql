@@ -156,13 +156,12 @@ from through join judged using (remote)
 where id not in (select id from kept)
 group by all;
 
--- All sources of the rules for which networks are suggested.
+-- The clients and the scanners at each rule for which networks are suggested.
 create table suggested as
-select rule, remote, scanner
+select rule, list(remote) filter (not scanner), list(remote) filter (scanner)
 from came
-where rule in (
-    select rule from came group by rule having count(*) filter (not scanner) between 1 and getvariable('most_suggested')
-);
+group by rule
+having count(*) filter (not scanner) between 1 and getvariable('most_suggested');
 
 -- What is found of each rule: how many clients would be blocked and what they sent, when one sent something last, those
 -- that sent the most; how many can still come in; how many scanners there are; how many interfaces have the rule's

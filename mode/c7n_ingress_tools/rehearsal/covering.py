@@ -1,7 +1,7 @@
 """The smallest networks that hold some addresses, and none that they must not hold. Pure.
 
 >>> covering([ip_address("198.18.0.4"), ip_address("198.18.0.5"), ip_address("198.18.0.7")], most=1)
-Covering(networks=(IPv4Network('198.18.0.4/30'),), more=1)
+Covering(more=1, networks=(IPv4Network('198.18.0.4/30'),))
 """
 
 from __future__ import annotations
@@ -23,14 +23,7 @@ MOST = 8
 
 
 class Covering(NamedTuple):
-    """Networks, and how many addresses they hold beside those that were asked for."""
-
-    networks: tuple[Network, ...]
-    more: int
-
-
-class _Choice(NamedTuple):
-    """A way to cover a part: the addresses in excess, and the networks."""
+    """How many addresses networks hold beside those that were asked for, and the networks."""
 
     more: int
     networks: tuple[Network, ...]
@@ -47,21 +40,15 @@ def covering(addresses: Iterable[Address], without: Iterable[Address] = (), most
     by_version: dict[int, set[Address]] = {4: set(), 6: set()}
     for each in addresses:
         by_version[each.version].add(each)
-    found = [
-        _of_family(wanted, sorted(int(each) for each in without if each.version == version), most)
-        for version, wanted in by_version.items()
-        if wanted
-    ]
-    parts = [part for part in found if part]
-    if len(parts) < len(found):
-        return None
-    networks = tuple(network for part in parts for network in part.networks)
-    if are_open(networks) or any(map(unusable, networks)):
-        return None
-    return Covering(networks, sum(part.more for part in parts))
+    both: Covering | None = Covering(0, ())
+    for version, wanted in by_version.items():
+        if wanted:
+            apart = sorted(int(each) for each in without if each.version == version)
+            both = _joined(both, _of_family(wanted, apart, most))
+    return None if both is None or are_open(both.networks) or any(map(unusable, both.networks)) else both
 
 
-def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> _Choice | None:
+def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> Covering | None:
     """Choose among all sets of networks: a network covers whatever lies between the first and the last that it holds.
 
     The best networks for a run of sorted neighbours are either the one that holds the run, or the best for the halves
@@ -75,16 +62,16 @@ def _of_family(wanted: Iterable[Address], without: Sequence[int], most: int) -> 
         return not is_open(network) and not (at < len(without) and without[at] <= int(network.broadcast_address))
 
     @cache
-    def best(start: int, end: int) -> tuple[_Choice | None, ...]:
+    def best(start: int, end: int) -> tuple[Covering | None, ...]:
         """Return the best choice for exact[start:end] with at most 1, 2, … networks."""
         whole = _supernet(exact[start], exact[end - 1])
         held = sum(each.num_addresses for each in exact[start:end])
-        one = _Choice(whole.num_addresses - held, (whole,)) if allowed(whole) else None
+        one = Covering(whole.num_addresses - held, (whole,)) if allowed(whole) else None
         if end - start == 1:
             return (one,) * most
         middle = bisect_left(firsts, int(whole.network_address) + whole.num_addresses // 2, start, end)
         left, right = best(start, middle), best(middle, end)
-        choices: list[_Choice | None] = [one]
+        choices: list[Covering | None] = [one]
         for number in range(2, most + 1):
             ways = [one, *(_joined(left[k - 1], right[number - k - 1]) for k in range(1, number))]
             choices.append(min((way for way in ways if way), default=None))
@@ -101,7 +88,7 @@ def _supernet(first: Network, last: Network) -> Network:
     return ip_network((kind(low), length), strict=False)
 
 
-def _joined(left: _Choice | None, right: _Choice | None) -> _Choice | None:
+def _joined(left: Covering | None, right: Covering | None) -> Covering | None:
     if left is None or right is None:
         return None
-    return _Choice(left.more + right.more, left.networks + right.networks)
+    return Covering(left.more + right.more, left.networks + right.networks)

@@ -12,43 +12,32 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 
 from c7n_ingress_tools.mailer import deploy, lambda_entry
 
-MOST = 10  # messages that SQS returns at once
+MOST = 10
+"""Messages that SQS returns at once."""
 
-
-class Context:
-    """Lambda's context of a call: here, that there is time."""
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        """Return what is left of a minute."""
-        return 60_000
+CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
+"""Lambda's context of a call: here, that there is time."""
 
 
 def main() -> None:
     """Deliver what waits in the queue of the configuration, which the command line names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    config = deploy.read_config(Path(sys.argv[1]))
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as deployed:
-        json.dump(config, deployed)
-        deployed.flush()
-        lambda_entry.CONFIG = Path(deployed.name)
-        deliver(config["queue_url"])
-
-
-def deliver(queue: str) -> None:
-    """Hand over what waits in a queue, message by message."""
-    sqs = boto3.client("sqs")
+    path = Path(sys.argv[1])
+    config = deploy.read_config(path)
+    lambda_entry.CONFIG = path.with_suffix(".json")
+    lambda_entry.CONFIG.write_text(json.dumps(config), encoding="utf-8")
+    sqs, queue = boto3.client("sqs"), config["queue_url"]
     asked = {"QueueUrl": queue, "MaxNumberOfMessages": MOST, "AttributeNames": ["All"]}
     while messages := sqs.receive_message(**asked).get("Messages"):
-        done = [each for each in messages if not lambda_entry.handle(_event(each), Context)["batchItemFailures"]]
+        done = [each for each in messages if not lambda_entry.handle(_event(each), CONTEXT)["batchItemFailures"]]
         if done:
             entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in done]
             sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
