@@ -10,8 +10,11 @@ from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, Rule, Traffic, source_from, text_of, traffic
 
-FILE = "plan.json"  # what a preview's plan is called, among the run's output
-VERSION = 1  # what `v` says of a plan that is as described here
+FILE = "plan.json"
+"""What a preview's plan is called, among the run's output."""
+
+VERSION = 1
+"""What `v` says of a plan that is as described here."""
 
 NOT_IN_PLAN = "it is open and not in the plan, and stays open"
 
@@ -20,7 +23,8 @@ class Planned(NamedTuple):
     """What becomes of one open rule."""
 
     traffic: Traffic
-    before: str  # the rule's source
+    before: str
+    """The rule's source."""
     after: frozenset[str]
     """The sources that replace it: by the rule itself, or by rules beside it. None is left of a rule without any."""
 

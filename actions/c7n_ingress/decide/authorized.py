@@ -9,17 +9,24 @@ from ipaddress import ip_network
 from c7n_ingress.decide.openness import PRIVATE, WIDEST_PREFIX, are_open, is_open, unusable
 from c7n_ingress.decide.rules import Network
 
-# Networks that nobody uses: RFC 5737, RFC 3849, RFC 9637.
 DOCUMENTATION = tuple(
     ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
 )
-# The most rules that EC2 allows a security group, however high its quota is raised.
-# https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
-MOST_NETWORKS = 1000
+"""Networks that nobody uses: RFC 5737, RFC 3849, RFC 9637."""
 
-VPC = "vpc"  # the word that means the networks of a group's VPCs
-PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")  # the id of a prefix list, which means its entries
-PLACEHOLDER = re.compile(r"\{[\w-]+\}")  # a value that a variable fills: `"{name}"`
+MOST_NETWORKS = 1000
+"""The most rules that EC2 allows a security group, however high its quota is raised.
+https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
+"""
+
+VPC = "vpc"
+"""The word that means the networks of a group's VPCs."""
+
+PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")
+"""The id of a prefix list, which means its entries."""
+
+PLACEHOLDER = re.compile(r"\{[\w-]+\}")
+"""A value that a variable fills: `"{name}"`."""
 
 
 def parse_list(values: object) -> list[Network]:

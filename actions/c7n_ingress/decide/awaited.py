@@ -18,10 +18,12 @@ from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, sour
 
 log = logging.getLogger("custodian.actions")
 
-# For how long after a change a group that does not show the change is read again, and then fails. EC2's guide has no
-# number. Lambda tries a failed event again after one minute, so what EC2 does not show then was removed:
-# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 RECENT = timedelta(seconds=60)
+"""For how long after a change a group that does not show the change is read again, and then fails.
+
+EC2's guide has no number. Lambda tries a failed event again after one minute, so what EC2 does not show then was
+removed: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+"""
 
 LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
 
@@ -29,12 +31,18 @@ LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
 class Said(NamedTuple):
     """What an event says about groups."""
 
-    time: datetime  # when EC2 changed the group, or showed the change to AWS Config
-    opened: Mapping[str, list[dict[str, Any]]] = {}  # the permissions that a call made, by group, as EC2 describes them
-    created: frozenset[str] = frozenset()  # the ids of the rules that a call created
-    touched: frozenset[str] = frozenset()  # the ids of the rules that a call created or modified
-    caller: str | None = None  # the ARN of who made the call
-    before: frozenset[Match] | None = None  # what the group had before the item of AWS Config; None for a call
+    time: datetime
+    """When EC2 changed the group, or showed the change to AWS Config."""
+    opened: Mapping[str, list[dict[str, Any]]] = {}
+    """The permissions that a call made, by group, as EC2 describes them."""
+    created: frozenset[str] = frozenset()
+    """The ids of the rules that a call created."""
+    touched: frozenset[str] = frozenset()
+    """The ids of the rules that a call created or modified."""
+    caller: str | None = None
+    """The ARN of who made the call."""
+    before: frozenset[Match] | None = None
+    """What the group had before the item of AWS Config; None for a call."""
     added: frozenset[Match] | None = None
     """What the change before the item added; None where the item does not say what changed."""
 

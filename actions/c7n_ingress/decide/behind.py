@@ -18,21 +18,23 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.openness import is_private
 
-ANNOTATION = "c7n:behind-ingress"  # the annotation in which the filter puts, and templates find, what uses a group
+ANNOTATION = "c7n:behind-ingress"
+"""The annotation in which the filter puts, and templates find, what uses a group."""
 
-# From where the resources that use a group can be reached, the worst first, and the words for it.
 EXPOSED = {
     "internet": "reachable from the internet",
     "unknown": "not known",  # EC2 does not list them
     "private": "reachable inside the network only",
     "unused": "nothing uses it",
 }
+"""From where the resources that use a group can be reached, the worst first, and the words for it."""
+
 EXPOSURES = tuple(EXPOSED)
-MOST_PHRASES = 10  # how many phrases a message has about one group
+MOST_PHRASES = 10
+"""How many phrases a message has about one group."""
 
 BALANCER = "the load balancer {}"
 
-# What a service's interface is called: its description, the unit that is counted (or ""), and the words.
 SERVICES = tuple(
     (re.compile(pattern), unit, words)
     for pattern, unit, words in (
@@ -54,22 +56,29 @@ SERVICES = tuple(
         (r"arn:aws[\w-]*:ecs:[\w-]+:\d+:attachment/[0-9a-f-]+", "interface", "ECS tasks"),
     )
 )
+"""What a service's interface is called: its description, the unit that is counted (or ""), and the words."""
 
-# Tags whose value is the name of an interface's cluster.
 CLUSTERS = {
     "cluster.k8s.amazonaws.com/name",  # https://github.com/aws/amazon-vpc-cni-k8s, CLUSTER_NAME
     "eks:eks-cluster-name",  # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonEKSNetworkingPolicy.html
     "eks:cluster-name",  # https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html
 }
-OWNED = "kubernetes.io/cluster/"  # the beginning of a tag's key whose end is the name of an interface's cluster
-NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")  # a name that may be shown: tags can hold any text
+"""Tags whose value is the name of an interface's cluster."""
+
+OWNED = "kubernetes.io/cluster/"
+"""The beginning of a tag's key whose end is the name of an interface's cluster."""
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+"""A name that may be shown: tags can hold any text."""
 
 
 class Behind(NamedTuple):
     """What uses a group."""
 
-    exposure: str  # one of `EXPOSURES`
-    phrases: list[str]  # what it is, a short phrase each, the worst first
+    exposure: str
+    """One of `EXPOSURES`."""
+    phrases: list[str]
+    """What it is, a short phrase each, the worst first."""
 
     def annotation(self) -> dict[str, Any]:
         """Return it as templates find it."""
@@ -79,7 +88,8 @@ class Behind(NamedTuple):
 class Kind(NamedTuple):
     """What an interface is part of."""
 
-    unit: str  # what is counted: addresses, instances, interfaces; empty where nothing is counted
+    unit: str
+    """What is counted: addresses, instances, interfaces; empty where nothing is counted."""
     words: str
 
 

@@ -21,12 +21,17 @@ from c7n_ingress.decide.commands import replay_line
 
 TABLE = "custodian-open-ingress-brake"
 
-EVENT_MODES = frozenset({"config-rule", "cloudtrail"})  # the modes of policies that run once for each change of a group
-FULL = "ConditionalCheckFailedException"  # DynamoDB's error code for an update whose condition does not hold
+EVENT_MODES = frozenset({"config-rule", "cloudtrail"})
+"""The modes of policies that run once for each change of a group."""
 
-# For how long a group is reported once. Three attempts of 15 minutes, and the minutes between them, take less.
+FULL = "ConditionalCheckFailedException"
+"""DynamoDB's error code for an update whose condition does not hold."""
+
 HOUR = timedelta(hours=1)
-KEPT = timedelta(hours=3)  # after which time DynamoDB may delete an item
+"""For how long a group is reported once. Three attempts of 15 minutes, and the minutes between them, take less."""
+
+KEPT = timedelta(hours=3)
+"""After which time DynamoDB may delete an item."""
 
 Request = dict[str, Any]
 

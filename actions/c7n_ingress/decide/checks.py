@@ -13,9 +13,11 @@ from c7n_ingress.decide.message import SUBJECT_SIZE
 from c7n_ingress.decide.rules import FINDERS
 
 BLOCKS = ("and", "or", "not")
-OVERWRITING = frozenset({"stale"})  # the filters of c7n that write what they find where `ingress` does
+OVERWRITING = frozenset({"stale"})
+"""The filters of c7n that write what they find where `ingress` does."""
 
-UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}  # the schema of a value that a variable fills
+UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
+"""The schema of a value that a variable fills."""
 
 
 def or_unfilled(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,9 +116,11 @@ def check_filters(filters: Iterable[Any]) -> None:
         )
 
 
-# For each key of c7n's `ingress` the key of the other IP version, and the number of that version and of its own.
 OTHER_FAMILY = {"Cidr": ("CidrV6", 6, 4), "CidrV6": ("Cidr", 4, 6)}
-POSITIVE = ("eq", "equal", "in", None)  # the operators by which a value has to be one of those that are written
+"""For each key of c7n's `ingress` the key of the other IP version, and the number of that version and of its own."""
+
+POSITIVE = ("eq", "equal", "in", None)
+"""The operators by which a value has to be one of those that are written."""
 
 
 def check_ingress(data: Mapping[str, Any]) -> None:

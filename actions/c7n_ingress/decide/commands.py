@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Where the functions of the pack that change groups write their records.
 LOG_GROUPS = tuple(
     f"/aws/lambda/custodian-open-ingress{policy}" for policy in ("", "-cloudtrail", "-daily", "-noticed")
 )
+"""Where the functions of the pack that change groups write their records."""
 
 
 class Undo(NamedTuple):
@@ -19,7 +19,8 @@ class Undo(NamedTuple):
     group: str
     run: str
     region: str
-    journal: str | None  # a log group or a URL; None for the log groups of the pack's functions
+    journal: str | None
+    """A log group or a URL; None for the log groups of the pack's functions."""
 
 
 def undo_line(undo: Undo) -> str:

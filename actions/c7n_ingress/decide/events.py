@@ -18,8 +18,8 @@ from botocore.utils import parse_timestamp
 
 KINDS: dict[type, str] = {str: "text", dict: "an object"}
 
-# The statuses of items that have no configuration.
 WITHOUT_CONFIGURATION = frozenset({"ResourceDeleted", "ResourceNotRecorded", "ResourceDeletedNotRecorded"})
+"""The statuses of items that have no configuration."""
 
 
 class Here(NamedTuple):

@@ -16,17 +16,25 @@ from c7n_ingress.decide.ports import Ports, parse_ports
 from c7n_ingress.decide.rules import Traffic
 from c7n_ingress.decide.states import counted
 
-# Where the filter `exempt` notes on a group by what its rules are exempt: what ends first comes first.
 ANNOTATION = "c7n:exempt-ingress"
-TAG = "open-ingress-until"  # the tag that exempts a group until the day that is its value, 00:00 UTC
+"""Where the filter `exempt` notes on a group by what its rules are exempt: what ends first comes first."""
 
-# How many days ahead the day of a tag may be at most. The register has no such limit: its entries are reviewed.
+TAG = "open-ingress-until"
+"""The tag that exempts a group until the day that is its value, 00:00 UTC."""
+
 MOST_DAYS = 90
-SOON = 14  # how many days before its end an entry is in the digest
-OLD = 180  # how many days after it was first made
+"""How many days ahead the day of a tag may be at most. The register has no such limit: its entries are reviewed."""
+
+SOON = 14
+"""How many days before its end an entry is in the digest."""
+
+OLD = 180
+"""How many days after it was first made an entry is in the digest."""
 
 REQUIRED = ("until", "reason")
-NAMES = ("account", "region", "vpc", "group")  # which groups an entry is for: it has one of them at least
+NAMES = ("account", "region", "vpc", "group")
+"""Which groups an entry is for: it has one of them at least."""
+
 DAYS = ("until", "since")
 KEYS = (*NAMES, "ports", *REQUIRED, "since", "owner", "ticket")
 
@@ -40,23 +48,29 @@ SHAPES = {
 class Entry(NamedTuple):
     """An entry of the register. Where it has no account, region, VPC or group, it is for all of them."""
 
-    number: int  # its place in the register, from 1
+    number: int
+    """Its place in the register, from 1."""
     account: str | None
     region: str | None
     vpc: str | None
-    group: str | None  # a group's id, or a pattern for names as the shell has it: `web-*`
-    ports: Ports | None  # the ports that stay open; None for all traffic
-    until: date  # the day on which it ends, at 00:00 UTC
+    group: str | None
+    """A group's id, or a pattern for names as the shell has it: `web-*`."""
+    ports: Ports | None
+    """The ports that stay open; None for all traffic."""
+    until: date
+    """The day on which it ends, at 00:00 UTC."""
     reason: str
     owner: str | None
     ticket: str | None
-    since: date | None  # the day on which it was first made, kept when it is renewed
+    since: date | None
+    """The day on which it was first made, kept when it is renewed."""
 
 
 class Exemption(NamedTuple):
     """Why a rule stays open, and until when."""
 
-    until: str  # the day, YYYY-MM-DD
+    until: str
+    """The day, YYYY-MM-DD."""
     reason: str | None = None
     owner: str | None = None
     ticket: str | None = None

@@ -15,8 +15,10 @@ class Ledger:
     """The state of one group's changes so far."""
 
     made: list[Change] = field(default_factory=list)
-    doubtful: list[Change] = field(default_factory=list)  # what EC2 may have done: its answer was lost
-    full: list[Replacement] = field(default_factory=list)  # what found no room so far
+    doubtful: list[Change] = field(default_factory=list)
+    """What EC2 may have done: its answer was lost."""
+    full: list[Replacement] = field(default_factory=list)
+    """What found no room so far."""
 
     def is_news(self, change: Change) -> bool:
         """Whether a change is not entered yet: one whose answer was lost can be found twice."""

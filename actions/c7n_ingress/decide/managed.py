@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.opened import quoted
 
-MANAGED = "c7n:managed-ingress"  # the annotation under which templates find it: `{"by": …, "fix": …}`
+MANAGED = "c7n:managed-ingress"
+"""The annotation under which templates find it: `{"by": …, "fix": …}`."""
 
 
 class Mark(NamedTuple):
@@ -22,9 +23,11 @@ class Mark(NamedTuple):
     A message shows what the last group of the pattern has caught, of a tag's value or else of its key.
     """
 
-    where: str  # the group's key: GroupName, Description or Tags
+    where: str
+    """The group's key: GroupName, Description or Tags."""
     pattern: Pattern[str]
-    value: Pattern[str] | None = None  # of a tag with such a key
+    value: Pattern[str] | None = None
+    """For a tag: the pattern of its value. The other pattern is that of its key."""
 
 
 class Manager(NamedTuple):

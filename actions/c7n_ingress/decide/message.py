@@ -31,8 +31,8 @@ CUT = "c7n:cut-ingress"
 BACK = "c7n:back-ingress"
 """The annotations under which templates find what is reported about a group, besides the records."""
 
-# The keys of a group that a message has; hundreds of whole resources would not fit.
 SHOWN_KEYS = ("GroupId", "GroupName", "VpcId", "OwnerId", "Tags")
+"""The keys of a group that a message has; hundreds of whole resources would not fit."""
 
 LISTS = (  # what can be long in a message besides the records
     (FAILED, "failures"),
@@ -42,22 +42,32 @@ LISTS = (  # what can be long in a message besides the records
     (TODO, "commands"),
 )
 
-# How many characters of JSON a message holds. SQS and SNS take 262,144 bytes: for what c7n makes of it, and for the
-# text that the template makes of it (https://docs.aws.amazon.com/general/latest/gr/sns.html). Compressed and in
-# base64, no JSON gets longer than by a third.
 MESSAGE_SIZE = 180_000
-SUBJECT_SIZE = 99  # SNS takes fewer than 100 printable ASCII characters (`Publish`, parameter `Subject`)
-TAGS_SIZE = 4_000  # how many characters of JSON a group's tags may take before they are cut
+"""How many characters of JSON a message holds.
+
+SQS and SNS take 262,144 bytes: for what c7n makes of it, and for the text that the template makes of it
+(https://docs.aws.amazon.com/general/latest/gr/sns.html). Compressed and in base64, no JSON gets longer than by a third.
+"""
+
+SUBJECT_SIZE = 99
+"""SNS takes fewer than 100 printable ASCII characters (`Publish`, parameter `Subject`)."""
+
+TAGS_SIZE = 4_000
+"""How many characters of JSON a group's tags may take before they are cut."""
 
 
 class Deed(NamedTuple):
     """What an action does to rules, in the words of records and messages."""
 
-    annotation: str  # where templates find a group's records
+    annotation: str
+    """Where templates find a group's records."""
     done: str
-    open_side: str  # which source of a record is the open one: `was` or `now`
-    beside: str  # what else is done, for a message that reports nothing but that
-    states: States  # what it calls a group afterwards
+    open_side: str
+    """Which source of a record is the open one: `was` or `now`."""
+    beside: str
+    """What else is done, for a message that reports nothing but that."""
+    states: States
+    """What it calls a group afterwards."""
     hows: Mapping[str, str] = MappingProxyType({})
     """What a change is called, where it is not called what EC2 does: authorized, modified, revoked."""
 
@@ -79,16 +89,23 @@ class Outcome:
 
     group: Mapping[str, Any]
     records: list[Record] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)  # why the group, or a rule of it, is as it was
+    failures: list[str] = field(default_factory=list)
+    """Why the group, or a rule of it, is as it was."""
     lacking: list[str] = field(default_factory=list)
     """What could not be added to the group, though it was changed: authorized networks, whose clients are blocked."""
-    todo: list[str] = field(default_factory=list)  # the commands that add what is lacking, once there is room
+    todo: list[str] = field(default_factory=list)
+    """The commands that add what is lacking, once there is room."""
     skipped: str | None = None
-    left: Sequence[str] = ()  # what was left alone, and why: somebody has changed it, or a prefix list cannot be read
-    back: Sequence[Match] = ()  # what was in the group again before an undo
-    until: str | None = None  # the day until which the group was exempted
-    reopened: str | None = None  # how often it was opened before
-    said: Said | None = None  # what the event of the run says about groups
+    left: Sequence[str] = ()
+    """What was left alone, and why: somebody has changed it, or a prefix list cannot be read."""
+    back: Sequence[Match] = ()
+    """What was in the group again before an undo."""
+    until: str | None = None
+    """The day until which the group was exempted."""
+    reopened: str | None = None
+    """How often it was opened before."""
+    said: Said | None = None
+    """What the event of the run says about groups."""
     noted: list[str] = field(default_factory=list)
     """What people must know of a group that is changed: one sentence each."""
 

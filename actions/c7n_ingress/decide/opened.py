@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-# What c7n-mailer looks at to find the person for `event-owner` (`get_aws_username_from_event`).
 OWNER_KEYS = ("type", "arn", "principalId", "userName")
-MOST_CHARACTERS = 80  # how many characters of the caller's words are shown
+"""What c7n-mailer looks at to find the person for `event-owner` (`get_aws_username_from_event`)."""
+
+MOST_CHARACTERS = 80
+"""How many characters of the caller's words are shown."""
 
 
 def call_in(event: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

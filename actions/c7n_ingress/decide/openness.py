@@ -24,18 +24,24 @@ from c7n_ingress.decide.rules import ALL, ICMP, Network, Traffic
 
 Key = TypeVar("Key", bound=Hashable)
 
-WIDEST_PREFIX = {4: 8, 6: 16}  # the shortest prefix, by IP version, that does not count as open to the internet
-BITS = {4: 32, 6: 128}  # how many bits an address has, by IP version
+WIDEST_PREFIX = {4: 8, 6: 16}
+"""The shortest prefix, by IP version, that does not count as open to the internet."""
 
-# The prefix of the networks that are counted, by IP version: addresses of IPv4, and /40 networks of IPv6. What is
-# narrower counts as the one that holds it, so that both families have as many up to the widest that is not open.
+BITS = {4: 32, 6: 128}
+"""How many bits an address has, by IP version."""
+
 FINEST_PREFIX = {4: 32, 6: 40}
-MOST = 1 << 24  # how many of these a port may be open to: one network of the widest prefix
+"""The prefix of the networks that are counted, by IP version: addresses of IPv4, and /40 networks of IPv6.
 
-# How many of these a source may hold, by IP version, and not count where others are open together: a /16, or a /32.
+What is narrower counts as the one that holds it, so that both families have as many up to the widest that is not open.
+"""
+
+MOST = 1 << 24
+"""How many of these a port may be open to: one network of the widest prefix."""
+
 NARROW = {4: 1 << 16, 6: 1 << 8}
+"""How many of these a source may hold, by IP version, and not count where others are open together: a /16, or a /32."""
 
-# Networks that each VPC may use: RFC 1918, RFC 6598, RFC 4193.
 PRIVATE: tuple[Network, ...] = (
     IPv4Network("10.0.0.0/8"),
     IPv4Network("172.16.0.0/12"),
@@ -43,10 +49,8 @@ PRIVATE: tuple[Network, ...] = (
     IPv4Network("100.64.0.0/10"),
     IPv6Network("fc00::/7"),
 )
+"""Networks that each VPC may use: RFC 1918, RFC 6598, RFC 4193."""
 
-# Networks from which no packet comes to a group, and what they are.
-# https://www.iana.org/assignments/iana-ipv4-special-registry
-# https://www.iana.org/assignments/iana-ipv6-special-registry
 UNUSABLE: Mapping[Network, str] = {
     ip_network("0.0.0.0/8"): "'this network'",
     ip_network("127.0.0.0/8"): "loopback",
@@ -59,6 +63,11 @@ UNUSABLE: Mapping[Network, str] = {
     ip_network("fe80::/10"): "link-local",
     ip_network("ff00::/8"): "multicast",
 }
+"""Networks from which no packet comes to a group, and what they are.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry
+https://www.iana.org/assignments/iana-ipv6-special-registry
+"""
 
 
 def is_open(network: Network) -> bool:
@@ -128,8 +137,8 @@ def unusable(network: Network) -> str | None:
 
 # -- what is open together
 
-# How many places a protocol has where all traffic is put on one line: more than it has ports, or types and codes.
 LANE = 1 << 17
+"""How many places a protocol has where all traffic is put on one line: more than it has ports, or types and codes."""
 
 
 @lru_cache(maxsize=64)
@@ -173,9 +182,12 @@ def _span(of: Traffic) -> tuple[int, int]:
     return (any_code, any_code + 256) if of.to_port == -1 else (any_code + 1 + of.to_port,) * 2
 
 
-# How many bits a port has in a number that holds a sum for each port: more than a sum of two sources of MOST takes, and
-# as many as a digit of Python's own integers. Adding two such numbers adds the sums of all ports at once.
 DIGIT = 30
+"""How many bits a port has in a number that holds a sum for each port: adding two such numbers adds all ports at once.
+
+It is more than a sum of two sources of MOST takes, and as many as a digit of Python's own integers.
+"""
+
 CARRY = 1 << (DIGIT - 1)
 
 
@@ -238,8 +250,10 @@ class _Block(NamedTuple):
     """The addresses of a network, counted as FINEST_PREFIX says."""
 
     first: int
-    size: int  # the negative of how many there are, so that a wider network comes before those in it
-    public: int  # how many of them are on the internet
+    size: int
+    """The negative of how many there are, so that a wider network comes before those in it."""
+    public: int
+    """How many of them are on the internet."""
 
     @property
     def last(self) -> int:
@@ -280,7 +294,6 @@ def _counted(network: Network) -> tuple[int, int]:
     return int(network.network_address) >> (BITS[network.version] - finest), 1 << max(0, finest - network.prefixlen)
 
 
-# The networks from which nobody comes over the internet, none within another.
 _ASIDE = {
     version: [
         _counted(each)
@@ -289,3 +302,4 @@ _ASIDE = {
     ]
     for version in (4, 6)
 }
+"""The networks from which nobody comes over the internet, none within another."""

@@ -25,9 +25,12 @@ class Replacement(NamedTuple):
 class Plan(NamedTuple):
     """What one group needs, each part in one call, and what cannot be done."""
 
-    authorize: Sequence[Replacement] = ()  # sources that need a rule of their own
-    modify: Sequence[Replacement] = ()  # rules that become a rule for another source
-    revoke: Sequence[Rule] = ()  # rules that are removed
+    authorize: Sequence[Replacement] = ()
+    """Sources that need a rule of their own."""
+    modify: Sequence[Replacement] = ()
+    """Rules that become a rule for another source."""
+    revoke: Sequence[Rule] = ()
+    """Rules that are removed."""
     left: Sequence[str] = ()
     """What is left alone, and why: one sentence each. It is reported."""
     refused: Sequence[str] = ()
@@ -36,7 +39,8 @@ class Plan(NamedTuple):
     """Whether the group has to be read again: what comes next depends on what this plan changes."""
     missing: Sequence[Match] = ()
     """Matches without a rule: either the group has just changed, or the comparison is wrong."""
-    back: Sequence[Match] = ()  # what an undo need not restore: it is in the group again already
+    back: Sequence[Match] = ()
+    """What an undo need not restore: it is in the group again already."""
 
     @property
     def changes(self) -> bool:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from c7n_ingress.decide.rules import ALL, ICMP, Traffic
 from c7n_ingress.decide.severity import SERVICES
 
-NAMES = {"tcp": {**SERVICES["tcp"], 80: "HTTP", 443: "HTTPS"}, "udp": SERVICES["udp"]}  # what usually listens on a port
+NAMES = {"tcp": {**SERVICES["tcp"], 80: "HTTP", 443: "HTTPS"}, "udp": SERVICES["udp"]}
+"""What usually listens on a port."""
 
 PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 HIGHEST = 65_535
 
-# The schema's pattern of a port that is not a number.
 PORT_PATTERN = r"^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|[0-9]{1,5}-[0-9]{1,5})$"
+"""The schema's pattern of a port that is not a number."""
 
 
 class Ports(NamedTuple):

@@ -17,16 +17,21 @@ from uuid import UUID
 
 from c7n_ingress.decide.rules import Rule, Source, Traffic, ports_text, source_from, traffic, traffic_arguments
 
-VERSION = 1  # what `v` says of a record that is as described here
-TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # how a record writes a time, which is UTC
+VERSION = 1
+"""What `v` says of a record that is as described here."""
 
-# A line that may hold a record: all of it, or the part after what an export of CloudWatch or c7n's log writes first.
-# Nothing else may come before a record. Otherwise anyone who can make a function log a text could write one.
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""How a record writes a time, which is UTC."""
+
 LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodian\.journal:INFO ))?(\{.*)")
+"""A line that may hold a record: all of it, or the part after what an export of CloudWatch or c7n's log writes first.
+
+Nothing else may come before a record. Otherwise anyone who can make a function log a text could write one.
+"""
 
 PERHAPS_ADDED = "perhaps authorized"
-# What a record that can be undone calls its change; a preview and an undo cannot be undone.
 MADE = tuple(f"{sure}{how}" for sure in ("", "perhaps ") for how in ("authorized", "modified", "revoked"))
+"""What a record that can be undone calls its change; a preview and an undo cannot be undone."""
 
 Record = dict[str, Any]
 
@@ -34,9 +39,11 @@ Record = dict[str, Any]
 class Change(NamedTuple):
     """Something that EC2 has done: ``was`` and ``now`` are sources, None where there is none."""
 
-    how: str  # in EC2's word: authorized, modified, revoked
+    how: str
+    """In EC2's word: authorized, modified, revoked."""
     rule_id: str | None
-    rule: Rule  # the rule that is the reason, as it was before
+    rule: Rule
+    """The rule that is the reason, as it was before."""
     was: Source | None
     now: Source | None
 
@@ -89,19 +96,22 @@ class Entry(NamedTuple):
     time: datetime
     run: str
     group: str
-    rule: str | None  # None for a rule that was perhaps added: the answer with its id was lost
+    rule: str | None
+    """None for a rule that was perhaps added: the answer with its id was lost."""
     traffic: Traffic
     was: Source | None
     now: Source | None
     description: str | None
-    tags: tuple[tuple[str, str], ...] | None  # None where an older release changed a rule and did not record its tags
+    tags: tuple[tuple[str, str], ...] | None
+    """None where an older release changed a rule and did not record its tags."""
     beside: str | None
 
 
 class Unreadable(NamedTuple):
     """A line that looks like a record and cannot be used."""
 
-    group: str | None  # None for a line that does not say so
+    group: str | None
+    """None for a line that does not say so."""
     why: str
 
 

@@ -13,14 +13,18 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.openness import lets_in, open_sources
 from c7n_ingress.decide.rules import Match, matches_from
 
-REOPENED = "c7n:reopened-ingress"  # the annotations under which templates find the sentences
+REOPENED = "c7n:reopened-ingress"
 RENEWED = "c7n:renewed-ingress"
+"""The annotations under which templates find the sentences."""
 
-# The most hours that are looked back: within six days a weekday says which day is meant. One call spans seven days:
-# https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
 MOST_HOURS = 144
+"""The most hours that are looked back: within six days a weekday says which day is meant.
 
-ALIKE = 0.25  # by which part of the median the times between openings may differ, and still count as regular
+One call spans seven days: https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
+"""
+
+ALIKE = 0.25
+"""By which part of the median the times between openings may differ, and still count as regular."""
 
 
 class PastState(NamedTuple):

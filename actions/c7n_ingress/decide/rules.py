@@ -12,19 +12,27 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple, TypeAlias
 
 Network: TypeAlias = IPv4Network | IPv6Network
-Source: TypeAlias = Network | str  # text: the id of a prefix list or of another group
+Source: TypeAlias = Network | str
+"""Text is the id of a prefix list or of another group."""
 
 PROTOCOL_NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 WITH_PORTS = frozenset(PROTOCOL_NAMES.values())
 ICMP = frozenset({"icmp", "icmpv6"})
-ALL = "-1"  # the protocol of a rule for all traffic
-FINDERS = frozenset({"ingress", "open-ingress"})  # the filters that annotate the rules that they match
+ALL = "-1"
+"""The protocol of a rule for all traffic."""
+
+FINDERS = frozenset({"ingress", "open-ingress"})
+"""The filters that annotate the rules that they match."""
 
 VERSIONS = {"IPv4": 4, "IPv6": 6}
-# Where the filter `open-ingress` notes on a group which prefix lists are open: by id, the IP version of the list; why
-# EC2 did not list its entries, or None for a list that EC2 does not show.
 PREFIX_LISTS = "c7n-ingress:prefix-lists"
-UNREADABLE = "c7n-ingress:unreadable"  # where that filter notes why it cannot read a group
+"""Where the filter `open-ingress` notes on a group which prefix lists are open.
+
+By id, it has the IP version of the list; why EC2 did not list its entries; or None for a list that EC2 does not show.
+"""
+
+UNREADABLE = "c7n-ingress:unreadable"
+"""Where that filter notes why it cannot read a group."""
 
 
 class Traffic(NamedTuple):
@@ -49,7 +57,8 @@ class Rule(NamedTuple):
     traffic: Traffic
     source: Source
     description: str | None
-    tags: tuple[tuple[str, str], ...] = ()  # keys and values
+    tags: tuple[tuple[str, str], ...] = ()
+    """Keys and values."""
 
     @property
     def match(self) -> Match:

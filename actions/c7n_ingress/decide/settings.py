@@ -10,7 +10,6 @@ from c7n_ingress.decide.authorized import PLACEHOLDER, parse_fixed
 from c7n_ingress.decide.exemptions import MOST_DAYS, parse_register
 from c7n_ingress.decide.ports import parse_ports
 
-# What counts where a key is left out. The authorized networks have no default.
 DEFAULTS: Mapping[str, Any] = {
     "public-ports": [],
     "tell": ["arn:{partition}:sns:{region}:{account_id}:open-ingress"],
@@ -21,17 +20,22 @@ DEFAULTS: Mapping[str, Any] = {
     "undo-days": 30,
     "preview": False,
 }
+"""What counts where a key is left out. The authorized networks have no default."""
 
-# What is left out where nothing fills it, or null: c7n-org asks for a value of each variable.
 OPTIONAL = ("authorized-from", "exemptions-from", "only")
+"""What is left out where nothing fills it, or null: c7n-org asks for a value of each variable."""
+
 WITHOUT_DEFAULT = ("authorized", *OPTIONAL)
 KEYS = (*WITHOUT_DEFAULT, *DEFAULTS)
 
-FOR_ONE_RUN = ("preview", "only")  # keys that no run needs: that it changes nothing, or only what a plan names
-OF_AN_UNDO = ("group", "run", "journal")  # what `c7n-ingress undo` adds to the settings
+FOR_ONE_RUN = ("preview", "only")
+"""Keys that no run needs: that it changes nothing, or only what a plan names."""
 
-# The smallest and the largest value of each number.
+OF_AN_UNDO = ("group", "run", "journal")
+"""What `c7n-ingress undo` adds to the settings."""
+
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
+"""The smallest and the largest value of each number."""
 
 
 def check(settings: object, *, complete: bool = True) -> None:

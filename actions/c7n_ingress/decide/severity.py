@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 from c7n_ingress.decide.rules import Match, Traffic
 
-SEVERITIES = ("critical", "high", "medium")  # worst first
+SEVERITIES = ("critical", "high", "medium")
+"""The worst first."""
 
 ALL_PORTS = (0, 65535)
 
-# Ports over which a machine is administered or data is read: those that Security Hub's control EC2.19 calls high risk,
-# without those of mail and web applications, and similar ports that IANA or a product's documentation lists.
-# https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-19
 SERVICES = {
     "tcp": {
         20: "FTP",
@@ -67,15 +65,23 @@ SERVICES = {
         11211: "Memcached",
     },
 }
-# The services that administer a machine: they come before those that read data.
+"""Ports over which a machine is administered or data is read.
+
+They are those that Security Hub's control EC2.19 calls high risk, without those of mail and web applications, and
+similar ports that IANA or a product's documentation lists.
+https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-19
+"""
+
 ADMINISTRATION = frozenset({"SSH", "Telnet", "RPC", "SMB", "Docker", "RDP", "VNC", "WinRM", "Kubernetes", "IPMI"})
+"""The services that administer a machine: they come before those that read data."""
 
 
 class Severity(NamedTuple):
     """How bad a rule is, why, and how many ports it opens."""
 
     level: str
-    reason: str  # what makes it as bad, in a word or two; empty for what is merely open
+    reason: str
+    """What makes it as bad, in a word or two; empty for what is merely open."""
     width: int
 
 

@@ -9,9 +9,12 @@ class State(NamedTuple):
     """A state: its name, how urgent it is, what to do about it, and what ends an incident about it."""
 
     name: str
-    counted: str  # the name where groups are counted: 2 groups …
-    rank: int  # its place in a message: the most urgent first
-    mood: str  # `bad` needs an action now, `look` needs a look, `good` needs nothing
+    counted: str
+    """The name where groups are counted: `2 groups …`."""
+    rank: int
+    """Its place in a message: the most urgent first."""
+    mood: str
+    """`bad` needs an action now, `look` needs a look, `good` needs nothing."""
     todo: str = ""
     resolves: str = ""
 
@@ -69,7 +72,8 @@ SKIPPED = State(
 )
 EXEMPT = State("exempt", "exempt", 3, "look")
 
-URGENCY = (*CLOSING[:3], SKIPPED, EXEMPT, CLOSING.done)  # the states of an open rule, the most urgent first
+URGENCY = (*CLOSING[:3], SKIPPED, EXEMPT, CLOSING.done)
+"""The states of an open rule, the most urgent first."""
 
 BY_NAME = {state.name: state for state in (*CLOSING, *RESTORING, SKIPPED, EXEMPT)}
 

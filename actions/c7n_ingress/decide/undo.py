@@ -22,9 +22,11 @@ class Net(NamedTuple):
     was: Source | None
     now: Source | None
     description: str | None
-    tags: tuple[tuple[str, str], ...] | None  # None if they are not known
+    tags: tuple[tuple[str, str], ...] | None
+    """None if they are not known."""
     beside: str | None
-    agreed: bool  # whether the rule lets in the same traffic in all its records
+    agreed: bool
+    """Whether the rule lets in the same traffic in all its records."""
 
     def match(self, source: Source) -> Match:
         """Return the rule's traffic with a source."""

@@ -13,9 +13,14 @@ from typing import Any
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import traffic
 
-INSTANCES = "c7n:instances-ingress"  # the annotation with the instances that use a group
-PORTS = (22, 3389)  # the ports of SSH and RDP
-MOST_NAMES = 5  # how many instances or endpoints a message names
+INSTANCES = "c7n:instances-ingress"
+"""The annotation with the instances that use a group."""
+
+PORTS = (22, 3389)
+"""The ports of SSH and RDP."""
+
+MOST_NAMES = 5
+"""How many instances or endpoints a message names."""
 
 
 def is_closed(records: Iterable[Record]) -> bool:
