@@ -386,9 +386,6 @@ def _report_journal(
 ) -> int:
     """Print what the journals say, and return 1 if an account or region could not be read."""
     import datetime as dt
-    from functools import partial
-
-    import boto3
 
     from c7n_ingress_tools.extras import requires_extra
 
@@ -404,9 +401,8 @@ def _report_journal(
             if accounts:
                 found = journal.read(journal.places_of(accounts, regions), start, now)
             else:
-                sessions = {region: partial(boto3.Session, region_name=region) for region in regions}
-                account = sessions[regions[0]]().client("sts").get_caller_identity()["Account"]
-                places = [journal.Place(account, *each) for each in sessions.items()]
+                account = _in_region(regions[0]).client("sts").get_caller_identity()["Account"]
+                places = [journal.Place(account, region, _in_region) for region in dict.fromkeys(regions)]
                 found = journal.read(places, start, now)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
@@ -419,7 +415,7 @@ def _report_journal(
     console.print(journal.table(found))
     for line in journal.openers(found):
         console.print(line, markup=False)
-    for note in found.notes:
+    for note in (*found.unread, *found.notes):
         console.print(f"! {note}", markup=False)
     return 1 if found.unread else 0
 

@@ -9,12 +9,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, TypeAlias
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -45,37 +46,27 @@ MOST_OPENERS = 10
 MOST_SECONDS = 4e9
 """More than a century. A number beyond it is forged, and may be too large to compute with or to write as JSON."""
 
+SECONDS = "seconds"
+COLUMNS = {
+    "account": "account", "region": "region", "group": "group", "name": "group_name", "rule": "rule",
+    "protocol": "protocol", "ports": "ports", "was": "was", "now": "now", "time": "time", "opened": "opened",
+    SECONDS: "seconds_open", "opened_by": "opened_by",
+}  # fmt: skip
+"""What is reported of a rule that was closed, and how its record calls it."""
+Closure: TypeAlias = dict[str, Any]
+"""A rule that was closed: a value for each of COLUMNS. Without a known opening, the seconds are None."""
+
 
 class Place(NamedTuple):
     """An account and region whose journals are read."""
 
     account: str
     region: str
-    session: Callable[[], boto3.Session]
-    """Returns the session; it may have to assume a role first."""
+    session: Callable[[str], boto3.Session]
+    """Returns the session in a region; it may have to assume a role first."""
 
 
-class Closure(NamedTuple):
-    """An open rule that was closed."""
-
-    account: str
-    region: str
-    group: str
-    name: str
-    rule: str
-    protocol: str
-    ports: str
-    was: str
-    now: str
-    time: str
-    opened: str
-    seconds: float | None
-    """How long it was open; None where the record does not say since when."""
-    opened_by: str
-
-
-@dataclass
-class Summary:
+class Summary(NamedTuple):
     """What happened in an account, or in all of them."""
 
     account: str
@@ -103,7 +94,7 @@ class Found:
     """Account, region and group."""
     undone: set[tuple[str, str, str]] = field(default_factory=set)
     exempt: dict[tuple[str, str], int] = field(default_factory=dict)
-    accounts: list[str] = field(default_factory=list)
+    accounts: dict[str, None] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     """Which accounts and regions could not be read, and why."""
     notes: list[str] = field(default_factory=list)
@@ -114,8 +105,8 @@ class Found:
         return made if len(made) == 1 else [*made, self._summary("all", {*self.accounts})]
 
     def _summary(self, name: str, accounts: set[str]) -> Summary:
-        closures = [each for each in self.closures if each.account in accounts]
-        seconds = sorted(each.seconds for each in closures if each.seconds is not None)
+        closures = [each for each in self.closures if each["account"] in accounts]
+        seconds = sorted(each[SECONDS] for each in closures if each[SECONDS] is not None)
         return Summary(
             name,
             len(closures),
@@ -128,7 +119,7 @@ class Found:
 
     def openers(self) -> list[tuple[str, int]]:
         """Return who opened the most rules that were closed, as far as CloudTrail's events say."""
-        return Counter(each.opened_by for each in self.closures if each.opened_by).most_common(MOST_OPENERS)
+        return Counter(filter(None, (each["opened_by"] for each in self.closures))).most_common(MOST_OPENERS)
 
 
 def places_of(path: Path, regions: Sequence[str]) -> Iterator[Place]:
@@ -141,25 +132,7 @@ def places_of(path: Path, regions: Sequence[str]) -> Iterator[Place]:
 
     for account in accounts(path):
         session = partial(get_session, account, "c7n-ingress-report")
-        for region in regions_of(account, regions):
-            if region == ALL:
-                yield from _everywhere(account["account_id"], session)
-            else:
-                yield Place(account["account_id"], region, partial(session, region))
-
-
-def _everywhere(account: str, session: Callable[[str], boto3.Session]) -> Iterator[Place]:
-    """Return all regions that an account has; if they cannot be listed, one place that cannot be read."""
-    try:
-        found = session(FIRST).client("ec2").describe_regions()["Regions"]
-    except (BotoCoreError, ClientError) as error:
-        yield Place(account, ALL, partial(_refuse, error))
-        return
-    yield from (Place(account, each["RegionName"], partial(session, each["RegionName"])) for each in found)
-
-
-def _refuse(error: Exception) -> NoReturn:
-    raise error
+        yield from (Place(account["account_id"], region, session) for region in regions_of(account, regions))
 
 
 def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Found:
@@ -168,93 +141,72 @@ def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Fou
     :raises ClientError, BotoCoreError: AWS lets the caller read the records of no place, or did not answer.
     """
     found = Found(since, until)
-    first: BotoCoreError | ClientError | None = None
+    errors: list[BotoCoreError | ClientError] = []
+    has_read = False
     places = list(places)
     for place in places:
-        if place.account not in found.accounts:
-            found.accounts.append(place.account)
+        found.accounts.setdefault(place.account)
         try:
-            _read(place, found)
+            if place.region == ALL:
+                regions = place.session(FIRST).client("ec2").describe_regions()["Regions"]
+                places += [place._replace(region=each["RegionName"]) for each in regions]
+            else:
+                _read(place, found)
+                has_read = True
         except NoCredentialsError:  # no other place has any
             raise
         except (BotoCoreError, ClientError) as error:
-            first = first or error
+            errors.append(error)
             found.unread.append(f"{place.account} {place.region}: could not be read: {said(error)}")
-    if first and len(found.unread) == len(places):
-        raise first
-    found.notes = found.unread + found.notes
+    if errors and not has_read:
+        raise errors[0]
     if not found.accounts:
         raise ValueError("there is no account and region to read: name one by --region")
     return found
 
 
 def _read(place: Place, found: Found) -> None:
-    logs = Logs(place.session().client("logs"), found.since, found.until)
+    lines = partial(_lines, place.session(place.region).client("logs"), found)
+    here = place.account, place.region
+    journals = [lines(log_group, "{ ($.v = 1) }") for log_group in LOG_GROUPS]
+    for line in chain.from_iterable(filter(None, journals)):
+        record = json.loads(line, parse_int=float)  # a number of 4,301 digits would be refused as an int
+        if str(record.get("how")) in CLOSED and record.get("was"):
+            found.closures.append(closure_of(record, place))
     for log_group in LOG_GROUPS:
-        for line in logs.lines(log_group, "{ ($.v = 1) }"):
-            record = json.loads(line, parse_int=float)  # a number of 4,301 digits would be refused as an int
-            if str(record.get("how")) in CLOSED and record.get("was"):
-                found.closures.append(closure_of(record, place))
-        for line in logs.lines(log_group, '"replace-ingress: sg-"'):
-            if (failure := FAILURE.search(line)) and failure["group"]:
-                found.failed.add((place.account, place.region, failure["group"]))
-    where = f"{place.account} {place.region}"
-    if logs.missing >= {*LOG_GROUPS}:
-        found.notes.append(f"{where}: no journal. Is the stack there?")
+        for failure in filter(None, map(FAILURE.search, lines(log_group, '"replace-ingress: sg-"') or ())):
+            found.failed |= {(*here, failure["group"])} if failure["group"] else set()
+    if not any(each is not None for each in journals):
+        found.notes.append(f"{' '.join(here)}: no journal. Is the stack there?")
     try:
-        for match in filter(None, map(COUNTED.search, logs.lines(EXEMPT_LOG, '"count:"'))):
-            found.exempt[place.account, place.region] = int(match[1])  # the last one counts
-        for match in filter(None, map(UNDONE.search, logs.lines(MAILERS_LOG, '"undone in"'))):
+        for match in filter(None, map(COUNTED.search, lines(EXEMPT_LOG, '"count:"') or ())):
+            found.exempt[here] = int(match[1])  # the last one counts
+        for match in filter(None, map(UNDONE.search, lines(MAILERS_LOG, '"undone in"') or ())):
             found.undone |= {(match[1], match[2], group) for group in match[3].split(", ")}
     except ClientError as error:
-        found.notes.append(f"{where}: exempt and undone groups are not counted: {said(error)}")
+        found.notes.append(f"{' '.join(here)}: exempt and undone groups are not counted: {said(error)}")
 
 
-class Logs:
-    """The log groups of an account and region."""
+def _lines(client: Any, found: Found, log_group: str, pattern: str) -> list[str] | None:
+    """Return the lines of a log group that match a pattern, the oldest first; None if there is no such group.
 
-    def __init__(self, client: Any, since: dt.datetime, until: dt.datetime) -> None:
-        self.client = client
-        self.times = {"startTime": int(since.timestamp() * 1000), "endTime": int(until.timestamp() * 1000)}
-        self.missing: set[str] = set()
-        """The log groups that do not exist: another account notifies people, say."""
-
-    def lines(self, log_group: str, pattern: str) -> list[str]:
-        """Return the lines of a log group that match a pattern, the oldest first; none if there is no such group.
-
-        :raises ClientError: AWS does not let the caller read it.
-        """
-        request = {"logGroupName": log_group, "filterPattern": pattern, **self.times}
-        try:
-            events = [*pages(self.client, "filter_log_events", "events", **request)]
-        except self.client.exceptions.ResourceNotFoundException:
-            self.missing.add(log_group)
-            return []
-        return [event["message"] for event in sorted(events, key=itemgetter("timestamp"))]
+    :raises ClientError: AWS does not let the caller read it.
+    """
+    start, end = (int(time.timestamp() * 1000) for time in (found.since, found.until))
+    request = {"logGroupName": log_group, "filterPattern": pattern, "startTime": start, "endTime": end}
+    try:
+        events = [*pages(client, "filter_log_events", "events", **request)]
+    except client.exceptions.ResourceNotFoundException:  # another account notifies people, say
+        return None
+    return [event["message"] for event in sorted(events, key=itemgetter("timestamp"))]
 
 
 def closure_of(record: Mapping[str, Any], place: Place) -> Closure:
     """Return the closure that a record is about. Anyone who may write to the log may have written the record."""
-    seconds = record.get("seconds_open")
-
-    def text(key: str) -> str:
-        return str(record.get(key) or "")
-
-    return Closure(
-        account=place.account,
-        region=place.region,
-        group=text("group"),
-        name=text("group_name"),
-        rule=text("rule"),
-        protocol=text("protocol"),
-        ports=text("ports"),
-        was=text("was"),
-        now=text("now"),
-        time=text("time"),
-        opened=text("opened"),
-        seconds=seconds if isinstance(seconds, float) and abs(seconds) < MOST_SECONDS else None,
-        opened_by=text("opened_by"),
-    )
+    seconds = record.get(COLUMNS[SECONDS])
+    known = seconds if isinstance(seconds, float) and abs(seconds) < MOST_SECONDS else None
+    texts = {name: str(record.get(key) or "") for name, key in COLUMNS.items()}
+    return texts | {"account": place.account, "region": place.region, SECONDS: known}
 
 
 # -- what is shown
@@ -267,10 +219,10 @@ def as_json(found: Found) -> str:
             "v": VERSION,
             "since": found.since.isoformat(),
             "until": found.until.isoformat(),
-            "accounts": [asdict(each) for each in found.summaries()],
+            "accounts": [each._asdict() for each in found.summaries()],
             "openers": [{"opened_by": who, "closures": count} for who, count in found.openers()],
-            "closures": [each._asdict() for each in found.closures],
-            "notes": found.notes,
+            "closures": found.closures,
+            "notes": [*found.unread, *found.notes],
         },
         indent=1,
     )
@@ -280,9 +232,9 @@ def as_csv(found: Found) -> str:
     """Return the closures, a line each, for a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(Closure._fields)
+    writer.writerow(COLUMNS)
     for each in found.closures:
-        writer.writerow(harmless(visible("" if value is None else str(value))) for value in each)
+        writer.writerow(harmless(visible("" if value is None else str(value))) for value in each.values())
     return text.getvalue()
 
 
