@@ -7,20 +7,21 @@ that is killed leaves it, tagged, and the next canary deletes it.
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, pthread_sigmask
 from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from click import ClickException
 
-from c7n_ingress.aws.calls import GONE, error_code
+from c7n_ingress.aws.calls import GONE, error_code, pages
 from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.records import MADE
+from c7n_ingress.in_time import ended_on_request
 from c7n_ingress_tools import undo
 from c7n_ingress_tools.names import MAILER, POLICIES, functions
 
@@ -45,39 +46,33 @@ class CanaryError(ClickException):
 class Stage(NamedTuple):
     """What has to happen, and what to do if it does not."""
 
-    name: str
     said: str
     fix: str
 
 
-STAGES = (
-    Stage(
-        "recorded",
+STAGES = {
+    "recorded": Stage(
         "AWS Config recorded the change",
         "AWS Config does not record security groups: the line `AWS Config` of this check says what to do",
     ),
-    Stage(
-        "started",
-        "the function started",
-        "nothing started the function: the lines of {functions} in this check say why",
+    "started": Stage(
+        "the function started", "nothing started the function: the lines of {functions} in this check say why"
     ),
-    Stage(
-        "replaced",
+    "replaced": Stage(
         "the rule was replaced",
         "the function left the rule open: read the logs {logs}, then run c7n-ingress replay --region {region}",
     ),
-    Stage(
-        "sent",
-        "the message was sent",
-        "the function sent no message to the queue custodian-mailer: read the logs {logs}",
+    "sent": Stage(
+        "the message was sent", "the function sent no message to the queue custodian-mailer: read the logs {logs}"
     ),
-    Stage(
-        "delivered",
+    "delivered": Stage(
         "the mailer delivered the message",
         f"run c7n-ingress mailer deploy --region {{region}}, then read the log /aws/lambda/{MAILER}",
     ),
-    Stage("undone", "undo restored the rule", "{problem}"),
-)
+    "undone": Stage("undo restored the rule", "{problem}"),
+}
+"""All stages in their order; the methods of :class:`Canary` look for all but the last."""
+
 PREVIEW = "its policy is deployed with `preview: true`: it reports what would be closed, and closes nothing"
 
 
@@ -114,19 +109,13 @@ class Canary:
         self.group = ""
         self.opened = datetime.now(timezone.utc)
         self.record: Mapping[str, Any] = {}
-        self.sent: Mapping[str, Any] = {}
-        looks: dict[str, Callable[[], datetime | None]] = {
-            "recorded": self.recorded,
-            "started": self.started,
-            "replaced": self.replaced,
-            "sent": self.message_sent,
-            "delivered": self.delivered,
+        self.message: Mapping[str, Any] = {}
+        not_watched = {
+            "undone",
+            *([] if POLICIES in closing else ["recorded"]),  # CloudTrail lists a call minutes after EventBridge has it
+            *([] if delivers_here else ["delivered"]),
         }
-        if POLICIES not in closing:
-            del looks["recorded"]  # CloudTrail lists a call minutes after EventBridge has it
-        if not delivers_here:
-            del looks["delivered"]
-        self.looks = looks
+        self.watched = [name for name in STAGES if name not in not_watched]
 
     def create(self) -> None:
         """Create the group, and open the port."""
@@ -137,7 +126,7 @@ class Canary:
         now = datetime.now(timezone.utc)
         tags = [{"ResourceType": "security-group", "Tags": [{"Key": TAG, "Value": now.isoformat(timespec="seconds")}]}]
         name = f"{TAG}-{now:%Y%m%d-%H%M%S-%f}"
-        with _uninterrupted():  # else nobody knows the id of a group that is there
+        with uninterrupted():  # else nobody knows the id of a group that is there
             self.group = self.ec2.create_security_group(
                 GroupName=name, Description=DESCRIPTION, VpcId=vpc, TagSpecifications=tags
             )["GroupId"]
@@ -147,13 +136,12 @@ class Canary:
     def watch(self, show: Callable[[float, str], None], limit: float, wait: float) -> dict[str, float]:
         """Look for each stage until the last is reached, or the time is over."""
         seconds: dict[str, float] = {}
-        said = {stage.name: stage.said for stage in STAGES}
-        last = list(self.looks)[-1]
+        last = self.watched[-1]
         while last not in seconds and self.age() < limit:
-            for name, look in self.looks.items():
-                if name not in seconds and (moment := look()):
+            for name in self.watched:
+                if name not in seconds and (moment := getattr(self, name)()):
                     seconds[name] = max(0.0, (moment - self.opened).total_seconds())
-                    show(seconds[name], said[name])
+                    show(seconds[name], STAGES[name].said)
             if last not in seconds:
                 time.sleep(wait)
         return seconds
@@ -178,7 +166,7 @@ class Canary:
 
     def started(self) -> datetime | None:
         """Look for a line in the functions' logs since the port was opened."""
-        return next((moment_of(event) for name in self.log_groups for event in self.events(name)), None)
+        return next(map(moment_of, self.lines("", self.log_groups)), None)
 
     def replaced(self) -> datetime | None:
         """Look at the group itself, and for the record of the change."""
@@ -187,40 +175,32 @@ class Canary:
         still = [each for each in open_rules if not each["IsEgress"]]
         return None if still else datetime.now(timezone.utc)
 
-    def message_sent(self) -> datetime | None:
+    def sent(self) -> datetime | None:
         """Look for the message's id in the log, after the record of the change."""
         if not self.record:
-            self.find_record()
-        if self.record and not self.sent:
-            name, stream = self.record["log_group"], self.record["logStreamName"]
-            lines = self.events(name, '"sent message"', since=self.record["timestamp"], logStreamNames=[stream])
-            self.sent = next(lines, {})
-        return moment_of(self.sent) if self.sent else None
-
-    def find_record(self) -> None:
-        """Find the first record of a change of the group in the functions' logs."""
-        for name in self.log_groups:
-            for event in self.events(name, f'{{ $.group = "{self.group}" }}'):
-                self.record = {**event, "log_group": name, **json.loads(event["message"])}
-                return
+            for line in self.lines(f'{{ $.group = "{self.group}" }}', self.log_groups):
+                self.record = {**line, **json.loads(line["message"])}
+                break
+        if self.record and not self.message:
+            after = {"startTime": self.record["timestamp"], "logStreamNames": [self.record["logStreamName"]]}
+            self.message = next(self.lines('"sent message"', [self.record["log_group"]], **after), {})
+        return moment_of(self.message) if self.message else None
 
     def delivered(self) -> datetime | None:
         """Look for the message's id in the mailer's log."""
-        if not self.sent:
+        if not self.message:
             return None
-        message = self.sent["message"].partition("sent message:")[2].split()[0]
-        found = self.events(f"/aws/lambda/{MAILER}", f'"message {message} was delivered"')
-        return next(map(moment_of, found), None)
+        message = self.message["message"].partition("sent message:")[2].split()[0]
+        lines = self.lines(f'"message {message} was delivered"', [f"/aws/lambda/{MAILER}"])
+        return next(map(moment_of, lines), None)
 
-    def events(
-        self, log_group: str, pattern: str = "", since: int | None = None, **request: Any
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the lines of a log since the port was opened; none if there is no such log."""
-        start = int(self.opened.timestamp() * 1000) if since is None else since
-        asked = {"logGroupName": log_group, "startTime": start, "filterPattern": pattern, **request}
-        with suppress(self.logs.exceptions.ResourceNotFoundException):
-            for page in self.logs.get_paginator("filter_log_events").paginate(**asked):
-                yield from page["events"]
+    def lines(self, pattern: str, log_groups: Iterable[str], **request: Any) -> Iterator[dict[str, Any]]:
+        """Yield the lines of logs since the port was opened, each with its log group; none if there is no such log."""
+        for name in log_groups:
+            asked = {"startTime": int(self.opened.timestamp() * 1000), "filterPattern": pattern, **request}
+            with suppress(self.logs.exceptions.ResourceNotFoundException):
+                for line in pages(self.logs, "filter_log_events", "events", logGroupName=name, **asked):
+                    yield {**line, "log_group": name}
 
     # -- the end
 
@@ -234,16 +214,6 @@ class Canary:
         if not done.changes:
             return "; ".join(done.problems) or "undo changed nothing"
         return "" if self.replaced() is None else "undo did not restore the rule"
-
-    def delete(self) -> None:
-        """Delete the group. Ctrl-C and SIGTERM wait until this is done.
-
-        :raises CanaryError: the group is still there; it is empty then, if EC2 allows it.
-        """
-        if not self.group:
-            return
-        with _uninterrupted():
-            delete(self.ec2, self.group, self.region)
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime:
@@ -290,38 +260,36 @@ def run(
     """
     canary = Canary(session, deployed(session), delivers_here="://" not in settings.get("queue", ""))
     delete_left_over(canary.ec2, canary.region)
-    with _handling(signal.default_int_handler, signal.SIGTERM):  # ends as by Ctrl-C
+    problem = ""
+    with ended_on_request():
         try:
             canary.create()
             show(0.0, f"opened tcp 22 to 0.0.0.0/0 in {canary.group}, which nothing uses")
             seconds = canary.watch(show, limit, wait)
-            problem = ""
-            if "replaced" in seconds and canary.record:
-                problem = canary.undo(settings)
-                if not problem:
-                    seconds["undone"] = canary.age()
-                    show(seconds["undone"], STAGES[-1].said)
+            if "replaced" in seconds and canary.record and not (problem := canary.undo(settings)):
+                seconds["undone"] = canary.age()
+                show(seconds["undone"], STAGES["undone"].said)
         finally:
-            canary.delete()
             if canary.group:
+                with uninterrupted():
+                    delete(canary.ec2, canary.group, canary.region)
                 show(canary.age(), f"deleted {canary.group}")
     return judged(canary, seconds, problem)
 
 
 def judged(canary: Canary, seconds: dict[str, float], problem: str) -> Result:
     """Return the result: the first stage that is missing after the last that was reached, and its fix."""
-    names = [stage.name for stage in STAGES if stage.name in canary.looks or stage.name == "undone"]
+    names = [*canary.watched, "undone"]
     if "replaced" not in seconds:  # a preview sends a message, too
         names = names[: names.index("replaced") + 1]
-    watched = [number for number, name in enumerate(names) if name in seconds and name != "undone"]
-    name = next(iter(names[max(watched, default=-1) + 1 :]), None)  # an earlier stage is reached, if a later one is
-    if name is None or name in seconds:
+    last = max((number for number, name in enumerate(names[:-1]) if name in seconds), default=-1)
+    missing = [name for name in names[last + 1 :] if name not in seconds][:1]
+    if not missing:
         return Result(canary.group, seconds)
     if canary.record and canary.record["how"] not in MADE:
         return Result(canary.group, seconds, "replaced", PREVIEW)
-    (fix,) = [stage.fix for stage in STAGES if stage.name == name]
     fill = {"functions": " and ".join(canary.closing), "logs": " and ".join(canary.log_groups), "problem": problem}
-    return Result(canary.group, seconds, name, fix.format(**fill, region=canary.region))
+    return Result(canary.group, seconds, missing[0], STAGES[missing[0]].fix.format(**fill, region=canary.region))
 
 
 def deployed(session: boto3.Session) -> tuple[str, ...]:
@@ -347,20 +315,10 @@ def delete_left_over(client: Any, region: str) -> None:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Put off Ctrl-C and SIGTERM until the block is done."""
-    put_off: list[int] = []
-    with _handling(lambda number, _: put_off.append(number), signal.SIGTERM, signal.SIGINT):
-        yield
-    for number in put_off[:1]:
-        signal.raise_signal(number)
-
-
-@contextmanager
-def _handling(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before = pthread_sigmask(SIG_BLOCK, {SIGINT, SIGTERM})
     try:
         yield
     finally:
-        for number, each in before.items():
-            signal.signal(number, each)
+        pthread_sigmask(SIG_SETMASK, before)
