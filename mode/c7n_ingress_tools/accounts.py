@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from c7n.utils import yaml_load
+from click import ClickException, UsageError
 from yaml import YAMLError
 
 from c7n_ingress.decide import records
+from c7n_ingress_tools.extras import requires_extra
 
 ALL = "all"
 """What c7n-org takes for all regions that an account has."""
@@ -28,6 +30,10 @@ FAILED = (
     re.compile(r"(?P<why>unable to obtain credentials) for account:(?P<name>.+?) role:\S+ error:(?P<more>.*)"),
 )
 """What c7n-org prints about an account that failed: `run_account`, `run` and `get_session` in c7n_org/cli.py."""
+
+
+class AccountsError(ClickException):
+    """No command can use what the options name; one line says why."""
 
 
 class Listed(NamedTuple):
@@ -71,26 +77,51 @@ class Asked(NamedTuple):
 EVERYBODY = Asked()
 
 
+class Given(NamedTuple):
+    """What the options of a command say about the output of many accounts."""
+
+    accounts: Path | None
+    """c7n-org's file of accounts."""
+    tags: Sequence[str]
+    since: dt.datetime | None
+    log: Path | None
+    """What c7n-org printed."""
+
+    def asked(self, regions: Sequence[str]) -> Asked:
+        """Return which accounts and regions there should be output of, by default of the last day."""
+        if self.accounts is None and (self.tags or regions):
+            raise UsageError("--region needs --accounts or --journal, and --tag needs --accounts")
+        a_day_ago = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
+        return Asked(
+            None if self.accounts is None else listed(self.accounts, regions, self.tags),
+            self.since or (a_day_ago if self.accounts else None),
+            said(self.log) if self.log else {},
+        )
+
+
 def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the accounts of c7n-org's file, as c7n-org takes them.
 
     :param tags: only the accounts that have all of them.
-    :raises ValueError: the file is none of c7n-org's, or no account has these tags.
+    :raises AccountsError: the file is none of c7n-org's, or no account has these tags.
     """
-    from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts  # noqa: PLC0415 - an extra of its own
-    from jsonschema import ValidationError, validate  # noqa: PLC0415 - comes with c7n-org
+    with requires_extra("org"):
+        from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts
+    from jsonschema import ValidationError, validate
 
     try:
         content = yaml_load(path.read_text(encoding="utf-8"))
         validate(content, CONFIG_SCHEMA)
     except YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise AccountsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise ValueError(f"{path} is no file of c7n-org's accounts: {error.json_path}: {error.message:.200}") from None
+        raise AccountsError(
+            f"{path} is no file of c7n-org's accounts: {error.json_path}: {error.message:.200}"
+        ) from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
     filter_accounts(found, [*tags], ())
     if tags and not found["accounts"]:
-        raise ValueError(f"{path}: no account has the tag {' and '.join(tags)}")
+        raise AccountsError(f"{path}: no account has the tag {' and '.join(tags)}")
     return found["accounts"]
 
 
@@ -99,7 +130,7 @@ def regions_of(account: dict[str, Any], wanted: Sequence[str] = ()) -> list[str]
 
     :param wanted: the regions instead of those in c7n-org's file.
     """
-    from c7n_org.cli import resolve_regions  # noqa: PLC0415 - an extra of its own
+    from c7n_org.cli import resolve_regions
 
     regions = wanted or account.get("regions") or ()
     return [ALL] if ALL in regions else [*resolve_regions(regions, account)]
@@ -108,12 +139,12 @@ def regions_of(account: dict[str, Any], wanted: Sequence[str] = ()) -> list[str]
 def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Listed, ...]:
     """Return the accounts and regions of c7n-org's file.
 
-    :raises ValueError: the file is none of c7n-org's, or two accounts have the same name.
+    :raises AccountsError: the file is none of c7n-org's, or two accounts have the same name.
     """
     found = accounts(path, tags)
     names = [each["name"] for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
+        raise AccountsError(
             f"{path}: two accounts have the name {twice[0]!r}, so c7n-org writes their output into one folder: "
             "write other names, such as those of c7n-org aws-accounts --name '{name}-{account_id}'"
         )
@@ -157,15 +188,18 @@ def said(log: Path) -> dict[tuple[str, str], str]:
 def time_from(text: str, now: dt.datetime) -> dt.datetime:
     """Read a time, or a number of days or hours before now.
 
-    :raises ValueError: names the value and the fix.
+    :raises AccountsError: names the value and the fix.
     """
     if match := SPAN.fullmatch(text):
         return now - dt.timedelta(**{UNITS[match[2]]: int(match[1])})
     try:
         time = records.time_from(text)
-    except ValueError:
-        raise ValueError(f"--since {text!r:.40} is no time: write 90d, 12h or 2026-01-31") from None
-    return time if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
+        time = time.astimezone(dt.timezone.utc) if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
+    except (ValueError, OverflowError):
+        raise AccountsError(f"--since {text!r:.40} is no time: write 90d, 12h or 2026-01-31") from None
+    if time > now + dt.timedelta(days=1):  # a day: somebody may mean another time zone
+        raise AccountsError(f"--since {text!r:.40} is in the future: write 90d, 12h or 2026-01-31")
+    return time
 
 
 def too_old(last: dt.datetime, since: dt.datetime) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from c7n_ingress_tools.accounts import Asked
+    from c7n_ingress_tools.accounts import Asked, Given
     from c7n_ingress_tools.names import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -35,16 +36,31 @@ settings_option = click.option(
 )
 
 
+def _since(_context: click.Context, _option: click.Parameter, text: str | None) -> dt.datetime | None:
+    import datetime as dt
+
+    from c7n_ingress_tools.accounts import time_from
+
+    return time_from(text, dt.datetime.now(dt.timezone.utc)) if text else None
+
+
 def accounts_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options about the output of many accounts."""
+    """Add the options about the output of many accounts. The command gets all of them as one value, `given`."""
+
+    @wraps(command)
+    def with_given(accounts: Path | None, tags: tuple[str, ...], since: Any, log: Path | None, **more: Any) -> Any:
+        from c7n_ingress_tools.accounts import Given
+
+        return command(given=Given(accounts, tags, since, log), **more)
+
     for option in (
         click.option("--log", type=FILE, help="A file with what c7n-org printed, to show why accounts failed."),
-        click.option("--since", help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
+        click.option("--since", callback=_since, help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
         click.option("-t", "--tag", "tags", multiple=True, help="Only the accounts with this tag, as c7n-org's -t."),
         click.option("--accounts", type=FILE, help="c7n-org's file of accounts: each of them must have output."),
     ):
-        command = option(command)
-    return command
+        with_given = option(with_given)
+    return with_given
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
@@ -148,10 +164,7 @@ def check(
     canary: bool,
     timeout: float,
     folder: Path | None,
-    accounts: Path | None,
-    tags: tuple[str, ...],
-    since: str | None,
-    log: Path | None,
+    given: Given,
     as_json: bool,
 ) -> int:
     """Check that the pack works, one line for each fact, and print the fix where something is wrong.
@@ -167,12 +180,8 @@ def check(
     these accounts and regions must have a check that is not older than a day.
     """
     if folder is not None:
-        import datetime as dt
-
-        regions = tuple(session.region_name for session in sessions)
-        asked = _asked(accounts, tags, since, log, regions, dt.datetime.now(dt.timezone.utc))
-        return _show_places(folder, asked, as_json=as_json)
-    if accounts or tags or since or log:
+        return _show_places(folder, given.asked([each.region_name for each in sessions]), as_json=as_json)
+    if any(given):
         raise click.UsageError("--accounts, --tag, --since and --log belong to --of")
     if canary and not sessions:
         raise click.UsageError("--canary needs --region")
@@ -297,10 +306,7 @@ def report(
     folders: tuple[Path, ...],
     into: Path | None,
     journal: bool,
-    accounts: Path | None,
-    tags: tuple[str, ...],
-    since: str | None,
-    log: Path | None,
+    given: Given,
     regions: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
@@ -319,9 +325,7 @@ def report(
     ends with 1.
     """
     if journal:
-        if tags or log:
-            raise click.UsageError("--tag and --log do not go with --journal")
-        return _report_journal(regions, since or "90d", accounts, csv_file, as_json=as_json)
+        return _report_journal(given, regions, csv_file, as_json=as_json)
     if csv_file:
         raise click.UsageError("--csv belongs to --journal")
     import datetime as dt
@@ -335,10 +339,8 @@ def report(
         from c7n_ingress_tools.report.text import visible
         from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
-    now = dt.datetime.now(dt.timezone.utc)
-    asked = _asked(accounts, tags, since, log, regions, now)
     try:
-        made = of_runs(folders, now, asked)
+        made = of_runs(folders, dt.datetime.now(dt.timezone.utc), given.asked(regions))
     except NoRunError as error:
         raise click.ClickException(visible(str(error))) from error
     code = 1 if made.failed else 0
@@ -358,54 +360,25 @@ def report(
     return code
 
 
-def _asked(
-    path: Path | None,
-    tags: tuple[str, ...],
-    since: str | None,
-    log: Path | None,
-    regions: tuple[str, ...],
-    now: dt.datetime,
-) -> Asked:
-    """Return which accounts and regions there should be output of, by the options."""
-    from c7n_ingress_tools import accounts
-    from c7n_ingress_tools.extras import requires_extra
-
-    if (tags or regions) and path is None:
-        raise click.UsageError("--region needs --accounts or --journal, and --tag needs --accounts")
-    with requires_extra("org"):
-        try:
-            places = None if path is None else accounts.listed(path, regions, tags)
-            start = accounts.time_from(since or "24h", now) if since or path else None
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
-    return accounts.Asked(places, start, accounts.said(log) if log else {})
-
-
-def _report_journal(
-    regions: tuple[str, ...], since: str, accounts: Path | None, csv_file: Path | None, *, as_json: bool
-) -> int:
+def _report_journal(given: Given, regions: tuple[str, ...], csv_file: Path | None, *, as_json: bool) -> int:
     """Print what the journals say, and return 1 if an account or region could not be read."""
     import datetime as dt
 
     from c7n_ingress_tools.extras import requires_extra
 
-    if not (regions or accounts):
+    if given.tags or given.log:
+        raise click.UsageError("--tag and --log do not go with --journal")
+    if not (regions or given.accounts):
         raise click.UsageError("--journal needs --region, or --accounts")
     with requires_extra("report"):
-        from c7n_ingress_tools.accounts import time_from
         from c7n_ingress_tools.report import journal, terminal
     now = dt.datetime.now(dt.timezone.utc)
-    with requires_extra("org"):
-        try:
-            start = time_from(since, now)
-            if accounts:
-                found = journal.read(journal.places_of(accounts, regions), start, now)
-            else:
-                account = _in_region(regions[0]).client("sts").get_caller_identity()["Account"]
-                places = [journal.Place(account, region, _in_region) for region in dict.fromkeys(regions)]
-                found = journal.read(places, start, now)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
+    if given.accounts:
+        places = [*journal.places_of(given.accounts, regions)]
+    else:
+        account = _in_region(regions[0]).client("sts").get_caller_identity()["Account"]
+        places = [journal.Place(account, region, _in_region) for region in dict.fromkeys(regions)]
+    found = journal.read(places, given.since or now - dt.timedelta(days=90), now)
     if csv_file:
         csv_file.write_text(journal.as_csv(found), encoding="utf-8", newline="")
     if as_json:

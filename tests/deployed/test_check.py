@@ -178,6 +178,18 @@ def local(wanted=()):
     return here.Local(here.files(ROOT / "settings.yml"), "us-east-1", [], dict(wanted), [])
 
 
+def test_checks_of_accounts_that_nothing_lists(tmp_path, capsys):
+    """Without a list of accounts, each account that wrote a check has a line, also one with a slash in its name."""
+    for name in ("web", "team/shop"):
+        (folder := tmp_path / name / "us-east-1").mkdir(parents=True)
+        (folder / "stdout").write_text(json.dumps({"facts": []}))
+    (tmp_path / "stdout").touch()
+    assert main(["check", "--of", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == ["✓ team/shop us-east-1: all right", "✓ web us-east-1: all right"]
+    assert shown[-1] == "2 accounts and regions, 0 wrong"
+
+
 def test_what_cannot_be_read_is_a_line_of_its_own():
     """What AWS refuses is reported once, with the policy that allows it, and everything else is still judged."""
     found = dict.fromkeys(

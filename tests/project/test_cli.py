@@ -54,7 +54,12 @@ def test_the_command_prints_its_version(capsys):
         (["report", "nowhere"], "nowhere: no run"),
         (["rehearse", "nowhere.json"], "nowhere.json"),
         (["rehearse", "--interfaces", "nowhere.json"], "nowhere.json"),
+        (
+            ["rehearse", "none.json"],
+            "none.json: holds no group: is it the right region? This prints the right thing: aws",
+        ),
         (["mailer", "deploy", "-c", "nowhere.yml"], "nowhere.yml: No such file or directory"),
+        (["mailer", "deploy", "-c", "empty.yml"], "empty.yml: the file is empty: `c7n-ingress init DIR` writes one"),
         (["replay", "--region", "us-east-1"], "no AWS credentials found"),
         (["uninstall", "--region", "us-east-1"], "no AWS credentials found"),
         (["replay", "--region", "us east 1"], "us east 1"),
@@ -62,7 +67,9 @@ def test_the_command_prints_its_version(capsys):
     ],
 )
 def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
-    """A path that does not exist and credentials that are missing end a command with 2 and one line."""
+    """A path that does not exist, an empty file and credentials that are missing end a command with 2 and one line."""
+    (tmp_path / "none.json").write_text('{"SecurityGroups": []}')
+    (tmp_path / "empty.yml").touch()
     done = run(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr

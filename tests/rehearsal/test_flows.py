@@ -593,7 +593,8 @@ def test_refuses_interfaces(case, tmp_path):
     groups = [{"GroupId": "sg-0000000a", "OwnerId": "123456789012"}]
     with pytest.raises(UnusableError) as refused:
         interfaces.check(interfaces.load(path), groups, path)
-    assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {interfaces.EXPORT.command}"
+    says = case["says"] + ("" if case["says"].endswith("?") else ".")
+    assert str(refused.value) == f"{path}: {says} This prints the right thing: {interfaces.EXPORT.command}"
 
 
 def test_takes_interfaces(tmp_path):

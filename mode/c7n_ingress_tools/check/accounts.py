@@ -36,7 +36,8 @@ def places(folder: Path, asked: Asked = EVERYBODY) -> list[Place]:
     :raises FileNotFoundError: no account was checked, and none is expected.
     """
     if (expected := asked.places) is None:
-        expected = tuple(Listed(path.parts[-3], "", path.parts[-2]) for path in sorted(folder.glob("*/*/stdout")))
+        written = (path.relative_to(folder).parts[:-1] for path in sorted(folder.glob("*/**/stdout")))
+        expected = tuple(Listed("/".join(name), "", region) for *name, region in written if name)
     found = [_place(each, asked) for each in sorted(written_in([folder], expected, asked.said))]
     if not found:
         raise FileNotFoundError(2, "no check of any account is there", str(folder))

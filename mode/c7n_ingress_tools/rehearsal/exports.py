@@ -114,7 +114,8 @@ class Export:
 
     def refused(self, name: str | Path, what: str) -> UnusableError:
         """Return the error for a file that cannot be used, with the command that prints the right thing."""
-        return UnusableError(" ".join(f"{name}: {what}. This prints the right thing: {self.command}".split()))
+        said = what if what.endswith("?") else f"{what}."
+        return UnusableError(" ".join(f"{name}: {said} This prints the right thing: {self.command}".split()))
 
     @property
     def _id(self) -> str:
