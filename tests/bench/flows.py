@@ -13,14 +13,17 @@ import time
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from c7n_ingress.decide.rules import Traffic, traffic_arguments
-from c7n_ingress_tools.embedded_aws.server import Cloud
 from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress
 from c7n_ingress_tools.report import terminal
 from tests.bench.table import Row
+
+if TYPE_CHECKING:  # the processes that are measured load no embedded AWS
+    from c7n_ingress_tools.embedded_aws.server import Cloud
 
 LINES = 10_000_000
 AWK = '$13 == "ACCEPT" { bytes[$4] += $10 } END { for (each in bytes) number++; print number }'

@@ -133,6 +133,22 @@ def test_what_is_left_is_not_open(rules):
 
 
 @pytest.mark.parametrize(
+    "family", [["12.0.0.0/15", "12.0.0.0/12", "12.0.0.0/9"], ["2a02::/31", "2a02::/24", "2a02::/17"]]
+)
+@pytest.mark.parametrize("beside", [0, 1])
+def test_networks_within_networks_count_once(family, beside):
+    """A rule counts only what no rule for a network within its own holds already, however deep that is."""
+    *_, widest = networks = [ip_network(cidr) for cidr in family]
+    whole = widest.supernet()
+    _, other = whole.supernet().subnets()
+    narrow = next(other.subnets(new_prefix=networks[0].prefixlen))
+    more = [[networks[0], narrow]] if beside else []  # a list with one network that is held, and one that is not
+    rules = [(Traffic("tcp", 22, 22), tuple(each)) for each in [*([each] for each in networks), [whole], *more]]
+    elsewhere = (Traffic("tcp", 23, 23), (other,))  # so that all rules together are open, and each port is looked at
+    assert judged([*rules, elsewhere]) == model([*rules, elsewhere]) == ({rules[3]} if beside else set())
+
+
+@pytest.mark.parametrize(
     ("cidrs", "verdict"),
     [
         (["224.0.0.0/3"], False),

@@ -182,10 +182,10 @@ def _span(of: Traffic) -> tuple[int, int]:
     return (any_code, any_code + 256) if of.to_port == -1 else (any_code + 1 + of.to_port,) * 2
 
 
-DIGIT = 30
+DIGIT = MOST.bit_length() + 1
 """How many bits a port has in a number that holds a sum for each port: adding two such numbers adds all ports at once.
 
-It is more than a sum of two sources of MOST takes, and as many as a digit of Python's own integers.
+A sum of two sources of MOST takes as many.
 """
 
 CARRY = 1 << (DIGIT - 1)
@@ -209,31 +209,47 @@ class _Kept:
         self._held: dict[_Block, int] = {}
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
         self._whole: dict[_Block, int] = {}  # for each port, all bits where a network itself is kept
-        self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network
+        self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network, the next one first
         around: list[_Block] = []
         for block in blocks:
             while around and around[-1].last < block.first:
                 around.pop()
-            self._around[block] = around.copy()
+            self._around[block] = around[::-1]
             around.append(block)
+        self._ahead = sorted(self._around, key=lambda block: block.size)
+        """The networks that pass nothing on yet of what is held of them, the narrowest last."""
 
     def add(self, source: Sequence[_Block], start: int, end: int) -> bool:
         """Keep a source for the ports from `start` up to `end`, unless one of them would be open.
 
         :returns: whether it is kept.
         """
+        self._reach(min(block.size for block in source))
         shift, every = DIGIT * start, (1 << DIGIT * (end - start)) - 1
         ones = self._ones & every
         more = [self._not_held(block, ones, every, shift) for block in source]
-        total = sum(more, (self._sum >> shift) & every)
-        if total & self._carries:
+        if sum(more, self._sum >> shift) & self._carries:
             return False
-        self._sum += sum(more) << shift
-        for block, added in zip(source, more, strict=True):
-            for each in (block, *self._around[block]) if added else ():
-                self._held[each] = self._held.get(each, 0) + (added << shift)
+        for block, added in zip(source, (each << shift for each in more), strict=True):
+            self._sum += added
+            self._held[block] = self._held.get(block, 0) + added
+            self._pass_on(block, added)
             self._whole[block] = self._whole.get(block, 0) | every << shift
         return True
+
+    def _reach(self, size: int) -> None:
+        """Make what is held of networks up to a size complete: those that are narrower pass on what is held of them."""
+        while self._ahead and self._ahead[-1].size >= size:
+            block = self._ahead.pop()
+            if held := self._held.get(block):
+                self._pass_on(block, held)
+
+    def _pass_on(self, block: _Block, added: int) -> None:
+        """Add what is held of a network to the one around it and, where that has passed on its own, to the next."""
+        for each in self._around[block]:
+            self._held[each] = self._held.get(each, 0) + added
+            if self._ahead and each.size <= self._ahead[-1].size:
+                return
 
     def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
         more = ones * block.public - (self._held.get(block, 0) >> shift & every)
