@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +12,6 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.rehearsal import warm
 from tests.support.embedded import CUSTODIAN, ROOT
-from tests.support.forked import called
 from tests.support.posted import TOPIC, Post, message_to
 
 CALLS = {
@@ -34,6 +35,14 @@ def commands():
 def environment(**more):
     """Return this process's environment with what makes an output the same twice."""
     return {**os.environ, "COLUMNS": "80", "TZ": "UTC", **more}
+
+
+def called(found, command, environment, folder):
+    """Run a command, and return what `subprocess.run` returns for text."""
+    files = [folder / f"{uuid.uuid4()}" for _ in range(2)]
+    with Path(os.devnull).open() as nothing, files[0].open("w") as output, files[1].open("w") as errors:
+        code = found.call(command, environment, folder, [each.fileno() for each in (nothing, output, errors)]).recv()
+    return subprocess.CompletedProcess(command, code, *(file.read_text(encoding="utf-8") for file in files))
 
 
 def seen(done):

@@ -290,7 +290,8 @@ class Loop:
     def _start(self, command: Sequence[str], log: str) -> Connection:
         """Start a command in the folder. What c7n keeps in one's home goes there, too."""
         environment = self.environment | {"HOME": str(self.folder)}
-        return self.commands.call(command, environment, self.folder, self.folder / log)
+        with (self.folder / log).open("ab") as file:
+            return self.commands.call(command, environment, self.folder, (0, file.fileno(), file.fileno()))
 
     def _received(self, *, wait: bool) -> list[dict[str, Any]]:
         """Take some messages from the inbox; wait a second for the first."""

@@ -1,10 +1,10 @@
 """Commands that start at once: a process loads Cloud Custodian and the mailer, and forks for each call of one.
 
     with commands() as found:  # while this process does something else, they are loaded
-        code = found.call(["custodian", "run", ...], os.environ, folder, log).recv()
+        code = found.call(["custodian", "run", ...], os.environ, folder, (0, 1, 2)).recv()
 
 What runs is the installed packages' own code, from the function that their commands call, with the caller's arguments,
-environment and folder. Loading is half of what a short `custodian run` takes, and the demo has three of them.
+environment, folder and streams. Loading is half of what a short `custodian run` takes, and the demo has three of them.
 
 This module is imported before anything that takes long, and imports little itself.
 """
@@ -24,6 +24,7 @@ import time
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from multiprocessing.connection import Client, Connection
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,20 +54,17 @@ class Commands(NamedTuple):
     address: str
 
     def call(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        folder: Path,
-        output: Path,
-        errors: Path | None = None,
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Sequence[int]
     ) -> Connection:
         """Start a command. It waits until everything is loaded.
 
-        :param output: the file to which its output is added, and its errors if these have no file of their own.
+        :param streams: the descriptors of its input, its output and its errors.
         :returns: a connection from which its exit code can be received.
         """
         connection = Client(self.address, "AF_UNIX")
-        connection.send((command, dict(environment), folder, output, errors or output))
+        connection.send((command, dict(environment), folder))
+        for descriptor in streams:
+            send_handle(connection, descriptor, 0)
         return connection
 
 
@@ -127,14 +125,14 @@ def _answer(connection: Connection) -> None:
         _, status = os.waitpid(child, 0)
         connection.send(os.waitstatus_to_exitcode(status))
         os._exit(0)
-    sys.argv, environment, folder, *files = connection.recv()
-    for descriptor, file in enumerate([os.devnull, *files]):
-        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), descriptor)
+    sys.argv, environment, folder = connection.recv()
+    for descriptor in range(3):
+        os.dup2(recv_handle(connection), descriptor)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    name = COMMANDS[sys.argv[0]]
+    name = COMMANDS[Path(sys.argv[0]).name]
     sys.exit(EntryPoint(name, name, "").load()())
 
 
