@@ -275,10 +275,9 @@ def test_the_command_reports_what_it_leaves_alone(cloud, group, obey, tmp_path):
     journal(done, "/aws/lambda/custodian-open-ingress")
     line = f"c7n-ingress undo {group_id} --run {done[0]['run']} --region us-east-1"
     changed = next(each for each in rules_of(group_id).values() if source_of(each) == AUTHORIZED[0])
-    cloud.session().client("ec2").update_security_group_rule_descriptions_ingress(
-        GroupId=group_id,
-        SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": changed["SecurityGroupRuleId"], "Description": "ours"}],
-    )
+    said = {key: changed[key] for key in ("IpProtocol", "FromPort", "ToPort", "CidrIpv4")} | {"Description": "ours"}
+    update = {"SecurityGroupRuleId": changed["SecurityGroupRuleId"], "SecurityGroupRule": said}
+    cloud.session().client("ec2").modify_security_group_rules(GroupId=group_id, SecurityGroupRules=[update])
     closed = rules_of(group_id)
     wanted = "left alone: tcp 22 from 198.18.7.0/24"
     for option in ("--json", "--yes"):

@@ -8,7 +8,7 @@ from c7n.resources.vpc import UsedSecurityGroup
 from c7n_ingress.actions import replace_ingress as action
 from c7n_ingress.aws import read
 from tests.bench import decide
-from tests.support.embedded import NOTIFY, act, made_changes, make_queue, messages, rules_of, source_of
+from tests.support.embedded import NOTIFY, act, made_changes, make_queue, messages, permission, rules_of, source_of
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
 OFFICE = "198.18.7.0/24"
@@ -61,9 +61,7 @@ def test_what_changes_while_a_slow_filter_runs(cloud, group, replace, slow_filte
     def open_more():
         if next(calls) == 2:  # 1 is c7n's own listing
             changed.append(
-                ec2.authorize_security_group_ingress(
-                    GroupId=group_id, IpProtocol="tcp", FromPort=23, ToPort=23, CidrIp="0.0.0.0/0"
-                )
+                ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[permission({**SSH, "ports": 23})])
             )
 
     slow_filter(open_more)

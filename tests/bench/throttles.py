@@ -92,8 +92,8 @@ def refusals(cloud: Cloud) -> str:
 
 def still_open(cloud: Cloud) -> int:
     """Count the groups that let the internet in."""
-    filters = [{"Name": "ip-permission.cidr", "Values": [recipe.OPEN]}]
-    return len(cloud.session().client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"])
+    groups = cloud.session().client("ec2").describe_security_groups()["SecurityGroups"]
+    return sum(recipe.OPEN in str(group["IpPermissions"]) for group in groups)
 
 
 def config_event(shape: dict[str, Any]) -> dict[str, Any]:

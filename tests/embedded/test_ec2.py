@@ -517,13 +517,10 @@ class TestDescribe:
             ("vpc-id", "vpc-1"),
             ("tag:Team", "net"),
             ("tag-key", "Team"),
-            ("ip-permission.cidr", "0.0.0.0/0"),
-            ("ip-permission.from-port", "22"),
-            ("egress.ip-permission.ipv6-cidr", "::/0"),
         ],
     )
     def test_filters(self, ec2, name, value):
-        """Groups are found by what they are and by their rules."""
+        """Groups are found by what they are."""
         load_groups(
             [
                 {
@@ -633,18 +630,6 @@ class TestGroups:
         load_groups([{"GroupId": GROUP, "Tags": None, "IpPermissions": [SSH | {"IpRanges": None}]}])
         (group,) = ec2.describe_security_groups(GroupIds=[GROUP])["SecurityGroups"]
         assert (group["GroupName"], group["OwnerId"], group["IpPermissions"]) == (GROUP, "123456789012", [])
-
-    def test_descriptions_anew(self, ec2, group):
-        """Descriptions can be set and cleared for rules that are there."""
-        (rule,) = authorize(ec2, group, ANYWHERE)
-        describe = ec2.update_security_group_rule_descriptions_ingress
-        describe(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule, "Description": "by id"}])
-        assert [rule["Description"] for rule in rules(ec2, group)] == ["by id"]
-        describe(GroupId=group, SecurityGroupRuleDescriptions=[{"SecurityGroupRuleId": rule}])
-        assert [rule.get("Description") for rule in rules(ec2, group)] == [None]
-        unknown = [{"SecurityGroupRuleId": "sgr-0123456789abcdef0", "Description": "x"}]
-        refused = refusal(describe, GroupId=group, SecurityGroupRuleDescriptions=unknown)
-        assert refused == "InvalidSecurityGroupRuleId.NotFound"
 
     def test_tags(self, ec2, group):
         """Groups and rules are tagged and untagged by the calls that tag everything else."""

@@ -29,7 +29,7 @@ from moto.ec2.exceptions import (
     RulesPerSecurityGroupLimitExceededError,
     TagLimitExceeded,
 )
-from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models import EC2Backend, ec2_backends, security_groups
 from moto.ec2.models.managed_prefixes import ManagedPrefixList
 from moto.ec2.models.security_groups import SecurityGroup
 from moto.ec2.models.vpcs import VPC
@@ -44,7 +44,6 @@ from c7n_ingress_tools.embedded_aws.rules import (
     rules_from,
     shape_of,
     with_added,
-    with_described,
     with_modified,
     without,
 )
@@ -188,11 +187,25 @@ class Group(SecurityGroup):
     ec2_backend: Backend
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make a group with the rules of a new one: all traffic may leave.
+
+        A VPC's default group lets in what its own members send:
+        https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
+        """
         super().__init__(*args, **kwargs)
+        cidrs = [rule.ip_range for rule in self.egress_rules]
         del self.ingress_rules, self.egress_rules
-        self._rules: Rules = ()
+        lists = {"IpRanges": [cidr for cidr in cidrs if "CidrIp" in cidr]}
+        lists |= {"Ipv6Ranges": [cidr for cidr in cidrs if "CidrIpv6" in cidr]}
+        own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": self.id, "UserId": self.owner_id}]}
+        entering = [own] if self.is_default else []
+        self._rules: Rules = (
+            *rules_from([{"IpProtocol": "-1", **lists}], egress=True),
+            *rules_from(entering, egress=False),
+        )
         self._outdated: list[Rules] = []
-        self.vpc_associations: dict[str, str] = {}  # the state of each association with a further VPC, by the VPC's id
+        self.vpc_associations: dict[str, str] = {}
+        """The state of each association with a further VPC, by the VPC's id."""
 
     @property
     def rules(self) -> Rules:
@@ -249,28 +262,10 @@ class Group(SecurityGroup):
         ]
 
     def matches_filter(self, key: str, filter_value: list[str]) -> bool:
-        """Whether the group matches a filter of DescribeSecurityGroups. moto matches filters that are not on rules."""
-        side, is_on_rules, name = key.rpartition("ip-permission.")
-        if is_on_rules and name in ON_RULES:
-            shapes = [{**shape_of(rule), **rule.peer} for rule in self.rules if rule.egress == bool(side)]
-            texts = [str(shape[ON_RULES[name]]) for shape in shapes if ON_RULES[name] in shape]
-            return any(aws_api_matches(value, text) for value in filter_value for text in texts)
-        if not key.startswith("tag") and (is_on_rules or key not in self.filters):
+        """Whether the group matches a filter of DescribeSecurityGroups. Filters on rules are not emulated."""
+        if not key.startswith("tag") and ("ip-permission." in key or key not in self.filters):
             raise InvalidParameterValue(f"The filter '{key}' is invalid")
         return bool(super().matches_filter(key, filter_value))
-
-
-ON_RULES = {
-    "cidr": "CidrIpv4",
-    "ipv6-cidr": "CidrIpv6",
-    "prefix-list-id": "PrefixListId",
-    "group-id": "ReferencedGroupId",
-    "user-id": "UserId",
-    "protocol": "IpProtocol",
-    "from-port": "FromPort",
-    "to-port": "ToPort",
-}
-"""Filters of DescribeSecurityGroups on rules, and the field of a rule that each is about."""
 
 
 class Response(EC2Response):
@@ -415,32 +410,19 @@ class Response(EC2Response):
         more = {"UnknownIpPermissions": permissions_of(unknown)} if unknown else {}
         return Answer({"Return": True, "RevokedSecurityGroupRules": gone, **more})
 
-    def update_security_group_rule_descriptions_ingress(self) -> Answer:
-        """Change the descriptions of rules that are named by their ids."""
-        self.error_on_dryrun()
-        listed = self._get_param("SecurityGroupRuleDescriptions", [])
-        by_id = {each["SecurityGroupRuleId"]: each.get("Description") for each in listed}
-        self.ec2_backend.change(self._group(), lambda rules: with_described(rules, by_id))
-        return Answer({"Return": True})
-
     authorize_security_group_ingress = partialmethod(_authorize, egress=False)
     authorize_security_group_egress = partialmethod(_authorize, egress=True)
     revoke_security_group_ingress = partialmethod(_revoke, egress=False)
     revoke_security_group_egress = partialmethod(_revoke, egress=True)
 
     def _group(self) -> Group:
-        return self.ec2_backend.group(self._get_param("GroupId") or self._get_param("GroupName"))
+        return self.ec2_backend.group(self._get_param("GroupId"))
 
     def _rules(self, *, egress: bool) -> Rules:
-        """Return the rules of the request's permissions, or of the single permission at its top level."""
         permissions = self._get_param("IpPermissions", [])
-        if cidr := self._get_param("CidrIp"):
-            permissions = [{**self.params, "IpRanges": [{"CidrIp": cidr}]}]
         for permission in permissions:
             for pair in permission.get("UserIdGroupPairs", ()):
                 pair.setdefault("UserId", self.current_account)
-                if name := pair.pop("GroupName", None):
-                    pair.setdefault("GroupId", self.ec2_backend.group(name).id)
         return tuple(rules_from(permissions, egress=egress))
 
     def _filters(self) -> dict[str, list[str]]:
@@ -522,25 +504,6 @@ class Backend(EC2Backend):
         self.loaded_interfaces: dict[str, Mapping[str, Any]] = {}
         super().__init__(region_name, account_id)
 
-    def create_security_group(self, name: str, description: str, *args: Any, **kwargs: Any) -> Group:
-        """Create a group as moto does, with the rules of a new group.
-
-        All traffic may leave. A VPC's default group lets in what its own members send:
-        https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
-        """
-        made = super().create_security_group(name, description, *args, **kwargs)
-        cidrs = [rule.ip_range for rule in made.egress_rules]
-        out = {
-            "IpProtocol": "-1",
-            "IpRanges": [cidr for cidr in cidrs if "CidrIp" in cidr],
-            "Ipv6Ranges": [cidr for cidr in cidrs if "CidrIpv6" in cidr],
-        }
-        own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made.id, "UserId": self.account_id}]}
-        group = Group(self, made.id, name, description, made.vpc_id, is_default=made.is_default)
-        group.rules = (*rules_from([out], egress=True), *rules_from([own] if made.is_default else [], egress=False))
-        self.groups[group.vpc_id or ""][group.id] = group
-        return group
-
     def group(self, id_or_name: str) -> Group:
         """Return the group, or raise EC2's error."""
         group = self.get_security_group_by_name_or_id(id_or_name)
@@ -616,3 +579,4 @@ class Backend(EC2Backend):
 
 
 ec2_backends.backend = Backend
+vars(security_groups)["SecurityGroup"] = Group  # moto creates groups of this class

@@ -32,24 +32,30 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.utils import random_security_group_rule_id
 
-Shape = Mapping[str, Any]  # a structure of EC2's API, as botocore has it
+from c7n_ingress.decide.rules import ICMP, PROTOCOL_NAMES, WITH_PORTS
+
+Shape = Mapping[str, Any]
+"""A structure of EC2's API, as botocore has it."""
 
 Identity = tuple[bool, str, int, int, str, str]
 
-PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
-WITH_PORTS = frozenset({"tcp", "udp", "icmp", "icmpv6"})
-ALL = -1  # all ports, or all ICMP types, or all codes of a type
+ALL = -1
+"""All ports, or all ICMP types, or all codes of a type."""
+
 LAST_PORT = 65535
-LAST_ICMP_NUMBER = 255  # of types, and of codes
+LAST_ICMP_NUMBER = 255
+"""Of types, and of codes."""
+
 LAST_PROTOCOL = 255
 
-# The lists of a permission: the field that names the source there, and what a source of this kind is called elsewhere.
 SOURCES = {
     "IpRanges": ("CidrIp", "CidrIpv4"),
     "Ipv6Ranges": ("CidrIpv6", "CidrIpv6"),
     "PrefixListIds": ("PrefixListId", "PrefixListId"),
     "UserIdGroupPairs": ("GroupId", "ReferencedGroupId"),
 }
+"""The lists of a permission: the field that names the source there, and how rules name a source of this kind."""
+
 LISTED = {kind: (listing, name) for listing, (name, kind) in SOURCES.items()}
 NETWORKS = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}
 
@@ -102,14 +108,6 @@ def with_modified(rules: Rules, updates: Iterable[Shape]) -> Rules:
     turned = {rule.id: _modified(rule, requests[rule.id]) for rule in rules if rule.id in requests}
     _refuse(turned.values(), (rule for rule in rules if rule.id not in turned))
     return tuple(turned.get(rule.id, rule) for rule in rules)
-
-
-def with_described(rules: Rules, by_id: Mapping[str, str | None]) -> Rules:
-    """Set the descriptions of rules by their ids; None clears one [API]."""
-    _refuse_unknown(by_id, rules)
-    described = tuple(replace(rule, description=by_id.get(rule.id, rule.description)) for rule in rules)
-    _refuse_descriptions(rule for rule in described if rule.id in by_id)
-    return described
 
 
 def without(rules: Rules, ids: Iterable[str], *, egress: bool) -> Rules:
@@ -178,19 +176,25 @@ def refuse_traffic(rules: Iterable[Rule]) -> None:
     https://github.com/terraform-aws-modules/terraform-aws-security-group/issues/7.
     """
     for rule in rules:
-        if rule.protocol in ("tcp", "udp"):
-            for end, port in (("from", rule.from_port), ("to", rule.to_port)):
-                if not 0 <= port <= LAST_PORT:
-                    raise InvalidParameterValue(f"TCP/UDP ({end}) port ({port}) out of range")
-            if rule.from_port > rule.to_port:
-                raise InvalidParameterValue(f"Invalid TCP/UDP port range ({rule.from_port}:{rule.to_port})")
-        elif rule.protocol in ("icmp", "icmpv6"):
-            if not ALL <= rule.from_port <= LAST_ICMP_NUMBER:
-                raise InvalidParameterValue(f"ICMP type ({rule.from_port}) out of range")
-            if not ALL <= rule.to_port <= LAST_ICMP_NUMBER or (rule.from_port == ALL and rule.to_port != ALL):
-                raise InvalidParameterValue(f"ICMP code ({rule.to_port}) out of range")
-        elif int(rule.protocol) > LAST_PROTOCOL:
-            raise InvalidParameterValue(f"Invalid value '{rule.protocol}' for IP protocol. Unknown protocol.")
+        first, last = rule.from_port, rule.to_port
+        if rule.protocol in ICMP:
+            codes_of_all_types = first == ALL != last
+            wrong = {
+                f"ICMP type ({first}) out of range": not ALL <= first <= LAST_ICMP_NUMBER,
+                f"ICMP code ({last}) out of range": not ALL <= last <= LAST_ICMP_NUMBER or codes_of_all_types,
+            }
+        elif rule.protocol in WITH_PORTS:
+            wrong = {
+                f"TCP/UDP (from) port ({first}) out of range": not 0 <= first <= LAST_PORT,
+                f"TCP/UDP (to) port ({last}) out of range": not 0 <= last <= LAST_PORT,
+                f"Invalid TCP/UDP port range ({first}:{last})": first > last,
+            }
+        else:
+            says = f"Invalid value '{rule.protocol}' for IP protocol. Unknown protocol."
+            wrong = {says: int(rule.protocol) > LAST_PROTOCOL}
+        for says, is_wrong in wrong.items():
+            if is_wrong:
+                raise InvalidParameterValue(says)
 
 
 def _refuse_descriptions(rules: Iterable[Rule]) -> None:
@@ -262,7 +266,7 @@ def _traffic(request: Shape) -> tuple[str, int, int]:
             "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly."
         )
     protocol = str(request["IpProtocol"]).lower()
-    protocol = PROTOCOLS.get(protocol, protocol)
+    protocol = PROTOCOL_NAMES.get(protocol, protocol)
     if not re.fullmatch(r"-1|\d{1,3}|[a-z]\w+", protocol) or (protocol[0].isalpha() and protocol not in WITH_PORTS):
         raise InvalidParameterValue(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
     first, last = request.get("FromPort"), request.get("ToPort")

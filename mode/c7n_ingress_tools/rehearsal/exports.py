@@ -50,10 +50,6 @@ NEEDED = {
     "VpcCidrBlockState": ("State",),
 }
 
-# AWS Tools for PowerShell name fields as the AWS SDK for .NET does. There, `IpRanges` has texts or nothing; so it is in
-# the SDK for Java: https://docs.aws.amazon.com/goto/SdkForJava/ec2-2016-11-15/IpPermission
-OTHER_NAMES = {"Ipv4Ranges": "IpRanges", "Id": "PrefixListId"}
-
 # What texts look like, by their field, and what they are.
 FORMATS = {
     "GroupId": ("sg-[0-9a-f]+", "a group's id"),
@@ -181,7 +177,7 @@ def _known(value: Any, shape: Any, name: str) -> Any:
     if type(value) is not kind:
         raise WrongError(f"the {name} {show(value)}, which is no {word}")
     if shape.type_name == "structure":
-        there = {key: each for key, each in _renamed(value).items() if key in shape.members and each is not None}
+        there = {key: each for key, each in value.items() if key in shape.members and each is not None}
         if missing := [each for each in NEEDED.get(shape.name, ()) if each not in there]:
             raise WrongError(f"{show(value)} in {name}, without {', '.join(missing)}")
         known = {key: _known(each, shape.members[key], key) for key, each in there.items()}
@@ -191,11 +187,6 @@ def _known(value: Any, shape: Any, name: str) -> Any:
     if shape.type_name == "list":
         return [_known(each, shape.member, name) for each in value]
     return _text(value, name) if kind is str else value
-
-
-def _renamed(value: dict[str, Any]) -> dict[str, Any]:
-    """Return an object with EC2's own names."""
-    return value | {name: value[other] for other, name in OTHER_NAMES.items() if value.get(other)}
 
 
 def _refuse_lost_networks(permission: dict[str, Any], known: dict[str, Any]) -> None:
