@@ -4,7 +4,8 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-from c7n.exceptions import PolicyValidationError
+from botocore.exceptions import ClientError
+from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -270,6 +271,104 @@ def test_stopped_while_config_is_asked(cloud, tmp_path, asked):
         act(cloud, tmp_path, before={"GetResourceConfigHistory": stop}, **action)
     (message,) = messages(cloud)
     assert [len(resource["c7n:replaced-ingress"]) for resource in message["resources"]] == [1, 1, 1]
+
+
+@pytest.fixture
+def recorded(cloud, monkeypatch):
+    """Put an open group into EC2, and return a function that makes Config record how it was some minutes ago."""
+    make_queue(cloud)
+    load([group_of({"name": "web", "ingress": [SSH]}, 1)])
+    monkeypatch.setattr(reopened, "check_mode", lambda _: None)
+    config = cloud.session().client("config")
+    recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
+    config.put_configuration_recorder(ConfigurationRecorder=recorder)
+
+    def put(minutes, ingress, tags=None):
+        group = group_of({"name": "web", "ingress": ingress or (), "tags": tags or {}}, 1)
+        status = "ResourceDeleted" if ingress is None else "OK"
+        captured = datetime.now(timezone.utc) - timedelta(minutes=minutes)
+        record(configuration_item(group, status=status, captured=captured))
+
+    return put
+
+
+def said(cloud, folder, **more):
+    """Close the group, and return what its message says of what was opened before."""
+    act(cloud, folder, **{"authorized": ["198.18.7.0/24"], "notify": NOTIFY, **REOPENED_IN_A_DAY, **more})
+    ((resource,),) = [message["resources"] for message in messages(cloud)]
+    return resource.get(REOPENED)
+
+
+THREE_TIMES = [(50, [SSH]), (40, []), (30, [SSH, WEB]), (20, [WEB]), (0, [SSH])]
+
+
+@pytest.mark.parametrize(
+    ("states", "more", "times"),
+    [
+        (THREE_TIMES, {}, "3rd"),
+        ([(50, [SSH]), (40, None), (30, [SSH]), (20, []), (0, [SSH])], {}, "3rd"),
+        ([(50, [SSH]), (40, [SSH]), (30, [WEB]), (20, []), (0, [SSH])], {}, None),
+        (THREE_TIMES, {"reopened": {"times": 4, "hours": 24}}, None),
+        ([(130, [SSH]), *THREE_TIMES[1:]], {"reopened": {"times": 3, "hours": 2}}, None),
+        (THREE_TIMES, {"preview": True}, None),
+    ],
+    ids=["thrice", "deleted between", "twice", "too few", "too long ago", "a preview"],
+)
+def test_opened_before(cloud, tmp_path, recorded, states, more, times):
+    """A group that was opened as often as `reopened` says within its hours is reported as opened again."""
+    for state in states:
+        recorded(*state)
+    found = said(cloud, tmp_path, **more)
+    assert found is None if times is None else found.startswith(f"opened again, {times} time since ")
+    assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") == ("preview" not in more)
+
+
+def test_only_what_was_closed_is_looked_up(cloud, tmp_path, recorded):
+    """What was opened before counts if the run closed it; Config is asked only of a group in which it closed any rule."""
+    for minutes, ingress in THREE_TIMES:
+        recorded(minutes, [WEB] if ingress else ingress)
+    assert said(cloud, tmp_path) is None
+    load([group_of({"name": "web", "ingress": [{**SSH, "source": "198.51.100.7/32"}]}, 1)])
+    cloud.calls.clear()
+    with pytest.raises(PolicyExecutionError, match="is wider than what it would replace"):
+        said(cloud, tmp_path, filters=[{"type": "ingress", "Ports": [22]}])
+    assert "GetResourceConfigHistory" not in {call.action for call in cloud.calls}
+
+
+TAG = "open-ingress-until"
+DAY = 24 * 60
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [(90, "renewed 4 times in the last 90 days, last on {:%Y-%m-%d}"), (5, "not renewed in the last 5 days")],
+)
+def test_how_often_a_tag_was_renewed(cloud, tmp_path, recorded, days, says):
+    """Days that a tag got are counted, however many pages Config's history has, and the last one is named."""
+    ages = [200, 150, 100, 80, 50, 30, 10]
+    for number, age in enumerate(ages):
+        recorded(age * DAY, [SSH], {TAG: f"2026-01-{number + 10}"})
+    recorded(9 * DAY, [SSH])
+    recorded(2 * DAY, None)
+    last = datetime.now(timezone.utc) - timedelta(days=ages[-1])
+    cloud.calls.clear()
+    act(cloud, tmp_path, **RENEWED | {"renewals": {"tag": TAG, "days": days}})
+    ((resource,),) = [message["resources"] for message in messages(cloud)]
+    assert resource["c7n:renewed-ingress"] == says.format(last)
+    assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") > 1
+
+
+def test_a_tag_whose_history_is_not_known(cloud, tmp_path, recorded):
+    """If Config does not return a history, the group is reported all the same, with the reason."""
+    recorded(DAY, [SSH])
+
+    def deny(**_):
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetResourceConfigHistory")
+
+    act(cloud, tmp_path, before={"GetResourceConfigHistory": deny}, **RENEWED)
+    ((resource,),) = [message["resources"] for message in messages(cloud)]
+    why = "how often it was renewed could not be looked up in AWS Config (AccessDeniedException)"
+    assert resource["c7n:renewed-ingress"] == why
 
 
 @pytest.mark.parametrize("mode", [None, "pull", "ec2-instance-state"])
