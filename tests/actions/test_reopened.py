@@ -324,7 +324,7 @@ def test_opened_before(cloud, tmp_path, recorded, states, more, times):
 
 
 def test_only_what_was_closed_is_looked_up(cloud, tmp_path, recorded):
-    """What was opened before counts if the run closed it; Config is asked only of a group in which it closed any rule."""
+    """What was opened before counts if the run closed it; Config is asked only of groups in which it closed any."""
     for minutes, ingress in THREE_TIMES:
         recorded(minutes, [WEB] if ingress else ingress)
     assert said(cloud, tmp_path) is None

@@ -17,7 +17,7 @@ from c7n_ingress.aws.calls import CHANGED_MEANWHILE, NO_ROOM, THROTTLED, error_c
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Change
-from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, rule_from, rule_request
+from c7n_ingress.decide.rules import Rule, Source, Traffic, matches_from, permission, rule_from, rule_request
 
 
 class StaleError(Exception):
@@ -112,11 +112,9 @@ class _Caller:
         if own := [{"Key": key, "Value": value} for key, value in tags if not key.startswith("aws:")]:
             request["TagSpecifications"] = [{"ResourceType": "security-group-rule", "Tags": own}]
         answer = self._call(self.client.authorize_security_group_ingress, changes, request)
-        ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
-        return [
-            change._replace(rule_id=ids.get(Match(rule.traffic, source)))
-            for change, (rule, source) in zip(changes, additions, strict=True)
-        ]
+        ids: dict[tuple[Traffic, Source | None], str]
+        ids = {(each.traffic, each.source): each.id for each in map(rule_from, answer["SecurityGroupRules"])}
+        return [change._replace(rule_id=ids.get((change.rule.traffic, change.now))) for change in changes]
 
     def modify(self, replacements: Sequence[Replacement]) -> Iterator[list[Change]]:
         """Change rules in place."""
