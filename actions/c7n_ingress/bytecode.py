@@ -17,9 +17,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, wraps
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 log = logging.getLogger("custodian.serverless")
@@ -30,8 +31,8 @@ OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"  # this Python
 
 NONE = "the zip has no bytecode, so that cold starts take longer"
 
-STANDARD_ERROR = 2  # its file descriptor: compileall prints what it cannot compile to standard output
-ANSWERS = 10  # how many seconds a Python on the PATH has to print its version
+LONGEST = 60
+"""How many seconds a Python on the PATH has to compile. It takes two."""
 
 
 def install() -> None:
@@ -75,13 +76,14 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     :param runtime: the function's Python, as Lambda names it.
     :raises NoPythonError: there is none of that version here; the message has the fix.
     """
-    python = interpreter(runtime)
-    if python is None:
+    python = sys.executable if runtime == OURS else shutil.which(runtime)
+    made = compiled_by(python, runtime, tuple(sources().items())) if python else {}
+    if not made:
         raise NoPythonError(
             f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages. Or write "
             f"`runtime: {OURS}` under the policy's `mode:`: the Python that deploys, if AWS and c7n support it"
         )
-    return dict(compiled_by(python, tuple(sources().items())))
+    return dict(made)
 
 
 def sources() -> dict[str, bytes]:
@@ -97,51 +99,44 @@ def sources() -> dict[str, bytes]:
 @cache
 def names_at_a_cold_start() -> list[str]:
     """Return the names in the zip of what a deployed function loads, from a process that loads it."""
-    names: list[str] = json.loads(run_apart([sys.executable, "-m", f"{PACKAGE}.bytecode"]))
+    command = [sys.executable, "-m", f"{PACKAGE}.bytecode"]
+    names: list[str] = json.loads(subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True).stdout)
     return names
 
 
 @cache
-def compiled_by(python: str, sources: tuple[tuple[str, bytes], ...]) -> dict[str, bytes]:
-    """Compile sources by another Python, and return their bytecode by its name in the zip."""
+def compiled_by(python: str, runtime: str, sources: tuple[tuple[str, bytes], ...]) -> dict[str, bytes]:
+    """Compile sources by another Python, and return their bytecode by its name in the zip.
+
+    It is empty if the command is no Python of that version: PyPy has another bytecode, and a version manager may ask
+    what to install.
+    """
     with TemporaryDirectory() as name:
         folder = Path(name)
         for path, source in sources:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(source)
         options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", name]
-        run_apart([python, "-S", "-m", "compileall", *options, name], stdout=STANDARD_ERROR)
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.pyc"))}
-
-
-@cache
-def interpreter(runtime: str) -> str | None:
-    """Return the path of a Python of a runtime's version, if there is one: this one, or one on the PATH by its name.
-
-    A file of that name may be something else: PyPy's bytecode differs, and a version manager may ask what to install.
-    """
-    if runtime == OURS:
-        return sys.executable
-    if (found := shutil.which(runtime)) is None:
-        return None
-    asked = [found, "-S", "-c", "import sys; print(sys.implementation.cache_tag)"]
-    with TemporaryFile() as said:  # no pipe: a process that a script has started could hold it open
-        try:
+        command = [python, "-S", "-m", "compileall", *options, name]
+        with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
-                asked, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL, timeout=ANSWERS, check=False
+                command,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=LONGEST,
+                check=False,
             )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        said.seek(0)
-        return found if said.read().strip() == runtime.replace("python3.", "cpython-3").encode() else None
+        compiled = sorted(folder.rglob(f"*.{runtime.replace('python3.', 'cpython-3')}.pyc"))
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in compiled}
 
 
-def run_apart(command: list[str], stdout: int = subprocess.PIPE) -> bytes:
-    """Run a Python that finds modules as this one does, but not in the current folder, and return what it prints."""
+def environment() -> dict[str, str]:
+    """Return the environment of a Python that finds modules as this one does, but not in the current folder."""
     others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONPYCACHEPREFIX")
-    environment = {name: value for name, value in os.environ.items() if name not in others}
-    environment |= {"PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
-    return subprocess.run(command, env=environment, stdout=stdout, check=True).stdout
+    kept = {name: value for name, value in os.environ.items() if name not in others}
+    return {**kept, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
 
 
 def loaded_at_a_cold_start() -> list[str]:

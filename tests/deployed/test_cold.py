@@ -188,7 +188,7 @@ def test_bytecode_of_another_source(tmp_path):
 
 def forget():
     """Forget what was made, of what, and by which Python."""
-    for kept in (bytecode.names_at_a_cold_start, bytecode.compiled_by, bytecode.interpreter):
+    for kept in (bytecode.names_at_a_cold_start, bytecode.compiled_by):
         kept.cache_clear()
 
 
@@ -254,7 +254,7 @@ NO_PYTHON = {
 @pytest.mark.parametrize("script", NO_PYTHON.values(), ids=NO_PYTHON)
 def test_a_python_by_another_s_name(another, monkeypatch, caplog, script):
     """What is no Python of the version that its name says makes no bytecode, and one line says what to install."""
-    monkeypatch.setattr(bytecode, "ANSWERS", 0.5)
+    monkeypatch.setattr(bytecode, "LONGEST", 0.5)
     (another / "python3.99").write_text(script)
     (another / "python3.99").chmod(0o755)
     function = Function()

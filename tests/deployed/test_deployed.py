@@ -375,8 +375,8 @@ def test_a_runtime_of_another_python(cloud, tmp_path):
     with deployed(cloud, RULE, folder=tmp_path) as function:
         with zipfile.ZipFile(tmp_path / f"{RULE}.zip") as archive:
             made_for = {name.split(".")[-2] for name in archive.namelist() if name.endswith(".pyc")}
-            by_one_on_the_path = {other.replace("python3.", "cpython-3")} if bytecode.interpreter(other) else set()
-            assert made_for == by_one_on_the_path
+            is_on_the_path = bytecode.compiled_by(other, other, (("empty.py", b""),))
+            assert made_for == ({other.replace("python3.", "cpython-3")} if is_on_the_path else set())
         assert closes(function)
 
 

@@ -11,7 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -81,7 +81,7 @@ def pass_over_what_is_loaded():
 if __name__ == "__main__":
     for each in LOADED:
         import_module(each)
-    if bytecode.interpreter(SHIPPED_RUNTIME):
+    with suppress(bytecode.NoPythonError):
         bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it again
     gc.set_threshold(50_000)
     __package__ = None  # else click takes it for the commands' name
