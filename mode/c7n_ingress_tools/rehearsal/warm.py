@@ -126,8 +126,10 @@ def _answer(connection: Connection) -> None:
         connection.send(os.waitstatus_to_exitcode(status))
         os._exit(0)
     sys.argv, environment, folder = connection.recv()
-    for descriptor in range(3):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(recv_handle(connection), descriptor)
+        stream = getattr(sys, name)  # it knows of this process's own terminal or file only
+        setattr(sys, name, open(descriptor, stream.mode, 1, stream.encoding, stream.errors, closefd=False))  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
