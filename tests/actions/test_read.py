@@ -95,7 +95,7 @@ def test_how_long_it_took(live, clock):
 @pytest.mark.parametrize("longest", [0.5, 0.25])
 def test_filters_that_take_long(live, clock, monkeypatch, longest):
     """Groups are read again after slow filters, and those that are as the filters saw them may be changed later."""
-    put([SSH], [SSH, PRIVATE], [SSH], [SSH])
+    put([SSH], [SSH, PRIVATE, {**SSH, "ports": 23}], [SSH], [SSH])
     monkeypatch.setattr(read, "LONGEST_FILTERING", longest)
     groups = live()
     judge = groups.judge.filter_resources
@@ -110,6 +110,7 @@ def test_filters_that_take_long(live, clock, monkeypatch, longest):
     answers = itertools.count(1)
 
     def answer(parsed, **_):
+        parsed["SecurityGroups"][1]["IpPermissions"][0]["FromPort"] = "odd"
         if next(answers) == 2:
             parsed["SecurityGroups"] = [each for each in parsed["SecurityGroups"] if each["GroupName"] != "g4"]
             for each in parsed["SecurityGroups"]:
@@ -239,7 +240,7 @@ def test_filters_that_judge_the_set(live):
 
     def shape(each):
         if isinstance(each, Unchanged):
-            return each.match
+            return each.data["match"]
         return (type(each).__name__, list(map(shape, each.filters))) if hasattr(each, "filters") else each.type
 
     assert list(map(shape, groups.judge.filters)) == [

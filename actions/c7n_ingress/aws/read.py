@@ -184,13 +184,9 @@ class Unchanged(Filter):  # type: ignore[misc]  # c7n ships no types
 
     type = "unchanged"
 
-    def __init__(self, *, match: bool) -> None:
-        super().__init__({})
-        self.match = match
-
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Match all groups or none."""
-        return resources if self.match else []
+        return resources if self.data["match"] else []
 
 
 def each_by_itself(filters: Iterable[Any], *, match: bool = True) -> list[Any]:
@@ -205,7 +201,7 @@ def each_by_itself(filters: Iterable[Any], *, match: bool = True) -> list[Any]:
             block.filters = each_by_itself(each.filters, match=match != isinstance(each, Not))
             found.append(block)
         else:
-            found.append(Unchanged(match=match) if judges_the_set(each) else each)
+            found.append(Unchanged({"match": match}) if judges_the_set(each) else each)
     return found
 
 
