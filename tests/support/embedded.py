@@ -227,7 +227,7 @@ def loaded(data, folder, session=None, **options):
     return policy
 
 
-def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
+def act(cloud, folder, before=None, after=None, filters=OPEN, mode=None, event=None, **action):
     """Run a policy's filters and its action in this process, and return the records.
 
     Just before AWS is called, `before` has something happen: {operation: function}; just after, so does `after`.
@@ -236,12 +236,12 @@ def act(cloud, folder, before=None, after=None, filters=OPEN, **action):
     happens.update({"before-call": before or {}, "after-call": after or {}})
     reset_session_cache()
     data = {"name": "a-policy", "resource": "aws.security-group", "filters": filters}
-    data["actions"] = [{"type": "replace-ingress", **action}]
+    data |= {"actions": [{"type": "replace-ingress", **action}], **({"mode": mode} if mode else {})}
     policy = loaded(data, folder, session)
     policy.validate()
     (action,) = policy.resource_manager.actions
     with policy.ctx:
-        return action.process(policy.resource_manager.resources())
+        return action.process(policy.resource_manager.resources(), event)
 
 
 def records(log):

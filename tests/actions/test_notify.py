@@ -1,0 +1,183 @@
+"""Who is notified of a run, of what, and what happens if nobody can be."""
+
+import json
+
+import pytest
+from botocore.exceptions import ClientError
+from c7n.exceptions import PolicyExecutionError
+
+from c7n_ingress_tools.embedded_aws.config import configuration_item, evaluations, record
+from c7n_ingress_tools.embedded_aws.config import event as event_of
+from tests.support.embedded import ACCOUNT, NOTIFY, act, made_changes, make_queue, make_table, messages
+
+SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
+OWN = {"authorized": ["198.18.7.0/24"], "notify": NOTIFY}
+ROLE = {"role": "arn:aws:iam::123456789012:role/custodian"}
+DAILY = {"type": "periodic", "schedule": "rate(1 day)", **ROLE}
+RULE = {"type": "config-rule", **ROLE}
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:messages"
+BY_TOPIC = {**NOTIFY, "transport": {"type": "sns", "topic": TOPIC}}
+UNREACHABLE = "^replace-ingress changed nothing: {} cannot be reached, so nobody would be notified: "
+
+
+def resources(cloud):
+    """Return the groups of the messages, by id."""
+    return {each["GroupId"]: each for message in messages(cloud) for each in message["resources"]}
+
+
+def denied(**_):
+    """Refuse a call."""
+    answer = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    raise ClientError(answer, "Call")
+
+
+@pytest.mark.parametrize(
+    ("notify", "what", "reads", "make"),
+    [
+        (NOTIFY, "custodian-mailer", "GetQueueAttributes", make_queue),
+        (
+            BY_TOPIC,
+            TOPIC,
+            "GetTopicAttributes",
+            lambda cloud: cloud.session().client("sns").create_topic(Name="messages"),
+        ),
+    ],
+    ids=["queue", "topic"],
+)
+def test_nobody_can_be_notified(cloud, group, tmp_path, notify, what, reads, make):
+    """A deployed policy with a limit changes nothing if its queue or topic is not there, or may not be looked at."""
+    cloud.reset()
+    for number in (1, 2):
+        group(SSH, number=number)
+    deployed = {**OWN, "notify": notify, "at-most": 1, "mode": DAILY}
+    with pytest.raises(PolicyExecutionError, match=UNREACHABLE.format(what)):
+        act(cloud, tmp_path, **deployed)
+    make(cloud)
+    with pytest.raises(PolicyExecutionError, match=UNREACHABLE.format(what)):
+        act(cloud, tmp_path, before={reads: denied}, **deployed)
+    assert made_changes(cloud) == []
+    cloud.calls.clear()
+    assert len(act(cloud, tmp_path, **deployed)) == 1
+    sent = [call.action for call in cloud.calls if call.action in (reads, "SendMessage", "Publish")]
+    assert sent == [reads, "SendMessage" if notify is NOTIFY else "Publish"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"mode": DAILY}, {"at-most": 5}, {"at-most": 5, "mode": DAILY, "preview": True}], ids=str
+)
+def test_what_is_not_looked_at_before(cloud, group, tmp_path, more):
+    """Where Lambda does not run a policy again, or nothing limits it, the queue is not looked at before."""
+    group(SSH)
+    act(cloud, tmp_path, **OWN, **more)
+    assert "GetQueueAttributes" not in {call.action for call in cloud.calls}
+    assert len(messages(cloud)) == 1
+
+
+def test_config_is_told_of_a_failure(cloud, group, tmp_path):
+    """If the action fails, Config hears that the group is open; c7n would report it only after the actions."""
+    group_id = group(SSH)
+    (shape,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    source = {"Owner": "AWS", "SourceIdentifier": "INCOMING_SSH_DISABLED"}
+    cloud.session().client("config").put_config_rule(ConfigRule={"ConfigRuleName": "a-rule", "Source": source})
+    item = configuration_item(shape)
+    event = event_of(record(item), "a-rule")
+    run = {**OWN, "event": event, "before": {"ModifySecurityGroupRules": denied}}
+    with pytest.raises(PolicyExecutionError, match="AccessDenied"):
+        act(cloud, tmp_path, mode=RULE, **run)
+    ((rule, resource, verdict, annotation, captured),) = evaluations()
+    assert (rule, resource, verdict) == ("a-rule", group_id, "NON_COMPLIANT")
+    assert annotation == "Not compliant with policy:a-policy, whose action failed."
+    assert captured
+    for more in (
+        {"mode": DAILY, **run},
+        {"mode": RULE, **run, "event": {"detail": {}}},
+        {"mode": RULE, **run, "event": None},
+    ):
+        with pytest.raises(PolicyExecutionError, match="AccessDenied"):
+            act(cloud, tmp_path, **more)
+    assert len(evaluations()) == 1
+    calls = run["before"] | {"PutEvaluations": denied}
+    with pytest.raises(PolicyExecutionError, match=r"AccessDenied.* \(and 1 more, see the log\)"):
+        act(cloud, tmp_path, mode=RULE, **{**run, "before": calls})
+
+
+def test_a_list_of_recipients(cloud, group, tmp_path):
+    """Recipients from a list come after those of the policy; its address and expression may name the account."""
+    s3 = cloud.session().client("s3")
+    s3.create_bucket(Bucket="lists")
+    s3.put_object(
+        Bucket="lists", Key=f"{ACCOUNT}.json", Body=json.dumps({ACCOUNT: ["us@example.com"], "cc": ["cc@example.com"]})
+    )
+    url = "s3://lists/{account_id}.json"
+    lists = {"to_from": {"url": url, "expr": '"{account_id}"'}, "cc_from": {"url": url, "expr": "cc"}}
+    group(SSH)
+    topic = "arn:{partition}:sns:{region}:{account_id}:a"
+    act(cloud, tmp_path, **OWN | {"notify": {**NOTIFY, "to": [topic, "me@example.com"], **lists}})
+    (message,) = messages(cloud)
+    assert message["action"]["to"] == [f"arn:aws:sns:us-east-1:{ACCOUNT}:a", "me@example.com", "us@example.com"]
+    assert message["action"]["cc"] == ["cc@example.com"]
+
+
+def test_what_a_message_says_of_a_group(cloud, group, tmp_path):
+    """A closed group has its records, the command that undoes them, and its manager; a preview has no command."""
+    group_id = group(SSH, Tags=[{"Key": "aws:cloudformation:stack-name", "Value": "web"}])
+    for preview in (True, False):
+        records = act(cloud, tmp_path, preview=preview, **OWN)
+        (resource,) = resources(cloud).values()
+        assert resource["c7n:replaced-ingress"] == records
+        assert resource.get("c7n:preview-ingress", False) is preview
+        undo = resource.get("c7n:undo-ingress", [])
+        assert len(undo) == (not preview)
+        assert all(f"c7n-ingress undo {group_id} --run {records[0]['run']}" in line for line in undo)
+        assert "CloudFormation" in json.dumps(resource["c7n:managed-ingress"])
+
+
+def test_what_failed_is_reported_and_raised(cloud, group, tmp_path, caplog):
+    """A message that cannot be sent fails the run after the changes; the log has the reason."""
+    group(SSH)
+    with pytest.raises(PolicyExecutionError, match="replace-ingress: the notification could not be sent: allow it, "):
+        act(cloud, tmp_path, before={"SendMessage": denied}, **OWN)
+    assert made_changes(cloud) == ["ModifySecurityGroupRules"]
+    assert "the notification could not be sent" in caplog.text
+
+
+CALL = {
+    "eventName": "AuthorizeSecurityGroupIngress",
+    "eventTime": "2026-01-31T12:00:00Z",
+    "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/jo", "userName": "jo", "principalId": "A"},
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (CALL, "Changed by jo (IAM user) on 2026-01-31 at 12:00 UTC."),
+        ({**CALL, "userIdentity": {"type": "IAMUser", "arn": 5}}, None),
+        ({"eventTime": CALL["eventTime"]}, None),
+    ],
+    ids=["a user", "an odd caller", "nobody"],
+)
+def test_who_opened_it(cloud, group, tmp_path, call, says):
+    """The message says who made the call of the event; a call that cannot be read keeps no message from being sent."""
+    group(SSH)
+    act(cloud, tmp_path, event={"detail": call}, **OWN)
+    (message,) = messages(cloud)
+    (resource,) = message["resources"]
+    assert resource.get("c7n:opened-ingress") == says
+    owner = (message.get("event") or {}).get("detail", {}).get("userIdentity")
+    assert owner == (CALL["userIdentity"] if says else None)
+
+
+def test_an_hour_that_is_full(cloud, group, tmp_path):
+    """On events, a group over the limit is reported once: by the first attempt whose message can be sent."""
+    make_table(cloud)
+    first, second = group(SSH, number=1), group(SSH, number=2)
+    limited = {**OWN, "at-most": 1, "mode": RULE, "event": {"detail": {}}}
+    with pytest.raises(PolicyExecutionError, match=r"at-most 1 groups .* \(and 1 more, see the log\)"):
+        act(cloud, tmp_path, before={"SendMessage": denied}, **limited)
+    assert made_changes(cloud) == ["ModifySecurityGroupRules"]
+    for sent in ([second], []):
+        with pytest.raises(PolicyExecutionError, match="at-most 1 groups"):
+            act(cloud, tmp_path, **limited)
+        assert [*resources(cloud)] == sent
+    assert first < second
