@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 import c7n_ingress
+from c7n_ingress.aws.authorized import Authorized
+from c7n_ingress.decide.authorized import parse_fixed
 from c7n_ingress_tools.check import account, functions, here, read, run
 from c7n_ingress_tools.check.facts import OK, UNREAD, WRONG
 from c7n_ingress_tools.cli import main
@@ -334,7 +336,8 @@ def test_room(rules, networks, tight):
         "GroupId": "sg-1",
         "IpPermissions": [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges}],
     }
-    assert account.is_tight(group, read.Groups([group], {}, {}, {}, 60), networks) is tight
+    found = read.Groups([group], Authorized(parse_fixed(networks), {}, {}), {}, 60)
+    assert account.is_tight(group, found) is tight
 
 
 def test_what_counts_as_a_rule():
@@ -352,5 +355,5 @@ def test_what_counts_as_a_rule():
         "pl-2": {"AddressFamily": "IPv4", "MaxEntries": 50, "OwnerId": "AWS"},
     }
     for quota, tight in ((54, False), (53, True)):
-        found = read.Groups([group], {}, {}, lists, quota)
-        assert account.is_tight(group, found, ["198.18.7.0/24", "198.18.8.0/24"]) is tight
+        networks = Authorized(parse_fixed(["198.18.7.0/24", "198.18.8.0/24"]), {}, {})
+        assert account.is_tight(group, read.Groups([group], networks, lists, quota)) is tight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import local_session, type_schema
 
-from c7n_ingress.aws import behind, notify, plans, prefix_lists, vpcs
+from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists, vpcs
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
@@ -27,10 +26,8 @@ from c7n_ingress.decide.authorized import (
     blocked_inside,
     documentation,
     missing_versions,
-    of_prefix_list,
     parse_fixed,
     refuse_documentation,
-    resolved,
     words,
 )
 from c7n_ingress.decide.brake import EVENT_MODES
@@ -161,15 +158,15 @@ class ReplaceIngress(EventAction):
         if "authorized-from" in data:
             check_source("authorized-from", data["authorized-from"], self.manager)
             return
-        authorized = data["authorized"]
-        if checks.is_unfilled(authorized):
+        values = data["authorized"]
+        if checks.is_unfilled(values):
             return  # c7n fills it only after it has validated the file
-        networks = parse_fixed(authorized)
+        networks = parse_fixed(values)
         if is_run(self.manager) and not self.manager.config.get("dryrun") and not data.get("preview"):
             refuse_documentation(networks)
         for network in documentation(networks):
             self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
-        if words(authorized):
+        if words(values):
             return
         for version in missing_versions(networks):
             self.log.warning("no IPv%s network is authorized: open IPv%s rules will be revoked", version, version)
@@ -186,18 +183,17 @@ class ReplaceIngress(EventAction):
         """
         self.data: dict[str, Any] = filled(self.data)
         try:
-            authorized, only = self.authorized(), plans.read(self)
+            values, only = self.authorized(), plans.read(self)
         except PolicyExecutionError as error:
             raise PolicyExecutionError(
                 "; ".join([str(error), *notify.report_to_config(self.manager, event)])
             ) from error
 
-        lists, inside = self.lists(authorized), self.inside(authorized, resources)
-        of_group = {group_id: resolved(authorized, lists | {VPC: each.cidrs}) for group_id, each in inside.items()}
-        of_each = [] if of_group else resolved(authorized, lists)
+        client = local_session(self.manager.session_factory).client("ec2")
+        networks = authorized.read(client, values, resources, examples_pass=bool(self.data.get("preview")))
 
         def plan(reading: Reading) -> Plan:
-            wanted = of_group.get(reading.group["GroupId"], of_each)
+            wanted = networks.of(reading.group["GroupId"])
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
             if only is None:
@@ -208,9 +204,8 @@ class ReplaceIngress(EventAction):
         at_most = self.data.get("at-most") if is_limited else None
         brake = Brake(self.manager, at_most) if at_most and self.counts_by_hour else None
         limits: dict[str, Any] = {"before": brake.count, "brake": brake} if brake else {"at_most": at_most}
-        noted = {group_id: each.left_out for group_id, each in inside.items()}
         lacks = partial(no_room, region=self.manager.config.region)
-        job = Job(self, REPLACED, plan, lacks, after=self.untag, noted=noted, **limits)
+        job = Job(self, REPLACED, plan, lacks, after=self.untag, noted=networks.left_out, **limits)
         previewed = list(resources)  # a preview leaves only reported groups to later actions
         try:
             records = run(job, resources, event)
@@ -253,24 +248,6 @@ class ReplaceIngress(EventAction):
         except ValueError as error:
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
         return list(values)
-
-    def lists(self, authorized: Iterable[str]) -> dict[str, list[str] | str]:
-        """Return the CIDRs of each prefix list that is authorized, or why they are not known, by id."""
-        if not (ids := [word for word in words(authorized) if word != VPC]):
-            return {}
-        client = local_session(self.manager.session_factory).client("ec2")
-        found = {list_id: prefix_lists.entries(client, list_id) for list_id in ids}
-        examples_pass = bool(self.data.get("preview"))
-        return {
-            list_id: each if isinstance(each, str) else of_prefix_list(list_id, each, examples_pass=examples_pass)
-            for list_id, each in found.items()
-        }
-
-    def inside(self, authorized: Iterable[str], groups: Iterable[Mapping[str, Any]]) -> dict[str, vpcs.Inside]:
-        """Return the networks that the word ``vpc`` adds for each group, by id; nothing without that word."""
-        if VPC not in words(authorized):
-            return {}
-        return vpcs.inside(local_session(self.manager.session_factory).client("ec2"), groups)
 
     def fetch_authorized(self) -> list[str]:
         """Read ``authorized-from``; c7n returns most formats as a set, so networks come by address, and words last."""

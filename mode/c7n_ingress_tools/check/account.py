@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 from botocore.utils import parse_timestamp
 
-from c7n_ingress.decide.authorized import VPC, resolved
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import matches_from
 from c7n_ingress.decide.states import counted
@@ -176,16 +175,16 @@ def _waits(alarm: Mapping[str, Any], deployed: Mapping[str, Deployed], now: date
 
 def room(local: Local, found: Groups) -> Iterator[Fact]:
     """Whether each group has room for the authorized networks, if somebody opens a port in it."""
-    name, networks = "room in groups", local.networks
-    if not networks:
+    name = "room in groups"
+    if not local.networks:
         yield ok(name, "not known: the authorized networks are read from another place at run time")
         return
-    unread = {each for each in found.meanings.values() if isinstance(each, str)}
-    unread |= {each.cidrs for each in found.inside.values() if isinstance(each.cidrs, str)}
-    if unread := unread.union(*(each.left_out for each in found.inside.values())):
+    networks = found.authorized
+    unread = {each for each in (networks.of_all, *networks.of_group.values()) if isinstance(each, str)}
+    if unread := unread.union(*networks.left_out.values()):
         allow = "DescribeVpcs, DescribeSecurityGroupVpcAssociations and GetManagedPrefixListEntries"
         yield Fact(name, UNREAD, first(sorted(unread)), f"fix what it names, or allow EC2's {allow}")
-    tight = [group["GroupId"] for group in found.groups if is_tight(group, found, networks)]
+    tight = [group["GroupId"] for group in found.groups if is_tight(group, found)]
     if tight:
         groups = counted(len(tight), "group")
         said = f"no room for your networks in {groups}, whose clients would be blocked: {first(tight)}"
@@ -194,10 +193,9 @@ def room(local: Local, found: Groups) -> Iterator[Fact]:
         yield ok(name, f"room for your networks in {counted(len(found.groups), 'group')}")
 
 
-def is_tight(group: Mapping[str, Any], found: Groups, networks: list[str]) -> bool:
+def is_tight(group: Mapping[str, Any], found: Groups) -> bool:
     """Whether the networks that replace an open rule of a group are more than its quota of rules allows."""
-    meanings = {**found.meanings, **({VPC: found.inside[group["GroupId"]].cidrs} if VPC in networks else {})}
-    wanted = resolved(networks, meanings)
+    wanted = found.authorized.of(group["GroupId"])
     if isinstance(wanted, str):
         return False  # another fact says so
     for version in (4, 6):

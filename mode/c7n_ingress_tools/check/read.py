@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -16,9 +16,8 @@ from urllib.request import urlopen
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from c7n_ingress.aws import prefix_lists, vpcs
+from c7n_ingress.aws import authorized
 from c7n_ingress.aws.calls import DENIED, error_code
-from c7n_ingress.decide.authorized import VPC, words
 from c7n_ingress_tools.check.here import Local, Wanted
 from c7n_ingress_tools.names import MAILER, POLICIES, functions, messages
 
@@ -85,10 +84,7 @@ class Groups(NamedTuple):
     """What is needed to count the rules of security groups."""
 
     groups: list[dict[str, Any]]
-    inside: Mapping[str, vpcs.Inside]
-    """The networks of each group's VPCs, by the group's id."""
-    meanings: Mapping[str, list[str] | str]
-    """The networks of each prefix list that is authorized, by its id, or why they cannot be read."""
+    authorized: authorized.Authorized
     prefix_lists: Mapping[str, Mapping[str, Any]]
     quota: int
 
@@ -205,14 +201,12 @@ def _event_rules(client: Any) -> dict[str, str]:
     return found
 
 
-def _groups(session: boto3.Session, networks: Iterable[str]) -> Groups:
+def _groups(session: boto3.Session, networks: Sequence[str]) -> Groups:
     client = session.client("ec2")
     groups = _all(client, "describe_security_groups", "SecurityGroups")
-    inside = vpcs.inside(client, groups) if VPC in networks else {}
     lists = {each["PrefixListId"]: each for each in _all(client, "describe_managed_prefix_lists", "PrefixLists")}
     quota = session.client("service-quotas").get_service_quota(**RULES_QUOTA)["Quota"]["Value"]
-    authorized = {word: prefix_lists.entries(client, word) for word in words(networks) if word != VPC}
-    return Groups(groups, inside, authorized, lists, int(quota))
+    return Groups(groups, authorized.read(client, networks, groups), lists, int(quota))
 
 
 def _reported(watch: Wanted | None, account: str) -> Mapping[str, Any] | Unread | None:
