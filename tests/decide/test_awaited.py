@@ -147,3 +147,77 @@ def test_how_long_an_event_is_recent():
     said = said_by(added())
     assert said.is_recent(TIME + RECENT - timedelta(seconds=1))
     assert not said.is_recent(TIME + RECENT)
+
+
+RULE = Rule("sgr-1", Traffic("tcp", 22, 22), source_from("0.0.0.0/0"), None)
+WEB = Rule("sgr-2", Traffic("tcp", 443, 443), source_from("0.0.0.0/0"), None)
+TO_ALL = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+WITH_RULE, WITH_WEB = (
+    {"IpPermissions": [{**WIDE, **TO_ALL}]},
+    {"IpPermissions": [{**WIDE, "FromPort": 443, "ToPort": 443, **TO_ALL}]},
+)
+BOTH = {"IpPermissions": WITH_RULE["IpPermissions"] + WITH_WEB["IpPermissions"]}
+CALL = said_by(added({"cidrIpv4": "0.0.0.0/0"}))
+CHANGE = said_by(modified({"GroupId": "sg-1", "SecurityGroupRule": UPDATE}))
+ITEM = CALL._replace(created=frozenset(), touched=frozenset(), before=frozenset({WEB.match}))
+
+
+@pytest.mark.parametrize(
+    ("said", "then", "now", "rules", "lacks"),
+    [
+        (CALL, WITH_RULE, WITH_RULE, [RULE], False),
+        (CALL, WITH_RULE, GROUP, [], True),
+        (CALL, WITH_RULE, GROUP, [RULE], True),
+        (CALL, WITH_RULE, WITH_RULE, [], True),
+        (CALL, WITH_RULE, {}, [], True),
+        (CALL, WITH_RULE, WITH_WEB, [WEB], True),
+        (CALL, WITH_RULE, WITH_WEB, [WEB._replace(id="sgr-1")], False),  # somebody changed it since
+        (CALL, WITH_RULE, GROUP, [RULE._replace(id="sgr-9")], True),
+        (CHANGE, WITH_RULE, WITH_WEB, [WEB._replace(id="sgr-1")], True),  # the state may be the one before
+        (ITEM, WITH_RULE, WITH_WEB, [WEB], True),
+        (ITEM, WITH_RULE, WITH_WEB, [WEB._replace(source=source_from("0.0.0.0/1"))], False),  # a later state
+        (ITEM, BOTH, WITH_WEB, [WEB], True),
+        (ITEM._replace(before=frozenset()), BOTH, WITH_WEB, [WEB], True),
+        (ITEM._replace(before=frozenset()), {}, WITH_WEB, [WEB], False),
+    ],
+)
+def test_what_ec2_does_not_show_yet(said, then, now, rules, lacks):
+    """A rule is waited for until EC2 shows it in both lists, unless EC2 shows a state after the event."""
+    assert said.lacks(then, [RULE.match], now, iter(rules)) == ([RULE.match] if lacks else [])
+
+
+def test_who_called_and_what_was_touched():
+    """Of a call, the caller and the ids of the rules that it made are known, but of an id that is missing."""
+    event = modified(
+        [{"GroupId": "sg-1", "SecurityGroupRule": [UPDATE, {"SecurityGroupRule": UPDATE["SecurityGroupRule"]}]}]
+    )
+    event["detail"]["userIdentity"] = {"arn": "arn:aws:iam::123456789012:user/alice"}
+    said = said_by(event)
+    assert (said.caller, said.created) == ("arn:aws:iam::123456789012:user/alice", frozenset())
+    assert said.opened_at(RULE) == TIME
+    assert said.opened_at(WEB) is None
+    assert (CALL.created, CALL.touched, CALL.caller) == ({"sgr-1"}, {"sgr-1"}, None)
+
+
+@pytest.mark.parametrize("identity", [None, "alice", {}, {"arn": None}, {"arn": ["alice"]}])
+def test_a_caller_without_an_arn(identity):
+    """A call without a readable ARN has no caller."""
+    event = added()
+    event["detail"]["userIdentity"] = identity
+    assert said_by(event).caller is None
+
+
+def test_what_ec2_shows_stays():
+    """What EC2 does not show is added to what it shows, in EC2's shape and with all lists."""
+    group = {**GROUP, **WITH_WEB, "GroupName": "web"}
+    hidden = {
+        **WIDE,
+        "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
+        "Ipv6Ranges": [],
+        "PrefixListIds": [],
+        "UserIdGroupPairs": [],
+    }
+    assert with_opened(group, CALL) == {**group, "IpPermissions": [*WITH_WEB["IpPermissions"], hidden]}
+    assert with_opened({"GroupId": "sg-1"}, CALL) == {"GroupId": "sg-1", "IpPermissions": [hidden]}
+    unreadable = modified({"GroupId": "sg-1", "SecurityGroupRule": {"SecurityGroupRule": {"CidrIpv4": "0.0.0.0/0"}}})
+    assert with_opened(GROUP, said_by(unreadable)) is GROUP

@@ -1,11 +1,12 @@
-"""Which plans of approved changes are refused."""
+"""Which plans of approved changes are refused, and what of a plan is done."""
 
 import json
 
 import pytest
 
-from c7n_ingress.decide.approved import Planned, parse
-from c7n_ingress.decide.rules import Traffic
+from c7n_ingress.decide.approved import NOT_IN_PLAN, Planned, narrowed, parse
+from c7n_ingress.decide.plan import Plan, Replacement, replacement
+from c7n_ingress.decide.rules import Rule, Traffic, network
 from tests.support.cases import cases
 
 SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
@@ -43,3 +44,123 @@ def test_a_plan():
     replaced = Planned(Traffic("tcp", 22, 22), "0.0.0.0/0", frozenset({"198.18.7.0/24"}))
     revoked = Planned(Traffic("tcp", 22, 22), "::/0", frozenset())
     assert found == {"sg-1": {"sgr-1": replaced, "sgr-2": revoked}, "sg-2": {"sgr-1": replaced}}
+
+
+OFFICE, VPN, LATER = map(network, ("198.18.7.0/24", "198.18.8.0/24", "198.18.9.0/24"))
+OPEN = Rule("sgr-1", Traffic("tcp", 22, 22), network("0.0.0.0/0"), None)
+HALF = OPEN._replace(source=network("0.0.0.0/1"))
+TWIN = OPEN._replace(id="sgr-2", source=OFFICE)
+WEB = Rule("sgr-3", Traffic("tcp", 443, 443), OPEN.source, None)
+DONE = {"modify": [Replacement(OPEN, OFFICE)], "authorize": [Replacement(OPEN, VPN)]}
+
+
+def differing(now):
+    """Return that the rule would become something else than in the plan."""
+    by = f"would be replaced by {now} now, and by 198.18.7.0/24, 198.18.8.0/24 in the plan"
+    return {"refused": [f"not as planned: tcp 22 from 0.0.0.0/0 (sgr-1) {by}"]}
+
+
+SINCE = {
+    "nothing": ([OPEN], [OPEN], [OFFICE, VPN], DONE, []),
+    "one of its networks was added": (
+        [OPEN, TWIN],
+        [OPEN],
+        [OFFICE, VPN],
+        {"modify": [Replacement(OPEN, VPN)]},
+        [],
+    ),
+    "all of its networks were added": (
+        [OPEN, TWIN, TWIN._replace(id="sgr-4", source=VPN)],
+        [OPEN],
+        [OFFICE, VPN],
+        {"revoke": [OPEN]},
+        [],
+    ),
+    "another rule was opened": (
+        [OPEN, WEB],
+        [OPEN, WEB],
+        [OFFICE, VPN],
+        {**DONE, "left": [f"tcp 443 from 0.0.0.0/0 (sgr-3): {NOT_IN_PLAN}"]},
+        [],
+    ),
+    "one that cannot be replaced was opened": (
+        [OPEN, WEB._replace(source="sg-2")],
+        [OPEN, WEB._replace(source="sg-2")],
+        [OFFICE, VPN],
+        {
+            **DONE,
+            "left": ["tcp 443 from sg-2: no network can replace a reference; narrow the filter by Cidr or CidrV6"],
+        },
+        [],
+    ),
+    "it is open in another way": (
+        [HALF],
+        [HALF],
+        [OFFICE, VPN],
+        {"refused": ["not as planned: sgr-1 lets in tcp 22 from 0.0.0.0/1 now, and not what the plan says"]},
+        [],
+    ),
+    "it lets in other traffic": (
+        [OPEN._replace(traffic=WEB.traffic)],
+        [OPEN._replace(traffic=WEB.traffic)],
+        [OFFICE, VPN],
+        {"refused": ["not as planned: sgr-1 lets in tcp 443 from 0.0.0.0/0 now, and not what the plan says"]},
+        [],
+    ),
+    "another network is authorized": (
+        [OPEN],
+        [OPEN],
+        [OFFICE, LATER],
+        differing("198.18.7.0/24, 198.18.9.0/24"),
+        [],
+    ),
+    "one network less is authorized": (
+        [OPEN],
+        [OPEN],
+        [VPN],
+        differing("198.18.8.0/24"),
+        [],
+    ),
+    "no network of its family is authorized": (
+        [OPEN, TWIN],
+        [OPEN],
+        [network("2001:2:0:7::/64")],
+        differing("nothing"),
+        [],
+    ),
+    "it is gone": ([], [], [OFFICE, VPN], {}, ["is gone"]),
+    "it is exempt": (
+        [OPEN],
+        [],
+        [OFFICE, VPN],
+        {},
+        ["(tcp 22 from 0.0.0.0/0) is not open any more, or exempt"],
+    ),
+    "somebody closed it": (
+        [OPEN._replace(source=LATER)],
+        [],
+        [OFFICE, VPN],
+        {},
+        ["lets in tcp 22 from 198.18.9.0/24 now, and is not open any more"],
+    ),
+    "it was done": ([OPEN._replace(source=VPN)], [], [OFFICE, VPN], {}, []),
+    "it was done for other traffic": (
+        [WEB._replace(id="sgr-1", source=VPN)],
+        [],
+        [OFFICE, VPN],
+        {},
+        ["lets in tcp 443 from 198.18.8.0/24 now, and is not open any more"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "open_now", "authorized", "does", "unmet"), SINCE.values(), ids=SINCE)
+def test_what_happened_since_the_preview(rules, open_now, authorized, does, unmet):
+    """A rule is replaced as the plan says, or not at all; why not is said, and what else is open is left."""
+    planned = {OPEN.id: Planned(OPEN.traffic, "0.0.0.0/0", frozenset({str(OFFICE), str(VPN)}))}
+    plan, said = narrowed(
+        planned, rules, {rule.match for rule in open_now}, lambda some: replacement(rules, some, authorized)
+    )
+    expected = Plan([], [], [], [], [], missing=[])._replace(**does)
+    assert plan == expected
+    assert said == [f"not as planned: sgr-1 {why}" for why in unmet]

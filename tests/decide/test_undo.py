@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.plan import Plan, carried_out, replacement
+from c7n_ingress.decide.plan import Plan, Replacement, carried_out, replacement
 from c7n_ingress.decide.records import Change, Entry, Unreadable, entries, record_of
 from c7n_ingress.decide.rules import Match, Rule, Traffic, network
-from c7n_ingress.decide.undo import exemption, fold, restoration
+from c7n_ingress.decide.undo import PERHAPS, exemption, fold, restoration
 from tests.support.search import examples
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -23,8 +23,7 @@ MOST_LOOKS = 4
 properties = examples(50)
 sources = st.sampled_from([*NETWORKS, *OPEN, *LISTS])
 traffics = st.sampled_from(TRAFFIC)
-moments = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(timezone.utc))  # noqa: DTZ001 - hypothesis wants none
-times = moments.map(lambda time: time.replace(fold=0))  # as none is that was read from text
+times = st.integers(0, 3).map(lambda second: datetime(2026, 1, 1, 0, 0, second, tzinfo=timezone.utc))  # a run has few
 rule_ids = st.sampled_from([f"sgr-{number}" for number in range(6)])
 
 
@@ -174,6 +173,129 @@ def test_order_and_duplicates(journal, data):
     """In whatever order records come, and however often, they come to the same."""
     again = data.draw(st.lists(st.sampled_from(journal), max_size=5)) if journal else []
     assert fold(data.draw(st.permutations([*journal, *again]))) == fold(journal)
+
+
+SSH, OTHER = TRAFFIC[:2]
+TAGS = (("owner", "web"),)
+CLOSED = Entry(
+    datetime(2026, 1, 1, tzinfo=timezone.utc), "a run", "sg-0123", "sgr-1", SSH, OPEN[0], NETWORKS[0], "ssh", TAGS, None
+)
+LATER = CLOSED._replace(time=CLOSED.time + timedelta(seconds=1))
+ADDED = LATER._replace(rule="sgr-2", was=None, now=NETWORKS[1], tags=(), beside="sgr-1")
+REMOVED = CLOSED._replace(now=None)
+RULE, BESIDE = Rule("sgr-1", SSH, NETWORKS[0], "ssh", TAGS), Rule("sgr-2", SSH, NETWORKS[1], "ssh")
+BACK, TWIN = RULE._replace(source=OPEN[0]), Rule("sgr-9", SSH, OPEN[0], None)
+AGAIN = {"modify": [Replacement(RULE, OPEN[0])]}
+NOW = "tcp 22 from 198.18.7.0/24 (sgr-1): "
+RESTORATIONS = {
+    "as it was left": ([RULE], [CLOSED], AGAIN),
+    "as the last of two records left it": (
+        [RULE._replace(source=NETWORKS[1])],
+        [LATER._replace(was=NETWORKS[0], now=NETWORKS[1]), CLOSED],
+        {"modify": [Replacement(RULE._replace(source=NETWORKS[1]), OPEN[0])]},
+    ),
+    "opened by a person between two records": (
+        [RULE],
+        [CLOSED._replace(now=NETWORKS[1]), LATER._replace(was=OPEN[1])],
+        {"modify": [Replacement(RULE, OPEN[1])]},
+    ),
+    "added, and changed by a later record": (
+        [BACK, BESIDE],
+        [CLOSED, ADDED._replace(time=CLOSED.time, now=OPEN[1]), ADDED._replace(was=OPEN[1], beside=None)],
+        {"revoke": [BESIDE], "back": [BACK.match]},
+    ),
+    "another source": (
+        [RULE._replace(source=NETWORKS[1])],
+        [CLOSED],
+        {"left": ["tcp 22 from 198.18.8.0/24 (sgr-1): changed since it was 0.0.0.0/0"]},
+    ),
+    "other traffic": (
+        [RULE._replace(traffic=OTHER)],
+        [CLOSED],
+        {"left": ["tcp 443 from 198.18.7.0/24 (sgr-1): changed since it was 0.0.0.0/0"]},
+    ),
+    "gone": ([], [CLOSED], {"left": [f"{NOW}changed since it was 0.0.0.0/0"]}),
+    "another description": (
+        [RULE._replace(description=None)],
+        [CLOSED],
+        {"left": [f"{NOW}its description changed since it was 0.0.0.0/0"]},
+    ),
+    "no description": (
+        [RULE._replace(description=None)],
+        [CLOSED._replace(description="")],
+        {"modify": [Replacement(RULE._replace(description=None), OPEN[0])]},
+    ),
+    "other tags": ([RULE._replace(tags=())], [CLOSED], {"left": [f"{NOW}its tags changed since it was 0.0.0.0/0"]}),
+    "tags of AWS": (
+        [RULE._replace(tags=(*TAGS, ("aws:ec2", "x")))],
+        [CLOSED],
+        {"modify": [Replacement(RULE._replace(tags=(*TAGS, ("aws:ec2", "x"))), OPEN[0])]},
+    ),
+    "tags that are not known": ([RULE], [CLOSED._replace(tags=None)], AGAIN),
+    "added for a rule that is back": (
+        [BACK, BESIDE],
+        [CLOSED, ADDED],
+        {"revoke": [BESIDE], "back": [BACK.match]},
+    ),
+    "added for a rule that is not back": (
+        [RULE, BESIDE],
+        [CLOSED, ADDED],
+        {
+            **AGAIN,
+            "left": ["tcp 22 from 198.18.8.0/24 (sgr-2): the rule beside which it was added is not back"],
+            "look_again": True,
+        },
+    ),
+    "added, and changed by a person": (
+        [BACK, BESIDE._replace(description="web")],
+        [CLOSED, ADDED],
+        {
+            "left": ["tcp 22 from 198.18.8.0/24 (sgr-2): its description changed since it was added"],
+            "back": [BACK.match],
+        },
+    ),
+    "added, and gone": ([BACK], [CLOSED, ADDED], {"back": [BACK.match]}),
+    "removed": ([], [REMOVED], {"authorize": [Replacement(BACK, OPEN[0])]}),
+    "removed, without tags": (
+        [],
+        [REMOVED._replace(tags=None)],
+        {"authorize": [Replacement(BACK._replace(tags=()), OPEN[0])]},
+    ),
+    "removed, and back by another id": ([TWIN], [REMOVED], {"back": [BACK.match]}),
+    "removed, and there": ([RULE], [REMOVED], {"left": [f"{NOW}the journal has it as removed, and it exists"]}),
+    "removed, by records that disagree": (
+        [],
+        [REMOVED._replace(time=LATER.time), CLOSED._replace(traffic=OTHER)],
+        {"left": ["tcp 22 from 0.0.0.0/0 (sgr-1): the journal does not agree on what it let in"]},
+    ),
+    "another rule like it": (
+        [RULE, TWIN],
+        [CLOSED],
+        {"left": [f"{NOW}it was 0.0.0.0/0, for which there is another rule now"]},
+    ),
+    "two that were alike": (
+        [RULE._replace(id="sgr-2")],
+        [REMOVED, CLOSED._replace(rule="sgr-2")],
+        {
+            "modify": [Replacement(RULE._replace(id="sgr-2"), OPEN[0])],
+            "left": ["tcp 22 from 0.0.0.0/0 (sgr-1): it was 0.0.0.0/0, for which there is another rule now"],
+            "look_again": True,
+        },
+    ),
+    "perhaps added": (
+        [BACK, BESIDE],
+        [CLOSED, ADDED._replace(rule=None)],
+        {"left": [f"tcp 22 from 198.18.8.0/24: {PERHAPS}"], "back": [BACK.match]},
+    ),
+    "perhaps added, and not there": ([BACK], [CLOSED, ADDED._replace(rule=None)], {"back": [BACK.match]}),
+}
+
+
+@pytest.mark.parametrize(("rules", "journal", "does"), RESTORATIONS.values(), ids=RESTORATIONS)
+def test_what_becomes_of_a_rule(rules, journal, does):
+    """A rule is restored if it is as the last record left it; otherwise it is left alone, with the reason."""
+    expected = Plan([], [], [], [], back=[])._replace(**does)
+    assert restoration(rules, fold(journal)) == expected
 
 
 JSON = st.recursive(

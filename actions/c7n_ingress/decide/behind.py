@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide.openness import is_private
+from c7n_ingress.decide.states import counted
 
 ANNOTATION = "c7n:behind-ingress"
 """The annotation in which the filter puts, and templates find, what uses a group."""
@@ -177,5 +178,4 @@ def _cluster(tags: Mapping[str, str]) -> str | None:
 def _phrase(kind: Kind, count: int) -> str:
     if not kind.unit:
         return kind.words
-    many = f"{kind.unit}es" if kind.unit.endswith("s") else f"{kind.unit}s"
-    return f"{count} {kind.unit if count == 1 else many}" + (f" of {kind.words}" if kind.words else "")
+    return counted(count, kind.unit) + (f" of {kind.words}" if kind.words else "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide import states
+from c7n_ingress.decide import exemptions, states
 from c7n_ingress.decide.awaited import Said
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, Traffic, ports_text, text_of
@@ -21,7 +21,7 @@ LACKING = "c7n:lacking-ingress"
 SKIPPED = "c7n:skipped-ingress"
 LEFT = "c7n:left-ingress"
 NOTED = "c7n:noted-ingress"
-EXEMPT = "c7n:exempt-ingress"
+EXEMPT = exemptions.ANNOTATION
 OPENED = "c7n:opened-ingress"
 WAITING = "c7n:waiting-ingress"
 PREVIEW = "c7n:preview-ingress"

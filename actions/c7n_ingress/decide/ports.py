@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from c7n_ingress.decide.rules import ALL, ICMP, Traffic
+from c7n_ingress.decide.openness import lets_in
+from c7n_ingress.decide.rules import ALL, ALL_PORTS, ICMP, Traffic
 from c7n_ingress.decide.severity import SERVICES
 
 NAMES = {"tcp": {**SERVICES["tcp"], 80: "HTTP", 443: "HTTPS"}, "udp": SERVICES["udp"]}
 """What usually listens on a port."""
 
 PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
-HIGHEST = 65_535
 
 PORT_PATTERN = r"^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|[0-9]{1,5}-[0-9]{1,5})$"
 """The schema's pattern of a port that is not a number."""
@@ -29,11 +29,7 @@ class Ports(NamedTuple):
 
     def any_in(self, traffic: Traffic) -> bool:
         """Whether traffic includes one of these ports. All traffic does; ICMP and GRE have no ports."""
-        return traffic.protocol == ALL or any(
-            traffic.protocol == each.protocol
-            and (traffic.from_port == -1 or (traffic.from_port <= each.to_port and each.from_port <= traffic.to_port))
-            for each in self.traffic
-        )
+        return any(lets_in(traffic, each) or lets_in(each, traffic) for each in self.traffic)
 
 
 def parse_ports(values: object) -> Ports:
@@ -49,8 +45,9 @@ def _traffic(value: object) -> list[Traffic]:
         raise ValueError(f"port {value!r:.80} is none: write 443, tcp/443, udp/500 or 8000-8010")
     first = int(found["first"])
     last = int(found["last"] or first)
-    if not first <= last <= HIGHEST:
-        raise ValueError(f"port {value!r:.80} is none: ports are 0 to {HIGHEST}, the lower one first")
+    highest = ALL_PORTS[1]
+    if not first <= last <= highest:
+        raise ValueError(f"port {value!r:.80} is none: ports are 0 to {highest}, the lower one first")
     return [
         Traffic(protocol, first, last) for protocol in ([found["protocol"]] if found["protocol"] else ["tcp", "udp"])
     ]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from c7n_ingress.decide.openness import lets_in, open_sources
 from c7n_ingress.decide.rules import Match, matches_from
+from c7n_ingress.decide.states import counted
 
 REOPENED = "c7n:reopened-ingress"
 RENEWED = "c7n:renewed-ingress"
@@ -80,11 +81,10 @@ def _ordinal(number: int) -> str:
 
 def _long(time: timedelta) -> str:
     """Return how long something takes, in the largest unit that it has two of."""
-    for noun, unit in (("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
+    for noun, unit in (("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
         if time >= 2 * unit:
-            return f"{round(time / unit)} {noun}"
-    seconds = max(1, round(time.total_seconds()))
-    return "1 second" if seconds == 1 else f"{seconds} seconds"
+            return counted(round(time / unit), noun)
+    return counted(max(1, round(time.total_seconds())), "second")
 
 
 def renewals(values: Iterable[tuple[datetime, str]]) -> list[datetime]:

@@ -21,6 +21,8 @@ ICMP = frozenset({"icmp", "icmpv6"})
 ALL = "-1"
 """The protocol of a rule for all traffic."""
 
+ALL_PORTS = (0, 65535)
+
 FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
 
@@ -166,7 +168,7 @@ def ports_text(of: Traffic) -> str:
         return "all"
     if of.protocol in ICMP:
         return f"type {of.from_port}" if of.to_port == -1 else f"type {of.from_port} code {of.to_port}"
-    if (of.from_port, of.to_port) == (0, 65535):
+    if (of.from_port, of.to_port) == ALL_PORTS:
         return "all"
     return str(of.from_port) if of.from_port == of.to_port else f"{of.from_port}-{of.to_port}"
 

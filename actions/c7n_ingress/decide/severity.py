@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from c7n_ingress.decide.rules import Match, Traffic
+from c7n_ingress.decide.rules import ALL_PORTS, Match, Traffic
 
 SEVERITIES = ("critical", "high", "medium")
 """The worst first."""
-
-ALL_PORTS = (0, 65535)
 
 SERVICES = {
     "tcp": {

@@ -80,4 +80,5 @@ BY_NAME = {state.name: state for state in (*CLOSING, *RESTORING, SKIPPED, EXEMPT
 
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun: 1 group, 2 groups."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"

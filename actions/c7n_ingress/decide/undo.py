@@ -39,9 +39,9 @@ def fold(entries: Iterable[Entry]) -> list[Net]:
     For each rule, the last records count that continue one another. If one does not start where the one before it
     ended, somebody else has changed the rule in between. The rule that was changed last comes first.
     """
-    by_rule: dict[str | Match, list[Entry]] = {}
+    by_rule: dict[str | tuple[Traffic, Source | None], list[Entry]] = {}
     for entry in sorted(set(entries), key=lambda entry: (entry.time, repr(entry))):
-        rule = entry.rule or Match(entry.traffic, entry.now or "")
+        rule = entry.rule or (entry.traffic, entry.now)
         of_rule = by_rule.pop(rule, [])
         of_rule.append(entry)
         by_rule[rule] = of_rule

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from c7n_ingress.decide.ports import parse_ports
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import traffic
 
 INSTANCES = "c7n:instances-ingress"
 """The annotation with the instances that use a group."""
 
-PORTS = (22, 3389)
+PORTS = parse_ports(["tcp/22", "tcp/3389"])
 """The ports of SSH and RDP."""
 
 MOST_NAMES = 5
@@ -25,12 +26,7 @@ MOST_NAMES = 5
 
 def is_closed(records: Iterable[Record]) -> bool:
     """Whether an open rule was closed that let in SSH or RDP."""
-    closed = [traffic(record["traffic"]) for record in records if record["was"] is not None]
-    return any(
-        each.protocol == "-1"
-        or (each.protocol == "tcp" and any(each.from_port <= port <= each.to_port for port in PORTS))
-        for each in closed
-    )
+    return any(PORTS.any_in(traffic(record["traffic"])) for record in records if record["was"] is not None)
 
 
 def instances(interfaces: Iterable[Mapping[str, Any]]) -> dict[str, str]:
