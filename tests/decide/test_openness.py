@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c7n_ingress.decide.openness import MOST, PRIVATE, UNUSABLE, are_open, is_private, lets_in, open_sources, unusable
+from c7n_ingress.decide.openness import (
+    MOST,
+    PRIVATE,
+    UNUSABLE,
+    are_open,
+    is_private,
+    is_wide,
+    lets_in,
+    open_sources,
+    unusable,
+)
+from c7n_ingress.decide.ports import Ports
 from c7n_ingress.decide.rules import Traffic
 from tests.support.search import examples
 
@@ -227,3 +238,81 @@ def test_what_is_of_no_use(cidr, what):
 def test_a_private_network(cidr, is_one):
     """A network is private if all of it is."""
     assert is_private(ip_network(cidr)) is is_one
+
+
+OVERLAPS = [
+    (("tcp", 22, 22), ("tcp", 22, 22), True),
+    (("tcp", 22, 22), ("tcp", 23, 23), False),
+    (("tcp", 20, 22), ("tcp", 22, 30), True),
+    (("tcp", 20, 21), ("tcp", 22, 30), False),
+    (("tcp", 0, 65535), ("tcp", 22, 22), True),
+    (("tcp", -1, -1), ("tcp", 65535, 65535), True),
+    (("tcp", 22, 22), ("udp", 22, 22), False),
+    (("tcp", 65535, 65535), ("udp", 0, 0), False),
+    (("tcp", -1, -1), ("udp", -1, -1), False),
+    (("-1", -1, -1), ("-1", -1, -1), True),
+    (("-1", -1, -1), ("tcp", 0, 0), True),
+    (("-1", -1, -1), ("udp", 65535, 65535), True),
+    (("-1", -1, -1), ("icmpv6", 255, 255), True),
+    (("-1", -1, -1), ("50", -1, -1), True),
+    (("50", -1, -1), ("50", -1, -1), True),
+    (("50", -1, -1), ("51", -1, -1), False),
+    (("icmp", 3, 4), ("icmp", 3, 4), True),
+    (("icmp", 3, 4), ("icmp", 3, 5), False),
+    (("icmp", 3, 4), ("icmp", 4, 3), False),
+    (("icmp", 3, -1), ("icmp", 3, 0), True),
+    (("icmp", 3, -1), ("icmp", 3, 255), True),
+    (("icmp", 3, -1), ("icmp", 2, 255), False),
+    (("icmp", 3, -1), ("icmp", 4, 0), False),
+    (("icmp", 3, -1), ("icmp", 4, -1), False),
+    (("icmp", -1, -1), ("icmp", 255, 255), True),
+    (("icmp", -1, -1), ("icmpv6", 0, 0), False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "overlap"), OVERLAPS, ids=map(str, OVERLAPS))
+def test_traffic_that_has_a_port_in_common(one, other, overlap):
+    """Two networks of a /8 each are open together, if their rules have any port in common; the second one is found."""
+    one, other = Traffic(*one), Traffic(*other)
+    networks = {"one": [ip_network("11.0.0.0/8")], "other": [ip_network("12.0.0.0/8")]}
+    for first, second in ((one, other), (other, one)):
+        assert open_sources({"one": first, "other": second}, networks) == ({"other"} if overlap else set())
+    beside = {"beside": Traffic("6", 1, 1), "one": one, "other": other}
+    more = {"beside": [ip_network("13.0.0.0/8")], **networks}
+    others = {"beside"} if "-1" in (one.protocol, other.protocol) else set()
+    assert open_sources(beside, more) == others | ({"other"} if overlap else set())
+    assert (lets_in(one, other) or lets_in(other, one)) is overlap
+    if other.protocol in ("tcp", "udp"):
+        assert Ports(frozenset({other})).any_in(one) is overlap
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        ({"empty": []}, []),
+        ({"half": ["11.0.0.0/8"]}, []),
+        ({"list": ["11.0.0.0/8", "12.0.0.0/8"]}, ["list"]),
+        ({"list": ["11.0.0.0/8", "11.1.0.0/16"]}, []),
+        ({"wide": ["12.0.0.0/8"], "narrow": ["11.0.0.0/16"]}, []),
+        ({"wide": ["12.0.0.0/8"], "less narrow": ["11.0.0.0/15"]}, ["wide"]),
+        ({"wide": ["2a02::/16"], "narrow": ["2a03::/32"]}, []),
+        ({"wide": ["2a02::/16"], "less narrow": ["2a03::/31"]}, ["wide"]),
+        ({"wide": ["2a02::/16"], "alike": [f"2a03:0:0:{n:x}::/64" for n in range(300)]}, []),
+        ({"wide": ["2a02::/16"], "IPv4": ["11.0.0.0/8"]}, []),
+        ({"inside": ["11.0.0.0/9"], "outside": ["11.0.0.0/8"]}, []),
+        ({"inside": ["11.0.0.0/9"], "outside": ["11.0.0.0/8"], "beside": ["12.0.0.0/15"]}, ["outside"]),
+        ({"inside": ["11.0.0.0/9"], "beside": ["12.0.0.0/9"], "outside": ["11.0.0.0/8"]}, ["outside"]),
+        ({"private": ["10.0.0.0/8"], "loopback": ["127.0.0.0/8"], "wide": ["11.0.0.0/8"]}, []),
+    ],
+    ids=str,
+)
+def test_sources_that_are_open_together(sources, found):
+    """A narrow source does not count beside others, nor does one that is within another."""
+    traffic = dict.fromkeys(sources, Traffic("tcp", 22, 22))
+    assert open_sources(traffic, {name: [*map(ip_network, each)] for name, each in sources.items()}) == set(found)
+
+
+def test_a_wide_network():
+    """A network is part of what is open together if it is wider than a /16, or for IPv6 a /32."""
+    assert [is_wide(ip_network(f"11.0.0.0/{prefix}")) for prefix in (8, 15, 16, 24)] == [True, True, False, False]
+    assert [is_wide(ip_network(f"2a02::/{prefix}")) for prefix in (16, 31, 32, 64)] == [True, True, False, False]

@@ -137,8 +137,8 @@ def unusable(network: Network) -> str | None:
 
 # -- what is open together
 
-LANE = 1 << 17
-"""How many places a protocol has where all traffic is put on one line: more than it has ports, or types and codes."""
+LANE = 1 << 16
+"""How many places a protocol has where all traffic is put on one line: as many as it has ports, or types and codes."""
 
 
 @lru_cache(maxsize=64)
@@ -161,14 +161,13 @@ def _too_wide(rules: tuple[tuple[Traffic, tuple[_Block, ...]], ...]) -> frozense
 
 def _spans(traffic: Sequence[Traffic]) -> list[tuple[int, int]]:
     """Put all traffic on one line, each protocol on a part of its own: the first and the last place of each."""
-    names = sorted({each.protocol for each in traffic} - {ALL})
-    lanes = {name: number * LANE for number, name in enumerate(names, 1)}  # the first lane is for all other protocols
-    whole = (0, (len(names) + 1) * LANE - 1)
+    names = dict.fromkeys(each.protocol for each in traffic)
+    lanes = {name: number * LANE for number, name in enumerate(names)}
     spans = []
     for each in traffic:
         first, last = _span(each)
-        lane = lanes.get(each.protocol, 0)
-        spans.append(whole if each.protocol == ALL else (lane + first, lane + last))
+        lane = lanes[each.protocol]
+        spans.append((0, len(lanes) * LANE) if each.protocol == ALL else (lane + first, lane + last))
     return spans
 
 
@@ -178,8 +177,8 @@ def _span(of: Traffic) -> tuple[int, int]:
         return 0, LANE - 1
     if of.protocol not in ICMP:
         return of.from_port, of.to_port
-    any_code = 1 + 257 * of.from_port  # one place for "all codes", and one for each of 256
-    return (any_code, any_code + 256) if of.to_port == -1 else (any_code + 1 + of.to_port,) * 2
+    first = 256 * of.from_port  # a type has 256 codes
+    return (first, first + 255) if of.to_port == -1 else (first + of.to_port,) * 2
 
 
 DIGIT = MOST.bit_length() + 1
