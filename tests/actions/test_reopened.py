@@ -6,26 +6,21 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.history import check_mode
-from c7n_ingress.decide.reopened import REOPENED, PastState, openings, sentence, was_open
-from c7n_ingress.decide.rules import Match, Traffic, network
+from c7n_ingress.decide.reopened import REOPENED
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     NOTIFY,
     act,
-    cases,
     custodian,
     group_of,
     load,
     make_queue,
     messages,
-    permission,
     rules_of,
     shipped,
     source_of,
@@ -34,90 +29,7 @@ from tests.support.faults import CASES, failing, rules
 
 NAME = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
-WEB = {"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0"}
-NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
-HISTORIES = cases("reopened")["histories"]
-
-
-# ---- Decided
-
-
-def states_of(case):
-    """Return a case's states."""
-    for text in case["states"]:
-        word, minutes = text.split()
-        yield PastState(NOW - timedelta(minutes=float(minutes)), word == "open")
-
-
-@pytest.mark.parametrize("case", HISTORIES, ids=[case["name"] for case in HISTORIES])
-def test_a_history(case):
-    """How often a group was opened, since when and how far apart is reported from its history."""
-    opened = openings(states_of(case), NOW, 24)
-    assert len(opened) == case["opened"]
-    assert len(opened) < 2 or sentence(opened) == case["says"]
-
-
-STATES = st.lists(st.builds(PastState, st.integers(-99, 2000).map(lambda m: NOW - timedelta(minutes=m)), st.booleans()))
-
-
-@given(STATES, st.randoms())
-def test_the_order_of_items(states, random):
-    """It does not matter in which order items come, nor how often the same one does."""
-    told = openings(states, NOW, 24)
-    shuffled = states + states[:5]
-    random.shuffle(shuffled)
-    assert openings(shuffled, NOW, 24) == told
-    assert told == sorted(told)
-    assert all(NOW - timedelta(hours=24) <= each <= NOW for each in told)
-
-
-@given(st.lists(st.integers(1, 1439), unique=True, max_size=20))
-def test_each_opening_counts_once(minutes):
-    """A group that was opened so many times, and closed in between, was opened so many times and once."""
-    states = []
-    for minute in minutes:
-        states += [PastState(NOW - timedelta(minutes=minute), is_open=True)]
-        states += [PastState(NOW - timedelta(minutes=minute - 0.5), is_open=False)]
-    assert len(openings(states, NOW, 24)) == len(minutes) + 1
-
-
-@given(st.lists(st.integers(0, 500_000), min_size=2, max_size=150).map(sorted))
-def test_the_sentence(seconds):
-    """The sentence is short and on one line, whatever the times."""
-    said = sentence([NOW + timedelta(seconds=each) for each in seconds])
-    assert said.startswith("opened again, ")
-    assert said.isprintable()
-    assert len(said) < 120
-
-
-@pytest.mark.parametrize(
-    ("rules", "was"),
-    [
-        ([SSH], True),
-        ([{**SSH, "source": "::/0"}], True),
-        ([{**SSH, "source": "0.0.0.0/1"}], True),
-        ([{"protocol": "-1", "source": "0.0.0.0/0"}], True),
-        ([{**SSH, "source": f"{first}.0.0.0/8"} for first in range(20, 22)], True),
-        ([WEB], False),
-        ([{**SSH, "source": "198.18.7.0/24"}], False),
-        ([{**SSH, "source": "sg-0123456789abcdef0"}], False),
-        ([{**SSH, "source": "pl-0123456789abcdef0"}], False),
-        ([], False),
-    ],
-)
-def test_what_was_open(rules, was):
-    """Open before is what let the internet in to what it was let in to now, not what the policy leaves open."""
-    now = [Match(Traffic("tcp", 22, 22), network("0.0.0.0/0"))]
-    assert was_open([permission(rule) for rule in rules], now) == was
-
-
-def test_a_prefix_list_was_open():
-    """A rule for the prefix list that was closed now was open before."""
-    rule = {**SSH, "source": "pl-0123456789abcdef0"}
-    assert was_open([permission(rule)], [Match(Traffic("tcp", 22, 22), rule["source"])])
-
-
-# ---- Deployed
+WEB = {**SSH, "ports": 443}
 
 
 @pytest.fixture

@@ -1,9 +1,20 @@
-"""Which filters are refused, where `exempt` may be written, and which settings a policy lacks."""
+"""What of a policy is refused: filters, values, settings that it lacks, and messages that nobody would read."""
 
 import pytest
 
-from c7n_ingress.decide.checks import check_exempt, check_filters
-from c7n_ingress.decide.settings import unfilled
+from c7n_ingress.decide.checks import (
+    UNFILLED,
+    check_exempt,
+    check_filters,
+    check_ingress,
+    check_notify,
+    check_once,
+    check_query,
+    check_values,
+    matches_portless,
+    or_unfilled,
+)
+from c7n_ingress.decide.settings import check_filled, unfilled
 
 INGRESS, EXEMPT, OTHER = {"type": "open-ingress"}, {"type": "exempt"}, {"type": "unused"}
 
@@ -49,13 +60,21 @@ def test_no_place_for_exemptions(filters):
 @pytest.mark.parametrize(
     ("filters", "says"),
     [
-        ([], "the policy has no '"),
+        ([], "the policy has no 'ingress' or 'open-ingress' filter: it says which rules are to be replaced"),
         ([OTHER, "unused"], "filter: it says which rules are to be replaced"),
         ([INGRESS, {"type": "stale"}], "'stale' replaces what other filters match"),
         ([{"not": [INGRESS]}], "is under 'not': the rules that it excludes would be replaced"),
         ([{"or": [{"and": [INGRESS, OTHER]}, INGRESS]}], "is deeper than directly in an 'or'"),
         ([INGRESS, INGRESS], "must be branches of one 'or'"),
         ([{"or": [INGRESS]}, {"or": [INGRESS]}], "must be branches of one 'or'"),
+        ([{"and": [INGRESS, INGRESS]}], "must be branches of one 'or'"),
+        ([{"or": [INGRESS, INGRESS]}, INGRESS], "must be branches of one 'or'"),
+        (
+            [INGRESS, "stale"],
+            "'stale' replaces what other filters match by stale references: write a policy of its own",
+        ),
+        ([{"or": [INGRESS, {"not": [{"and": [INGRESS]}]}]}], "is under 'not'"),
+        ([{"or": [{"or": [INGRESS, INGRESS]}, OTHER]}], "is deeper than directly in an 'or'"),
     ],
 )
 def test_filters_that_match_other_rules(filters, says):
@@ -67,7 +86,15 @@ def test_filters_that_match_other_rules(filters, says):
 
 def test_filters_that_match_the_policys_rules():
     """One filter that matches rules, or several that are branches of one `or`, are accepted."""
-    for filters in ([INGRESS], [OTHER, INGRESS, "unused"], [{"or": [INGRESS, INGRESS]}], [{"and": [INGRESS, OTHER]}]):
+    for filters in (
+        [INGRESS],
+        ["ingress"],
+        [OTHER, INGRESS, "unused"],
+        [{"or": [INGRESS, INGRESS]}],
+        [{"and": [INGRESS, OTHER]}],
+        [{"and": [{"or": [INGRESS, INGRESS]}]}],
+        [{"not": [OTHER]}, {"or": [OTHER, INGRESS, "ingress"]}],
+    ):
         check_filters(filters)
 
 
@@ -86,3 +113,164 @@ def test_filters_that_match_the_policys_rules():
 def test_a_setting_that_nothing_has_filled(data, name):
     """The first setting that a run needs is named; other variables, and those of one run, are not."""
     assert unfilled(data) == name
+
+
+NUMBER = {"type": "integer", "minimum": 1, "maximum": 5}
+SCHEMA = {
+    "type": "object",
+    "required": ["at-most"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"enum": ["replace-ingress"]},
+        "at-most": or_unfilled(NUMBER),
+        "ports": {"anyOf": [{"type": "array", "items": {"anyOf": [{"type": "integer"}, UNFILLED]}}, UNFILLED]},
+        "from": {"$ref": "#/definitions/elsewhere"},
+        "either": {"anyOf": [{"type": "boolean"}, {"type": "number"}]},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, None),
+        ({"at-most": "{at-most}", "ports": "{public-ports}"}, None),
+        ({"ports": [22, "{port}"], "from": 7}, None),
+        ({"at-most": 6}, "at-most 6: 6 is greater than the maximum of 5; write it as `custodian schema` says"),
+        ({"at-most": "five"}, "at-most 'five': 'five' is not of type 'integer'; write it as"),
+        ({"at-most": "{a} {b}"}, "at-most '{a} {b}': '{a} {b}' is not of type 'integer'; write it as"),
+        ({"ports": "22"}, "ports '22': '22' is not of type 'array'; write it as"),
+        ({"ports": [22, "x"]}, "ports.1 'x': 'x' is not of type 'integer'; write it as"),
+        ({"ports": ["{port}", "x"]}, "ports.1 'x': 'x' is not of type 'integer'; write it as"),
+        ({"either": "x"}, "either 'x': 'x' is not of type 'boolean'; or 'x' is not of type 'number'; write it as"),
+        ({"at-most": "x" * 500}, f"at-most '{'x' * 79}: '{'x' * 299}; write it as"),
+        ({"more": 1}, " {"),
+    ],
+)
+def test_values_that_a_variable_has_filled(more, says):
+    """A filled value is refused by its own schema, with what it should be; what is not filled yet is not checked."""
+    data = {"type": "replace-ingress", "at-most": 5, **more}
+    if says is None:
+        check_values(data, SCHEMA)
+    else:
+        with pytest.raises(ValueError, match=r".") as refused:
+            check_values(data, SCHEMA)
+        assert str(refused.value)[: len(says)] == says
+
+
+def test_a_number_that_a_variable_may_fill():
+    """A number may be a variable, too, and c7n's schema then admits no other text."""
+    assert or_unfilled(NUMBER) == {**NUMBER, "type": ["integer", "string"], "pattern": UNFILLED["pattern"]}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"Cidr": "0.0.0.0/0"}, None),
+        ({"CidrV6": {"value": ["::/0"], "op": "in"}}, None),
+        ({"Cidr": {"value": "::/0", "op": "ne"}}, None),
+        ({"Cidr": {"value": "everywhere"}}, None),
+        ({"Cidr": {"value": 6}, "Ports": [22]}, None),
+        ({"Cidr": "0.0.0.0/0", "CidrV6": "::/0", "match-operator": "or"}, None),
+        ({"Cidr": "0.0.0.0/0", "CidrV6": "::/0"}, "no rule has Cidr and CidrV6 at once; add 'match-operator: or'"),
+        ({"Cidr": "::/0", "CidrV6": "::/0", "match-operator": "and"}, "no rule has Cidr and CidrV6 at once"),
+        ({"Cidr": "::/0"}, "Cidr '::/0' matches no rule: Cidr is for IPv4; write CidrV6 in a second ingress filter"),
+        ({"CidrV6": "0.0.0.0/0"}, "CidrV6 '0.0.0.0/0' matches no rule: CidrV6 is for IPv6; write Cidr in a second"),
+        ({"Cidr": {"value": ["0.0.0.0/0", "::/0"], "op": "in"}}, "Cidr '::/0' matches no rule"),
+        ({"Cidr": {"value": "::/0"}}, "Cidr '::/0' matches no rule"),
+        ({"Cidr": {"value": "::/0", "op": "eq"}}, "Cidr '::/0' matches no rule"),
+        ({"Cidr": {"value": "::/0", "op": "equal"}}, "Cidr '::/0' matches no rule"),
+    ],
+    ids=str,
+)
+def test_sources_that_no_rule_has(data, says):
+    """Sources of c7n's own filter that no rule ever has are refused with the key that is right."""
+    if says is None:
+        check_ingress(data)
+    else:
+        with pytest.raises(ValueError, match=r".") as refused:
+            check_ingress(data)
+        assert str(refused.value).startswith(f"ingress: {says}")
+
+
+@pytest.mark.parametrize(
+    ("data", "warns"),
+    [
+        ({"type": "ingress", "Ports": [22]}, True),
+        ({"type": "ingress", "Ports": [22], "IpProtocol": "tcp"}, False),
+        ({"type": "ingress", "Cidr": "0.0.0.0/0"}, False),
+        ({"type": "open-ingress", "Ports": [22]}, False),
+    ],
+)
+def test_ports_that_match_other_protocols(data, warns):
+    """There is a warning where c7n's filter names ports, because it matches protocols without ports, too."""
+    warning = matches_portless(data)
+    assert (warning is not None) is warns
+    assert not warns or warning.startswith("ingress: Ports also matches every protocol that has no ports")
+
+
+def test_what_a_policy_may_not_have():
+    """A query that nothing reads, and an approved plan in a policy that may run again, are refused."""
+    for policy in ({}, {"source": "config"}, {"source": "config", "query": []}):
+        check_query(policy)
+    for policy in ({"query": [{"a": "b"}]}, {"query": [{"a": "b"}], "source": "describe-sg"}):
+        with pytest.raises(ValueError, match=r"^query \[\{'a': 'b'\}\]: nothing reads it for security groups"):
+            check_query(policy)
+    check_once(None, {"mode": {}})
+    check_once("plan.json", {})
+    with pytest.raises(ValueError, match=r"^only: a plan is carried out once, and this policy has a mode"):
+        check_once("plan.json", {"mode": {}})
+
+
+@pytest.mark.parametrize(
+    ("notify", "says"),
+    [
+        ({"to": ["a@example.com"]}, None),
+        ({"to": [None, "a@example.com"], "subject": "x" * 99}, None),
+        ({"to_from": {"url": "s3://a/b.json"}}, None),
+        ({}, "notify: nobody would be notified; name somebody under 'to' or 'to_from'"),
+        ({"to": None}, "notify: nobody would be notified"),
+        ({"to": ["  ", "", None]}, "notify: nobody would be notified"),
+        ({"to": ["a"], "subject": "x" * 100}, f"subject '{'x' * 100}': SNS takes up to 99 printable ASCII characters"),
+        ({"to": ["a"], "subject": "café"}, "subject 'café': SNS takes up to 99 printable ASCII characters"),
+        ({"to": ["a"], "subject": "a\nb"}, r"subject 'a\nb': SNS takes up to 99 printable ASCII characters"),
+        ({"to": ["a"], "subject": "{{ x }}"}, "subject '{{ x }}': c7n-mailer would run it as a template"),
+        ({"to": ["a"], "subject": "{% x %}"}, "subject '{% x %}': c7n-mailer would run it as a template"),
+    ],
+    ids=str,
+)
+def test_a_message_that_nobody_would_get(notify, says):
+    """A notification needs somebody who gets it, and a subject that SNS takes and that is no template."""
+    if says is None:
+        check_notify(notify)
+    else:
+        with pytest.raises(ValueError, match=r".") as refused:
+            check_notify(notify)
+        assert str(refused.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("data", "but", "where"),
+    [
+        ({"a": ["{a} b"], "b": 5, "c": None}, (), None),
+        ({"type": "{kind}"}, (), "type '{kind}'"),
+        ({"a": {"b": [1, "{c}"]}}, (), "a.b.1 '{c}'"),
+        ({"a": {"b": "{c}"}, "d": "{e}"}, ("a",), "d '{e}'"),
+        ({"a": {"b": "{c}"}}, ("a",), None),
+        ({"a": {"b": "{c}"}}, ("b",), "a.b '{c}'"),
+    ],
+)
+def test_a_value_that_nothing_has_filled(data, but, where):
+    """A value that is not filled is refused with its place, but below a key that is checked elsewhere."""
+    if where is None:
+        check_filled(data, but)
+        return
+    with pytest.raises(ValueError, match="was not filled: a --vars-file or an account's vars fill it") as refused:
+        check_filled(data, but)
+    assert str(refused.value).startswith(where)
+
+
+def test_the_place_of_a_value():
+    """A value's place is below that of the data."""
+    with pytest.raises(ValueError, match=r"^filters\.0\.Ports '{ports}' was not filled"):
+        check_filled({"Ports": "{ports}"}, (), "filters.0")

@@ -27,3 +27,32 @@ def test_the_defaults():
     assert {key: filled(f"{{{key}}}") for key in DEFAULTS} == dict(DEFAULTS)
     for value in ("{authorized}", "{other}", "{at-most}s", [1], 3, "text", None):
         assert filled(value) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"only": None, "authorized": None}, {"authorized": None}),
+        ({"only": "{only}", "preview": "{preview}"}, {"preview": False}),
+        ({"more": [{"exemptions-from": "{exemptions-from}", "ports": "{public-ports}"}]}, {"more": [{"ports": []}]}),
+        ({"authorized": "{authorized}", "authorized-from": "{authorized-from}"}, {"authorized": "{authorized}"}),
+        ({"authorized": "{authorized}", "authorized-from": {"url": "u"}}, {"authorized-from": {"url": "u"}}),
+        (
+            {"authorized": ["vpc"], "authorized-from": {"url": "u"}},
+            {"authorized": ["vpc"], "authorized-from": {"url": "u"}},
+        ),
+        ({"authorized": ["vpc"], "authorized-from": None}, {"authorized": ["vpc"]}),
+        ({"queue": None}, {"queue": None}),
+    ],
+    ids=str,
+)
+def test_what_nothing_has_filled(data, expected):
+    """What is optional is left out where nothing fills it; the networks stay, unless a list names them."""
+    assert filled(data) == expected
+
+
+def test_a_file_without_networks():
+    """Some uses of the settings need no networks, but no use takes them from two places."""
+    check({}, complete=False)
+    with pytest.raises(ValueError, match="name the authorized networks by either"):
+        check({"authorized": ["vpc"], "authorized-from": {"url": "s3://a/b"}}, complete=False)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from c7n.utils import yaml_load
 
-from tests.support.embedded import ROOT, cases, day, ports
+from tests.support.cases import ports
+from tests.support.embedded import ROOT, cases, day
 
 FOLDER = ROOT / "policies" / "cloudformation"
 RULES = FOLDER / "open-ingress.guard"

@@ -12,8 +12,9 @@ import tfparse
 import yaml
 from c7n.utils import yaml_load
 
+from tests.support.cases import ports
 from tests.support.docs import BLOCKS
-from tests.support.embedded import ROOT, cases, day, policy_named, ports
+from tests.support.embedded import ROOT, cases, day, policy_named
 from tests.support.forked import commands
 
 FOLDER = ROOT / "policies" / "terraform"

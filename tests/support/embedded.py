@@ -20,7 +20,7 @@ from c7n_ingress.decide.brake import TABLE
 from c7n_ingress.decide.settings import DEFAULTS, OPTIONAL
 from c7n_ingress_tools.embedded_aws import logs
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups, load_prefix_list
-from tests.support.cases import ROOT, cases
+from tests.support.cases import ROOT, cases, permission
 from tests.support.forked import forked
 
 POLICIES = sorted((ROOT / "policies").glob("*.yml"))
@@ -56,24 +56,6 @@ def day(text):
     if not text.startswith("+"):
         return text
     return (datetime.now(timezone.utc).date() + timedelta(days=int(text))).isoformat()
-
-
-def permission(rule):
-    """Return a case's rule as an IpPermission."""
-    source = rule["source"]
-    listing, key = {"sg-": ("UserIdGroupPairs", "GroupId"), "pl-": ("PrefixListIds", "PrefixListId")}.get(
-        source[:3], ("Ipv6Ranges", "CidrIpv6") if ":" in source else ("IpRanges", "CidrIp")
-    )
-    described = {"Description": rule["description"]} if "description" in rule else {}
-    return {"IpProtocol": rule["protocol"], **ports(rule), listing: [{key: source, **described}]}
-
-
-def ports(rule):
-    """Return a case's ports, "22" or "80-443" or "8--1", as FromPort and ToPort; for ICMP all where none are named."""
-    if "ports" not in rule:
-        return {"FromPort": -1, "ToPort": -1} if rule["protocol"].startswith(("icmp", "58")) else {}
-    first, _, last = str(rule["ports"]).partition("-")
-    return {"FromPort": int(first), "ToPort": int(last or first)}
 
 
 def shape(rule):
