@@ -12,7 +12,7 @@ demo: .venv/$(if $(FLOWS),flows,local)
 	@PYTHONDONTWRITEBYTECODE= .venv/bin/c7n-ingress rehearse --make $(if $(GROUPS),$(call quoted,$(GROUPS))) \
 	  $(if $(AUTHORIZED),--authorized $(call quoted,$(AUTHORIZED))) \
 	  $(if $(INTERFACES),--interfaces $(call quoted,$(INTERFACES))) $(if $(VPCS),--vpcs $(call quoted,$(VPCS))) \
-	  $(if $(FLOWS),--flows $(FLOWS))
+	  $(foreach file,$(or $(wildcard $(FLOWS)),$(FLOWS)),--flows $(file))
 
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check

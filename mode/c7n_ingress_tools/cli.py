@@ -104,21 +104,6 @@ def _in_one_line(error: Exception) -> str | None:
     return " ".join(str(error).split()) if isinstance(error, BotoCoreError | ClientError) else None
 
 
-class SeveralFiles(click.Command):
-    """A command where the option `--flows` takes all words up to the next option, as a shell expands `*`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write the option before each of its words."""
-        words: list[str] = []
-        more = False
-        for word in args:
-            if more and not word.startswith("-") and words[-1] != "--flows":
-                words.append("--flows")
-            words.append(word)
-            more = word == "--flows" or (more and not word.startswith("-"))
-        return super().parse_args(ctx, words)
-
-
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="c7n-ingress", message="c7n-ingress %(version)s")
 def cli() -> None:
@@ -243,7 +228,7 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     return 1 if wrong else 0
 
 
-@cli.command(cls=SeveralFiles, short_help="Run everything on this machine, on a copy of your groups.")
+@cli.command(short_help="Run everything on this machine, on a copy of your groups.")
 @click.argument("groups", type=FILE, required=False, metavar="[GROUPS.json]")
 @click.option(
     "--authorized",
@@ -255,7 +240,12 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     "--interfaces", type=FILE, help="What `aws ec2 describe-network-interfaces` prints, to show what uses each group."
 )
 @click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints, for the networks that `vpc` means.")
-@click.option("--flows", type=FILE, multiple=True, help="VPC flow logs, files or folders, to show blocked clients.")
+@click.option(
+    "--flows",
+    type=FILE,
+    multiple=True,
+    help="VPC flow logs, a file or a folder, to show blocked clients; several, if it is repeated.",
+)
 @settings_option
 @click.option("--live", is_flag=True, help="Read the groups of --region and what uses them from AWS. Changes nothing.")
 @click.option("--region", help="The AWS region that --live reads.")
@@ -296,7 +286,6 @@ def rehearse(
 
 @cli.command(short_help="Report what a sweep found and did, or what the deployed functions did.")
 @click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
-@click.option("--into", type=FILE, help="The folder to write into. By default, the first OUT.")
 @click.option("--journal", is_flag=True, help="Report what the deployed functions did, from their logs.")
 @accounts_options
 @click.option("--region", "regions", multiple=True, help="Only this AWS region. Can be repeated.")
@@ -304,7 +293,6 @@ def rehearse(
 @json_option
 def report(
     folders: tuple[Path, ...],
-    into: Path | None,
     journal: bool,
     given: Given,
     regions: tuple[str, ...],
@@ -347,13 +335,12 @@ def report(
     if as_json:
         click.echo(json_of(made))
         return code
-    into = into or folders[0]
     try:
-        page = write(made, into)
+        page = write(made, folders[0])
     except OSError as error:
-        where = visible(str(error.filename or into))
+        where = visible(str(error.filename or folders[0]))
         raise click.ClickException(
-            f"{where}: cannot be written ({error.strerror}). Name another folder: --into DIR"
+            f"{where}: cannot be written ({error.strerror}). Copy the output into a folder where you may write"
         ) from error
     terminal.show_places(made, terminal.console(in_pipe=terminal.WIDE), str(page))
     click.echo(page)

@@ -391,14 +391,13 @@ def test_writes_into_a_folder(tmp_path):
 
 
 def test_refuses_to_write_into_a_file(tmp_path, monkeypatch, capsys):
-    """A file in the place of the folder to write into is named in one line."""
+    """A file where the output's folder should be is named in one line."""
     monkeypatch.setattr("c7n_ingress_tools.report.sources.of_runs", lambda *_: report_of("x"))
     path = tmp_path / "file"
     path.write_text("mine")
-    assert main(["report", str(tmp_path), "--into", str(path)]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"c7n-ingress: {path}: cannot be written (File exists). Name another folder: --into DIR\n"
+    assert main(["report", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"c7n-ingress: {path}: cannot be written (File exists). Copy the output into a folder where you may write\n"
     )
 
 
