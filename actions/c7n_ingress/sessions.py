@@ -32,7 +32,9 @@ class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
         """Return a session; with another role or profile, a new one."""
         if self.profile or (assume and self.assume_role):
             return super().__call__(assume, region)
-        return self.update(kept_session(region or self.region))
+        session: Session = self.update(kept_session(region or self.region))
+        session.keep_user_agent()
+        return session
 
 
 @cache
@@ -51,6 +53,12 @@ class Session(CustodianSession):  # type: ignore[misc]  # c7n ships no types
         if service_name == "iam" and not kwargs.get("config"):
             return brief_iam(self)
         return super().client(service_name, region_name, *args, **kwargs)
+
+    def keep_user_agent(self) -> None:
+        """Let clients send c7n's and the policy's name as one text, which botocore would build twice for each call."""
+        named = self._session
+        named.set_default_client_config(Config(user_agent=named.user_agent()))
+        named.user_agent_extra = ""  # the policy's name, which the text has
 
 
 @cache

@@ -9,12 +9,15 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
 from c7n import mu
 from c7n.filters.offhours import Time
+from c7n.version import version
 from dateutil import zoneinfo
+from moto.core.botocore_stubber import MockRawResponse
 
 from c7n_ingress import bytecode, cold
 from c7n_ingress.aws.calls import BRIEFLY, ONCE
@@ -31,6 +34,43 @@ def test_a_client_is_made_once_in_a_process(monkeypatch, config):
     first, second = (KeptSessions("us-east-1")().client("ec2", **settings) for _ in range(2))
     assert first is second
     assert KeptSessions("us-east-1")().client("ec2", config=Config()) is not first
+
+
+def test_calls_name_the_policy(monkeypatch):
+    """Each call of a kept session's clients names c7n and the policy once, which CloudTrail records."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    sessions = KeptSessions("eu-north-1")  # no other test has clients there
+    sessions.policy_name = "named"
+    for settings in ({}, {"config": ONCE}):
+        client, agents = sessions().client("ec2", **settings), []
+
+        def answered(request, agents=agents, **_):
+            agents.append(request.headers["User-Agent"].decode())
+            return AWSResponse(request.url, 200, {}, MockRawResponse(b"<R/>"))
+
+        client.meta.events.register("before-send", answered)
+        client.describe_vpcs()
+        (agent,) = agents
+        assert agent.startswith(f"c7n/{version} ")
+        assert agent.count("c7n/policy#named") == 1
+
+
+def test_a_time_of_an_event_is_read_once():
+    """The check of an event and botocore's of the verdict read the same text once."""
+    code = """
+        import c7n_ingress.lambda_entry
+        import dateutil.parser
+        from botocore.utils import parse_to_aware_datetime
+        from c7n_ingress.decide import events
+        parse, read = dateutil.parser.parse, []
+        dateutil.parser.parse = lambda text, **more: read.append(text) or parse(text, **more)
+        events._check_time({"at": "2026-11-29T08:26:00.123Z"}, "at")
+        print(parse_to_aware_datetime("2026-11-29T08:26:00.123Z"), len(read))
+    """
+    python = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(python, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "2026-11-29 08:26:00.123000+00:00 1\n"
 
 
 @pytest.fixture
