@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.embedded_aws.server import Cloud
 
 API = "/2018-06-01/runtime"
-PROVIDED = ("boto3", "awslambdaric")  # in Lambda's image, besides Python
+PROVIDED = ("boto3", "awslambdaric")
+"""What is in Lambda's image, besides Python."""
+
 MAIN = """
 import os, sys
 sys.path[0] = os.getcwd()
@@ -60,8 +62,11 @@ main(sys.argv)
 Lambda keeps messages apart by frames (`FramedTelemetryLogSink`).
 """
 
-INIT_TIMEOUT = 60.0  # ten seconds in Lambda, where a function does not share two cores with thirty others
-LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}  # those that the platform reports
+INIT_TIMEOUT = 60.0
+"""Ten seconds in Lambda, where a function does not share two cores with thirty others."""
+
+LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}
+"""The errors that the platform reports."""
 
 
 class FunctionError(Exception):
@@ -75,14 +80,6 @@ class FunctionError(Exception):
         self.error_type = error_type
         self.error_message = error_message
         self.log = log
-
-
-class Invocation(NamedTuple):
-    """One event on its way to the function."""
-
-    id: str
-    event: bytes
-    deadline: float
 
 
 class Answer(NamedTuple):
@@ -162,13 +159,15 @@ class Function:
 class Sandbox(Listener):
     """What AWS calls an execution environment: one process, which takes one event after another from a Runtime API."""
 
+    _ready = False
+    """Whether the process has asked for its first event."""
+
     def __init__(self, configuration: dict[str, Any], environment: dict[str, str], log: Path) -> None:
         super().__init__(self.respond)
         self._configuration = configuration
         self._environment = environment
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._ready = False  # whether the process has asked for its first event
         self._new_queues()
         self.start()
 
@@ -182,10 +181,16 @@ class Sandbox(Listener):
             if self._process is None:
                 self._start()
                 self._answer("ready", INIT_TIMEOUT, start)
-            timeout = self._configuration["Timeout"]
-            invocation = Invocation(str(uuid.uuid4()), json.dumps(event).encode(), time.time() + timeout)
-            self._write(f"START RequestId: {invocation.id} Version: $LATEST")
-            self.events.put(invocation)
+            timeout, request = self._configuration["Timeout"], str(uuid.uuid4())
+            self._write(f"START RequestId: {request} Version: $LATEST")
+            headers = {
+                "Lambda-Runtime-Aws-Request-Id": request,
+                "Lambda-Runtime-Deadline-Ms": str(int((time.time() + timeout) * 1000)),
+                "Lambda-Runtime-Invoked-Function-Arn": self._configuration["FunctionArn"],
+                "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
+                "Content-Type": "application/json",
+            }
+            self.events.put((HTTPStatus.OK, Headers(headers), json.dumps(event).encode()))
             return json.loads(self._answer("response", timeout, start))
         finally:
             self._write(*self._log_since(start).rstrip("\n").split("\n"))
@@ -196,7 +201,7 @@ class Sandbox(Listener):
             self._process.kill()
             self._process.wait()
             self._process = None
-            self.events.put(None)
+            self.events.put((HTTPStatus.GONE, Headers(), b""))
             self._new_queues()
 
     def close(self) -> None:
@@ -208,7 +213,10 @@ class Sandbox(Listener):
         """Answer `/invocation/next` with the next event, and accept answers, errors and errors of the start."""
         path = url.removeprefix(self.endpoint + API)
         if path == "/invocation/next":
-            return self._next()
+            if not self._ready:
+                self._ready = True
+                self.answers.put(Answer("ready", b""))
+            return self.events.get()
         matched = re.fullmatch(r"/(?:invocation/[^/]+/(response|error)|(init)/error)", path)
         if matched is None:
             return HTTPStatus.NOT_FOUND, Headers(), b""
@@ -216,26 +224,11 @@ class Sandbox(Listener):
         self.answers.put(Answer(matched[1] or matched[2], body))
         return HTTPStatus.ACCEPTED, Headers(), b'{"status":"OK"}'
 
-    def _next(self) -> tuple[int, Headers, bytes]:
-        if not self._ready:
-            self._ready = True
-            self.answers.put(Answer("ready", b""))
-        invocation = self.events.get()
-        if invocation is None:
-            return HTTPStatus.GONE, Headers(), b""
-        headers = {
-            "Lambda-Runtime-Aws-Request-Id": invocation.id,
-            "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
-            "Lambda-Runtime-Invoked-Function-Arn": self._configuration["FunctionArn"],
-            "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
-            "Content-Type": "application/json",
-        }
-        return HTTPStatus.OK, Headers(headers), invocation.event
-
     def _new_queues(self) -> None:
         """Forget what a process that is gone asked for and answered."""
         self._ready = False
-        self.events: Queue[Invocation | None] = Queue()  # None ends the request of a process that was killed
+        self.events: Queue[tuple[int, Headers, bytes]] = Queue()
+        """What the requests for the next event are answered with. Of a process that was killed, one still waits."""
         self.answers: Queue[Answer] = Queue()
 
     def _start(self) -> None:

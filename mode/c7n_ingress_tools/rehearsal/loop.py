@@ -10,8 +10,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import yaml
 from c7n.utils import yaml_load
@@ -52,7 +53,9 @@ DEAD_LETTERS = "custodian-open-ingress-failed"
 TOPIC = "open-ingress"
 INBOX = "inbox"
 MAILER_LOG = "c7n-mailer.log"
-JOBS_A_PROCESS = 50  # an item or a message takes a tenth of a second, a process takes one to start
+JOBS_A_PROCESS = 50
+"""An item or a message takes a tenth of a second, a process takes one to start."""
+
 MOST_PROCESSES = 8
 
 
@@ -71,23 +74,37 @@ class Live(NamedTuple):
         return f"{text_of(self.rule.match)}, {self.rule.description!r}, {dict(self.rule.tags)}"
 
 
+Calls: TypeAlias = Counter[tuple[str, str]]
+"""How often each action was called, by service and action."""
+
+
 @dataclass
 class Result:
     """The result of the loop."""
 
-    groups: list[Group]  # the account's own groups
-    foreign: list[Group]  # those of other accounts, which share a VPC: AWS Config records them there
+    groups: list[Group]
+    """The account's own groups."""
+    foreign: list[Group]
+    """The groups of other accounts, which share a VPC: AWS Config records them there."""
     account: str
     region: str
     folder: Path
-    behind: dict[str, Behind] = field(default_factory=dict)  # what uses each group, if interfaces are known
-    before: dict[str, str] = field(default_factory=dict)  # Config's first verdict on each group, by its id
-    after: dict[str, str] = field(default_factory=dict)  # the last verdict
-    records: list[dict[str, Any]] = field(default_factory=list)  # what the action says that it changed
-    calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # the function's, by service and action
-    undo: Counter[tuple[str, str]] = field(default_factory=Counter)  # how often the undo of one group called them
-    messages: list[dict[str, Any]] = field(default_factory=list)  # what a subscriber of the SNS topic receives
-    failures: list[str] = field(default_factory=list)  # what is not as the pack promises
+    behind: dict[str, Behind] = field(default_factory=dict)
+    """What uses each group, if interfaces are known."""
+    before: dict[str, str] = field(default_factory=dict)
+    """Config's first verdict on each group, by its id."""
+    after: dict[str, str] = field(default_factory=dict)
+    """The last verdict."""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """What the action says that it changed."""
+    calls: Calls = field(default_factory=Counter)
+    """What the function called."""
+    undo: Calls = field(default_factory=Counter)
+    """What the undo of one group called."""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    """What a subscriber of the SNS topic receives."""
+    failures: list[str] = field(default_factory=list)
+    """What is not as the pack promises."""
 
 
 def run(account: Account, folder: Path, progress: Progress, commands: Commands, settings: Mapping[str, Any]) -> Result:
@@ -230,14 +247,9 @@ class Loop:
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step, sent) as sending:
             mailers = [self._start(["mailer", settings.name], MAILER_LOG) for _ in range(_processes(sent))]
-            while len(self.result.messages) < sent:
-                ended = all(mailer.poll() for mailer in mailers)
-                received = self._received(wait=not ended)
-                for message in received:
-                    self.result.messages.append(message)
-                    sending.advance()
-                if ended and not received:
-                    break
+            for message in islice(self._arriving(mailers), sent):
+                self.result.messages.append(message)
+                sending.advance()
             for mailer in mailers:
                 mailer.recv()
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
@@ -248,12 +260,10 @@ class Loop:
 
     def undo(self, before: dict[str, Live], after: dict[str, Live]) -> None:
         """Undo what was done to the group that changed in most ways, and check that the group is as it was."""
-        ways = {record["group"]: set[str]() for record in self.result.records}
-        for record in self.result.records:
-            ways[record["group"]].add(record["how"])
+        ways = dict.fromkeys((record["group"], record["how"]) for record in self.result.records)
         if not ways:
             return
-        group = max(ways, key=lambda each: len(ways[each]))
+        ((group, _),) = Counter(group for group, _ in ways).most_common(1)
         # What people typed is in messages, too: only this is run.
         command = re.compile(rf"^ +(c7n-ingress undo {group} --run [0-9a-f-]+ --region [a-z0-9-]+)$", re.MULTILINE)
         lines = [line for message in self.result.messages for line in command.findall(message["Message"])]
@@ -276,7 +286,7 @@ class Loop:
         if was != now:
             self.result.failures.append(f"{group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
-    def _run(self, command: Sequence[str]) -> Counter[tuple[str, str]]:
+    def _run(self, command: Sequence[str]) -> Calls:
         """Run a command in the folder, and return its calls.
 
         :raises LoopError: it failed.
@@ -293,17 +303,20 @@ class Loop:
         with (self.folder / log).open("ab") as file:
             return self.commands.call(command, environment, self.folder, (0, file.fileno(), file.fileno()))
 
-    def _received(self, *, wait: bool) -> list[dict[str, Any]]:
-        """Take some messages from the inbox; wait a second for the first."""
+    def _arriving(self, mailers: Sequence[Connection]) -> Iterator[dict[str, Any]]:
+        """Take messages from the inbox, until the mailers have ended and none is left."""
         sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
-        asked = {"QueueUrl": inbox, "MaxNumberOfMessages": 10, "WaitTimeSeconds": int(wait)}
-        messages = sqs.receive_message(**asked).get("Messages", [])
-        if messages:
-            done = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
-            sqs.delete_message_batch(QueueUrl=inbox, Entries=done)
-        return [json.loads(message["Body"]) for message in messages]
+        messages: list[Any] = []
+        ended = False
+        while messages or not ended:
+            ended = all(mailer.poll() for mailer in mailers)
+            asked = {"QueueUrl": inbox, "MaxNumberOfMessages": 10, "WaitTimeSeconds": int(not ended)}
+            if messages := sqs.receive_message(**asked).get("Messages", []):
+                done = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
+                sqs.delete_message_batch(QueueUrl=inbox, Entries=done)
+                yield from (json.loads(message["Body"]) for message in messages)
 
-    def _calls_since(self, start: int) -> Counter[tuple[str, str]]:
+    def _calls_since(self, start: int) -> Calls:
         return Counter((call.service, call.action) for call in self.cloud.calls[start:])
 
     def _items(self) -> list[dict[str, Any]]:
