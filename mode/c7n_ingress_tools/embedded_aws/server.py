@@ -65,7 +65,8 @@ class Cloud:
     endpoint: str
     calls: list[Call] = field(default_factory=list)
     ec2: ec2.Behaviour = field(default_factory=lambda: ec2.behaviour)
-    answer: Answer | None = None  # answers this process's own requests without the port
+    answer: Answer | None = None
+    """Answers this process's own requests without the port."""
     _sessions: dict[tuple[str, str], boto3.Session] = field(default_factory=dict, init=False)
 
     def environment(self, region: str = REGION, account: str = ACCOUNT) -> dict[str, str]:

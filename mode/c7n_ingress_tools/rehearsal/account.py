@@ -25,7 +25,8 @@ class Account(NamedTuple):
     groups: list[Group]
     interfaces: Sequence[Interface] = ()
     vpcs: Sequence[dict[str, Any]] = ()
-    prefix_lists: Mapping[str, Sequence[str]] = MappingProxyType({})  # the CIDRs of prefix lists, by id
+    prefix_lists: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """The CIDRs of prefix lists, by id."""
 
 
 def read(

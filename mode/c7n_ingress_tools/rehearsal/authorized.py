@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 STAND_INS = {4: "198.18.7.0/24", 6: "2001:2:0:7::/64"}
 """Examples that the action takes, while it refuses documentation networks: nobody has them (RFC 2544, RFC 5180)."""
 
-SAMPLE = "203.0.113.0/24,2001:db8:7::/64"  # what to write, in networks that a run refuses
+SAMPLE = "203.0.113.0/24,2001:db8:7::/64"
+"""What to write, in networks that a run refuses."""
 
 
 class Authorized(NamedTuple):
@@ -27,7 +28,8 @@ class Authorized(NamedTuple):
 
     values: tuple[str, ...]
     are_examples: bool
-    left_out: tuple[str, ...] = ()  # the words that are left out: `vpc`, and the ids of prefix lists
+    left_out: tuple[str, ...] = ()
+    """The words that are left out: `vpc`, and the ids of prefix lists."""
 
     @property
     def words(self) -> str:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from botocore.model import ServiceModel
 
-UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML, so in EC2's answers
+UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML cannot hold, and so EC2's answers cannot."""
 
-# How JSON has the types of EC2's model, and what they are called here.
 TYPES: dict[str, tuple[Any, str]] = {
     "structure": (dict, "object"),
     "list": (list, "list"),
@@ -29,8 +29,8 @@ TYPES: dict[str, tuple[Any, str]] = {
     "integer": (int, "whole number"),
     "timestamp": (str, "text"),
 }
+"""How JSON has the types of EC2's model, and what they are called here."""
 
-# What EC2 always returns of a structure, by its name in the model. The model does not say it.
 NEEDED = {
     "SecurityGroup": ("GroupId",),
     "IpRange": ("CidrIp",),
@@ -49,8 +49,8 @@ NEEDED = {
     "VpcIpv6CidrBlockAssociation": ("AssociationId", "Ipv6CidrBlock", "Ipv6CidrBlockState"),
     "VpcCidrBlockState": ("State",),
 }
+"""What EC2 always returns of a structure, by its name in the model. The model does not say it."""
 
-# What texts look like, by their field, and what they are.
 FORMATS = {
     "GroupId": ("sg-[0-9a-f]+", "a group's id"),
     "NetworkInterfaceId": ("eni-[0-9a-f]{8,17}", "an interface's id"),
@@ -58,6 +58,8 @@ FORMATS = {
     "VpcId": ("vpc-[0-9a-f]+", "a VPC's id"),
     "OwnerId": (r"(\d{12})?", "an account id of 12 digits: correct it, or remove it"),
 }
+"""What texts look like, by their field, and what they are."""
+
 NETWORKS = {"CidrBlock", "Ipv6CidrBlock", "PrivateIpAddress", "Ipv6Address", "Ipv4Prefix", "Ipv6Prefix"}
 
 
@@ -73,11 +75,15 @@ class WrongError(ValueError):
 class Export:
     """An export of one kind of thing."""
 
-    key: str  # what the call's answer has the list under
-    shape: str  # what one thing is called in EC2's model
-    kind: str  # the same in words, in the singular and the plural
+    key: str
+    """What the call's answer has the list under."""
+    shape: str
+    """What one thing is called in EC2's model."""
+    kind: str
     kinds: str
-    needed: str  # what each thing in the file has. A file in which all lack it is something else.
+    """One thing, and several, in words."""
+    needed: str
+    """What each thing in the file has. A file in which all lack it is something else."""
     command: str
 
     def content(self, path: Path) -> bytes:

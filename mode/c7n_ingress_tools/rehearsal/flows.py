@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import duckdb
 
@@ -63,10 +63,13 @@ NEEDED = tuple(each for each in DEFAULT if each not in {"version", "account-id",
 READ = (*NEEDED, "account-id", "log-status", "tcp-flags", "flow-direction", "pkt-srcaddr", "pkt-dstaddr")
 """What is kept of a record; fields that its format lacks are null. All others are passed over, also tomorrow's."""
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")  # what CloudWatch Logs writes before each line that it exports to S3
+TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+"""What CloudWatch Logs writes before each line that it exports to S3."""
 
 MEMORY = "1GB"
-MOST_BAD, MOST_BAD_SHARE = 10, 0.01  # a few lines are left out and reported; more mean that the file is something else
+MOST_BAD, MOST_BAD_SHARE = 10, 0.01
+"""A few lines are left out and reported. More mean that the file is something else."""
+
 SHOWN_BAD = 3
 MOST_SHOWN = 40
 FIRST_LINE = 64 * 1024
@@ -83,7 +86,7 @@ def refused(where: str | Path, what: str) -> UnusableError:
 class Format(NamedTuple):
     """How a file is to be read."""
 
-    kind: str  # `text`, `gzip` or `parquet`
+    kind: Literal["text", "gzip", "parquet"]
     fields: tuple[str, ...]
     header: bool
 
@@ -93,7 +96,8 @@ class Log:
     """What was read: the table `flows`, one row a record, with the columns READ."""
 
     connection: duckdb.DuckDBPyConnection
-    folder: Path  # where the database is, and where tables may be put that go with it
+    folder: Path
+    """Where the database is, and where tables may be put that go with it."""
     records: int = 0
     bad: int = 0
     notes: list[str] = field(default_factory=list)

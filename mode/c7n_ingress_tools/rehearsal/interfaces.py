@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from c7n_ingress_tools.rehearsal.exports import Export
 
@@ -21,14 +21,16 @@ SAMPLE = Path(__file__).with_name("interfaces.json")
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# Where an interface's private addresses are, besides PrivateIpAddress: the list, and the field in it. The API
-# reference's NetworkInterface, https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
 ADDRESSES = {
     "PrivateIpAddresses": "PrivateIpAddress",
     "Ipv6Addresses": "Ipv6Address",
     "Ipv4Prefixes": "Ipv4Prefix",
     "Ipv6Prefixes": "Ipv6Prefix",
 }
+"""Where an interface's private addresses are, besides PrivateIpAddress: the list, and the field in it.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
+"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def parse(content: bytes, name: str) -> list[Interface]:
         Interface(
             item["NetworkInterfaceId"],
             tuple(group["GroupId"] for group in item["Groups"]),
-            tuple(_collapsed(_addresses(item))),
+            tuple(sorted(set(_addresses(item)), key=lambda each: (each.version, each))),
             item,
         )
         for item in EXPORT.parse(content, name)
@@ -90,10 +92,3 @@ def _owners(items: Iterable[dict[str, Any]]) -> str:
 def _addresses(item: dict[str, Any]) -> Iterator[Network]:
     for name, key in ADDRESSES.items():
         yield from (ip_network(each[key]) for each in (item, *item.get(name, ())) if key in each)
-
-
-def _collapsed(networks: Iterable[Network]) -> Iterator[Network]:
-    networks = list(networks)
-    for version in (4, 6):
-        of_version = (each for each in networks if each.version == version)
-        yield from collapse_addresses(cast("Iterator[IPv4Network]", of_version))  # or of IPv6

@@ -23,7 +23,8 @@ class Files(NamedTuple):
     groups: Path
     interfaces: Path | None
     vpcs: Path | None
-    prefix_lists: Mapping[str, Sequence[str]]  # the CIDRs of each that is known
+    prefix_lists: Mapping[str, Sequence[str]]
+    """The CIDRs of each that is known."""
 
 
 def read(region: str, folder: Path, authorized: Iterable[str]) -> Files:

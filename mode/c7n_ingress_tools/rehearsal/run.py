@@ -43,10 +43,12 @@ class Asked:
     interfaces: Path | None = None
     vpcs: Path | None = None
     flows: Sequence[Path] = ()
-    region: str | None = None  # the region whose groups are read from AWS, instead of files
+    region: str | None = None
+    """The region whose groups are read from AWS, instead of files."""
     settings: Path | None = None
     as_json: bool = False
-    make: bool = False  # whether the user typed `make demo`
+    make: bool = False
+    """Whether the user typed `make demo`."""
 
     def option(self, name: str, value: str = "") -> str:
         """Return an option as the user writes it."""
