@@ -29,12 +29,7 @@ class Account(NamedTuple):
     """The CIDRs of prefix lists, by id."""
 
 
-def read(
-    groups_file: Path | None,
-    interfaces_file: Path | None,
-    vpcs_file: Path | None,
-    prefix_lists: Mapping[str, Sequence[str]],
-) -> Account:
+def read(groups_file: Path | None, interfaces_file: Path | None, vpcs_file: Path | None) -> Account:
     """Read the files of an account; without a file of groups, the sample, which has its own interfaces.
 
     :raises UnusableError: a file cannot be used, or is of another account or region than that of the groups.
@@ -45,7 +40,7 @@ def read(
     used = interfaces.load(path) if path else []
     if path:
         interfaces.check(used, found, path)
-    return Account(found, used, load_vpcs(vpcs_file, found) if vpcs_file else (), prefix_lists)
+    return Account(found, used, load_vpcs(vpcs_file, found) if vpcs_file else ())
 
 
 def load_vpcs(path: Path, of: Iterable[Group]) -> list[dict[str, Any]]:

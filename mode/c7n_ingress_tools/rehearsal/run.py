@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +64,8 @@ def main(arguments: Asked, commands: Commands) -> int:
     try:
         _check(arguments)
         given = settings.read(arguments.settings, PACK / settings.SETTINGS)
-        arguments, lists = _live(arguments, given)
-        networks = _authorized(arguments, given, lists)
-        account = read(arguments.groups, arguments.interfaces, arguments.vpcs, lists)
+        account = _account(arguments, given)
+        networks = _authorized(arguments, given, account)
         if arguments.flows:  # only they need DuckDB
             with requires_extra("flows"):
                 from c7n_ingress_tools.rehearsal import clients, flows
@@ -127,15 +126,14 @@ def _facts(result: Result, group: str, seen: Mapping[str, Mapping[str, Clients]]
     return Facts(behind and behind.exposure, behind and tuple(behind.phrases), seen.get(group))
 
 
-def _live(arguments: Asked, given: Mapping[str, Any]) -> tuple[Asked, Mapping[str, Sequence[str]]]:
-    """Read the region's groups from AWS, if that is asked for, and the CIDRs of prefix lists by id."""
+def _account(arguments: Asked, given: Mapping[str, Any]) -> Account:
+    """Read the account from files or, if that is asked for, the region's from AWS."""
     if arguments.region is None:
-        return arguments, {}
+        return read(arguments.groups, arguments.interfaces, arguments.vpcs)
     from c7n_ingress_tools.rehearsal import live
 
     named = words(authorized.wanted(given.get("authorized"), _named(arguments)))
-    files = live.read(arguments.region, FOLDER.parent / "live", [word for word in named if word != VPC])
-    return replace(arguments, groups=files.groups, interfaces=files.interfaces, vpcs=files.vpcs), files.prefix_lists
+    return live.read(arguments.region, [word for word in named if word != VPC])
 
 
 def _named(arguments: Asked) -> list[str]:
@@ -146,13 +144,11 @@ def _named(arguments: Asked) -> list[str]:
         raise exports.UnusableError(f"{arguments.option('authorized')}: {error}") from error
 
 
-def _authorized(
-    arguments: Asked, given: Mapping[str, Any], lists: Mapping[str, Sequence[str]]
-) -> authorized.Authorized:
+def _authorized(arguments: Asked, given: Mapping[str, Any], account: Account) -> authorized.Authorized:
     """Return the networks to authorize. The error, where none is left, names the options that add some."""
-    named = _named(arguments)
+    known = [*account.prefix_lists, *([VPC] if account.vpcs else [])]
     try:
-        return authorized.chosen(given.get("authorized"), named, known=[*lists, *([VPC] if arguments.vpcs else [])])
+        return authorized.chosen(given.get("authorized"), _named(arguments), known=known)
     except ValueError as error:
         more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {arguments.option('authorized')}"
         raise exports.UnusableError(f"{error}: {more}") from error
@@ -177,7 +173,7 @@ def _notes(
         yield f"Not rehearsed: the entries of authorized prefix lists ({first(lists)}). Only --live reads them."
     if lists := [each for each in groups.prefix_lists(result.groups) if each not in account.prefix_lists]:
         yield f"Not rehearsed: what is in prefix lists ({first(lists)}). Rules for them are left alone here."
-    if arguments.interfaces and any(each.exposure == "unused" for each in result.behind.values()):
+    if (arguments.interfaces or arguments.region) and any(each.exposure == "unused" for each in result.behind.values()):
         yield f"Unused: {interfaces.unseen(account.interfaces)}."
 
 
