@@ -30,6 +30,7 @@ START = datetime(2026, 1, 31, 12, 34, tzinfo=timezone.utc)  # a Saturday
         ([7200], "2nd time since Saturday 12:34 UTC, 2 hours after the time before"),
         ([60, 180, 3600], "4th time since Saturday 12:34 UTC, at intervals of 60 seconds to 57 minutes"),
         ([3600, 7200], "3rd time since Saturday 12:34 UTC; something opens it every 60 minutes"),
+        ([4500, 10500], "3rd time since Saturday 12:34 UTC; something opens it every 100 minutes"),
         ([1, 3, 4], "4th time since Saturday 12:34 UTC; something opens it every 1 second"),
         ([1, 4], "3rd time since Saturday 12:34 UTC, at intervals of 1 second to 3 seconds"),
     ],
@@ -41,7 +42,8 @@ def test_how_often_and_how_far_apart(seconds, says):
 
 
 @pytest.mark.parametrize(
-    ("number", "ordinal"), [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st")]
+    ("number", "ordinal"),
+    [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st"), (112, "112th")],
 )
 def test_the_number(number, ordinal):
     """A number has its English ending."""
@@ -142,3 +144,9 @@ def test_a_prefix_list_was_open():
     """A rule for the prefix list that was closed now was open before."""
     rule = {**SSH, "source": "pl-0123456789abcdef0"}
     assert was_open([permission(rule)], [Match(Traffic("tcp", 22, 22), rule["source"])])
+
+
+def test_the_first_and_the_last_moment():
+    """An opening counts that is as long ago as is looked back, and one at the moment of the last closing."""
+    day_ago = NOW - timedelta(hours=24)
+    assert openings([PastState(day_ago, is_open=True), PastState(NOW, is_open=False)], NOW, 24) == [day_ago, NOW]

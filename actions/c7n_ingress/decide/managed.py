@@ -173,7 +173,7 @@ def _found(mark: Mark, group: Mapping[str, Any]) -> Iterator[str]:
     """Return what a mark has caught in a group, once for each time that it is there."""
     found = group.get(mark.where) or ()
     if isinstance(found, str):
-        if match := re.fullmatch(mark.pattern, found, re.DOTALL):
+        if match := re.fullmatch(mark.pattern, found):
             yield _caught(match)
         return
     for tag in found:
