@@ -74,6 +74,22 @@ PERMISSION = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
         ),
         (
             {
+                "Configuration.IpPermissions.0": {
+                    "previousValue": {**PERMISSION, "ipv4Ranges": [{"cidrIp": "10.0.0.0/8"}]},
+                }
+            },
+            {"10.0.0.0/8"},
+        ),
+        (
+            {
+                "Configuration.IpPermissions.0": {
+                    "previousValue": {**PERMISSION, "ipRanges": [{"cidrIp": "10.0.0.0/8"}]},
+                }
+            },
+            {"10.0.0.0/8"},
+        ),
+        (
+            {
                 "Configuration.IpPermissions.1": {
                     "previousValue": {
                         **PERMISSION,
@@ -157,13 +173,25 @@ WITH_RULE, WITH_WEB = (
     {"IpPermissions": [{**WIDE, "FromPort": 443, "ToPort": 443, **TO_ALL}]},
 )
 BOTH = {"IpPermissions": WITH_RULE["IpPermissions"] + WITH_WEB["IpPermissions"]}
-CALL = said_by(added({"cidrIpv4": "0.0.0.0/0"}))
-CHANGE = said_by(modified({"GroupId": "sg-1", "SecurityGroupRule": UPDATE}))
-ITEM = CALL._replace(created=frozenset(), touched=frozenset(), before=frozenset({WEB.match}))
+CALL = added({"cidrIpv4": "0.0.0.0/0"})
+CHANGE = modified({"GroupId": "sg-1", "SecurityGroupRule": UPDATE})
+
+
+def item(before):
+    """Return the event of an item that replaced a permission."""
+    changed = {"Configuration.IpPermissions.0": {"previousValue": before, "updatedValue": changed_to("0.0.0.0/0")}}
+    invoking = {
+        "configurationItem": {"configurationItemCaptureTime": "2026-01-31T12:34:56.000Z"},
+        "configurationItemDiff": {"changedProperties": changed},
+    }
+    return {"invokingEvent": json.dumps(invoking)}
+
+
+ITEM, NEW = item({**changed_to("0.0.0.0/0"), "fromPort": 443, "toPort": 443}), item(None)
 
 
 @pytest.mark.parametrize(
-    ("said", "then", "now", "rules", "lacks"),
+    ("event", "then", "now", "rules", "lacks"),
     [
         (CALL, WITH_RULE, WITH_RULE, [RULE], False),
         (CALL, WITH_RULE, GROUP, [], True),
@@ -177,13 +205,14 @@ ITEM = CALL._replace(created=frozenset(), touched=frozenset(), before=frozenset(
         (ITEM, WITH_RULE, WITH_WEB, [WEB], True),
         (ITEM, WITH_RULE, WITH_WEB, [WEB._replace(source=source_from("0.0.0.0/1"))], False),  # a later state
         (ITEM, BOTH, WITH_WEB, [WEB], True),
-        (ITEM._replace(before=frozenset()), BOTH, WITH_WEB, [WEB], True),
-        (ITEM._replace(before=frozenset()), {}, WITH_WEB, [WEB], False),
+        (NEW, BOTH, WITH_WEB, [WEB], True),
+        (NEW, {}, WITH_WEB, [WEB], False),
     ],
 )
-def test_what_ec2_does_not_show_yet(said, then, now, rules, lacks):
+def test_what_ec2_does_not_show_yet(event, then, now, rules, lacks):
     """A rule is waited for until EC2 shows it in both lists, unless EC2 shows a state after the event."""
-    assert said.lacks(then, [RULE.match], now, iter(rules)) == ([RULE.match] if lacks else [])
+    found = said_by(event).lacks(then, [RULE.match], now, iter(rules))
+    assert found == ([RULE.match] if lacks else [])
 
 
 def test_who_called_and_what_was_touched():
@@ -196,7 +225,8 @@ def test_who_called_and_what_was_touched():
     assert (said.caller, said.created) == ("arn:aws:iam::123456789012:user/alice", frozenset())
     assert said.opened_at(RULE) == TIME
     assert said.opened_at(WEB) is None
-    assert (CALL.created, CALL.touched, CALL.caller) == ({"sgr-1"}, {"sgr-1"}, None)
+    call = said_by(CALL)
+    assert (call.created, call.touched, call.caller) == ({"sgr-1"}, {"sgr-1"}, None)
 
 
 @pytest.mark.parametrize("identity", [None, "alice", {}, {"arn": None}, {"arn": ["alice"]}])
@@ -217,7 +247,7 @@ def test_what_ec2_shows_stays():
         "PrefixListIds": [],
         "UserIdGroupPairs": [],
     }
-    assert with_opened(group, CALL) == {**group, "IpPermissions": [*WITH_WEB["IpPermissions"], hidden]}
-    assert with_opened({"GroupId": "sg-1"}, CALL) == {"GroupId": "sg-1", "IpPermissions": [hidden]}
+    assert with_opened(group, said_by(CALL)) == {**group, "IpPermissions": [*WITH_WEB["IpPermissions"], hidden]}
+    assert with_opened({"GroupId": "sg-1"}, said_by(CALL)) == {"GroupId": "sg-1", "IpPermissions": [hidden]}
     unreadable = modified({"GroupId": "sg-1", "SecurityGroupRule": {"SecurityGroupRule": {"CidrIpv4": "0.0.0.0/0"}}})
     assert with_opened(GROUP, said_by(unreadable)) is GROUP

@@ -256,7 +256,7 @@ def test_a_message_that_nobody_would_get(notify, says):
         ({"type": "{kind}"}, (), "type '{kind}'"),
         ({"a": {"b": [1, "{c}"]}}, (), "a.b.1 '{c}'"),
         ({"a": {"b": "{c}"}, "d": "{e}"}, ("a",), "d '{e}'"),
-        ({"a": {"b": "{c}"}}, ("a",), None),
+        ({"a": {"b": ["{c}"]}}, ("a",), None),
         ({"a": {"b": "{c}"}}, ("b",), "a.b '{c}'"),
     ],
 )
@@ -274,3 +274,87 @@ def test_the_place_of_a_value():
     """A value's place is below that of the data."""
     with pytest.raises(ValueError, match=r"^filters\.0\.Ports '{ports}' was not filled"):
         check_filled({"Ports": "{ports}"}, (), "filters.0")
+
+
+FILTERS = "'ingress' or 'open-ingress'"
+REFUSALS = [
+    (
+        lambda: check_filters([INGRESS, "stale"]),
+        "'stale' replaces what other filters match by stale references: write a policy of its own for it",
+    ),
+    (
+        lambda: check_filters([OTHER]),
+        f"the policy has no {FILTERS} filter: it says which rules are to be replaced",
+    ),
+    (
+        lambda: check_filters([{"not": [INGRESS]}]),
+        f"an {FILTERS} filter is under 'not': the rules that it excludes would be replaced",
+    ),
+    (
+        lambda: check_filters([{"or": [{"and": [INGRESS, OTHER]}]}]),
+        (
+            f"an {FILTERS} filter is deeper than directly in an 'or': its rules would be replaced though another filter "
+            "of its branch fails; put what every group must be before the 'or', or write two policies"
+        ),
+    ),
+    (
+        lambda: check_filters([INGRESS, INGRESS]),
+        (
+            f"several {FILTERS} filters must be branches of one 'or': the rules of each one would be replaced, though "
+            "not all of them match"
+        ),
+    ),
+    (
+        lambda: check_exempt([EXEMPT]),
+        "it narrows what open-ingress matched: write it after that filter, in the same list",
+    ),
+    (
+        lambda: check_query({"query": []}),
+        (
+            "query []: nothing reads it for security groups, so groups that it leaves out would be changed, too; write "
+            "a filter, such as 'VpcId: vpc-0a1b2c3d'"
+        ),
+    ),
+    (
+        lambda: check_once("plan.json", {"mode": {}}),
+        "only: a plan is carried out once, and this policy has a mode: remove `only` or the mode",
+    ),
+    (
+        lambda: check_ingress({"Cidr": "::/0", "CidrV6": "::/0"}),
+        "ingress: no rule has Cidr and CidrV6 at once; add 'match-operator: or', or write two filters",
+    ),
+    (
+        lambda: check_ingress({"Cidr": "::/0"}),
+        (
+            "ingress: Cidr '::/0' matches no rule: Cidr is for IPv4; write CidrV6 in a second ingress filter, both in "
+            "one 'or'"
+        ),
+    ),
+    (
+        lambda: check_filled({"a": "{b}"}),
+        (
+            "a '{b}' was not filled: a --vars-file or an account's vars fill it, as in the line of a message; or write "
+            "the value into the policy"
+        ),
+    ),
+    (
+        lambda: check_notify({"to": ["a"], "subject": "{{"}),
+        "subject '{{': c7n-mailer would run it as a template; the action makes one of its own",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), REFUSALS, ids=[says[:60] for _, says in REFUSALS])
+def test_the_words_of_a_refusal(call, says):
+    """A refusal has the reason and the fix, in one line."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        call()
+    assert str(refused.value) == says
+
+
+def test_the_words_of_a_warning():
+    """The warning has the reason and the fix, in one line."""
+    assert matches_portless({"type": "ingress", "Ports": [22]}) == (
+        "ingress: Ports also matches every protocol that has no ports, such as the ESP and GRE of a VPN; write "
+        "open-ingress, which does not, or add IpProtocol"
+    )

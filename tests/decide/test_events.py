@@ -121,3 +121,12 @@ def test_a_long_value(value):
         shown = repr(value)
         assert shown[:80] in str(refused.value)
         assert shown[:81] not in str(refused.value)
+
+
+def test_an_item_that_is_too_large():
+    """The refusal of a summary says that the daily policy looks at the group."""
+    event = {"resultToken": "t", "invokingEvent": json.dumps({"configurationItemSummary": {}})}
+    with pytest.raises(
+        ValueError, match=r": its item is too large to be sent, so the daily policy looks at this group\."
+    ):
+        check_config_event(event, HERE)

@@ -198,3 +198,27 @@ def test_what_ends_first_comes_first():
     """The digest's entries are in the order of their ends, and of their places in the register."""
     entries = parse_register([entry(group="web", until=f"2026-12-{day}") for day in ("04", "03", "04", "02")])
     assert [each["number"] for each in to_look_at(reversed(entries), {}, TODAY)] == [4, 2, 1, 3]
+
+
+KEYS = "account, region, vpc, group, ports, until, reason, since, owner, ticket"
+REFUSALS = [
+    ({"group": "web", "reason": True}, "reason True is not a text"),
+    ({"group": "web", "owner": ["a", "b"]}, "owner ['a', 'b'] is not a text"),
+    ({"group": "web", "grup": "x"}, f"'grup' is no key: use {KEYS}"),
+    ({"reason": "a shop"}, "it names nothing, so that it would exempt every group: add account, region, vpc or group"),
+    ({"group": "web", "until": ""}, "it has no until: an exemption needs a day on which it ends, and a reason"),
+    ({"group": "web", "until": "soon"}, "until 'soon' is no day: write YYYY-MM-DD, such as 2027-01-31"),
+    ({"account": 1234}, "account '1234' is not an account id of 12 digits, in quotes"),
+    ({"region": "us"}, "region 'us' is not a region such as us-east-1"),
+    ({"vpc": "web"}, "vpc 'web' is not a VPC id such as vpc-0123456789abcdef0"),
+]
+
+
+@pytest.mark.parametrize(("keys", "says"), REFUSALS, ids=[says for _, says in REFUSALS])
+def test_what_is_wrong_with_an_entry(keys, says):
+    """A refusal names the entry, the value and the fix."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        parse_register([entry(group="web"), entry(**keys)])
+    assert str(refused.value) == f"exemptions, entry 2: {says}"
+    with pytest.raises(ValueError, match=rf"^exemptions, entry 1: 'web' is not a mapping of {KEYS}$"):
+        parse_register(["web"])

@@ -82,3 +82,9 @@ def test_words_that_the_caller_chose(text):
     assert len(inside) == min(len(text), MOST_CHARACTERS)
     assert inside.endswith("…") or len(text) <= MOST_CHARACTERS
     assert all(a in (b, "?") for a, b in zip(inside[: MOST_CHARACTERS - 1], text, strict=False))
+
+
+def test_harmless_words_are_shown_as_they_are():
+    """Letters of any script, spaces and signs are shown; what would end the quotes is not."""
+    assert quoted("XX Terraform/1.0 (é)") == '"XX Terraform/1.0 (é)"'
+    assert quoted('a"<b>\n') == '"a??b??"'

@@ -166,6 +166,13 @@ def test_what_cannot_be_replaced(source, lists, how, why):
     assert replacement(rules, [rule.match for rule in rules], authorized, lists) == expected
 
 
+def test_a_network_that_is_as_wide():
+    """A rule becomes one for a network that is as wide as its own."""
+    rule = Rule("sgr-1", TRAFFIC[0], ip_network("203.0.0.0/12", strict=False), None)
+    authorized = [ip_network("198.16.0.0/12")]
+    assert replacement([rule], [rule.match], authorized).modify == [Replacement(rule, authorized[0])]
+
+
 def test_an_open_rule_becomes_another_rather_than_a_prefix_list():
     """Of a prefix list and a network that are open for the same ports, the network's rule lives on."""
     rules = [Rule("sgr-1", TRAFFIC[0], "pl-0004", None), Rule("sgr-2", TRAFFIC[0], ip_network("0.0.0.0/0"), None)]

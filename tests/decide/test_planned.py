@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from c7n_ingress.decide.approved import NOT_IN_PLAN, Planned, narrowed, parse
+from c7n_ingress.decide.approved import NOT_IN_PLAN, Planned, narrowed, parse, plan_of
 from c7n_ingress.decide.plan import Plan, Replacement, replacement
 from c7n_ingress.decide.rules import Rule, Traffic, network
 from tests.support.cases import cases
@@ -164,3 +164,30 @@ def test_what_happened_since_the_preview(rules, open_now, authorized, does, unme
     expected = Plan([], [], [], [], [], missing=[])._replace(**does)
     assert plan == expected
     assert said == [f"not as planned: sgr-1 {why}" for why in unmet]
+
+
+def test_a_list_that_cannot_be_read_any_more():
+    """A rule of the plan that cannot be replaced now is refused."""
+    rule = OPEN._replace(source="pl-1")
+    planned = {OPEN.id: Planned(OPEN.traffic, "pl-1", frozenset({str(OFFICE)}))}
+    plan, said = narrowed(planned, [rule], {rule.match}, lambda some: replacement([rule], some, [OFFICE]))
+    by = "would be replaced by nothing now, and by 198.18.7.0/24 in the plan"
+    assert plan.refused == [f"not as planned: tcp 22 from pl-1 (sgr-1) {by}"]
+    assert said == []
+
+
+def test_the_plan_of_a_preview():
+    """A plan has one entry for each open rule, with the sources of the rules that would be added for it."""
+    record = {"group": "sg-1", "group_name": "web", "rule": "sgr-1", "traffic": SSH}
+    beside = {**record, "rule": None, "beside": "sgr-1", "was": None, "now": "198.18.8.0/24"}
+    becomes = {**record, "was": "0.0.0.0/0", "now": "198.18.7.0/24"}
+    gone = {**record, "rule": "sgr-2", "was": "::/0", "now": None}
+    context = {"account": HERE[0], "region": HERE[1], "policy": "p"}
+    assert plan_of([beside, becomes, gone], **context) == {
+        "v": 1,
+        **context,
+        "changes": [
+            {**record, "before": "0.0.0.0/0", "after": ["198.18.7.0/24", "198.18.8.0/24"]},
+            {**record, "rule": "sgr-2", "before": "::/0", "after": []},
+        ],
+    }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from c7n_ingress.decide.ports import traffic_words
+from c7n_ingress.decide.ports import parse_ports, traffic_words
 from c7n_ingress.decide.rules import Traffic, traffic
 
 
@@ -41,3 +41,35 @@ def test_words(protocol, ports, words):
 def test_traffic(shape, expected):
     """A protocol other than EC2's four is open on all ports, even if the rule names ports."""
     assert traffic(shape) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "traffic"),
+    [
+        (443, {("tcp", 443, 443), ("udp", 443, 443)}),
+        ("0-65535", {("tcp", 0, 65535), ("udp", 0, 65535)}),
+        ("tcp/8000-8010", {("tcp", 8000, 8010)}),
+        ("udp/53", {("udp", 53, 53)}),
+    ],
+)
+def test_a_port_that_people_write(value, traffic):
+    """A port or a range is for tcp and for udp, unless it names one."""
+    assert parse_ports([value]).traffic == {Traffic(*each) for each in traffic}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (443, "ports 443 are not a list: write [443] or [tcp/443]"),
+        ([True], "port True is none: write 443, tcp/443, udp/500 or 8000-8010"),
+        (["icmp/8"], "port 'icmp/8' is none: write 443, tcp/443, udp/500 or 8000-8010"),
+        (["tcp/65536"], "port 'tcp/65536' is none: ports are 0 to 65535, the lower one first"),
+        (["23-22"], "port '23-22' is none: ports are 0 to 65535, the lower one first"),
+        (["x" * 200], f"port '{'x' * 79} is none: write 443, tcp/443, udp/500 or 8000-8010"),
+    ],
+)
+def test_a_port_that_is_none(value, says):
+    """What is no port is refused with the fix."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        parse_ports(value)
+    assert str(refused.value) == says

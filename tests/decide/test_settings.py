@@ -56,3 +56,36 @@ def test_a_file_without_networks():
     check({}, complete=False)
     with pytest.raises(ValueError, match="name the authorized networks by either"):
         check({"authorized": ["vpc"], "authorized-from": {"url": "s3://a/b"}}, complete=False)
+
+
+ALL = (
+    "authorized, authorized-from, exemptions-from, only, public-ports, tell, queue, exemptions, at-most, notice-hours, "
+)
+ALL += "undo-days, preview"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (None, "the file is empty: name your networks under authorized"),
+        ([], f"[] is not a mapping of {ALL}"),
+        ({"authorised": ["vpc"]}, "'authorised' is no setting: write authorized"),
+        ({"zzz": 1}, f"'zzz' is no setting: write {ALL}"),
+        (
+            {"authorized": ["vpc"], "exemptions": [{"group": "a"}], "exemptions-from": {"url": "u"}},
+            "keep the exemptions either in exemptions or in exemptions-from",
+        ),
+        ({}, "name the authorized networks by either authorized or authorized-from"),
+        ({"authorized": ["vpc"], "preview": 1}, "preview 1 is not true or false"),
+        (
+            {"authorized": ["vpc"], "queue": "{queue}"},
+            "queue '{queue}' names a setting, and nothing fills it here: write the value itself",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_the_settings(settings, says):
+    """A refusal names the key, the value and the fix."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        check(settings)
+    assert str(refused.value) == says

@@ -3,7 +3,7 @@
 import pytest
 
 from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome, is_lack, lack, subject, without_todo
-from c7n_ingress.decide.rules import Traffic
+from c7n_ingress.decide.rules import Match, Traffic
 from c7n_ingress.decide.summary import table
 from tests.support.cases import cases
 
@@ -70,3 +70,36 @@ def test_the_table():
     assert "0.0.0.0/0 -> 198.18.7.0/24, 198.18.8.0/24" in lines[2]
     assert "::/0 -> -" in lines[3]
     assert table([], REPLACED, preview=False) == []
+
+
+def test_the_subject_of_what_was_back():
+    """A subject counts what was back before an undo, unless the undo did anything; and until when it is exempt."""
+    back = [Match(Traffic("tcp", port, port), "pl-1") for port in (22, 80, 443)]
+    groups = [Outcome({"GroupId": "sg-1"}, back=back[:1]), Outcome({"GroupId": "sg-2"}, back=back[1:])]
+    assert subject(groups, RESTORED, "here", preview=False) == "Open ingress: 3 rules back already (here)"
+    groups[0].until, groups[1].until = "2027-01-02", "2027-01-01"
+    until = "Open ingress: 3 rules back already until 2027-01-01 (here)"
+    assert subject(groups, RESTORED, "here", preview=False) == until
+    groups[0].records = [{"was": None, "now": "0.0.0.0/0"}]
+    done = "Open ingress: 1 rule restored in 1 group until 2027-01-01 (here)"
+    assert subject(groups, RESTORED, "here", preview=False) == done
+
+
+def test_a_subject_without_room():
+    """The shortest line is used where none fits; without any change, the subject says what else was done."""
+    failed, closed = Outcome({"GroupId": "sg-1"}, [], ["denied"]), Outcome({"GroupId": "sg-2"}, [{"was": "::/0"}])
+    place = "x" * 100
+    line = subject([failed, closed], REPLACED, place, preview=False)
+    assert line == f"Open ingress: 1 group not closed ({place})"
+    assert (
+        subject([Outcome({"GroupId": "sg-1"})], REPLACED, "here", preview=False)
+        == "Open ingress: networks added (here)"
+    )
+
+
+def test_an_error_that_is_no_lack():
+    """An error is a lack only with its beginning and its end."""
+    (whole,) = Outcome({"GroupId": "sg-1"}, [{"was": "::/0"}], [], ["x could not be added for tcp 22"]).errors(REPLACED)
+    assert is_lack(whole)
+    assert not is_lack(whole[:-1])
+    assert not is_lack(whole[1:])

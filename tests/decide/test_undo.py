@@ -287,6 +287,16 @@ RESTORATIONS = {
         [CLOSED, ADDED._replace(rule=None)],
         {"left": [f"tcp 22 from 198.18.8.0/24: {PERHAPS}"], "back": [BACK.match]},
     ),
+    "perhaps added in the same moment, beside one that is not back": (
+        [RULE, BESIDE],
+        [CLOSED, ADDED._replace(rule=None, time=CLOSED.time)],
+        {**AGAIN, "left": [f"tcp 22 from 198.18.8.0/24: {PERHAPS}"], "look_again": True},
+    ),
+    "one that is back, and one that is not": (
+        [BACK._replace(id="sgr-2", traffic=OTHER), RULE],
+        [CLOSED, LATER._replace(rule="sgr-2", traffic=OTHER)],
+        {**AGAIN, "back": [Match(OTHER, OPEN[0])]},
+    ),
     "perhaps added, and not there": ([BACK], [CLOSED, ADDED._replace(rule=None)], {"back": [BACK.match]}),
 }
 
