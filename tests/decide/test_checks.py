@@ -293,8 +293,8 @@ REFUSALS = [
     (
         lambda: check_filters([{"or": [{"and": [INGRESS, OTHER]}]}]),
         (
-            f"an {FILTERS} filter is deeper than directly in an 'or': its rules would be replaced though another filter "
-            "of its branch fails; put what every group must be before the 'or', or write two policies"
+            f"an {FILTERS} filter is deeper than directly in an 'or': its rules would be replaced though another "
+            "filter of its branch fails; put what every group must be before the 'or', or write two policies"
         ),
     ),
     (
