@@ -29,7 +29,7 @@ PACKAGE = "c7n_ingress"
 SHIPPED = ("c7n", PACKAGE)  # the packages that bytecode is made for: Lambda has what else the function imports
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"  # this Python, as Lambda names its runtimes
 
-NONE = "the zip has no bytecode, so that cold starts take longer"
+NONE = "the zip has no bytecode, so cold starts take longer"
 
 LONGEST = 60
 """How many seconds a Python on the PATH has to compile. It takes two."""
@@ -80,7 +80,7 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     made = compiled_by(python, runtime, tuple(sources().items())) if python else {}
     if not made:
         raise NoPythonError(
-            f"install {runtime}, so that it runs from the PATH where you deploy; it needs no packages. Or write "
+            f"install {runtime} on the PATH where you deploy; it needs no packages. Or write "
             f"`runtime: {OURS}` under the policy's `mode:`: the Python that deploys, if AWS and c7n support it"
         )
     return dict(made)

@@ -36,7 +36,7 @@ def ended_in_time(context: Any) -> Iterator[None]:
 
 
 def _end(_signal: int, _frame: object) -> NoReturn:
-    raise OutOfTime("the function's time was nearly over: AWS answered too slowly, or too often not at all")
+    raise OutOfTime("the function's time was nearly over: AWS was too slow, or did not answer")
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def run(event: dict[str, Any], context: Any) -> bool | None:
     :raises TypeError, ValueError: this is no event that the policies are for; nothing has been changed.
     """
     if not isinstance(event, dict):
-        raise TypeError(f"{event!r:.80} is no event: it must be an object")
+        raise TypeError(f"{event!r:.80} is not an event: it must be an object")
     detail = event.get("detail")
     if detail == "{}":  # as EventBridge Scheduler sends it
         event["detail"] = {}

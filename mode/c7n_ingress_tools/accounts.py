@@ -116,7 +116,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
         raise AccountsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise AccountsError(
-            f"{path} is no file of c7n-org's accounts: {error.json_path}: {error.message:.200}"
+            f"{path} is not c7n-org's file of accounts: {error.json_path}: {error.message:.200}"
         ) from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
     filter_accounts(found, [*tags], ())
@@ -196,7 +196,7 @@ def time_from(text: str, now: dt.datetime) -> dt.datetime:
         time = records.time_from(text)
         time = time.astimezone(dt.timezone.utc) if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
     except (ValueError, OverflowError):
-        raise AccountsError(f"--since {text!r:.40} is no time: write 90d, 12h or 2026-01-31") from None
+        raise AccountsError(f"--since {text!r:.40} is not a time: write 90d, 12h or 2026-01-31") from None
     if time > now + dt.timedelta(days=1):  # a day: somebody may mean another time zone
         raise AccountsError(f"--since {text!r:.40} is in the future: write 90d, 12h or 2026-01-31")
     return time

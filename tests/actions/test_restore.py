@@ -354,7 +354,7 @@ def test_a_run_of_an_earlier_release(cloud, group, obey, tmp_path):
     line = f"c7n-ingress undo {group_id} --run {run_id} --region us-east-1"
     refused = obey(f"{line} --yes")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "is no run id" in refused.stderr
+    assert "is not the id of a run" in refused.stderr
     assert "--journal" in refused.stderr
     done = obey(f"{line} --journal /custodian/ours --yes")
     assert done.returncode == 0, done.stderr

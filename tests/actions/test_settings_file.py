@@ -62,8 +62,8 @@ def test_the_settings_fill_the_policy(cloud, tmp_path):
 OWN = {"authorized": ["198.18.7.0/24"]}
 REFUSED = {
     "no settings file": ({}, "'{public-ports}' was not filled: add --vars-file settings.yml"),
-    "an unknown key": ({**OWN, "public-port": [443]}, "'public-port' is no setting: write public-ports"),
-    "no key that is known": ({"authorised": ["198.18.7.0/24"]}, "'authorised' is no setting: write authorized"),
+    "an unknown key": ({**OWN, "public-port": [443]}, "'public-port' is not a setting: write public-ports"),
+    "no key that is known": ({"authorised": ["198.18.7.0/24"]}, "'authorised' is not a setting: write authorized"),
     "no networks": ({"at-most": 3}, "name the authorized networks by either authorized or authorized-from"),
     "no network of their own": ({"authorized": ["203.0.113.0/24"]}, "203.0.113.0/24 is an example"),
     "a bad entry": (

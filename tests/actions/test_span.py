@@ -26,5 +26,5 @@ def test_the_times_of_an_undo(text, time):
 @pytest.mark.parametrize("end", ["since", "until"])
 def test_no_time(end):
     """A text that is no time is refused with its name and an example."""
-    with pytest.raises(ValueError, match=f"^{end} 'noon' is no time: write one such as"):
+    with pytest.raises(ValueError, match=f"^{end} 'noon' is not a time: write one like"):
         Span.of({end: "noon"})

@@ -33,5 +33,5 @@ def test_runs_of_one_moment_have_ids_of_their_own(milliseconds, executions):
 @pytest.mark.parametrize("text", ["", "sg-0123", "3e0c5a86-0d5f-4f0e-9a37-6b1f2d4c8e97", "01a22420"])
 def test_another_text(text):
     """What is no run id is refused with the fix."""
-    with pytest.raises(ValueError, match="is no run id: copy it from the message"):
+    with pytest.raises(ValueError, match="is not the id of a run: copy it from the message"):
         started(text)

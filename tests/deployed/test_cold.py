@@ -276,7 +276,7 @@ def test_no_python_of_the_function_s(another, caplog):
     with caplog.at_level(logging.INFO):
         assert bytecode.with_bytecode(lambda each: each.archive)(function) is function.archive
     assert function.names == []
-    assert f"the zip has no bytecode, so that cold starts take longer: install {Function.runtime}" in caplog.text
+    assert f"the zip has no bytecode, so cold starts take longer: install {Function.runtime}" in caplog.text
 
 
 NO_PYTHON = {

@@ -126,7 +126,7 @@ def test_the_same_files_make_the_same_archive(post):
         ),
         (
             {"slack_webhook": "https://hooks.slack-gov.com/services/T0/B0/secret"},
-            "slack_webhook: 'https://hooks.slack-gov.com/…' is no address such as https://hooks.slack.com/services/",
+            "slack_webhook: 'https://hooks.slack-gov.com/…' is not an address such as https://hooks.slack.com/services/",
         ),
     ],
 )
@@ -202,19 +202,22 @@ BAD = {
     "no action": ({key: value for key, value in SAMPLE.items() if key != "action"}, "KeyError: 'action'"),
     "no such template": (
         message_to(TOPIC, template="closed-ingress"),
-        "the template 'closed-ingress' is none of the pack's: open-ingress, ",
+        "the template 'closed-ingress' is not one of the pack's: open-ingress, ",
     ),
-    "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "the template '' is none of the pack's"),
+    "no template": (SAMPLE | {"action": {"to": [TOPIC]}}, "the template '' is not one of the pack's"),
     "no such topic": (message_to(NO_TOPIC), "(NotFound) when calling the Publish operation"),
     "nobody": (message_to(), "there is nobody to notify of sg-0c1f7a9e24b8d6035; there is"),
     "no owner": (message_to("resource-owner"), "there is nobody to notify of sg-08d2b6e4f0a1c3957"),
-    "not a target": (message_to("open-ingress"), "open-ingress is no target that is known here"),
-    "not delivered here": (message_to("splunkhec://main"), "splunkhec://main/… is no target that is known here"),
+    "not a target": (message_to("open-ingress"), "open-ingress is not a recipient that the mailer knows"),
+    "not delivered here": (message_to("splunkhec://main"), "splunkhec://main/… is not a recipient that the mailer"),
     "another's webhook": (
         message_to("https://jane@hooks.example.com/services/secret"),
-        "https://jane@hooks.example.com/… is no target that is known here",
+        "https://jane@hooks.example.com/… is not a recipient that the mailer knows",
     ),
-    "a key that is too short": (message_to("pagerduty://R012345"), "pagerduty://…2345 is no target that is known"),
+    "a key that is too short": (
+        message_to("pagerduty://R012345"),
+        "pagerduty://…2345 is not a recipient that the mailer knows",
+    ),
     "no token": (message_to("slack://#ops"), "slack://#ops needs slack_token in mailer.yml"),
     "no webhook": (message_to("slack://webhook/#ops"), "slack://webhook/#ops needs slack_webhook in mailer.yml"),
     "nothing to tell": (message_to(ON_CALL) | {"resources": []}, "there is nobody to notify of this message"),

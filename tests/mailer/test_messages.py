@@ -19,6 +19,7 @@ from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.mailer import preview
 from c7n_ingress_tools.mailer.channel import shown_by
 from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.facts import FOR_GOOD
 from tests.support.embedded import cases
 from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
 from tests.support.search import examples
@@ -318,7 +319,7 @@ def test_plain_text_as_people_read_it():
         (
             "CloudTrail: \"Opened by the role Admin, in a session called 'jane[.]doe@example[.]com' on 2026-09-21 at "
             "14:12 UTC from 198.51.100.7, by a client that calls itself 'APN/1.0 HashiCorp/1.0 Terraform/1.9.5'.\" "
-            "(session and tool are named as the caller chose)"
+            "(the caller chose the names of session and tool)"
         ),
         'Owner: team = "checkout", "jane.doe@example.com"',
         "VPC: vpc-04be19d7c3a2f6810",
@@ -330,7 +331,7 @@ def test_plain_text_as_people_read_it():
         "IF THIS WAS WRONG",
         '1. Undo it: run the commands under "To undo". It exempts the group for a while, too.',
         "2. By hand: tag it open-ingress-until = YYYY-MM-DD, 90 days ahead at most, then put the old source back.",
-        "3. For good: add the port to public-ports, or the network to authorized, in settings.yml.",
+        "3. Permanently: add the port to public-ports, or the network to authorized, in settings.yml.",
         "",
         RULE,
         "CONNECTIONS THAT WERE OPEN",
@@ -392,7 +393,7 @@ def test_what_runs_a_function_again(template, mode, shown):
 
 def test_a_message_that_the_pack_does_not_have():
     """A message by another template is refused, and the error names the templates."""
-    with pytest.raises(UndeliverableError, match="'mine' is none of the pack's: open-ingress, open-ingress-exempt, "):
+    with pytest.raises(UndeliverableError, match="'mine' is not one of the pack's: open-ingress, "):
         preview.render(SAMPLE | {"action": {"template": "mine"}})
 
 
@@ -426,7 +427,7 @@ def words(template, **changes):
             ["the lines in the message are not the pack's own"],
         ),
         ({"c7n:cut-ingress": "9 tags. The log has all changes."}, ["9 tags. The log has all changes."]),
-        ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "named as the caller chose", "Opened by jane."]),
+        ({"c7n:opened-ingress": "Opened by jane."}, ["CloudTrail", "the caller chose the names", "Opened by jane."]),
         ({"c7n:failed-ingress": ["no room"]}, ["no room"]),
         (
             {"c7n:lacking-ingress": ["198.18.9.0/24 could not be added for tcp 22"]},
@@ -660,7 +661,7 @@ def test_what_was_restored():
         RULE,
         "WHAT COMES NEXT",
         "1. To close a group before its day, remove its tag open-ingress-until.",
-        "2. To keep a port open for good, add the port to public-ports, or the network to authorized, in settings.yml.",
+        f"2. To keep a port open permanently, {FOR_GOOD}",
         "",
         "Each change is one JSON line in the policy's log.",
     ]
@@ -744,7 +745,8 @@ def test_a_closed_group_that_lacks_a_network(template):
     reported = words(template, resources=[group(**STATES["closed, but …"], **{"c7n:todo-ingress": [todo]})])
     reported = reported.replace('\\"', '"')  # PagerDuty's event is JSON in a text
     assert "not closed" not in reported.lower()
-    for fact in (WHY, todo, "Clients there are blocked", "Raise the quota for inbound rules", "No later run adds them"):
+    blocked = "Clients in these networks are blocked"
+    for fact in (WHY, todo, blocked, "Raise the quota for inbound rules", "No later run adds them"):
         assert fact in reported
 
 
@@ -932,7 +934,7 @@ def test_the_digest_as_people_read_it():
         "WHAT YOU CAN DO",
         "1. To close a group now, remove its tag open-ingress-until: the daily run closes it.",
         "2. To keep it open for longer, set a later day, at most 90 days ahead.",
-        "3. To keep a port open for good, add the port to public-ports, or the network to authorized, in settings.yml.",
+        f"3. To keep a port open permanently, {FOR_GOOD}",
         "",
     ]
 

@@ -434,8 +434,8 @@ GOOD = {"url": "https://example.com", "user": "u", "token": "AAAA"}
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"url": "http://example.com"}, "url is no address such as https://"),
-        ({"url": "https://u:secret@example.com"}, "url is no address such as https://"),
+        ({"url": "http://example.com"}, "url is not an address such as https://"),
+        ({"url": "https://u:secret@example.com"}, "url is not an address such as https://"),
         ({"token": "plain-secret"}, "token is neither the ARN of a secret in Secrets Manager nor base64 from KMS"),
         ({"user": None}, "user: None is not of type 'string'"),
         ({"proxy": "x"}, "'proxy' was unexpected"),

@@ -336,7 +336,7 @@ def test_settings_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({**SETTINGS, "public-port": [80]}, "settings.yml: 'public-port' is no setting: write public-ports"),
+        ({**SETTINGS, "public-port": [80]}, "settings.yml: 'public-port' is not a setting: write public-ports"),
         (
             {**SETTINGS, "authorized": ["0.0.0.0/0"]},
             "settings.yml: authorized: '0.0.0.0/0' is itself open to the internet",
@@ -390,12 +390,12 @@ def test_vpcs_of_ones_own(tmp_path):
     ("changes", "says"),
     [
         ({"VpcId": "vpc-0fedcba9876543210"}, "has no vpc-0123456789abcdef0, in which sg-0123456789abcdef0 is"),
-        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is no network and no address'),
+        ({"CidrBlock": "10.20.0.1/16"}, 'the CidrBlock "10.20.0.1/16", which is neither a network nor an address'),
         ({"CidrBlock": None}, 'no VPC has "CidrBlock"'),
-        ({"VpcId": 1}, "the VpcId 1, which is no text"),
+        ({"VpcId": 1}, "the VpcId 1, which is not text"),
         ({"VpcId": None}, "in VPC, without VpcId"),
         ({"VpcId": "vpc-xxxx"}, 'the VpcId "vpc-xxxx", which is not a VPC\'s id'),
-        ({"CidrBlockAssociationSet": "all"}, 'the CidrBlockAssociationSet "all", which is no list'),
+        ({"CidrBlockAssociationSet": "all"}, 'the CidrBlockAssociationSet "all", which is not a list'),
         ({"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16"}]}, "without AssociationId, CidrBlockState"),
         (
             {"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}]},

@@ -528,7 +528,7 @@ def test_refuses(case, tmp_path):
     ("content", "says"),
     [
         (gzip.compress(DEFAULT.encode() * 5000)[:200], "cannot be read .* Fetch it again"),
-        (b"PAR1 and no more", "is no whole Parquet file .* Fetch it again"),
+        (b"PAR1 and no more", "is not a complete Parquet file .* Fetch it again"),
         (DEFAULT.encode("utf-16"), "is UTF-16: save it as UTF-8"),
         (b"\x89PNG\r\n\x1a\n\xff", "is neither text, gzip nor Parquet"),
     ],
@@ -582,7 +582,7 @@ def test_tells_of_what_is_not_used(tmp_path):
     assert of_rule(0, result).blocked == 0
     unknown, wrong = result.notes
     assert unknown.startswith("1 records are about 1 interfaces that the file of interfaces does not have")
-    assert wrong == "left out 1 records for what is no address, such as 198.18.0.900"
+    assert wrong == "left out 1 records with a text that is not an address, such as 198.18.0.900"
 
 
 @pytest.mark.parametrize("case", named(FILES["interfaces"]))

@@ -608,7 +608,7 @@ def test_filters(opened):
     count = len(expected)
     assert page.locator("[data-status]").inner_text() == f"{count} of 120 rules in {count} group{'s' * (count != 1)}"
     page.get_by_label("Search").fill("nothing like it")
-    page.get_by_text("No rule is like that.").wait_for()
+    page.get_by_text("No rule matches.").wait_for()
     assert shown(page) == []
     page.get_by_role("button", name="Reset").click()
     assert len(shown(page)) == 120

@@ -64,7 +64,7 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
             mark(client, resource_set, tags)
         except ClientError:
             if refused := [why for group in resource_set if (why := _refused(mark, client, group, tags))]:
-                raise PolicyExecutionError(f"no mark, so that it stays open: {'; '.join(refused)}") from None
+                raise PolicyExecutionError(f"not marked, so it stays open: {'; '.join(refused)}") from None
 
 
 def _refused(mark: Any, client: Any, group: Mapping[str, Any], tags: Any) -> str | None:

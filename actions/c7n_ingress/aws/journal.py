@@ -133,7 +133,7 @@ class Span(NamedTuple):
             try:
                 time = time_from(place[name]) if name in place else None
             except ValueError:
-                raise ValueError(f"{name} {place[name]!r} is no time: write one such as 2026-11-24T09:00:00Z") from None
+                raise ValueError(f"{name} {place[name]!r} is not a time: write one like 2026-11-24T09:00:00Z") from None
             times.append(time if time is None or time.tzinfo else time.replace(tzinfo=timezone.utc))
         return cls(groups, run, *times)
 

@@ -116,7 +116,7 @@ def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
             log.exception("VPCs could not be read")
             found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {said(error)}" for vpc_id in batch}
             continue
-        found |= {vpc_id: f"EC2 knows no {vpc_id}, so that its networks cannot be authorized" for vpc_id in batch}
+        found |= {vpc_id: f"EC2 does not find {vpc_id}, so its networks cannot be authorized" for vpc_id in batch}
         found |= {shape["VpcId"]: _cidrs(shape) for shape in shapes}
     return found
 

@@ -47,7 +47,7 @@ def plan_of(records: Iterable[Record], **context: str) -> dict[str, Any]:
 def parse(content: object, account: str, region: str) -> dict[str, dict[str, Planned]]:
     """Read a plan of this account and region: what becomes of each rule, by the ids of group and rule."""
     if not isinstance(content, Mapping) or content.get("v") != VERSION:
-        raise ValueError(f"it is no plan of version {VERSION}: take the {FILE} that a run with preview: true writes")
+        raise ValueError(f"it is not a plan of version {VERSION}: use the {FILE} that a run with preview: true writes")
     for key, here in (("account", account), ("region", region)):
         if content.get(key) != here:
             raise ValueError(f"the plan is of {key} {content.get(key)!r:.80}, and this run is in {here}")

@@ -35,7 +35,7 @@ def check_config_event(event: object, here: Here) -> None:
         item = _item(event)
     except ValueError as error:
         raise ValueError(
-            f"this is no event of AWS Config about a security group: {error}. To send one: "
+            f"this is not an event of AWS Config about a security group: {error}. To send one: "
             "aws configservice start-config-rules-evaluation --config-rule-names NAME"
         ) from None
     _check_place(here, item.get("awsAccountId"), item.get("awsRegion"))
@@ -48,8 +48,8 @@ def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
         call = _call(event, calls)
     except ValueError as error:
         raise ValueError(
-            f"this is no event of CloudTrail about {' or '.join(sorted(calls))}: {error}. EventBridge sends one after "
-            "the call. To try it, open a group that nobody uses: "
+            f"this is not an event of CloudTrail about {' or '.join(sorted(calls))}: {error}. EventBridge sends one "
+            "after the call. To try it, open a group that nobody uses: "
             "aws ec2 authorize-security-group-ingress --group-id ID --protocol tcp --port 22 --cidr 0.0.0.0/0"
         ) from None
     _check_place(here, call.get("recipientAccountId"), call.get("awsRegion"))

@@ -118,11 +118,11 @@ def _entry(number: int, value: object) -> Entry:
 
 def _checked(number: int, value: Mapping[str, Any]) -> Entry:
     if unknown := [str(key) for key in value if key not in KEYS]:
-        raise ValueError(f"{unknown[0]!r:.80} is no key: use {', '.join(KEYS)}")
+        raise ValueError(f"{unknown[0]!r:.80} is not a key: use {', '.join(KEYS)}")
     if missing := [key for key in REQUIRED if key not in value]:
         raise ValueError(f"it has no {missing[0]}: an exemption needs a day on which it ends, and a reason")
     if not any(key in value for key in NAMES):
-        raise ValueError(f"it names nothing, so that it would exempt every group: add {', '.join(NAMES[:-1])} or group")
+        raise ValueError(f"it names nothing, so it would exempt every group: add {', '.join(NAMES[:-1])} or group")
     texts = {key: _text(key, value[key]) for key in KEYS if key in value and key not in (*DAYS, "ports")}
     for key, (shape, wanted) in SHAPES.items():
         if key in texts and not shape.fullmatch(texts[key]):
@@ -144,7 +144,7 @@ def _text(key: str, value: object) -> str:
 def _day(key: str, value: object) -> date:
     text = str(value)  # YAML reads a day without quotes as a date
     if not _is_day(text):
-        raise ValueError(f"{key} {text!r:.80} is no day: write YYYY-MM-DD, such as 2027-01-31")
+        raise ValueError(f"{key} {text!r:.80} is not a day: write YYYY-MM-DD, such as 2027-01-31")
     return date.fromisoformat(text)
 
 

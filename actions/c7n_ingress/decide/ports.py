@@ -42,12 +42,12 @@ def parse_ports(values: object) -> Ports:
 def _traffic(value: object) -> list[Traffic]:
     found = None if isinstance(value, bool) else PORT.fullmatch(str(value))
     if not found:
-        raise ValueError(f"port {value!r:.80} is none: write 443, tcp/443, udp/500 or 8000-8010")
+        raise ValueError(f"{value!r:.80} is not a port: write 443, tcp/443, udp/500 or 8000-8010")
     first = int(found["first"])
     last = int(found["last"] or first)
     highest = ALL_PORTS[1]
     if not first <= last <= highest:
-        raise ValueError(f"port {value!r:.80} is none: ports are 0 to {highest}, the lower one first")
+        raise ValueError(f"{value!r:.80} is not a port: ports are 0 to {highest}, the lower one first")
     return [
         Traffic(protocol, first, last) for protocol in ([found["protocol"]] if found["protocol"] else ["tcp", "udp"])
     ]

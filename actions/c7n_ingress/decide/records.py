@@ -198,5 +198,5 @@ def started(run: str) -> datetime:
     except ValueError:
         uuid = None
     if uuid is None or uuid.version != UUID_VERSION:
-        raise ValueError(f"{run!r:.80} is no run id: copy it from the message, or from a record of the log")
+        raise ValueError(f"{run!r:.80} is not the id of a run: copy it from the message, or from a record of the log")
     return datetime.fromtimestamp((uuid.int >> MILLISECONDS) / 1000, timezone.utc)

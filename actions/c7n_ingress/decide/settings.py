@@ -67,7 +67,7 @@ def _check_keys(settings: Mapping[str, Any], *, complete: bool) -> None:
     for key in settings:
         if key not in (*KEYS, *OF_AN_UNDO):
             near = get_close_matches(str(key), KEYS, 1)
-            raise ValueError(f"{key!r:.80} is no setting: write {near[0] if near else ', '.join(KEYS)}")
+            raise ValueError(f"{key!r:.80} is not a setting: write {near[0] if near else ', '.join(KEYS)}")
     named = [key for key in ("authorized", "authorized-from") if key in settings]
     if len(named) > 1 or (complete and not named):
         raise ValueError("name the authorized networks by either authorized or authorized-from")

@@ -47,10 +47,10 @@ CLOSING = States(
         "closed, but clients blocked",
         1,
         "bad",
-        "Clients there are blocked, because the group has as many rules as EC2 allows. Raise the quota for inbound "
-        "rules of a group (L-0EA8095F) or remove rules, then add the networks. No later run adds them: the group "
-        "is closed.",
-        "Nothing resolves this incident but you: resolve it once the networks are added.",
+        "Clients in these networks are blocked, because the group has as many rules as EC2 allows. Raise the quota for "
+        "inbound rules of a group (L-0EA8095F) or remove rules, then add the networks. No later run adds them: the "
+        "group is closed.",
+        "Resolve this incident by hand once you have added the networks. Nothing else resolves it.",
     ),
     State("would be closed", "would be closed", 2, "look"),
     State("closed", "closed", 2, "good"),

@@ -128,14 +128,14 @@ def queues(local: Local, found: Mapping[str, int | None], central_queue: str) ->
         if name.startswith(MAILER) and central_queue:
             continue
         if found[name] is None:
-            yield wrong(name, "there is no such queue, so that what fails is lost", "deploy mode/stack.yml")
+            yield wrong(name, "there is no such queue, so failed events are lost", "deploy mode/stack.yml")
         elif found[name]:
             said = f"{found[name]} {'message waits' if found[name] == 1 else 'messages wait'} in this dead-letter queue"
             yield wrong(name, said, fix)
         else:
             yield ok(name, "empty")
     if found[MAILER] is None and not central_queue:
-        yield wrong(MAILER, "there is no such queue, so that nobody is notified", "deploy mode/stack.yml")
+        yield wrong(MAILER, "there is no such queue, so nobody is notified", "deploy mode/stack.yml")
 
 
 def alarms(

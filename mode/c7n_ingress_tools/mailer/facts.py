@@ -199,7 +199,7 @@ def facts_of(
     """
     kind = message["action"].get("template", "")
     if kind not in KINDS:
-        raise UndeliverableError(f"the template {kind!r:.80} is none of the pack's: {', '.join(KINDS)}")
+        raise UndeliverableError(f"the template {kind!r:.80} is not one of the pack's: {', '.join(KINDS)}")
     return KINDS[kind](message, resources, limits, tuple(journals)).facts()
 
 
@@ -380,14 +380,14 @@ class _Run(_Message):
         exempt = any(each.get(reported.EXEMPT) for each in self.resources)
         if self.restores and (self.records or exempt):
             close = f"To close a group before its day, remove its tag {TAG}."
-            return Section("What comes next", [close, f"To keep a port open for good, {FOR_GOOD}"])
+            return Section("What comes next", [close, f"To keep a port open permanently, {FOR_GOOD}"])
         if self.is_preview or not self.records:
             tag = f"Tag it {TAG} = YYYY-MM-DD, at most 90 days ahead; or"
             return Section("If a group must stay open", [tag, FOR_GOOD])
         undoable = any(undo(each, self.region, self.journals).lines for each in self.resources)
         how = 'run the commands under "To undo".' if undoable else "run the policy restore-ingress with the group's id."
         first = f"Undo it: {how} It exempts the group for a while, too."
-        return Section("If this was wrong", [first, BY_HAND, f"For good: {FOR_GOOD}"])
+        return Section("If this was wrong", [first, BY_HAND, f"Permanently: {FOR_GOOD}"])
 
     def connections(self) -> list[Section]:
         """Return what happens to open connections, if rules are closed."""
@@ -509,7 +509,7 @@ class _Digest(_Message):
                     [
                         f"To close a group now, remove its tag {TAG}: the daily run closes it.",
                         "To keep it open for longer, set a later day, at most 90 days ahead.",
-                        f"To keep a port open for good, {FOR_GOOD}",
+                        f"To keep a port open permanently, {FOR_GOOD}",
                     ],
                 ),
             ],
@@ -606,7 +606,7 @@ class _Watch(_Message):
 
     def facts(self) -> Facts:
         """Return what the message reports: the words are the policy's own."""
-        headline = plain(self.action.get("subject") or "Open ingress: something is silent", 140)
+        headline = plain(self.action.get("subject") or "Open ingress: a part of the pack does not run", 140)
         return Facts(
             title=headline,
             headline=headline,
@@ -652,7 +652,7 @@ def _about(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Exposure", EXPOSED.get(_exposure(resource), "")),
         ("Used by", ", ".join(filter(None, [*users[:MOST_BEHIND], *more]))),
         ("Block Public Access", clean(noted.get("blocked"), 200)),
-        ("CloudTrail", f"{opened} (session and tool are named as the caller chose)" if opened else ""),
+        ("CloudTrail", f"{opened} (the caller chose the names of session and tool)" if opened else ""),
         ("Owner", ", ".join(map(_tag, owners[:MOST_TAGS])) or unknown),
         ("VPC", clean(resource.get("VpcId")) or "none"),
     ]

@@ -57,7 +57,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(each, dict) and "messageId" in each for each in records):
-        raise UndeliverableError(f"{event!r:.80} is no event of SQS: send a message to the queue, and it makes one")
+        raise UndeliverableError(f"{event!r:.80} is not an event of SQS: send a message to the queue instead")
     failed = [record["messageId"] for record in records if not delivered(record, context)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
@@ -102,7 +102,7 @@ class Mailer:
         message = with_recipients(with_subject(message), recipients)
         channels = [channel(self.config, self.session, recipients) for channel in CHANNELS]
         deliveries = [delivery for channel in channels for delivery in channel.deliveries(message)]
-        failures = [f"{shown(target)} is no target that is known here" for target in unknown_targets(message)]
+        failures = [f"{shown(target)} is not a recipient that the mailer knows" for target in unknown_targets(message)]
         failures += [
             f"{shown(each)} is not allowed: add it to recipients in mailer.yml, or take it out of the policy or tag"
             for each in recipients.refused

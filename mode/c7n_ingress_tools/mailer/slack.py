@@ -33,7 +33,7 @@ MOST_HEADER, MOST_TEXT, MOST_BLOCKS, MOST_BRIEF = 140, 2900, 44, 12
 MOST_SIGNS, MOST_SIGNS_IN_ALL = 9000, 10_800  # the groups in full; with the others in short
 MOST_DIGEST_ROWS = 3
 BRACKETS = str.maketrans("<>", "\u2039\u203a")  # single quotation marks that look like them
-SILENT = "Open ingress: something is silent"
+SILENT = "Open ingress: a part of the pack does not run"
 
 Parts = list[dict[str, Any]]
 
@@ -50,7 +50,7 @@ class Slack(Channel):
         hook = config.get("slack_webhook")
         if hook is not None and not HOOK.fullmatch(hook):
             raise ValueError(
-                f"slack_webhook: {shown(hook)!r} is no address such as https://hooks.slack.com/services/T…/B…/…"
+                f"slack_webhook: {shown(hook)!r} is not an address such as https://hooks.slack.com/services/T…/B…/…"
             )
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:

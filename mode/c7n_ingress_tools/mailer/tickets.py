@@ -73,7 +73,7 @@ class Tickets(Channel):
         if section is None:
             return
         if not URL.fullmatch(section["url"]):
-            raise ValueError(f"{cls.SECTION}: url is no address such as {cls.EXAMPLE}")
+            raise ValueError(f"{cls.SECTION}: url is not an address such as {cls.EXAMPLE}")
         if not (SECRET.fullmatch(section["token"]) or BASE64.fullmatch(section["token"])):
             raise ValueError(
                 f"{cls.SECTION}: token is neither the ARN of a secret in Secrets Manager nor base64 from KMS"

@@ -280,7 +280,7 @@ def _notes(log: Log, groups: Iterable[Group]) -> Iterator[str]:
         )
     ((wrong, example),) = _rows(log, "from wrong")
     if wrong:
-        yield f"left out {wrong:,} records for what is no address, such as {example}"
+        yield f"left out {wrong:,} records with a text that is not an address, such as {example}"
     if unseen := [source for (source,) in _rows(log, "from unseen")]:
         yield f"who is in {first(unseen)} is not known here: it may still let blocked clients in"
     beside = {group for (group,) in _rows(log, "select security_group from beside")}

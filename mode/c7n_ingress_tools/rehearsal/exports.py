@@ -22,11 +22,11 @@ UNSPEAKABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML cannot hold, and so EC2's answers cannot."""
 
 TYPES: dict[str, tuple[Any, str]] = {
-    "structure": (dict, "object"),
-    "list": (list, "list"),
+    "structure": (dict, "an object"),
+    "list": (list, "a list"),
     "string": (str, "text"),
-    "boolean": (bool, "boolean"),
-    "integer": (int, "whole number"),
+    "boolean": (bool, "a boolean"),
+    "integer": (int, "a whole number"),
     "timestamp": (str, "text"),
 }
 """How JSON has the types of EC2's model, and what they are called here."""
@@ -181,7 +181,7 @@ def _known(value: Any, shape: Any, name: str) -> Any:
     """Return what EC2's model knows of a value."""
     kind, word = TYPES[shape.type_name]
     if type(value) is not kind:
-        raise WrongError(f"the {name} {show(value)}, which is no {word}")
+        raise WrongError(f"the {name} {show(value)}, which is not {word}")
     if shape.type_name == "structure":
         there = {key: each for key, each in value.items() if key in shape.members and each is not None}
         if missing := [each for each in NEEDED.get(shape.name, ()) if each not in there]:
@@ -229,5 +229,5 @@ def _text(value: str, name: str) -> str:
     if not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
         raise WrongError(f"the {name} {show(value)}, which is not {what}")
     if name in NETWORKS and not _is_network(value, strict=True):
-        raise WrongError(f"the {name} {show(value)}, which is no network and no address")
+        raise WrongError(f"the {name} {show(value)}, which is neither a network nor an address")
     return value

@@ -218,7 +218,7 @@ def _parquet_fields(path: Path) -> tuple[str, ...]:
             rows = connection.execute("select name from parquet_schema(?) where num_children is null", [_literal(path)])
             fields = tuple(name.replace("_", "-") for (name,) in rows.fetchall())
     except duckdb.Error as error:
-        raise refused(path, f"is no whole Parquet file ({_first_line(error)}). Fetch it again") from error
+        raise refused(path, f"is not a complete Parquet file ({_first_line(error)}). Fetch it again") from error
     _check(path, fields)
     return fields
 
@@ -336,7 +336,7 @@ def _take_bad(log: Log, form: Format) -> None:
         where, reason = shown[0]
         raise refused(
             where,
-            f"{reason}, and {log.bad - 1:,} more such lines. These are no flow logs of the format in the first line",
+            f"{reason}, and {log.bad - 1:,} more such lines. These are not flow logs of the format in the first line",
         )
     log.notes += [f"left out {where}: {reason}" for where, reason in shown]
     if (more := len(bad) - SHOWN_BAD) > 0:

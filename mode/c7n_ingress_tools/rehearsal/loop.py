@@ -271,12 +271,12 @@ class Loop:
             self.result.failures.append(f"no message says how to undo what was done to {group}")
             return
         try:
-            with self.progress.step(f"undo of {group}: the command in its message showed it"):
+            with self.progress.step(f"undo of {group}: the command in its message shows what it would do"):
                 shown = self._run([*lines[0].split(), "--json"])
             changes = [action for service, action in shown if service == "ec2" and not reads(action)]
             if changes or self._rules(group) != _of_group(after, group):
-                self.result.failures.append(f"a mere look at what undoing {group} would do changed rules")
-            with self.progress.step(f"undo of {group}: the same with --yes did it, from CloudWatch Logs"):
+                self.result.failures.append(f"the preview of the undo of {group} changed rules")
+            with self.progress.step(f"undo of {group}: with --yes it was done, from the records in the log"):
                 self.result.undo = self._run([*lines[0].split(), "--yes"])
         except LoopError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))

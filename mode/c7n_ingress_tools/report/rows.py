@@ -274,7 +274,7 @@ class Report:
         if known := [row.clients for row in self.rows if row.clients]:
             if blocking := sum(each.blocked > 0 for each in known):
                 return f"{blocking:,} of {counted(len(known), 'rule')} would block clients"
-            unlogged = ", as far as there are flow logs" if any(each.note for each in known) else ""
+            unlogged = ", as far as the flow logs show" if any(each.note for each in known) else ""
             return f"No client would be blocked{unlogged}"
         names = {row.state for row in self.rows}
         worst = next(state for state in (*states.CLOSING, states.SKIPPED, states.EXEMPT) if state.name in names)
