@@ -1,13 +1,14 @@
-# `make demo`: the whole loop on this machine. `make test`: lint, types, tests. `make soak`: the same tests, for hours,
-# and `make mutants`: whether tests notice changed code. `make judges`: what others wrote judges the pack.
-# `make bench`: what it costs. `make lock`: the newest releases that pyproject.toml allows, into requirements/.
+# `make demo`: the whole path on this machine. `make test`: lint, types, tests. `make soak`: the same tests with more
+# examples, for hours, and then `make mutants`: whether tests notice changed code. `make judges`: compares the pack with
+# what others wrote. `make bench`: measures it. `make lock`: the newest releases that pyproject.toml allows, into
+# requirements/.
 PYTHON ?= python3
 BROWSER := $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name)))
 JUDGES = ministack prowler
 quoted = '$(subst ','\'',$(1))'
 .DEFAULT_GOAL := demo
 
-# Bytecode is written as the demo goes along, also where the environment says not to: compiling all takes longer.
+# The demo writes bytecode, even if the environment says not to: compiling all of it first would take longer.
 demo: .venv/$(if $(FLOWS),flows,local)
 	@PYTHONDONTWRITEBYTECODE= .venv/bin/c7n-ingress rehearse --make $(if $(GROUPS),$(call quoted,$(GROUPS))) \
 	  $(if $(AUTHORIZED),--authorized $(call quoted,$(AUTHORIZED))) \
@@ -45,8 +46,8 @@ bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 .venv/browser/chromium: | .venv/dev
 	-.venv/bin/python -m tests.support.browser  # where that fails, the tests that need a browser say what to install
 
-# One lock for all Pythons and systems, which uv alone can make; c7n wants 3.10.2. What one lock has, the others have in
-# the same release.
+# One lock for all Pythons and systems, which only uv can make. c7n requires 3.10.2. All locks have a package in the same
+# release.
 RESOLVE = .venv/bin/uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
   --no-annotate --custom-compile-command 'make lock' --upgrade
 COMPILE = $(RESOLVE) --group build pyproject.toml

@@ -1,7 +1,7 @@
 """Leave out work when a process starts: Lambda starts a new one for nearly every event.
 
-Each part says what it leaves out; ``tests/bench/README.md`` has the seconds. None is necessary: if botocore or dateutil
-have changed and one does not work, a warning is logged, and c7n starts as it does without.
+Each part says what it leaves out, and ``tests/bench/README.md`` what that saves. None is necessary: if one does not
+work with a changed botocore or dateutil, a warning is logged, and c7n starts as it does without.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_what_was_slow_is_reported(cloud, group, tmp_path, monkeypatch, slow):
 
     monkeypatch.setattr(action, "replacement", slow_plan)
     hooks = {"DescribeSecurityGroupRules": slow_answer}
-    with pytest.raises(PolicyExecutionError, match=f"{bad}: no reading is younger than .*: {slow} took 0"):
+    with pytest.raises(PolicyExecutionError, match=f"{bad}: the reading was older than .*: {slow} took 0"):
         act(cloud, tmp_path, hooks, None, filters=[{"type": "open-ingress"}], authorized=[OFFICE], notify=NOTIFY)
     assert "0.0.0.0/0" in sources(bad)
     assert sources(good) == [OFFICE]

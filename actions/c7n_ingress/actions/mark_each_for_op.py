@@ -18,14 +18,14 @@ from c7n_ingress.decide.settings import filled
 
 @SecurityGroup.action_registry.register("mark-each-for-op")
 class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no types
-    """Mark groups as c7n's own ``mark-for-op`` does, though some of them cannot be marked.
+    """Mark groups as c7n's own ``mark-for-op`` does, even if some of them cannot be marked.
 
-    c7n marks 25 groups in a call, which EC2 refuses as a whole if one of them has 50 tags: the others would get no mark
-    and never be closed. Here, a refused call is tried again group by group. The action fails, and names the groups that
+    c7n marks 25 groups in one call. If one of them has 50 tags, EC2 refuses the whole call, and the others get no mark
+    and are never closed. This action tries a refused call again, group by group. It fails, and names the groups that
     got no mark.
 
-    ``preview: true`` changes nothing here. It is for the message of the policy, which then says that the marked groups
-    stay open as long as ``preview`` is set.
+    ``preview: true`` does not change what this action does. It only makes the policy's message say that the marked
+    groups stay open as long as ``preview`` is set.
 
     :example:
 

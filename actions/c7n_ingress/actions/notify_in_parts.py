@@ -36,16 +36,16 @@ SCHEMA = {
 class NotifyInParts(Notifier):
     """Report groups as c7n's own ``notify`` does, in as many messages as needed.
 
-    ``notify`` guesses that compression halves any text, and fails where that is wrong: one group with long tags keeps
-    all others from being reported. Here, the groups are divided among messages by their length. Of a group's rules, a
-    message has only those that matched, as many as it holds.
+    ``notify`` assumes that compression halves any text, and fails if it does not. Then one group with long tags keeps
+    all others from being reported. This action divides the groups among messages by their length. Of each group's
+    rules, a message has only those that matched, as many as it holds.
 
-    ``renewals`` reports for each group how often a tag's value was changed for another, by AWS Config's history of the
-    group. A call spans seven days, and the ninety days before are read, too, so that ``days: 90`` takes 26 calls a
-    group (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
+    ``renewals`` reports for each group how often a tag's value was changed, by AWS Config's history of the group. A
+    call spans seven days, and the ninety days before are read, too. So ``days: 90`` takes 26 calls for each group
+    (https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html).
 
-    After a filter ``exempt``, the first message also has the entries of the register that end within two weeks, and
-    those that match nothing that is open in the account and region.
+    After a filter ``exempt``, the first message also has the entries of the register that end within two weeks, those
+    that match nothing open in the account and region, and those that were first made more than 180 days ago.
 
     :example:
 

@@ -41,36 +41,38 @@ from c7n_ingress.decide.settings import check_filled, filled
 
 @SecurityGroup.action_registry.register("replace-ingress")
 class ReplaceIngress(EventAction):
-    """Replace the ingress rules that ``open-ingress`` or ``ingress`` matched by rules for authorized networks.
+    """Replace the ingress rules that ``open-ingress`` or ``ingress`` matched with rules for authorized networks.
 
     An open rule becomes a rule for the first authorized network of its family, in place: it keeps its id, tags and
-    description. Each further network gets a rule beside it. If all have a rule already, or no network of the family is
-    authorized, the open rule is revoked. A rule that is narrower than every authorized network stays, and is reported
-    as a failure. A rule for a prefix list is revoked once the networks have rules.
+    description. Each further network gets a rule of its own. If all networks have a rule already, or no network of the
+    family is authorized, the open rule is revoked. A rule that is narrower than every authorized network stays, and is
+    reported as a failure. A rule for a prefix list is revoked once the networks have rules.
 
-    Each group is read and filtered again within a second before it is changed. What changed and what failed is logged,
-    one JSON record a line, and reported by ``notify``, which takes the keys of c7n's own ``notify``. If a group failed,
-    the others are done all the same, and the action raises at the end. ``restore-ingress`` undoes changes.
+    Each group is read and filtered again within a second before it is changed. Each change is logged as one line of
+    JSON. ``notify`` reports changes and failures, and takes the keys of c7n's own ``notify``. If a group fails, the
+    others are changed all the same, and the action raises at the end. ``restore-ingress`` undoes changes.
 
     ``authorized`` is a list of CIDRs, in order of preference. The word ``vpc`` in it means the CIDRs of the group's own
-    VPC and of all VPCs that the group is associated with; a group whose VPC cannot be read fails. The id of a prefix
-    list means its entries; if they cannot be read or must not be authorized, all groups stay as they are.
+    VPC and of all VPCs that the group is associated with. If a group's VPC cannot be read, the group fails. The id of a
+    prefix list means its entries. If they cannot be read or must not be authorized, all groups stay as they are.
     ``authorized-from`` reads the list from S3 or HTTPS, as c7n's ``value_from`` does, but past c7n's cache.
 
-    ``at-most`` is how many groups, the worst, may be changed in one run. The others are reported, and the run fails; a
-    deployed policy that has reported them does not fail, as Lambda would run it again and close more. A policy that
-    runs on events (config-rule, cloudtrail) changes at most as many groups in a clock hour (UTC), all runs in a region
-    together, which the stack's DynamoDB table counts. A group over the limit stays open, and its event ends in the
-    dead-letter queue. If the table cannot be reached, groups are changed, and reported as not counted.
+    ``at-most`` is how many groups one run may change, the worst first. If more are open, the run reports that and
+    fails. A deployed policy that has reported it does not fail, because Lambda would run it again and close more. In a
+    policy that runs on events (config-rule, cloudtrail), ``at-most`` is how many groups may be changed in a region in
+    an hour of the clock (UTC), all runs together. The stack's DynamoDB table counts them. A group over the limit stays
+    open, and its event ends in the dead-letter queue. If the table cannot be reached, groups are changed, and reported
+    as not counted.
 
-    ``preview: true`` reports what would change and what would fail, changes nothing, and writes the file plan.json
-    among the run's output. ``only``, a plan's path or an address in S3 or behind https, changes exactly the rules of
-    the plan that are still as planned; the others are reported, and the run fails. ``at-most`` does not count then.
+    ``preview: true`` changes nothing, reports what would change and what would fail, and writes the file plan.json to
+    the run's output. ``only`` is a path, or an address in S3 or behind https, of such a plan. It changes exactly the
+    rules of the plan that are still as planned. The others are reported, and the run fails. ``at-most`` does not count
+    then.
 
     ``behind: true`` adds to messages what uses each group, and how people still get into instances whose SSH or RDP was
-    closed; what the internet can reach comes first. ``untag`` removes that tag from each group in which nothing is open
-    any more. ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each group that was closed had been
-    opened; from the third time in 24 hours on, the message says so first. It needs a deployed policy.
+    closed. Groups that the internet can reach come first. ``untag`` removes that tag from each group in which nothing
+    is open any more. ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each closed group was opened.
+    From the third time in 24 hours on, the message says so. It needs a deployed policy.
 
     :example:
 

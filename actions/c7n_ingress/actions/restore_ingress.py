@@ -33,17 +33,17 @@ log = logging.getLogger("custodian.actions")
 class RestoreIngress(EventAction):
     """Undo what ``replace-ingress`` did to the groups, by its records.
 
-    ``from`` names the journal: the log groups of deployed policies, or the log of a local run by its URL (``file:`` or
-    ``s3:``). ``since`` and ``until`` in it limit the time (ISO 8601), and ``run`` names one run. Only a rule that is
-    still exactly as it was left (source, description, tags) is reverted; everything else is left alone and reported.
+    ``from`` names the journal: the log groups of deployed policies, or the URL of a local run's log (``file:`` or
+    ``s3:``). Its keys ``since`` and ``until`` limit the time (ISO 8601). ``run`` names one run. A rule is restored only
+    if it is still exactly as the run left it (source, description, tags). Other rules are left alone and reported.
 
-    First, the groups are exempted for so many ``days``, 90 at most, by the tag ``open-ingress-until``. Then the rules
-    that were replaced become what they were, in place. Rules that were revoked are added again with their description
-    and tags, but with a new id. Last, the networks that were added beside them are removed. If nothing is restored, the
-    tag gets its former value back. A group that is open again already keeps its exemption.
+    First, the groups are exempted for ``days``, 90 at most, by the tag ``open-ingress-until``. Then the rules that were
+    replaced become what they were, in place. Rules that were revoked are added again with their description and tags,
+    but with a new id. Last, the rules that were added beside them are removed. If nothing is restored, the tag gets its
+    former value back. A group that is open again already keeps its exemption.
 
-    Without ``preview: false`` it logs what would change, changes nothing and notifies nobody. ``notify`` is as for
-    ``replace-ingress``.
+    Without ``preview: false``, the action logs what would change, changes nothing and notifies nobody. ``notify`` takes
+    the same keys as in ``replace-ingress``.
 
     :example:
 

@@ -207,14 +207,14 @@ def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Ite
     """Return a sentence that the journal has nothing to undo, and the possible cause."""
     of = f"{', '.join(span.groups)}{f' in run {span.run}' if span.run else ''}"
     if whys := sorted({each.why for each in unreadable}):
-        return f"the journal has of {of} only {', '.join(whys)}"
+        return f"of {of}, the journal has only {', '.join(whys)}"
     if "url" in place:
         return f"{place['url']} has no record of {of}: name the log of the run that closed it"
     client = local_session(manager.session_factory).client("logs")
     return (
         f"the journal has no record of {of}. Records are kept in "
-        f"{', '.join(_kept(client, name) for name in place['log-groups'])}: what is older has expired, and has to be "
-        "put back by hand; else look for the right log group, run and time"
+        f"{', '.join(_kept(client, name) for name in place['log-groups'])}: older records have expired, so "
+        "restore the rules by hand. If the run is not as old, check the log group, the run and the time"
     )
 
 
@@ -223,6 +223,6 @@ def _kept(client: Any, name: str) -> str:
     try:
         groups = [*pages(client, "describe_log_groups", "logGroups", logGroupNamePrefix=name)]
     except ClientError:  # a role that may read the records may not be allowed to read this: the phrase is less exact
-        return f"{name} as long as its retention says"
+        return f"{name} for as long as its retention says"
     days = next((group.get("retentionInDays") for group in groups if group["logGroupName"] == name), None)
-    return f"{name} for {days} days" if days else f"{name} for ever"
+    return f"{name} for {days} days" if days else f"{name} forever"

@@ -75,7 +75,7 @@ def too_slow(reading: Reading, deciding: float) -> str:
         "deciding what to change": deciding,
     }
     slowest = sorted(took.items(), key=lambda each: -each[1])
-    return f"no reading is younger than {OLDEST:g} s when the group is changed: " + ", ".join(
+    return f"the reading was older than {OLDEST:g} s before the group could be changed: " + ", ".join(
         f"{what} took {seconds:.1f} s" for what, seconds in slowest
     )
 

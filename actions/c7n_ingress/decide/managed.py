@@ -1,6 +1,6 @@
 """Which tool manages a group, by the marks that the tool leaves, and the one line that fixes the group there.
 
-A tool restores what it made: a rule that is replaced in the group only is open again after the tool's next run. Most
+A tool restores what it made: a rule that is replaced only in the group is open again after the tool's next run. Most
 marks are tags, which anyone can write. So a message shows this, and nothing is decided by it.
 """
 

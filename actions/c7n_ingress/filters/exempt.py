@@ -26,15 +26,15 @@ from c7n_ingress.decide.settings import filled
 class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
     """Narrow what ``open-ingress`` or ``ingress`` matched to the rules that are exempt, or to those that are not.
 
-    A rule is exempt by the group's tag ``open-ingress-until: YYYY-MM-DD``, until that day, 00:00 UTC, and 90 days ahead
-    at most; or by an entry of the register, until the entry ends. An entry names an ``account``, ``region``, ``vpc`` or
-    ``group`` (its id, or a pattern for names), and has ``until`` and ``reason``; ``owner``, ``ticket`` and ``since``
-    (the day on which it was first made) are optional. With ``ports``, exactly the rules for these ports are exempt.
-    ``exemptions`` is the register itself; ``exemptions-from`` reads it from S3 or HTTPS once a run, a list in JSON. A
-    bad entry ends the run.
+    The group's tag ``open-ingress-until: YYYY-MM-DD`` exempts all its rules until that day, 00:00 UTC, and for 90 days
+    at most. An entry of the register exempts rules until the entry ends. It names an ``account``, ``region``, ``vpc``
+    or ``group`` (its id, or a pattern for names). It must have ``until`` and ``reason``, and may have ``owner``,
+    ``ticket`` and ``since`` (the day on which it was first made). With ``ports``, it exempts only rules for exactly
+    these ports. ``exemptions`` is the register itself. ``exemptions-from`` reads it as a JSON list from S3 or HTTPS,
+    once in a run. A wrong entry ends the run.
 
-    With ``value: false``, the exempt rules are taken out, and groups that have no other rule. With ``value: true``, the
-    others are taken out, and each group is annotated with its exemptions.
+    ``value: false`` keeps the rules that are not exempt, and the groups that have such rules. ``value: true`` keeps the
+    exempt rules, and annotates each group with its exemptions.
 
     :example:
 

@@ -16,13 +16,14 @@ VALUES = {"enum": ["internet", "private", "unused", "unknown"]}
 
 @SecurityGroup.filter_registry.register("exposure")
 class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
-    """Match security groups by how far what uses them can be reached: ``value`` is one of these words, or a list.
+    """Match security groups by who can reach what uses them: ``value`` is one of these words, or a list of them.
 
-    ``internet``: a network interface that has the group has a public address. ``private``: none has one. ``unused``: no
-    interface that is attached to anything has the group. ``unknown``: no interface can be seen, but there may be some.
-    A balancer in front of a private interface cannot be seen, so a policy for ``internet`` leaves such groups open.
+    ``internet``: a network interface with the group has a public address. ``private``: no interface with the group has
+    one. ``unused``: no interface that is attached to anything has the group. ``unknown``: no interface is listed, but
+    there may be some. The filter does not see a load balancer in front of a private interface, so a policy for
+    ``internet`` leaves such groups open.
 
-    EC2 is asked for each group that comes to this filter: write the filters that leave few groups before it.
+    The filter asks EC2 about each group, so put it after the filters that leave few groups.
 
     :example:
 

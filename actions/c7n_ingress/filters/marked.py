@@ -22,9 +22,9 @@ WRITTEN = re.compile(
 class Marked(TagActionFilter):  # type: ignore[misc]  # c7n ships no types
     """Match groups that ``mark-each-for-op`` marked for an action, once the time of the mark is over.
 
-    With ``hours``, match them so many hours before, too. A mark of a later time was not written in these hours, and
-    does not match. Any other text in the tag does not match: c7n's own ``marked-for-op`` raises on some texts, and the
-    run ends.
+    With ``hours``, a group also matches from this number of hours before the time of the mark. A mark of a later time
+    was not written by ``mark-each-for-op``, and does not match. Any other text in the tag does not match either. (c7n's
+    own ``marked-for-op`` raises on some texts, and the run ends.)
 
     :example:
 

@@ -17,7 +17,7 @@ from c7n_ingress.decide.checks import is_unfilled
 class Named(Filter):  # type: ignore[misc]  # c7n ships no types
     """Match security groups by their ids. All of them must exist.
 
-    With c7n's own filters, a policy that finds none of the named groups does nothing, and exits with 0.
+    If a policy finds none of the groups by c7n's own filters, it does nothing and exits with 0.
 
     :example:
 
@@ -53,6 +53,6 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         if missing := [group_id for group_id in self.data["groups"] if group_id not in found]:
             raise PolicyExecutionError(
                 f"named: {', '.join(missing)}: no such security group in account {self.manager.config.account_id}, "
-                f"region {self.manager.config.region}: is it the right one, and is the group still there?"
+                f"region {self.manager.config.region}: is it the right account and region, and does the group exist?"
             )
         return [found[group_id] for group_id in self.data["groups"]]

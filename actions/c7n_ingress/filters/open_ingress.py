@@ -39,16 +39,16 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     """Match ingress rules that let the internet in: by themselves, together with others, or through a prefix list.
 
     A source wider than /8 (IPv6: wider than /16) is open. A group's sources for the same port are open together if they
-    have more addresses than one /8 (/16); then the widest match. Private, link-local, loopback, multicast and reserved
-    addresses do not count, because nobody comes from them over the internet. The rules are annotated as by the
-    ``ingress`` filter, so that ``replace-ingress`` works on them.
+    have more addresses than one /8 (/16). Then the widest ones match. Private, link-local, loopback, multicast and
+    reserved addresses do not count, because nobody comes from them over the internet. The filter annotates the rules as
+    the ``ingress`` filter does, so ``replace-ingress`` works on them.
 
-    A customer-managed prefix list counts as the sum of its entries. A list that cannot be read, because another account
-    no longer shares it or EC2 fails, matches: ``replace-ingress`` leaves its rules alone and reports it. If EC2 fails
-    in a policy without that action, the filter fails. Each list is read once a run.
+    A customer-managed prefix list counts as the sum of its entries. A list matches if it cannot be read, because
+    another account no longer shares it or because EC2 fails: ``replace-ingress`` leaves its rules alone and reports it.
+    If EC2 fails in a policy without that action, the filter fails. Each list is read once in a run.
 
     ``IpProtocol``, ``FromPort`` and ``ToPort`` are the ``ingress`` filter's own keys. ``Ports`` matches a rule that
-    lets in one of these ports. All traffic (``-1``) has them all; ICMP, GRE and ESP have no ports. ``OnlyPorts``
+    lets in one of these ports. All traffic (``-1``) includes all ports. ICMP, GRE and ESP have no ports. ``OnlyPorts``
     excludes a rule for exactly one of these ports or ranges. In both, ``443`` is TCP and UDP port 443, ``tcp/443`` or
     ``udp/443`` is that port of one protocol, and ``8000-8010`` is a range.
 

@@ -112,7 +112,7 @@ def topic(local: Local, subscriptions: list[dict[str, Any]] | None) -> Iterator[
         yield ok("topic", f"{counted(len(confirmed), 'confirmed subscriber')}")
     elif subscriptions:
         said = f"nobody has confirmed: {', '.join(each['Endpoint'] for each in subscriptions)}"
-        yield wrong("topic", said, "open the link in the mail of AWS; after two days, subscribe the address again")
+        yield wrong("topic", said, "open the link in AWS's mail, or subscribe again if it is older than two days")
     else:
         fix = f"aws sns subscribe --region {local.region} --topic-arn … --protocol email --notification-endpoint …"
         yield wrong("topic", "nobody is subscribed to open-ingress", fix)
@@ -128,7 +128,7 @@ def queues(local: Local, found: Mapping[str, int | None], central_queue: str) ->
         if name.startswith(MAILER) and central_queue:
             continue
         if found[name] is None:
-            yield wrong(name, "there is no such queue, so failed events are lost", "deploy mode/stack.yml")
+            yield wrong(name, "there is no such queue, so what fails is lost", "deploy mode/stack.yml")
         elif found[name]:
             said = f"{found[name]} {'message waits' if found[name] == 1 else 'messages wait'} in this dead-letter queue"
             yield wrong(name, said, fix)
