@@ -296,4 +296,4 @@ def test_exempt_is_what_the_other_policies_leave_alone():
     *wrong, exempt = closing["filters"]
     assert exempt["value"] is False
     assert digest["filters"][:-1] == [*wrong, {**exempt, "value": True}]
-    assert digest["filters"][-1]["type"] == "exposure", "leaves none out, and says what stands behind each"
+    assert digest["filters"][-1]["type"] == "exposure", "leaves none out, and says what uses each"

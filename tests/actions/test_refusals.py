@@ -31,7 +31,7 @@ def said(embedded_aws, tmp_path_factory):
         files[number].write_text(yaml.safe_dump(policy(case, number)))
     result = custodian(embedded_aws, "validate", *files)
     assert "Traceback" not in result.stderr
-    # A warning stands before the line that says whether its file is valid, an error behind it.
+    # A warning is before the line that says whether its file is valid, an error is after it.
     parts = re.split(r"Configuration (?=\w+: \S+/\d+\.yml)", result.stderr)
     assert len(parts) == len(files) + 1
     return list(itertools.pairwise(parts))

@@ -972,7 +972,7 @@ def test_what_the_journal_must_not_do(cloud, group, restore, tmp_path, case):
 
 
 def test_a_record_as_it_should_be(group, restore):
-    """The record of which the cases are forgeries restores its rule."""
+    """The record that the cases forge restores its rule."""
     group_id = group({**SSH, "source": "198.18.7.0/24"})
     (rule,) = rules_of(group_id)
     journal([filled(FORGED["record"], rule=rule, group=group_id)])

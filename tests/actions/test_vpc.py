@@ -151,7 +151,7 @@ def wide_open(parsed, **_):
 
 
 def unfamiliar(parsed, **_):
-    """Answer with a network of which nothing says whether it is in use."""
+    """Answer with a network that is not said to be in use or not."""
     del parsed["Vpcs"][0]["CidrBlockAssociationSet"][0]["CidrBlockState"]
 
 
@@ -361,7 +361,7 @@ def test_associations_in_the_embedded_aws(cloud, associated):
 
 
 def test_a_group_without_a_vpc(cloud, tmp_path, vpc):
-    """A group of which EC2 lists no VPC fails alone; the others get the networks of their VPCs."""
+    """A group whose VPC EC2 does not list fails alone; the others get the networks of their VPCs."""
     (_, strange), (_, good) = (vpc(f"10.{number}.0.0/16", number=number, ingress=[IPV4]) for number in (1, 2))
 
     def distort(parsed, **_):

@@ -215,7 +215,7 @@ def test_evaluations_of_what_the_rule_does_not_apply_to(config):
     ],
 )
 def test_refused_evaluations(cloud, config, more, code):
-    """Evaluations need a token that Config gave for a rule of the account."""
+    """Evaluations need a token that Config issued for a rule of the account."""
     assert refusal(put, config, **more) == code
     assert cloud.evaluations == []
 

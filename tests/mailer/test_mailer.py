@@ -148,7 +148,7 @@ def test_a_missing_queue_is_named(post, capsys):
 
 
 def test_a_message_reaches_topic_and_mailbox(post):
-    """The deployed function gives the topic plain text, and the mailbox the same text with HTML beside it."""
+    """The deployed function sends plain text to the topic, and the same text with HTML to the mailbox."""
     inbox = post.subscribe()
     post.send(message_to(TOPIC, ON_CALL))
     with post.mailer() as function:
@@ -220,7 +220,7 @@ BAD = {
     ),
     "no token": (message_to("slack://#ops"), "slack://#ops needs slack_token in mailer.yml"),
     "no webhook": (message_to("slack://webhook/#ops"), "slack://webhook/#ops needs slack_webhook in mailer.yml"),
-    "nothing to tell": (message_to(ON_CALL) | {"resources": []}, "there is nobody to notify of this message"),
+    "nothing to report": (message_to(ON_CALL) | {"resources": []}, "there is nobody to notify of this message"),
 }
 
 
@@ -392,7 +392,7 @@ def test_a_group_without_an_owner_is_not_dropped(post):
 
 
 def test_a_message_that_cannot_be_rendered_reaches_nobody(post):
-    """Everything is rendered before anything is sent, so that no target hears of a broken message again and again."""
+    """Everything is rendered before anything is sent, so no target gets a broken message repeatedly."""
     inbox = post.subscribe()
     broken = message_to(TOPIC, ON_CALL) | {"resources": [{"GroupId": "sg-1", "Tags": [{"Key": 5}]}]}
     sent = post.send(broken)
@@ -485,7 +485,7 @@ class Mailbox:
 
 @pytest.fixture(scope="module")
 def smtp_server():
-    """Serve SMTP on a free port; gives the mailer's configuration for it, and the mailbox."""
+    """Serve SMTP on a free port; return the mailer's configuration for it, and the mailbox."""
     mailbox, loop = Mailbox(), asyncio.new_event_loop()
     server = loop.run_until_complete(loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0))
     thread = Thread(target=loop.run_forever)

@@ -129,7 +129,7 @@ def record(**changes):
 
 
 def typed_everywhere(value, text):
-    """Put a text in the place of every text in a structure; structure and numbers stay."""
+    """Replace every text in a structure with one text; structure and numbers stay."""
     if isinstance(value, dict):
         return {key: typed_everywhere(item, text) for key, item in value.items()}
     if isinstance(value, list):

@@ -112,7 +112,7 @@ def test_each_documented_list_of_people_is_valid(cloud, tmp_path, word):
 
 
 def test_a_teams_channel_gets_the_mail(post):
-    """The e-mail address that Teams gives to a channel is a target as any address."""
+    """The e-mail address of a Teams channel is a target like any other address."""
     address = yaml_load(documented("teams.ms"))["tell"][-1]
     post.send(message_to(address))
     with post.mailer(recipients=[address]) as function:

@@ -51,8 +51,8 @@ def installed(built, embedded_aws, tmp_path_factory):
             ["bash", "-euc", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
 
-    laid = run("c7n-ingress init pack", home)
-    assert laid.returncode == 0, laid.stderr
+    written = run("c7n-ingress init pack", home)
+    assert written.returncode == 0, written.stderr
     run.folder = home / "pack"
     return run
 
@@ -131,7 +131,7 @@ def test_the_command_prints_its_version(installed):
 
 
 def test_nothing_called_mode_is_installed(installed):
-    """Elsewhere than in the folder that was laid, nobody's `import mode` finds anything of the pack."""
+    """Outside of the folder that `init` wrote, `import mode` finds nothing of the pack."""
     result = installed("python -c 'import mode'", installed.folder.parent)
     assert "No module named 'mode'" in result.stderr
 

@@ -564,7 +564,7 @@ def test_reads_a_folder_of_many_formats(tmp_path):
 
 
 def test_refuses_records_of_other_interfaces(tmp_path):
-    """Flow logs of which none is about the interfaces are refused, with whose they are."""
+    """Flow logs that have no record about the interfaces are refused, with whose they are."""
     path = tmp_path / "flows.log"
     path.write_text("2 999999999999 eni-0000000f - - - - - - - 100 160 - NODATA\n")
     with flows.read([path], Silent()) as log, pytest.raises(UnusableError) as refused:

@@ -512,7 +512,7 @@ def shown(page):
 
 
 def texts_of(elements):
-    """Return the texts of elements, those that a browser has not laid out yet as well."""
+    """Return the texts of elements, also those that a browser has not rendered yet."""
     return elements.evaluate_all("all => all.map(each => each.textContent)")
 
 

@@ -110,7 +110,7 @@ def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):
     inbox = post.subscribe()
     post.queue = post.sqs.create_queue(QueueName="another")[
         "QueueUrl"
-    ]  # one that waits before it gives a message again
+    ]  # one that waits before it delivers a message again
     nobody = TOPIC.replace("open-ingress", "nobody")
     for message in (message_to(TOPIC), message_to(nobody), message_to(TOPIC)):
         post.send(message)
