@@ -422,7 +422,7 @@ def test_who_may_stay_by_what_is_not_known(tmp_path):
     path.write_text(f"{CLIENT}\n")
     with flows.read([path], Silent()) as log:
         (note,) = clients.who_came_in(log, INTERFACES, groups, RECORDS).notes
-    assert note.startswith("who is in sg-0000000f, pl-1 is not known here")
+    assert note.startswith("what is in sg-0000000f, pl-1 is not known here")
     assert told(tmp_path, f"{CLIENT}\n".replace(" 198.18.0.9 ", " 203.0.113.5 ")).notes == ()
 
 

@@ -282,7 +282,7 @@ def _notes(log: Log, groups: Iterable[Group]) -> Iterator[str]:
     if wrong:
         yield f"left out {wrong:,} records with a text that is not an address, such as {example}"
     if unseen := [source for (source,) in _rows(log, "from unseen")]:
-        yield f"the content of {first(unseen)} is not known here: it may still let blocked clients in"
+        yield f"what is in {first(unseen)} is not known here: it may still let blocked clients in"
     beside = {group for (group,) in _rows(log, "select security_group from beside")}
     if lacking := sorted(beside - {group["GroupId"] for group in groups}):
         yield f"the file of groups lacks {first(lacking)}: its rules may still let blocked clients in"
