@@ -158,7 +158,7 @@ def unfamiliar(parsed, **_):
 UNREADABLE = {
     "refused": ({"before": {"DescribeVpcs": refused}}, "cannot be read: allow it, as .*UnauthorizedOperation"),
     "unreachable": ({"before": {"DescribeVpcs": unreachable}}, "cannot be read: .*timeout"),
-    "gone": ({"after": {"DescribeVpcs": gone}}, "EC2 knows no {vpc}"),
+    "gone": ({"after": {"DescribeVpcs": gone}}, "EC2 does not find {vpc}"),
     "open": ({"after": {"DescribeVpcs": wide_open}}, "cannot be authorized: '0.0.0.0/0' is itself open"),
     "unfamiliar": ({"after": {"DescribeVpcs": unfamiliar}}, "the networks of {vpc} cannot be read: .*CidrBlockState"),
 }
@@ -183,7 +183,7 @@ def test_a_vpc_that_cannot_be_read(cloud, tmp_path, vpc, trouble, preview):
 def test_a_preview_that_notifies_nobody(cloud, tmp_path, vpc):
     """A preview without a message fails where a group would."""
     vpc("10.1.0.0/16")
-    with pytest.raises(PolicyExecutionError, match="EC2 knows no"):
+    with pytest.raises(PolicyExecutionError, match="EC2 does not find"):
         act(cloud, tmp_path, after={"DescribeVpcs": gone}, authorized=["vpc"], preview=True)
 
 
@@ -336,7 +336,8 @@ def test_an_associated_vpc_that_is_not_shared_any_more(cloud, tmp_path, associat
     act(cloud, tmp_path, after=hidden(vpc_id), authorized=["vpc"], notify=NOTIFY)
     assert sources(group_id) == {"10.1.0.0/16"}
     (text,) = noted(cloud)
-    assert text.startswith(f"Clients in a VPC that the group is associated with are blocked: EC2 knows no {vpc_id}")
+    blocked = "Clients in a VPC that the group is associated with are blocked"
+    assert text.startswith(f"{blocked}: EC2 does not find {vpc_id}")
 
 
 def test_nothing_to_note(cloud, tmp_path, associated):
