@@ -76,8 +76,8 @@ def test_a_group_is_reported_once_an_hour(table):
 def test_what_to_do():
     """Who reads that a group is left open reads the limit, the hour, and how to close it."""
     text = brake.left_open(7, "eu-west-1", NOW)
-    assert "at-most 7 groups" in text
-    assert "23:00 UTC to 00:00 UTC" in text
+    assert "at-most is 7, and" in text
+    assert "23:00 to 00:00 UTC" in text
     assert "replay" in text
     assert "eu-west-1" in text
     assert "after 00:00 UTC" in text
@@ -92,7 +92,7 @@ def test_a_group_beyond_the_limit(embedded_aws, table):
     first, second = outcome("sg-1"), outcome("sg-2")
     one.count(first)
     one.count(first)
-    with pytest.raises(PolicyExecutionError, match=r"at-most 1 groups .*us-east-1"):
+    with pytest.raises(PolicyExecutionError, match=r"at-most is 1, .*us-east-1"):
         one.count(second)
     assert (first.noted, second.noted) == ([], [])
     assert one.unreported([first, second]) == [first, second]

@@ -173,11 +173,11 @@ def test_an_hour_that_is_full(cloud, group, tmp_path):
     make_table(cloud)
     first, second = group(SSH, number=1), group(SSH, number=2)
     limited = {**OWN, "at-most": 1, "mode": RULE, "event": {"detail": {}}}
-    with pytest.raises(PolicyExecutionError, match=r"at-most 1 groups .* \(and 1 more, see the log\)"):
+    with pytest.raises(PolicyExecutionError, match=r"at-most is 1, .* \(and 1 more, see the log\)"):
         act(cloud, tmp_path, before={"SendMessage": denied}, **limited)
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
     for sent in ([second], []):
-        with pytest.raises(PolicyExecutionError, match="at-most 1 groups"):
+        with pytest.raises(PolicyExecutionError, match="at-most is 1, "):
             act(cloud, tmp_path, **limited)
         assert [*resources(cloud)] == sent
     assert first < second

@@ -214,7 +214,7 @@ def test_readings_that_are_always_too_old(web, sleeps, monkeypatch, deciding):
         return replacement(each.rules, each.matches, [A])
 
     with pytest.raises(
-        PolicyExecutionError, match=r"^no reading is younger than 1 s when the group is changed: "
+        PolicyExecutionError, match=r"^the reading was older than 1 s before the group could be changed: "
     ) as raised:
         one.settle(plan)
     assert len(planned) == (LOOKS if deciding else MOST_STALE) + 1
@@ -228,8 +228,8 @@ def test_what_took_longest_comes_first():
         {}, selected=True, matches=set(), rules=(), prefix_lists={}, since=0.0, answering=0.24, filtering=3.0
     )
     assert too_slow(reading, 1.04) == (
-        "no reading is younger than 1 s when the group is changed: the policy's filters took 3.0 s, deciding what to "
-        "change took 1.0 s, EC2's answers took 0.2 s"
+        "the reading was older than 1 s before the group could be changed: the policy's filters took 3.0 s, "
+        "deciding what to change took 1.0 s, EC2's answers took 0.2 s"
     )
 
 

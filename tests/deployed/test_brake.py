@@ -98,7 +98,7 @@ def test_the_limit(cloud, tmp_path):
         assert [state for _, state, _ in closed] == ["closed", "closed"]
         assert (group_id, state) == (groups[2]["GroupId"], "not closed")
         (why,) = resource["c7n:failed-ingress"]
-        assert why.startswith("at-most allows 2 groups in an hour")
+        assert why.startswith("at-most is 2, and as many groups")
         assert "c7n-ingress replay --region us-east-1" in why
         assert {each.verdict for each in cloud.evaluations if each.resource == group_id} == {"NON_COMPLIANT"}
 

@@ -195,7 +195,7 @@ def test_a_group_that_cannot_be_marked(cloud, tmp_path):
     deploy(cloud, tmp_path)
     tags = {f"tag {number}": "" for number in range(50)}
     load([group_of({"name": f"group {n}", "ingress": SSH, "tags": tags if n == 2 else {}}, n) for n in (1, 2, 3)])
-    with pytest.raises(FunctionError, match=r"so that it stays open: sg-0*2: .*TagLimitExceeded"):
+    with pytest.raises(FunctionError, match=r"so it stays open: sg-0*2: .*TagLimitExceeded"):
         run(cloud, "notice")
     assert [bool(state(cloud, f"sg-{number:017x}")[0]) for number in (1, 2, 3)] == [True, False, True]
 

@@ -87,8 +87,8 @@ def _seconds(time: datetime) -> dict[str, str]:
 def left_open(at_most: int, region: str, now: datetime) -> str:
     """Return that a group is left open because the hour is full, and what to do about it."""
     return (
-        f"at-most allows {at_most} groups in an hour, and as many were changed from {now:%H}:00 to {now + HOUR:%H}:00 "
-        "UTC. So this group was not changed. Look at what was closed in this hour. If that was right, run "
+        f"at-most is {at_most}, and as many groups were changed from {now:%H}:00 to {now + HOUR:%H}:00 UTC. So this "
+        "group was not changed. Look at what was closed in this hour. If that was right, run "
         f"{replay_line(region)} after {now + HOUR:%H}:00 UTC, or raise at-most and deploy the policy "
         "again. The daily policy closes the worst groups first"
     )
