@@ -130,3 +130,20 @@ def test_an_item_that_is_too_large():
         ValueError, match=r": its item is too large to be sent, so the daily policy looks at this group\."
     ):
         check_config_event(event, HERE)
+
+
+def test_the_fix_of_a_refusal():
+    """A refusal says how to send an event of the right kind."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        check_config_event({}, HERE)
+    assert str(refused.value) == (
+        "this is no event of AWS Config about a security group: resultToken is None, not text. To send one: aws "
+        "configservice start-config-rules-evaluation --config-rule-names NAME"
+    )
+    with pytest.raises(ValueError, match=r".") as refused:
+        check_call_event({}, HERE, CALLS)
+    assert str(refused.value) == (
+        "this is no event of CloudTrail about AuthorizeSecurityGroupIngress or ModifySecurityGroupRules: detail is "
+        "None, not an object. EventBridge sends one after the call. To try it, open a group that nobody uses: aws ec2 "
+        "authorize-security-group-ingress --group-id ID --protocol tcp --port 22 --cidr 0.0.0.0/0"
+    )

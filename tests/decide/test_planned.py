@@ -170,9 +170,15 @@ def test_a_list_that_cannot_be_read_any_more():
     """A rule of the plan that cannot be replaced now is refused."""
     rule = OPEN._replace(source="pl-1")
     planned = {OPEN.id: Planned(OPEN.traffic, "pl-1", frozenset({str(OFFICE)}))}
-    plan, said = narrowed(planned, [rule], {rule.match}, lambda some: replacement([rule], some, [OFFICE]))
+    planned[WEB.id] = planned[OPEN.id]
+    rules = [rule, WEB]
+    matches = {each.match for each in rules}
+    plan, said = narrowed(planned, rules, matches, lambda some: replacement(rules, some, [OFFICE]))
     by = "would be replaced by nothing now, and by 198.18.7.0/24 in the plan"
-    assert plan.refused == [f"not as planned: tcp 22 from pl-1 (sgr-1) {by}"]
+    assert plan.refused == [
+        "not as planned: sgr-3 lets in tcp 443 from 0.0.0.0/0 now, and not what the plan says",
+        f"not as planned: tcp 22 from pl-1 (sgr-1) {by}",
+    ]
     assert said == []
 
 

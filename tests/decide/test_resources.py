@@ -122,6 +122,10 @@ def test_the_table_of_a_run():
         'sg-1 "web"  TCP 443 (HTTPS)  ::/0 -> -                                                 closed',
         'sg-3 ""     -                -                                                         skipped',
     ]
+    assert table(outcomes[2:3], REPLACED, preview=False) == [
+        "group     rule  before -> after  state",
+        'sg-22 ""  -     -                not closed',
+    ]
     assert [line.rpartition("  ")[2] for line in table(outcomes[1:2], REPLACED, preview=True)[1:]] == [
         "would be closed",
         "would be closed",

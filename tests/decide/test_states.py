@@ -91,6 +91,17 @@ def test_a_subject_without_room():
     place = "x" * 100
     line = subject([failed, closed], REPLACED, place, preview=False)
     assert line == f"Open ingress: 1 group not closed ({place})"
+    for room, whole in ((99, True), (100, False)):
+        place = "x" * (room - len("Open ingress: 1 group not closed, 1 rule replaced in 1 group ()"))
+        line = subject([failed, closed], REPLACED, place, preview=False)
+        assert line.endswith(f"replaced in 1 group ({place})") is whole
+    partly = Outcome({"GroupId": "sg-3"}, [{"was": "::/0"}], [], ["no room"])
+    line = subject([failed, partly, closed], REPLACED, "x" * 4, preview=False)
+    assert (
+        line == f"Open ingress: 1 group not closed, 1 group closed, but clients blocked, 2 rules replaced (xxxx)"
+    )
+    line = subject([failed, partly, closed], REPLACED, "x" * 25, preview=False)
+    assert line == f"Open ingress: 1 group not closed, 1 group closed, but clients blocked ({'x' * 25})"
     assert (
         subject([Outcome({"GroupId": "sg-1"})], REPLACED, "here", preview=False)
         == "Open ingress: networks added (here)"

@@ -73,6 +73,7 @@ def start_apart(*, again: bool) -> None:
     for name in LINKED:
         if not (FOLDER / name).is_symlink():
             (FOLDER / name).symlink_to(ROOT / name)
+    shutil.rmtree(FOLDER / "mutants" / "tests", ignore_errors=True)  # a test that has moved would be there twice
     if not (link := FOLDER / "c7n_ingress").is_symlink():
         link.symlink_to(ROOT / "actions" / "c7n_ingress")
     if not (copy := FOLDER / "mutants" / "c7n_ingress").exists():

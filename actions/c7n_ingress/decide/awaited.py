@@ -132,7 +132,7 @@ def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], 
     for request in _list((call.get("requestParameters") or {}).get("ModifySecurityGroupRulesRequest")):
         for update in _list(request.get("SecurityGroupRule")):
             rule = update.get("SecurityGroupRule") or {}
-            yield request["GroupId"], update.get("SecurityGroupRuleId", ""), rule, False
+            yield request["GroupId"], update.get("SecurityGroupRuleId"), rule, False
 
 
 def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:

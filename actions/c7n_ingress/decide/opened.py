@@ -59,7 +59,7 @@ def _who(identity: Mapping[str, Any]) -> str:
 def _where(call: Mapping[str, Any]) -> str:
     """Return the address; AWS's services have a name instead, which adds nothing to the tool."""
     try:
-        return f" from {ip_address(call.get('sourceIPAddress'))}"
+        return f" from {ip_address(call.get('sourceIPAddress', ''))}"
     except ValueError:
         return ""
 
