@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -41,7 +42,8 @@ def called(found, command, environment, folder):
     """Run a command, and return what `subprocess.run` returns for text."""
     files = [folder / f"{uuid.uuid4()}" for _ in range(2)]
     with Path(os.devnull).open() as nothing, files[0].open("w") as output, files[1].open("w") as errors:
-        code = found.call(command, environment, folder, [each.fileno() for each in (nothing, output, errors)]).recv()
+        call = found.call(command, environment, folder, [each.fileno() for each in (nothing, output, errors)])
+        code = warm.exit_code(call)
     return subprocess.CompletedProcess(command, code, *(file.read_text(encoding="utf-8") for file in files))
 
 
@@ -100,8 +102,15 @@ def answers(found, folder):
     """Whether a process is there that runs commands."""
     try:
         return called(found, ["custodian", "version"], environment(), folder).returncode == 0
-    except (ConnectionError, EOFError):
+    except ConnectionError:
         return False
+
+
+def test_a_command_whose_process_is_gone_has_failed():
+    """A call that nobody answers any more ends with 1."""
+    call, answer = multiprocessing.Pipe()
+    answer.close()
+    assert warm.exit_code(call) == 1
 
 
 def test_mailer_keeps_what_it_could_not_deliver(commands, cloud, tmp_path):

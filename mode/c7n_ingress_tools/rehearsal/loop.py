@@ -26,6 +26,7 @@ from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal.groups import account as owner_of
 from c7n_ingress_tools.rehearsal.groups import region
+from c7n_ingress_tools.rehearsal.warm import exit_code
 from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class Loop:
                 self.result.messages.append(message)
                 sending.advance()
             for mailer in mailers:
-                mailer.recv()
+                exit_code(mailer)
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
         (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):
@@ -292,7 +293,7 @@ class Loop:
         :raises LoopError: it failed.
         """
         start, log = len(self.cloud.calls), "custodian.log"
-        if self._start(command, log).recv():
+        if exit_code(self._start(command, log)):
             complaint = _complaint(self.folder / log)
             raise LoopError(f"a command failed: {complaint} (see {self.result.folder / log})")
         return self._calls_since(start)

@@ -1,7 +1,7 @@
 """Commands that start at once: a process loads Cloud Custodian and the mailer, and forks for each call of one.
 
     with commands() as found:  # while this process does something else, they are loaded
-        code = found.call(["custodian", "run", ...], os.environ, folder, (0, 1, 2)).recv()
+        code = exit_code(found.call(["custodian", "run", ...], os.environ, folder, (0, 1, 2)))
 
 What runs is the installed packages' own code, from the function that their commands call, with the caller's arguments,
 environment, folder and streams. Loading is half of what a short `custodian run` takes, and the demo has three of them.
@@ -59,13 +59,21 @@ class Commands(NamedTuple):
         """Start a command. It waits until everything is loaded.
 
         :param streams: the descriptors of its input, its output and its errors.
-        :returns: a connection from which its exit code can be received.
+        :returns: what :func:`exit_code` waits for.
         """
         connection = Client(self.address, "AF_UNIX")
         connection.send((command, dict(environment), folder))
         for descriptor in streams:
             send_handle(connection, descriptor, 0)
         return connection
+
+
+def exit_code(call: Connection) -> int:
+    """Wait until a command has ended. One whose process is gone has failed."""
+    try:
+        return int(call.recv())
+    except EOFError:
+        return 1
 
 
 @contextmanager
