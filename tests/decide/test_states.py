@@ -97,9 +97,7 @@ def test_a_subject_without_room():
         assert line.endswith(f"replaced in 1 group ({place})") is whole
     partly = Outcome({"GroupId": "sg-3"}, [{"was": "::/0"}], [], ["no room"])
     line = subject([failed, partly, closed], REPLACED, "x" * 4, preview=False)
-    assert (
-        line == f"Open ingress: 1 group not closed, 1 group closed, but clients blocked, 2 rules replaced (xxxx)"
-    )
+    assert line == "Open ingress: 1 group not closed, 1 group closed, but clients blocked, 2 rules replaced (xxxx)"
     line = subject([failed, partly, closed], REPLACED, "x" * 25, preview=False)
     assert line == f"Open ingress: 1 group not closed, 1 group closed, but clients blocked ({'x' * 25})"
     assert (
