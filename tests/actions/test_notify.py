@@ -1,6 +1,7 @@
 """Who is notified of a run, of what, and what happens if nobody can be."""
 
 import json
+import re
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,6 +17,7 @@ ROLE = {"role": "arn:aws:iam::123456789012:role/custodian"}
 DAILY = {"type": "periodic", "schedule": "rate(1 day)", **ROLE}
 RULE = {"type": "config-rule", **ROLE}
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:messages"
+BY_ARN = {**NOTIFY, "transport": {"type": "sqs", "queue": "arn:aws:sqs:{region}:{account_id}:custodian-mailer"}}
 BY_TOPIC = {**NOTIFY, "transport": {"type": "sns", "topic": TOPIC}}
 UNREACHABLE = "^replace-ingress changed nothing: {} cannot be reached, so nobody would be notified: "
 
@@ -35,6 +37,7 @@ def denied(**_):
     ("notify", "what", "reads", "make"),
     [
         (NOTIFY, "custodian-mailer", "GetQueueAttributes", make_queue),
+        (BY_ARN, BY_ARN["transport"]["queue"], "GetQueueAttributes", make_queue),
         (
             BY_TOPIC,
             TOPIC,
@@ -42,7 +45,7 @@ def denied(**_):
             lambda cloud: cloud.session().client("sns").create_topic(Name="messages"),
         ),
     ],
-    ids=["queue", "topic"],
+    ids=["queue", "queue by ARN", "topic"],
 )
 def test_nobody_can_be_notified(cloud, group, tmp_path, notify, what, reads, make):
     """A deployed policy with a limit changes nothing if its queue or topic is not there, or may not be looked at."""
@@ -50,16 +53,16 @@ def test_nobody_can_be_notified(cloud, group, tmp_path, notify, what, reads, mak
     for number in (1, 2):
         group(SSH, number=number)
     deployed = {**OWN, "notify": notify, "at-most": 1, "mode": DAILY}
-    with pytest.raises(PolicyExecutionError, match=UNREACHABLE.format(what)):
+    with pytest.raises(PolicyExecutionError, match=UNREACHABLE.format(re.escape(what))):
         act(cloud, tmp_path, **deployed)
     make(cloud)
-    with pytest.raises(PolicyExecutionError, match=UNREACHABLE.format(what)):
+    with pytest.raises(PolicyExecutionError, match=UNREACHABLE.format(re.escape(what))):
         act(cloud, tmp_path, before={reads: denied}, **deployed)
     assert made_changes(cloud) == []
     cloud.calls.clear()
     assert len(act(cloud, tmp_path, **deployed)) == 1
     sent = [call.action for call in cloud.calls if call.action in (reads, "SendMessage", "Publish")]
-    assert sent == [reads, "SendMessage" if notify is NOTIFY else "Publish"]
+    assert sent == [reads, "Publish" if notify is BY_TOPIC else "SendMessage"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_what_is_not_looked_at_before(cloud, group, tmp_path, more):
     assert len(messages(cloud)) == 1
 
 
-def test_config_is_told_of_a_failure(cloud, group, tmp_path):
+def test_config_is_told_of_a_failure(cloud, group, tmp_path, caplog):
     """If the action fails, Config hears that the group is open; c7n would report it only after the actions."""
     group_id = group(SSH)
     (shape,) = cloud.session().client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
@@ -99,23 +102,27 @@ def test_config_is_told_of_a_failure(cloud, group, tmp_path):
     calls = run["before"] | {"PutEvaluations": denied}
     with pytest.raises(PolicyExecutionError, match=r"AccessDenied.* \(and 1 more, see the log\)"):
         act(cloud, tmp_path, mode=RULE, **{**run, "before": calls})
+    assert "AWS Config did not accept that the group is open" in caplog.messages
+    says = "replace-ingress: AWS Config did not accept that the group is open: An error occurred (AccessDenied)"
+    assert any(message.startswith(says) for message in caplog.messages)
 
 
 def test_a_list_of_recipients(cloud, group, tmp_path):
-    """Recipients from a list come after those of the policy; its address and expression may name the account."""
+    """Recipients from a list come after those of the policy; its address and expression may name the policy."""
     s3 = cloud.session().client("s3")
     s3.create_bucket(Bucket="lists")
     s3.put_object(
-        Bucket="lists", Key=f"{ACCOUNT}.json", Body=json.dumps({ACCOUNT: ["us@example.com"], "cc": ["cc@example.com"]})
+        Bucket="lists", Key="a-policy.json", Body=json.dumps({"a-policy": ["us@example.com"], "cc": ["cc@example.com"]})
     )
-    url = "s3://lists/{account_id}.json"
-    lists = {"to_from": {"url": url, "expr": '"{account_id}"'}, "cc_from": {"url": url, "expr": "cc"}}
+    url = "s3://lists/{policy[name]}.json"
+    lists = {"to_from": {"url": url, "expr": '"{policy[name]}"'}, "cc_from": {"url": url, "expr": "cc"}}
     group(SSH)
     topic = "arn:{partition}:sns:{region}:{account_id}:a"
-    act(cloud, tmp_path, **OWN | {"notify": {**NOTIFY, "to": [topic, "me@example.com"], **lists}})
+    act(cloud, tmp_path, **OWN | {"notify": {**NOTIFY, "to": [topic, "me@example.com"], "cc": [topic], **lists}})
     (message,) = messages(cloud)
     assert message["action"]["to"] == [f"arn:aws:sns:us-east-1:{ACCOUNT}:a", "me@example.com", "us@example.com"]
-    assert message["action"]["cc"] == ["cc@example.com"]
+    assert message["action"]["cc"] == [f"arn:aws:sns:us-east-1:{ACCOUNT}:a", "cc@example.com"]
+    assert message["action"]["type"] == "notify"
 
 
 def test_what_a_message_says_of_a_group(cloud, group, tmp_path):
@@ -123,7 +130,10 @@ def test_what_a_message_says_of_a_group(cloud, group, tmp_path):
     group_id = group(SSH, Tags=[{"Key": "aws:cloudformation:stack-name", "Value": "web"}])
     for preview in (True, False):
         records = act(cloud, tmp_path, preview=preview, **OWN)
-        (resource,) = resources(cloud).values()
+        (message,) = messages(cloud)
+        (resource,) = message["resources"]
+        done = "1 rule would be replaced in 1 group" if preview else "1 rule replaced in 1 group"
+        assert message["action"]["subject"] == f"Open ingress: {done} ({ACCOUNT} us-east-1)"
         assert resource["c7n:replaced-ingress"] == records
         assert resource.get("c7n:preview-ingress", False) is preview
         undo = resource.get("c7n:undo-ingress", [])
@@ -138,7 +148,7 @@ def test_what_failed_is_reported_and_raised(cloud, group, tmp_path, caplog):
     with pytest.raises(PolicyExecutionError, match="replace-ingress: the notification could not be sent: allow it, "):
         act(cloud, tmp_path, before={"SendMessage": denied}, **OWN)
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
-    assert "the notification could not be sent" in caplog.text
+    assert "the notification could not be sent" in caplog.messages
 
 
 CALL = {
@@ -157,7 +167,7 @@ CALL = {
     ],
     ids=["a user", "an odd caller", "nobody"],
 )
-def test_who_opened_it(cloud, group, tmp_path, call, says):
+def test_who_opened_it(cloud, group, tmp_path, caplog, call, says):
     """The message says who made the call of the event; a call that cannot be read keeps no message from being sent."""
     group(SSH)
     act(cloud, tmp_path, event={"detail": call}, **OWN)
@@ -166,6 +176,8 @@ def test_who_opened_it(cloud, group, tmp_path, call, says):
     assert resource.get("c7n:opened-ingress") == says
     owner = (message.get("event") or {}).get("detail", {}).get("userIdentity")
     assert owner == (CALL["userIdentity"] if says else None)
+    is_odd = "userIdentity" in call and not says
+    assert ("the caller cannot be read from the event" in caplog.messages) is is_odd
 
 
 def test_an_hour_that_is_full(cloud, group, tmp_path):
@@ -181,3 +193,30 @@ def test_an_hour_that_is_full(cloud, group, tmp_path):
             act(cloud, tmp_path, **limited)
         assert [*resources(cloud)] == sent
     assert first < second
+
+
+def test_an_odd_group(cloud, group, tmp_path, caplog):
+    """A group of which something that was looked up cannot be reported is reported without that."""
+    group_id = group(SSH, Tags=[{"Key": "Name", "Value": "web"}])
+
+    def distort(parsed, **_):
+        for each in parsed["SecurityGroups"]:
+            if each["GroupId"] == group_id:
+                each["Tags"][0].pop("Value")
+
+    act(cloud, tmp_path, after={"DescribeSecurityGroups": distort}, preview=True, **OWN)
+    (resource,) = resources(cloud).values()
+    assert (resource["c7n:preview-ingress"], len(resource["c7n:replaced-ingress"])) == (True, 1)
+    assert f"{group_id}: what was looked up cannot be reported" in caplog.messages
+
+
+def test_more_than_one_message(cloud, group, tmp_path, monkeypatch):
+    """If several messages cannot be sent, one failure says so; the others of the run are counted."""
+    monkeypatch.setattr("c7n_ingress.decide.message.MESSAGE_SIZE", 100)
+    for number in (1, 2):
+        group(SSH, number=number)
+    sent = []
+    with pytest.raises(PolicyExecutionError) as raised:
+        act(cloud, tmp_path, before={"SendMessage": lambda **_: sent.append(1) or denied()}, **OWN)
+    assert len(sent) == 2
+    assert "more, see the log" not in str(raised.value)

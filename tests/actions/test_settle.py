@@ -20,7 +20,7 @@ from tests.support.embedded import OPEN, group_of, load, loaded, rules_of, sourc
 GROUP = "sg-00000000000000001"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 TCP_22 = Traffic("tcp", 22, 22)
-A, B = network("198.18.1.0/24"), network("198.18.2.0/24")
+A, B, C, D = (network(f"198.18.{number}.0/24") for number in (1, 2, 3, 4))
 ALL = network("0.0.0.0/0")
 ANY_SOURCE = [{"type": "ingress", "Ports": [22]}]
 
@@ -45,8 +45,11 @@ class Settled:
         (read,) = self.groups.read([GROUP])
         outcome = Outcome(read.group)
         plan = plan or (lambda each: replacement(each.rules, each.matches, [A, B]))
-        no_room = lambda each, group: (f"{each.source} in {group}", f"add {each.source}" if each.source == B else None)
-        job = Job(self.action, deed, plan, no_room, before=lambda _: self.exempted.append(len(outcome.records)))
+        no_room = lambda each, group: (
+            f"{each.source} in {group}",
+            f"add {each.source}" if each.source in (B, D) else None,
+        )
+        job = Job(self.action, deed, plan, no_room, before=lambda of: self.exempted.append(len(of.records)))
         try:
             with self.policy.ctx:
                 settle(job, self.groups, self.writer, read._replace(**reading), outcome)
@@ -200,7 +203,7 @@ def test_a_throttled_call(web, sleeps, monkeypatch):
     assert len(sleeps) == 8
 
 
-@pytest.mark.parametrize("deciding", [0.0, 2.0])
+@pytest.mark.parametrize("deciding", [0.0, 1.0])
 def test_readings_that_are_always_too_old(web, sleeps, monkeypatch, deciding):
     """A group is read again eleven times, or four times if the plan takes too long; then it is reported with why."""
     monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", -1.0)
@@ -298,10 +301,11 @@ def test_a_full_group(web, cloud):
     one = web()
     cloud.ec2.rules_per_group = 1
     one.happens["before-call"][MODIFY] = failing(error("RequestLimitExceeded", 503))
-    outcome = one.settle()
-    assert (outcome.lacking, outcome.todo) == ([f"{B} in {GROUP}"], [f"add {B}"])
+    outcome = one.settle(lambda each: replacement(each.rules, each.matches, [A, C, B, D]))
+    assert outcome.lacking == [f"{each} in {GROUP}" for each in (C, B, D)]
+    assert outcome.todo == [f"add {B}", f"add {D}"]
     assert (sources(), outcome.failures) == ([str(A)], [])
-    assert [call.action for call in cloud.calls].count("AuthorizeSecurityGroupIngress") == 1
+    assert [call.action for call in cloud.calls].count("AuthorizeSecurityGroupIngress") == 4
 
 
 def test_room_that_is_made(web, cloud):

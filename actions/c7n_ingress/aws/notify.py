@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -45,7 +45,7 @@ class Notifier(Notify):  # type: ignore[misc]  # c7n ships no types
 
     def expand_variables(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the action's data says, with the recipients that ``to_from`` and ``cc_from`` list."""
-        data: dict[str, Any] = deepcopy(self.data)
+        data: dict[str, Any] = {**self.data}
         data |= {key: with_place(data[key], self.manager.config) for key in ("to", "cc") if key in data}
         for key in ("to", "cc"):
             if source := data.get(f"{key}_from"):
@@ -74,7 +74,7 @@ REACH = {"sqs": ("sqs:GetQueueAttributes",), "sns": ("sns:GetTopicAttributes",)}
 """The permissions to check a queue or a topic, by the type of the transport."""
 
 
-def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
+def check_reachable(job: Job) -> None:
     """Make sure, before the first change, that people can be notified of the groups that ``at-most`` leaves open.
 
     Otherwise the run fails after its changes and Lambda tries it again: each try changes ``at-most`` more groups.
@@ -90,11 +90,10 @@ def check_reachable(job: Job, event: Mapping[str, Any] | None) -> None:
         ask(names, "")
     except (ClientError, BotoCoreError) as error:
         where = notify.data["transport"]
-        text = (
+        raise PolicyExecutionError(
             f"{job.action.type} changed nothing: {where.get('queue') or where.get('topic')} cannot be reached, so "
             f"nobody would be notified: {said(error)}"
-        )
-        raise PolicyExecutionError("; ".join([text, *report_to_config(manager, event)])) from error
+        ) from error
 
 
 class _Asking:
@@ -107,7 +106,7 @@ class _Asking:
         client = self.session.client(service)
 
         def send_message(QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
-            client.get_queue_attributes(QueueUrl=QueueUrl, AttributeNames=["QueueArn"])
+            client.get_queue_attributes(QueueUrl=QueueUrl)
             return {"MessageId": None}
 
         def publish(TopicArn: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's

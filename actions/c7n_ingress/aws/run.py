@@ -50,7 +50,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     outcomes: list[Outcome] = []
     changed = waiting = 0
     _without_records(manager)
-    check_reachable(job, event)
+    check_reachable(job)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
         shown = Shown(groups, worst_first, event)
