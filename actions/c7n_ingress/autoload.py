@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 
-SUPPORTED = "0.9.53", "0.10"  # the oldest supported c7n, and the oldest that is too new: what `pyproject.toml` names
+SUPPORTED = "0.9.53", "0.10"
+"""The oldest supported c7n, and the oldest that is too new: what `pyproject.toml` names."""
 
 
 class After:

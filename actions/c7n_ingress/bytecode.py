@@ -26,8 +26,11 @@ from typing import Any
 log = logging.getLogger("custodian.serverless")
 
 PACKAGE = "c7n_ingress"
-SHIPPED = ("c7n", PACKAGE)  # the packages that bytecode is made for: Lambda has what else the function imports
-OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"  # this Python, as Lambda names its runtimes
+SHIPPED = ("c7n", PACKAGE)
+"""The packages that bytecode is made for: Lambda has what else the function imports."""
+
+OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
+"""This Python, as Lambda names its runtimes."""
 
 NONE = "the zip has no bytecode, so cold starts take longer"
 

@@ -22,11 +22,14 @@ from dateutil import zoneinfo
 
 log = logging.getLogger("custodian.lambda")
 
-# The size of a tar file's blocks. The first of a member is its header: the name, and at the offsets below its size in
-# octal digits and its type. https://www.gnu.org/software/tar/manual/html_node/Standard.html
 BLOCK = 512
+"""The size of a tar file's blocks. The first of a member is its header, which begins with the member's name:
+https://www.gnu.org/software/tar/manual/html_node/Standard.html
+"""
 SIZE, TYPE = slice(124, 135), slice(156, 157)
-FILES = b"0", b"1", b"2"  # the types that are files: plain ones, and links of both kinds
+"""Where a header has the member's size, in octal digits, and its type."""
+FILES = b"0", b"1", b"2"
+"""The types that are files: plain ones, and links of both kinds."""
 
 
 @contextmanager

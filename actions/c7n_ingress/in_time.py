@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-LONGEST_RESERVE = 60.0  # the most seconds that are kept for reporting; Lambda's longest time-out is 900
+LONGEST_RESERVE = 60.0
+"""The most seconds that are kept for reporting; Lambda's longest time-out is 900."""
 
 
 class OutOfTime(BaseException):  # no Exception: code that goes on after an error must not go on after this

@@ -16,7 +16,7 @@ module is loaded, while Lambda provides a whole processor. ``cold`` leaves out w
 what can be kept. Policies are made again for each event, as their filters keep what they have read.
 """
 
-# ruff: noqa: E402 - the collector and the variable have to be set before anything else is loaded
+# ruff: noqa: E402 - the collector has to be off before anything else is loaded
 from __future__ import annotations
 
 import gc
@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 gc.disable()  # what is loaded now is no garbage; a collection takes a tenth of a cold start
-os.environ.setdefault("C7N_DEBUG_EVENT", "no")  # c7n would log every event as a whole
 
 import botocore.utils
 
@@ -46,7 +45,6 @@ from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.resources.aws import AWS
 from c7n.structure import StructureParser
-from c7n.utils import format_event
 
 import c7n_ingress.registered  # noqa: F401 - it registers the actions and filters
 from c7n_ingress.aws import journal
@@ -58,8 +56,8 @@ from c7n_ingress.sessions import KeptSessions
 
 log = logging.getLogger("custodian.lambda")
 
-# Where c7n writes its output if no bucket is named for it: it would be lost with the process, so it is not written.
 LOST = "/tmp"  # noqa: S108 - c7n's choice
+"""Where c7n writes its output if no bucket is named for it: it would be lost with the process, so it is not written."""
 
 
 def run(event: dict[str, Any], context: Any) -> bool | None:
@@ -77,31 +75,14 @@ def run(event: dict[str, Any], context: Any) -> bool | None:
     if handler.C7N_SKIP_EVTERR and isinstance(detail, dict) and (error := detail.get("errorCode")):
         log.debug("Skipping failed operation: %s", error)
         return None
-    if handler.C7N_DEBUG_EVENT:
-        event["debug"] = True
-        log.info("Processing event\n %s", format_event(event))
-    policies = load_policies(account_of(context))
-    for policy in policies:
-        run_policy(policy, event, context)
-    return bool(policies)
-
-
-def run_policy(policy: Any, event: dict[str, Any], context: Any) -> None:
-    """Run one policy. What it raises fails the invocation, so that Lambda tries again and counts an error."""
-    try:
+    here = Here(str(context.invoked_function_arn.split(":")[4]), os.environ["AWS_REGION"])
+    policies = load_policies(here.account)
+    for policy in policies:  # what one raises fails the invocation, so that Lambda tries again and counts an error
         policy.validate()
-        check_event(policy, event, Here(account_of(context), os.environ["AWS_REGION"]))
+        check_event(policy, event, here)
         with ended_in_time(context):
             policy.push(event, context)
-    except Exception:
-        log.exception("error during policy execution")
-        if not handler.C7N_CATCH_ERR:
-            raise
-
-
-def account_of(context: Any) -> str:
-    """Return the id of the function's account."""
-    return str(context.invoked_function_arn.split(":")[4])
+    return bool(policies)
 
 
 def check_event(policy: Any, event: dict[str, Any], here: Here) -> None:

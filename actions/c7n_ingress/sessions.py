@@ -14,7 +14,8 @@ from c7n_ingress.cold import models_read_faster
 
 log = logging.getLogger("custodian.lambda")
 
-KEPT = (ONCE, BRIEFLY)  # the configs of the pack's own clients, which last as long as the process
+KEPT = (ONCE, BRIEFLY)
+"""The configs of the pack's own clients, which last as long as the process."""
 
 
 class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types

@@ -29,7 +29,9 @@ def _in_region(region: str) -> boto3.Session:
     return boto3.Session(region_name=region)
 
 
-REGION: Any = {"type": _in_region, "metavar": "REGION"}  # a command gets a session in the region
+REGION: Any = {"type": _in_region, "metavar": "REGION"}
+"""An option for which a command gets a session in the region."""
+
 region_option = click.option("--region", "session", required=True, help="The AWS region, such as us-east-1.", **REGION)
 settings_option = click.option(
     "--settings", type=FILE, help="Your settings file. By default, settings.yml in this folder if there is one."
@@ -177,39 +179,37 @@ def check(
     from c7n_ingress_tools.check.facts import OK
 
     logging.getLogger().addHandler(logging.NullHandler())  # what c7n warns of is a fact here
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(text)
+
     files = here.files(settings)
     places = [("", here.load(files).facts), *((each.region_name, run.in_region(each, files)) for each in sessions)]
     found = []
     for region, facts in places:
-        if region and not as_json:
-            click.echo(f"\n{region}")
+        if region:
+            say(f"\n{region}")
         for fact in facts:
             found.append({"region": region or None, **fact._asdict()})
-            if not as_json:
-                click.echo(str(fact))
+            say(str(fact))
     wrong = sum(fact["state"] != OK for fact in found)
-    if not as_json:
-        click.echo(f"\n{len(found)} facts, {wrong} wrong")
-    flown = [_canary(each, settings, timeout, quiet=as_json) for each in sessions if canary]
+    say(f"\n{len(found)} facts, {wrong} wrong")
+    flown = [_canary(each, settings, timeout, say) for each in sessions if canary]
     if as_json:
         click.echo(json.dumps({"wrong": wrong, "facts": found, **({"canary": flown} if canary else {})}, indent=1))
     return 1 if wrong or any(each["failed"] for each in flown) else 0
 
 
-def _canary(session: boto3.Session, settings: Path, timeout: float, *, quiet: bool) -> dict[str, Any]:
+def _canary(session: boto3.Session, settings: Path, timeout: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Run a canary in a region, print what it sees, and return it."""
     from c7n_ingress_tools.check import canary
     from c7n_ingress_tools.settings import read
 
-    def show(seconds: float, said: str) -> None:
-        if not quiet:
-            click.echo(f"{seconds:7.1f} s  {said}")
-
-    result = canary.run(session, read(settings), show, timeout)
-    if not quiet:
-        click.echo(f"{session.region_name}: {result.summary}")
-        if result.fix:
-            click.echo(f"    fix: {result.fix}")
+    result = canary.run(session, read(settings), lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), timeout)
+    say(f"{session.region_name}: {result.summary}")
+    if result.fix:
+        say(f"    fix: {result.fix}")
     return {"region": session.region_name, **result._asdict()}
 
 
@@ -251,27 +251,16 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
 @click.option("--region", help="The AWS region that --live reads.")
 @json_option
 @click.option("--make", is_flag=True, hidden=True)
-def rehearse(
-    groups: Path | None,
-    authorized: tuple[str, ...],
-    interfaces: Path | None,
-    vpcs: Path | None,
-    flows: tuple[Path, ...],
-    settings: Path | None,
-    live: bool,
-    region: str | None,
-    as_json: bool,
-    make: bool,
-) -> int:
+def rehearse(live: bool, **options: Any) -> int:
     """Run everything on this machine, on a copy of your groups, and show each rule before and after.
 
     GROUPS.json is what `aws ec2 describe-security-groups --output json` prints. Without it, sample groups are used. No
     data leaves this machine, and no credentials are needed. Only --live reads from AWS, with your credentials. The
     command ends with 1 if a group did not end as the pack promises.
     """
-    if live != bool(region):
+    if live != bool(options["region"]):
         raise click.UsageError("--live and --region belong together")
-    if live and (groups or interfaces or vpcs):
+    if live and any(options[name] for name in ("groups", "interfaces", "vpcs")):
         raise click.UsageError("--live reads groups, interfaces and VPCs itself: name no files of them")
     from c7n_ingress_tools.rehearsal import warm
 
@@ -280,8 +269,7 @@ def rehearse(
 
         with requires_extra("local"):
             from c7n_ingress_tools.rehearsal import run
-        asked = run.Asked(groups, authorized, interfaces, vpcs, flows, region, settings, as_json=as_json, make=make)
-        return run.main(asked, commands)
+        return run.main(run.Asked(**options), commands)
 
 
 @cli.command(short_help="Report what a sweep found and did, or what the deployed functions did.")

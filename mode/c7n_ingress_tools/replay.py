@@ -19,14 +19,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from c7n_ingress_tools.names import POLICIES, Outcome, is_policy, messages
 
 QUEUE = f"{POLICIES}-failed"
-LONGEST = 900  # seconds that a Lambda can run
+LONGEST = 900
+"""How many seconds a Lambda can run."""
 
-# Seconds. Without a wait, SQS asks only some of its servers, and may find nothing while messages wait:
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 WAIT = 3
+"""How many seconds to wait for a message. Without a wait, SQS asks only some of its servers, and may find nothing:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+"""
 
-# One try: with a second one, an event with a late answer would run twice at once.
 PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
+"""One try: with a second one, an event with a late answer would run twice at once."""
 
 
 def replay(session: boto3.Session) -> Iterator[Outcome]:

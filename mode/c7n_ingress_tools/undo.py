@@ -28,7 +28,9 @@ from c7n_ingress_tools.report.text import visible
 
 POLICY = "restore-ingress"
 GROUP = re.compile("sg-[0-9a-f]+")
-EARLIER = timedelta(minutes=1)  # than the run's start, because two clocks always differ
+EARLIER = timedelta(minutes=1)
+"""How much before a run's start its records are looked for, because two clocks always differ."""
+
 URLS = ("file:", "s3://")
 
 

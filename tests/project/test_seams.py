@@ -452,9 +452,8 @@ def test_marking_is_read(hours, matches):
 
 
 def test_dispatching():
-    """The entry of c7n has the switches that the pack's reads; policies are made from data, options and a factory."""
-    for switch in ("C7N_SKIP_EVTERR", "C7N_DEBUG_EVENT", "C7N_CATCH_ERR"):
-        assert isinstance(getattr(handler, switch, None), bool), broken("dispatching")
+    """The entry of c7n has the switch that the pack's reads; policies are made from data, options and a factory."""
+    assert isinstance(getattr(handler, "C7N_SKIP_EVTERR", None), bool), broken("dispatching")
     data = {"policies": [{"name": "seam", "resource": "aws.security-group"}]}
     assert StructureParser().get_resource_types(data) == {"aws.security-group"}, broken("dispatching")
     AWS.get_resource_types({"aws.security-group"})

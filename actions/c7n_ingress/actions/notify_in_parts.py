@@ -17,7 +17,8 @@ from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, packed, size
 
 log = logging.getLogger("custodian.actions")
 
-ENTRIES_SIZE = 20_000  # how many characters of JSON the entries of the register may take
+ENTRIES_SIZE = 20_000
+"""How many characters of JSON the entries of the register may take."""
 
 RENEWALS = {
     "type": "object",

@@ -65,7 +65,8 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             for key in exemptions.DAYS if isinstance(entry, dict) else ():
                 if isinstance(entry.get(key), date):
                     entry[key] = entry[key].isoformat()  # a deployed policy is JSON, which has no dates
-        self.to_look_at: list[dict[str, Any]] = []  # with `value: true`: the entries that somebody should look at
+        self.to_look_at: list[dict[str, Any]] = []
+        """With `value: true`: the entries that somebody should look at."""
 
     def validate(self) -> Exempt:
         """Refuse a register that is wrong, and a place where the filter has nothing to narrow."""

@@ -43,7 +43,8 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
 
     def __init__(self, data: dict[str, Any], manager: Any = None) -> None:
         super().__init__(data, manager)
-        self.known: dict[str, dict[str, Any]] = {}  # what uses the groups that were looked up
+        self.known: dict[str, dict[str, Any]] = {}
+        """What uses the groups that were looked up."""
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Look up the groups that no earlier call has, and return those that match."""

@@ -20,7 +20,8 @@ from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Network, network,
 
 log = logging.getLogger("custodian.filters")
 
-REPORTS = "replace-ingress"  # the action that reports a list that could not be read, and leaves its rules alone
+REPORTS = "replace-ingress"
+"""The action that reports a list that could not be read, and leaves its rules alone."""
 
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort")
 
@@ -31,7 +32,8 @@ PORT = {
         UNFILLED,
     ]
 }
-PORTS = {"anyOf": [{"type": "array", "items": PORT}, UNFILLED]}  # ports, or the variable that fills them
+PORTS = {"anyOf": [{"type": "array", "items": PORT}, UNFILLED]}
+"""The schema of ports, or of the variable that fills them."""
 
 
 @SecurityGroup.filter_registry.register("open-ingress")

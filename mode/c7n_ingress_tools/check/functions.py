@@ -17,8 +17,6 @@ from c7n_ingress_tools.check.read import Deployed
 from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policy
 from c7n_ingress_tools.pause import TAG, paused
 
-# When AWS deprecates a runtime, as it plans: after that day there are no patches, and soon no new functions.
-# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 SUPPORTED_UNTIL = {
     "python3.10": "2026-10-31",
     "python3.11": "2027-06-30",
@@ -26,6 +24,10 @@ SUPPORTED_UNTIL = {
     "python3.13": "2029-06-30",
     "python3.14": "2029-06-30",
 }
+"""When AWS deprecates a runtime, as it plans: after that day there are no patches, and soon no new functions.
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+"""
+
 INVOKED_BY = {
     "config-rule": ("AWS Config", "config.amazonaws.com"),
     "periodic": ("EventBridge", "events.amazonaws.com"),
