@@ -8,7 +8,7 @@ can show old rules and throttle as EC2 does. Everything else, such as VPCs and m
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partialmethod
 from threading import RLock
@@ -265,6 +265,8 @@ class Group(SecurityGroup):
         """Whether the group matches a filter of DescribeSecurityGroups. Filters on rules are not emulated."""
         if not key.startswith("tag") and ("ip-permission." in key or key not in self.filters):
             raise InvalidParameterValue(f"The filter '{key}' is invalid")
+        if key == "group-id" and self.id in filter_value:  # moto takes each of 200 ids for a pattern
+            return True
         return bool(super().matches_filter(key, filter_value))
 
 
@@ -450,8 +452,7 @@ class Response(EC2Response):
             item
             for item in items
             if all(
-                any(aws_api_matches(value, text) for value in values for text in texts_of(item, key, fields))
-                for key, values in filters.items()
+                any(matches(text, values) for text in texts_of(item, key, fields)) for key, values in filters.items()
             )
         ]
         page, token = self._page(found, sizes)
@@ -484,6 +485,11 @@ def refuse_keys_of_aws(keys: Iterable[str]) -> None:
 def unknown_prefix_list(list_id: str) -> EC2ClientError:
     """Return EC2's error for a managed prefix list that does not exist, or is not shared with the account."""
     return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
+
+
+def matches(text: str, values: Collection[str]) -> bool:
+    """Whether a text is one of a filter's values, or like one that has `*` or `?`."""
+    return text in values or any(aws_api_matches(value, text) for value in values)
 
 
 def texts_of(item: Mapping[str, Any], key: str, fields: Mapping[str, str]) -> list[str]:
