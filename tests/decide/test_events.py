@@ -137,13 +137,13 @@ def test_the_fix_of_a_refusal():
     with pytest.raises(ValueError, match=r".") as refused:
         check_config_event({}, HERE)
     assert str(refused.value) == (
-        "this is no event of AWS Config about a security group: resultToken is None, not text. To send one: aws "
+        "this is not an event of AWS Config about a security group: resultToken is None, not text. To send one: aws "
         "configservice start-config-rules-evaluation --config-rule-names NAME"
     )
     with pytest.raises(ValueError, match=r".") as refused:
         check_call_event({}, HERE, CALLS)
     assert str(refused.value) == (
-        "this is no event of CloudTrail about AuthorizeSecurityGroupIngress or ModifySecurityGroupRules: detail is "
+        "this is not an event of CloudTrail about AuthorizeSecurityGroupIngress or ModifySecurityGroupRules: detail is "
         "None, not an object. EventBridge sends one after the call. To try it, open a group that nobody uses: aws ec2 "
         "authorize-security-group-ingress --group-id ID --protocol tcp --port 22 --cidr 0.0.0.0/0"
     )

@@ -204,10 +204,10 @@ KEYS = "account, region, vpc, group, ports, until, reason, since, owner, ticket"
 REFUSALS = [
     ({"group": "web", "reason": True}, "reason True is not a text"),
     ({"group": "web", "owner": ["a", "b"]}, "owner ['a', 'b'] is not a text"),
-    ({"group": "web", "grup": "x"}, f"'grup' is no key: use {KEYS}"),
-    ({"reason": "a shop"}, "it names nothing, so that it would exempt every group: add account, region, vpc or group"),
+    ({"group": "web", "grup": "x"}, f"'grup' is not a key: use {KEYS}"),
+    ({"reason": "a shop"}, "it names nothing, so it would exempt every group: add account, region, vpc or group"),
     ({"group": "web", "until": ""}, "it has no until: an exemption needs a day on which it ends, and a reason"),
-    ({"group": "web", "until": "soon"}, "until 'soon' is no day: write YYYY-MM-DD, such as 2027-01-31"),
+    ({"group": "web", "until": "soon"}, "until 'soon' is not a day: write YYYY-MM-DD, such as 2027-01-31"),
     ({"account": 1234}, "account '1234' is not an account id of 12 digits, in quotes"),
     ({"region": "us"}, "region 'us' is not a region such as us-east-1"),
     ({"vpc": "web"}, "vpc 'web' is not a VPC id such as vpc-0123456789abcdef0"),

@@ -61,11 +61,11 @@ def test_a_port_that_people_write(value, traffic):
     ("value", "says"),
     [
         (443, "ports 443 are not a list: write [443] or [tcp/443]"),
-        ([True], "port True is none: write 443, tcp/443, udp/500 or 8000-8010"),
-        (["icmp/8"], "port 'icmp/8' is none: write 443, tcp/443, udp/500 or 8000-8010"),
-        (["tcp/65536"], "port 'tcp/65536' is none: ports are 0 to 65535, the lower one first"),
-        (["23-22"], "port '23-22' is none: ports are 0 to 65535, the lower one first"),
-        (["x" * 200], f"port '{'x' * 79} is none: write 443, tcp/443, udp/500 or 8000-8010"),
+        ([True], "True is not a port: write 443, tcp/443, udp/500 or 8000-8010"),
+        (["icmp/8"], "'icmp/8' is not a port: write 443, tcp/443, udp/500 or 8000-8010"),
+        (["tcp/65536"], "'tcp/65536' is not a port: ports are 0 to 65535, the lower one first"),
+        (["23-22"], "'23-22' is not a port: ports are 0 to 65535, the lower one first"),
+        (["x" * 200], f"'{'x' * 79} is not a port: write 443, tcp/443, udp/500 or 8000-8010"),
     ],
 )
 def test_a_port_that_is_none(value, says):

@@ -69,8 +69,8 @@ ALL += "undo-days, preview"
     [
         (None, "the file is empty: name your networks under authorized"),
         ([], f"[] is not a mapping of {ALL}"),
-        ({"authorised": ["vpc"]}, "'authorised' is no setting: write authorized"),
-        ({"zzz": 1}, f"'zzz' is no setting: write {ALL}"),
+        ({"authorised": ["vpc"]}, "'authorised' is not a setting: write authorized"),
+        ({"zzz": 1}, f"'zzz' is not a setting: write {ALL}"),
         (
             {"authorized": ["vpc"], "exemptions": [{"group": "a"}], "exemptions-from": {"url": "u"}},
             "keep the exemptions either in exemptions or in exemptions-from",
