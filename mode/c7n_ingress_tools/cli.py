@@ -330,7 +330,7 @@ def report(
         raise click.ClickException(
             f"{where}: cannot be written ({error.strerror}). Copy the output into a folder where you may write"
         ) from error
-    terminal.show_places(made, terminal.console(in_pipe=terminal.WIDE), str(page))
+    terminal.show(made, terminal.console(in_pipe=terminal.WIDE), str(page))
     click.echo(page)
     return code
 

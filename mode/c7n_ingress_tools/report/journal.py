@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
 import json
 import re
 from collections import Counter
@@ -29,7 +27,7 @@ from c7n_ingress_tools.accounts import ALL, AccountsError, accounts, regions_of
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.report.sources import FAILURE
-from c7n_ingress_tools.report.tables import harmless
+from c7n_ingress_tools.report.tables import csv_of
 from c7n_ingress_tools.report.text import visible
 
 VERSION = 1
@@ -232,12 +230,7 @@ def as_json(found: Found) -> str:
 
 def as_csv(found: Found) -> str:
     """Return the closures, a line each, for a spreadsheet."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for each in found.closures:
-        writer.writerow(harmless(visible("" if value is None else str(value))) for value in each.values())
-    return text.getvalue()
+    return csv_of(COLUMNS, found.closures)
 
 
 def table(found: Found) -> Table:

@@ -21,15 +21,7 @@ from c7n_ingress_tools.report.text import visible
 
 HERE = Path(__file__).parent
 MOODS = {state.name: state.mood for state in states.URGENCY}
-MOST_RUNS = 50
-"""How many runs the page lists; the JSON file has all."""
-MOST_FAILURES = 30
-"""How many failures the page lists first; the JSON file has all."""
-MOST_CALLERS = 3
-"""How many of the blocked clients a row names; the JSON file has all that are known."""
 MOST_BARS = 7
-ROWS_A_PART = 50
-"""How many rows a browser lays out together; page.js knows the number, too."""
 
 
 class Bar(NamedTuple):
@@ -53,17 +45,12 @@ def page(report: Report, files: str) -> str:
             report=report,
             files=files,
             urgent=_urgent(report),
-            accounts=_accounts(report) or ["-"],
-            regions=_regions(report) or ["-"],
+            accounts=_every(report, "account") or ["-"],
+            regions=_every(report, "region") or ["-"],
             charts=charts(report.rows),
             choices=_choices(report),
             counted=counted,
             moods=MOODS,
-            exposed=EXPOSED,
-            most_runs=MOST_RUNS,
-            most_failures=MOST_FAILURES,
-            most_callers=MOST_CALLERS,
-            rows_a_part=ROWS_A_PART,
             # Ours, and never anybody's: a page may hold them as they are.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -122,12 +109,9 @@ def bars(rows: Sequence[Row], kind: Callable[[Row], str], order: Iterable[str] =
     return [*made, other] if rest else made
 
 
-def _accounts(report: Report) -> list[str]:
-    return sorted({row.account for row in report.rows} | {place.account for place in report.places if place.account})
-
-
-def _regions(report: Report) -> list[str]:
-    return sorted({row.region for row in report.rows} | {place.region for place in report.places if place.region})
+def _every(report: Report, name: str) -> list[str]:
+    """Return every account, or every region, of the report."""
+    return sorted({each for part in (*report.rows, *report.places) if (each := getattr(part, name))})
 
 
 def _choices(report: Report) -> dict[str, list[tuple[str, str]]]:
@@ -142,8 +126,8 @@ def _choices(report: Report) -> dict[str, list[tuple[str, str]]]:
         "state": occurring(URGENCY, lambda row: row.state),
         "exposure": occurring(EXPOSURES, lambda row: row.exposure or "unknown") if report.knows("exposure") else [],
         "clients": ["blocked"] if report.knows("clients") else [],
-        "account": _accounts(report),
-        "region": _regions(report),
+        "account": _every(report, "account"),
+        "region": _every(report, "region"),
     }
     words = EXPOSED | {place.account: f"{place.name} {place.account}".strip() for place in report.places}
     return {name: [(each, words.get(each, each)) for each in values] for name, values in chosen.items()}

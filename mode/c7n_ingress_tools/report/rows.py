@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
 from c7n_ingress.decide.message import is_lack, without_todo
 from c7n_ingress.decide.ports import traffic_words
-from c7n_ingress.decide.rules import Traffic, matches_from, ports_text, traffic
+from c7n_ingress.decide.rules import Traffic, ports_text, source_from, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
 from c7n_ingress.decide.states import counted
 
@@ -34,6 +34,9 @@ HOWS = {
     "perhaps revoked": NOT_CLOSED,
 }
 ADDED = ("authorized", "perhaps authorized", "preview")
+NETWORKS = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6"}
+SOURCES = {**NETWORKS, "PrefixListIds": "PrefixListId"}
+"""Where a permission lists its sources, and the key of each."""
 
 
 class Caller(NamedTuple):
@@ -83,20 +86,6 @@ class Facts:
     """What uses it, a short phrase each."""
     clients: Mapping[str, Clients] | None = None
     """The clients by the rule in words: `TCP 22 (SSH) from 0.0.0.0/0`."""
-
-
-class Open(NamedTuple):
-    """An open rule as a filter found it in a group."""
-
-    group: str
-    traffic: Traffic
-    source: str
-    description: str = ""
-
-    @property
-    def key(self) -> tuple[str, Traffic, str]:
-        """What no two rules of a region have in common."""
-        return self.group, self.traffic, self.source
 
 
 @dataclass(frozen=True)
@@ -184,10 +173,8 @@ class Place(NamedTuple):
     region: str
     time: str
     """When it was last looked at; empty if it was not."""
-    groups: Mapping[str, int]
-    """How many groups are in each state; of a group whose rules are in several, the most urgent one counts."""
-    exempt: int
-    """How many groups have rules that are exempt, and were left out."""
+    groups: Counter[str]
+    """How many groups are in each state. Of a group whose rules are in several states, the most urgent one counts."""
     failure: str | None
     """Why the last run failed."""
 
@@ -198,25 +185,18 @@ class Place(NamedTuple):
     @property
     def found(self) -> int:
         """How many groups let the internet in before, those that are exempt not counted."""
-        return sum(self.groups.values())
-
-    def count(self, state: str) -> int:
-        """Return how many groups are in a state."""
-        return self.groups.get(state, 0) + (self.exempt if state == EXEMPT else 0)
+        return sum(self.groups.values()) - self.groups[EXEMPT]
 
     @property
     def urgency(self) -> tuple[Any, ...]:
         """Its place in the table: what failed comes first, then what is open."""
-        return (self.failure is None, *(-self.count(state) for state in URGENCY), str(self))
+        return (self.failure is None, *(-self.groups[state] for state in URGENCY), str(self))
 
 
-def states_of(made: Iterable[Row]) -> dict[str, int]:
+def states_of(made: Iterable[Row]) -> Counter[str]:
     """Count groups by state."""
-    of_groups: dict[str, int] = {}
-    for row in made:
-        rank = URGENCY.index(row.state)
-        of_groups[row.group] = min(rank, of_groups.get(row.group, rank))
-    return dict(Counter(URGENCY[rank] for rank in of_groups.values()))
+    by_urgency = sorted(made, key=lambda row: URGENCY.index(row.state), reverse=True)
+    return Counter({row.group: row.state for row in by_urgency}.values())
 
 
 @dataclass(frozen=True)
@@ -239,8 +219,6 @@ class Report:
     """The flow logs, if there were any."""
     notes: tuple[str, ...] = ()
     """What people should know to read it, a sentence each."""
-    runs: tuple[str, ...] = ()
-    """The runs that the report covers, in one line each."""
     places: tuple[Place, ...] = ()
     """The accounts and regions that were swept: those that failed first."""
 
@@ -257,7 +235,7 @@ class Report:
     def states(self) -> list[str]:
         """The states whose groups are counted for each account and region: the usual ones, and others that occur."""
         usual = (CLOSED, CLOSED_BUT, NOT_CLOSED, EXEMPT)
-        return [state for state in URGENCY if state in usual or any(place.count(state) for place in self.places)]
+        return [state for state in URGENCY if state in usual or any(place.groups[state] for place in self.places)]
 
     @property
     def failed(self) -> tuple[Place, ...]:
@@ -296,7 +274,7 @@ class Report:
 def rows(  # noqa: PLR0913 - what a run leaves
     groups: Iterable[Group],
     records: Iterable[Record],
-    found: Iterable[Open] = (),
+    permissions_of: Callable[[Group], Iterable[Mapping[str, Any]]],
     *,
     account: str,
     region: str,
@@ -309,7 +287,7 @@ def rows(  # noqa: PLR0913 - what a run leaves
 
     :param groups: those that the report is about, as DescribeSecurityGroups returns them.
     :param records: those of replace-ingress.
-    :param found: the rules that were open. What has no record is as it was.
+    :param permissions_of: returns what was open in a group. What has no record is as it was.
     :param failures: what the action says went wrong with a group, by the group's id.
     :param facts: what else is known of a group, by its id.
     :param exemptions: the register.
@@ -317,21 +295,41 @@ def rows(  # noqa: PLR0913 - what a run leaves
     :raises ValueError: a record is of another action.
     """
     by_id = {group["GroupId"]: group for group in groups}
-    failures, facts, found, records = failures or {}, facts or {}, list(found), list(records)
-    made = [_with_group(row, by_id.get(row.group, {}), found, records) for row in _replaced(records)]
+    facts, failures, records = facts or {}, failures or {}, list(records)
+    found = [row for group in by_id.values() for row in rules_of(group, permissions_of(group), account, region)]
+    made = [_with_others(row, by_id.get(row.group, {}), found, records) for row in _replaced(records, by_id)]
     done = {row.key for row in made}
     register = Register(exemptions, account, region, today)
-    for each in found:
-        if each.key not in done:
-            group = {"OwnerId": account, **by_id[each.group]}
-            why = exemption(group, register.of_group(group), each.traffic, today)
-            state = SKIPPED if (group["OwnerId"] or account) != account else EXEMPT if why else NOT_CLOSED
-            made.append(replace(_left(each, group, region, state), exemption=why if state == EXEMPT else None))
+    for row in found:
+        if row.key not in done:
+            group = by_id[row.group]
+            why = exemption(group, register.of_group(group), row.traffic, today) if row.state == NOT_CLOSED else None
+            made.append(replace(row, state=EXEMPT, exemption=why) if why else row)
     not_closed = {row.group for row in made if row.state == NOT_CLOSED}
     return [
         _with_failure(_with_facts(row, facts), failures.get(row.group, ()), shown=row.group not in not_closed)
         for row in made
     ]
+
+
+def rules_of(group: Group, permissions: Iterable[Mapping[str, Any]], account: str, region: str) -> Iterator[Row]:
+    """Yield a row for each rule of some permissions of a group, as if nothing had happened to it."""
+    owner = group.get("OwnerId") or account
+    for permission in permissions:
+        for listing, key in SOURCES.items():
+            for each in permission.get(listing) or ():
+                yield Row(
+                    account=owner,
+                    region=region,
+                    vpc=group.get("VpcId") or "",
+                    group=group["GroupId"],
+                    name=group.get("GroupName") or "",
+                    tags=_tags(group),
+                    traffic=traffic(permission),
+                    description=each.get("Description") or "",
+                    before=str(source_from(each[key])),
+                    state=NOT_CLOSED if owner == account else SKIPPED,
+                )
 
 
 def _with_failure(row: Row, said: Sequence[str], *, shown: bool) -> Row:
@@ -358,28 +356,34 @@ def _urgency(row: Row) -> tuple[Any, ...]:
     return (SEVERITIES.index(level), -width, exposure, state, *where)
 
 
-def _replaced(records: Iterable[Record]) -> list[Row]:
-    """Make a row of each rule that was replaced; networks that were added beside it are part of what it became."""
-    made: dict[tuple[Any, ...], Row] = {}
-    first_of: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    added: list[Record] = []
+def _replaced(records: Iterable[Record], groups: Mapping[str, Group]) -> Iterator[Row]:
+    """Yield a row for each rule that was replaced. Networks that were added beside it are part of what it became."""
+    changed: dict[tuple[Any, ...], Record] = {}
+    added: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
         if record["how"] not in {*HOWS, *ADDED}:
             raise ValueError(f"a record says {record['how']!r:.80}, which is not of replace-ingress")
         if record["was"] is None:
-            added.append(record)
-            continue
-        key = (*_beside(record, record["was"]), record["was"])
-        made[key] = _row(record)
-        first_of.setdefault(_beside(record, record["was"]), key)
-    for record in added:
-        key = first_of.get(_beside(record, record["now"]), ())
-        if not key:  # the run stopped before it came to the open rule
-            continue
-        row = made[key]
-        how = row.how if record["how"] in row.how else (*row.how, record["how"])
-        made[key] = replace(row, after=(*row.after, record["now"]), how=how)
-    return list(made.values())
+            added[_beside(record, record["now"])].append(record)
+        else:
+            changed[(*_beside(record, record["was"]), record["was"])] = record
+    for (*beside, _), record in changed.items():
+        became = [record, *added.pop((*beside,), ())]  # the first open rule
+        yield Row(
+            account=record["account"],
+            region=record["region"],
+            vpc=record["vpc"] or "",
+            group=record["group"],
+            name=record["group_name"],
+            tags=_tags(groups.get(record["group"], {})),
+            traffic=traffic(record["traffic"]),
+            description=record["description"] or "",
+            before=record["was"],
+            after=tuple(each["now"] for each in became if each["now"] is not None),
+            how=tuple(dict.fromkeys(each["how"] for each in became)),
+            state=HOWS[record["how"]],
+            rule=record["rule"],
+        )
 
 
 def _beside(record: Record, source: str) -> tuple[Any, ...]:
@@ -387,51 +391,15 @@ def _beside(record: Record, source: str) -> tuple[Any, ...]:
     return record["account"], record["region"], record["group"], traffic(record["traffic"]), ":" in source
 
 
-def _row(record: Record) -> Row:
-    return Row(
-        account=record["account"],
-        region=record["region"],
-        vpc=record["vpc"] or "",
-        group=record["group"],
-        name=record["group_name"],
-        tags={},
-        traffic=traffic(record["traffic"]),
-        description=record["description"] or "",
-        before=record["was"],
-        after=() if record["now"] is None else (record["now"],),
-        how=(record["how"],),
-        state=HOWS[record["how"]],
-        rule=record["rule"],
-    )
-
-
-def _left(found: Open, group: Group, region: str, state: str) -> Row:
-    """Return the row of a rule that is as it was."""
-    return Row(
-        account=group.get("OwnerId") or "",
-        region=region,
-        vpc=group.get("VpcId") or "",
-        group=found.group,
-        name=group.get("GroupName") or "",
-        tags=_tags(group),
-        traffic=found.traffic,
-        description=found.description,
-        before=found.source,
-        state=state,
-    )
-
-
-def _with_group(row: Row, group: Group, found: Sequence[Open], records: Sequence[Record]) -> Row:
-    """Add to a row the group's tags and, for a removed rule, what other rules let in."""
-    row = replace(row, tags=_tags(group))
+def _with_others(row: Row, group: Group, found: Sequence[Row], records: Sequence[Record]) -> Row:
+    """Add to a row, where its rule was removed, what other rules let in."""
     if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
         return row
-    was_open = {each.source for each in found if (each.group, each.traffic) == row.key[:2]}
+    was_open = {each.before for each in found if each.key[:2] == row.key[:2]}
     there = [
-        str(match.source)
-        for permission in group.get("IpPermissions") or ()
-        if traffic(permission) == row.traffic
-        for match in matches_from([{**permission, "PrefixListIds": (), "UserIdGroupPairs": ()}])
+        each.before
+        for each in rules_of(group, group.get("IpPermissions") or (), row.account, row.region)
+        if each.traffic == row.traffic and not each.before.startswith("pl-")
     ]
     added = [
         record["now"]

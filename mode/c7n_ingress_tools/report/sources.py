@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,11 @@ from c7n_ingress.decide.rules import network, traffic
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.accounts import EVERYBODY, Asked, Written, too_old, written_in
 from c7n_ingress_tools.report.rows import (
+    EXEMPT,
+    NETWORKS,
+    SOURCES,
     Facts,
     Group,
-    Open,
     Place,
     Record,
     Report,
@@ -37,9 +40,9 @@ MATCHED = "MatchedIpPermissions"
 
 LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogWritten.log_format` in c7n/output.py."""
-LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:(?P<count>\d+) ")
+LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
 """What c7n logs when the filters are done. Only then does it write resources.json, over that of an earlier run."""
-EXEMPT = re.compile(r"exempt: left open in (\d+) groups?")
+LEFT_OPEN = re.compile(r"exempt: left open in (\d+) groups?")
 """What the filter `exempt` logs: before that line about all groups, after it when the action reads a group again."""
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
@@ -47,7 +50,6 @@ AGAIN = "Run the policy again, or take the folder away"
 NOT_WRITTEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError)
 """What Python raises on a file that somebody else wrote, or that is broken."""
 QUARTER = dt.timedelta(minutes=15)
-SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}
 
 
 class NoRunError(ValueError):
@@ -67,48 +69,22 @@ class Run:
     """Whether it was a dry run."""
     looked: bool = False
     """Whether its filters looked at the groups."""
-    raised: bool = False
-    """Whether it ended with an error; c7n notes it of the last run alone."""
-    matched: int = 0
-    """How many groups its filters matched."""
     exempt: int = 0
     """In how many groups its filters left out rules that are exempt."""
     groups: list[Group] = field(default_factory=list)
-    """Those groups; c7n keeps them of the last run alone."""
+    """The groups that its filters matched; c7n keeps them of the last run alone."""
     records: list[Record] = field(default_factory=list)
     failures: dict[str, list[str]] = field(default_factory=dict)
     """What went wrong with a group, by its id."""
     more_failures: list[str] = field(default_factory=list)
     """What went wrong besides."""
-
-    def __str__(self) -> str:
-        """Return the run in one line."""
-        changed = len(
-            {(each["group"], each["rule"]) for each in self.records if each["was"] and each["how"] != PREVIEW}
-        )
-        did = f"{counted(self.matched, 'group')} matched, {counted(changed, 'rule')} changed"
-        did += ", a dry run" if self.dry else ""
-        return f"{self.time[:10]} {self.time[11:16]} UTC, {self.account} {self.region}, {self.policy}: " + (
-            did if self.looked else "stopped before it had looked at the groups"
-        )
-
-    @property
-    def failure(self) -> str | None:
-        """Why the run failed, as far as its log says."""
-        if self.looked and not self.raised:
-            return None
-        if self.more_failures:
-            return self.more_failures[0]
-        of_groups = [f"{group}: {why}" for group, said in self.failures.items() for why in said]
-        if not of_groups:
-            return FAILED
-        return f"{counted(len(self.failures), 'group')} failed: {of_groups[0]}"
+    failure: str | None = None
+    """Why it failed, if it did; c7n notes that of the last run alone."""
 
 
-PREVIEW = "preview"
 FAILED = "the policy failed after it had looked at the groups"
-BEGAN = "the run began and wrote no result, usually because its role cannot be assumed"
 NOTHING = "no output: the policy was refused, or c7n-org did not run there"
+BEGAN = "the run began and wrote no result, usually because its role cannot be assumed"
 PRINTED = "c7n-org printed why an account failed. Keep what it prints in a file, and name the file: --log c7n-org.log."
 
 
@@ -120,9 +96,8 @@ class Swept(NamedTuple):
     runs: list[Run]
     failures: list[str]
     """Those that no row has."""
-    wrong: list[str]
-    """Why there is no whole result, where no log of the run says it."""
-    unread: NoRunError | None
+    unread: list[NoRunError]
+    """Why output could not be read."""
 
 
 def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY) -> Report:
@@ -143,10 +118,9 @@ def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY)
             for each in written_in(folders, asked.places, asked.said)
         ]
     swept = [_swept(output, now, asked) for output in outputs]
-    unread = [each.unread for each in swept if each.unread]
-    if asked.places is None and len(unread) == len(swept):
-        raise unread[0]
-    runs = sorted((run for each in swept for run in each.runs), key=lambda run: run.time)
+    if asked.places is None and all(each.unread and not each.runs for each in swept):
+        raise swept[0].unread[0]
+    runs = [run for each in swept for run in each.runs]
     dry = " Nothing was changed: it was a dry run." if runs and all(run.dry for run in runs) else ""
     return Report(
         title="Open ingress: what was swept",
@@ -155,8 +129,7 @@ def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY)
         policies=tuple(dict.fromkeys(run.policy for run in runs)),
         rows=worst_first(row for each in swept for row in each.rows),
         failures=tuple(text for each in swept for text in each.failures),
-        notes=(UNLISTED, *([PRINTED] if not asked.said and any(each.wrong for each in swept) else [])),
-        runs=tuple(map(str, runs)),
+        notes=(UNLISTED, *([] if asked.said or all(each.runs for each in swept) else [PRINTED])),
         places=tuple(sorted((each.place for each in swept), key=lambda place: place.urgency)),
     )
 
@@ -192,7 +165,7 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     made = rows(
         groups,
         records,
-        [each for group in groups for each in _open_rules(group, public_ports)],
+        partial(_open_permissions, public_ports),
         account=account,
         region=region,
         failures=of_groups,
@@ -222,43 +195,27 @@ def read_runs(folder: Path) -> list[Run]:
     what each run changed, and what a run found open is known of the last run only. Where that run stopped before its
     filters were done, resources.json is of an earlier run.
 
-    :raises NoRunError: the files are not what c7n writes.
+    :raises NoRunError: a file cannot be read.
     """
     metadata = _json(folder / METADATA)
-    try:
-        config, execution = metadata["config"], metadata["execution"]
-        start, end = (dt.datetime.fromtimestamp(execution[key], dt.timezone.utc) for key in ("start", "end_time"))
-        where = metadata["policy"]["name"], config["account_id"] or "", config["region"] or ""
-        dry = config["dryrun"]
-        raised = any(each["MetricName"] == "PolicyException" for each in metadata.get("metrics") or ())
-    except NOT_WRITTEN as error:  # some of them: no time on earth
-        raise NoRunError(_not_written(folder / METADATA, error)) from error
+    config, execution = metadata["config"], metadata["execution"]
+    start, end = (dt.datetime.fromtimestamp(execution[key], dt.timezone.utc) for key in ("start", "end_time"))
+    where = metadata["policy"]["name"], config["account_id"] or "", config["region"] or ""
     *earlier, last = _runs_in(folder / LOG, start, end, where)
-    last.dry, last.raised = dry, raised
+    last.dry = config["dryrun"]
+    failed = any(each["MetricName"] == "PolicyException" for each in metadata.get("metrics") or ())
     if last.looked:
-        last.groups.extend(_groups(folder / RESOURCES))
+        last.groups = _json(folder / RESOURCES)
+        for group in last.groups:  # what is no text must show here, and not where the report is written
+            "".join([group["GroupId"], *(tag[key] for tag in group.get("Tags") or () for key in ("Key", "Value"))])
     else:
         why = next(iter(last.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
         last.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
+    if failed or not last.looked:
+        of_groups = [f"{group}: {why}" for group, said in last.failures.items() for why in said]
+        of_all = [f"{counted(len(last.failures), 'group')} failed: {why}" for why in of_groups[:1]]
+        last.failure = [*last.more_failures, *of_all, FAILED][0]
     return [*earlier, last]
-
-
-def _groups(path: Path) -> list[Group]:
-    """Read the groups that a run's filters matched, and try whether they can be reported of."""
-    groups: list[Group] = _json(path)
-    try:
-        for group in groups:
-            group["GroupId"].strip()
-            list(_matched(group))
-            dict.fromkeys((tag["Key"].strip(), tag["Value"].strip()) for tag in group.get("Tags") or ())
-    except NOT_WRITTEN as error:
-        raise NoRunError(_not_written(path, error)) from error
-    return groups
-
-
-def _not_written(path: Path, error: Exception) -> str:
-    """Return why a file, or one in a folder, cannot be used."""
-    return f"{path}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"
 
 
 def _below(folder: Path) -> list[Written]:
@@ -275,30 +232,23 @@ def _below(folder: Path) -> list[Written]:
     return list(found.values())
 
 
-def _of_sweeps(folders: Iterable[Path]) -> list[Path]:
+def _of_sweeps(folders: Collection[Path]) -> list[Path]:
     """Return the folders of policies that close groups. What a run that stopped has left is taken to be of one.
 
     A policy with a mode deploys a function that closes groups later.
     """
-    found, others = [], set()
-    for folder in folders:
-        policy = _policy(folder / METADATA)
-        actions = [each if isinstance(each, str) else each["type"] for each in policy.get("actions") or ()]
-        if policy and (ACTION not in actions or "mode" in policy):
-            others.add(folder.name)
-        else:
-            found.append(folder)
-    return [each for each in found if each.name not in others]
+    others = {folder.name for folder in folders if _closes_groups(folder / METADATA) is False}
+    return [folder for folder in folders if folder.name not in others]
 
 
-def _policy(path: Path) -> dict[str, Any]:
-    """Return the policy that a run noted; an empty one if it noted none that can be read."""
+def _closes_groups(path: Path) -> bool | None:
+    """Whether the policy that a run noted closes groups itself; None if the run noted none that can be read."""
     try:
         policy = _json(path)["policy"]
-        ok = all(isinstance(each, str) or each["type"] for each in policy.get("actions") or ())
-    except (AttributeError, KeyError, TypeError, NoRunError):
-        return {}
-    return policy if ok else {}
+        actions = [each if isinstance(each, str) else each["type"] for each in policy.get("actions") or ()]
+    except NOT_WRITTEN:
+        return None
+    return ACTION in actions and "mode" not in policy
 
 
 def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
@@ -307,74 +257,47 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
     runs: list[Run] = []
     failures: list[str] = []
     shown: list[str] = []  # why runs failed, which rows or failures have already
-    wrong: list[str] = []
-    unread = None
+    wrong: list[str] = [] if output.folders else [NOTHING]
+    unread: list[NoRunError] = []
     exempt = 0
     for folder in output.folders:
         if not (folder / METADATA).exists():
             wrong.append(BEGAN)
             continue
         try:
-            of_policy, why = _recent(read_runs(folder), output, asked)
+            *_, last = every = read_runs(folder)
+            of_policy = [run for run in every if not asked.since or run.time >= _iso(asked.since)]
             of_folder = worst_first(_rows_of(of_policy, now))  # a value that is none shows when it is compared
         except NOT_WRITTEN as error:
-            unread = error if isinstance(error, NoRunError) else NoRunError(_not_written(folder, error))
-            wrong.append(str(unread))
+            why = f"{folder}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"
+            unread.append(error if isinstance(error, NoRunError) else NoRunError(why))
             continue
-        if why:
-            (wrong if why == FAILED or not of_policy else shown).append(why)
+        if asked.since and not of_policy:
+            wrong.append(too_old(dt.datetime.fromisoformat(last.time.replace("Z", "+00:00")), asked.since))
+            continue
         made += of_folder
         runs += of_policy
-        if of_policy:
-            failures += _failures_of(of_policy, of_folder)
-            exempt += of_policy[-1].exempt
-    if not output.folders:
-        wrong.append(NOTHING)
-    printed = asked.why(output.name, output.region, wrote=bool(runs))
-    if printed and (wrong or not shown):
+        failures += _failures_of(of_policy, of_folder)
+        exempt += last.exempt
+        if last.failure:
+            (wrong if last.failure == FAILED else shown).append(last.failure)
+    wrong += map(str, unread)
+    if (printed := asked.why(output.name, output.region, wrote=bool(runs))) and (wrong or not shown):
         wrong = [printed]
-    last = max(runs, key=lambda run: run.time, default=None)
-    place = Place(
-        output.name,
-        last.account if last else output.account,
-        last.region if last else output.region,
-        last.time if last else "",
-        states_of(made),
-        exempt,
-        "; ".join([*wrong, *shown]) or None,
-    )
-    return Swept(place, made, runs, [*(f"{place}: {why}" for why in wrong), *failures], wrong, unread)
+    last = max(runs, key=lambda run: run.time, default=Run("", output.account, output.region, ""))
+    groups = states_of(made) + Counter({EXEMPT: exempt})
+    place = Place(output.name, last.account, last.region, last.time, groups, "; ".join([*wrong, *shown]) or None)
+    return Swept(place, made, runs, [*(f"{place}: {why}" for why in wrong), *failures], unread)
 
 
-def _recent(runs: list[Run], output: Written, asked: Asked) -> tuple[list[Run], str | None]:
-    """Return the runs that count, and why the last of them failed, or why none counts."""
-    last = runs[-1]
-    if output.account and last.account != output.account:
-        return [], f"its folder has the output of account {last.account}"
-    if asked.since and last.time < _iso(asked.since):
-        return [], too_old(dt.datetime.fromisoformat(last.time.replace("Z", "+00:00")), asked.since)
-    return [run for run in runs if not asked.since or run.time >= _iso(asked.since)], last.failure
-
-
-def _rows_of(runs: Sequence[Run], now: dt.datetime) -> list[Row]:
+def _rows_of(runs: Sequence[Run], now: dt.datetime) -> Iterable[Row]:
     """Return the rows of a folder's runs: of a rule that several runs are about, the last run's."""
     made: dict[tuple[Any, ...], Row] = {}
     for run in runs:
-        found = [each for group in run.groups for each in _matched(group)]
-        try:
-            of_run = rows(
-                run.groups,
-                run.records,
-                found,
-                account=run.account,
-                region=run.region,
-                failures=run.failures,
-                today=now.date(),
-            )
-        except ValueError as error:
-            raise NoRunError(f"{run.policy}: {error}. A report is made of a policy that closes groups") from error
+        where: dict[str, Any] = {"account": run.account, "region": run.region, "today": now.date()}
+        of_run = rows(run.groups, run.records, lambda group: group.get(MATCHED) or (), failures=run.failures, **where)
         made |= {row.key: row for row in of_run}
-    return list(made.values())
+    return made.values()
 
 
 def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
@@ -382,13 +305,10 @@ def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
 
     A group that failed in an earlier run and that the last one did not match is not open any more.
     """
-    *earlier, last = runs
-    where = f"{last.account} {last.region}: "
-    shown = {row.group for row in made}
+    last, shown = runs[-1], {row.group for row in made}
     of_groups = {group: said for run in ([last] if last.looked else runs) for group, said in run.failures.items()}
-    unseen = [f"{where}{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
-    before = [f"{run.time[:10]} {run.time[11:16]} UTC, {where}{why}" for run in earlier for why in run.more_failures]
-    return [*unseen, *(where + why for why in last.more_failures), *before]
+    unseen = [f"{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
+    return [f"{last.account} {last.region}: {why}" for why in (*unseen, *last.more_failures)]
 
 
 def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, str, str]) -> list[Run]:
@@ -416,7 +336,7 @@ def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, 
             runs.append(Run(*where, _iso(time - ahead)))
         run = runs[-1]
         if looked and not run.looked:
-            run.looked, run.matched, run.time = True, int(looked["count"]), _iso(time - ahead)
+            run.looked, run.time = True, _iso(time - ahead)
         _read_line(line["level"], line["message"], run)
     return runs if last else [*runs, Run(*where, _iso(end))]
 
@@ -426,7 +346,7 @@ def _read_line(level: str, message: str, run: Run) -> None:
     if level == "INFO" and message.startswith("{"):
         if record := _record(message):
             run.records.append(record)
-    elif not run.looked and (left := EXEMPT.fullmatch(message)):
+    elif not run.looked and (left := LEFT_OPEN.fullmatch(message)):
         run.exempt += int(left[1])
     elif level == "ERROR" and (said := FAILURE.fullmatch(message)):
         if group := said["group"]:
@@ -446,33 +366,22 @@ def _record(message: str) -> Record | None:
     return record if {"group", "traffic", "was", "now", "how", "time"} <= record.keys() else None
 
 
-def _matched(group: Group) -> Iterator[Open]:
-    """Yield the rules that the policy's filters matched."""
-    for permission in group.get(MATCHED) or ():
-        yield from _opened(group["GroupId"], permission)
+def _open_permissions(public_ports: Collection[int | str], group: Group) -> list[dict[str, Any]]:
+    """Return what the filter `open-ingress` matches in a group, as it notes it: permissions with one source each.
 
-
-def _open_rules(group: Group, public_ports: Collection[int | str]) -> Iterator[Open]:
-    """Yield the rules of a group that the filter `open-ingress` matches; what a prefix list holds is not known here."""
+    What a prefix list holds is not known here.
+    """
     public = parse_ports([*public_ports])
     rules = [
-        (each, of)
+        ({**permission, **dict.fromkeys(SOURCES, ()), listing: [each]}, traffic(permission), network(each[key]))
         for permission in group.get("IpPermissions") or ()
-        if not public.are_exactly(of := traffic(permission))
-        for each in _opened(group["GroupId"], permission)
-        if not each.source.startswith("pl-")
+        if not public.are_exactly(traffic(permission))
+        for listing, key in NETWORKS.items()
+        for each in permission.get(listing) or ()
     ]
-    sources = {number: [ip_network(each.source)] for number, (each, _) in enumerate(rules)}
-    for number in sorted(open_sources({number: of for number, (_, of) in enumerate(rules)}, sources)):
-        yield rules[number][0]
-
-
-def _opened(group: str, permission: Mapping[str, Any]) -> Iterator[Open]:
-    of = traffic(permission)
-    for kind, name in SOURCES.items():
-        for each in permission.get(kind) or ():
-            source = each[name] if kind == "PrefixListIds" else str(network(each[name]))
-            yield Open(group, of, source, each.get("Description") or "")
+    traffics = {number: of for number, (_, of, _) in enumerate(rules)}
+    networks = {number: [source] for number, (*_, source) in enumerate(rules)}
+    return [rules[number][0] for number in sorted(open_sources(traffics, networks))]
 
 
 def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:

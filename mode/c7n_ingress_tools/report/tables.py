@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -13,7 +14,7 @@ from c7n_ingress.decide.rules import ports_text
 from c7n_ingress_tools.report.rows import Clients, Place, Report, Row
 from c7n_ingress_tools.report.text import visible
 
-VERSION = 3
+VERSION = 4
 """Of the JSON file: it changes when a key goes or means something else."""
 
 COLUMNS = (
@@ -30,13 +31,18 @@ def as_csv(report: Report) -> str:
 
     A line for each account and region that failed comes first.
     """
+    rows = [
+        each | {"callers": [caller["source"] for caller in each["callers"] or ()]} for each in map(flat, report.rows)
+    ]
+    return csv_of(COLUMNS, [*map(_failed, report.failed), *rows])
+
+
+def csv_of(columns: Collection[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write some columns of rows as CSV. What people typed is safe to show, and no formula."""
     file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-    failed = [dict.fromkeys(COLUMNS) | _failed(place) for place in report.failed]
-    for row in [*failed, *map(flat, report.rows)]:
-        row["callers"] = row["callers"] and [caller["source"] for caller in row["callers"]]
-        writer.writerow([harmless(_text(row[column])) for column in COLUMNS])
+    writer = csv.DictWriter(file, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({key: harmless(_text(value)) for key, value in row.items()} for row in rows)
     return file.getvalue()
 
 

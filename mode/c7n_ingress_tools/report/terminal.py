@@ -43,36 +43,26 @@ def console(*, of_errors: bool = False, in_pipe: int = PIPE_WIDTH) -> Console:
 
 
 def show(report: Report, console: Console, page: str) -> None:
-    """Print the headline, the worst rows and what people should know to read them.
+    """Print the headline, the worst rows, or the accounts and regions, and what people should know to read them.
 
     :param page: where the others are.
     """
     console.print(Text.assemble((report.headline, "bold"), (f"  {report.window}" if report.window else "", "dim")))
     console.print(Text(report.lead, "dim"))
     console.print()
-    console.print(table(report))
-    if (more := len(report.rows) - SHOWN_ROWS) > 0:
-        console.print(Text(f"… and {more} more: see {page}", "dim"))
-    console.print()
-    for note in report.notes:
-        console.print(Text.assemble(("! ", "bold yellow"), visible(note)))
-
-
-def show_places(report: Report, console: Console, page: str) -> None:
-    """Print the headline, the accounts and regions, and what people should know to read them.
-
-    :param page: where the others are.
-    """
-    console.print(Text(report.headline, "bold"))
-    console.print(Text(report.lead, "dim"))
-    console.print()
-    narrow = console.width < NARROW
-    console.print(places(report, reasons=not narrow))
-    if (more := len(report.places) - len(_shown(report))) > 0:
-        console.print(Text(f"… and {more:,} more, with fewer open groups: see {page}", "dim"))
-    for place in report.failed if narrow else ():
+    is_wide = console.width >= NARROW
+    if report.places:
+        console.print(places(report, reasons=is_wide))
+        more, which = len(report.places) - len(_shown(report)), "more, with fewer open groups"
+    else:
+        console.print(table(report))
+        more, which = len(report.rows) - SHOWN_ROWS, "more"
+    if more > 0:
+        console.print(Text(f"… and {more:,} {which}: see {page}", "dim"))
+    for place in () if is_wide else report.failed:
         where = " ".join(visible(part) for part in (place.name or place.account, place.region) if part)
         console.print(Text.assemble(("✗ ", "bold red"), f"{where}: {visible(place.failure or '')}"))
+    console.print()
     for note in report.notes:
         console.print(Text.assemble(("! ", "bold yellow"), visible(note)))
 
@@ -92,7 +82,7 @@ def places(report: Report, *, reasons: bool = True) -> Table:
     if reasons := reasons and bool(report.failed):
         made.add_column("why the run failed", overflow="fold", style="bold red")
     for place in _shown(report):
-        numbers = (place.found, *(place.count(state) for state in states))
+        numbers = (place.found, *(place.groups[state] for state in states))
         counts = (f"{number:,}" if place.time else "-" for number in numbers)
         names = (visible(place.name or place.account or "-"), visible(place.region or "-"))
         why = [visible(place.failure or "")] if reasons else []
@@ -100,7 +90,7 @@ def places(report: Report, *, reasons: bool = True) -> Table:
     if len(report.places) > 1:
         made.add_section()
         found = sum(place.found for place in report.places)
-        sums = (sum(place.count(state) for place in report.places) for state in states)
+        sums = (sum(place.groups[state] for place in report.places) for state in states)
         made.add_row("all", "", *(f"{number:,}" for number in (found, *sums)))
     return made
 
