@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import yaml
 from c7n.utils import yaml_load
 
+from c7n_ingress.aws.calls import pages
 from c7n_ingress.decide.behind import behind
 from c7n_ingress.decide.rules import Rule, rule_from, source_from, text_of, traffic
 from c7n_ingress.decide.states import counted
@@ -322,25 +323,16 @@ class Loop:
 
     def _items(self) -> list[dict[str, Any]]:
         """Make AWS Config record each group as it is now, and return the items."""
-        pages = self.session.client("ec2").get_paginator("describe_security_groups").paginate()
+        groups = pages(self.session.client("ec2"), "describe_security_groups", "SecurityGroups")
         wanted = {group["GroupId"] for group in self.result.groups}
-        return [
-            config.record(config.configuration_item(group, self.result.region))
-            for page in pages
-            for group in page["SecurityGroups"]
-            if group["GroupId"] in wanted
-        ]
+        items = (config.configuration_item(each, self.result.region) for each in groups if each["GroupId"] in wanted)
+        return [config.record(item) for item in items]
 
     def _rules(self, group: str | None = None) -> dict[str, Live]:
         """Return the live ingress rules by their ids: of one group, or of all."""
-        wanted: list[Any] = [{"Name": "group-id", "Values": [group]}] if group else []
-        pages = self.session.client("ec2").get_paginator("describe_security_group_rules").paginate(Filters=wanted)
-        return {
-            rule["SecurityGroupRuleId"]: _live(rule)
-            for page in pages
-            for rule in page["SecurityGroupRules"]
-            if not rule["IsEgress"]
-        }
+        wanted = [{"Name": "group-id", "Values": [group]}] if group else []
+        rules = pages(self.session.client("ec2"), "describe_security_group_rules", "SecurityGroupRules", Filters=wanted)
+        return {rule["SecurityGroupRuleId"]: _live(rule) for rule in rules if not rule["IsEgress"]}
 
     def _verdicts(self) -> dict[str, str]:
         """Return Config's verdict on each group."""
