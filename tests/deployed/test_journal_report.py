@@ -98,6 +98,15 @@ def test_forged_times(capsys, seconds):
     assert [each["seconds"] for each in report["closures"]] == [4, 8, None]
 
 
+@pytest.mark.parametrize("account", [5, None, OTHER, ["1"]])
+def test_a_forged_account(capsys, account):
+    """A record counts for the account whose log it is in, whatever account it names."""
+    write(closure(1, 10), closure(2, 10, account=account))
+    report = reported(capsys, "--region", "us-east-1")
+    assert [(each["account"], each["closures"]) for each in report["accounts"]] == [(ACCOUNT, 2)]
+    assert {each["account"] for each in report["closures"]} == {ACCOUNT}
+
+
 def test_a_forged_count(capsys):
     """A forged number of exempt groups that Python refuses to read does not count."""
     digest = "policy:open-ingress-exempt resource:aws.security-group region:us-east-1 count:{} time:0.1"
