@@ -344,6 +344,18 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     page.close()
 
 
+@pytest.mark.parametrize("account", [5, ["1"], True])
+def test_a_forged_account_among_several(tmp_path, capsys, account):
+    """An output whose account is no text is reported as any other, and the accounts are put in order all the same."""
+    swept_by_c7n_org(tmp_path, 5, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
+    path = tmp_path / "team 4" / "us-east-1" / "open-ingress-sweep" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["config"]["account_id"] = account
+    path.write_text(json.dumps(metadata))
+    assert main(["report", str(tmp_path)]) == 1  # team 1 was not assumed
+    assert sum(line.startswith("team ") for line in capsys.readouterr().out.splitlines()) == 4
+
+
 def test_a_region_of_all_that_failed(tmp_path, capsys):
     """Where c7n-org runs in all regions, one that wrote nothing has failed if c7n-org printed that."""
     path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))

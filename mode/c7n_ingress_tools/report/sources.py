@@ -200,7 +200,7 @@ def read_runs(folder: Path) -> list[Run]:
     metadata = _json(folder / METADATA)
     config, execution = metadata["config"], metadata["execution"]
     start, end = (dt.datetime.fromtimestamp(execution[key], dt.timezone.utc) for key in ("start", "end_time"))
-    where = metadata["policy"]["name"], config["account_id"] or "", config["region"] or ""
+    where = str(metadata["policy"]["name"]), str(config["account_id"] or ""), str(config["region"] or "")
     *earlier, last = _runs_in(folder / LOG, start, end, where)
     last.dry = config["dryrun"]
     failed = any(each["MetricName"] == "PolicyException" for each in metadata.get("metrics") or ())
