@@ -1,9 +1,12 @@
 """Lists that policies read at run time."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
-from tests.support.embedded import CUSTODIAN, ROOT, group_of, load, make_queue, messages, rules_of, source_of
+from c7n_ingress.aws.values import check_source, fresh_values, scheme_of
+from tests.support.embedded import CUSTODIAN, ROOT, group_of, load, loaded, make_queue, messages, rules_of, source_of
 from tests.support.forked import forked
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
@@ -65,3 +68,45 @@ def test_a_list_of_recipients_of_each_account(cloud, sweep):
     sweep(1, '{"123456789012": ["us@example.com"]}', authorized=["198.18.7.0/24"], notify={**NOTIFY, "to_from": source})
     (message,) = messages(cloud)
     assert message["action"]["to"] == ["us@example.com"]
+
+
+ANYONE = "anyone on the way could write the list; use https or S3"
+NO_FORMAT = "the name does not say what it is; add 'format: txt', csv or json"
+REFUSED = {
+    "file:///etc/list.txt": "a Lambda has no such file; put it into S3, or behind https",
+    "http://example.com/list.txt": ANYONE,
+    "HTTP://example.com/list.txt": ANYONE,
+    "s3://lists/list": NO_FORMAT,
+    "s3://lists/list.xls": NO_FORMAT,
+}
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_place_that_is_refused(url):
+    """A list that a Lambda cannot read, that anyone could write, or whose name does not say what it is, is refused."""
+    deployed = SimpleNamespace(data={"mode": {}})
+    with pytest.raises(ValueError, match="key") as raised:
+        check_source("key", {"url": url}, deployed)
+    assert str(raised.value) == f"key {url!r}: {REFUSED[url]}"
+    if REFUSED[url] == NO_FORMAT:
+        check_source("key", {"url": url, "format": "txt"}, deployed)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://lists/list.txt", "https://example.com/list.csv", "HTTPS://example.com/a.json", "s3://a/b.csv2dict"]
+)
+def test_a_place_that_is_accepted(url):
+    """A list in S3 or behind https is accepted everywhere, and a file where the policy is run on a machine."""
+    check_source("key", {"url": url}, SimpleNamespace(data={"mode": {}}))
+    check_source("key", {"url": "file:///etc/list.txt"}, SimpleNamespace(data={}))
+    assert scheme_of(url) == url.lower().partition(":")[0]
+
+
+def test_a_list_that_cannot_be_read(tmp_path):
+    """The error names the key, the place and the reason."""
+    manager = loaded({"name": "a-policy", "resource": "aws.security-group"}, tmp_path).resource_manager
+    url = (tmp_path / "list.txt").as_uri()
+    with pytest.raises(ValueError, match=f"^key {url} cannot be read: .*No such file"):
+        fresh_values("key", {"url": url}, manager)
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    assert fresh_values("key", {"url": url}, manager) == {"a", "b"}
