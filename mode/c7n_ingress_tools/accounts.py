@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from c7n.utils import yaml_load
-from click import ClickException, UsageError
+from click import UsageError
 from yaml import YAMLError
 
 from c7n_ingress.decide import records
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 
 ALL = "all"
@@ -30,10 +31,6 @@ FAILED = (
     re.compile(r"(?P<why>unable to obtain credentials) for account:(?P<name>.+?) role:\S+ error:(?P<more>.*)"),
 )
 """What c7n-org prints about an account that failed: `run_account`, `run` and `get_session` in c7n_org/cli.py."""
-
-
-class AccountsError(ClickException):
-    """No command can use what the options name; one line says why."""
 
 
 class Listed(NamedTuple):
@@ -103,7 +100,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the accounts of c7n-org's file, as c7n-org takes them.
 
     :param tags: only the accounts that have all of them.
-    :raises AccountsError: the file is none of c7n-org's, or no account has these tags.
+    :raises CommandError: the file is none of c7n-org's, or no account has these tags.
     """
     with requires_extra("org"):
         from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts
@@ -113,15 +110,15 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
         content = yaml_load(path.read_text(encoding="utf-8"))
         validate(content, CONFIG_SCHEMA)
     except YAMLError as error:
-        raise AccountsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise AccountsError(
+        raise CommandError(
             f"{path} is not c7n-org's file of accounts: {error.json_path}: {error.message:.200}"
         ) from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
     filter_accounts(found, [*tags], ())
     if tags and not found["accounts"]:
-        raise AccountsError(f"{path}: no account has the tag {' and '.join(tags)}")
+        raise CommandError(f"{path}: no account has the tag {' and '.join(tags)}")
     return found["accounts"]
 
 
@@ -139,12 +136,12 @@ def regions_of(account: dict[str, Any], wanted: Sequence[str] = ()) -> list[str]
 def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Listed, ...]:
     """Return the accounts and regions of c7n-org's file.
 
-    :raises AccountsError: the file is none of c7n-org's, or two accounts have the same name.
+    :raises CommandError: the file is none of c7n-org's, or two accounts have the same name.
     """
     found = accounts(path, tags)
     names = [each["name"] for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise AccountsError(
+        raise CommandError(
             f"{path}: two accounts have the name {twice[0]!r}, so c7n-org writes their output into one folder: "
             "write other names, such as those of c7n-org aws-accounts --name '{name}-{account_id}'"
         )
@@ -188,7 +185,7 @@ def said(log: Path) -> dict[tuple[str, str], str]:
 def time_from(text: str, now: dt.datetime) -> dt.datetime:
     """Read a time, or a number of days or hours before now.
 
-    :raises AccountsError: names the value and the fix.
+    :raises CommandError: names the value and the fix.
     """
     if match := SPAN.fullmatch(text):
         return now - dt.timedelta(**{UNITS[match[2]]: int(match[1])})
@@ -196,9 +193,9 @@ def time_from(text: str, now: dt.datetime) -> dt.datetime:
         time = records.time_from(text)
         time = time.astimezone(dt.timezone.utc) if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
     except (ValueError, OverflowError):
-        raise AccountsError(f"--since {text!r:.40} is not a time: write 90d, 12h or 2026-01-31") from None
+        raise CommandError(f"--since {text!r:.40} is not a time: write 90d, 12h or 2026-01-31") from None
     if time > now + dt.timedelta(days=1):  # a day: somebody may mean another time zone
-        raise AccountsError(f"--since {text!r:.40} is in the future: write 90d, 12h or 2026-01-31")
+        raise CommandError(f"--since {text!r:.40} is in the future: write 90d, 12h or 2026-01-31")
     return time
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from click import ClickException
-
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.settings import SETTINGS
 
@@ -18,15 +17,11 @@ USERS = frozenset({SETTINGS, "mode/accounts.yml", "mode/mailer.yml"})
 NOT_WRITTEN = {"__pycache__", "c7n_ingress_tools", "tests", "README.md"}
 
 
-class InitError(ClickException):
-    """The folder cannot be written; the message has the fix."""
-
-
 def write_pack(folder: Path, shipped: Path = PACK) -> dict[str, str]:
     """Write the pack's files into a folder, and return what was done with each: written, replaced or unchanged.
 
-    :raises InitError: a file is where a folder has to be or the other way round, a link leads out of the folder, or the
-        system refuses to read or write a file.
+    :raises CommandError: a file is where a folder has to be or the other way round, a link leads out of the folder, or
+        the system refuses to read or write a file.
     """
     names = shipped_names(shipped)
     done = {}
@@ -41,7 +36,7 @@ def write_pack(folder: Path, shipped: Path = PACK) -> dict[str, str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, content)
     except OSError as error:
-        raise InitError(f"{error.filename or folder}: {error.strerror}: fix that, and run this again") from error
+        raise CommandError(f"{error.filename or folder}: {error.strerror}: fix that, and run this again") from error
     return done
 
 
@@ -58,12 +53,12 @@ def _check(folder: Path, names: list[str]) -> None:
     for name in names:
         path = folder / name
         if path.is_symlink() or root not in path.resolve().parents:
-            raise InitError(f"{path} is a link, or behind one that leads out of {folder}: put the file itself there")
+            raise CommandError(f"{path} is a link, or behind one that leads out of {folder}: put the file itself there")
         if path.is_dir():
-            raise InitError(f"{path} is a folder, and has to be a file: choose another folder, or move it away")
+            raise CommandError(f"{path} is a folder, and has to be a file: choose another folder, or move it away")
         wrong = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
         if wrong:
-            raise InitError(f"{wrong} is a file, and has to be a folder: choose another folder, or move it away")
+            raise CommandError(f"{wrong} is a file, and has to be a folder: choose another folder, or move it away")
 
 
 def _write(path: Path, content: bytes) -> None:

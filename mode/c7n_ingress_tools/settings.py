@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from c7n.utils import yaml_load
-from click import ClickException
 
 from c7n_ingress.decide.settings import KEYS, check
+from c7n_ingress_tools.errors import CommandError
 
 SETTINGS = "settings.yml"
 """The file's name, in the pack and in the folder of its user."""
-
-
-class SettingsError(ClickException):
-    """No command can use the settings; one line says why."""
 
 
 def read(path: Path | None, default: Path | None = None, *, complete: bool = False) -> dict[str, Any]:
@@ -38,7 +34,7 @@ def read(path: Path | None, default: Path | None = None, *, complete: bool = Fal
     try:
         check(found, complete=complete)
     except ValueError as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise CommandError(f"{path}: {error}") from error
     return dict(found)
 
 
@@ -46,6 +42,6 @@ def _load(path: Path) -> Any:
     try:
         return yaml_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
+        raise CommandError(f"{path}: {error.strerror}") from error
     except Exception as error:  # any error of the YAML parser
-        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

@@ -13,7 +13,6 @@ from logging.handlers import BufferingHandler
 from typing import Any, NamedTuple
 
 import boto3
-from click import ClickException
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from c7n_ingress.aws.journal import log as journal_log
 from c7n_ingress.decide.commands import LOG_GROUPS, Undo
 from c7n_ingress.decide.records import started
 from c7n_ingress_tools import policies
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.text import visible
@@ -32,10 +32,6 @@ EARLIER = timedelta(minutes=1)
 """How much before a run's start its records are looked for, because two clocks always differ."""
 
 URLS = ("file:", "s3://")
-
-
-class UndoError(ClickException):
-    """The undo could not run. The message is one line with the fix."""
 
 
 class Done(NamedTuple):
@@ -67,10 +63,10 @@ class Done(NamedTuple):
 def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     """Return where the records are, as the policy's `from` names it.
 
-    :raises UndoError: the group, the run or the place cannot be right.
+    :raises CommandError: the group, the run or the place cannot be right.
     """
     if not GROUP.fullmatch(undo.group):
-        raise UndoError(
+        raise CommandError(
             f"{undo.group!r} is not the id of a security group: copy it from the message, such as sg-0123abcd"
         )
     if undo.journal:
@@ -79,11 +75,11 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     try:
         since = started(undo.run) - EARLIER
     except ValueError as error:
-        raise UndoError(f"{error}. For a run of an earlier release, {another}") from error
+        raise CommandError(f"{error}. For a run of an earlier release, {another}") from error
     pages = session.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=LOG_GROUPS[0])
     known = {group["logGroupName"] for page in pages for group in page["logGroups"]}
     if not (found := [name for name in LOG_GROUPS if name in known]):
-        raise UndoError(f"no function of the pack has a log group in {undo.region}: check the region, or {another}")
+        raise CommandError(f"no function of the pack has a log group in {undo.region}: check the region, or {another}")
     return {"log-groups": found, "since": since.isoformat()}
 
 
@@ -92,7 +88,7 @@ def run(
 ) -> Done:
     """Run the policy.
 
-    :raises UndoError: the policy could not run, or changed nothing because of an error.
+    :raises CommandError: the policy could not run, or changed nothing because of an error.
     """
     account = session.client("sts").get_caller_identity()["Account"]
     filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
@@ -103,7 +99,7 @@ def run(
         except Exception as error:  # whatever c7n raises: what was changed before is shown, with the failures
             if not any(each.name == journal_log.name for each in records):
                 failures = [str(error), *said(records, logging.ERROR)]
-                raise UndoError(" ".join(failures[-1].removeprefix(f"{POLICY}: ").split())) from error
+                raise CommandError(" ".join(failures[-1].removeprefix(f"{POLICY}: ").split())) from error
     changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
     problems = [*said(records, logging.WARNING), *said(records, logging.ERROR)]
     return Done(changes, problems, said(records, logging.INFO))

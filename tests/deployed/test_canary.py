@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from c7n_ingress.decide.message import STATE
 from c7n_ingress_tools.check import canary
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.docs import blocks, commands
 from tests.support.embedded import cases, messages, rules_of, source_of
@@ -229,7 +230,7 @@ def test_what_a_killed_canary_leaves(cloud):
 
 def test_where_nothing_is_deployed(cloud):
     """Where nothing closes groups at once, the canary opens nothing."""
-    with pytest.raises(canary.CanaryError, match="neither open-ingress nor open-ingress-cloudtrail is deployed"):
+    with pytest.raises(CommandError, match="neither open-ingress nor open-ingress-cloudtrail is deployed"):
         fly(cloud, limit=1)
     assert "CreateSecurityGroup" not in {call.action for call in cloud.calls}
 
@@ -245,8 +246,6 @@ def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):
         raise ClientError({"Error": {"Code": "DependencyViolation", "Message": "in use"}}, "DeleteSecurityGroup")
 
     monkeypatch.setattr(client, "delete_security_group", refuse)
-    with pytest.raises(
-        canary.CanaryError, match=f"aws ec2 delete-security-group --region us-east-1 --group-id {group}"
-    ):
+    with pytest.raises(CommandError, match=f"aws ec2 delete-security-group --region us-east-1 --group-id {group}"):
         canary.delete(client, group, "us-east-1")
     assert rules_of(group) == {}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from c7n_ingress_tools.cli import main
-from c7n_ingress_tools.init import PACK, USERS, InitError, shipped_names, write_pack
+from c7n_ingress_tools.errors import CommandError
+from c7n_ingress_tools.init import PACK, USERS, shipped_names, write_pack
 from tests.support.embedded import ROOT
 
 COMMAND = Path(sys.executable).with_name("c7n-ingress")
@@ -108,7 +109,7 @@ def test_links_are_not_written_through(tmp_path, link, there):
         outside.write_text("theirs") if path.suffix else outside.mkdir()
     path.symlink_to(outside)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InitError, match="is a link, or behind one"):
+    with pytest.raises(CommandError, match="is a link, or behind one"):
         write_pack(tmp_path / "mine")
     assert sorted(tmp_path.rglob("*")) == before
 

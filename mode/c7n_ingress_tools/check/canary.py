@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
-from click import ClickException
 
 from c7n_ingress.aws.calls import GONE, error_code, pages
 from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.records import MADE
 from c7n_ingress.in_time import ended_on_request
 from c7n_ingress_tools import undo
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.names import MAILER, POLICIES, functions
 
 TAG = "c7n-ingress-canary"
@@ -37,10 +37,6 @@ ON_EVENTS = (POLICIES, f"{POLICIES}-cloudtrail")
 """The functions that close a group when it is opened."""
 
 TRIES = 5
-
-
-class CanaryError(ClickException):
-    """The canary could not run, or left something behind; one line with the fix."""
 
 
 class Stage(NamedTuple):
@@ -121,7 +117,7 @@ class Canary:
         """Create the group, and open the port."""
         vpcs = self.ec2.describe_vpcs()["Vpcs"]
         if not vpcs:
-            raise CanaryError(f"{self.region} has no VPC: create one, or choose another region")
+            raise CommandError(f"{self.region} has no VPC: create one, or choose another region")
         vpc = max(vpcs, key=lambda each: each["IsDefault"])["VpcId"]
         now = datetime.now(timezone.utc)
         tags = [{"ResourceType": "security-group", "Tags": [{"Key": TAG, "Value": now.isoformat(timespec="seconds")}]}]
@@ -209,7 +205,7 @@ class Canary:
         asked = Undo(self.group, self.record["run"], self.region, self.record["log_group"])
         try:
             done = undo.run(asked, self.session, undo.journal(asked, self.session), settings, preview=False)
-        except undo.UndoError as error:
+        except CommandError as error:
             return str(error)
         if not done.changes:
             return "; ".join(done.problems) or "undo changed nothing"
@@ -235,7 +231,7 @@ def delete(client: Any, group: str, region: str) -> None:
         else:
             return
     line = f"aws ec2 delete-security-group --region {region} --group-id {group}"
-    raise CanaryError(f"the canary's group could not be deleted: {problem}. Delete it: {line}")
+    raise CommandError(f"the canary's group could not be deleted: {problem}. Delete it: {line}")
 
 
 def close(client: Any, group: str) -> None:
@@ -256,7 +252,7 @@ def run(
 
     :param show: is called for each stage that is reached, with seconds and a sentence.
     :param limit: seconds after which a stage that is not reached has failed.
-    :raises CanaryError: it cannot run here, or its group could not be deleted.
+    :raises CommandError: it cannot run here, or its group could not be deleted.
     """
     canary = Canary(session, deployed(session), delivers_here="://" not in settings.get("queue", ""))
     delete_left_over(canary.ec2, canary.region)
@@ -296,7 +292,7 @@ def deployed(session: boto3.Session) -> tuple[str, ...]:
     """Return the functions that close a group when it is opened."""
     names = functions(session)
     if not (found := tuple(name for name in ON_EVENTS if name in names)):
-        raise CanaryError(
+        raise CommandError(
             f"neither open-ingress nor open-ingress-cloudtrail is deployed in {session.region_name}, so nothing closes "
             "a group at once: deploy one of them"
         )

@@ -16,8 +16,9 @@ from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.decide.authorized import documentation, parse_fixed
 from c7n_ingress_tools import policies
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
-from c7n_ingress_tools.settings import SettingsError, read
+from c7n_ingress_tools.settings import read
 
 NEEDED = ("ModifySecurityGroupRules", "DescribeSecurityGroupVpcAssociations")
 """EC2's calls that an old boto3 does not know, and without which a group is not closed, or clients are blocked."""
@@ -77,7 +78,7 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
     try:
         settings = read(files.settings, complete=True)
         facts.append(ok("settings", f"{files.settings} is valid"))
-    except SettingsError as error:
+    except CommandError as error:
         facts.append(wrong("settings", str(error), "edit it. If there is none, `c7n-ingress init .` writes one"))
     for path in files.policies:
         try:

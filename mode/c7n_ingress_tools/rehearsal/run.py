@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from c7n_ingress.decide.authorized import VPC, words
 from c7n_ingress.decide.exemptions import parse_register
 from c7n_ingress_tools import settings
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show
@@ -78,7 +79,7 @@ def main(arguments: Asked, commands: Commands) -> int:
             if log:
                 with progress.step("looked up who came in through what was replaced", shares=True) as step:
                     findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, step.show)
-    except (exports.UnusableError, settings.SettingsError, LoopError) as error:
+    except (exports.UnusableError, CommandError, LoopError) as error:
         print(visible(str(error)), file=sys.stderr)
         return 2
     notes = [*_notes(result, networks, arguments, account, given), *(_of_flows(findings, networks) if findings else ())]

@@ -23,7 +23,8 @@ from rich.table import Table
 from c7n_ingress.aws.calls import pages, said
 from c7n_ingress.decide.commands import LOG_GROUPS
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.accounts import ALL, AccountsError, accounts, regions_of
+from c7n_ingress_tools.accounts import ALL, accounts, regions_of
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.report.sources import FAILURE
@@ -125,7 +126,7 @@ def places_of(path: Path, regions: Sequence[str]) -> Iterator[Place]:
     """Return the accounts of c7n-org's file, each with the session of its role, as c7n-org makes one.
 
     :param regions: where to read; by default in the regions where c7n-org runs.
-    :raises AccountsError: the file is none of c7n-org's.
+    :raises CommandError: the file is none of c7n-org's.
     """
     with requires_extra("org"):
         from c7n_org.cli import get_session
@@ -161,7 +162,7 @@ def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Fou
     if errors and not has_read:
         raise errors[0]
     if not found.accounts:
-        raise AccountsError("there is no account and region to read: name one by --region")
+        raise CommandError("there is no account and region to read: name one by --region")
     return found
 
 
