@@ -19,7 +19,6 @@ from tests.support.embedded import ACCOUNT, LOG_GROUP, OPEN, loaded, watched
 from tests.support.embedded import journal as put
 
 GROUP = "sg-00000000000000001"
-NOTHING = "restore-ingress changed nothing"
 PLACE = {"log-groups": [LOG_GROUP]}
 RULE = Rule("sgr-1", Traffic("tcp", 22, 22), network("0.0.0.0/0"), "ssh", (("owner", "web"),))
 CHANGE = Change("modified", "sgr-1", RULE, RULE.source, network("198.18.7.0/24"))
@@ -197,7 +196,7 @@ def test_what_cannot_be_read(manager, tmp_path):
     assert (version, cut) == ("a record of version 2: this release knows version 1", "an incomplete record")
     assert odd.startswith("a record that cannot be read (")
     assert found.unreadable_of("sg-3") == [cut]
-    only = f"^restore-ingress changed nothing: the journal has of {GROUP}, sg-2 only {version}, {cut}$"
+    only = f"^restore-ingress changed nothing: of {GROUP}, sg-2, the journal has only {version}, {cut}$"
     with pytest.raises(PolicyExecutionError, match=only):
         read(manager(), in_file(tmp_path, ['{"v": 1, "cut', *bad[1:]]), [GROUP, "sg-2"], None)
 
@@ -208,10 +207,10 @@ def test_a_journal_that_has_nothing(manager, run, of):
     put([])
     put([], f"{LOG_GROUP}-daily")
     says = (
-        f"the journal has no record of {of}. Records are kept in {LOG_GROUP} for ever: what is older has expired, and"
+        f"the journal has no record of {of}. Records are kept in {LOG_GROUP} forever: older records have expired, so "
     )
     with pytest.raises(
-        PolicyExecutionError, match=f"^restore-ingress changed nothing: {says} has to be put back by hand"
+        PolicyExecutionError, match=f"^restore-ingress changed nothing: {says}restore the rules by hand"
     ):
         read(manager(), PLACE, [GROUP, "sg-2"], run)
 
@@ -224,7 +223,7 @@ def test_how_long_records_are_kept(cloud, manager):
         logs.put_retention_policy(logGroupName=name, retentionInDays=days)
     of, both = manager(), {"log-groups": [f"{LOG_GROUP}-daily", LOG_GROUP]}
     with pytest.raises(
-        PolicyExecutionError, match=f"kept in {LOG_GROUP}-daily for 30 days, {LOG_GROUP} for 14 days: what"
+        PolicyExecutionError, match=f"kept in {LOG_GROUP}-daily for 30 days, {LOG_GROUP} for 14 days: older"
     ):
         read(of, both, [GROUP], None)
 
@@ -232,7 +231,7 @@ def test_how_long_records_are_kept(cloud, manager):
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "DescribeLogGroups")
 
     manager.happens["before-call"]["DescribeLogGroups"] = deny
-    with pytest.raises(PolicyExecutionError, match=f"kept in {LOG_GROUP} as long as its retention says: what"):
+    with pytest.raises(PolicyExecutionError, match=f"kept in {LOG_GROUP} for as long as its retention says: older"):
         read(of, PLACE, [GROUP], None)
 
 

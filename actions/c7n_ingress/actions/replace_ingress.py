@@ -9,12 +9,13 @@ from c7n.actions import EventAction
 from c7n.exceptions import PolicyExecutionError
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import local_session, type_schema
+from c7n.utils import type_schema
 
 from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists, vpcs
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
+from c7n_ingress.aws.calls import client_of
 from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
@@ -191,7 +192,7 @@ class ReplaceIngress(EventAction):
                 "; ".join([str(error), *notify.report_to_config(self.manager, event)])
             ) from error
 
-        client = local_session(self.manager.session_factory).client("ec2")
+        client = client_of(self.manager)
         networks = authorized.read(client, values, resources, examples_pass=bool(self.data.get("preview")))
 
         def plan(reading: Reading) -> Plan:
@@ -234,7 +235,7 @@ class ReplaceIngress(EventAction):
     def untag(self, outcome: Outcome) -> None:
         """Remove the tag ``untag`` from a group that is closed, so that people get notice if it is opened again."""
         if "untag" in self.data:
-            client = local_session(self.manager.session_factory).client("ec2")
+            client = client_of(self.manager)
             tags = [{"Key": self.data["untag"]}]
             self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
 

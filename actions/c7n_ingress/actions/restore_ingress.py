@@ -10,10 +10,10 @@ from typing import Any
 from c7n.actions import EventAction
 from c7n.exceptions import ClientError
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import local_session, type_schema
+from c7n.utils import type_schema
 
 from c7n_ingress.aws import journal, notify
-from c7n_ingress.aws.calls import GONE, error_code, said
+from c7n_ingress.aws.calls import GONE, client_of, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
@@ -152,7 +152,7 @@ class RestoreIngress(EventAction):
 
     def tag(self, call: str, outcome: Outcome, value: str | None) -> None:
         """Create or delete the tag that exempts a group."""
-        client = local_session(self.manager.session_factory).client("ec2")
+        client = client_of(self.manager)
         tags = [{"Key": TAG, "Value": value}]
         self.manager.retry(getattr(client, call), Resources=[outcome.group["GroupId"]], Tags=tags)
 

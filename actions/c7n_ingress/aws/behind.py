@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import botocore
-from c7n.utils import chunks, local_session
+from c7n.utils import chunks
 
-from c7n_ingress.aws.calls import BRIEFLY, described, pages, why
+from c7n_ingress.aws.calls import BRIEFLY, client_of, described, pages, why
 from c7n_ingress.decide.behind import ANNOTATION, UNKNOWN, behind
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.way_in import INSTANCES, by_endpoint, by_session_manager, instances, is_closed
@@ -169,4 +169,4 @@ class Surroundings:
         if not self.looks:
             raise TimeoutError("the run is stopped")
         brief = {"config": BRIEFLY} if service != "ec2" else {}
-        return local_session(self.manager.session_factory).client(service, **brief)
+        return client_of(self.manager, service, **brief)

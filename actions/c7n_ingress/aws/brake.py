@@ -9,9 +9,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.utils import local_session
 
-from c7n_ingress.aws.calls import BRIEFLY, error_code, said
+from c7n_ingress.aws.calls import BRIEFLY, client_of, error_code, said
 from c7n_ingress.decide.brake import FULL, Request, counted, left_open, not_counted, not_reported, reported
 from c7n_ingress.decide.message import Outcome
 
@@ -73,7 +72,7 @@ class Brake:
 
     def _holds(self, request: Request) -> bool:
         """Make an update, and return whether its condition held."""
-        client = local_session(self.manager.session_factory).client("dynamodb", config=BRIEFLY)
+        client = client_of(self.manager, "dynamodb", config=BRIEFLY)
         try:
             client.update_item(**request)
         except ClientError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.config import Config
 from c7n.exceptions import ClientError
 from c7n.query import QueryResourceManager
-from c7n.utils import chunks
+from c7n.utils import chunks, local_session
 
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
 """For a client that changes groups: botocore must not call again on a reading that is too old by then."""
@@ -33,6 +33,11 @@ CHANGED_MEANWHILE = frozenset(
 """Somebody else has changed the group since it was read."""
 THROTTLED = frozenset({"RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException"})
 DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+
+
+def client_of(manager: Any, service: str = "ec2", **more: Any) -> Any:
+    """Return a client of a service for a policy, from the session that c7n keeps."""
+    return local_session(manager.session_factory).client(service, **more)
 
 
 def pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:

@@ -8,9 +8,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from c7n.utils import local_session
-
-from c7n_ingress.aws.calls import BRIEFLY, pages, why
+from c7n_ingress.aws.calls import BRIEFLY, client_of, pages, why
 from c7n_ingress.decide.events import WITHOUT_CONFIGURATION
 from c7n_ingress.decide.exemptions import MOST_DAYS
 from c7n_ingress.decide.message import Outcome
@@ -88,7 +86,7 @@ class Histories:
         # https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
         self.end = self.end or time.monotonic() + LOOKING
         check_time(self.end)
-        self.client = self.client or local_session(self.manager.session_factory).client("config", config=BRIEFLY)
+        self.client = self.client or client_of(self.manager, "config", config=BRIEFLY)
         kind = self.manager.resource_type.config_type
         answer = self.client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)
         load = self.manager.get_source("config").load_resource
@@ -110,7 +108,7 @@ def note_renewals(manager: Any, groups: Iterable[dict[str, Any]], tag: str, days
 
 
 def _renewals_of(manager: Any, group_id: str, end: float, tag: str, days: int) -> str:
-    client = local_session(manager.session_factory).client("config", config=BRIEFLY)
+    client = client_of(manager, "config", config=BRIEFLY)
     since = datetime.now(timezone.utc) - timedelta(days=days)
     request = {
         "resourceType": manager.resource_type.config_type,

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 from c7n.cache import NullCache
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.resolver import URIResolver
-from c7n.utils import local_session
 
-from c7n_ingress.aws.calls import pages
+from c7n_ingress.aws.calls import client_of, pages
 from c7n_ingress.decide.commands import LOG_GROUPS as OWN_LOG_GROUPS
 from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
@@ -181,7 +180,7 @@ def _from_url(manager: Any, url: str) -> Iterable[str]:
 
 
 def _from_logs(manager: Any, place: Mapping[str, Any], span: Span) -> Iterable[str]:
-    client = local_session(manager.session_factory).client("logs")
+    client = client_of(manager, "logs")
     times = {"startTime": span.since, "endTime": span.until}
     request: dict[str, Any] = {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
     request["filterPattern"] = _pattern(
@@ -210,7 +209,7 @@ def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Ite
         return f"of {of}, the journal has only {', '.join(whys)}"
     if "url" in place:
         return f"{place['url']} has no record of {of}: name the log of the run that closed it"
-    client = local_session(manager.session_factory).client("logs")
+    client = client_of(manager, "logs")
     return (
         f"the journal has no record of {of}. Records are kept in "
         f"{', '.join(_kept(client, name) for name in place['log-groups'])}: older records have expired, so "

@@ -10,8 +10,8 @@ from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.query import DescribeSource, sources
-from c7n.utils import local_session
 
+from c7n_ingress.aws.calls import client_of
 from c7n_ingress.aws.read import DELAYS, MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.decide.awaited import said_by, with_opened
 from c7n_ingress.decide.rules import UNREADABLE, matches_from, text_of
@@ -46,7 +46,7 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
 
         So the filters judge what the call made. The action reads the group again before it changes anything.
         """
-        live = LiveGroups(self.manager, local_session(self.manager.session_factory).client("ec2"))
+        live = LiveGroups(self.manager, client_of(self.manager))
         said = said_by(self.event)
         try:
             groups = live.groups(ids)

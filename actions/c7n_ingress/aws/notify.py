@@ -13,9 +13,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 from c7n.actions.notify import Notify
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.utils import get_partition, local_session
+from c7n.utils import get_partition
 
-from c7n_ingress.aws.calls import said
+from c7n_ingress.aws.calls import client_of, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.aws.values import FreshValues
@@ -205,7 +205,7 @@ def report_to_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]
             "Annotation": f"Not compliant with policy:{manager.data['name']}, whose action failed.",
             "OrderingTimestamp": item["configurationItemCaptureTime"],
         }
-        client = local_session(manager.session_factory).client("config")
+        client = client_of(manager, "config")
         client.put_evaluations(Evaluations=[verdict], ResultToken=event["resultToken"])
     except Exception as error:  # why the action failed is reported, too
         log.exception("AWS Config did not accept that the group is open")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
-from c7n.utils import local_session
 
 from c7n_ingress.aws import journal
-from c7n_ingress.aws.calls import GONE, ONCE, error_code, said
+from c7n_ingress.aws.calls import GONE, ONCE, client_of, error_code, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.live import Shown
 from c7n_ingress.aws.notify import check_reachable, notify_people, report_to_config
@@ -44,9 +44,8 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         groups that ``at-most`` leaves open: Lambda would run it twice more, and close three times as many.
     """
     manager = job.action.manager
-    session = local_session(manager.session_factory)
-    groups = LiveGroups(manager, session.client("ec2"), event)
-    writer = session.client("ec2", config=ONCE)
+    groups = LiveGroups(manager, client_of(manager), event)
+    writer = client_of(manager, config=ONCE)
     outcomes: list[Outcome] = []
     changed = waiting = 0
     _without_records(manager)
@@ -222,11 +221,8 @@ def _would_change(job: Job, reading: Reading | Unread) -> bool:
     """Whether a group may be changed now; what else is reported of it can be reported at any time."""
     if not (isinstance(reading, Reading) and reading.selected):
         return False
-    try:
-        if reading.group["OwnerId"] != job.action.manager.config.account_id:
-            return False
-        plan = job.plan(reading)
-    except Exception:  # the error is reported when the group is planned again
-        log.exception("%s: %s cannot be planned", job.action.type, reading.group["GroupId"])
-        return False
-    return bool(plan.changes or plan.missing)
+    with suppress(Exception):  # it is planned again when the group is to be changed, and the error is reported
+        if reading.group["OwnerId"] == job.action.manager.config.account_id:
+            plan = job.plan(reading)
+            return bool(plan.changes or plan.missing)
+    return False

@@ -6,9 +6,10 @@ from typing import Any
 
 from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
-from c7n.utils import local_session, type_schema
+from c7n.utils import type_schema
 
 from c7n_ingress.aws.behind import look_behind
+from c7n_ingress.aws.calls import client_of
 from c7n_ingress.decide.behind import ANNOTATION
 
 VALUES = {"enum": ["internet", "private", "unused", "unknown"]}
@@ -49,7 +50,7 @@ class Exposure(Filter):  # type: ignore[misc]  # c7n ships no types
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Look up the groups that no earlier call has, and return those that match."""
         if unread := [group for group in resources if group["GroupId"] not in self.known]:
-            client = local_session(self.manager.session_factory).client("ec2")
+            client = client_of(self.manager)
             self.known |= look_behind(client, unread, self.manager.config.account_id)
         for group in resources:
             group.update(self.known[group["GroupId"]])

@@ -8,8 +8,9 @@ from typing import Any
 
 from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import SecurityGroup, SGPermission, SGPermissionSchema
-from c7n.utils import local_session, type_schema
+from c7n.utils import type_schema
 
+from c7n_ingress.aws.calls import client_of
 from c7n_ingress.aws.prefix_lists import PERMISSIONS, PrefixList, prefix_lists, referenced
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import checking, fill
@@ -94,7 +95,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         fill(self, "matched nothing")
         unread = referenced(resources) - self.lists.keys()
         if unread:
-            client = local_session(self.manager.session_factory).client("ec2")
+            client = client_of(self.manager)
             self.lists |= prefix_lists(client, unread)
             for list_id, prefix_list in self.lists.items():
                 if prefix_list.unanswered and not self._is_reported():
