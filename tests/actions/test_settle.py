@@ -296,6 +296,20 @@ def test_a_run_that_is_stopped(web):
     assert changes(raised.value.outcome) == [("authorized", None, str(B)), ("perhaps modified", "0.0.0.0/0", str(A))]
 
 
+def test_what_was_perhaps_done_before(web):
+    """It is not forgotten when later calls succeed and then one fails."""
+    one = web(SSH, {**SSH, "source": "10.0.0.0/8"})
+    one.happens["before-call"].update({REVOKE: failing(LOST), MODIFY: failing(error("UnauthorizedOperation", 403))})
+    plans = [
+        lambda _, other: Plan(revoke=[other]),
+        lambda rule, _: Plan([Replacement(rule, B)], [Replacement(rule, A)]),
+    ]
+    in_order = lambda rules: sorted(rules, key=lambda each: each.source != ALL)
+    with pytest.raises(ClientError, match="UnauthorizedOperation") as raised:
+        one.settle(lambda each: plans.pop(0)(*in_order(each.rules)))
+    assert changes(raised.value.outcome) == [("authorized", None, str(B)), ("perhaps revoked", "10.0.0.0/8", None)]
+
+
 def test_a_full_group(web, cloud):
     """What finds no room is reported with its command, once; the open rule is replaced all the same."""
     one = web()
