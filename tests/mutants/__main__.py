@@ -25,7 +25,7 @@ PACKAGES = ("decide", "aws")
 LISTED = ROOT / "tests" / "mutants" / "survivors.yml"
 
 WANTED = 0.9
-SECONDS = 5  # of tests for each change: the quickest of those that reach the changed function
+SECONDS = 5  # of tests for each change
 NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
 
 
@@ -97,9 +97,10 @@ def measure(options) -> None:
     def collect_and_choose(*arguments, **more):
         collect(*arguments, **more)
         reaching, durations = mutmut.state().tests_by_mangled_function_name, mutmut.state().duration_by_test
+        breadth = Counter(test for of_function in reaching.values() for test in of_function)
         for function in reaching:
             allowed = [test for test in reaching[function] if test.startswith(tuple(tests))]
-            reaching[function] = quickest(allowed, durations, options.seconds)
+            reaching[function] = closest(allowed, breadth, durations, options.seconds)
 
     find, wanted = mutmut.collect_source_file_mutation_data, {}
 
@@ -135,15 +136,17 @@ def codes(module: str) -> dict[str, int | None]:
     return json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
 
 
-def quickest(tests, durations, seconds: float) -> list[str]:
-    """Return the quickest of some tests, quickest first, that together take no longer than this; at least one."""
+def closest(tests, breadth, durations, seconds: float) -> list[str]:
+    """Return tests that together take no longer than this, or the quickest one: those that look most closely, first.
+
+    :param breadth: how many functions each test reaches. One that reaches few notices more of what changes in them.
+    """
     found, left = [], seconds
-    for test in sorted(tests, key=lambda test: (durations.get(test, 0), test)):
-        left -= durations.get(test, 0)
-        if found and left < 0:
-            break
-        found.append(test)
-    return found
+    for test in sorted(tests, key=lambda test: (breadth[test], durations.get(test, 0), test)):
+        if durations.get(test, 0) <= left:
+            found.append(test)
+            left -= durations.get(test, 0)
+    return found or sorted(tests, key=lambda test: durations.get(test, 0))[:1]
 
 
 def dotted(module: str) -> str:
