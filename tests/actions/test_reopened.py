@@ -48,15 +48,14 @@ def function(cloud, tmp_path):
         yield function
 
 
-def opened(cloud, function, minutes, *, known=True):
+def opened(cloud, function, minutes):
     """Make somebody open the group, so many minutes ago for Config, and return what the function reports."""
     shape = group_of({"name": "web", "ingress": [SSH]}, 1)
     load([shape])
     captured = datetime.now(timezone.utc) - timedelta(minutes=minutes)
     item = configuration_item(live(cloud), captured=captured)
-    function.invoke(event(record(item) if known else item, NAME))
-    if known:
-        record(configuration_item(live(cloud), captured=captured + timedelta(minutes=1)))
+    function.invoke(event(record(item), NAME))
+    record(configuration_item(live(cloud), captured=captured + timedelta(minutes=1)))
     (message,) = messages(cloud)
     (resource,) = message["resources"]
     return resource, message
@@ -110,33 +109,6 @@ def test_what_it_costs(cloud, function):
     cloud.calls.clear()
     function.invoke(event(configuration_item(live(cloud)), NAME))
     assert "GetResourceConfigHistory" not in {call.action for call in cloud.calls}
-
-
-def test_no_history(cloud, function):
-    """A group without a history in Config is closed, and the message says that nothing could be looked up."""
-    resource, _ = opened(cloud, function, 0, known=False)
-    assert "could not be looked up in AWS Config (ResourceNotDiscoveredException)" in resource[REOPENED]
-    assert sources() == ["198.18.7.0/24"]
-
-
-def test_no_recorder(cloud, function):
-    """So is a group of an account where Config records nothing."""
-    cloud.session().client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
-    resource, _ = opened(cloud, function, 0)
-    assert "NoAvailableConfigurationRecorderException" in resource[REOPENED]
-    assert sources() == ["198.18.7.0/24"]
-
-
-@pytest.mark.usefixtures("function")
-def test_a_throttled_history(cloud):
-    """So is a group whose history Config has no time for: it is asked twice, and nothing fails."""
-    (throttled,) = (fault for fault in CASES["faults"] if fault["name"] == "throttled")
-    with failing(cloud) as aws, deployed(aws, NAME) as behind:
-        aws.proxy.breaks(*rules({"service": "config", "operation": "GetResourceConfigHistory"}, [throttled]))
-        resource, _ = opened(cloud, behind, 0)
-        assert len(aws.proxy.fired) == 2
-    assert "could not be looked up in AWS Config (Throttl" in resource[REOPENED]
-    assert sources() == ["198.18.7.0/24"]
 
 
 REOPENED_IN_A_DAY = {"reopened": {"times": 3, "hours": 24}}
@@ -233,6 +205,30 @@ def test_opened_before(cloud, tmp_path, recorded, states, more, times):
     found = said(cloud, tmp_path, **more)
     assert found is None if times is None else found.startswith(f"opened again, {times} time since ")
     assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") == ("preview" not in more)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "why"),
+    [(True, "ResourceNotDiscoveredException"), (False, "NoAvailableConfigurationRecorderException")],
+)
+@pytest.mark.usefixtures("recorded")
+def test_no_history(cloud, tmp_path, recorder, why):
+    """A group without a history, or of an account where Config records nothing, is closed, and the message says so."""
+    if not recorder:
+        cloud.session().client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
+    assert said(cloud, tmp_path) == f"whether it was opened before could not be looked up in AWS Config ({why})"
+    assert sources() == ["198.18.7.0/24"]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_throttled_history(cloud, tmp_path):
+    """So is a group whose history Config has no time for: it is asked twice, and nothing fails."""
+    (throttled,) = (fault for fault in CASES["faults"] if fault["name"] == "throttled")
+    with failing(cloud) as aws:
+        aws.proxy.breaks(*rules({"service": "config", "operation": "GetResourceConfigHistory"}, [throttled]))
+        assert "could not be looked up in AWS Config (Throttl" in said(aws, tmp_path)
+        assert len(aws.proxy.fired) == 2
+    assert sources() == ["198.18.7.0/24"]
 
 
 def test_only_what_was_closed_is_looked_up(cloud, tmp_path, recorded):
