@@ -142,7 +142,7 @@ def ours(path: Path) -> None:
     ]
     with flows.read([path], progress.Progress(terminal.console())) as log:
         reported = clients.who_came_in(log, there, [], records)
-    print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in reported.rules])
+    print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in reported.rules.items()])
 
 
 FIELDS = [*flows.DEFAULT[2:7], "protocol", "action"]

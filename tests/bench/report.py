@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
-from c7n_ingress_tools.report.rows import Caller, Clients, Facts
+from c7n_ingress_tools.report.rows import Caller, Clients
 from c7n_ingress_tools.report.sources import of_rehearsal
 from c7n_ingress_tools.report.write import write
 from tests.bench.groups import group
@@ -54,12 +54,19 @@ def measure(_cloud: Cloud) -> list[Row]:
         "TCP 2000 from 0.0.0.0/0": Clients(3, 3000, "2026-05-01", callers),
         "TCP 2001 from 0.0.0.0/0": Clients(0),
     }
-    known = Facts("internet", ("load balancer shop",), clients)
+    used = {"exposure": "internet", "behind": ("load balancer shop",)}
     with tempfile.TemporaryDirectory() as folder, browser() as started:
         start = time.process_time()
         now = dt.datetime.now(dt.timezone.utc)
-        facts = {each["GroupId"]: known for each in groups}
-        report = of_rehearsal(groups, [], [], account=ACCOUNT, region="us-east-1", now=now, facts=facts)
+        report = of_rehearsal(
+            groups,
+            [],
+            [],
+            account=ACCOUNT,
+            region="us-east-1",
+            now=now,
+            known=lambda row: {**used, "clients": clients.get(f"{row.lets_in} from {row.before}")},
+        )
         page_path = write(report, Path(folder))
         written = time.process_time() - start
         page = started.new_page(viewport={"width": 1280, "height": 900})

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from c7n_ingress.decide.authorized import parse_list
+from c7n_ingress.decide.rules import Traffic
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
 from c7n_ingress_tools.rehearsal.exports import UnusableError
 from tests.support.forked import C7N_INGRESS, forked
@@ -113,7 +114,7 @@ def of_rule(number, result):
     record = RECORDS[number]
     (found,) = (
         seen
-        for rule, seen in result.rules
+        for rule, seen in result.rules.items()
         if (rule.group, rule.traffic.protocol, rule.source) == (record["group"], record["protocol"], record["was"])
     )
     return found
@@ -440,13 +441,12 @@ def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
     """The report says that nobody is blocked only where each interface of the group has records."""
     stays = CLIENT.replace(" 198.18.0.9 ", " 203.0.113.5 ")
     result = told(tmp_path, f"{stays}\n")
-    found = result.clients()
-    assert found["sg-0000000a"]["TCP 22 (SSH) from 0.0.0.0/0"].words == "nobody at 1 of 2 interfaces"
+    assert result.rules["sg-0000000a", Traffic("tcp", 22, 22), "0.0.0.0/0"].words == "nobody at 1 of 2 interfaces"
     assert of_rule(2, result).words == "not logged"
 
     nothing = "2 1 {} - - - - - - - 100 160 - NODATA\n"
     whole = told(tmp_path, f"{stays}\n" + "".join(nothing.format(each.id) for each in INTERFACES))
-    assert {each.words for rules in whole.clients().values() for each in rules.values()} == {"nobody"}
+    assert {each.words for each in whole.rules.values()} == {"nobody"}
 
 
 # -- files

@@ -179,7 +179,7 @@ def rehearse(cloud, read, document):
             there = live[group["GroupId"]]
             assert open_sources(there["IpPermissions"]) == open_sources(group["IpPermissions"])
             config.event(config.configuration_item(there, region), "rule")
-    report = of_rehearsal(read, [], [], account=owner, region=region, now=dt.datetime.now(dt.timezone.utc), facts={})
+    report = of_rehearsal(read, [], [], account=owner, region=region, now=dt.datetime.now(dt.timezone.utc))
     assert {row.group for row in report.rows} == {
         group["GroupId"] for group in read if open_sources(group["IpPermissions"])
     }

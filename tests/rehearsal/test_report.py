@@ -23,7 +23,7 @@ from c7n_ingress.decide.states import CLOSING
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.rehearsal import groups as sample_groups
 from c7n_ingress_tools.report import tables
-from c7n_ingress_tools.report.rows import Caller, Clients, Facts, Place, Report, Row, Window, rows, worst_first
+from c7n_ingress_tools.report.rows import Caller, Clients, Place, Report, Row, Window, rows, worst_first
 from c7n_ingress_tools.report.sources import NoRunError, of_rehearsal, of_runs
 from c7n_ingress_tools.report.text import visible
 from c7n_ingress_tools.report.write import write
@@ -38,7 +38,12 @@ NOW = dt.datetime(2026, 5, 4, 10, 2, tzinfo=dt.timezone.utc)
 CALLERS = tuple(Caller(f"198.51.100.{n}", 10**n, "2026-05-01 10:02") for n in range(7))
 BLOCKED = Clients(9, 1_234_567, "2026-05-01 10:02", CALLERS, 2, 3, ("198.51.100.0/29", "198.51.100.9/32"), 4)
 CLIENTS = {"TCP 22 (SSH) from 0.0.0.0/0": BLOCKED, "TCP 22 (SSH) from ::/0": Clients(0)}
-FACTS = Facts("internet", ("load balancer shop",), CLIENTS)
+
+
+def known_of(row):
+    """Return what is known of a rule, where flow logs and interfaces were read."""
+    clients = CLIENTS.get(f"{row.lets_in} from {row.before}")
+    return {"exposure": "internet", "behind": ("load balancer shop",), "clients": clients}
 
 
 def named(kind):
@@ -366,6 +371,19 @@ def test_a_region_of_all_that_failed(tmp_path, capsys):
     assert line.split() == ["team", "0", "eu-west-1", "-", "-", "-", "-", "-", "no", "token"]
 
 
+def test_an_old_run_in_a_folder_with_a_new_one(tmp_path, capsys):
+    """Of a folder with several runs, what a run changed that is older than a day does not count."""
+    now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+    path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], now)
+    log = tmp_path / "team 0" / "us-east-1" / "open-ingress-sweep" / "custodian-run.log"
+    new = log.read_text()
+    old = new.replace(f"{now:%Y-%m-%d}", f"{now - dt.timedelta(days=7):%Y-%m-%d}").replace('"sg-0"', '"sg-9"')
+    log.write_text(old + new)
+    for arguments, lead in (([], "1 rule in 1 group"), (["--since", "30d"], "2 rules in 2 groups")):
+        assert main(["report", str(tmp_path), "--accounts", str(path), *arguments]) == 0
+        assert capsys.readouterr().out.splitlines()[1].startswith(f"{lead} ")
+
+
 def test_a_narrow_terminal_shows_the_reason_below_the_table(tmp_path):
     """A column of reasons in a narrow terminal would be a word wide, so each reason is a line below the table."""
     path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
@@ -527,10 +545,10 @@ def rehearsed(facts):
         record(1, "tcp", "22", "0.0.0.0/0", "198.18.7.0/24", "modified")
         | {"group": "sg-0c6a2e9d7b4f15830", "group_name": "launch-wizard-1"}
     ]
-    known = {group["GroupId"]: FACTS for group in groups} if facts else {}
+    known = known_of if facts else lambda _: {}
     window = Window(203, "2026-05-01 10:00", "2026-05-01 11:58") if facts else None
     where = {"account": ACCOUNT, "region": "us-east-1", "now": NOW}
-    return of_rehearsal(groups, done, failures, **where, facts=known, window=window)
+    return of_rehearsal(groups, done, failures, **where, known=known, window=window)
 
 
 def shown(page):

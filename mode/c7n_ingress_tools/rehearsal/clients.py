@@ -36,16 +36,16 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import refused, watched
-from c7n_ingress_tools.report.rows import Caller, Clients, Window, words_of
+from c7n_ingress_tools.report.rows import Caller, Clients, Rule, Window
 from c7n_ingress_tools.report.text import first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from c7n_ingress_tools.rehearsal.flows import Log
     from c7n_ingress_tools.rehearsal.groups import Group
@@ -68,29 +68,14 @@ There is multicast (ff00::/8, RFC 4291), from which nothing comes.
 """
 
 
-class Rule(NamedTuple):
-    """A rule: one that was replaced, or one that is there afterwards."""
-
-    group: str
-    traffic: Traffic
-    source: str
-
-
 @dataclass(frozen=True)
 class Findings:
     """What flow logs show about all rules that were replaced."""
 
-    rules: tuple[tuple[Rule, Clients], ...]
+    rules: Mapping[Rule, Clients]
     window: Window
     notes: tuple[str, ...]
     """What people should know of the files."""
-
-    def clients(self) -> dict[str, dict[str, Clients]]:
-        """Return the clients by group and by rule in words, for the report."""
-        found: dict[str, dict[str, Clients]] = {}
-        for rule, clients in self.rules:
-            found.setdefault(rule.group, {})[f"{words_of(rule.traffic)} from {rule.source}"] = clients
-        return found
 
 
 def who_came_in(
@@ -104,7 +89,7 @@ def who_came_in(
     rules = [Rule(*_key(record), record["was"]) for record in records if record["was"]]
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
-    found = tuple(zip(rules, _clients(log), strict=True))
+    found = dict(zip(rules, _clients(log), strict=True))
     ((first_seen, last_seen),) = _rows(log, 'select time_of(min("start")), time_of(max("end")) from flows')
     notes = (*log.notes, *_notes(log, groups))
     return Findings(found, Window(log.records, first_seen or None, last_seen or None), notes)

@@ -20,7 +20,6 @@ from c7n_ingress_tools.rehearsal.account import Account, read
 from c7n_ingress_tools.rehearsal.loop import LoopError, Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
-from c7n_ingress_tools.report.rows import Facts
 from c7n_ingress_tools.report.sources import of_rehearsal
 from c7n_ingress_tools.report.text import first, visible
 from c7n_ingress_tools.report.write import write
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from c7n_ingress_tools.rehearsal.clients import Findings
     from c7n_ingress_tools.rehearsal.warm import Commands
-    from c7n_ingress_tools.report.rows import Clients, Report
+    from c7n_ingress_tools.report.rows import Report, Row
 
 FOLDER = Path(".local", "run")
 
@@ -105,7 +104,13 @@ def main(arguments: Asked, commands: Commands) -> int:
 
 def report(result: Result, notes: Sequence[str], findings: Findings | None, given: Mapping[str, Any]) -> Report:
     """Return the report of a rehearsal with given settings."""
-    seen = findings.clients() if findings else {}
+
+    def known(row: Row) -> dict[str, Any]:
+        """Return what uses a group and which clients would be blocked, where that is known."""
+        behind, clients = result.behind.get(row.group), findings.rules.get(row.key) if findings else None
+        used = {"exposure": behind.exposure, "behind": tuple(behind.phrases)} if behind else {}
+        return {**used, "clients": clients}
+
     return of_rehearsal(
         [*result.groups, *result.foreign],
         result.records,
@@ -113,18 +118,12 @@ def report(result: Result, notes: Sequence[str], findings: Findings | None, give
         account=result.account,
         region=result.region,
         now=dt.datetime.now(dt.timezone.utc),
-        facts={group: _facts(result, group, seen) for group in result.behind.keys() | seen.keys()},
+        known=known,
         notes=notes,
         window=findings.window if findings else None,
         public_ports=given.get("public-ports", []),
         exemptions=parse_register(given.get("exemptions", [])),
     )
-
-
-def _facts(result: Result, group: str, seen: Mapping[str, Mapping[str, Clients]]) -> Facts:
-    """Return what uses a group and which clients would be blocked, where that is known."""
-    behind = result.behind.get(group)
-    return Facts(behind and behind.exposure, behind and tuple(behind.phrases), seen.get(group))
 
 
 def _account(arguments: Asked, given: Mapping[str, Any]) -> Account:

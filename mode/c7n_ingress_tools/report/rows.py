@@ -76,16 +76,12 @@ class Clients:
         return counted(self.blocked, "client") if self.blocked else self.note or "nobody"
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a group besides its rules. `None` means that nobody looked."""
+class Rule(NamedTuple):
+    """What distinguishes a rule from all others of a region."""
 
-    exposure: str | None = None
-    """One of EXPOSURES."""
-    behind: tuple[str, ...] | None = None
-    """What uses it, a short phrase each."""
-    clients: Mapping[str, Clients] | None = None
-    """The clients by the rule in words: `TCP 22 (SSH) from 0.0.0.0/0`."""
+    group: str
+    traffic: Traffic
+    source: str
 
 
 @dataclass(frozen=True)
@@ -113,13 +109,15 @@ class Row:
     failure: str | None = None
     exemption: Exemption | None = None
     exposure: str | None = None
+    """One of EXPOSURES; None where nobody looked."""
     behind: tuple[str, ...] | None = None
+    """What uses the group, a short phrase each."""
     clients: Clients | None = None
 
     @property
-    def key(self) -> tuple[str, Traffic, str]:
-        """What no two rules of a region have in common."""
-        return self.group, self.traffic, self.before
+    def key(self) -> Rule:
+        """What distinguishes the rule from all others of its region."""
+        return Rule(self.group, self.traffic, self.before)
 
     @property
     def lets_in(self) -> str:
@@ -279,7 +277,7 @@ def rows(  # noqa: PLR0913 - what a run leaves
     account: str,
     region: str,
     failures: Mapping[str, Sequence[str]] | None = None,
-    facts: Mapping[str, Facts] | None = None,
+    known: Callable[[Row], Mapping[str, Any]] = lambda _: {},
     exemptions: Iterable[Entry] = (),
     today: date,
 ) -> list[Row]:
@@ -289,13 +287,13 @@ def rows(  # noqa: PLR0913 - what a run leaves
     :param records: those of replace-ingress.
     :param permissions_of: returns what was open in a group. What has no record is as it was.
     :param failures: what the action says went wrong with a group, by the group's id.
-    :param facts: what else is known of a group, by its id.
+    :param known: returns what else is known of a rule, by the row's fields: `exposure`, `behind`, `clients`.
     :param exemptions: the register.
     :param today: the day, in UTC, by which an exemption counts.
     :raises ValueError: a record is of another action.
     """
     by_id = {group["GroupId"]: group for group in groups}
-    facts, failures, records = facts or {}, failures or {}, list(records)
+    failures, records = failures or {}, list(records)
     found = [row for group in by_id.values() for row in rules_of(group, permissions_of(group), account, region)]
     made = [_with_others(row, by_id.get(row.group, {}), found, records) for row in _replaced(records, by_id)]
     done = {row.key for row in made}
@@ -307,7 +305,7 @@ def rows(  # noqa: PLR0913 - what a run leaves
             made.append(replace(row, state=EXEMPT, exemption=why) if why else row)
     not_closed = {row.group for row in made if row.state == NOT_CLOSED}
     return [
-        _with_failure(_with_facts(row, facts), failures.get(row.group, ()), shown=row.group not in not_closed)
+        _with_failure(replace(row, **known(row)), failures.get(row.group, ()), shown=row.group not in not_closed)
         for row in made
     ]
 
@@ -408,14 +406,6 @@ def _with_others(row: Row, group: Group, found: Sequence[Row], records: Sequence
     ]
     others = [each for each in [*sorted(there), *added] if each not in {row.before, *was_open}]
     return replace(row, others=tuple(dict.fromkeys(each for each in others if (":" in each) == (":" in row.before))))
-
-
-def _with_facts(row: Row, facts: Mapping[str, Facts]) -> Row:
-    known = facts.get(row.group)
-    if known is None:
-        return row
-    clients = None if known.clients is None else known.clients.get(f"{row.lets_in} from {row.before}")
-    return replace(row, exposure=known.exposure, behind=known.behind, clients=clients)
 
 
 def _tags(group: Group) -> dict[str, str]:

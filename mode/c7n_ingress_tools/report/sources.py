@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide.exemptions import Entry
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import parse_ports
+from c7n_ingress.decide.records import time_from
 from c7n_ingress.decide.rules import network, traffic
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.accounts import EVERYBODY, Asked, Written, too_old, written_in
@@ -22,7 +23,6 @@ from c7n_ingress_tools.report.rows import (
     EXEMPT,
     NETWORKS,
     SOURCES,
-    Facts,
     Group,
     Place,
     Record,
@@ -145,7 +145,7 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     account: str,
     region: str,
     now: dt.datetime,
-    facts: Mapping[str, Facts] | None = None,
+    known: Callable[[Row], Mapping[str, Any]] = lambda _: {},
     notes: Sequence[str] = (),
     window: Window | None = None,
     public_ports: Collection[int | str] = (),
@@ -156,6 +156,7 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
     A failure is about a group if it begins with the group's id. An open rule that the function left alone, as one of an
     exempt group, has a row, too.
 
+    :param known: returns what else is known of a rule, as rows() takes it.
     :param notes: sentences about what the rehearsal took as given.
     :param window: the flow logs that were read.
     :param public_ports: the ports that the rehearsed policy leaves open.
@@ -169,7 +170,7 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
         account=account,
         region=region,
         failures=of_groups,
-        facts=facts,
+        known=known,
         exemptions=exemptions,
         today=now.date(),
     )
@@ -273,7 +274,7 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
             unread.append(error if isinstance(error, NoRunError) else NoRunError(why))
             continue
         if asked.since and not of_policy:
-            wrong.append(too_old(dt.datetime.fromisoformat(last.time.replace("Z", "+00:00")), asked.since))
+            wrong.append(too_old(time_from(last.time), asked.since))
             continue
         made += of_folder
         runs += of_policy
@@ -284,9 +285,9 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
     wrong += map(str, unread)
     if (printed := asked.why(output.name, output.region, wrote=bool(runs))) and (wrong or not shown):
         wrong = [printed]
-    last = max(runs, key=lambda run: run.time, default=Run("", output.account, output.region, ""))
+    latest = max(runs, key=lambda run: run.time, default=Run("", output.account, output.region, ""))
     groups = states_of(made) + Counter({EXEMPT: exempt})
-    place = Place(output.name, last.account, last.region, last.time, groups, "; ".join([*wrong, *shown]) or None)
+    place = Place(output.name, latest.account, latest.region, latest.time, groups, "; ".join([*wrong, *shown]) or None)
     return Swept(place, made, runs, [*(f"{place}: {why}" for why in wrong), *failures], unread)
 
 
