@@ -36,7 +36,7 @@ class Noticeboard(Channel):
         """Pin what a person must do."""
         if target == OTHER:
             raise OSError("no room on the board")
-        self.PINNED.append([f"{group.name}: {group.needs}" for group in facts.urgent])
+        self.PINNED.append([f"{group.name}: {group.state.todo}" for group in facts.urgent])
 
 
 @pytest.fixture

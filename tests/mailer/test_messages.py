@@ -436,6 +436,7 @@ def words(template, **changes):
         ({"c7n:skipped-ingress": "another owns it"}, ["another owns it"]),
         ({"c7n:left-ingress": ["pl-1 cannot be read"]}, ["pl-1 cannot be read"]),
         ({"c7n:noted-ingress": ["their clients are blocked"]}, ["their clients are blocked"]),
+        ({"c7n:back-ingress": ["tcp 22 from ::/0"] * 7}, ["tcp 22 from ::/0 is back already", "and 2 more rules"]),
         ({"c7n:waiting-ingress": 137}, ["137"]),
     ],
 )

@@ -183,7 +183,7 @@ def test_a_token_under_kms(post, slack, mailer):
     sent = post.send(message_to("slack://#ops", TOPIC))
     with mailer(slack_token=encrypted(post.cloud, "eu-west-1")) as function:  # whose keys this region's KMS has not
         assert post.work(function) == {sent}
-        assert "slack_token cannot be decrypted: An error occurred" in function.logs[0].read_text()
+        assert "slack_token: the token cannot be read: An error occurred" in function.logs[0].read_text()
     assert len(inbox.read()) == 1
 
 

@@ -421,7 +421,8 @@ def test_a_target_without_its_settings_or_that_is_not_allowed_fails(post, servic
     with post.mailer() as function:
         sent = post.send(about(service.target, FAILED))
         assert post.work(function) == {sent}
-        assert f"{service.target} needs {service.section} in mailer.yml" in function.logs[0].read_text()
+        log = function.logs[0].read_text()
+        assert f"{service.target} {FAILED['GroupId']}: it needs {service.section} in mailer.yml" in log
     with post.mailer(recipients=[]) as function:
         sent = post.send(about(service.target, FAILED))
         assert sent in post.work(function)

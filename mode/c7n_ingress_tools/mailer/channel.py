@@ -5,6 +5,7 @@ A new channel is one more file with a subclass of Channel, and its name in `CHAN
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import time
@@ -14,9 +15,10 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 import requests
+from botocore.exceptions import ClientError
 
 from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.facts import Facts, Limits, facts_of
+from c7n_ingress_tools.mailer.facts import GROUPS, Facts, Limits, facts_of
 from c7n_ingress_tools.mailer.recipients import Recipients
 
 log = logging.getLogger("custodian.mailer")
@@ -25,8 +27,7 @@ OK, TOO_MANY_REQUESTS = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 HTTP_TIMEOUT = 10  # seconds for each of connecting and reading; c7n-mailer's 60 are all that the function has
 LONGEST_WAIT = 10  # seconds; who asks for more gets the message again from the queue, minutes later
 
-GROUPS, DIGEST, WATCH = "open-ingress", "open-ingress-exempt", "open-ingress-watch"
-"""The pack's messages, as policies name them."""
+SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:(?P<region>[a-z0-9-]+):\d{12}:secret:[\w/+=.@-]+", re.ASCII)
 
 
 class Delivery(NamedTuple):
@@ -42,8 +43,8 @@ class Delivery(NamedTuple):
 class Channel:
     """A way to reach people. A subclass says which targets are its own, and makes the deliveries of a message.
 
-    Once the deliveries are made, `reported` has the groups of each, and `failures` what could not be addressed: a
-    recipient that cannot be reached keeps nobody else from being notified.
+    Once the deliveries are made, `reported` has the groups of each. A recipient that cannot be reached, or is not known
+    there, is a delivery that fails, and keeps nobody else from being notified.
     """
 
     TARGET: ClassVar[re.Pattern[str]]
@@ -51,7 +52,7 @@ class Channel:
     LIMITS: ClassVar[Mapping[str, Limits]]
     """How much of each message is shown."""
     KEYS: ClassVar[Mapping[str, Any]] = {}
-    """What mailer.yml may hold for the channel, besides c7n-mailer's own keys, with the schema of each."""
+    """The schemas of keys of mailer.yml that are the channel's own, or that c7n-mailer does not check."""
     IMPORTS: ClassVar[Sequence[str]] = ()
     """The distributions that the Lambda needs for the channel."""
 
@@ -59,15 +60,7 @@ class Channel:
         self.config = config
         self.session = session
         self.recipients = recipients
-        self.failures: list[str] = []
         self.reported: list[Sequence[Mapping[str, Any]]] = []
-
-    @classmethod
-    def check(cls, config: Mapping[str, Any]) -> None:
-        """Check what mailer.yml says about the channel, beyond KEYS.
-
-        :raises ValueError: a value is wrong.
-        """
 
     @classmethod
     def takes(cls, target: str) -> bool:
@@ -78,6 +71,31 @@ class Channel:
     def http(self) -> requests.Session:
         """A connection that is kept."""
         return requests.Session()
+
+    def setting(self, key: str) -> Any:
+        """Return what mailer.yml has under a key.
+
+        :raises UndeliverableError: it has nothing.
+        """
+        if value := self.config.get(key):
+            return value
+        raise UndeliverableError(f"it needs {key} in mailer.yml")
+
+    def secret(self, key: str, text: str) -> str:
+        """Return a secret of mailer.yml: from Secrets Manager, or decrypted by KMS.
+
+        :param key: where in mailer.yml it is.
+        :param text: the ARN of a secret, or base64.
+        :raises UndeliverableError: AWS refuses it.
+        """
+        try:
+            if arn := SECRET.fullmatch(text):
+                manager = self.session.client("secretsmanager", region_name=arn["region"])
+                return str(manager.get_secret_value(SecretId=text)["SecretString"]).strip()
+            plain = self.session.client("kms").decrypt(CiphertextBlob=base64.b64decode(text))["Plaintext"]
+            return str(plain.decode()).strip()
+        except (ClientError, ValueError) as error:
+            raise UndeliverableError(f"{key}: the token cannot be read: {error}") from None
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return what is sent for a message, rendered, so that nothing is sent of what cannot be rendered."""
@@ -91,6 +109,14 @@ class Channel:
         """Work out what a message reports about some of its groups, and note that these are reported."""
         self.reported.append(resources)
         return shown_by(type(self), message, resources, self.config.get("journals", ()))
+
+
+def written_as(pattern: str, otherwise: str) -> dict[str, Any]:
+    """Return the schema of a text that fits a pattern.
+
+    :param otherwise: what an error says of any other text, which it does not show: it may be a secret.
+    """
+    return {"type": "string", "minLength": 1, "pattern": rf"^(?a:{pattern})\Z", "description": otherwise}
 
 
 def shown_by(

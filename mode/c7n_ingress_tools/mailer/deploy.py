@@ -31,21 +31,30 @@ with requires_extra("mailer"):
 HERE = Path(__file__).parent
 CONFIG = PACK / "mode" / "mailer.yml"
 
-# What c7n-mailer imports on its way to SNS, SES and SMTP, and what of it is in Lambda's image, beside boto3.
 IMPORTED = ["jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid"]
 IMPORTED += [name for channel in CHANNELS for name in channel.IMPORTS]
+"""What c7n-mailer imports on its way to SNS, SES and SMTP, and what the channels import."""
 PROVIDED = ("six", "urllib3")
-STAY = ("deploy.py", "preview.py")  # what is of no use in the Lambda
-# What mailer.yml may hold besides c7n-mailer's own keys.
+"""What of it is in Lambda's image, beside boto3."""
+STAY = ("deploy.py", "preview.py")
+"""What is of no use in the Lambda."""
 TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
+"""Ways to deliver that the Lambda's entry does not know, and so would leave out."""
+NEVER = {
+    "not": {},
+    "description": "is of no use: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack, PagerDuty, Jira and "
+    "ServiceNow; nothing else",
+}
 OWN_KEYS = {
     "recipients": TEXTS,
     "journals": TEXTS,
     "senders": {"type": "object", "patternProperties": {"^A[A-Z0-9]+$": {"type": "string", "pattern": r"^\d{12}$"}}}
     | {"additionalProperties": False},
-} | {key: schema for channel in CHANNELS for key, schema in channel.KEYS.items()}
-# Ways to deliver that the Lambda's entry does not know, and so would leave out.
-NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
+}
+OF_CHANNELS = {key: schema for channel in CHANNELS for key, schema in channel.KEYS.items()}
+KEYS = CONFIG_SCHEMA["properties"] | OWN_KEYS | OF_CHANNELS | dict.fromkeys(NOT_DELIVERED, NEVER)
+"""What mailer.yml may hold: c7n-mailer's keys, and the pack's own."""
 
 
 def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
@@ -57,18 +66,11 @@ def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
     if config is None:
         raise ValueError("the file is empty: `c7n-ingress init DIR` writes one into another folder")
     try:
-        jsonschema.validate(config, CONFIG_SCHEMA | {"properties": CONFIG_SCHEMA["properties"] | OWN_KEYS})
+        jsonschema.validate(config, CONFIG_SCHEMA | {"properties": KEYS})
     except jsonschema.ValidationError as error:
         where = ".".join(map(str, error.absolute_path))
-        raise ValueError(f"{where}: {error.message}" if where else error.message) from error
-    for key in NOT_DELIVERED:
-        if key in config:
-            raise ValueError(
-                f"{key}: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack, PagerDuty, Jira and ServiceNow; "
-                "nothing else"
-            )
-    for channel in CHANNELS:
-        channel.check(config)
+        said = f" {error.schema['description']}" if "description" in error.schema else f": {error.message}"
+        raise ValueError(f"{where}{said}".removeprefix(": ")) from error
     if region:
         config["region"] = region
     setup_defaults(config)

@@ -26,6 +26,9 @@ from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.typed import clean, listed, mapped, plain, quoted
 
+GROUPS, DIGEST, WATCH = "open-ingress", "open-ingress-exempt", "open-ingress-watch"
+"""The pack's messages, by the template that a policy names."""
+
 CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",
@@ -50,8 +53,10 @@ TRACKED = (
     "use a network ACL."
 )
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html"""
-
-
+LIMITED = (
+    "{} not closed: this run closed as many as its limit at-most allows. Look at what opened them, then run the policy "
+    "again, or raise at-most in settings.yml."
+)
 NO_COMMANDS = Commands("", [])
 
 
@@ -91,9 +96,10 @@ class Group:
 
     id: str
     name: str
-    state: str
-    mood: str
-    """`bad` needs an action now, `look` needs a look, `good` needs nothing."""
+    state: State
+    """What it is called, how urgent it is, what a person must do, and what ends it."""
+    short: str
+    """Its state in one line."""
     exposure: str
     link: str
     notes: list[Note]
@@ -107,12 +113,8 @@ class Group:
     lacking: list[str] = field(default_factory=list)
     """What a group that was changed lacks: its clients are blocked."""
     has_failed: bool = False
-    needs: str = ""
-    """What a person must do."""
     commands: list[Commands] = field(default_factory=list)
-    """What does it."""
-    resolves: str = ""
-    """What ends it."""
+    """What does what a person must do."""
     undo: Commands = NO_COMMANDS
     cut: str = ""
     """What did not fit into the message."""
@@ -121,7 +123,7 @@ class Group:
     @property
     def is_urgent(self) -> bool:
         """Whether it needs an action now."""
-        return self.mood == "bad"
+        return self.state.mood == "bad"
 
     @property
     def reasons(self) -> list[str]:
@@ -130,17 +132,8 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Its state, in capitals where an action is needed, as a line begins."""
-        return self.state[:1].upper() + self.state[1:]
-
-
-class Brief(NamedTuple):
-    """A group in one line."""
-
-    id: str
-    name: str
-    text: str
-    mood: str
+        """Its state, as a line begins."""
+        return self.state.name[:1].upper() + self.state.name[1:]
 
 
 class Section(NamedTuple):
@@ -151,41 +144,88 @@ class Section(NamedTuple):
     paragraphs: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
 class Facts:
-    """What a message reports."""
+    """What a message reports. A subclass is for one kind of message."""
 
-    kind: str
-    """The template that the policy names."""
     title: str
     """What needs an action now; if nothing does, the headline."""
     headline: str
     lead: str
     mood: str
-    """As bad as the worst group."""
-    account: str
-    """The account's id."""
-    region: str
-    place: list[tuple[str, str]]
-    todo: list[str] = field(default_factory=list)
+    """As bad as the worst group: `bad` needs an action now, `look` needs a look, `good` needs nothing."""
+    todo: Sequence[str] = ()
     """What a person must do now that is about no group of the message."""
-    looks: list[str] = field(default_factory=list)
+    looks: Sequence[str] = ()
     """What needs a look, in short."""
-    is_preview: bool = False
-    restores: bool = False
-    groups: list[Group] = field(default_factory=list)
-    brief: list[Brief] = field(default_factory=list)
-    left_over: int = 0
-    """How many groups are not named at all."""
-    sections: list[Section] = field(default_factory=list)
-    end: str = ""
-    opens_incidents: bool = False
+    is_preview = False
+    restores = False
+    sections: Sequence[Section] = ()
+    end = ""
+    opens_incidents = False
     """Whether groups of this message are something that an incident or a ticket is about."""
+
+    def __init__(
+        self,
+        message: Mapping[str, Any],
+        resources: Sequence[Mapping[str, Any]],
+        limits: Limits,
+        journals: Iterable[str] = (),
+    ) -> None:
+        self.resources, self.limits, self.journals = resources, limits, (*journals,)
+        self.action, self.policy = message["action"], mapped(message["policy"])
+        self.time = datetime.fromtimestamp(message.get("execution_start") or 0, timezone.utc)
+        self.console = CONSOLES.get(message.get("partition", ""))
+        self.kind: str = self.action["template"]
+        self.account, name = clean(message.get("account_id")), clean(message.get("account"))
+        """The account's id."""
+        self.region = clean(message.get("region"))
+        self.place = [
+            ("Account", self.account if name in ("", self.account) else f"{name} ({self.account})"),
+            ("Region", self.region),
+            ("Policy", clean(self.policy.get("name"))),
+            ("Time", f"{self.time:%Y-%m-%d %H:%M} UTC"),
+        ]
+
+    def ranked(self) -> Sequence[Mapping[str, Any]]:
+        """Return the groups as the message has them, the most urgent first."""
+        return []
+
+    def group(self, resource: Mapping[str, Any]) -> Group:
+        """Return what is reported about a group."""
+        raise NotImplementedError
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The groups that are shown in full."""
+        return list(map(self.group, self.ranked()[: self.limits.groups]))
+
+    @cached_property
+    def brief(self) -> list[Group]:
+        """The groups that are shown in one line each."""
+        return list(map(self.group, self.ranked()[self.limits.groups :][: self.limits.brief]))
+
+    @property
+    def left_over(self) -> int:
+        """How many groups are not named at all."""
+        return max(0, len(self.ranked()) - self.limits.groups - self.limits.brief)
 
     @property
     def urgent(self) -> list[Group]:
         """The groups that need an action now."""
         return [group for group in self.groups if group.is_urgent]
+
+    def basics(self, resource: Mapping[str, Any], changes: Sequence[Change], noun: str) -> dict[str, Any]:
+        """Return which group it is, where its page is, and the first of its changes, as Group has it."""
+        group_id, most = clean(resource.get("GroupId")), self.limits.rows
+        page = f"/ec2/home?region={quote(self.region)}#SecurityGroup:groupId={quote(group_id)}"
+        return {
+            "id": group_id,
+            "name": clean(resource.get("GroupName")),
+            "exposure": _exposure(resource),
+            "link": f"https://{self.console}{page}" if self.console else "",
+            "changes": changes[:most],
+            "more": _rest(len(changes) - most, noun),
+        }
 
 
 def facts_of(
@@ -200,97 +240,40 @@ def facts_of(
     kind = message["action"].get("template", "")
     if kind not in KINDS:
         raise UndeliverableError(f"the template {kind!r:.80} is not one of the pack's: {', '.join(KINDS)}")
-    return KINDS[kind](message, resources, limits, tuple(journals)).facts()
-
-
-@dataclass
-class _Message:
-    """A message of the queue, and what is shown of it."""
-
-    whole: Mapping[str, Any]
-    resources: Sequence[Mapping[str, Any]]
-    limits: Limits
-    journals: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        self.action = self.whole["action"]
-        self.policy = mapped(self.whole["policy"])
-        self.region = self.whole.get("region", "")
-        self.time = datetime.fromtimestamp(self.whole.get("execution_start") or 0, timezone.utc)
-
-    def facts(self) -> Facts:
-        """Return what the message reports."""
-        raise NotImplementedError
-
-    def origin(self) -> dict[str, Any]:
-        """Return what it is, where and when, as Facts has it."""
-        account, name = clean(self.whole.get("account_id", "")), clean(self.whole.get("account", ""))
-        return {
-            "kind": self.action["template"],
-            "account": account,
-            "region": clean(self.region),
-            "place": [
-                ("Account", account if name in ("", account) else f"{name} ({account})"),
-                ("Region", clean(self.region)),
-                ("Policy", clean(self.policy.get("name"))),
-                ("Time", f"{self.time:%Y-%m-%d %H:%M} UTC"),
-            ],
-        }
-
-    def basics(self, resource: Mapping[str, Any]) -> dict[str, Any]:
-        """Return which group it is, as Group has it, with its page in the console where that is known."""
-        group_id, host = clean(resource.get("GroupId")), CONSOLES.get(self.whole.get("partition", ""))
-        page = f"/ec2/home?region={quote(clean(self.region))}#SecurityGroup:groupId={quote(group_id)}"
-        return {
-            "id": group_id,
-            "name": clean(resource.get("GroupName")),
-            "exposure": _exposure(resource),
-            "link": f"https://{host}{page}" if host else "",
-        }
-
-    def divided(self, ranked: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Any], Sequence[Any], int]:
-        """Divide groups into those shown in full, those in one line, and the number of the others."""
-        full, named = self.limits.groups, self.limits.groups + self.limits.brief
-        return ranked[:full], ranked[full:named], max(0, len(ranked) - named)
-
-    def shown(self, changes: Sequence[Change], noun: str) -> dict[str, Any]:
-        """Return the first changes of a group and how many more there are, as Group has them."""
-        rows = self.limits.rows
-        return {"changes": changes[:rows], "more": _rest(len(changes) - rows, noun)}
+    return KINDS[kind](message, resources, limits, journals)
 
 
 # -- what was closed, or restored, or would be
 
 
-class _Run(_Message):
+class _Run(Facts):
     """What an action of the pack did to groups."""
 
-    @cached_property
-    def deed(self) -> reported.Deed:
-        """What the action does to rules."""
-        restores = any(reported.RESTORED.annotation in each for each in self.resources)
-        return reported.RESTORED if restores else reported.REPLACED
+    end = "Each change is one JSON line in the policy's log."
 
-    @property
-    def restores(self) -> bool:
-        """Whether this is about an undo."""
-        return self.deed is reported.RESTORED
-
-    @cached_property
-    def records(self) -> list[Mapping[str, Any]]:
-        """The records of all changes."""
-        return [record for each in self.resources for record in self.records_of(each)]
-
-    @cached_property
-    def rules(self) -> int:
+    def __init__(self, *message: Any) -> None:
+        super().__init__(*message)
+        self.restores = any(reported.RESTORED.annotation in each for each in self.resources)
+        self.deed = reported.RESTORED if self.restores else reported.REPLACED
+        self.records = [record for each in self.resources for record in self.records_of(each)]
+        self.rules = sum(map(self.rules_of, self.resources))
         """How many open rules were changed."""
-        return sum(map(self.rules_of, self.resources))
-
-    @cached_property
-    def is_preview(self) -> bool:
-        """Whether nothing was changed."""
         said = any(each.get(reported.PREVIEW) for each in self.resources)
-        return said or any(record.get("how") == "preview" for record in self.records)
+        self.is_preview = said or any(record.get("how") == "preview" for record in self.records)
+        self.opens_incidents = not self.is_preview
+        waiting, counts = self.waiting(), Counter(map(_state, self.ranked()))
+        more = [counted(waiting, "more group")] if waiting else []
+        self.todo = [LIMITED.format(each) for each in more]
+        title = ", ".join([*_counted(counts, "bad"), *(f"{each} not closed" for each in more)])
+        done = f"{'would be ' if self.is_preview else ''}{self.deed.done}"
+        changed = sum(self.rules_of(each) > 0 for each in self.resources)
+        self.headline = f"{counted(self.rules, 'open rule')} {done} in {counted(changed, 'group')}"
+        self.title = title or self.headline
+        self.lead = self.leading()
+        quiet = self.is_preview or self.restores
+        self.looks = [] if quiet else _counted(counts, "look")
+        self.mood = "bad" if title else "look" if quiet or self.looks else "good"
+        self.sections = [self.next_steps(), *self.connections()]
 
     def records_of(self, resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Return the records of a group's changes."""
@@ -300,51 +283,16 @@ class _Run(_Message):
         """Return how many open rules of a group were changed: a network that is only added is no open rule."""
         return sum(bool(record.get(self.deed.open_side)) for record in self.records_of(resource))
 
-    def facts(self) -> Facts:
-        """Return what the message reports."""
-        ranked = sorted(self.resources, key=lambda each: _state(each).rank)
-        full, brief, left_over = self.divided(ranked)
-        counts = Counter(map(_state, ranked))
-        waiting = self.waiting()
-        more = [f"{counted(waiting, 'more group')} not closed"] if waiting else []
-        title = ", ".join([*_counted(counts, "bad"), *more])
-        quiet = self.is_preview or self.restores
-        looks = [] if quiet else _counted(counts, "look")
-        done = f"{'would be ' if self.is_preview else ''}{self.deed.done}"
-        changed = sum(self.rules_of(each) > 0 for each in self.resources)
-        headline = f"{counted(self.rules, 'open rule')} {done} in {counted(changed, 'group')}"
-        return Facts(
-            title=title or headline,
-            headline=headline,
-            lead=self.lead(),
-            mood="bad" if title else "look" if quiet or looks else "good",
-            **self.origin(),
-            todo=[_limited(waiting)] if waiting else [],
-            looks=looks,
-            is_preview=self.is_preview,
-            restores=self.restores,
-            groups=[self.group(each) for each in full],
-            brief=[
-                Brief(
-                    clean(each.get("GroupId")),
-                    clean(each.get("GroupName"), 60),
-                    f"{counted(self.rules_of(each), 'rule')}, {_state(each).name}",
-                    _state(each).mood,
-                )
-                for each in brief
-            ],
-            left_over=left_over,
-            sections=[self.next_steps(), *self.connections()],
-            end="Each change is one JSON line in the policy's log.",
-            opens_incidents=not self.is_preview,
-        )
+    def ranked(self) -> Sequence[Mapping[str, Any]]:
+        """Return the groups, the most urgent first."""
+        return sorted(self.resources, key=lambda each: _state(each).rank)
 
     def waiting(self) -> int:
         """Return how many more groups are open than the run was allowed to close."""
         numbers = [each.get(reported.WAITING) for each in self.resources]
         return max((number for number in numbers if isinstance(number, int)), default=0)
 
-    def lead(self) -> str:
+    def leading(self) -> str:
         """Return in a sentence what this is about."""
         if self.restores and self.is_preview:
             return "PREVIEW: nothing was changed. This is how the policy would undo what was replaced."
@@ -404,17 +352,14 @@ class _Run(_Message):
         runs_again = failed and "mode" in self.policy and not self.is_preview  # a function's event waits in a queue
         commands = [additions(resource, self.region), *([again(self.region)] if runs_again else [])]
         return Group(
-            **self.basics(resource),
-            state=state.name,
-            mood=state.mood,
+            **self.basics(resource, list(map(self.change, records)), "change"),
+            state=state,
+            short=f"{counted(self.rules_of(resource), 'rule')}, {state.name}",
             open=[*_most(failed, "failure"), *([skipped] if skipped else []), *left],
             lacking=_most(listed(resource.get(reported.LACKING)), "network"),
             has_failed=bool(failed),
-            needs=state.todo,
             commands=[each for each in commands if each.lines or each.note],
-            resolves=state.resolves,
             notes=self.notes(resource),
-            **self.shown(list(map(self.change, records)), "change"),
             about=_about(resource),
             undo=undo(resource, self.region, self.journals),
             cut=clean(resource.get(reported.CUT), 400),
@@ -426,16 +371,14 @@ class _Run(_Message):
         reopened = clean(resource.get(REOPENED), 200)
         until = resource.get(reported.EXEMPT)
         by, fix = ("", "") if self.restores else _manager(resource)
-        back = [f"{clean(text, 400)} is back already" for text in listed(resource.get(reported.BACK))]
+        back = [f"{plain(text, 380)} is back already" for text in listed(resource.get(reported.BACK))]
         looks = [
             reopened[:1].upper() + reopened[1:],
             *_most(listed(resource.get(reported.NOTED)), "note"),
             f"Managed by {by}. Fix it there, or it is opened again: {fix}" if by else "",
             f"Left alone until {clean(until)}, 00:00 UTC, and closed again then." if isinstance(until, str) else "",
         ]
-        rest = _rest(len(back) - MOST_REASONS, "rule")
-        good = [*back[:MOST_REASONS], *([f"{rest} are back already"] if rest else [])]
-        return [Note("look", text) for text in looks if text] + [Note("good", text) for text in good]
+        return [Note("look", text) for text in looks if text] + [Note("good", text) for text in _most(back, "rule")]
 
     def change(self, record: Mapping[str, Any]) -> Change:
         """Return a change as people read it."""
@@ -455,14 +398,6 @@ MARKS = ("mark-for-op", "mark-each-for-op")
 """The actions that mark a group for a later run: with a preview, they give notice."""
 
 
-def _limited(waiting: int) -> str:
-    groups = counted(waiting, "more group")
-    return (
-        f"{groups} not closed: this run closed as many as its limit at-most allows. Look at what opened them, then run "
-        "the policy again, or raise at-most in settings.yml."
-    )
-
-
 def _state(resource: Mapping[str, Any]) -> State:
     """Return the state that the action noted, by its name."""
     return BY_NAME.get(str(mapped(resource.get(reported.STATE)).get("name")), UNKNOWN)
@@ -480,40 +415,29 @@ def _counted(states: Mapping[State, int], mood: str) -> list[str]:
 # -- what is open by exemption
 
 
-class _Digest(_Message):
+class _Digest(Facts):
     """The groups that are open because somebody exempted them."""
 
-    def facts(self) -> Facts:
-        """Return what the message reports: the group whose exemption ends first comes first."""
-        ranked = sorted(self.resources, key=lambda each: _day(_until(each)) or date.min)
-        full, brief, left_over = self.divided(ranked)
-        soon = sum((days := self.days(each)) is not None and days <= SOON for each in ranked)
-        it, lets = ("it", "It lets") if len(ranked) == 1 else ("them", "They let")
-        return Facts(
-            title=(headline := f"{counted(len(ranked), 'group')} open by exemption"),
-            headline=headline,
-            lead=f"{lets} the whole internet in, because somebody exempted {it}.",
-            mood="look",
-            **self.origin(),
-            looks=[f"{soon} of {it} will be closed within a week"] if soon else [],
-            groups=[self.group(each) for each in full],
-            brief=[
-                Brief(clean(each.get("GroupId")), clean(each.get("GroupName"), 60), self.state(each), EXEMPT.mood)
-                for each in brief
-            ],
-            left_over=left_over,
-            sections=[
-                *self.register(),
-                Section(
-                    "What you can do",
-                    [
-                        f"To close a group now, remove its tag {TAG}: the daily run closes it.",
-                        "To keep it open for longer, set a later day, at most 90 days ahead.",
-                        f"To keep a port open permanently, {FOR_GOOD}",
-                    ],
-                ),
-            ],
-        )
+    mood = EXEMPT.mood
+
+    def __init__(self, *message: Any) -> None:
+        super().__init__(*message)
+        number = len(self.resources)
+        it, lets = ("it", "It lets") if number == 1 else ("them", "They let")
+        self.headline = self.title = f"{counted(number, 'group')} open by exemption"
+        self.lead = f"{lets} the whole internet in, because somebody exempted {it}."
+        soon = sum((days := self.days(each)) is not None and days <= SOON for each in self.resources)
+        self.looks = [f"{soon} of {it} will be closed within a week"] if soon else []
+        todo = [
+            f"To close a group now, remove its tag {TAG}: the daily run closes it.",
+            "To keep it open for longer, set a later day, at most 90 days ahead.",
+            f"To keep a port open permanently, {FOR_GOOD}",
+        ]
+        self.sections = [*self.register(), Section("What you can do", todo)]
+
+    def ranked(self) -> Sequence[Mapping[str, Any]]:
+        """Return the groups as the message has them: the one whose exemption ends first comes first."""
+        return sorted(self.resources, key=lambda each: _day(_until(each)) or date.min)
 
     def register(self) -> list[Section]:
         """Return the entries of the register that somebody should look at, as the action noted them."""
@@ -529,10 +453,11 @@ class _Digest(_Message):
         until = _day(_until(resource))
         return (until - self.time.date()).days if until else None
 
-    def state(self, resource: Mapping[str, Any]) -> str:
-        """Return the group's state, and until when."""
+    def state(self, resource: Mapping[str, Any]) -> State:
+        """Return the group's state, which says until when."""
         until, days = clean(_until(resource), 30) or "an unknown day", self.days(resource)
-        return f"{EXEMPT.name} until {until}" + ("" if days is None else f", {counted(days, 'more day')}")
+        left = "" if days is None else f", {counted(days, 'more day')}"
+        return EXEMPT._replace(name=f"{EXEMPT.name} until {until}{left}")
 
     def group(self, resource: Mapping[str, Any]) -> Group:
         """Return what is reported about a group."""
@@ -547,11 +472,10 @@ class _Digest(_Message):
         why, (manager, _) = clean(_why(listed(resource.get(reported.EXEMPT))), 400), _manager(resource)
         known = [(label, text) for label, text in (("Why", why), ("Managed by", manager)) if text]
         return Group(
-            **self.basics(resource),
-            state=self.state(resource),
-            mood=EXEMPT.mood,
+            **self.basics(resource, rules, "rule"),
+            state=(state := self.state(resource)),
+            short=state.name,
             notes=[Note("look", renewed[:1].upper() + renewed[1:])] if renewed else [],
-            **self.shown(rules, "rule"),
             about=[*known, *_about(resource)],
         )
 
@@ -601,20 +525,18 @@ def _words_of(permission: Mapping[str, Any]) -> str:
 # -- what mode/watch.yml found silent
 
 
-class _Watch(_Message):
-    """A part of the pack that does not run."""
+class _Watch(Facts):
+    """A part of the pack that does not run, in the policy's own words."""
 
-    def facts(self) -> Facts:
-        """Return what the message reports: the words are the policy's own."""
-        headline = plain(self.action.get("subject") or "Open ingress: a part of the pack does not run", 140)
-        return Facts(
-            title=headline,
-            headline=headline,
-            lead=plain(self.action.get("violation_desc"), 2000),
-            mood="bad",
-            **self.origin(),
-            todo=list(filter(None, [plain(self.action.get("action_desc"), 2000)])),
+    mood = "bad"
+
+    def __init__(self, *message: Any) -> None:
+        super().__init__(*message)
+        self.headline = self.title = plain(
+            self.action.get("subject") or "Open ingress: a part of the pack does not run", 140
         )
+        self.lead = plain(self.action.get("violation_desc"), 2000)
+        self.todo = list(filter(None, [plain(self.action.get("action_desc"), 2000)]))
 
 
 # -- what is known about a group
@@ -674,5 +596,4 @@ def _rest(number: int, noun: str) -> str:
     return f"and {counted(number, f'more {noun}')}" if number > 0 else ""
 
 
-KINDS = {"open-ingress": _Run, "open-ingress-exempt": _Digest, "open-ingress-watch": _Watch}
-"""The messages of the pack, by the template that a policy names."""
+KINDS: Mapping[str, type[Facts]] = {GROUPS: _Run, DIGEST: _Digest, WATCH: _Watch}

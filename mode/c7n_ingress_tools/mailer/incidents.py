@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from c7n_ingress_tools.mailer.channel import WATCH
-from c7n_ingress_tools.mailer.facts import Facts, Group
+from c7n_ingress_tools.mailer.facts import WATCH, Facts, Group
 
 Details = dict[str, Any]
 
@@ -45,11 +44,11 @@ def _of_group(facts: Facts, group: Group) -> Incident:
     key = f"open-ingress/{facts.account}/{facts.region}/{group.id}"
     is_open = bool(group.open or (facts.restores and group.lacking))
     wrong = next(iter(group.reasons), "")
-    state = group.state.replace("…", wrong)
+    state = group.state.said(wrong)
     details = {
-        "what to do": group.needs,
+        "what to do": group.state.todo,
         **{each.label.lower(): each.lines or each.note for each in group.commands},
-        "what ends this incident": group.resolves,
+        "what ends this incident": group.state.resolves,
         "reasons": group.reasons,
         "notes": [note.text for note in group.notes],
         "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
@@ -67,7 +66,7 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         record=f"{key}/closed/{group.run}" if group.changes and not (group.reasons or facts.restores) else "",
         summary=(
             f'Open ingress {state}: {group.id} "{group.name}" in {facts.account} {facts.region}'
-            + (f": {wrong}" if wrong and state == group.state else "")
+            + (f": {wrong}" if wrong and state == group.state.name else "")
         ),
         details={name: value for name, value in details.items() if value},
         group=group,

@@ -53,9 +53,8 @@ class Jira(Tickets):
 
     TARGET = re.compile(r"jira://(?P<place>[A-Z][A-Z0-9_]{1,99})(?P<all>/all)?")
     SECTION = "jira"
-    EXAMPLE = "https://example.atlassian.net"
     MOST_KEY, MOST_TEXT = 255, 30_000  # a description takes 32,767 characters
-    KEYS: ClassVar[Mapping[str, Any]] = {SECTION: section_of("type", "transition")}
+    KEYS: ClassVar[Mapping[str, Any]] = {SECTION: section_of("https://example.atlassian.net", "type", "transition")}
     IMPORTS = ("atlassian-python-api",)
 
     @cached_property
@@ -63,7 +62,7 @@ class Jira(Tickets):
         """The site. A redirect is an error: what it leads to would get the token."""
         from atlassian import JiraCloud  # noqa: PLC0415 - it takes a second, which only messages to Jira need
 
-        section, http = self.config[self.SECTION], requests.Session()
+        section, http = self.settings, requests.Session()
         http.max_redirects = 0
         return JiraCloud(
             section["url"],
@@ -99,7 +98,7 @@ class Jira(Tickets):
     @answered()
     def create(self, place: str, key: str, incident: Incident) -> None:
         """Create an issue with the key as a label."""
-        section = self.config[self.SECTION]
+        section = self.settings
         extra = section.get("fields", {})
         fields = {
             **extra,
@@ -118,7 +117,7 @@ class Jira(Tickets):
     @answered()
     def resolve(self, ticket: str, why: str) -> None:
         """Say why in a comment, and make the transition that mailer.yml names, or the first one that ends an issue."""
-        wanted = self.config[self.SECTION].get("transition")
+        wanted = self.settings.get("transition")
         transitions = [
             each["id"]
             for each in self.client.get_transitions(ticket)["transitions"]

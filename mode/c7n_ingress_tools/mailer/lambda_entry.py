@@ -107,7 +107,6 @@ class Mailer:
             f"{shown(each)} is not allowed: add it to recipients in mailer.yml, or take it out of the policy or tag"
             for each in recipients.refused
         ]
-        failures += [failure for channel in channels for failure in channel.failures]
         reported = [resources for channel in channels for resources in channel.reported]
         failures += [f"there is nobody to notify of {name}" for name in left_out(message, reported)]
         for delivery in deliveries:

@@ -12,8 +12,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from c7n_ingress_tools.mailer.channel import GROUPS, Channel, Delivery, answer_of, shown
-from c7n_ingress_tools.mailer.facts import Facts, Group, Limits
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, answer_of, shown
+from c7n_ingress_tools.mailer.facts import GROUPS, Facts, Group, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 
 MOST_KEY, MOST_SUMMARY = 255, 1000  # characters

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 import requests
 
-from c7n_ingress_tools.mailer.channel import GROUPS, OK, answer_of
+from c7n_ingress_tools.mailer.channel import OK, answer_of
 from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.facts import Limits
+from c7n_ingress_tools.mailer.facts import GROUPS, Limits
 from c7n_ingress_tools.mailer.incidents import Incident
 from c7n_ingress_tools.mailer.tickets import Ticket, Tickets, parts_of, section_of
 
@@ -34,22 +34,23 @@ class ServiceNow(Tickets):
 
     TARGET = re.compile(r"servicenow://(?P<place>)(?P<all>all)?")
     SECTION = "servicenow"
-    EXAMPLE = "https://example.service-now.com"
     MOST_KEY, MOST_TEXT = 100, 4000
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(100_000, 0, 10)}
-    KEYS: ClassVar[Mapping[str, Any]] = {SECTION: section_of(objects=("fields", "close-fields"))}
+    KEYS: ClassVar[Mapping[str, Any]] = {
+        SECTION: section_of("https://example.service-now.com", objects=("fields", "close-fields"))
+    }
 
     @cached_property
     def http(self) -> requests.Session:
         """The connection, with the user's credentials."""
         session = super().http
-        session.auth = (self.config[self.SECTION]["user"], self.token)
+        session.auth = (self.settings["user"], self.token)
         session.headers["Accept"] = "application/json"
         return session
 
     def call(self, method: str, record: str = "", accepted: int = OK, **request: Any) -> Any:
         """Call the Table API, and return what it answers as the result."""
-        url = f"{self.config[self.SECTION]['url'].rstrip('/')}/api/now/table/incident{record}"
+        url = f"{self.settings['url'].rstrip('/')}/api/now/table/incident{record}"
         response = answer_of("ServiceNow", method, url, accepted, self.http, **request)
         try:
             return response.json()["result"]
@@ -77,7 +78,7 @@ class ServiceNow(Tickets):
     def create(self, place: str, key: str, incident: Incident) -> None:  # noqa: ARG002 - there is one
         """Create an incident with the key as its correlation id."""
         fields = {
-            **self.config[self.SECTION].get("fields", {}),
+            **self.settings.get("fields", {}),
             "correlation_id": key,
             "correlation_display": "c7n-ingress",
             **self.says(incident),
@@ -90,7 +91,7 @@ class ServiceNow(Tickets):
 
     def resolve(self, ticket: str, why: str) -> None:
         """Resolve an incident: ServiceNow requires a code and a note."""
-        close = {"close_code": "Solution provided", **self.config[self.SECTION].get("close-fields", {})}
+        close = {"close_code": "Solution provided", **self.settings.get("close-fields", {})}
         self.call("PATCH", f"/{ticket}", json={**close, "state": RESOLVED, "close_notes": why})
 
     def says(self, incident: Incident) -> dict[str, str]:

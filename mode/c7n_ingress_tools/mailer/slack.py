@@ -11,18 +11,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-from c7n_mailer.utils import decrypt, get_resource_tag_targets
+from c7n_mailer.utils import get_resource_tag_targets
 from c7n_mailer.utils_email import is_email
 
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, WATCH, Channel, Delivery, answer_of, log, shown
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, answer_of, shown, written_as
 from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.facts import Brief, Change, Facts, Group, Limits
+from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, WATCH, Change, Facts, Group, Limits
 from c7n_ingress_tools.mailer.mail import Mail
 
 HOOK = re.compile(r"https://hooks\.slack\.com/\S+")
@@ -43,48 +42,32 @@ class Slack(Channel):
 
     TARGET = re.compile(rf"{HOOK.pattern}|slack://(owners|webhook/#\S+|#\S+|tag/.+|{PERSON})")
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(12, 30, 8), DIGEST: Limits(40, 0, MOST_DIGEST_ROWS)}
-
-    @classmethod
-    def check(cls, config: Mapping[str, Any]) -> None:
-        """Check that the webhook is one of Slack's."""
-        hook = config.get("slack_webhook")
-        if hook is not None and not HOOK.fullmatch(hook):
-            raise ValueError(
-                f"slack_webhook: {shown(hook)!r} is not an address such as https://hooks.slack.com/services/T…/B…/…"
-            )
+    KEYS: ClassVar[Mapping[str, Any]] = {
+        "slack_webhook": written_as(HOOK.pattern, "is not an address such as https://hooks.slack.com/services/T…/B…/…")
+    }
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each channel and person of a message, and what posts the message there."""
-        targets = self.targets(message)
-        token = self.token() if targets else None
-        for target in targets:
-            key = "slack_webhook" if target.startswith(WEBHOOK) else "slack_token"
-            if not (HOOK.fullmatch(target) or (token if key == "slack_token" else self.config.get(key))):
-                self.failures.append(f"{shown(target)} needs {key} in mailer.yml")
-                continue
+        for target in self.targets(message):
             for name, resources in self.parts(target, message):
-                if (channel := self.channel(name, token)) is None:
-                    continue
-                url = name if HOOK.fullmatch(name) else self.config["slack_webhook"] if key == "slack_webhook" else ""
-                blocks = payload(self.facts(message, resources)) | ({"channel": channel} if channel else {})
-                deliver = partial(self.hook, url, blocks) if url else partial(call, token, "chat.postMessage", blocks)
-                label = shown(target) if name in target else f"{shown(target)} {name}"
-                yield Delivery(label, (target, name, channel), deliver)
+                label = shown(target) if name in target else f"slack://{name}"
+                blocks = payload(self.facts(message, resources))
+                yield Delivery(label, (target, name), partial(self.post, target, name, blocks))
 
-    def token(self) -> str | None:
-        """Return the bot token: as it is, or decrypted by KMS.
+    def post(self, target: str, name: str, blocks: dict[str, Any]) -> None:
+        """Post a message to a webhook, or to a channel or a person as the bot."""
+        if HOOK.fullmatch(target):
+            self.hook(target, blocks)
+        elif target.startswith(WEBHOOK):
+            self.hook(self.setting("slack_webhook"), blocks | {"channel": name.removeprefix("#")})
+        else:
+            call(self.token, "chat.postMessage", blocks | {"channel": self.channel(name)})
 
-        c7n-mailer asks KMS first whatever it is, and so fails on a plain token unless the role may use KMS.
-        """
-        token = self.config.get("slack_token")
-        if not token or token.startswith("xox"):
-            return token
-        try:
-            decrypted: str = decrypt(self.config, log, self.session, "slack_token")
-            return decrypted.strip()
-        except ClientError as error:
-            self.failures.append(f"slack_token cannot be decrypted: {error}")
-            return None
+    @cached_property
+    def token(self) -> str:
+        """The bot token, which may be in mailer.yml as it is."""
+        token: str = self.setting("slack_token")
+        return token if token.startswith("xox") else self.secret("slack_token", token)
 
     def parts(self, target: str, message: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]:
         """Return to which channels and people a target leads, and the groups that each of them gets."""
@@ -110,19 +93,12 @@ class Slack(Channel):
                 owned.setdefault(address, []).extend(resources)
         return owned
 
-    def channel(self, name: str, token: str | None) -> str | None:
-        """Return what Slack calls a channel or a person, nothing for a webhook's own channel; None if there is none."""
-        if HOOK.fullmatch(name):
-            return ""
+    def channel(self, name: str) -> str:
+        """Return what Slack calls a channel or a person."""
         if name.startswith("#") or not is_email(name):
             return name.removeprefix("#")
-        try:
-            user = call(token, "users.lookupByEmail", data={"email": name})["user"]
-        except UndeliverableError as error:
-            self.failures.append(f"slack://{name}: {error}")
-            return None
-        found: str = user.get("enterprise_user", user)["id"]
-        return found
+        user = call(self.token, "users.lookupByEmail", data={"email": name})["user"]
+        return str(user.get("enterprise_user", user)["id"])
 
     @staticmethod
     def hook(url: str, message: Mapping[str, Any]) -> None:
@@ -132,7 +108,7 @@ class Slack(Channel):
             raise UndeliverableError(f"Slack's webhook: {response.text[:200]!r}")
 
 
-def call(token: str | None, method: str, message: Mapping[str, Any] | None = None, **request: Any) -> dict[str, Any]:
+def call(token: str, method: str, message: Mapping[str, Any] | None = None, **request: Any) -> dict[str, Any]:
     """Call Slack's Web API, which refuses with a status of 200."""
     headers = {"Authorization": f"Bearer {token}"}
     url = f"https://slack.com/api/{method}"
@@ -157,47 +133,42 @@ def _tag(resource: dict[str, Any], key: str) -> str:
 def payload(facts: Facts) -> dict[str, Any]:
     """Return a message as Slack takes it: what needs an action first, then the groups, as many of them as fit."""
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(facts.title[:MOST_HEADER])}]
-    unshown: list[Brief] = []
+    unshown: list[Group] = []
 
     def append(group: Group, block: dict[str, Any]) -> None:
         if unshown or _signs([*blocks, block]) > MOST_SIGNS or len(blocks) >= MOST_BLOCKS:
-            unshown.append(Brief(group.id, group.name[:60], group.state, group.mood))
+            unshown.append(group)
         else:
             blocks.append(block)
 
-    urgent = facts.urgent
-    for group in urgent:
+    for group in facts.urgent:
         append(group, _rich(_head(group), *_bullets(_todo(group)), *_commands(group)))
-    shown_urgent = {group.id for group in urgent} - {each.id for each in unshown}
     blocks += [_rich(_section(_bold("Do this now: "), _text(line[:MOST_TEXT]))) for line in facts.todo]
     said = [facts.headline] if facts.headline != facts.title else []
     blocks.append(_rich(_section(_text("\n".join([*said, facts.lead, *facts.looks])[:MOST_TEXT]))))
     blocks.append({"type": "section", "fields": [_plain(f"{label}: {text}") for label, text in facts.place]})
-    left, unshown[:] = list(unshown), []
     for group in facts.groups:
-        if group.id not in {each.id for each in left}:
-            append(group, _rich(*_card(group, is_whole=group.id not in shown_urgent)))
-    blocks += _in_short([*left, *unshown, *facts.brief], facts.left_over, _signs(blocks))
+        if group not in unshown:
+            append(group, _rich(*_card(group)))
+    blocks += _in_short([*unshown, *facts.brief], facts.left_over, _signs(blocks))
     blocks += [_closing(section.title, [*section.steps, *section.paragraphs]) for section in facts.sections]
     # A notification shows the text, which is markup to Slack: nothing that anybody typed is in it.
     text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{facts.headline}"
-    text += f"; {counted(len(urgent), 'group')} to look at now" if urgent else ""
+    text += f"; {counted(len(facts.urgent), 'group')} to look at now" if facts.urgent else ""
     safe: dict[str, Any] = _without_brackets({"text": text, "blocks": blocks})
     return safe | {"unfurl_links": False, "unfurl_media": False}
 
 
-def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
-    """Return a group: before and after, what uses it, how to undo it; what to do if that is not said above."""
+def _card(group: Group) -> Iterator[dict[str, Any]]:
+    """Return a group: before and after, what uses it, how to undo it. What to do is said above if it is urgent."""
     yield _head(group)
     lines = [[_text(note.text)] for note in group.notes]
-    if is_whole:
-        lines += _todo(group)
+    lines += [] if group.is_urgent else _todo(group)
     lines += [_change(change) for change in group.changes]
     lines += [[_text(group.more)]] if group.more else []
     yield from _bullets(lines)
     yield _section(*(part for label, text in group.about for part in (_bold(f"{label}: "), _text(f"{text}\n"))))
-    if is_whole:
-        yield from _commands(group)
+    yield from () if group.is_urgent else _commands(group)
     if group.undo.lines or group.undo.note:
         yield from _lines(group.undo)
     if group.cut:
@@ -207,7 +178,7 @@ def _card(group: Group, *, is_whole: bool) -> Iterator[dict[str, Any]]:
 
 
 def _head(group: Group) -> dict[str, Any]:
-    state = _bold(f"{group.state.upper()}: " if group.state else "")
+    state = _bold(f"{group.state.name.upper()}: ")
     return _section(state, _code(group.id), _text(" " if group.name else ""), _code(group.name))
 
 
@@ -218,7 +189,7 @@ def _change(change: Change) -> Parts:
 
 
 def _todo(group: Group) -> list[Parts]:
-    return [[_text(text)] for text in (*group.reasons, group.needs) if text]
+    return [[_text(text)] for text in (*group.reasons, group.state.todo) if text]
 
 
 def _bullets(lines: Sequence[Parts]) -> Parts:
@@ -236,11 +207,11 @@ def _lines(commands: Any) -> Parts:
     return [head, lines] if commands.lines else [head]
 
 
-def _in_short(brief: Sequence[Brief], left_over: int, signs: int) -> Parts:
+def _in_short(brief: Sequence[Group], left_over: int, signs: int) -> Parts:
     """Return the groups that have one line each, as many as fit, and how many there are besides."""
     lines: list[Parts] = []
     for each in brief[:MOST_BRIEF]:
-        line = [_code(each.id), _text(f' "{each.name}": {each.text}')]
+        line = [_code(each.id), _text(f' "{each.name[:60]}": {each.short}')]
         if signs + _signs(_bullets([*lines, line])) > MOST_SIGNS_IN_ALL:
             break
         lines.append(line)

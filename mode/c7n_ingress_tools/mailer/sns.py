@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import boto3
 from c7n_mailer.sns_delivery import SnsDelivery
 
-from c7n_ingress_tools.mailer.channel import DIGEST, GROUPS, Channel, Delivery, log
-from c7n_ingress_tools.mailer.facts import Facts, Limits
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
+from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, Facts, Limits
 from c7n_ingress_tools.mailer.render import rendered
 
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"

@@ -6,40 +6,43 @@ failure or from SQS, leaves one ticket.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
-from botocore.exceptions import ClientError
-
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.mailer.channel import GROUPS, Channel, Delivery
-from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.facts import Limits
+from c7n_ingress_tools.mailer.channel import SECRET, Channel, Delivery, written_as
+from c7n_ingress_tools.mailer.facts import GROUPS, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 
-URL = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[\w./-]*)?", re.ASCII)
-SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:(?P<region>[a-z0-9-]+):\d{12}:secret:[\w/+=.@-]+", re.ASCII)
-BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+URL = r"https://[A-Za-z0-9.-]+(:\d+)?(/[\w./-]*)?"
+BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 UNSAFE = re.compile(r"[^\w./-]", re.ASCII)
 """What would mean something in a query. A key holds what the message says, and anyone who may send writes that."""
 MOST_AT_ONCE = 40  # keys in a query
 HASHED = 16  # characters
 
 TEXT = {"type": "string", "minLength": 1}
+TOKEN = written_as(
+    rf"{SECRET.pattern}|{BASE64}", "is neither the ARN of a secret in Secrets Manager nor base64 from KMS"
+)
 
 
-def section_of(*texts: str, objects: Sequence[str] = ("fields",)) -> dict[str, Any]:
-    """Return the schema of a service's section in mailer.yml: address, user and token, and what else it may have."""
+def section_of(example: str, *texts: str, objects: Sequence[str] = ("fields",)) -> dict[str, Any]:
+    """Return the schema of a service's section in mailer.yml: address, user and token, and what else it may have.
+
+    :param example: an address of the service.
+    """
     return {
         "type": "object",
         "required": ["url", "user", "token"],
         "additionalProperties": False,
         "properties": {
-            **dict.fromkeys(("url", "user", "token", *texts), TEXT),
+            "url": written_as(URL, f"is not an address such as {example}"),
+            "token": TOKEN,
+            **dict.fromkeys(("user", *texts), TEXT),
             **{name: {"type": "object"} for name in objects},
         },
     }
@@ -61,38 +64,18 @@ class Tickets(Channel):
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(100_000, 0, 50)}  # each group has its own ticket
     SECTION: ClassVar[str]
     """The channel's key in mailer.yml."""
-    EXAMPLE: ClassVar[str]
-    """An address of the service."""
     MOST_KEY: ClassVar[int]
     MOST_TEXT: ClassVar[int]
-
-    @classmethod
-    def check(cls, config: Mapping[str, Any]) -> None:
-        """Check the address, and that the token is no plain text."""
-        section = config.get(cls.SECTION)
-        if section is None:
-            return
-        if not URL.fullmatch(section["url"]):
-            raise ValueError(f"{cls.SECTION}: url is not an address such as {cls.EXAMPLE}")
-        if not (SECRET.fullmatch(section["token"]) or BASE64.fullmatch(section["token"])):
-            raise ValueError(
-                f"{cls.SECTION}: token is neither the ARN of a secret in Secrets Manager nor base64 from KMS"
-            )
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return what keeps each ticket, and what resolves those that the message ends."""
         for found in filter(None, map(self.TARGET.fullmatch, self.targets(message))):
             target, place = found[0], found["place"]
-            if self.SECTION not in self.config:
-                self.failures.append(f"{target} needs {self.SECTION} in mailer.yml")
-                continue
             incidents = incidents_of(self.facts(message, message["resources"]))
             for each in incidents:
-                if each.key:
-                    yield Delivery(f"{target} {each.name}", (target, each.name), partial(self.keep, place, each))
-                elif each.record and found["all"]:
-                    record = partial(self.record, place, each)
-                    yield Delivery(f"{target} {each.name}", (target, each.name), record)
+                job = self.keep if each.key else self.record if each.record and found["all"] else None
+                if job:
+                    yield Delivery(f"{target} {each.name}", (target, each.name), partial(job, place, each))
             ended = [self.key(each.ends) for each in incidents if each.ends]
             for start in range(0, len(ended), MOST_AT_ONCE):
                 some = ended[start : start + MOST_AT_ONCE]
@@ -116,13 +99,12 @@ class Tickets(Channel):
         key = self.key(incident.record)
         if not self.find(place, [key], ended=True):
             self.create(place, key, incident)
-        for each in self.find(place, [key], ended=False):
-            self.resolve(each.id, "Nobody has to do anything.")
+        self.end(place, [key], "Nobody has to do anything.")
 
-    def end(self, place: str, keys: Sequence[str]) -> None:
-        """Resolve the tickets of groups that are closed."""
+    def end(self, place: str, keys: Sequence[str], why: str = "A run closed the security group.") -> None:
+        """Resolve tickets."""
         for each in self.find(place, keys, ended=False):
-            self.resolve(each.id, "A run closed the security group.")
+            self.resolve(each.id, why)
 
     @classmethod
     def key(cls, key: str) -> str:
@@ -133,17 +115,14 @@ class Tickets(Channel):
         return f"{safe[: cls.MOST_KEY - HASHED - 1]}-{sha256(key.encode()).hexdigest()[:HASHED]}"
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The channel's section of mailer.yml."""
+        return dict(self.setting(self.SECTION))
+
+    @cached_property
     def token(self) -> str:
-        """The token, from Secrets Manager or decrypted by KMS."""
-        token = self.config[self.SECTION]["token"]
-        try:
-            if secret := SECRET.fullmatch(token):
-                manager = self.session.client("secretsmanager", region_name=secret["region"])
-                return str(manager.get_secret_value(SecretId=token)["SecretString"]).strip()
-            plain = self.session.client("kms").decrypt(CiphertextBlob=base64.b64decode(token))["Plaintext"]
-            return str(plain.decode()).strip()
-        except ClientError as error:
-            raise UndeliverableError(f"{self.SECTION}: the token cannot be read: {error}") from None
+        """The token."""
+        return self.secret(self.SECTION, self.settings["token"])
 
     def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[Ticket]:
         """Return the tickets that have one of these keys, the oldest first.
