@@ -52,9 +52,10 @@ def register() -> None:
 
 
 def register_for_accounts() -> None:
-    """Register what a policy about the account needs."""
+    """Register what a policy about the account needs, and keep the schemas of its filters."""
     refuse_unsupported()
-    import c7n_ingress.actions.notify_account  # noqa: F401 - it registers it
+    import c7n_ingress.actions.notify_account
+    import c7n_ingress.schemas  # noqa: F401 - they do it
 
 
 def ship_bytecode() -> None:

@@ -115,7 +115,8 @@ def configuration() -> dict[str, Any]:
     types = StructureParser().get_resource_types(data)
     AWS.get_resource_types(types)
     if "aws.account" in types:  # the watch
-        import c7n_ingress.actions.notify_account  # noqa: F401, PLC0415 - it registers; no other function needs it
+        import c7n_ingress.actions.notify_account  # noqa: PLC0415 - it registers; no other function needs it
+        import c7n_ingress.schemas  # noqa: F401, PLC0415 - nor this
     return data
 
 

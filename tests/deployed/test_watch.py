@@ -4,7 +4,9 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from c7n import schema
 from c7n.config import Config
+from c7n.loader import SchemaValidator
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
 from c7n.utils import yaml_load
@@ -14,6 +16,7 @@ from moto.core.exceptions import AccessDeniedError
 from moto.ses.models import ses_backends
 from moto.sns.models import sns_backends
 
+from c7n_ingress_tools import policies
 from c7n_ingress_tools.functions.runtime import deployed
 from c7n_ingress_tools.mailer import deploy
 from tests.support.docs import PAGES
@@ -38,6 +41,18 @@ SCHEDULED = [
 ]
 """The policies whose functions EventBridge invokes."""
 A_DAY = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+
+def test_each_schema_is_generated_once(monkeypatch):
+    """To validate the watch, c7n generates the schema of each resource once, and not for each of forty filters."""
+    generated = []
+    generate = schema.generate
+    monkeypatch.setattr(schema, "generate", lambda types: generated.append(tuple(sorted(types))) or generate(types))
+    load_resources(("aws.account",))
+    monkeypatch.setattr("c7n_ingress.schemas.VALIDATOR", SchemaValidator())
+    policies.load(WATCH, {"tell": [TOPIC]}, ACCOUNT, "us-east-1")
+    assert ("aws.event-rule",) in generated
+    assert len(generated) == len(set(generated))
 
 
 class Account:

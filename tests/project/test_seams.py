@@ -13,6 +13,7 @@ import zipfile
 from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ClientError
@@ -23,8 +24,9 @@ from c7n.config import Config
 from c7n.credentials import CustodianSession, SessionFactory
 from c7n.cwe import CloudWatchEvents
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
-from c7n.filters import Filter
+from c7n.filters import Filter, missing
 from c7n.filters.core import BooleanGroupFilter, Not, ReduceFilter
+from c7n.loader import PolicyLoader, SchemaValidator
 from c7n.mu import PolicyLambda, PythonPackageArchive, SQSSubscription
 from c7n.policy import LambdaMode, PolicyCollection, execution
 from c7n.query import DescribeSource, QueryResourceManager, sources
@@ -362,6 +364,25 @@ def test_values(tmp_path):
     assert sorted(found) == ["198.18.7.0/24", "2001:2::/64"], broken("values")
     text = URIResolver(manager.session_factory, NullCache({})).resolve(url, {})
     assert text == "198.18.7.0/24\n2001:2::/64\n", broken("values")
+
+
+def test_schemas():
+    """The policy of a filter `missing` is validated by its module's loader, whose validator keeps schemas."""
+    load_resources(("aws.account",))
+    checked = []
+
+    class Spy(SchemaValidator):
+        def validate(self, data, types=None):
+            checked.append(types)
+            return super().validate(data, types)
+
+    loader = PolicyLoader(Config.empty())
+    loader.validator = spy = Spy()
+    nothing = {"type": "missing", "policy": {"resource": "aws.lambda"}}
+    with patch.object(missing, "PolicyLoader", lambda _options: loader):
+        policy_of(resource="aws.account", filters=[nothing]).validate()
+    assert checked == [("aws.lambda",)], broken("schemas")
+    assert spy.gen_schema(("aws.lambda",)) is spy.gen_schema(("aws.lambda",)), broken("schemas")
 
 
 def test_deploying():

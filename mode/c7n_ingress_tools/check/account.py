@@ -73,7 +73,7 @@ def parsed(template: str) -> Any:
     return yaml.load(template, Loader=Template)  # noqa: S506 - a SafeLoader
 
 
-class Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
+class Template(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # yaml ships no types
     """Reads CloudFormation's short forms."""
 
     def long_form(self, name: str, node: yaml.Node) -> dict[str, Any]:
