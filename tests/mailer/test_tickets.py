@@ -401,19 +401,33 @@ def test_a_transition_can_be_named(post, service, mailer, named, made):
 # -- configuration
 
 
-@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_a_token_in_secrets_manager_or_under_kms(post, service, mailer, region):
-    """A token is read from a secret of any region, or decrypted by KMS; one that AWS refuses keeps the message."""
-    with mailer(token=secret(post.cloud, TOKENS[service.section], region)) as function:
-        work(post, function, about(service.target, FAILED))
-    kms = post.cloud.session(region).client("kms")
+def encrypted(cloud, token, region):
+    """Return a token as KMS encrypts it in a region."""
+    kms = cloud.session(region).client("kms")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
-    blob = kms.encrypt(KeyId=key, Plaintext=TOKENS[service.section].encode())["CiphertextBlob"]
-    post.send(about(service.target, FIXED))
-    with mailer(token=base64.b64encode(blob).decode()) as function:
-        assert bool(post.work(function)) == (region != "us-east-1")
-        assert ("the token cannot be read" in function.logs[0].read_text()) == (region != "us-east-1")
-    assert keys(service) == [(key_of(FAILED), region != "us-east-1")]
+    return base64.b64encode(kms.encrypt(KeyId=key, Plaintext=token.encode())["CiphertextBlob"]).decode()
+
+
+def test_a_token_in_secrets_manager_or_under_kms(post, internet):
+    """A token is read from a secret of any region, or decrypted by KMS; one that AWS refuses keeps the message."""
+    both = [make() for make in SERVICES.values()]
+    internet.hosts = {host: answer for service in both for host, answer in service.server.hosts().items()}
+
+    def mailer(made, region):
+        settings = {each.section: {"token": made(post.cloud, TOKENS[each.section], region)} for each in both}
+        return post.mailer(internet, **{each.section: each.settings | settings[each.section] for each in both})
+
+    targets = [each.target for each in both]
+    with mailer(secret, "eu-west-1") as function:
+        work(post, function, message_to(*targets) | {"resources": [FAILED]})
+    for region, is_read in (("eu-west-1", False), ("us-east-1", True)):
+        post.send(message_to(*targets) | {"resources": [FIXED]})
+        with mailer(encrypted, region) as function:
+            assert bool(post.work(function)) == (not is_read)
+            log = function.logs[0].read_text()
+        for service in both:
+            assert (f"{service.section}: the token cannot be read" in log) == (not is_read)
+            assert keys(service) == [(key_of(FAILED), not is_read)]
 
 
 def test_a_target_without_its_settings_or_that_is_not_allowed_fails(post, service):

@@ -319,18 +319,31 @@ SETTINGS = {
 
 
 def test_settings_of_ones_own(tmp_path):
-    """The settings in the folder count: networks, public ports and exemptions. Messages go to the rehearsal's topic."""
+    """The settings in the folder count: networks, public ports, and the register, whose entries the report shows.
+
+    Messages go to the rehearsal's topic.
+    """
     rules = [
         {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-        for port in (22, 443, 8080)
+        for port in (22, 443, 8080, 8443)
     ]
-    (tmp_path / "groups.json").write_text(json.dumps([{"GroupId": "sg-00000001", "IpPermissions": rules}]))
-    (tmp_path / "settings.yml").write_text(json.dumps(SETTINGS))
-    done = demo(tmp_path, "groups.json")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Authorized networks: 10.1.0.0/16\n✓ ")
+    group = {"GroupId": "sg-00000001", "GroupName": "web-shop", "OwnerId": ACCOUNT, "IpPermissions": rules}
+    until = (dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=400)).isoformat()
+    entry = {"group": "web-*", "ports": [8443], "until": until, "reason": "a public shop", "owner": "Jo"}
+    given = {**SETTINGS, "exemptions": [*SETTINGS["exemptions"], entry]}
+    (tmp_path / "groups.json").write_text(json.dumps([group]))
+    (tmp_path / "settings.yml").write_text(json.dumps(given))
+    done = demo(tmp_path, "groups.json", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Authorized networks: 10.1.0.0/16\n✓ ")
     (record,) = written(tmp_path / ".local" / "run" / "records.jsonl")
     assert (record["traffic"]["FromPort"], record["now"]) == (8080, "10.1.0.0/16")
+    rows = {row["traffic"]: row for row in json.loads(done.stdout)["rows"]}
+    assert (rows["TCP 8443"]["state"], rows["TCP 8443"]["after"]) == ("exempt", [])
+    said = [rows["TCP 8443"][key] for key in ("until", "exempt_because", "owner")]
+    assert said == [until, "a public shop", "Jo"]
+    assert rows["TCP 22 (SSH)"]["state"] == "exempt"
+    assert (rows["TCP 8080"]["state"], rows["TCP 8080"]["after"]) == ("closed", ["10.1.0.0/16"])
 
 
 @pytest.mark.parametrize(
@@ -409,23 +422,3 @@ def test_wrong_vpcs(tmp_path, changes, says):
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert "aws ec2 describe-vpcs --output json > vpcs.json" in done.stderr
-
-
-def test_the_register_of_the_settings(tmp_path):
-    """A rule that the register names stays open, and the report says until when, why and whose it is."""
-    rules = [
-        {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-        for port in (443, 8443)
-    ]
-    group = {"GroupId": "sg-00000001", "GroupName": "web-shop", "OwnerId": ACCOUNT, "IpPermissions": rules}
-    until = (dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=400)).isoformat()
-    entry = {"group": "web-*", "ports": [443], "until": until, "reason": "a public shop", "owner": "Jo"}
-    (tmp_path / "settings.yml").write_text(json.dumps({"authorized": ["10.1.0.0/16"], "exemptions": [entry]}))
-    (tmp_path / "groups.json").write_text(json.dumps([group]))
-    done = demo(tmp_path, "groups.json", "--json")
-    assert done.returncode == 0, done.stderr
-    rows = {row["traffic"]: row for row in json.loads(done.stdout)["rows"]}
-    assert (rows["TCP 443 (HTTPS)"]["state"], rows["TCP 443 (HTTPS)"]["after"]) == ("exempt", [])
-    said = [rows["TCP 443 (HTTPS)"][key] for key in ("until", "exempt_because", "owner")]
-    assert said == [until, "a public shop", "Jo"]
-    assert (rows["TCP 8443"]["state"], rows["TCP 8443"]["after"]) == ("closed", ["10.1.0.0/16"])

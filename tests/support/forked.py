@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import zlib
 from contextlib import ExitStack, nullcontext, suppress
 from functools import cache
 from importlib import import_module
@@ -32,6 +33,9 @@ LOADED = (
     "c7n_org.cli",
 )
 SHIPPED_RUNTIME = "python3.13"
+
+# What `zipfile` packs with: here zips are sent nowhere, and this takes half of the time for a tenth more bytes.
+zlib.Z_DEFAULT_COMPRESSION = zlib.Z_BEST_SPEED
 
 
 def forked(command, *, env=None, cwd=None):
