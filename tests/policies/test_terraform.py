@@ -270,7 +270,7 @@ def test_exit_code(tmp_path, terraform, code):
     (tmp_path / "main.tf").write_text(terraform)
     result = run("c7n-left", "run", "-p", FOLDER, "-d", tmp_path)
     assert result.returncode == code, result.stdout + result.stderr
-    assert ("name the networks that need the port" in result.stdout) is bool(code)
+    assert ("Name the networks that need the port" in result.stdout) is bool(code)
 
 
 @pytest.fixture
