@@ -90,8 +90,9 @@ def measure(options) -> None:
 
     from tests.mutants.runner import Runner
 
-    tests = options.tests or mutmut.config().pytest_add_cli_args_test_selection
-    mutmut.get_mutant_runner = lambda processes=1: Runner(processes, tests)
+    if options.tests:
+        mutmut.config().pytest_add_cli_args_test_selection = options.tests
+    mutmut.get_mutant_runner = Runner
     collect = mutmut.collect_or_load_stats
 
     def collect_and_choose(*arguments, **more):
@@ -99,8 +100,7 @@ def measure(options) -> None:
         reaching, durations = mutmut.state().tests_by_mangled_function_name, mutmut.state().duration_by_test
         breadth = Counter(test for of_function in reaching.values() for test in of_function)
         for function in reaching:
-            allowed = [test for test in reaching[function] if test.startswith(tuple(tests))]
-            reaching[function] = closest(allowed, breadth, durations, options.seconds)
+            reaching[function] = closest(reaching[function], breadth, durations, options.seconds)
 
     find, wanted = mutmut.collect_source_file_mutation_data, {}
 

@@ -1,9 +1,11 @@
 """How the tests of a change run: in a copy of a process that has imported all tests and what they use, and run none."""
 
+import gc
 import os
 from functools import partial
 
 import pytest
+from mutmut.configuration import config
 from mutmut.runners.harness import PytestRunner, TestRunner
 from mutmut.utils.file_utils import change_cwd
 from mutmut.workers.isolation import ForkServerRunner
@@ -14,9 +16,8 @@ UNKNOWN = 35  # mutmut's exit code of a change that nothing is known of; it take
 class Runner(ForkServerRunner):
     """mutmut's own, with its loop inside of pytest, where all tests are collected: else each change collects again."""
 
-    def __init__(self, processes, tests):
+    def __init__(self, processes=1):
         super().__init__(processes, PytestRunner, {})
-        self.tests = tests
 
     def _forkserver_main(self, work_fd, result_fd):
         served = Served(partial(super()._forkserver_main, work_fd, result_fd))
@@ -24,7 +25,7 @@ class Runner(ForkServerRunner):
         for output in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), output)
         with change_cwd("mutants"):  # the copies would share the files of --capture=fd
-            arguments = ["-x", "-q", "--capture=sys", *self.tests]
+            arguments = ["-x", "-q", "--capture=sys", *config().pytest_add_cli_args_test_selection]
             os._exit(PytestRunner().execute_pytest(arguments, plugins=[served]))
 
 
@@ -44,12 +45,18 @@ class Served:
         """Copy this process for each change."""
         load_what_the_first_call_loads()
         self.items = {item.nodeid: item for item in session.items}
+        gc.freeze()  # a copy leaves alone what was loaded
         try:
             self.serve()
             os._exit(0)
         except Chosen as chosen:
             session.items[:] = chosen.args[0]
         return (yield)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, exitstatus):
+        """End the process: pytest would collect garbage five times, which takes longer than the tests."""
+        os._exit(exitstatus)
 
 
 class ChosenTests(TestRunner):
