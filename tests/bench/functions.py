@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -164,16 +166,33 @@ def warm(cloud: Cloud, ours: Function, stock: Function, other: Function) -> list
     """Time events of processes that have had one."""
     rows = []
     for rules, target in ((1, 0.8), (10, 0.3)):
-        times = in_turns(
-            WARM,
-            lambda rules=rules: timed(ours, opened(cloud, rules)),
-            lambda rules=rules: (opened(cloud, rules), timed(other, recipe.event(GROUP)))[1],
+        rows += against(
+            f"warm event, {rules} open rule{'s' * (rules > 1)}, notify and evaluation included",
+            "recipe, neither",
+            target,
+            (ours, lambda rules=rules: opened(cloud, rules)),
+            (other, lambda rules=rules: (opened(cloud, rules), recipe.event(GROUP))[1]),
         )
-        what = f"warm event, {rules} open rule{'s' * (rules > 1)}, notify and evaluation included"
-        rows.append(ratio(what, "recipe, neither", target, *times))
-    times = in_turns(WARM, lambda: timed(ours, opened(cloud, 0)), lambda: timed(stock, opened(cloud, 0)))
-    rows.append(ratio("warm event, compliant group", "c7n's stock handler", 0.5, *times))
-    return rows
+    compliant = partial(opened, cloud, 0)
+    what = "warm event, compliant group"
+    return [*rows, *against(what, "c7n's stock handler", 0.5, (ours, compliant), (stock, compliant))]
+
+
+def against(what: str, whom: str, target: float, *functions: tuple[Function, Callable[[], dict]]) -> list[Row]:
+    """Compare how long events of two functions take, and how long their own processes compute for them."""
+    for function, event_of in functions:
+        function.invoke(event_of())  # starts the process, if there is none
+    before = [processor(function) for function, _ in functions]
+    times = in_turns(WARM, *(partial(timed_event, *each) for each in functions))
+    taken = [(processor(function) - start) / WARM for (function, _), start in zip(functions, before, strict=True)]
+    return [ratio(what, whom, target, *times), ratio(f"{what}: the function's own processor time", whom, None, *taken)]
+
+
+def processor(function: Function) -> float:
+    """Return how many seconds of a processor the function's process has taken."""
+    (sandbox,) = function._sandboxes
+    _, _, fields = Path(f"/proc/{sandbox._process.pid}/stat").read_text().rpartition(")")
+    return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def in_turns(times: int, *measures: Callable[[], float]) -> list[float]:
@@ -182,8 +201,9 @@ def in_turns(times: int, *measures: Callable[[], float]) -> list[float]:
     return [median(column) for column in zip(*rounds[1:], strict=True)]
 
 
-def timed(function: Function, item: dict) -> float:
-    """Return the seconds that an event takes."""
+def timed_event(function: Function, event_of: Callable[[], dict]) -> float:
+    """Return the seconds that an event takes, without those that it takes to make it."""
+    item = event_of()
     start = time.perf_counter()
     function.invoke(item)
     return time.perf_counter() - start
