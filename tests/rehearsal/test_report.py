@@ -241,6 +241,15 @@ def test_report_of_a_sweep(cloud, tmp_path):
     found, written = reported(out)
     assert sorted(found) == sorted([*closed, ("new", "TCP 443 (HTTPS)", "::/0", ["2001:2:0:7::/64"], "closed")])
     assert written["made"].startswith("4 runs of Cloud Custodian looked for groups that let the internet in.")
+    assert [run.partition("open-ingress-sweep: ")[2] for run in written["runs"]] == [
+        "2 groups matched, 0 rules changed",
+        "2 groups matched, 4 rules changed",
+        "1 group matched, 1 rule changed",
+        "0 groups matched, 0 rules changed, a dry run",
+    ]
+    page = (out / "report.html").read_text()
+    assert "<summary>4 runs</summary>" in page
+    assert all(run in page for run in written["runs"])
 
 
 def test_report_of_a_sweep_that_stopped(cloud, tmp_path):
@@ -347,6 +356,20 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     assert shown(page) == ["group 7"] * 3
     assert texts_of(page.locator(".places tbody tr:not([hidden]) th bdi")) == ["team 7"] * 3
     page.close()
+
+
+def test_the_output_of_an_account_that_had_the_name_before(tmp_path, capsys):
+    """If c7n-org's file gives a name to another account, the output below that name does not count for it."""
+    path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
+    assert main(["report", str(tmp_path), "--accounts", str(path), "--json"]) == 0
+    capsys.readouterr()
+    path.write_text(path.read_text().replace("200000000000", "300000000000"))
+    assert main(["report", str(tmp_path), "--accounts", str(path), "--json"]) == 1
+    written = json.loads(capsys.readouterr().out)
+    (place,) = written["places"]
+    assert (place["account"], place["time"]) == ("300000000000", "")
+    assert place["failure"] == "its folder has the output of account 200000000000"
+    assert written["rows"] == []
 
 
 @pytest.mark.parametrize("account", [5, ["1"], True])

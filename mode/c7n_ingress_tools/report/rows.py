@@ -217,6 +217,8 @@ class Report:
     """The flow logs, if there were any."""
     notes: tuple[str, ...] = ()
     """What people should know to read it, a sentence each."""
+    runs: tuple[str, ...] = ()
+    """The runs that the report covers, in one line each, the oldest first."""
     places: tuple[Place, ...] = ()
     """The accounts and regions that were swept: those that failed first."""
 

@@ -40,7 +40,7 @@ MATCHED = "MatchedIpPermissions"
 
 LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogWritten.log_format` in c7n/output.py."""
-LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:\d+ ")
+LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:(?P<count>\d+) ")
 """What c7n logs when the filters are done. Only then does it write resources.json, over that of an earlier run."""
 LEFT_OPEN = re.compile(r"exempt: left open in (\d+) groups?")
 """What the filter `exempt` logs: before that line about all groups, after it when the action reads a group again."""
@@ -67,8 +67,8 @@ class Run:
     """When its filters were done, or when it stopped before."""
     dry: bool = False
     """Whether it was a dry run."""
-    looked: bool = False
-    """Whether its filters looked at the groups."""
+    matched: int | None = None
+    """How many groups its filters matched; None if it stopped before they had looked at the groups."""
     exempt: int = 0
     """In how many groups its filters left out rules that are exempt."""
     groups: list[Group] = field(default_factory=list)
@@ -81,7 +81,22 @@ class Run:
     failure: str | None = None
     """Why it failed, if it did; c7n notes that of the last run alone."""
 
+    @property
+    def looked(self) -> bool:
+        """Whether its filters looked at the groups."""
+        return self.matched is not None
 
+    def __str__(self) -> str:
+        """Return the run in one line."""
+        did = "stopped before it had looked at the groups"
+        if self.matched is not None:
+            of_rules = [each for each in self.records if each["was"] and each["how"] != PREVIEW]
+            changed = counted(len({(each["group"], each["rule"]) for each in of_rules}), "rule")
+            did = f"{counted(self.matched, 'group')} matched, {changed} changed{', a dry run' if self.dry else ''}"
+        return f"{self.time[:10]} {self.time[11:16]} UTC, {self.account} {self.region}, {self.policy}: {did}"
+
+
+PREVIEW = "preview"
 FAILED = "the policy failed after it had looked at the groups"
 NOTHING = "no output: the policy was refused, or c7n-org did not run there"
 BEGAN = "the run began and wrote no result, usually because its role cannot be assumed"
@@ -120,7 +135,7 @@ def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY)
     swept = [_swept(output, now, asked) for output in outputs]
     if asked.places is None and all(each.unread and not each.runs for each in swept):
         raise swept[0].unread[0]
-    runs = [run for each in swept for run in each.runs]
+    runs = sorted((run for each in swept for run in each.runs), key=lambda run: run.time)
     dry = " Nothing was changed: it was a dry run." if runs and all(run.dry for run in runs) else ""
     return Report(
         title="Open ingress: what was swept",
@@ -129,6 +144,7 @@ def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY)
         policies=tuple(dict.fromkeys(run.policy for run in runs)),
         rows=worst_first(row for each in swept for row in each.rows),
         failures=tuple(text for each in swept for text in each.failures),
+        runs=tuple(map(str, runs)),
         notes=(UNLISTED, *([] if asked.said or all(each.runs for each in swept) else [PRINTED])),
         places=tuple(sorted((each.place for each in swept), key=lambda place: place.urgency)),
     )
@@ -273,6 +289,9 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
             why = f"{folder}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"
             unread.append(error if isinstance(error, NoRunError) else NoRunError(why))
             continue
+        if output.account and last.account != output.account:
+            wrong.append(f"its folder has the output of account {last.account}")
+            continue
         if asked.since and not of_policy:
             wrong.append(too_old(time_from(last.time), asked.since))
             continue
@@ -337,7 +356,7 @@ def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, 
             runs.append(Run(*where, _iso(time - ahead)))
         run = runs[-1]
         if looked and not run.looked:
-            run.looked, run.time = True, _iso(time - ahead)
+            run.matched, run.time = int(looked["count"]), _iso(time - ahead)
         _read_line(line["level"], line["message"], run)
     return runs if last else [*runs, Run(*where, _iso(end))]
 
