@@ -12,8 +12,8 @@ SECONDS = 1769902496
 EXPIRES = {"N": str(SECONDS + 3 * 3600)}
 LEFT_OPEN = (
     "at-most is 7, and as many groups were changed from 23:00 to 00:00 UTC. So this group was not changed. Look at "
-    "what was closed in this hour. If that was right, run c7n-ingress replay --region eu-west-1 after 00:00 UTC, or raise "
-    "at-most and deploy the policy again. The daily policy closes the worst groups first"
+    "what was closed in this hour. If that was right, run c7n-ingress replay --region eu-west-1 after 00:00 UTC, or "
+    "raise at-most and deploy the policy again. The daily policy closes the worst groups first"
 )
 
 
