@@ -11,12 +11,15 @@ from tests.support.embedded import ROOT
 
 
 def test_the_closest_tests_run():
-    """A change is judged by the tests that reach the fewest functions, as many as there is time for, one at least."""
+    """A change is judged by its module's own tests, then by those that reach few functions, and by one at least."""
     durations = {"slow": SECONDS * 2, "quick": SECONDS * 0.4, "quicker": SECONDS * 0.3, "third": SECONDS * 0.5}
-    breadth = {"slow": 1, "third": 2, "quick": 3, "quicker": 3}
-    assert closest({"slow", "third", "quick", "quicker"}, breadth, durations, SECONDS) == ["third", "quicker"]
-    assert closest({"quick", "quicker"}, breadth, durations, SECONDS) == ["quicker", "quick"]
-    assert closest({"slow"}, breadth, durations, SECONDS) == ["slow"]
+    durations["tests/actions/test_run.py::own"] = SECONDS * 0.2
+    breadth = {"slow": 1, "third": 2, "quick": 3, "quicker": 3, "tests/actions/test_run.py::own": 9}
+    *others, own = durations
+    assert closest(others, "run", breadth, durations, SECONDS) == ["third", "quicker"]
+    assert closest([*others, own], "run", breadth, durations, SECONDS) == [own, "third", "quicker"]
+    assert closest({"quick", "quicker"}, "run", breadth, durations, SECONDS) == ["quicker", "quick"]
+    assert closest({"slow"}, "run", breadth, durations, SECONDS) == ["slow"]
 
 
 def test_the_interval_of_a_share():
