@@ -10,10 +10,10 @@ quoted = '$(subst ','\'',$(1))'
 
 # The demo writes bytecode, even if the environment says not to: compiling all of it first would take longer.
 demo: .venv/$(if $(FLOWS),flows,local)
-	@PYTHONDONTWRITEBYTECODE= .venv/bin/c7n-ingress rehearse --make $(if $(GROUPS),$(call quoted,$(GROUPS))) \
+	@$(if $(FLOWS),for file in $(FLOWS); do set -- "$$@" --flows "$$file"; done;) \
+	  PYTHONDONTWRITEBYTECODE= .venv/bin/c7n-ingress rehearse --make $(if $(GROUPS),$(call quoted,$(GROUPS))) \
 	  $(if $(AUTHORIZED),--authorized $(call quoted,$(AUTHORIZED))) \
-	  $(if $(INTERFACES),--interfaces $(call quoted,$(INTERFACES))) $(if $(VPCS),--vpcs $(call quoted,$(VPCS))) \
-	  $(foreach file,$(or $(wildcard $(FLOWS)),$(FLOWS)),--flows $(file))
+	  $(if $(INTERFACES),--interfaces $(call quoted,$(INTERFACES))) $(if $(VPCS),--vpcs $(call quoted,$(VPCS))) "$$@"
 
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check

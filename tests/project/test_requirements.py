@@ -1,7 +1,6 @@
 import base64
 import hashlib
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -159,14 +158,51 @@ def test_make_installs_no_more_than_its_goal_needs(goal, locks, tmp_path):
     assert re.findall(r"requirements/install\.py (\S+)", done.stdout) == locks
 
 
+@pytest.fixture
+def demo(tmp_path):
+    """Return a function that runs `make demo` with variables, and returns the arguments of the command that it runs."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    venv.create(tmp_path / ".venv", with_pip=False)
+    command = tmp_path / ".venv" / "bin" / "c7n-ingress"
+    command.write_text('#!/bin/sh\nfor each in "$@"; do printf "%s\\n" "$each"; done\n')
+    command.chmod(0o755)
+    for name in ("local", "flows"):
+        (tmp_path / ".venv" / name).touch()
+
+    def run(*variables):
+        done = subprocess.run(["make", "demo", *variables], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    return run
+
+
 @pytest.mark.parametrize("name", ["it's mine.json", "a,b (c) $$HOME.json", 'say "so".json'])
-def test_make_hands_names_of_files_on(name):
+def test_make_hands_names_of_files_on(name, demo):
     """A name is one argument of the demo, whatever is in it; a dollar is written twice for make."""
-    command = ["make", "--dry-run", "demo", *(f"{each}={name}" for each in ("GROUPS", "INTERFACES", "VPCS"))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    (line,) = re.findall(r"c7n-ingress rehearse --make (.*)", done.stdout.replace("\\\n", ""))
     it = name.replace("$$", "$")
-    assert shlex.split(line) == [it, "--interfaces", it, "--vpcs", it]
+    found = demo(*(f"{each}={name}" for each in ("GROUPS", "INTERFACES", "VPCS")))
+    assert found == ["rehearse", "--make", it, "--interfaces", it, "--vpcs", it]
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        ("logs", ["logs"]),
+        ("logs/*.gz", ["logs/a.gz", "logs/b c.gz"]),
+        ("logs/a.gz gone.gz", ["logs/a.gz", "gone.gz"]),
+        ("'logs/b c.gz' logs/a.gz", ["logs/b c.gz", "logs/a.gz"]),
+        ("gone/*.gz", ["gone/*.gz"]),
+    ],
+)
+def test_make_hands_all_flow_logs_on(names, files, demo, tmp_path):
+    """FLOWS takes several names and patterns as a shell does. A name of no file stays, for the command to refuse it."""
+    (tmp_path / "logs").mkdir()
+    for name in ("a.gz", "b c.gz"):
+        (tmp_path / "logs" / name).touch()
+    options = [word for file in files for word in ("--flows", file)]
+    assert demo(f"FLOWS={names}") == ["rehearse", "--make", *options]
 
 
 # ---- Installing
