@@ -101,7 +101,6 @@ LONGEST_FIRST = [
     "test_live.py",
     "test_slack.py",
     "test_release.py",
-    "test_approved.py",
     "test_pagerduty.py",
     "test_properties.py",
     "test_brake.py",
