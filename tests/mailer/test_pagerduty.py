@@ -245,7 +245,7 @@ def test_an_event_says_what_the_mail_says(post, service, mailer):
         "2 addresses of the load balancer app/checkout",
         "pened again, 4th time since Monday",
         "Opened by the role Admin, in a session called",
-        "named as the caller chose",
+        "the caller chose the names of session and tool",
         "CloudFormation stack checkout-production",
         *(json.dumps(line, ensure_ascii=False)[1:-1] for line in CLOSED["c7n:undo-ingress"]),
         "interrupted at once",
