@@ -137,7 +137,7 @@ def compiled_by(python: str, runtime: str, sources: tuple[tuple[str, bytes], ...
 
 def environment() -> dict[str, str]:
     """Return the environment of a Python that finds modules as this one does, but not in the current folder."""
-    others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONPYCACHEPREFIX")
+    others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONOPTIMIZE", "PYTHONPYCACHEPREFIX")
     kept = {name: value for name, value in os.environ.items() if name not in others}
     return {**kept, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
 

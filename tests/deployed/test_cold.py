@@ -248,6 +248,15 @@ def without_packages(path):
     path.chmod(0o755)
 
 
+def test_bytecode_of_a_python_that_is_told_to_optimize(monkeypatch):
+    """The zip has the bytecode that Lambda loads, also where PYTHONOPTIMIZE makes this Python write another."""
+    forget()
+    wanted = bytecode.of_a_cold_start(bytecode.OURS)
+    forget()
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    assert bytecode.of_a_cold_start(bytecode.OURS) == wanted
+
+
 def test_bytecode_by_the_function_s_python_on_the_path(another):
     """A Python of the function's version that has no packages makes the bytecode that this Python would make."""
     bytecode.OURS = Function.runtime
