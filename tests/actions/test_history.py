@@ -212,11 +212,12 @@ def test_opened_before(cloud, tmp_path, recorded, states, more, times):
     [(True, "ResourceNotDiscoveredException"), (False, "NoAvailableConfigurationRecorderException")],
 )
 @pytest.mark.usefixtures("recorded")
-def test_no_history(cloud, tmp_path, recorder, why):
+def test_no_history(cloud, tmp_path, caplog, recorder, why):
     """A group without a history, or of an account where Config records nothing, is closed, and the message says so."""
     if not recorder:
         cloud.session().client("config").delete_configuration_recorder(ConfigurationRecorderName="default")
     assert said(cloud, tmp_path) == f"whether it was opened before could not be looked up in AWS Config ({why})"
+    assert "sg-00000000000000001: whether it was opened before could not be looked up" in caplog.messages
     assert sources() == ["198.18.7.0/24"]
 
 
