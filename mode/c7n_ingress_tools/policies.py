@@ -10,6 +10,8 @@ import c7n.policy
 from c7n.config import Config
 from c7n.exceptions import PolicyValidationError
 
+from c7n_ingress import autoload
+
 NOWHERE = {"output_dir": "null://", "log_group": "null://", "cache": None, "cache_period": 0}
 
 
@@ -18,6 +20,7 @@ def load(path: Path, variables: Mapping[str, Any], account: str, region: str) ->
 
     :raises ValueError: says what is wrong with them.
     """
+    autoload.install()  # for anyone who has removed the files that call it
     options = Config.empty(account_id=account, region=region, regions=[region], **NOWHERE)
     try:
         loaded = list(c7n.policy.load(options, str(path)) or ())

@@ -106,7 +106,10 @@ def test_org(command, cloud, tmp_path):
 
 
 def test_without_the_files_that_load_it(command, bin_folder, tmp_path):
-    """Without its files in site-packages, the stock command does not know the action, and the page's command does."""
+    """Without its files in site-packages, the stock command does not know the action.
+
+    The page's command and `c7n-ingress` do.
+    """
     loading = {path: path.read_bytes() for path in bin_folder.parent.rglob("site-packages/c7n_ingress.*")}
     assert sorted(path.suffix for path in loading) == [".pth", ".start"]
     policy = tmp_path / "policies" / "open-ingress-sweep.yml"
@@ -117,11 +120,13 @@ def test_without_the_files_that_load_it(command, bin_folder, tmp_path):
         assert command("/bin/bash", "-euc", f'PATH="{bin_folder}:$PATH"; {remove}').returncode == 0
         assert command("custodian", "validate", f"policies/{policy.name}").returncode != 0
         done = command("/bin/bash", "-euc", f'PATH="{bin_folder}:$PATH"; {validate}')
+        checked = command("c7n-ingress", "check", "--settings", ROOT / "settings.yml")
     finally:
         for path, content in loading.items():
             path.write_bytes(content)
     assert done.returncode == 0, done.stderr
     assert "Configuration valid" in done.stderr
+    assert "restore-ingress.yml: 1 policy, valid with these settings" in checked.stdout
 
 
 def test_the_start_file(bin_folder):
