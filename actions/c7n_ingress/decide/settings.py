@@ -128,7 +128,7 @@ def filled(data: Any) -> Any:
 
 def unfilled(data: Any) -> str | None:
     """Return the name of the first setting in data that nothing has filled and that a run needs, if there is one."""
-    return next((name for _, name in _unfilled(data) if name in KEYS and name not in FOR_ONE_RUN), None)
+    return next((name for _, name in _unfilled(data, "") if name in KEYS and name not in FOR_ONE_RUN), None)
 
 
 def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
@@ -141,7 +141,7 @@ def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
             )
 
 
-def _unfilled(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _unfilled(data: Any, path: str) -> Iterator[tuple[str, str]]:
     """Return where a value is that no variable has filled, however deep, and the variable's name."""
     if name := _name(data):
         yield path, name
