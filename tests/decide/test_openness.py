@@ -1,3 +1,5 @@
+import itertools
+import random
 from ipaddress import collapse_addresses, ip_network
 
 import pytest
@@ -121,6 +123,18 @@ def order(networks):
 @given(groups)
 def test_as_the_plain_definition_says(rules):
     """Those rules of a group are open that the definition says, read word by word."""
+    assert judged(rules) == model(rules)
+
+
+NESTED = [f"{first}.0.0.0/{prefix}" for first in (11, 12) for prefix in (8, 9, 10, 12, 15)] + ["11.128.0.0/9"]
+NEAR = [Traffic("tcp", first, last) for first, last in ((22, 22), (23, 23), (22, 23), (23, 24))]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_networks_that_hold_each_other(seed):
+    """Networks within others count once for each port, in whatever order they are kept."""
+    every = [(traffic, (ip_network(cidr),)) for traffic, cidr in itertools.product(NEAR, NESTED)]
+    rules = random.Random(seed).sample(every, 9)
     assert judged(rules) == model(rules)
 
 
