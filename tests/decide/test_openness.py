@@ -315,7 +315,7 @@ def test_traffic_that_has_a_port_in_common(one, other, overlap):
         ({"wide": ["2a02::/16"], "narrow": ["2a03::/32"]}, []),
         ({"wide": ["2a02::/16"], "less narrow": ["2a03::/31"]}, ["wide"]),
         ({"wide": ["2a02::/16"], "alike": [f"2a03:0:0:{n:x}::/64" for n in range(300)]}, []),
-        ({"wide": ["2a02::/16"], "many": [f"2a03:0:{n:x}00::/40" for n in range(200)]}, []),
+        ({"wide": ["2a02::/16"], "many": [f"2a03:{m}:{2 * n:x}00::/40" for m in (0, 1) for n in range(100)]}, []),
         ({"wide": ["2a02::/16"], "IPv4": ["11.0.0.0/8"]}, []),
         ({"inside": ["11.0.0.0/9"], "outside": ["11.0.0.0/8"]}, []),
         ({"inside": ["11.0.0.0/9"], "outside": ["11.0.0.0/8"], "beside": ["12.0.0.0/15"]}, ["outside"]),

@@ -40,7 +40,7 @@ def parse_ports(values: object) -> Ports:
 
 
 def _traffic(value: object) -> list[Traffic]:
-    found = None if isinstance(value, bool) else PORT.fullmatch(str(value))
+    found = PORT.fullmatch(str(value))
     if not found:
         raise ValueError(f"{value!r:.80} is not a port: write 443, tcp/443, udp/500 or 8000-8010")
     first = int(found["first"])
