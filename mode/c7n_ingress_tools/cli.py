@@ -82,6 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
         return COULD_NOT_RUN
     except click.ClickException as error:
         return _refused(error.message)
+    except SystemExit as error:  # another c7n than the pack works with
+        if not isinstance(error.code, str):
+            raise
+        click.echo(error.code, err=True)
+        return COULD_NOT_RUN
     except Exception as error:
         if (line := _in_one_line(error)) is None:
             raise

@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from importlib import metadata
 
@@ -74,6 +75,15 @@ def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_another_c7n_ends_a_command_with_2(tmp_path):
+    """A command that would load a c7n with which the pack does not work ends with 2, and says which one to install."""
+    other = "import c7n.version as c7n; c7n.version = '0.10.1'"
+    code = f"{other}; from c7n_ingress_tools.cli import main; exit(main(['check']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("c7n-ingress does not work with c7n 0.10.1: pip install 'c7n>=0.9.53,<0.10'")
 
 
 def test_an_address_that_does_not_answer_asks_for_the_region(monkeypatch, capsys):
