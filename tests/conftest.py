@@ -98,7 +98,7 @@ LONGEST_FIRST = [
     "test_warm.py",
     "test_canary.py",
     "test_report.py",
-    "test_live.py",
+    "test_rehearse_live.py",
     "test_slack.py",
     "test_release.py",
     "test_pagerduty.py",
