@@ -1,6 +1,7 @@
 import datetime as dt
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def sample(tmp_path_factory):
     """Run the sample once for the tests of this module; return the folder and what was printed."""
     folder = tmp_path_factory.mktemp("sample")
     return folder, demo(folder)
+
+
+def test_what_the_caller_has_set_for_aws(tmp_path):
+    """A profile that does not exist and a proxy that does not answer do not matter: a rehearsal calls no real AWS."""
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    (tmp_path / "groups.json").write_text(json.dumps([{"GroupId": "sg-00000001", "IpPermissions": [rule]}]))
+    proxies = dict.fromkeys(("http_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    command = [C7N_INGRESS, "rehearse", "groups.json"]  # by itself: what is loaded here was loaded without them
+    environment = os.environ | {"AWS_PROFILE": "gone", **proxies}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 of 1 open rule closed" in done.stdout
 
 
 def test_sample_is_closed(sample):

@@ -37,6 +37,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.test import create_environ, run_wsgi_app
 
 from c7n_ingress_tools.embedded_aws import config, ec2, models, services
+from c7n_ingress_tools.embedded_aws.alone import alone
 from c7n_ingress_tools.embedded_aws.listener import Answer, Listener
 
 if TYPE_CHECKING:
@@ -74,13 +75,9 @@ class Cloud:
 
         It has none of the caller's own AWS settings: no credentials, no profile, no configuration file.
         """
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        return kept | {
+        return alone() | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": region,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
             **dict(zip(CREDENTIALS, credentials(account), strict=True)),
         }
 

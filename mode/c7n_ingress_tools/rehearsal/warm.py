@@ -28,6 +28,8 @@ from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from c7n_ingress_tools.embedded_aws.alone import alone
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -89,6 +91,7 @@ def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Comma
             listener.listen()  # before the process is there, so that earlier calls wait in the queue
             process = subprocess.Popen(
                 [sys.executable, "-m", module, str(listener.fileno()), address],
+                env=alone(),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,
             )
