@@ -267,20 +267,21 @@ def rehearse(live: bool, **options: Any) -> int:
         raise click.UsageError("--live and --region belong together")
     if live and any(options[name] for name in ("groups", "interfaces", "vpcs")):
         raise click.UsageError("--live reads groups, interfaces and VPCs itself: name no files of them")
-    import os
-    from contextlib import nullcontext
-    from unittest import mock
-
-    from c7n_ingress_tools.embedded_aws.alone import alone
     from c7n_ingress_tools.rehearsal import warm
 
-    own: Any = nullcontext() if live else mock.patch.dict(os.environ, alone(), clear=True)
-    with own, warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
+    with warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
+        import os
+        from contextlib import nullcontext
+        from unittest import mock
+
+        from c7n_ingress_tools.embedded_aws.alone import alone
         from c7n_ingress_tools.extras import requires_extra
 
-        with requires_extra("local"):
-            from c7n_ingress_tools.rehearsal import run
-        return run.main(run.Asked(**options), commands)
+        own: Any = nullcontext() if live else mock.patch.dict(os.environ, alone(), clear=True)
+        with own:
+            with requires_extra("local"):
+                from c7n_ingress_tools.rehearsal import run
+            return run.main(run.Asked(**options), commands)
 
 
 @cli.command(short_help="Report what a sweep found and did, or what the deployed functions did.")
