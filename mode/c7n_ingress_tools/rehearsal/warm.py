@@ -14,24 +14,25 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint
-from multiprocessing.connection import Client, Connection
+from multiprocessing import get_context
+from multiprocessing.connection import Client, Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from c7n_ingress_tools.embedded_aws.alone import alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from multiprocessing.context import ForkProcess
 
 COMMANDS = {
     "custodian": "c7n.cli:main",
@@ -108,7 +109,6 @@ def main(descriptor: str) -> None:
     Its standard input ends with that process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes of calls
     importlib.import_module("c7n_ingress_tools.embedded_aws.models").share()
     for module in LOADED:
         importlib.import_module(module)
@@ -117,29 +117,35 @@ def main(descriptor: str) -> None:
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
     gc.freeze()  # what is loaded stays: no call's collector looks through it, and copies its pages
+    fork, parent = get_context("fork"), sys.stdin.fileno()
+    calls: dict[Any, tuple[ForkProcess, Connection]] = {}
     with socket.socket(fileno=int(descriptor)) as listener:
-        while listener in select.select([listener, sys.stdin], [], [])[0]:
-            caller, _ = listener.accept()
-            if os.fork() == 0:
-                with Connection(caller.detach()) as connection:
-                    _answer(connection)
-            caller.close()
+        while parent not in (ready := wait([listener, parent, *calls])):
+            for each in ready:
+                if each is listener:
+                    connection = Connection(listener.accept()[0].detach())
+                    process = fork.Process(target=_run, args=(connection,))
+                    process.start()
+                    calls[process.sentinel] = process, connection
+                else:
+                    process, connection = calls.pop(each)
+                    process.join()
+                    with connection, suppress(BrokenPipeError):  # the caller is gone
+                        connection.send(process.exitcode)
 
 
-def _answer(connection: Connection) -> None:
-    """Run the command of one call in one more process, which this one waits for; that one ends as any interpreter does.
+def _run(connection: Connection) -> NoReturn:
+    """Run a command as its caller would.
+
+    A process of multiprocessing ends without taking the interpreter apart, for which the system would copy all of its
+    memory: this takes longer than many a command.
 
     :raises SystemExit: always.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if child := os.fork():
-        _, status = os.waitpid(child, 0)
-        connection.send(os.waitstatus_to_exitcode(status))
-        os._exit(0)
     sys.argv, environment, folder = connection.recv()
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(recv_handle(connection), descriptor)
-        stream = getattr(sys, name)  # it knows of this process's own terminal or file only
+        stream = getattr(sys, f"__{name}__")  # it knows of this process's own terminal or file only
         setattr(sys, name, open(descriptor, stream.mode, 1, stream.encoding, stream.errors, closefd=False))  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
