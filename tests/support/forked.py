@@ -16,6 +16,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from c7n_ingress import bytecode
 from c7n_ingress_tools.rehearsal import warm
@@ -40,10 +41,13 @@ zlib.Z_DEFAULT_COMPRESSION = zlib.Z_BEST_SPEED
 
 def forked(command, *, env=None, cwd=None):
     """Run a command that is beside Python, as its script does, and return what `subprocess.run` returns for text."""
-    name, *arguments = map(str, command)
-    return subprocess.run(
-        [commands() / Path(name).name, *arguments], env=env, cwd=cwd, capture_output=True, check=False, encoding="utf-8"
-    )
+    command = [str(commands() / Path(command[0]).name), *map(str, command[1:])]
+    environment, folder = os.environ if env is None else env, Path(cwd or ".").absolute()
+    with TemporaryFile("w+", encoding="utf-8") as output, TemporaryFile("w+", encoding="utf-8") as errors:
+        code = warm.exit_code(serving().call(command, environment, folder, (0, output.fileno(), errors.fileno())))
+        for each in (output, errors):
+            each.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
 
 def aws():
@@ -56,11 +60,17 @@ def aws():
 
 
 @cache
-def commands():
-    """Start the process that forks, and return a folder with its commands; it ends with this process."""
+def serving():
+    """Start the process that forks; it ends with this process."""
     stack = ExitStack()
     atexit.register(stack.close)
-    return folder_of(stack.enter_context(warm.commands(module=__name__)))
+    return stack.enter_context(warm.commands(module=__name__))
+
+
+@cache
+def commands():
+    """Return a folder with the commands of the process that forks."""
+    return folder_of(serving())
 
 
 def folder_of(warm_commands):

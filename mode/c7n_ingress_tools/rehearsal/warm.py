@@ -68,6 +68,7 @@ class Commands(NamedTuple):
         connection.send((command, dict(environment), folder))
         for descriptor in streams:
             send_handle(connection, descriptor, 0)
+        os.set_blocking(connection.fileno(), True)  # send_handle uses the process's default time-out, if it has one
         return connection
 
 
