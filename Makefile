@@ -46,8 +46,8 @@ bench: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 .venv/browser/chromium: | .venv/dev
 	-.venv/bin/python -m tests.support.browser  # where that fails, the tests that need a browser say what to install
 
-# One lock for all Pythons and systems, which only uv can make. c7n requires 3.10.2. All locks have a package in the same
-# release.
+# One lock for all Pythons and systems, which only uv can make. c7n requires 3.10.2. A package has the
+# same release in all locks.
 RESOLVE = .venv/bin/uv pip compile --quiet --universal --python-version 3.10.2 --only-binary :all: --generate-hashes \
   --no-annotate --custom-compile-command 'make lock' --upgrade
 COMPILE = $(RESOLVE) --group build pyproject.toml

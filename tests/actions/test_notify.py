@@ -196,7 +196,7 @@ def test_an_hour_that_is_full(cloud, group, tmp_path):
 
 
 def test_an_odd_group(cloud, group, tmp_path, caplog):
-    """A group of which something that was looked up cannot be reported is reported without that."""
+    """If what was looked up about a group has no usable form, the group is reported without it."""
     group_id = group(SSH, Tags=[{"Key": "Name", "Value": "web"}])
 
     def distort(parsed, **_):
