@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from botocore.utils import parse_timestamp
 
-from c7n_ingress.decide.rules import Match, Rule, matches_from, permission, source_from, traffic
+from c7n_ingress.decide.rules import SOURCES, Match, Rule, matches_from, permission, source_from, traffic
 
 log = logging.getLogger("custodian.actions")
 
@@ -24,8 +24,6 @@ RECENT = timedelta(seconds=60)
 EC2's guide has no number. Lambda tries a failed event again after one minute, so what EC2 does not show then was
 removed: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
-
-LISTINGS = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
 
 
 class Said(NamedTuple):
@@ -140,7 +138,7 @@ def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:
     source = rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId")
     if not source or "IpProtocol" not in rule:
         return None
-    return {**{listing: [] for listing in LISTINGS}, **permission(traffic(rule), source_from(source))}
+    return {**{listing: [] for listing in SOURCES}, **permission(traffic(rule), source_from(source))}
 
 
 def _list(value: Any) -> list[Any]:

@@ -26,6 +26,18 @@ ALL_PORTS = (0, 65535)
 FINDERS = frozenset({"ingress", "open-ingress"})
 """The filters that annotate the rules that they match."""
 
+NETWORKS = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6"}
+"""Where a permission lists its networks, and the key of each."""
+
+MAYBE_OPEN = {**NETWORKS, "PrefixListIds": "PrefixListId"}
+"""The same for all sources that may be open to the internet."""
+
+SOURCES = {**MAYBE_OPEN, "UserIdGroupPairs": "GroupId"}
+"""The same for all sources.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
+"""
+
 VERSIONS = {"IPv4": 4, "IPv6": 6}
 PREFIX_LISTS = "c7n-ingress:prefix-lists"
 """Where the filter `open-ingress` notes on a group which prefix lists are open.
@@ -83,15 +95,13 @@ def rule_from(shape: Mapping[str, Any]) -> Rule:
 
 def matches_from(permissions: Iterable[Mapping[str, Any]]) -> set[Match]:
     """Read permissions, such as those that Cloud Custodian's ``ingress`` filters annotated."""
-    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
     return {Match(traffic(shape), source) for shape in permissions for source in _sources(shape)}
 
 
 def _sources(permission: Mapping[str, Any]) -> Iterator[Source]:
-    for listing, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
-        yield from (network(each[key]) for each in permission.get(listing) or ())
-    for listing, key in (("PrefixListIds", "PrefixListId"), ("UserIdGroupPairs", "GroupId")):
-        yield from (each[key] for each in permission.get(listing) or ())
+    for listing, key in SOURCES.items():
+        read = network if listing in NETWORKS else str
+        yield from (read(each[key]) for each in permission.get(listing) or ())
 
 
 @lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ from c7n_ingress.aws.settings import checking, fill
 from c7n_ingress.decide.checks import UNFILLED, is_unfilled
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
-from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Network, network, traffic
+from c7n_ingress.decide.rules import NETWORKS, PREFIX_LISTS, UNREADABLE, Network, network, traffic
 
 log = logging.getLogger("custodian.filters")
 
@@ -146,7 +146,7 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
                 yield rule  # what an unread list holds may be open
 
     def _networks(self, rule: Mapping[str, Any]) -> Sequence[Network]:
-        for ranges, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
+        for ranges, key in NETWORKS.items():
             if rule[ranges]:
                 return [network(rule[ranges][0][key])]
         return next((self.lists[list_id].networks for list_id in _lists_of(rule)), ())

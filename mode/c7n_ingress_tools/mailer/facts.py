@@ -20,7 +20,7 @@ from c7n_ingress.decide.exemptions import TAG
 from c7n_ingress.decide.managed import MANAGED, managed_by
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.reopened import RENEWED, REOPENED
-from c7n_ingress.decide.rules import ports_text, traffic
+from c7n_ingress.decide.rules import MAYBE_OPEN, ports_text, traffic
 from c7n_ingress.decide.states import BY_NAME, EXEMPT, State, counted
 from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
 from c7n_ingress_tools.mailer.errors import UndeliverableError
@@ -465,7 +465,7 @@ class _Digest(Facts):
             Change(words, clean(source.get(key)), "", "", clean(source.get("Description")), "")
             for permission in map(mapped, listed(resource.get("MatchedIpPermissions")))
             for words in [_words_of(permission)]
-            for listing, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"), ("PrefixListIds", "PrefixListId"))
+            for listing, key in MAYBE_OPEN.items()
             for source in map(mapped, listed(permission.get(listing)))
         ]
         renewed = clean(resource.get(RENEWED), 200)

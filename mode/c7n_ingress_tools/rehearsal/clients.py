@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import refused, watched
-from c7n_ingress_tools.report.rows import Caller, Clients, Rule, Window
+from c7n_ingress_tools.report.rows import Caller, Clients, RuleKey, Window
 from c7n_ingress_tools.report.text import first
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ There is multicast (ff00::/8, RFC 4291), from which nothing comes.
 class Findings:
     """What flow logs show about all rules that were replaced."""
 
-    rules: Mapping[Rule, Clients]
+    rules: Mapping[RuleKey, Clients]
     window: Window
     notes: tuple[str, ...]
     """What people should know of the files."""
@@ -86,7 +86,7 @@ def who_came_in(
     done: Callable[[float], None] = lambda _: None,
 ) -> Findings:
     """Return who came in through each rule that the records say was replaced."""
-    rules = [Rule(*_key(record), record["was"]) for record in records if record["was"]]
+    rules = [RuleKey(*_key(record), record["was"]) for record in records if record["was"]]
     _put(log, interfaces, rules, afterwards(groups, records))
     _work_out(log, done)
     found = dict(zip(rules, _clients(log), strict=True))
@@ -112,15 +112,15 @@ def check(log: Log, interfaces: Iterable[Interface]) -> None:
         )
 
 
-def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[Rule]:
+def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[RuleKey]:
     """Return the ingress rules of all groups as they are after the changes."""
     rules = {
-        Rule(group["GroupId"], match.traffic, str(match.source))
+        RuleKey(group["GroupId"], match.traffic, str(match.source))
         for group in groups
         for match in matches_from(group["IpPermissions"])
     }
-    rules -= {Rule(*_key(record), record["was"]) for record in records if record["was"]}
-    return rules | {Rule(*_key(record), record["now"]) for record in records if record["now"]}
+    rules -= {RuleKey(*_key(record), record["was"]) for record in records if record["was"]}
+    return rules | {RuleKey(*_key(record), record["now"]) for record in records if record["now"]}
 
 
 def _key(record: dict[str, Any]) -> tuple[str, Traffic]:
@@ -130,7 +130,7 @@ def _key(record: dict[str, Any]) -> tuple[str, Traffic]:
 # -- what goes into the engine
 
 
-def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[Rule], after: Iterable[Rule]) -> None:
+def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[RuleKey], after: Iterable[RuleKey]) -> None:
     """Put interfaces and rules beside the flows."""
     span = {"low": "UHUGEINT", "high": "UHUGEINT"}
     traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}

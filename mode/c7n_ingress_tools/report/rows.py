@@ -13,7 +13,7 @@ from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
 from c7n_ingress.decide.message import is_lack, without_todo
 from c7n_ingress.decide.ports import traffic_words
-from c7n_ingress.decide.rules import Traffic, ports_text, source_from, traffic
+from c7n_ingress.decide.rules import MAYBE_OPEN, Traffic, ports_text, source_from, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
 from c7n_ingress.decide.states import counted
 
@@ -34,9 +34,6 @@ HOWS = {
     "perhaps revoked": NOT_CLOSED,
 }
 ADDED = ("authorized", "perhaps authorized", "preview")
-NETWORKS = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6"}
-SOURCES = {**NETWORKS, "PrefixListIds": "PrefixListId"}
-"""Where a permission lists its sources, and the key of each."""
 
 
 class Caller(NamedTuple):
@@ -76,7 +73,7 @@ class Clients:
         return counted(self.blocked, "client") if self.blocked else self.note or "nobody"
 
 
-class Rule(NamedTuple):
+class RuleKey(NamedTuple):
     """What distinguishes a rule from all others of a region."""
 
     group: str
@@ -115,9 +112,9 @@ class Row:
     clients: Clients | None = None
 
     @property
-    def key(self) -> Rule:
+    def key(self) -> RuleKey:
         """What distinguishes the rule from all others of its region."""
-        return Rule(self.group, self.traffic, self.before)
+        return RuleKey(self.group, self.traffic, self.before)
 
     @property
     def lets_in(self) -> str:
@@ -316,7 +313,7 @@ def rules_of(group: Group, permissions: Iterable[Mapping[str, Any]], account: st
     """Yield a row for each rule of some permissions of a group, as if nothing had happened to it."""
     owner = group.get("OwnerId") or account
     for permission in permissions:
-        for listing, key in SOURCES.items():
+        for listing, key in MAYBE_OPEN.items():
             for each in permission.get(listing) or ():
                 yield Row(
                     account=owner,

@@ -16,13 +16,11 @@ from c7n_ingress.decide.exemptions import Entry
 from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.ports import parse_ports
 from c7n_ingress.decide.records import time_from
-from c7n_ingress.decide.rules import network, traffic
+from c7n_ingress.decide.rules import NETWORKS, SOURCES, network, traffic
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.accounts import EVERYBODY, Asked, Written, too_old, written_in
 from c7n_ingress_tools.report.rows import (
     EXEMPT,
-    NETWORKS,
-    SOURCES,
     Group,
     Place,
     Record,
