@@ -13,16 +13,19 @@ from c7n_ingress.decide.rules import Network
 class Authorized(NamedTuple):
     """The networks that replace an open source, in order of preference, or why they are not known, in a sentence."""
 
-    of_all: list[Network] | str
-    """Those of every group, if the word ``vpc`` is not among them."""
+    of_all: list[Network] | str | None
+    """Those of every group; None if the word ``vpc`` is among them."""
     of_group: Mapping[str, list[Network] | str]
     """Those of each group, by its id, if it is."""
     left_out: Mapping[str, Sequence[str]]
     """Which other VPCs' networks are missing in a group, and why, by its id: one sentence each."""
 
     def of(self, group_id: str) -> list[Network] | str:
-        """Return those of a group."""
-        return self.of_group.get(group_id, self.of_all)
+        """Return those of a group.
+
+        :raises KeyError: they were not read. No networks would mean that nothing replaces an open source.
+        """
+        return self.of_group[group_id] if self.of_all is None else self.of_all
 
 
 def read(
@@ -43,4 +46,4 @@ def read(
         return Authorized(resolved(values, lists), {}, {})
     inside = vpcs.inside(client, groups)
     of_group = {group_id: resolved(values, lists | {VPC: each.cidrs}) for group_id, each in inside.items()}
-    return Authorized([], of_group, {group_id: each.left_out for group_id, each in inside.items()})
+    return Authorized(None, of_group, {group_id: each.left_out for group_id, each in inside.items()})
