@@ -24,16 +24,11 @@ import json
 import logging
 import os
 import sys
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 gc.disable()  # what is loaded now is no garbage; a collection takes a tenth of a cold start
-
-import botocore.utils
-
-# The time of AWS Config's item is read three times: to check the event, to check the verdict and to send it.
-vars(botocore.utils)["parse_timestamp"] = lru_cache(maxsize=1)(botocore.utils.parse_timestamp)
 
 from c7n_ingress.cold import zones_unread
 

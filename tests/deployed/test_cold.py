@@ -56,23 +56,6 @@ def test_calls_name_the_policy(monkeypatch):
         assert agent.count("c7n/policy#named") == 1
 
 
-def test_a_time_of_an_event_is_read_once():
-    """The check of an event and botocore's of the verdict read the same text once."""
-    code = """
-        import c7n_ingress.lambda_entry
-        import dateutil.parser
-        from botocore.utils import parse_to_aware_datetime
-        from c7n_ingress.decide import events
-        parse, read = dateutil.parser.parse, []
-        dateutil.parser.parse = lambda text, **more: read.append(text) or parse(text, **more)
-        events._check_time({"at": "2026-11-29T08:26:00.123Z"}, "at")
-        print(parse_to_aware_datetime("2026-11-29T08:26:00.123Z"), len(read))
-    """
-    python = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(python, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == "2026-11-29 08:26:00.123000+00:00 1\n"
-
-
 @pytest.fixture
 def unread():
     """Make dateutil forget the zones that it has read, and restore them afterwards."""

@@ -176,7 +176,8 @@ def _read(place: Place, found: Found) -> None:
             found.closures.append(closure_of(record, place))
     for log_group in LOG_GROUPS:
         for failure in filter(None, map(FAILURE.search, lines(log_group, '"replace-ingress: sg-"') or ())):
-            found.failed |= {(*here, failure["group"])} if failure["group"] else set()
+            if failure["group"]:
+                found.failed.add((*here, failure["group"]))
     if not any(each is not None for each in journals):
         found.notes.append(f"{' '.join(here)}: no journal. Is the stack there?")
     try:
