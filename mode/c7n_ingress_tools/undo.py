@@ -92,17 +92,18 @@ def run(
     """
     account = session.client("sts").get_caller_identity()["Account"]
     filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
+    failure: Exception | None = None
     with logged() as records:
         try:
             (policy,) = policies.load(PACK / "policies" / f"{POLICY}.yml", filled, account, undo.region)
             policy()
-        except Exception as error:  # whatever c7n raises: what was changed before is shown, with the failures
-            if not any(each.name == journal_log.name for each in records):
-                failures = [str(error), *said(records, logging.ERROR)]
-                raise CommandError(" ".join(failures[-1].removeprefix(f"{POLICY}: ").split())) from error
+        except Exception as error:  # noqa: BLE001 - c7n may raise anything; what was changed before is shown with it
+            failure = error
     changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
-    problems = [*said(records, logging.WARNING), *said(records, logging.ERROR)]
-    return Done(changes, problems, said(records, logging.INFO))
+    errors = said(records, logging.ERROR) or ([str(failure)] if failure else [])
+    if failure and not changes:
+        raise CommandError(" ".join(errors[-1].removeprefix(f"{POLICY}: ").split())) from failure
+    return Done(changes, [*said(records, logging.WARNING), *errors], said(records, logging.INFO))
 
 
 @contextmanager

@@ -11,8 +11,11 @@ from c7n.exceptions import PolicyExecutionError
 from moto.ec2.models import ec2_backends
 
 import c7n_ingress.actions.restore_ingress
+from c7n_ingress.actions.restore_ingress import RestoreIngress
 from c7n_ingress.aws.read import OLDEST
+from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.undo import exemption
+from c7n_ingress_tools import undo
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
 from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.docs import PAGES
@@ -359,6 +362,24 @@ def test_a_run_of_an_earlier_release(cloud, group, obey, tmp_path):
     done = obey(f"{line} --journal /custodian/ours --yes")
     assert done.returncode == 0, done.stderr
     assert set(by_source(group_id)) == {"0.0.0.0/0"}
+
+
+def test_an_undo_that_fails_after_its_changes(cloud, group, monkeypatch, tmp_path):
+    """An error after the changes is shown beside them, though no group failed."""
+    group_id = group(SSH)
+    (record,) = act(cloud, tmp_path, authorized=AUTHORIZED[:1])
+    journal([record], "/aws/lambda/custodian-open-ingress")
+    process = RestoreIngress.process
+
+    def fail(action, *arguments):
+        process(action, *arguments)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(RestoreIngress, "process", fail)
+    asked = Undo(group_id, record["run"], "us-east-1", None)
+    session = cloud.session()
+    done = undo.run(asked, session, undo.journal(asked, session), {}, preview=False)
+    assert ([each["now"] for each in done.changes], done.problems) == (["0.0.0.0/0"], ["no space left"])
 
 
 def test_the_settings_of_an_undo(cloud, group, obey, tmp_path):
