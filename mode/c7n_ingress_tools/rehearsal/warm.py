@@ -118,21 +118,30 @@ def main(descriptor: str) -> None:
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
     gc.freeze()  # what is loaded stays: no call's collector looks through it, and copies its pages
-    fork, parent = get_context("fork"), sys.stdin.fileno()
-    calls: dict[Any, tuple[ForkProcess, Connection]] = {}
+    parent = sys.stdin.fileno()
+    calls: dict[Any, tuple[ForkProcess, Connection]] = {}  # by what tells that the process has ended
     with socket.socket(fileno=int(descriptor)) as listener:
         while parent not in (ready := wait([listener, parent, *calls])):
             for each in ready:
                 if each is listener:
-                    connection = Connection(listener.accept()[0].detach())
-                    process = fork.Process(target=_run, args=(connection,))
-                    process.start()
+                    process, connection = _start(Connection(listener.accept()[0].detach()))
                     calls[process.sentinel] = process, connection
                 else:
-                    process, connection = calls.pop(each)
-                    process.join()
-                    with connection, suppress(BrokenPipeError):  # the caller is gone
-                        connection.send(process.exitcode)
+                    _answer(*calls.pop(each))
+
+
+def _start(connection: Connection) -> tuple[ForkProcess, Connection]:
+    """Fork a process for a call, and return both."""
+    process = get_context("fork").Process(target=_run, args=(connection,))
+    process.start()
+    return process, connection
+
+
+def _answer(process: ForkProcess, connection: Connection) -> None:
+    """Tell the caller the exit code of a process that has ended."""
+    process.join()
+    with connection, suppress(BrokenPipeError):  # the caller is gone
+        connection.send(process.exitcode)
 
 
 def _run(connection: Connection) -> NoReturn:
