@@ -11,11 +11,11 @@ from c7n_ingress.aws.read import OLDEST, Reading
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Rule, Traffic, network, rule_from
-from tests.support.embedded import group_of, load, rules_of, source_of, watched
+from tests.support.embedded import aws_error, group_of, load, rules_of, source_of, watched
 
 GROUP = "sg-00000000000000001"
 TCP_22 = Traffic("tcp", 22, 22)
-AUTHORIZE, MODIFY, REVOKE = (f"{verb}SecurityGroupIngress" for verb in ("Authorize", "Modify", "Revoke"))
+AUTHORIZE, REVOKE = "AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress"
 MODIFY = "ModifySecurityGroupRules"
 A, B, C = (network(f"198.18.{number}.0/24") for number in (1, 2, 3))
 OPEN = network("0.0.0.0/0")
@@ -149,24 +149,25 @@ def test_an_old_reading(cloud, ec2):
     assert cloud.calls == []
 
 
-def answer(code, status=400):
-    """Return an error of EC2."""
-    return ClientError(
-        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Call"
-    )
-
-
 CLOSED = ConnectionClosedError(endpoint_url="ec2")
 ANSWERS = {
-    "InvalidSecurityGroupRuleId.NotFound": (answer("InvalidSecurityGroupRuleId.NotFound"), OutdatedError, None),
-    "InvalidPermission.NotFound": (answer("InvalidPermission.NotFound"), OutdatedError, None),
-    "InvalidPermission.Duplicate": (answer("InvalidPermission.Duplicate"), OutdatedError, None),
-    "RequestLimitExceeded": (answer("RequestLimitExceeded", 503), ThrottledError, r"\(RequestLimitExceeded\)"),
-    "an error of the server": (answer("InternalError", 500), LostError, "^EC2's answer was lost: .*InternalError"),
-    "no server": (answer("Unavailable", 503), LostError, "^EC2's answer was lost: .*Unavailable"),
+    "InvalidSecurityGroupRuleId.NotFound": (aws_error("InvalidSecurityGroupRuleId.NotFound"), OutdatedError, None),
+    "InvalidPermission.NotFound": (aws_error("InvalidPermission.NotFound"), OutdatedError, None),
+    "InvalidPermission.Duplicate": (aws_error("InvalidPermission.Duplicate"), OutdatedError, None),
+    "RequestLimitExceeded": (
+        aws_error("RequestLimitExceeded", status=503),
+        ThrottledError,
+        r"\(RequestLimitExceeded\)",
+    ),
+    "an error of the server": (
+        aws_error("InternalError", status=500),
+        LostError,
+        "^EC2's answer was lost: .*InternalError",
+    ),
+    "no server": (aws_error("Unavailable", status=503), LostError, "^EC2's answer was lost: .*Unavailable"),
     "no connection": (CLOSED, LostError, "^EC2's answer was lost: Connection was closed"),
-    "a refusal": (answer("UnauthorizedOperation", 403), ClientError, "UnauthorizedOperation"),
-    "the last error that is not the server's": (answer("Odd", 499), ClientError, "Odd"),
+    "a refusal": (aws_error("UnauthorizedOperation", status=403), ClientError, "UnauthorizedOperation"),
+    "the last error that is not the server's": (aws_error("Odd", status=499), ClientError, "Odd"),
 }
 
 

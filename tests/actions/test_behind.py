@@ -13,6 +13,7 @@ from tests.support.embedded import (
     ACCOUNT,
     NOTIFY,
     act,
+    aws_error,
     cases,
     custodian,
     group_of,
@@ -83,7 +84,7 @@ def test_a_filter_that_cannot_look(cloud, tmp_path):
     open_groups(cloud, [])
 
     def refuse(**_):
-        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, "DescribeNetworkInterfaces")
+        raise aws_error("UnauthorizedOperation", "DescribeNetworkInterfaces")
 
     filters = [{"type": "open-ingress"}, {"type": "exposure", "value": "internet"}]
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
@@ -134,7 +135,7 @@ def test_closed_though_nothing_can_be_looked_up(cloud, tmp_path):
     load([ssh])
 
     def refuse(**_):
-        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, "DescribeNetworkInterfaces")
+        raise aws_error("UnauthorizedOperation", "DescribeNetworkInterfaces")
 
     with pytest.raises(PolicyExecutionError, match="1 more group is open: one run changes 1"):
         act(
@@ -236,7 +237,7 @@ def test_trouble(cloud, tmp_path, operation):
     open_groups(cloud, [PUBLIC])
 
     def refuse(**_):
-        raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, operation)
+        raise aws_error("UnauthorizedOperation", operation)
 
     act(cloud, tmp_path, {operation: refuse}, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]

@@ -5,14 +5,9 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from c7n_ingress.aws.calls import DENIED, described, pages, said, why
 from c7n_ingress_tools.embedded_aws import logs
-from tests.support.embedded import ACCOUNT, group_of, load, watched
+from tests.support.embedded import ACCOUNT, aws_error, group_of, load, watched
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
-
-
-def error(code, message="no"):
-    """Return an error of AWS."""
-    return ClientError({"Error": {"Code": code, "Message": message}}, "Call")
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def test_a_page_that_is_throttled(watch, monkeypatch):
 
     def fail(number):
         if number < 3:
-            raise error(codes[0])
+            raise aws_error(codes[0])
 
     before.append(fail)
     codes = ["RequestLimitExceeded"]
@@ -86,7 +81,7 @@ def test_as_many_values_as_a_filter_takes(watch):
 @pytest.mark.parametrize("code", sorted(DENIED))
 def test_what_is_denied(code):
     """Where AWS denies a call, what to do comes first."""
-    denied = error(code, "You are not authorized to perform this operation.")
+    denied = aws_error(code, message="You are not authorized to perform this operation.")
     assert said(denied) == (
         "allow it, as mode/stack.yml does, or find the service control policy that denies it: An error occurred "
         f"({code}) when calling the Call operation: You are not authorized to perform this operation."
@@ -96,7 +91,10 @@ def test_what_is_denied(code):
 
 def test_what_else_fails():
     """Any other error is reported as AWS or botocore words it, and in short by its code or its kind."""
-    throttled, unreachable = error("Throttling", "Rate exceeded"), ConnectTimeoutError(endpoint_url="https://ec2")
+    throttled, unreachable = (
+        aws_error("Throttling", message="Rate exceeded"),
+        ConnectTimeoutError(endpoint_url="https://ec2"),
+    )
     assert said(throttled) == "An error occurred (Throttling) when calling the Call operation: Rate exceeded"
     assert said(unreachable) == 'Connect timeout on endpoint URL: "https://ec2"'
     assert (why(throttled), why(unreachable)) == ("Throttling", "ConnectTimeoutError")

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 
 from c7n_ingress.aws import history as reopened
@@ -16,6 +15,7 @@ from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     NOTIFY,
     act,
+    aws_error,
     custodian,
     group_of,
     load,
@@ -272,7 +272,7 @@ def test_a_tag_whose_history_is_not_known(cloud, tmp_path, recorded):
     recorded(DAY, [SSH])
 
     def deny(**_):
-        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetResourceConfigHistory")
+        raise aws_error("AccessDeniedException", "GetResourceConfigHistory")
 
     act(cloud, tmp_path, before={"GetResourceConfigHistory": deny}, **RENEWED)
     ((resource,),) = [message["resources"] for message in messages(cloud)]

@@ -6,7 +6,6 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws import journal
@@ -15,7 +14,7 @@ from c7n_ingress.decide.awaited import Said
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Change, run_id, time_from
 from c7n_ingress.decide.rules import Rule, Traffic, network
-from tests.support.embedded import ACCOUNT, LOG_GROUP, OPEN, loaded, watched
+from tests.support.embedded import ACCOUNT, LOG_GROUP, OPEN, aws_error, loaded, watched
 from tests.support.embedded import journal as put
 
 GROUP = "sg-00000000000000001"
@@ -228,7 +227,7 @@ def test_how_long_records_are_kept(cloud, manager):
         read(of, both, [GROUP], None)
 
     def deny(**_):
-        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "DescribeLogGroups")
+        raise aws_error("AccessDenied", "DescribeLogGroups")
 
     manager.happens["before-call"]["DescribeLogGroups"] = deny
     with pytest.raises(PolicyExecutionError, match=f"kept in {LOG_GROUP} for as long as its retention says: older"):

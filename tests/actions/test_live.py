@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws import live
@@ -11,15 +10,10 @@ from c7n_ingress.aws.live import Shown
 from c7n_ingress.aws.read import DELAYS, MATCHED, LiveGroups, Unread
 from c7n_ingress.decide.awaited import RECENT
 from c7n_ingress.decide.rules import UNREADABLE
-from tests.support.embedded import OPEN, group_of, load, loaded, permission, watched
+from tests.support.embedded import OPEN, aws_error, group_of, ids, load, loaded, permission, watched
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 WEB = {"protocol": "tcp", "ports": 443, "source": "0.0.0.0/0"}
-
-
-def ids(*numbers):
-    """Return the ids of groups."""
-    return [f"sg-{number:017x}" for number in numbers]
 
 
 def call(group_id, ports=22, age=0):
@@ -88,7 +82,7 @@ def test_the_groups_of_an_event(aws):
     assert waited == []
 
     def fail(**_):
-        raise ClientError({"Error": {"Code": "Odd", "Message": "no"}}, "DescribeSecurityGroups")
+        raise aws_error("Odd", "DescribeSecurityGroups")
 
     happens["before-call"]["DescribeSecurityGroups"] = fail
     says = rf"^groups {ids(1)[0]}, {ids(2)[0]} could not be read: An error occurred \(Odd\)"

@@ -1,7 +1,7 @@
 """Prefix lists among the authorized networks."""
 
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.exceptions import ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError, PolicyValidationError
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list, load_vpcs
@@ -9,6 +9,7 @@ from tests.support.embedded import (
     NOTIFY,
     VPC,
     act,
+    aws_error,
     cases,
     made_changes,
     messages,
@@ -67,7 +68,7 @@ def test_a_list_that_cannot_be_authorized(cloud, tmp_path, opened, case):
 
 def denied(**_):
     """Answer as EC2 does to anyone who may not read the list."""
-    raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, ENTRIES)
+    raise aws_error("UnauthorizedOperation", ENTRIES)
 
 
 def unreachable(**_):

@@ -4,23 +4,17 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import ClientError
 from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws import read
 from c7n_ingress.aws.read import LiveGroups, Reading, Unchanged, Unread, each_by_itself, judges_the_set
 from c7n_ingress.decide.rules import ALL, PREFIX_LISTS, UNREADABLE, Match, Rule, Traffic, network
 from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
-from tests.support.embedded import OPEN, group_of, load, loaded, rules_of, watched
+from tests.support.embedded import OPEN, aws_error, group_of, ids, load, loaded, rules_of, watched
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "ssh"}
 PRIVATE = {"protocol": "tcp", "ports": 22, "source": "10.0.0.0/8"}
 SSH_OPEN = Match(Traffic("tcp", 22, 22), network("0.0.0.0/0"))
-
-
-def ids(*numbers):
-    """Return the ids of groups."""
-    return [f"sg-{number:017x}" for number in numbers]
 
 
 @pytest.fixture
@@ -164,7 +158,7 @@ def test_groups_that_fail_alone(live, monkeypatch):
 
 @pytest.mark.parametrize(
     "error",
-    [ClientError({"Error": {"Code": "Odd", "Message": "no"}}, "Call"), PolicyExecutionError("no list")],
+    [aws_error("Odd"), PolicyExecutionError("no list")],
     ids=repr,
 )
 def test_a_filter_that_fails_for_all(live, monkeypatch, error):
@@ -221,7 +215,7 @@ def test_a_group_that_is_gone_and_a_lot_that_fails(live, clock, monkeypatch):
         if next(calls) == 2:
             raise error
 
-    error = ClientError({"Error": {"Code": "Odd", "Message": "no"}}, "Call")
+    error = aws_error("Odd")
     live.happens["before-call"]["DescribeSecurityGroups"] = fail
     wanted = [{"GroupId": each} for each in ids(1, 9, 2, 3, 4)]
     found = [*live().in_lots(wanted)]

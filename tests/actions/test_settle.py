@@ -15,7 +15,7 @@ from c7n_ingress.aws.settle import LOOKS, MOST_STALE, foresee, settle, too_slow
 from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan, Replacement, replacement
 from c7n_ingress.decide.rules import Match, Rule, Traffic, network
-from tests.support.embedded import OPEN, group_of, load, loaded, rules_of, source_of, watched
+from tests.support.embedded import OPEN, aws_error, group_of, load, loaded, rules_of, source_of, watched
 
 GROUP = "sg-00000000000000001"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
@@ -103,13 +103,6 @@ def failing(*errors):
     return fail
 
 
-def error(code, status=400):
-    """Return an error of EC2."""
-    return ClientError(
-        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Call"
-    )
-
-
 MODIFY, REVOKE = "ModifySecurityGroupRules", "RevokeSecurityGroupIngress"
 LOST = ConnectionClosedError(endpoint_url="ec2")
 
@@ -154,7 +147,7 @@ def test_what_is_left_and_refused(web):
 def test_a_group_that_changes_meanwhile(web, sleeps, times):
     """It is read and planned again three times, later each time, and then it is reported."""
     one = web()
-    one.happens["before-call"][MODIFY] = failing(*[error("InvalidPermission.Duplicate")] * times)
+    one.happens["before-call"][MODIFY] = failing(*[aws_error("InvalidPermission.Duplicate")] * times)
     outcome = one.settle(lambda each: replacement(each.rules, each.matches, [A]))
     assert sleeps == [1, 2, 3][:times]
     failed = times == LOOKS
@@ -188,7 +181,7 @@ def test_a_throttled_call(web, sleeps, monkeypatch):
     """It is tried again, ever later, as long as c7n's own retry would; nothing counts as a look."""
     monkeypatch.setattr("c7n.utils.random.random", lambda: 1.0)
     one = web()
-    throttled = error("RequestLimitExceeded", 503)
+    throttled = aws_error("RequestLimitExceeded", status=503)
     one.happens["before-call"][MODIFY] = failing(*[throttled] * 7)
     outcome = one.settle()
     assert (outcome.failures, sources()) == ([], [str(A), str(B)])
@@ -299,7 +292,9 @@ def test_a_run_that_is_stopped(web):
 def test_what_was_perhaps_done_before(web):
     """It is not forgotten when later calls succeed and then one fails."""
     one = web(SSH, {**SSH, "source": "10.0.0.0/8"})
-    one.happens["before-call"].update({REVOKE: failing(LOST), MODIFY: failing(error("UnauthorizedOperation", 403))})
+    one.happens["before-call"].update(
+        {REVOKE: failing(LOST), MODIFY: failing(aws_error("UnauthorizedOperation", status=403))}
+    )
     plans = [
         lambda _, other: Plan(revoke=[other]),
         lambda rule, _: Plan([Replacement(rule, B)], [Replacement(rule, A)]),
@@ -314,7 +309,7 @@ def test_a_full_group(web, cloud):
     """What finds no room is reported with its command, once; the open rule is replaced all the same."""
     one = web()
     cloud.ec2.rules_per_group = 1
-    one.happens["before-call"][MODIFY] = failing(error("RequestLimitExceeded", 503))
+    one.happens["before-call"][MODIFY] = failing(aws_error("RequestLimitExceeded", status=503))
     outcome = one.settle(lambda each: replacement(each.rules, each.matches, [A, C, B, D]))
     assert outcome.lacking == [f"{each} in {GROUP}" for each in (C, B, D)]
     assert outcome.todo == [f"add {B}", f"add {D}"]

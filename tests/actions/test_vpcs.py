@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from ipaddress import ip_network
 
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.exceptions import ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws.authorized import Authorized
@@ -14,6 +14,7 @@ from tests.support.embedded import (
     ACCOUNT,
     NOTIFY,
     act,
+    aws_error,
     group_of,
     load,
     made_changes,
@@ -133,7 +134,7 @@ def test_networks_that_are_going(cloud, tmp_path, vpc):
 
 def refused(**_):
     """Answer as EC2 does to somebody who may not ask."""
-    raise ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": "no"}}, "DescribeVpcs")
+    raise aws_error("UnauthorizedOperation", "DescribeVpcs")
 
 
 def unreachable(**_):
@@ -290,7 +291,7 @@ def test_associations_that_ec2_does_not_list(cloud, tmp_path, associated, code, 
     group_id, _ = associated("10.2.0.0/16")
 
     def refuse(**_):
-        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeSecurityGroupVpcAssociations")
+        raise aws_error(code, "DescribeSecurityGroupVpcAssociations")
 
     refused = {"DescribeSecurityGroupVpcAssociations": refuse}
     act(cloud, tmp_path, before=refused, authorized=["vpc"], notify=NOTIFY, preview=preview)

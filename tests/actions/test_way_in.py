@@ -1,10 +1,10 @@
 """What a message says of the ways into instances whose port for SSH or RDP was closed."""
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
 from c7n_ingress_tools.embedded_aws.ec2 import behaviour, load_interfaces
-from tests.support.embedded import NOTIFY, act, cases, group_of, load, make_queue, messages
+from tests.support.embedded import NOTIFY, act, aws_error, cases, group_of, load, make_queue, messages
 
 VPC = "vpc-0f00000000000001"
 ASKED = ["DescribeInstanceInformation", "DescribeInstanceConnectEndpoints"]
@@ -59,7 +59,7 @@ def test_that_nothing_is_asked_without_behind(cloud, tmp_path):
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "x"), "AccessDeniedException"),
+        (aws_error("AccessDeniedException", "x"), "AccessDeniedException"),
         (ReadTimeoutError(endpoint_url="https://x"), "ReadTimeoutError"),
     ],
     ids=["denied", "no answer"],

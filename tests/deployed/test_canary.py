@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from threading import Event, Lock, Thread
 
 import pytest
-from botocore.exceptions import ClientError
 
 from c7n_ingress.decide.message import STATE
 from c7n_ingress_tools.check import canary
@@ -14,7 +13,7 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, event, rec
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.docs import blocks, commands
-from tests.support.embedded import cases, messages, rules_of, source_of
+from tests.support.embedded import aws_error, cases, messages, rules_of, source_of
 from tests.support.followed import NETWORKS, copied, typed
 from tests.support.forked import C7N_INGRESS
 from tests.support.kept import once, warm
@@ -243,7 +242,7 @@ def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):
     monkeypatch.setattr(canary.time, "sleep", lambda _: None)
 
     def refuse(**_):
-        raise ClientError({"Error": {"Code": "DependencyViolation", "Message": "in use"}}, "DeleteSecurityGroup")
+        raise aws_error("DependencyViolation", "DeleteSecurityGroup", "in use")
 
     monkeypatch.setattr(client, "delete_security_group", refuse)
     with pytest.raises(CommandError, match=f"aws ec2 delete-security-group --region us-east-1 --group-id {group}"):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
+from botocore.exceptions import ClientError
 from c7n.config import Config
 from c7n.policy import PolicyCollection
 from c7n.resources import load_resources
@@ -37,10 +38,21 @@ NOTIFY = {
 }
 
 
+def ids(*numbers):
+    """Return the ids of the groups that `group_of` makes with these numbers."""
+    return [f"sg-{number:017x}" for number in numbers]
+
+
+def aws_error(code, operation="Call", message="no", status=400):
+    """Return the error that a call of AWS raises if the answer has this code."""
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, operation)
+
+
 def group_of(case, number):
     """Return a case's group as `aws ec2 describe-security-groups` would print it."""
     return {
-        "GroupId": f"sg-{number:017x}",
+        "GroupId": ids(number)[0],
         "GroupName": case["name"],
         "Description": "a case",
         "OwnerId": ACCOUNT,
