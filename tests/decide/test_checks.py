@@ -1,5 +1,7 @@
 """What of a policy is refused: filters, values, settings that it lacks, and messages that nobody would read."""
 
+import re
+
 import pytest
 
 from c7n_ingress.decide.checks import (
@@ -17,6 +19,15 @@ from c7n_ingress.decide.checks import (
 from c7n_ingress.decide.settings import check_filled, unfilled
 
 INGRESS, EXEMPT, OTHER = {"type": "open-ingress"}, {"type": "exempt"}, {"type": "unused"}
+
+
+def refuses(check, says):
+    """See that a check raises an error that begins like this, or none if this is None."""
+    if says is None:
+        check()
+    else:
+        with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
+            check()
 
 
 @pytest.mark.parametrize(
@@ -150,12 +161,7 @@ SCHEMA = {
 def test_values_that_a_variable_has_filled(more, says):
     """A filled value is refused by its own schema, with what it should be; what is not filled yet is not checked."""
     data = {"type": "replace-ingress", "at-most": 5, **more}
-    if says is None:
-        check_values(data, SCHEMA)
-    else:
-        with pytest.raises(ValueError, match=r".") as refused:
-            check_values(data, SCHEMA)
-        assert str(refused.value)[: len(says)] == says
+    refuses(lambda: check_values(data, SCHEMA), says)
 
 
 def test_a_number_that_a_variable_may_fill():
@@ -185,12 +191,7 @@ def test_a_number_that_a_variable_may_fill():
 )
 def test_sources_that_no_rule_has(data, says):
     """Sources of c7n's own filter that no rule ever has are refused with the key that is right."""
-    if says is None:
-        check_ingress(data)
-    else:
-        with pytest.raises(ValueError, match=r".") as refused:
-            check_ingress(data)
-        assert str(refused.value).startswith(f"ingress: {says}")
+    refuses(lambda: check_ingress(data), says and f"ingress: {says}")
 
 
 @pytest.mark.parametrize(
@@ -241,12 +242,7 @@ def test_what_a_policy_may_not_have():
 )
 def test_a_message_that_nobody_would_get(notify, says):
     """A notification needs somebody who gets it, and a subject that SNS takes and that is no template."""
-    if says is None:
-        check_notify(notify)
-    else:
-        with pytest.raises(ValueError, match=r".") as refused:
-            check_notify(notify)
-        assert str(refused.value).startswith(says)
+    refuses(lambda: check_notify(notify), says)
 
 
 @pytest.mark.parametrize(
