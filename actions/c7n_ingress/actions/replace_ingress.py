@@ -11,7 +11,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists, vpcs
+from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists, vpcs, way_in
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
@@ -118,7 +118,7 @@ class ReplaceIngress(EventAction):
             needed += tuple(notify.notifier(self).get_permissions())
             if "at-most" in self.data and self.fails_again:
                 needed += notify.REACH[self.data["notify"]["transport"]["type"]]
-            needed += behind.PERMISSIONS if self.data.get("behind") else ()
+            needed += behind.PERMISSIONS + way_in.PERMISSIONS if self.data.get("behind") else ()
         if "at-most" in self.data and self.counts_by_hour:
             needed += BRAKE
         if "untag" in self.data:
