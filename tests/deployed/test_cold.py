@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import logging
 import os
@@ -249,16 +248,6 @@ def test_bytecode_by_the_function_s_python_on_the_path(another):
     without_packages(another / Function.runtime)
     assert bytecode.of_a_cold_start(Function.runtime) == own
     assert any(name.startswith("c7n/__pycache__/policy.") for name in own)
-
-
-def test_bytecode_by_a_python_of_another_version(another, monkeypatch, caplog):
-    """What a Python of another version makes is in the zip, though the two hash the same source differently."""
-    monkeypatch.setattr(importlib.util, "_RAW_MAGIC_NUMBER", 0)  # what the hash goes by
-    without_packages(another / Function.runtime)
-    function = Function()
-    bytecode.with_bytecode(lambda each: each.archive)(function)
-    assert f"c7n/__pycache__/policy.{sys.implementation.cache_tag}.pyc" in function.names
-    assert caplog.records == []
 
 
 def test_no_python_of_the_function_s(another, caplog):

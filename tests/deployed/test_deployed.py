@@ -4,6 +4,7 @@ import zipfile
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from c7n.policy import LambdaMode
 
 from c7n_ingress import bytecode
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
@@ -308,6 +309,11 @@ SHIPPED = "python3.13"
 """This Python as Lambda names its runtimes, and the one that the policies of the pack have."""
 
 
+by_this_python = pytest.mark.skipif(
+    OWN not in LambdaMode.schema["properties"]["runtime"]["enum"], reason=f"c7n deploys no function for {OWN}"
+)
+
+
 def of_this_python(policy):
     """Make a policy run on this Python."""
     policy["mode"]["runtime"] = OWN
@@ -335,6 +341,7 @@ def sources_of(task):
     return [path.parents[1] / f"{path.name.partition('.')[0]}.py" for path in task.rglob("*.pyc")]
 
 
+@by_this_python
 def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
     """A function of this Python's version runs by the zip's bytecode alone: it never looks into those sources."""
     deploy(cloud, tmp_path, change=of_this_python)
@@ -355,6 +362,7 @@ def test_what_is_shipped_as_bytecode_is_not_compiled(cloud, tmp_path):
         }
 
 
+@by_this_python
 @pytest.mark.parametrize("damage", [b"", b"\0\0\0\0", None], ids=["cut off", "of another Python", "not there"])
 def test_bytecode_that_does_not_fit(cloud, tmp_path, damage):
     """Where the zip's bytecode is of no use, the function compiles what it needs, and works."""
@@ -380,6 +388,7 @@ def test_a_runtime_of_another_python(cloud, tmp_path):
         assert closes(function)
 
 
+@by_this_python
 def test_bytecode_is_the_same_each_time(cloud, tmp_path):
     """To deploy again what has not changed leaves the function's code alone."""
     deploy(cloud, tmp_path, change=of_this_python)

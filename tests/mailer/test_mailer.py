@@ -211,6 +211,10 @@ BAD = {
     "nobody": (message_to(), "there is nobody to notify of sg-0c1f7a9e24b8d6035; there is"),
     "no owner": (message_to("resource-owner"), "there is nobody to notify of sg-08d2b6e4f0a1c3957"),
     "not a target": (message_to("open-ingress"), "open-ingress is not a recipient that the mailer knows"),
+    "two addresses in one text": (
+        message_to(f"{ON_CALL}, ceo@victim.example"),
+        f"{ON_CALL}, ceo@victim.example is not a recipient that the mailer knows",
+    ),
     "not delivered here": (message_to("splunkhec://main"), "splunkhec://main/… is not a recipient that the mailer"),
     "another's webhook": (
         message_to("https://jane@hooks.example.com/services/secret"),
@@ -254,7 +258,6 @@ def tagged(target, key, value):
 
 NOT_ALLOWED = {
     "an address": message_to(STRANGER),
-    "an address after one that is allowed": message_to(f"{ON_CALL}, {STRANGER}"),
     "a copy": message_to(ON_CALL, cc=[STRANGER]),
     "where an owner is missing": message_to(ON_CALL, owner_absent_contact=[STRANGER]),
     "a topic of another account": message_to(OTHER_TOPIC),

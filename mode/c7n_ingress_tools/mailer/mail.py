@@ -42,7 +42,7 @@ class Mail(Channel):
     @classmethod
     def takes(cls, target: str) -> bool:
         """Whether a target is an e-mail address, or a name for some."""
-        return target in OWNERS or (not is_of_another(target) and is_email(target))
+        return target in OWNERS or (not is_no_address(target) and is_email(target))
 
     def addresses(self, message: Mapping[str, Any]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
         """Return the groups for each set of addresses that may get messages: a tag or an event may name any."""
@@ -81,7 +81,7 @@ class _Addresses(EmailDelivery):  # type: ignore[misc]  # c7n-mailer ships no ty
 
     def get_valid_emails_from_list(self, targets: list[str]) -> list[str]:
         """Return the addresses among targets; c7n-mailer makes one of `https://me@example.com`, say."""
-        valid: list[str] = super().get_valid_emails_from_list([each for each in targets if not is_of_another(each)])
+        valid: list[str] = super().get_valid_emails_from_list([each for each in targets if not is_no_address(each)])
         return valid
 
 
@@ -95,6 +95,9 @@ class _Smtp(SmtpDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
             raise smtplib.SMTPRecipientsRefused(refused)
 
 
-def is_of_another(target: str) -> bool:
-    """Whether a target cannot be meant as an e-mail address, whatever else it is."""
-    return "://" in target or target.startswith("arn:")
+def is_no_address(target: str) -> bool:
+    """Whether a target cannot be meant as one e-mail address.
+
+    Python's `parseaddr`, by which c7n-mailer decides, took the first of a list's addresses before Python 3.13.
+    """
+    return "://" in target or target.startswith("arn:") or "," in target
