@@ -253,13 +253,14 @@ DAY = 24 * 60
     [(90, "renewed 4 times in the last 90 days, last on {:%Y-%m-%d}"), (5, "not renewed in the last 5 days")],
 )
 def test_how_often_a_tag_was_renewed(cloud, tmp_path, recorded, days, says):
-    """Days that a tag got are counted, however many pages Config's history has, and the last one is named."""
-    ages = [200, 150, 100, 80, 50, 30, 10]
+    """Days that a tag got are counted, however many pages Config's history has, and the last one is named, in UTC."""
+    now = datetime.now(timezone.utc)
+    last = (now - timedelta(days=10)).replace(hour=20)  # where these tests run, it is the next day
+    ages = [*(days * DAY for days in (200, 150, 100, 80, 50, 30)), (now - last) / timedelta(minutes=1)]
     for number, age in enumerate(ages):
-        recorded(age * DAY, [SSH], {TAG: f"2026-01-{number + 10}"})
+        recorded(age, [SSH], {TAG: f"2026-01-{number + 10}"})
     recorded(9 * DAY, [SSH])
     recorded(2 * DAY, None)
-    last = datetime.now(timezone.utc) - timedelta(days=ages[-1])
     cloud.calls.clear()
     act(cloud, tmp_path, **RENEWED | {"renewals": {"tag": TAG, "days": days}})
     ((resource,),) = [message["resources"] for message in messages(cloud)]

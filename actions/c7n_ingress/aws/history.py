@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -92,7 +92,7 @@ class Histories:
         load = self.manager.get_source("config").load_resource
         return [
             PastState(
-                item["configurationItemCaptureTime"].astimezone(timezone.utc),
+                _time(item),
                 item["configurationItemStatus"] not in WITHOUT_CONFIGURATION
                 and was_open(load(item).get("IpPermissions") or (), matches),
             )
@@ -125,5 +125,11 @@ def _renewals_of(manager: Any, group_id: str, end: float, tag: str, days: int) -
     except Exception as error:  # any error of Config: that the group is open is reported all the same
         log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
         return f"how often it was renewed could not be looked up in AWS Config ({why(error)})"
-    values = ((item["configurationItemCaptureTime"], (item.get("tags") or {}).get(tag, "")) for item in items)
+    values = ((_time(item), (item.get("tags") or {}).get(tag, "")) for item in items)
     return renewed([each for each in renewals(values) if each >= since], days)
+
+
+def _time(item: Mapping[str, Any]) -> datetime:
+    """Return when Config captured an item, in UTC: botocore has it in the zone of this machine."""
+    captured: datetime = item["configurationItemCaptureTime"]
+    return captured.astimezone(timezone.utc)
