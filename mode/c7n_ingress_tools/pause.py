@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from c7n_ingress_tools.names import Outcome, functions, is_policy
 
@@ -54,7 +55,8 @@ def paused(tags: Mapping[str, str]) -> Paused | None:
 def pause(session: boto3.Session) -> Iterator[Outcome]:
     """Set the reserved concurrency of each of the policies' functions to 0, and tag it with what it was.
 
-    The tag comes first: a run that is interrupted leaves no function without it.
+    The tag comes first: a run that is interrupted leaves no function without it. If AWS refuses to stop the function,
+    the tag is removed again.
     """
     client = session.client("lambda")
     since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -66,7 +68,11 @@ def pause(session: boto3.Session) -> Iterator[Outcome]:
         if concurrency == 0:
             return Outcome(name, "has the reserved concurrency 0 already, and not by this command: it is left alone")
         client.tag_resource(Resource=arn, Tags={TAG: str(Paused(since, by, concurrency))})
-        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        try:
+            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        except ClientError:
+            client.untag_resource(Resource=arn, TagKeys=[TAG])
+            raise
         return Outcome(name, "paused")
 
     yield from _each(session, stop)
@@ -96,7 +102,10 @@ def resume(session: boto3.Session) -> Iterator[Outcome]:
 def _each(
     session: boto3.Session, change: Callable[[str, str, Mapping[str, str], int | None], Outcome]
 ) -> Iterator[Outcome]:
-    """Change each of the policies' functions, by its name, ARN, tags and reserved concurrency."""
+    """Change each of the policies' functions, by its name, ARN, tags and reserved concurrency.
+
+    If AWS refuses one of them, for example because it is being deployed, the others are changed all the same.
+    """
     client = session.client("lambda")
     for name in sorted(filter(is_policy, functions(session))):
         try:
@@ -105,3 +114,5 @@ def _each(
             yield change(name, found["Configuration"]["FunctionArn"], found.get("Tags", {}), concurrency)
         except client.exceptions.ResourceNotFoundException:  # noqa: PERF203 - each function by itself
             yield Outcome(name, "was deleted meanwhile")
+        except (BotoCoreError, ClientError) as error:
+            yield Outcome(name, f"failed, so run this command again: {error}", done=False)

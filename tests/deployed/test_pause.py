@@ -1,6 +1,8 @@
 import re
 
 import pytest
+from moto.awslambda.exceptions import LambdaClientError
+from moto.awslambda.models import LambdaBackend
 
 from c7n_ingress_tools import pause
 from c7n_ingress_tools.pause import TAG
@@ -71,6 +73,37 @@ def test_a_function_that_is_deleted_meanwhile(cloud):
     said = {each.function: each.said for each in going}
     assert said.pop(DAILY) == "was deleted meanwhile"
     assert {*said.values()} == {"paused"}
+
+
+def refused(cloud, pack, command, operation):
+    """Run a command while AWS refuses one function, which is being deployed, and return what the command prints."""
+    allowed = getattr(LambdaBackend, operation)
+
+    def answer(backend, name, *values):
+        if name == NAME:
+            raise LambdaClientError("ResourceConflictException", "An update is in progress")
+        return allowed(backend, name, *values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LambdaBackend, operation, answer)
+        done = attempted(cloud, pack, command)
+    assert done.returncode == 1, done
+    return done.stdout
+
+
+def test_a_function_that_aws_refuses(cloud, pack):
+    """If AWS refuses one function, the command reports it, changes the others, and leaves no tag that is wrong."""
+    names = {each["FunctionName"] for each in every(cloud.session().client("lambda"))} - {"custodian-mailer"}
+    why = f"{NAME}: failed, so run this command again: An error occurred (ResourceConflictException)"
+
+    assert why in refused(cloud, pack, PAUSE, "put_function_concurrency")
+    assert limits(cloud) == dict.fromkeys(names - {NAME}, 0)
+    assert TAG not in tags(cloud, NAME)
+
+    typed(cloud, pack, PAUSE)
+    assert why in refused(cloud, pack, RESUME, "delete_function_concurrency")
+    assert limits(cloud) == {NAME: 0}
+    assert TAG in tags(cloud, NAME)
 
 
 def test_the_tag_of_any_caller():
