@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zlib
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
@@ -21,6 +22,13 @@ from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, event_r
 ROOT = Path(__file__).parents[2]
 OTHER_ACCOUNT = "111122223333"
 READS = ("Get", "List", "Describe")
+
+
+def without(post, key):
+    """Write a copy of the shipped configuration that lacks a key, and return its path."""
+    path = type(post).config(post)
+    path.write_text(re.sub(rf"^{key}:.*\n", "", path.read_text(), flags=re.MULTILINE))
+    return path
 
 
 # -- deploying it
@@ -456,6 +464,19 @@ def test_a_topic_of_another_account_is_reached_by_its_role(post):
         assert post.work(function) == set()
     assert "AssumeRole" in [call.action for call in post.cloud.calls]
     assert len(inbox.read()) == 1
+
+
+def test_a_missing_sender_of_mail_fails_alone(post, monkeypatch):
+    """Without `from_address` the mail is not sent, the log names the key, and the topic is notified, once."""
+    inbox = post.subscribe()
+    sent = post.send(message_to(TOPIC, ON_CALL))
+    monkeypatch.setattr(post, "config", partial(without, post, "from_address"))
+    with post.mailer() as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+        assert f"{ON_CALL}: it needs from_address in mailer.yml" in function.logs[0].read_text()
+    assert len(inbox.read()) == 1
+    assert post.mails() == []
 
 
 def test_a_mail_that_ses_refuses_fails(post):

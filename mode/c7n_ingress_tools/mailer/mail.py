@@ -28,6 +28,14 @@ def page(facts: Facts) -> str:
     return rendered("message.html.j2", facts)
 
 
+def both_forms(facts: Facts) -> Message:
+    """Return a message as a mail with two forms, text and HTML: a mail reader shows the better one that it can."""
+    mail = MIMEMultipart("alternative")
+    for body, kind in ((sns.text(facts), "plain"), (page(facts), "html")):
+        mail.attach(MIMEText(body, kind, "utf-8"))
+    return mail
+
+
 class Mail(Channel):
     """E-mail addresses, in a policy or in the tags that `contact_tags` names."""
 
@@ -55,21 +63,14 @@ class Mail(Channel):
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each set of addresses, and what sends the mail to it."""
         for addresses, resources in self.addresses(message).items():
-            mail = self.mail(message, addresses, self.facts(message, resources))
-            yield Delivery(", ".join(addresses), addresses, partial(self.send, addresses, mail))
+            mail = both_forms(self.facts(message, resources))
+            yield Delivery(", ".join(addresses), addresses, partial(self.send, addresses, message["action"], mail))
 
-    def mail(self, message: Mapping[str, Any], addresses: Sequence[str], facts: Facts) -> Message:
-        """Return a mail with two forms, text and HTML: a mail reader shows the better one that it can."""
-        mail, action = MIMEMultipart("alternative"), message["action"]
-        for body, kind in ((sns.text(facts), "plain"), (page(facts), "html")):
-            mail.attach(MIMEText(body, kind, "utf-8"))
+    def send(self, addresses: Sequence[str], action: Mapping[str, Any], mail: Message) -> None:
+        """Send a mail from `from_address`, the only sender that a message may name."""
         more, priority = self.config.get("additional_email_headers", {}), action.get("priority_header")
-        sender, copies = action.get("from", self.config["from_address"]), action.get("cc", [])
+        sender, copies = self.setting("from_address"), action.get("cc", [])
         set_mimetext_headers(mail, action["subject"], sender, list(addresses), copies, more, priority, log)
-        return mail
-
-    def send(self, addresses: Sequence[str], mail: Message) -> None:
-        """Send a mail."""
         if "smtp_server" in self.config:
             _Smtp(self.config, self.session, log).send_message(mail, list(addresses))
         else:
