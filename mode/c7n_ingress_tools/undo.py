@@ -33,6 +33,8 @@ EARLIER = timedelta(minutes=1)
 
 URLS = ("file:", "s3://")
 
+STOPPED = "stopped before it had ended: run the same command again to undo what is left"
+
 
 class Done(NamedTuple):
     """What the policy did, or would do."""
@@ -50,7 +52,9 @@ class Done(NamedTuple):
         if self.changes:
             table = Table("rule", "protocol", "ports", "before", "after", "description", box=box.SIMPLE)
             for each in self.changes:
-                cells = (each[key] for key in ("rule", "protocol", "ports", "was", "now", "description"))
+                perhaps = "perhaps " if each["how"].startswith("perhaps") else ""  # EC2's answer did not arrive
+                now = f"{perhaps}{each['now'] or '-'}"
+                cells = (each["rule"], each["protocol"], each["ports"], each["was"], now, each["description"])
                 table.add_row(*(Text(visible(str("-" if cell is None else cell))) for cell in cells))
             console.print(f"{group}: {'would change, nothing is changed yet' if preview else 'undone'}")
             console.print(table)
@@ -86,24 +90,31 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
 def run(
     undo: Undo, session: boto3.Session, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool
 ) -> Done:
-    """Run the policy.
+    """Run the policy, and return what it did even if an error or Ctrl-C ended it.
 
     :raises CommandError: the policy could not run, or changed nothing because of an error.
+    :raises KeyboardInterrupt: somebody stopped it before it changed anything.
     """
     account = session.client("sts").get_caller_identity()["Account"]
     filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
     failure: Exception | None = None
+    stop: KeyboardInterrupt | None = None
     with logged() as records:
         try:
             (policy,) = policies.load(PACK / "policies" / f"{POLICY}.yml", filled, account, undo.region)
             policy()
         except Exception as error:  # noqa: BLE001 - c7n may raise anything; what was changed before is shown with it
             failure = error
+        except KeyboardInterrupt as error:
+            stop = error
     changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
     errors = said(records, logging.ERROR) or ([str(failure)] if failure else [])
     if failure and not changes:
         raise CommandError(" ".join(errors[-1].removeprefix(f"{POLICY}: ").split())) from failure
-    return Done(changes, [*said(records, logging.WARNING), *errors], said(records, logging.INFO))
+    if stop and (preview or not changes):
+        raise stop
+    stopped = [STOPPED] if stop else []
+    return Done(changes, [*said(records, logging.WARNING), *errors, *stopped], said(records, logging.INFO))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from datetime import datetime, timedelta, timezone
 from time import sleep
@@ -41,7 +42,7 @@ from tests.support.embedded import (
     source_of,
     wanted_shape,
 )
-from tests.support.forked import commands
+from tests.support.forked import C7N_INGRESS, commands
 
 CASES = cases("restore-ingress")
 AUTHORIZED = CASES["authorized"]
@@ -380,6 +381,41 @@ def test_an_undo_that_fails_after_its_changes(cloud, group, monkeypatch, tmp_pat
     session = cloud.session()
     done = undo.run(asked, session, undo.journal(asked, session), {}, preview=False)
     assert ([each["now"] for each in done.changes], done.problems) == (["0.0.0.0/0"], ["no space left"])
+
+
+@pytest.mark.parametrize(("call", "code"), [("ModifySecurityGroupRules", 1), ("CreateTags", 2)])
+def test_ctrl_c_during_an_undo(cloud, failing_aws, group, tmp_path, call, code):
+    """Ctrl-C after the first change shows what was changed, and ends with 1; before, nothing is changed."""
+    failing_aws.proxy.heal()
+    group_id = group(SSH, WEB)
+    done = act(cloud, tmp_path, authorized=AUTHORIZED)
+    journal(done, "/aws/lambda/custodian-open-ingress")
+    closed = rules_of(group_id)
+
+    async def interrupt(name):
+        if name == call:
+            process.send_signal(signal.SIGINT)
+
+    failing_aws.proxy.passing(interrupt)
+    process = subprocess.Popen(
+        [C7N_INGRESS, "undo", group_id, "--run", done[0]["run"], "--region", "us-east-1", "--yes"],
+        cwd=tmp_path,
+        env=failing_aws.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    if code == 1:
+        assert set(by_source(group_id)) > {"0.0.0.0/0", "::/0"}
+        assert f"{group_id}: undone\n" in printed
+        assert "perhaps" in printed  # its answer did not arrive
+        assert printed.splitlines()[-1] == undo.STOPPED
+    else:
+        assert (rules_of(group_id), tags_of(cloud, group_id), printed) == (closed, {}, "")
+        assert said.splitlines()[-1] == "c7n-ingress: stopped"
 
 
 def test_the_settings_of_an_undo(cloud, group, obey, tmp_path):
