@@ -530,10 +530,12 @@ def resume(session: boto3.Session) -> int:
 
 def _printed(outcomes: Iterator[Outcome]) -> list[Outcome]:
     """Print what is done to each function, as soon as it is done."""
+    from c7n_ingress_tools.report.text import visible
+
     done = []
     for outcome in outcomes:
         done.append(outcome)
-        click.echo(f"{outcome.function}: {outcome.said}")
+        click.echo(visible(f"{outcome.function}: {outcome.said}"))
     return done
 
 

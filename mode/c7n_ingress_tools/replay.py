@@ -9,6 +9,7 @@ late or twice: the policies decide on what is true when they run.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -26,6 +27,9 @@ WAIT = 3
 """How many seconds to wait for a message. Without a wait, SQS asks only some of its servers, and may find nothing:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 """
+
+NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
+"""What Lambda takes as the name of a function. The name in an event can be anything."""
 
 PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
 """One try: with a second one, an event with a late answer would run twice at once."""
@@ -62,7 +66,7 @@ def hand_over(client: Any, body: str) -> Outcome:
     """Invoke the function of an event, and wait for its answer."""
     try:
         name = function_of(json.loads(body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Outcome(f"{body:.60}", str(error), done=False)
     try:
         answer = client.invoke(FunctionName=name, Payload=body.encode())
@@ -74,7 +78,10 @@ def hand_over(client: Any, body: str) -> Outcome:
 
 
 def function_of(event: Any) -> str:
-    """Return the name of an event's function: it is the name of the rule in the event."""
+    """Return the name of an event's function: it is the name of the rule in the event.
+
+    :raises ValueError: no function of the pack can have such a name.
+    """
     match event:
         case {"configRuleName": str(name)}:
             pass
@@ -84,6 +91,6 @@ def function_of(event: Any) -> str:
             name = f"{POLICIES}-cloudtrail"
         case _:
             name = ""
-    if not is_policy(name):
+    if not (is_policy(name) and NAME.fullmatch(name)):
         raise ValueError("no policy of the pack receives such an event: look at it, and delete the message")
     return name

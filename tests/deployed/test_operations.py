@@ -271,6 +271,30 @@ def test_replay_without_the_function(cloud, pack):
     assert len(failed(cloud)) == 1
 
 
+POISONED = {
+    "nested too deeply": "[" * 100_000,
+    "half of a character": '{"configRuleName": "custodian-open-ingress-\\ud800"}',
+    "a terminal's escapes": json.dumps({"configRuleName": "custodian-open-ingress-\x1b[2J\x1b]0;title\x07"}),
+    "too long": json.dumps({"configRuleName": f"custodian-open-ingress-{'x' * 2000}"}),
+    "false results": f"x\ncustodian-open-ingress: done\n3 events done, 0 left in {QUEUE}",
+}
+
+
+@pytest.mark.parametrize("body", POISONED.values(), ids=POISONED)
+def test_replay_of_a_bad_event(cloud, monkeypatch, body):
+    """An event that is for no function is one line and stays in the queue, and the other events are run."""
+    cloud.session().client("sqs").create_queue(QueueName=QUEUE)
+    ran = []
+    monkeypatch.setattr("moto.awslambda.models.LambdaBackend.invoke", lambda _, name, *__: ran.append(name) or b"{}")
+    put_by(cloud, body, json.dumps({"configRuleName": CONFIG_RULE}))
+    done = attempted(cloud, ROOT, REPLAY)
+    assert (done.returncode, done.stderr, ran) == (1, "", [CONFIG_RULE])
+    lines = done.stdout.splitlines()
+    assert lines[1:] == [f"{CONFIG_RULE}: done", f"1 events done, 1 left in {QUEUE}"]
+    assert lines[0].isprintable()
+    assert failed(cloud) == [body]
+
+
 def test_replay_sees_all_that_waits(cloud, monkeypatch):
     """What a short poll of SQS overlooks is handed over, and what somebody else has in hand counts as left."""
     monkeypatch.setattr(SQSBackend, "receive_message", overlooking(SQSBackend.receive_message))
