@@ -157,6 +157,11 @@ def test_a_missing_queue_is_named(post, capsys):
 # -- delivering
 
 
+def text_of(mail):
+    """Return the plain text of a mail."""
+    return mail.get_payload()[0].get_payload(decode=True).decode()
+
+
 def test_a_message_reaches_topic_and_mailbox(post):
     """The deployed function sends plain text to the topic, and the same text with HTML to the mailbox."""
     inbox = post.subscribe()
@@ -258,10 +263,10 @@ OTHER_TOPIC = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
 STRANGER = "ceo@victim.example"
 
 
-def tagged(target, key, value):
-    """Return a message to a target, about a group with one tag."""
+def tagged(target, key, value, *others):
+    """Return a message to targets, about a group with one tag."""
     group = SAMPLE["resources"][0] | {"Tags": [{"Key": key, "Value": value}]}
-    return message_to(target) | {"resources": [group]}
+    return message_to(target, *others) | {"resources": [group]}
 
 
 NOT_ALLOWED = {
@@ -487,6 +492,30 @@ def test_a_mail_that_ses_refuses_fails(post):
         assert "MessageRejected" in function.logs[0].read_text()
 
 
+def test_each_address_gets_its_own_mail(post):
+    """An owner gets a mail about the groups of this owner, everybody else, also in `cc`, one mail about all groups."""
+    post.send(message_to(ON_CALL, "resource-owner", cc=["lead@example.com"]))
+    with post.mailer(contact_tags=["owner"]) as function:
+        assert post.work(function) == set()
+    ids = [resource["GroupId"] for resource in SAMPLE["resources"]]
+    assert {mail["To"]: [each for each in ids if each in text_of(mail)] for mail in post.mails()} == {
+        ON_CALL: ids,
+        "lead@example.com": ids,
+        "jane.doe@example.com": ids[:1],
+    }
+    assert len(post.mails()) == 3
+    assert [mail["Cc"] for mail in post.mails()] == [None] * 3
+
+
+def test_an_owner_whom_ses_refuses_fails_alone(post):
+    """A bad address in a tag keeps the message, and the on-call gets the mail about that group, once."""
+    sent = post.send(tagged("resource-owner", "owner", "ü@example.com", ON_CALL))
+    with post.mailer(contact_tags=["owner"]) as function:
+        assert post.work(function) == {sent}
+        assert post.work(function) == {sent}
+    assert [mail["To"] for mail in post.mails()] == [ON_CALL]
+
+
 # -- SMTP
 
 
@@ -543,11 +572,12 @@ def test_mail_by_smtp(post, smtp):
     assert post.mails() == []
 
 
-def test_a_mail_that_the_server_takes_for_some_only_fails(post, smtp):
-    """If the mail server refuses one of several addresses, the message fails and the log names the address."""
+def test_an_address_that_the_server_refuses_fails_alone(post, smtp):
+    """If the mail server refuses one address, the log names it, and the other one gets its mail, once."""
     config, mailbox = smtp
     sent = post.send(message_to(ON_CALL, "stranger@example.com"))
     with post.mailer(**config) as function:
+        assert post.work(function) == {sent}
         assert post.work(function) == {sent}
         assert "stranger@example.com" in function.logs[0].read_text()
     assert [addresses for addresses, _ in mailbox.mails] == [[ON_CALL]]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import smtplib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
@@ -52,27 +51,26 @@ class Mail(Channel):
         """Whether a target is an e-mail address, or a name for some."""
         return target in OWNERS or (not is_no_address(target) and is_email(target))
 
-    def addresses(self, message: Mapping[str, Any]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-        """Return the groups for each set of addresses that may get messages: a tag or an event may name any."""
-        found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    def addresses(self, message: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Return the groups for each address that may get messages: a tag or an event may name any."""
+        found: dict[str, list[dict[str, Any]]] = {}
         for addresses, resources in self.lookup.get_emails_to_resources_map(message).items():
-            if allowed := tuple(filter(self.recipients.allow, addresses)):
-                found.setdefault(allowed, []).extend(resources)
+            for address in filter(self.recipients.allow, addresses):
+                found.setdefault(address, []).extend(resources)
         return found
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
-        """Return each set of addresses, and what sends the mail to it."""
-        for addresses, resources in self.addresses(message).items():
+        """Return each address, and what sends its own mail there: SES refuses a mail as a whole for one bad address."""
+        for address, resources in self.addresses(message).items():
             mail = both_forms(self.facts(message, resources))
-            yield Delivery(", ".join(addresses), addresses, partial(self.send, addresses, message["action"], mail))
+            yield Delivery(address, (address,), partial(self.send, address, message["action"], mail))
 
-    def send(self, addresses: Sequence[str], action: Mapping[str, Any], mail: Message) -> None:
+    def send(self, address: str, action: Mapping[str, Any], mail: Message) -> None:
         """Send a mail from `from_address`, the only sender that a message may name."""
         more, priority = self.config.get("additional_email_headers", {}), action.get("priority_header")
-        sender, copies = self.setting("from_address"), action.get("cc", [])
-        set_mimetext_headers(mail, action["subject"], sender, list(addresses), copies, more, priority, log)
+        set_mimetext_headers(mail, action["subject"], self.setting("from_address"), [address], [], more, priority, log)
         if "smtp_server" in self.config:
-            _Smtp(self.config, self.session, log).send_message(mail, list(addresses))
+            SmtpDelivery(self.config, self.session, log).send_message(mail, [address])
         else:
             self.lookup.aws_ses.send_raw_email(RawMessage={"Data": mail.as_string()})
 
@@ -84,16 +82,6 @@ class _Addresses(EmailDelivery):  # type: ignore[misc]  # c7n-mailer ships no ty
         """Return the addresses among targets; c7n-mailer makes one of `https://me@example.com`, say."""
         valid: list[str] = super().get_valid_emails_from_list([each for each in targets if not is_no_address(each)])
         return valid
-
-
-class _Smtp(SmtpDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
-    """SMTP that reports when some of the addresses were refused."""
-
-    def send_message(self, message: Message, to_addrs: list[str]) -> None:
-        """Send a mail; smtplib itself raises only if every address was refused."""
-        refused = self._smtp_connection.sendmail(message["From"], to_addrs, message.as_string())
-        if refused:
-            raise smtplib.SMTPRecipientsRefused(refused)
 
 
 def is_no_address(target: str) -> bool:

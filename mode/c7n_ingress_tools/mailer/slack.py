@@ -87,11 +87,7 @@ class Slack(Channel):
         """Return the groups of each owner, by the address that c7n-mailer finds for them."""
         to = [each for each in message["action"]["to"] if not self.takes(each)]
         asked = {**message, "action": message["action"] | {"to": [*to, "resource-owner"]}}
-        owned: dict[str, list[dict[str, Any]]] = {}
-        for addresses, resources in Mail(self.config, self.session, self.recipients).addresses(asked).items():
-            for address in addresses:
-                owned.setdefault(address, []).extend(resources)
-        return owned
+        return Mail(self.config, self.session, self.recipients).addresses(asked)
 
     def channel(self, name: str) -> str:
         """Return what Slack calls a channel or a person."""
