@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from c7n.utils import yaml_load
 from click import UsageError
-from yaml import YAMLError
 
 from c7n_ingress.decide import records
 from c7n_ingress_tools.errors import CommandError
@@ -106,11 +105,13 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
         from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts
     from jsonschema import ValidationError, validate
 
+    written = path.read_bytes()  # as c7n-org does: it may be UTF-16
     try:
-        content = yaml_load(path.read_text(encoding="utf-8"))
+        content = yaml_load(written)
+    except Exception as error:  # any error of the YAML parser
+        raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    try:
         validate(content, CONFIG_SCHEMA)
-    except YAMLError as error:
-        raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise CommandError(
             f"{path} is not c7n-org's file of accounts: {error.json_path}: {error.message:.200}"

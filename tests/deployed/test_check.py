@@ -175,6 +175,33 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     assert said[-1] == "2 accounts and regions, 1 wrong"
 
 
+ACCOUNTS = "accounts:\n- {name: Zürich, account_id: '123456789012', role: checker, regions: [us-east-1]}\n"
+
+
+@pytest.mark.parametrize("command", ["check --of {}", "report {}", "report --journal"])
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (ACCOUNTS.encode("latin-1"), "unacceptable character #x00fc"),
+        (f"{ACCOUNTS}vars: {{since: 2026-13-45}}".encode(), "month must be in 1..12"),
+    ],
+    ids=["Latin-1", "a date that is none"],
+)
+def test_accounts_that_cannot_be_read(tmp_path, capsys, command, written, why):
+    """Each command refuses a file of accounts that cannot be read in one line, and ends with 2."""
+    (path := tmp_path / "accounts.yml").write_bytes(written)
+    assert main([*command.format(tmp_path).split(), "--accounts", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"c7n-ingress: {path} is not YAML: {why}")
+
+
+def test_accounts_in_utf_16(tmp_path, capsys):
+    """A file of accounts that is UTF-16 is read, as c7n-org reads it."""
+    (path := tmp_path / "accounts.yml").write_text(ACCOUNTS, encoding="utf-16")
+    assert main(["check", "--of", str(tmp_path), "--accounts", str(path)]) == 1
+    assert capsys.readouterr().out.startswith("✗ Zürich us-east-1: 1 wrong")
+
+
 def local(wanted=()):
     """Return what the pack's own files say, with these policies."""
     return here.Local(here.files(ROOT / "settings.yml"), "us-east-1", [], dict(wanted), [])
