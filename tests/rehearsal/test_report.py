@@ -492,15 +492,17 @@ def report_of(text, **more):
     return Report("t", "m", "2026-05-04T10:02:00Z", ("p",), (row, *more.pop("rows", ())), **more)
 
 
-@given(typed)
+@given(typed | st.text('x;, "=+', max_size=20))
 def test_csv_and_json_hold_what_was_typed(text):
-    """CSV and JSON can be read again, hold each text as it is shown, and no cell is a formula."""
+    """CSV and JSON can be read again, hold each text as it is shown, and no cell is a formula, also with semicolons."""
     report = report_of(text)
     head, cells = csv.reader(io.StringIO(tables.as_csv(report), newline=""))
     read = dict(zip(head, cells, strict=True))
     assert read["name"] == tables.harmless(visible(text))
     assert not any(cell.lstrip().startswith(tuple(tables.FORMULA)) for cell in cells)
     assert all(cell.isprintable() for cell in cells)
+    in_excel = csv.reader(io.StringIO(tables.as_csv(report), newline=""), delimiter=";")
+    assert not any(cell.lstrip().startswith(tuple(tables.FORMULA)) for line in in_excel for cell in line)
     (row,) = json.loads(tables.as_json(report))["rows"]
     assert (row["name"], row["tags"], row["behind"]) == (text, {text: text}, [text])
     assert row["callers"] == [{"source": text, "bytes": 1, "last_seen": text}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -24,6 +25,8 @@ COLUMNS = (
 )  # fmt: skip
 
 FORMULA = "=+-@＝＋－＠"  # noqa: RUF001 - spreadsheets take the wide ones, too
+BEFORE_FORMULA = re.compile(rf'(?:^|(?<=;))(?=[\s"]*[{re.escape(FORMULA)}])')
+"""Where a formula would begin: in some languages, Excel separates cells by semicolons, also within quotes."""
 
 
 def as_csv(report: Report) -> str:
@@ -62,7 +65,7 @@ def _failed(place: Place) -> dict[str, Any]:
 
 def harmless(cell: str) -> str:
     """Keep a spreadsheet from taking a cell for a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
-    return f"'{cell}" if cell.lstrip()[:1] in tuple(FORMULA) else cell
+    return BEFORE_FORMULA.sub("'", cell)
 
 
 def flat(row: Row) -> dict[str, Any]:
