@@ -54,6 +54,19 @@ def test_what_the_caller_has_set_for_aws(tmp_path):
     assert "1 of 1 open rule closed" in done.stdout
 
 
+def test_modules_of_the_folder_are_not_run(tmp_path):
+    """Python files in the current folder that have the names of modules are not run."""
+    for name in ("yaml.py", "queue.py", "logging.py", "c7n/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit(__file__)")
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    (tmp_path / "groups.json").write_text(json.dumps([{"GroupId": "sg-00000001", "IpPermissions": [rule]}]))
+    command = [C7N_INGRESS, "rehearse", "groups.json"]  # by itself: what is loaded here was loaded elsewhere
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 of 1 open rule closed" in done.stdout
+
+
 def test_sample_is_closed(sample):
     """The sample shows each change, who was left alone, both verdicts and what it cost, and succeeds."""
     _, done = sample

@@ -92,14 +92,13 @@ def pass_over_what_is_loaded():
     gc.enable()
 
 
-if __name__ == "__main__":
+def main(descriptor, address):
+    """Load more, and serve as the rehearsal's process does."""
     for each in LOADED:
         import_module(each)
     with suppress(bytecode.NoPythonError):
         bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it again
     gc.set_threshold(50_000)
-    __package__ = None  # else click takes it for the commands' name
     warm.COMMANDS.update(MORE)
-    _, descriptor, address = sys.argv
     warm.commands = lambda: nullcontext(warm.Commands(address))
-    warm.main(descriptor)
+    warm.main(descriptor, address)

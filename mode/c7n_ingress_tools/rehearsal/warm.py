@@ -84,15 +84,19 @@ def exit_code(call: Connection) -> int:
 def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Commands]:
     """Start the process, and yield its commands until the block ends.
 
-    :param module: what the process runs; it calls `main`, and may know more commands.
+    The process finds modules where this one does. By `python -m`, it would look in the current folder first, where
+    anything may be.
+
+    :param module: the module whose `main` the process runs: it calls this one's, and may know more commands.
     """
+    code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; {module}.main(*sys.argv[1:])"
     with tempfile.TemporaryDirectory() as folder:
         address = str(Path(folder, "socket"))
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen()  # before the process is there, so that earlier calls wait in the queue
             process = subprocess.Popen(
-                [sys.executable, "-m", module, str(listener.fileno()), address],
+                [sys.executable, "-c", code, str(listener.fileno()), address],
                 env=alone(),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,
@@ -104,7 +108,7 @@ def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Comma
                 process.terminate()
 
 
-def main(descriptor: str) -> None:
+def main(descriptor: str, _address: str) -> None:
     """Load everything, and serve until the process that started this ends it, or is gone itself.
 
     Its standard input ends with that process.
@@ -163,7 +167,3 @@ def _run(connection: Connection) -> NoReturn:
     time.tzset()
     name = COMMANDS[Path(sys.argv[0]).name]
     sys.exit(EntryPoint(name, name, "").load()())
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
