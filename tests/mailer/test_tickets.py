@@ -398,6 +398,24 @@ def test_a_transition_can_be_named(post, service, mailer, named, made):
     assert issue.get("transition") == made
 
 
+@pytest.mark.parametrize("service", ["jira"], indirect=True)
+def test_a_transition_that_jira_refuses_adds_no_comment(post, service, mailer, monkeypatch):
+    """A transition that Jira refuses keeps the message; the try that Jira accepts adds the only comment."""
+    refused = 400, {"errorMessages": [], "errors": {"resolution": "Resolution is required."}}
+    take = service.server.transition
+    with mailer() as function:
+        work(post, function, about("jira://OPS", FAILED))
+        sent = post.send(about("jira://OPS", FIXED))
+        with monkeypatch.context() as patch:
+            patch.setattr(service.server, "transition", lambda issue, body: refused if body else take(issue, body))
+            for _ in range(2):
+                assert post.work(function) == {sent}
+        assert "Resolution is required" in function.logs[0].read_text()
+        assert post.work(function) == set()
+    (issue,) = service.server.issues.values()
+    assert (issue["transition"], issue["comments"]) == ("31", ["A run closed the security group."])
+
+
 # -- configuration
 
 

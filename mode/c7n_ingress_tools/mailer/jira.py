@@ -116,7 +116,10 @@ class Jira(Tickets):
 
     @answered()
     def resolve(self, ticket: str, why: str) -> None:
-        """Say why in a comment, and make the transition that mailer.yml names, or the first one that ends an issue."""
+        """Make the transition that mailer.yml names, or the first one that ends an issue, and say why in a comment.
+
+        The transition comes first: each try of one that Jira refuses would add another comment.
+        """
         wanted = self.settings.get("transition")
         transitions = [
             each["id"]
@@ -126,8 +129,8 @@ class Jira(Tickets):
         if not transitions:
             what = f"called {wanted!r}" if wanted else "to a status that ends it: name one as transition in mailer.yml"
             raise UndeliverableError(f"Jira: the issue {ticket} has no transition {what}")
-        self.client.add_comment(ticket, data={"body": _document([(why, [])])})
         self.client.do_transition(ticket, data={"transition": {"id": transitions[0]}})
+        self.client.add_comment(ticket, data={"body": _document([(why, [])])})
 
     def says(self, incident: Incident) -> dict[str, Any]:
         """Return what an issue says of an incident."""
