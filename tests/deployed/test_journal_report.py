@@ -32,7 +32,14 @@ def closure(number, seconds=None, **more):
     """Return the record of a rule that was closed after so many seconds."""
     opened = {} if seconds is None else {"seconds_open": seconds}
     record = {"v": 1, "account": ACCOUNT, "region": "us-east-1", "group": f"sg-{number}", "group_name": "=web"}
-    record |= {"rule": f"sgr-{number}", "protocol": "tcp", "ports": "22", "was": "0.0.0.0/0", "now": "198.18.7.0/24"}
+    record |= {
+        "rule": f"sgr-{number}",
+        "protocol": "tcp",
+        "ports": "22",
+        "traffic": {},
+        "was": "0.0.0.0/0",
+        "now": "198.18.7.0/24",
+    }
     return json.dumps({**record, "how": "modified", "time": f"{NOW:%Y-%m-%dT%H:%M:%S.%fZ}", **opened, **more})
 
 
@@ -96,6 +103,16 @@ def test_forged_times(capsys, seconds):
     (found,) = report["accounts"]
     assert (found["closures"], found["median"]) == (3, 6)
     assert [each["seconds"] for each in report["closures"]] == [4, 8, None]
+
+
+@pytest.mark.parametrize("nested", [f"{'[' * 20_000}{']' * 20_000}", "9" * 5000], ids=["too deeply", "a huge number"])
+def test_a_forged_line_that_cannot_be_read(capsys, monkeypatch, nested):
+    """A forged line that Python cannot read counts for nothing, and the other records are reported."""
+    line = closure(2, 8).replace('"traffic": {}', f'"traffic": {nested}')
+    monkeypatch.setattr(logs.JsonPattern, "matches", lambda *_: True)  # AWS reads such a line
+    write(closure(1, 4), line)
+    (found,) = reported(capsys, "--region", "us-east-1")["accounts"]
+    assert (found["closures"], found["median"]) == (1, 4)
 
 
 @pytest.mark.parametrize("account", [5, None, OTHER, ["1"]])

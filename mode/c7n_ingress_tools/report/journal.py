@@ -27,7 +27,7 @@ from c7n_ingress_tools.accounts import ALL, accounts, regions_of
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.names import MAILER, POLICIES
-from c7n_ingress_tools.report.sources import FAILURE
+from c7n_ingress_tools.report.sources import FAILURE, record_of
 from c7n_ingress_tools.report.tables import csv_of
 from c7n_ingress_tools.report.text import visible
 
@@ -170,9 +170,8 @@ def _read(place: Place, found: Found) -> None:
     lines = partial(_lines, place.session(place.region).client("logs"), found)
     here = place.account, place.region
     journals = [lines(log_group, "{ ($.v = 1) }") for log_group in LOG_GROUPS]
-    for line in chain.from_iterable(filter(None, journals)):
-        record = json.loads(line, parse_int=float)  # a number of 4,301 digits would be refused as an int
-        if str(record.get("how")) in CLOSED and record.get("was"):
+    for record in filter(None, map(record_of, chain.from_iterable(filter(None, journals)))):
+        if str(record["how"]) in CLOSED and record["was"]:
             found.closures.append(closure_of(record, place))
     for log_group in LOG_GROUPS:
         for failure in filter(None, map(FAILURE.search, lines(log_group, '"replace-ingress: sg-"') or ())):
@@ -206,7 +205,7 @@ def _lines(client: Any, found: Found, log_group: str, pattern: str) -> list[str]
 def closure_of(record: Mapping[str, Any], place: Place) -> Closure:
     """Return the closure that a record is about. Anyone who may write to the log may have written the record."""
     seconds = record.get(COLUMNS[SECONDS])
-    known = seconds if isinstance(seconds, float) and abs(seconds) < MOST_SECONDS else None
+    known = seconds if isinstance(seconds, int | float) and abs(seconds) < MOST_SECONDS else None
     texts = {name: str(record.get(key) or "") for name, key in COLUMNS.items()}
     return texts | {"account": place.account, "region": place.region, SECONDS: known}
 

@@ -362,7 +362,7 @@ def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, 
 def _read_line(level: str, message: str, run: Run) -> None:
     """Read a line of a run's log into the run."""
     if level == "INFO" and message.startswith("{"):
-        if record := _record(message):
+        if record := record_of(message):
             run.records.append(record)
     elif not run.looked and (left := LEFT_OPEN.fullmatch(message)):
         run.exempt += int(left[1])
@@ -375,13 +375,14 @@ def _read_line(level: str, message: str, run: Run) -> None:
         run.more_failures.append(message)
 
 
-def _record(message: str) -> Record | None:
-    """Read a record; None for other JSON that somebody logs."""
+def record_of(message: str) -> Record | None:
+    """Read a record from a line of a log; None for anything else that somebody logs."""
     try:
         record = json.loads(message)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    return record if {"group", "traffic", "was", "now", "how", "time"} <= record.keys() else None
+    is_record = isinstance(record, dict) and {"group", "traffic", "was", "now", "how", "time"} <= record.keys()
+    return record if is_record else None
 
 
 def _open_permissions(public_ports: Collection[int | str], group: Group) -> list[dict[str, Any]]:
