@@ -120,7 +120,11 @@ def test_a_key_that_is_there_twice(caplog, tmp_path):
     given = tmp_path / "settings.yml"
     given.write_text("authorized: [198.18.7.0/24]\nexemptions: []\nat-most: 3\nexemptions: []\n")
     line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given)
-    assert f"{given}: 'exemptions' is there twice: only the last one would count" in line
+    assert f"{given}: 'exemptions' is there twice: only the last one would count (line 4)" in line
+    entry = "- group: web\n  reason: a shop\n  until: 2099-01-31\n  group: app\n"  # the second dash is missing
+    given.write_text(f"authorized: &networks [198.18.7.0/24]\nauthorized-from: *networks\nexemptions:\n{entry}")
+    line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given)
+    assert f"{given}: 'group' is there twice: only the last one would count (line 7)" in line
 
 
 def test_a_file_that_was_changed(caplog, tmp_path):

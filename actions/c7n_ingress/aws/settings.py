@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -92,7 +91,20 @@ def _given(path: str, _changed: int) -> Mapping[str, Any]:
         return given
     import yaml  # noqa: PLC0415 - a function has none, and reads no such file
 
-    written = yaml.compose(Path(path).read_text(encoding="utf-8-sig"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    if twice := [key for key, times in Counter(key.value for key, _ in written.value).items() if times > 1]:
-        raise ValueError(f"{path}: {twice[0]!r} is there twice: only the last one would count")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    left, seen = [yaml.compose(Path(path).read_text(encoding="utf-8-sig"), loader)], set()
+    while left:
+        if id(node := left.pop()) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = set()
+            for key, value in node.value:
+                if (text := str(key.value)) in keys:
+                    line = key.start_mark.line + 1
+                    raise ValueError(f"{path}: {text!r} is there twice: only the last one would count (line {line})")
+                keys.add(text)
+                left.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
     return given
