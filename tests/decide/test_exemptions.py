@@ -163,6 +163,17 @@ def test_many_entries_look_up_what_few_do():
     assert sorted(each.group for each in register.of_group(group)) == ["app-17-*", f"sg-{249:017x}"]
 
 
+@pytest.mark.parametrize(
+    ("named", "is_for"),
+    [("app[1]", ["app[1]", "app1"]), ("web*", ["web*", "web-1"]), ("is it?", ["is it?", "is it!"])],
+)
+def test_a_name_with_the_signs_of_a_pattern(named, is_for):
+    """An entry is for the group of exactly its name, too: EC2 allows the signs of a pattern in a name."""
+    register = Register(parse_register([entry(group=named)]), ACCOUNT, REGION, TODAY)
+    names = ["app[1]", "app1", "app[1]b", "web*", "web-1", "is it?", "is it!"]
+    assert [name for name in names if register.of_group({**GROUP, "GroupName": name})] == is_for
+
+
 TO_LOOK_AT = [
     ({"until": "2026-12-02", "owner": "web"}, True, {"owner": "web", "why": "ends in 1 day"}),
     ({"until": "2026-12-15", "ticket": "OPS-7"}, True, {"ticket": "OPS-7", "why": "ends in 14 days"}),

@@ -166,7 +166,8 @@ class Register:
             if entry.group is None or not any(sign in entry.group for sign in "*?["):
                 self._by_name[entry.group].append(entry)
             else:
-                self._patterns.append((re.compile(translate(entry.group)), entry))
+                exact = re.escape(entry.group)  # a name may have the signs of a pattern
+                self._patterns.append((re.compile(rf"{translate(entry.group)}|{exact}\Z"), entry))
         self._any_pattern = re.compile("|".join(pattern.pattern for pattern, _ in self._patterns) or r"(?!)")
 
     def of_group(self, group: Mapping[str, Any]) -> list[Entry]:
