@@ -10,9 +10,12 @@ from c7n_ingress_tools.functions.runtime import FunctionError
 from c7n_ingress_tools.mailer import preview
 from tests.support.embedded import (
     ACCOUNT,
+    OPEN,
     cases,
     group_of,
+    ids,
     load,
+    loaded,
     make_queue,
     messages,
     policy_named,
@@ -198,6 +201,25 @@ def test_a_group_that_cannot_be_marked(cloud, tmp_path):
     with pytest.raises(FunctionError, match=r"so it stays open: sg-0*2: .*TagLimitExceeded"):
         run(cloud, "notice")
     assert [bool(state(cloud, f"sg-{number:017x}")[0]) for number in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_group_that_is_deleted_before_it_is_marked(cloud, tmp_path):
+    """A group that is deleted after it was listed is no failure, and the others are marked."""
+    load([group_of({"name": f"group {number}", "ingress": SSH}, number) for number in (1, 2)])
+    session, happens = watched(cloud)
+    mark = {"type": "mark-each-for-op", "tag": MARK, "op": "replace-ingress", "hours": 24}
+    data = {"name": "a-policy", "resource": "aws.security-group", "filters": OPEN, "actions": [mark]}
+    policy = loaded(data, tmp_path, session)
+    policy.validate()
+    deleted = iter(ids(1))
+
+    def delete(**_):
+        for group_id in deleted:
+            cloud.session().client("ec2").delete_security_group(GroupId=group_id)
+
+    happens.update({"before-call": {"CreateTags": delete}, "after-call": {}})
+    policy()
+    assert state(cloud, ids(2)[0])[0] is not None
 
 
 def test_more_groups_than_at_most(cloud, tmp_path):

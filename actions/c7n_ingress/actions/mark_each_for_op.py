@@ -10,7 +10,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.tags import TagDelayedAction
 from c7n.utils import type_schema
 
-from c7n_ingress.aws.calls import said
+from c7n_ingress.aws.calls import GONE, error_code, said
 from c7n_ingress.aws.settings import checking
 from c7n_ingress.decide.checks import or_unfilled
 from c7n_ingress.decide.settings import filled
@@ -71,5 +71,7 @@ def _refused(mark: Any, client: Any, group: Mapping[str, Any], tags: Any) -> str
     try:
         mark(client, [group], tags)
     except ClientError as error:
+        if error_code(error) in GONE:
+            return None
         return f"{group['GroupId']}: {said(error)}"
     return None
