@@ -90,6 +90,26 @@ def test_the_groups_of_an_event(aws):
         manager.source.get_resources(ids(1, 2))
 
 
+def test_a_modified_egress_rule(cloud, aws):
+    """A call that modified an egress rule does not say so: EC2 does, and the rule is not waited for as ingress."""
+    load([group_of({"name": "g1", "ingress": [{**WEB, "source": "10.0.0.0/8"}]}, 1)])
+    ec2 = cloud.session().client("ec2")
+    shapes = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": ids(1)}])["SecurityGroupRules"]
+    rule_of = {each["IsEgress"]: each["SecurityGroupRuleId"] for each in shapes}
+    manager, _, _ = aws
+    for is_egress, rule_id in rule_of.items():
+        rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIpv4": "0.0.0.0/0"}
+        update = {"SecurityGroupRuleId": rule_id, "SecurityGroupRule": rule}
+        request = {"ModifySecurityGroupRulesRequest": {"GroupId": ids(1)[0], "SecurityGroupRule": update}}
+        time = datetime.now(timezone.utc).isoformat()
+        manager.source.event = {
+            "detail": {"eventName": "ModifySecurityGroupRules", "eventTime": time, "requestParameters": request}
+        }
+        (group,) = manager.source.get_resources(ids(1))
+        sources = [each["CidrIp"] for permission in group["IpPermissions"] for each in permission["IpRanges"]]
+        assert sources == ["10.0.0.0/8"] + ([] if is_egress else ["0.0.0.0/0"])
+
+
 @pytest.mark.parametrize("age", [0, RECENT.total_seconds() + 1])
 @pytest.mark.parametrize("hidden", [0, 1, len(DELAYS), len(DELAYS) + 1])
 def test_a_group_that_ec2_does_not_show_yet(aws, hidden, age):

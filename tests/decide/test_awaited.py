@@ -49,14 +49,14 @@ UPDATE = {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": {**WIDE, "CidrIpv
 )
 def test_the_rules_of_a_call(event, sources):
     """The ingress rules that a call made are read, in each shape; what cannot be read is left out."""
-    found = matches_from(with_opened(GROUP, said_by(event))["IpPermissions"])
+    found = matches_from(with_opened(GROUP, said_by(event), ())["IpPermissions"])
     assert {str(match.source) for match in found} == sources
 
 
 def test_a_rule_that_is_shown():
     """A rule that EC2 shows is not added a second time."""
     shown = {**GROUP, "IpPermissions": [{**WIDE, "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "all"}]}]}
-    assert with_opened(shown, said_by(added({"cidrIpv4": "0.0.0.0/0"}))) is shown
+    assert with_opened(shown, said_by(added({"cidrIpv4": "0.0.0.0/0"})), ()) is shown
 
 
 PERMISSION = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
@@ -247,7 +247,7 @@ def test_what_ec2_shows_stays():
         "PrefixListIds": [],
         "UserIdGroupPairs": [],
     }
-    assert with_opened(group, said_by(CALL)) == {**group, "IpPermissions": [*WITH_WEB["IpPermissions"], hidden]}
-    assert with_opened({"GroupId": "sg-1"}, said_by(CALL)) == {"GroupId": "sg-1", "IpPermissions": [hidden]}
+    assert with_opened(group, said_by(CALL), ()) == {**group, "IpPermissions": [*WITH_WEB["IpPermissions"], hidden]}
+    assert with_opened({"GroupId": "sg-1"}, said_by(CALL), ()) == {"GroupId": "sg-1", "IpPermissions": [hidden]}
     unreadable = modified({"GroupId": "sg-1", "SecurityGroupRule": {"SecurityGroupRule": {"CidrIpv4": "0.0.0.0/0"}}})
-    assert with_opened(GROUP, said_by(unreadable)) is GROUP
+    assert with_opened(GROUP, said_by(unreadable), ()) is GROUP

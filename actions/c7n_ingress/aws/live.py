@@ -57,6 +57,7 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
                     break
                 time.sleep(delay)
                 groups = live.groups(ids)
+            egress = live.egress(ids) if said.touched - said.created else ()
         except ClientError as error:
             raise PolicyExecutionError(f"groups {', '.join(ids)} could not be read: {error}") from error
         if not said.is_recent(datetime.now(timezone.utc)):
@@ -64,7 +65,7 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
         if missing := {*ids} - {group["GroupId"] for group in groups}:
             names = ", ".join(sorted(missing))
             raise PolicyExecutionError(f"EC2 does not show {names} yet; Lambda tries the event again")
-        return [with_opened(group, said) for group in groups]
+        return [with_opened(group, said, egress) for group in groups]
 
 
 class Shown:

@@ -175,6 +175,11 @@ class LiveGroups:
             rules[shape["GroupId"]].append(shape)
         return rules
 
+    def egress(self, group_ids: Sequence[str]) -> set[str]:
+        """Read the ids of the groups' egress rules."""
+        shapes = (shape for of_group in self.rules(group_ids).values() for shape in of_group)
+        return {shape["SecurityGroupRuleId"] for shape in shapes if shape["IsEgress"]}
+
 
 # -- the policy's filters, again, on some of the groups that they selected before
 

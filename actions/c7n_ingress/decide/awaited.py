@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -31,12 +31,12 @@ class Said(NamedTuple):
 
     time: datetime
     """When EC2 changed the group, or showed the change to AWS Config."""
-    opened: Mapping[str, list[dict[str, Any]]] = {}
-    """The permissions that a call made, by group, as EC2 describes them."""
+    opened: Mapping[str, Sequence[tuple[str, dict[str, Any]]]] = {}
+    """The permissions that a call made, by group, as EC2 describes them, each with the id of its rule."""
     created: frozenset[str] = frozenset()
     """The ids of the rules that a call created."""
     touched: frozenset[str] = frozenset()
-    """The ids of the rules that a call created or modified."""
+    """The ids of the rules that a call created or modified. A modified one may be an egress rule."""
     caller: str | None = None
     """The ARN of who made the call."""
     before: frozenset[Match] | None = None
@@ -88,10 +88,14 @@ def said_by(event: Mapping[str, Any] | None) -> Said | None:
     return None
 
 
-def with_opened(group: dict[str, Any], said: Said) -> dict[str, Any]:
-    """Return a group with the permissions that a call made, those that EC2 does not show yet included."""
+def with_opened(group: dict[str, Any], said: Said, egress: Collection[str]) -> dict[str, Any]:
+    """Return a group with the ingress permissions that a call made, those that EC2 does not show yet included.
+
+    :param egress: the ids of the group's egress rules; the request of ModifySecurityGroupRules does not say which are.
+    """
     shown = matches_from(group.get("IpPermissions") or ())
-    hidden = [each for each in said.opened.get(group["GroupId"], ()) if not matches_from([each]) <= shown]
+    made = [each for rule_id, each in said.opened.get(group["GroupId"], ()) if rule_id not in egress]
+    hidden = [each for each in made if not matches_from([each]) <= shown]
     return {**group, "IpPermissions": [*(group.get("IpPermissions") or ()), *hidden]} if hidden else group
 
 
@@ -100,7 +104,7 @@ def with_opened(group: dict[str, Any], said: Said) -> dict[str, Any]:
 
 def _of_call(call: Mapping[str, Any]) -> Said:
     """Read a call. A part that cannot be read is logged and not waited for: the group is closed as EC2 shows it."""
-    opened: dict[str, list[dict[str, Any]]] = {}
+    opened: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     created: set[str] = set()
     touched: set[str] = set()
     try:
@@ -109,7 +113,7 @@ def _of_call(call: Mapping[str, Any]) -> Said:
             if is_new:
                 created.add(rule_id)
             if made := _permission(rule):
-                opened.setdefault(group_id, []).append(made)
+                opened.setdefault(group_id, []).append((rule_id, made))
     except Exception:
         log.exception("the rules of the call %s cannot be read", call.get("eventName"))
     return Said(_time(call["eventTime"]), opened, frozenset(created), frozenset(touched), _caller(call))
@@ -122,7 +126,7 @@ def _caller(call: Mapping[str, Any]) -> str | None:
 
 
 def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
-    """Return each ingress rule that a call made: its group, its id, its shape, and whether the rule is new."""
+    """Return each rule that a call made: its group, its id, its shape, and whether it is new. A new one is ingress."""
     if call.get("eventName") == "AuthorizeSecurityGroupIngress":
         for rule in ((call.get("responseElements") or {}).get("securityGroupRuleSet") or {}).get("items") or ():
             if not rule.get("isEgress"):
