@@ -5,7 +5,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from c7n_ingress.aws.apply import LostError, OutdatedError, StaleError, ThrottledError, apply
+from c7n_ingress.aws.apply import LostError, OutdatedError, StaleError, ThrottledError, Unmade, apply
 from c7n_ingress.aws.calls import ONCE
 from c7n_ingress.aws.read import OLDEST, Reading
 from c7n_ingress.decide.plan import Plan, Replacement
@@ -105,14 +105,27 @@ def test_as_many_as_find_room(cloud, ec2):
     done = applied(client, authorize=[a, b, c], revoke=[other])
     assert done == [
         [made("authorized", rule, A)],
-        b,
-        c,
+        Unmade(b, has_room=False),
+        Unmade(c, has_room=False),
         [Change("revoked", other.id, other, other.source, None)],
         [made("authorized", rule, B)],
-        c,
+        Unmade(c, has_room=False),
     ]
-    assert [call.action for call in cloud.calls] == [AUTHORIZE] * 4 + [REVOKE] + [AUTHORIZE] * 3
+    assert [call.action for call in cloud.calls] == [AUTHORIZE] * 3 + [REVOKE] + [AUTHORIZE] * 3
     assert {source_of(each) for each in rules_of(GROUP).values()} == {"0.0.0.0/0", str(A), str(B)}
+
+
+def test_one_family_has_no_room(cloud, ec2):
+    """Where one network finds no room, no other of its family is tried; those of the other family are added."""
+    client, _ = ec2
+    (rule,) = put("0.0.0.0/0")
+    cloud.ec2.rules_per_group = 1
+    a, b = Replacement(rule, A), Replacement(rule, B)
+    v6 = Replacement(rule, network("2001:2:0:7::/64"))
+    cloud.calls.clear()
+    done = applied(client, authorize=[a, v6, b])
+    assert done == [Unmade(a, has_room=False), [made("authorized", rule, v6.source)], Unmade(b, has_room=False)]
+    assert [call.action for call in cloud.calls] == [AUTHORIZE] * 3
 
 
 def test_what_found_no_room_before(cloud, ec2):

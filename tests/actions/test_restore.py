@@ -876,6 +876,25 @@ def test_a_prefix_list(cloud, group, replace, restore):
     assert shapes(rules_of(group_id).values()) == before
 
 
+def test_a_prefix_list_that_is_deleted(cloud, group, replace, restore):
+    """What names a prefix list that does not exist any more is left and reported, and all other rules come back."""
+    ec2 = cloud.session().client("ec2")
+    made = ec2.create_managed_prefix_list(
+        PrefixListName="everybody", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": "0.0.0.0/0"}]
+    )["PrefixList"]["PrefixListId"]
+    group_id = group(SSH, WEB, {**WEB, "ports": 8080}, {**SSH, "ports": 2222, "source": made})
+    replace(filters=[{"type": "open-ingress"}])
+    del ec2_backends[ACCOUNT]["us-east-1"].managed_prefix_lists[made]  # moto keeps what is deleted
+    restore()
+    assert sorted(rule["FromPort"] for rule in rules_of(group_id).values() if source_of(rule)[-2:] == "/0") == [
+        *(22, 443, 8080)
+    ]
+    _, resources = reported(cloud)
+    assert (
+        resources[group_id]["c7n:left-ingress"][-1] == f"tcp 2222 from {made}: its prefix list does not exist any more"
+    )
+
+
 # -- a journal that is of no use
 
 

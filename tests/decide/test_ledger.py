@@ -53,14 +53,14 @@ def test_what_is_owed(full, removed, standing):
     """A source that found no room is owed from the removal of its open rule until it exists, and not before."""
     ledger = Ledger()
     for rule in full:
-        ledger.enter_full(Replacement(rule, OWN))
-        ledger.enter_full(Replacement(rule, OWN))
+        ledger.enter_refused(Replacement(rule, OWN), has_room=False)
+        ledger.enter_refused(Replacement(rule, OWN), has_room=False)
     assert len(ledger.full) == len(full)
     if removed:
         ledger.enter(REMOVED)
     owed = {Replacement(rule, OWN) for rule in (full - standing if removed else ())}
     for _ in range(3):  # EC2 throttles, or an answer is lost
-        plan = ledger.with_owed(Plan(), [rule._replace(source=OWN) for rule in standing])
+        plan = ledger.next(Plan(), [rule._replace(source=OWN) for rule in standing])
         assert set(plan.authorize) == owed
 
 
@@ -75,6 +75,15 @@ def test_added_once_more():
 def test_what_found_no_room_is_left_out():
     """Only what found no room is left out of a plan."""
     ledger, (first, second) = Ledger(), [Replacement(rule, OWN) for rule in RULES[:2]]
-    ledger.enter_full(first)
+    ledger.enter_refused(first, has_room=False)
     plan = Plan([first, second], [second], RULES[2:])
     assert ledger.without_full(plan) == plan._replace(authorize=[second])
+
+
+def test_what_has_no_prefix_list_is_not_tried_again():
+    """Neither before nor after a rule was removed is tried again what names a prefix list that does not exist."""
+    ledger, (first, second) = Ledger(), [Replacement(rule, OWN) for rule in RULES[:2]]
+    ledger.enter_refused(first, has_room=True)
+    for _ in range(2):
+        assert ledger.next(Plan([first, second]), ()).authorize == [second]
+        ledger.enter(REMOVED)

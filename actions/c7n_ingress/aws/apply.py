@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from c7n.exceptions import ClientError
 
-from c7n_ingress.aws.calls import CHANGED_MEANWHILE, NO_ROOM, THROTTLED, error_code
+from c7n_ingress.aws.calls import CHANGED_MEANWHILE, GONE, NO_LIST, NO_ROOM, THROTTLED, error_code
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Change
@@ -25,15 +25,23 @@ class StaleError(Exception):
 
 
 class OutdatedError(Exception):
-    """Somebody has changed the group since it was read."""
+    """Somebody has changed the group since it was read, or EC2 does not know it at this moment."""
 
 
 class ThrottledError(Exception):
     """EC2 accepts no more calls at the moment; this one has changed nothing."""
 
 
-class _NoRoomError(Exception):
-    """The group has no room for what was to be added; nothing was added."""
+class _RefusedError(Exception):
+    """EC2 added nothing: the group has no room, or a prefix list does not exist. It has EC2's code."""
+
+
+class Unmade(NamedTuple):
+    """What EC2 did not add."""
+
+    replacement: Replacement
+    has_room: bool
+    """Whether the group had room for it: then its prefix list does not exist."""
 
 
 class LostError(Exception):
@@ -46,8 +54,8 @@ class LostError(Exception):
 
 def apply(
     client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()
-) -> Iterator[list[Change] | Replacement]:
-    """Carry out the plan, and return the changes of each call once it has made them, and what found no room.
+) -> Iterator[list[Change] | Unmade]:
+    """Carry out the plan, and return the changes of each call once it has made them, and what EC2 did not add.
 
     :param client: a boto3 client of EC2 that calls once.
     :param full: for what there was no room before; it is tried again only when something has been removed.
@@ -58,8 +66,8 @@ def apply(
     crowded = list(full)
     for tags, additions in _by_tags(addition for addition in plan.authorize if addition not in full):
         for result in call.authorize_what_fits(additions, tags):
-            if isinstance(result, Replacement):
-                crowded.append(result)
+            if isinstance(result, Unmade) and not result.has_room:
+                crowded.append(result.replacement)
             yield result
     yield from call.modify(plan.modify)
     yield from call.revoke(plan.revoke)
@@ -90,18 +98,30 @@ class _Caller:
 
     def authorize_what_fits(
         self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
-    ) -> Iterator[list[Change] | Replacement]:
-        """Add all or, where there is no room for all, as many as fit, in order."""
+    ) -> Iterator[list[Change] | Unmade]:
+        """Add all or, where EC2 refuses that, as many as it takes, in order.
+
+        Every network takes one place of its family's. So where one finds no room, no other one is tried.
+        """
         try:
             made = self.authorize(additions, tags)
-        except _NoRoomError:
+        except _RefusedError as refused:
             if len(additions) == 1:
-                yield additions[0]
-            else:
-                for addition in additions:
-                    yield from self.authorize_what_fits([addition], tags)
+                yield Unmade(additions[0], has_room=str(refused) != NO_ROOM)
+                return
         else:
             yield made
+            return
+        full: set[int] = set()
+        for addition in additions:
+            family = None if isinstance(addition.source, str) else addition.source.version
+            if family in full:
+                yield Unmade(addition, has_room=False)
+                continue
+            for result in self.authorize_what_fits([addition], tags):
+                if family and isinstance(result, Unmade):
+                    full.add(family)
+                yield result
 
     def authorize(self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]) -> list[Change]:
         """Add rules."""
@@ -143,12 +163,12 @@ class _Caller:
             return call(**self.group, **request)
         except ClientError as error:
             code = error_code(error)
-            if code in CHANGED_MEANWHILE:
+            if code in CHANGED_MEANWHILE | GONE:
                 raise OutdatedError from error
             if code in THROTTLED:
                 raise ThrottledError(str(error)) from error
-            if code == NO_ROOM:
-                raise _NoRoomError from error
+            if code == NO_ROOM or code in NO_LIST:
+                raise _RefusedError(code) from error
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise LostError(changes, error) from error
             raise

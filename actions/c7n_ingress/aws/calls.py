@@ -27,6 +27,8 @@ GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
 """The group does not exist any more."""
 NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
 """The group has as many rules as its quota allows."""
+NO_LIST = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
+"""A prefix list does not exist any more."""
 CHANGED_MEANWHILE = frozenset(
     {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
 )

@@ -9,14 +9,16 @@ from c7n.exceptions import PolicyExecutionError
 from c7n.utils import backoff_delays
 
 from c7n_ingress.aws import journal
-from c7n_ingress.aws.apply import LostError, OutdatedError, StaleError, ThrottledError, apply
+from c7n_ingress.aws.apply import LostError, OutdatedError, StaleError, ThrottledError, Unmade, apply
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import OLDEST, LiveGroups, Reading, Unread
 from c7n_ingress.decide.ledger import Ledger
 from c7n_ingress.decide.message import Outcome
-from c7n_ingress.decide.plan import Plan, Replacement, carried_out
+from c7n_ingress.decide.plan import Plan, carried_out
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
+
+NO_LIST = "its prefix list does not exist any more"
 
 LOOKS = 3
 """How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
@@ -101,7 +103,7 @@ class _Settling:
         while True:
             for change in self.ledger.come_true(reading.rules):
                 self.record(change)
-            plan = self.ledger.with_owed(self.plan(reading), reading.rules)
+            plan = self.ledger.next(self.plan(reading), reading.rules)
             made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
             self.outcome.back = [match for match in plan.back if match not in made]  # before this run restored anything
             if looks == LOOKS or not (plan.changes or plan.missing):
@@ -123,7 +125,8 @@ class _Settling:
                 raise again.error
             reading = again
         self.ledger.doubtful = []  # was looked for, and was not done
-        self.outcome.left = plan.left
+        gone = (f"{text_of(each.rule.match)}: {NO_LIST}" for each in self.ledger.without_list)
+        self.outcome.left = [*plan.left, *gone]
         self.outcome.failures += plan.refused
         if why and (plan.missing or self.ledger.without_full(plan).changes):
             self.outcome.failures.append(why)
@@ -141,13 +144,13 @@ class _Settling:
         :returns: why the group has to be looked at again, or an empty text if only the reading was old or EC2
             throttled; None if the group need not be looked at again.
         """
-        before = len(self.ledger.made)
+        before = self.ledger.settled
         try:
             if plan.changes:
                 self.job.before(self.outcome)
             self.apply(reading, plan)
         except StaleError:
-            self.stale = self.stale + 1 if len(self.ledger.made) == before else 0
+            self.stale = self.stale + 1 if self.ledger.settled == before else 0
             if self.stale > (MOST_STALE if self.deciding < OLDEST else LOOKS):  # a plan takes as long each time
                 raise PolicyExecutionError(too_slow(reading, self.deciding)) from None
             return ""
@@ -166,10 +169,10 @@ class _Settling:
         return "does not show what was changed" if plan.look_again else None
 
     def apply(self, reading: Reading, plan: Plan) -> None:
-        """Apply a plan once, and note what found no room."""
+        """Apply a plan once, and note what EC2 did not add."""
         for result in apply(self.writer, reading, plan, () if self.ledger.made_room else self.ledger.full):
-            if isinstance(result, Replacement):  # found no room
-                self.ledger.enter_full(result)
+            if isinstance(result, Unmade):
+                self.ledger.enter_refused(result.replacement, has_room=result.has_room)
                 continue
             self.ledger.doubtful += result  # until they are recorded: somebody may stop the run before
             for change in result:

@@ -1,4 +1,4 @@
-"""The state of one group's changes: made, perhaps made, and not made because the group has no room."""
+"""The state of one group's changes: made, perhaps made, and not made because EC2 refused them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ class Ledger:
     """What EC2 may have done: its answer was lost."""
     full: list[Replacement] = field(default_factory=list)
     """What found no room so far."""
+    without_list: list[Replacement] = field(default_factory=list)
+    """What cannot be added, because its prefix list does not exist any more."""
+
+    @property
+    def settled(self) -> int:
+        """How many changes need no further try for now."""
+        return len(self.made) + len(self.full) + len(self.without_list)
 
     def is_news(self, change: Change) -> bool:
         """Whether a change is not entered yet: one whose answer was lost can be found twice."""
@@ -30,9 +37,10 @@ class Ledger:
         self.full = [each for each in self.full if (each.rule.id, each.source) != (change.rule.id, change.now)]
         self.made += [change] if self.is_news(change) else []
 
-    def enter_full(self, replacement: Replacement) -> None:
-        """Enter what found no room."""
-        self.full += [replacement] if replacement not in self.full else []
+    def enter_refused(self, replacement: Replacement, *, has_room: bool) -> None:
+        """Enter what EC2 refused to add: it had no room for it, or no prefix list."""
+        refused = self.without_list if has_room else self.full
+        refused += [replacement] if replacement not in refused else []
 
     def come_true(self, rules: Iterable[Rule]) -> Iterator[Change]:
         """Return the doubtful changes that were made, by the rules as they are now; an added rule has its id."""
@@ -53,13 +61,18 @@ class Ledger:
         """Whether a rule was removed, so that what found no room may find it now."""
         return any(change.now is None for change in self.made)
 
-    def with_owed(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
-        """Add to a plan what found no room, once a rule was removed: it is added even if the group is closed now."""
-        if not self.made_room:
-            return plan
-        existing = {rule.match for rule in rules}
-        self.full = [each for each in self.full if Match(each.rule.traffic, each.source) not in existing]
-        return plan._replace(authorize=list(dict.fromkeys([*plan.authorize, *self.full])))
+    def next(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
+        """Return what of a plan is to be tried now.
+
+        What found no room is added once a rule was removed, even if the group is closed now. What has no prefix list is
+        left out.
+        """
+        authorize = [each for each in plan.authorize if each not in self.without_list]
+        if self.made_room:
+            existing = {rule.match for rule in rules}
+            self.full = [each for each in self.full if Match(each.rule.traffic, each.source) not in existing]
+            authorize = list(dict.fromkeys([*authorize, *self.full]))
+        return plan._replace(authorize=authorize)
 
     def without_full(self, plan: Plan) -> Plan:
         """Return a plan without what has found no room."""
