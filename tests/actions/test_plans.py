@@ -13,6 +13,7 @@ from c7n_ingress_tools.embedded_aws.ec2 import load_prefix_list
 from tests.support.embedded import (
     NOTIFY,
     act,
+    aws_error,
     cases,
     day,
     group_of,
@@ -21,6 +22,7 @@ from tests.support.embedded import (
     made_changes,
     make_queue,
     messages,
+    permission,
     rules_of,
     run,
     source_of,
@@ -101,10 +103,10 @@ def happen(cloud, meanwhile):
             ec2.modify_security_group_rules(GroupId=GROUP_ID, SecurityGroupRules=[change])
 
 
-def carry_out(cloud, folder, path, **more):
+def carry_out(cloud, folder, path, before=None, **more):
     """Carry out a plan, and return what the run's error says, or nothing if it succeeds."""
     try:
-        act(cloud, folder, **sweep(only=str(path), **more))
+        act(cloud, folder, before, **sweep(only=str(path), **more))
     except PolicyExecutionError as error:
         return str(error)
     return ""
@@ -189,7 +191,7 @@ def test_a_plan_in_s3(cloud, tmp_path):
 
 
 def test_a_group_that_is_gone(cloud, tmp_path):
-    """A group of the plan that is not open any more is reported, and the others are closed, more than at-most too."""
+    """A group of the plan that is deleted is reported, and the others are closed, more than at-most too."""
     make_queue(cloud)
     groups = [group_of({"name": f"web-{number}", "ingress": [rule(22)]}, number) for number in (1, 2, 3, 4)]
     load(groups[:3])
@@ -197,11 +199,44 @@ def test_a_group_that_is_gone(cloud, tmp_path):
     cloud.session().client("ec2").delete_security_group(GroupId=f"sg-{3:017x}")
     load(groups[3:])
     error = carry_out(cloud, tmp_path, path, **{"at-most": 1})
-    assert f"sg-{3:017x}: not as planned: the group is not open any more, or was not read" in error
+    assert f"sg-{3:017x}: not as planned: the group does not exist" in error
     afterwards = {1: {*AUTHORIZED}, 2: {*AUTHORIZED}, 4: {"0.0.0.0/0"}}
     assert {n: {source_of(each) for each in rules_of(f"sg-{n:017x}").values()} for n in afterwards} == afterwards
     left = {each["GroupId"]: each["c7n:left-ingress"] for each in sent(cloud) if "c7n:left-ingress" in each}
     assert [(group, text.partition(": ")[2]) for group, (text,) in left.items()] == [(f"sg-{4:017x}", NOT_IN_PLAN)]
+
+
+def test_a_second_run(cloud, tmp_path):
+    """A second run carries out what the first one left, and finds all else as planned: replaced, removed, or added."""
+    make_queue(cloud)
+    load_prefix_list("pl-0f00000000000001", ["0.0.0.0/0"])
+    opened = [[rule(22), rule(443, "::/0"), rule(8080, "pl-0f00000000000001")], [rule(22)]]
+    load(group_of({"name": f"web-{number}", "ingress": each}, number) for number, each in enumerate(opened, 1))
+    path, left = planned(cloud, tmp_path), f"sg-{2:017x}"
+
+    def deny(params, **_):
+        if params["body"]["GroupId"] == left:
+            raise aws_error("UnauthorizedOperation", status=403)
+
+    assert "UnauthorizedOperation" in carry_out(cloud, tmp_path, path, before={"ModifySecurityGroupRules": deny})
+    assert "0.0.0.0/0" in {source_of(each) for each in rules_of(left).values()}
+    for _ in range(2):
+        assert carry_out(cloud, tmp_path, path) == ""
+        assert {source_of(each) for n in (1, 2) for each in rules_of(f"sg-{n:017x}").values()} == {*AUTHORIZED}
+
+
+def test_a_rule_that_somebody_removed(cloud, tmp_path):
+    """A rule of the plan that is gone is reported, unless the rules that were to replace it are there."""
+    make_queue(cloud)
+    load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
+    path = planned(cloud, tmp_path)
+    ((rule_id, _),) = rules_of(GROUP_ID).items()
+    ec2 = cloud.session().client("ec2")
+    ec2.revoke_security_group_ingress(GroupId=GROUP_ID, SecurityGroupRuleIds=[rule_id])
+    assert f"{GROUP_ID}: not as planned: {rule_id} is gone" in carry_out(cloud, tmp_path, path)
+    instead = [permission(rule(22, network)) for network in AUTHORIZED]
+    ec2.authorize_security_group_ingress(GroupId=GROUP_ID, IpPermissions=instead)
+    assert carry_out(cloud, tmp_path, path) == ""
 
 
 @pytest.mark.parametrize("place", ["s3://plans/{account_id}/approved", "approved"])

@@ -8,6 +8,7 @@ import pytest
 from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws import journal
+from c7n_ingress.aws.calls import GONE
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from tests.support.embedded import (
@@ -217,13 +218,52 @@ def test_failures_of_a_preview(run, caplog):
     assert run(narrow, notify=None, **any_ssh).error == f"replace-ingress: {ids(1)[0]}: {text}"
 
 
-def test_a_group_that_is_gone(run):
+def test_a_group_that_is_gone(cloud, run):
     """A group that is deleted meanwhile is no failure, and is not reported."""
-    done = run(
-        [SSH],
-        before={"ModifySecurityGroupRules": lambda **_: (_ for _ in ()).throw(aws_error("InvalidGroup.NotFound"))},
-    )
+
+    def delete(**_):
+        cloud.session().client("ec2").delete_security_group(GroupId=ids(1)[0])
+
+    done = run([SSH], before={"ModifySecurityGroupRules": delete})
     assert (done.error, done.records, done.reported) == ("", [], {})
+
+
+def test_a_group_that_ec2_does_not_know_for_a_moment(run):
+    """EC2 is eventually consistent: a group that it does not know once is read again, and closed."""
+    answers = iter([aws_error("InvalidGroup.NotFound")])
+
+    def fail_once(**_):
+        for error in answers:
+            raise error
+
+    done = run([SSH], before={"ModifySecurityGroupRules": fail_once})
+    assert (done.error, [record["how"] for record in done.records]) == ("", ["modified"])
+
+
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "InvalidGroup.NotFound"])
+def test_a_tag_that_cannot_be_removed(run, code):
+    """A closed group is reported as closed, with the tag that stays on it, and the run fails; not so a deleted one."""
+
+    def refuse(**_):
+        raise aws_error(code, "DeleteTags", "no", 403)
+
+    done = run([SSH], before={"DeleteTags": refuse}, untag="open-ingress-notice")
+    (resource,) = done.reported.values()
+    assert (resource["c7n:state-ingress"]["name"], resource.get("c7n:failed-ingress")) == ("closed", None)
+    says = "the tag open-ingress-notice could not be removed: remove it, or nobody gets notice"
+    if code in GONE:
+        assert (done.error, resource.get("c7n:noted-ingress")) == ("", None)
+    else:
+        assert says in done.error
+        assert says in resource["c7n:noted-ingress"][0]
+
+
+def test_which_groups_lose_their_tag(cloud, run):
+    """A group loses its tag once it is closed, and keeps it while something in it is left open."""
+    for rules, removed in (([SSH], 1), (WIDE, 0)):
+        cloud.calls.clear()
+        run(rules, untag="open-ingress-notice", **FINDER)
+        assert [call.action for call in cloud.calls].count("DeleteTags") == removed
 
 
 def test_a_run_that_is_stopped(cloud, run, caplog):

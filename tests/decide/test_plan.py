@@ -359,7 +359,10 @@ def test_no_rule_outside_of_the_plan_changes(group, data):
         rule for rule in rules if rule.id not in approved
     ]
     said = " ".join([*plan.left, *plan.refused, *unmet])
+    there = {(rule.traffic, str(rule.source)) for rule in rules}
     done = {rule.id for rule in rules if rule.id in approved and str(rule.source) in approved[rule.id].after}
+    removed = {rule_id: each for rule_id, each in approved.items() if rule_id not in of_id}
+    done |= {key for key, each in removed.items() if all((each.traffic, source) in there for source in each.after)}
     assert all(rule_id in said for rule_id in approved.keys() - touched(plan) - done)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from c7n.actions import EventAction
-from c7n.exceptions import PolicyExecutionError
+from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
@@ -15,9 +15,9 @@ from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists, vpc
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
-from c7n_ingress.aws.calls import client_of
+from c7n_ingress.aws.calls import GONE, client_of, error_code, said
 from c7n_ingress.aws.job import Job, is_tried_again
-from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.read import LiveGroups, Reading
 from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.settings import checking, is_run
 from c7n_ingress.aws.values import check_source, fresh_values
@@ -215,7 +215,7 @@ class ReplaceIngress(EventAction):
         finally:
             if self.data.get("preview") and not only:
                 plans.write(self, previewed)
-            unmet = only.unmet() if only else []
+            unmet = only.unmet(LiveGroups(self.manager, client, event)) if only else []
             for each in unmet:
                 self.log.error("replace-ingress: %s", each)
         if unmet:
@@ -235,9 +235,15 @@ class ReplaceIngress(EventAction):
     def untag(self, outcome: Outcome) -> None:
         """Remove the tag ``untag`` from a group that is closed, so that people get notice if it is opened again."""
         if "untag" in self.data:
-            client = client_of(self.manager)
-            tags = [{"Key": self.data["untag"]}]
-            self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=tags)
+            client, tag = client_of(self.manager), self.data["untag"]
+            try:
+                self.manager.retry(client.delete_tags, Resources=[outcome.group["GroupId"]], Tags=[{"Key": tag}])
+            except ClientError as error:
+                if error_code(error) not in GONE:
+                    outcome.unfinished.append(
+                        f"the tag {tag} could not be removed: remove it, or nobody gets notice if the group is opened "
+                        f"again ({said(error)})"
+                    )
 
     def authorized(self) -> list[str]:
         """Return the authorized networks, and the words among them, in order of preference."""

@@ -160,7 +160,7 @@ def _resource(
             OPENED: _opened_by(call, outcome),
             MANAGED: managed_by(outcome.group),
             REOPENED: outcome.reopened,
-            NOTED: outcome.records and outcome.noted,
+            NOTED: [*outcome.noted, *outcome.unfinished] if outcome.records else None,
             WAITING: waiting,
             PREVIEW: job.preview,  # noted for each group: one that failed has no record
             UNDO: undo_commands(job.action.manager, outcome.group["GroupId"]) if is_undone else None,

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from c7n.exceptions import PolicyExecutionError
+from c7n.utils import chunks
 
-from c7n_ingress.aws.read import Reading
+from c7n_ingress.aws.calls import GROUPS_A_CALL
+from c7n_ingress.aws.read import LiveGroups, Reading, Unread
 from c7n_ingress.aws.values import check_source, fresh_values
-from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of
+from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of, unmet
 from c7n_ingress.decide.checks import check_once
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan
@@ -51,22 +53,31 @@ class Approved:
     def __init__(self, planned: Mapping[str, Mapping[str, Planned]]) -> None:
         self.planned = planned
         self.found: dict[str, list[str]] = {}
-        """What was not open any more when a group was read first, by its id: later, this run has changed it."""
+        """What was not as planned when a group was read first, by its id: later, this run has changed it."""
 
     def plan(self, reading: Reading, replace: Callable[[Collection[Match]], Plan]) -> Plan:
         """Plan what is approved of one group."""
         group_id = reading.group["GroupId"]
-        plan, unmet = narrowed(self.planned.get(group_id, {}), reading.rules, reading.matches, replace)
-        self.found.setdefault(group_id, unmet)
+        plan, found = narrowed(self.planned.get(group_id, {}), reading.rules, reading.matches, replace)
+        self.found.setdefault(group_id, found)
         return plan
 
-    def unmet(self) -> list[str]:
-        """Return what is in the plan and was not open any more: one sentence each."""
-        gone = [group_id for group_id in self.planned if group_id not in self.found]
-        return [
-            *(f"{group_id}: {each}" for group_id, found in self.found.items() for each in found),
-            *(f"{group_id}: not as planned: the group is not open any more, or was not read" for group_id in gone),
-        ]
+    def unmet(self, groups: LiveGroups) -> list[str]:
+        """Return what of the plan was not as planned, and is not done: one sentence each.
+
+        :param groups: reads the groups that the policy's filters do not match any more.
+        """
+        unread = [group_id for group_id in self.planned if group_id not in self.found]
+        for batch in chunks(unread, GROUPS_A_CALL):
+            self.found |= {group_id: ["not as planned: the group does not exist"] for group_id in batch}
+            for reading in groups.read(batch):
+                group_id = reading.group["GroupId"]
+                self.found[group_id] = (
+                    [f"could not be read: {reading.error}"]
+                    if isinstance(reading, Unread)
+                    else unmet(self.planned[group_id], reading.rules)
+                )
+        return [f"{group_id}: {each}" for group_id, found in self.found.items() for each in found]
 
 
 def read(action: Any) -> Approved | None:

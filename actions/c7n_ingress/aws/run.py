@@ -201,7 +201,7 @@ def _change(job: Job, groups: LiveGroups, writer: Any, reading: Reading | Unread
             foresee(job, reading, outcome)
         else:
             settle(job, groups, writer, reading, outcome)
-            if reading.selected and not outcome.failures:
+            if reading.selected and not (outcome.failures or outcome.left):
                 job.after(outcome)
     except ClientError as error:
         if error_code(error) in GONE:

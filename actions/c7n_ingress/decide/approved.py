@@ -74,7 +74,7 @@ def narrowed(
     :param planned: what is approved, by rule id.
     :param replace: plans the replacement of some matches.
     :returns: the plan, which leaves what is open and not approved, and refuses what is open and not as planned; and
-        what is approved and not open any more, one sentence each.
+        what is approved, and neither open any more nor done.
     """
     of_id = {rule.id: rule for rule in rules}
     approved = {rule_id: rule for rule_id, rule in of_id.items() if rule_id in planned and rule.match in matches}
@@ -101,10 +101,20 @@ def narrowed(
     every = replace(matches)
     left = [f"{text_of(of_id[each].match)} ({each}): {NOT_IN_PLAN}" for each in _after(every) if each not in approved]
     plan = plan._replace(left=[*every.left, *every.refused, *left], refused=[*refused.values()])
-    return plan, [
+    return plan, unmet(planned, rules, approved)
+
+
+def unmet(planned: Mapping[str, Planned], rules: Iterable[Rule], approved: Collection[str] = ()) -> list[str]:
+    """Return what is planned of a group and not as the plan says now, neither before nor after: one sentence each.
+
+    :param approved: what is going to be done, by rule id.
+    """
+    of_id = {rule.id: rule for rule in rules}
+    there = {(rule.traffic, str(rule.source)) for rule in of_id.values()}
+    return [
         f"not as planned: {rule_id} {_why(of_id.get(rule_id), each)}"
         for rule_id, each in planned.items()
-        if rule_id not in approved and not _is_done(of_id.get(rule_id), each)
+        if rule_id not in approved and not _is_done(of_id.get(rule_id), each, there)
     ]
 
 
@@ -123,8 +133,11 @@ def _is_as_planned(planned: Planned, after: set[str] | None, there: Collection[t
     )
 
 
-def _is_done(rule: Rule | None, planned: Planned) -> bool:
-    return rule is not None and rule.traffic == planned.traffic and str(rule.source) in planned.after
+def _is_done(rule: Rule | None, planned: Planned, there: Collection[tuple[Traffic, str]]) -> bool:
+    """Whether a rule has become what was planned; if it is gone, whether the rules are there that replace it."""
+    if rule is None:
+        return all((planned.traffic, each) in there for each in planned.after)
+    return rule.traffic == planned.traffic and str(rule.source) in planned.after
 
 
 def _why(rule: Rule | None, planned: Planned) -> str:

@@ -108,6 +108,8 @@ class Outcome:
     """What the event of the run says about groups."""
     noted: list[str] = field(default_factory=list)
     """What people must know of a group that is changed: one sentence each."""
+    unfinished: list[str] = field(default_factory=list)
+    """What failed after the group was closed: one sentence each."""
 
     @property
     def is_reported(self) -> bool:
@@ -129,11 +131,12 @@ class Outcome:
 
     def errors(self, deed: Deed) -> list[str]:
         """Return what a person has to act on: what failed, and what a changed group lacks."""
-        partly = deed.states.partly
-        if self.state(deed, preview=False) != partly:
-            # Of an undo, what found no room is the reason for what failed after it.
-            return [*self.lacking, *self.failures] if deed is RESTORED else [*self.failures, *self.lacking]
-        return [*self.failures, *(f"{partly.said(text)}{_todo(partly)}" for text in self.lacking)]
+        partly, lacking = deed.states.partly, self.lacking
+        if self.state(deed, preview=False) == partly:
+            lacking = [f"{partly.said(text)}{_todo(partly)}" for text in lacking]
+        elif deed is RESTORED:  # what found no room is the reason for what failed after it
+            return [*lacking, *self.failures]
+        return [*self.failures, *lacking, *self.unfinished]
 
     def as_resource(self, deed: Deed, **more: object) -> dict[str, Any]:
         """Return the group as a message's resource, with `more` about it, by annotation."""
