@@ -1,4 +1,4 @@
-"""Leaves out tests of deployed functions, whose zip has changed code and no mutmut, and shows what fails without a change.
+"""Leaves out tests of deployed functions, whose zip has changed code and no mutmut, and shows what fails unchanged.
 
 mutmut keeps what pytest prints to itself.
 """
