@@ -148,6 +148,16 @@ def test_a_configuration_that_would_not_deliver_is_refused(post, capsys, changes
     assert post.cloud.calls == []
 
 
+@pytest.mark.parametrize("key", ["queue_url", "role"])
+def test_a_key_that_is_missing_is_named(post, capsys, key):
+    """Without a key that the deployment needs, the command names it in one line, and makes nothing."""
+    path = without(post, key)
+    post.cloud.calls.clear()
+    assert main(["mailer", "deploy", "-c", str(path)]) == 2
+    assert capsys.readouterr().err == f"c7n-ingress: {path}: '{key}' is a required property\n"
+    assert post.cloud.calls == []
+
+
 def test_a_missing_queue_is_named(post, capsys):
     """Without the stack's queue the command says which queue it looked for, and where."""
     assert main(["mailer", "deploy", "-c", str(post.config()), "--region", "eu-west-3"]) == 2

@@ -55,6 +55,8 @@ OWN_KEYS = {
 OF_CHANNELS = {key: schema for channel in CHANNELS for key, schema in channel.KEYS.items()}
 KEYS = CONFIG_SCHEMA["properties"] | OWN_KEYS | OF_CHANNELS | dict.fromkeys(NOT_DELIVERED, NEVER)
 """What mailer.yml may hold: c7n-mailer's keys, and the pack's own."""
+SCHEMA = CONFIG_SCHEMA | {"properties": KEYS, "required": [*CONFIG_SCHEMA["required"], "role"]}
+"""What mailer.yml is: c7n-mailer's schema, but the function needs a role."""
 
 
 def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
     if config is None:
         raise ValueError("the file is empty: `c7n-ingress init DIR` writes one into another folder")
     try:
-        jsonschema.validate(config, CONFIG_SCHEMA | {"properties": KEYS})
+        jsonschema.validate(config, SCHEMA)
     except jsonschema.ValidationError as error:
         where = ".".join(map(str, error.absolute_path))
         said = f" {error.schema['description']}" if "description" in error.schema else f": {error.message}"
