@@ -25,7 +25,7 @@ PACKAGES = ("decide", "aws")
 LISTED = ROOT / "tests" / "mutants" / "survivors.yml"
 
 WANTED = 0.9
-SECONDS = 5  # of tests for each change
+SECONDS = 20  # of tests for each change
 NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
 
 
