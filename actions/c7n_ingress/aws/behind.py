@@ -99,7 +99,7 @@ class Surroundings:
             return {}
         try:  # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcBlockPublicAccessOptions.html
             options = self.client().describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]
-            mode = options.get("InternetGatewayBlockMode", "off")
+            mode = options["InternetGatewayBlockMode"]
         except Exception:  # any error, as above
             log.exception("VPC Block Public Access could not be looked up")
             return {"blocked": "Whether VPC Block Public Access is on could not be looked up."}
