@@ -207,11 +207,17 @@ def check(
 
 
 def _canary(session: boto3.Session, settings: Path, timeout: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run a canary in a region, print what it sees, and return it."""
+    """Run a canary in a region, print what it sees, and return it. A canary that cannot run has failed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     from c7n_ingress_tools.check import canary
+    from c7n_ingress_tools.errors import CommandError
     from c7n_ingress_tools.settings import read
 
-    result = canary.run(session, read(settings), lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), timeout)
+    try:
+        result = canary.run(session, read(settings), lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), timeout)
+    except (BotoCoreError, ClientError, CommandError) as error:
+        result = canary.Result("", {}, canary.END, _in_one_line(error) or str(error))
     say(f"{session.region_name}: {result.summary}")
     if result.fix:
         say(f"    fix: {result.fix}")

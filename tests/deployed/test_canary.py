@@ -14,7 +14,7 @@ from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.docs import blocks, commands
 from tests.support.embedded import aws_error, cases, messages, rules_of, source_of
-from tests.support.followed import NETWORKS, copied, typed
+from tests.support.followed import NETWORKS, attempted, copied, typed
 from tests.support.forked import C7N_INGRESS
 from tests.support.kept import once, warm
 from tests.support.search import by_day
@@ -227,11 +227,25 @@ def test_what_a_killed_canary_leaves(cloud):
     ]
 
 
-def test_where_nothing_is_deployed(cloud):
-    """Where nothing closes groups at once, the canary opens nothing."""
-    with pytest.raises(CommandError, match="neither open-ingress nor open-ingress-cloudtrail is deployed"):
-        fly(cloud, limit=1)
+def test_where_nothing_is_deployed(cloud, tmp_path):
+    """Where nothing closes groups at once, the canary opens nothing and has failed; facts and other regions follow."""
+    folder = tmp_path / "checks" / "lab" / "us-east-1"
+    folder.mkdir(parents=True)
+    done = attempted(cloud, copied(tmp_path), f"{CANARY} --region eu-west-1 --json")
+    (folder / "stdout").write_text(done.stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+    made = json.loads(done.stdout)
+    assert {fact["region"] for fact in made["facts"]} == {None, "us-east-1", "eu-west-1"}
+    assert [(each["region"], each["failed"]) for each in made["canary"]] == [
+        ("us-east-1", canary.END),
+        ("eu-west-1", canary.END),
+    ]
+    why = "neither open-ingress nor open-ingress-cloudtrail is deployed in us-east-1, so nothing closes a group at once"
+    assert made["canary"][0]["fix"].startswith(why)
     assert "CreateSecurityGroup" not in {call.action for call in cloud.calls}
+
+    shown = attempted(cloud, tmp_path, "c7n-ingress check --of checks").stdout
+    assert f"    canary: not reached: end; fix: {why}" in shown
 
 
 def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):

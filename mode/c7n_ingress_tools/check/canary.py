@@ -69,6 +69,9 @@ STAGES = {
 }
 """All stages in their order; the methods of :class:`Canary` look for all but the last."""
 
+END = "end"
+"""What a canary does not reach if it cannot run, or if an error ends it."""
+
 PREVIEW = "its policy is deployed with `preview: true`: it reports what would be closed, and closes nothing"
 
 
@@ -79,7 +82,7 @@ class Result(NamedTuple):
     seconds: dict[str, float]
     """When each stage was reached, in seconds after the port was opened."""
     failed: str | None = None
-    """The first stage that was not reached."""
+    """The first stage that was not reached, or END."""
     fix: str = ""
 
     @property
