@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+try:
+    import click
+except KeyboardInterrupt:  # this takes most of the time before `main`, which prints the same
+    print("c7n-ingress: stopped", file=sys.stderr)
+    sys.exit(2)
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -106,19 +106,32 @@ def test_a_wrong_command_line(tmp_path, arguments):
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c(tmp_path):
-    """Ctrl-C ends a command with 2, without a traceback."""
+@pytest.mark.parametrize("seconds", [0.05, 1.0])
+def test_ctrl_c(tmp_path, seconds):
+    """Ctrl-C in a terminal ends a rehearsal with 2 and without a traceback, also while its process starts."""
     process = subprocess.Popen(
         [C7N_INGRESS, "rehearse"],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
+    while not list(tmp_path.glob("*/socket")):  # the process is started next
+        time.sleep(0.01)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "c7n-ingress: stopped"
+
+
+def test_ctrl_c_while_the_command_is_imported(tmp_path):
+    """Ctrl-C before the command has read its command line ends it with 2 and without a traceback."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([C7N_INGRESS, "init", "new"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (2, b"c7n-ingress: stopped\n")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -85,7 +84,7 @@ def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Comma
     """Start the process, and yield its commands until the block ends.
 
     The process finds modules where this one does. By `python -m`, it would look in the current folder first, where
-    anything may be.
+    anything may be. It is in a session of its own, so that Ctrl-C in a terminal reaches this process alone.
 
     :param module: the module whose `main` the process runs: it calls this one's, and may know more commands.
     """
@@ -100,6 +99,7 @@ def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Comma
                 env=alone(),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,
+                start_new_session=True,
             )
         with process:
             try:
@@ -113,7 +113,6 @@ def main(descriptor: str, _address: str) -> None:
 
     Its standard input ends with that process.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
     importlib.import_module("c7n_ingress_tools.embedded_aws.models").share()
     for module in LOADED:
         importlib.import_module(module)
