@@ -11,6 +11,7 @@ import pytest
 import yaml
 from c7n.utils import yaml_load
 
+from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.rehearsal import warm
 from tests.support.embedded import CUSTODIAN, ROOT
 from tests.support.posted import TOPIC, Post, message_to
@@ -104,6 +105,15 @@ def answers(found, folder):
         return called(found, ["custodian", "version"], environment(), folder).returncode == 0
     except ConnectionError:
         return False
+
+
+def test_a_long_folder_for_temporary_files(tmp_path, monkeypatch, capsys):
+    """Where TMPDIR is too long for a socket's address, the command ends with 2 and one line with the fix."""
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert main(["rehearse"]) == 2
+    assert capsys.readouterr().err.endswith("AF_UNIX path too long: set TMPDIR to a shorter path, such as /tmp\n")
 
 
 def test_a_command_whose_process_is_gone_has_failed():

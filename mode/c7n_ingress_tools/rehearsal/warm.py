@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from c7n_ingress_tools.embedded_aws.alone import alone
+from c7n_ingress_tools.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,12 +88,16 @@ def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Comma
     anything may be. It is in a session of its own, so that Ctrl-C in a terminal reaches this process alone.
 
     :param module: the module whose `main` the process runs: it calls this one's, and may know more commands.
+    :raises CommandError: the path of the folder for temporary files is too long for a socket's address.
     """
     code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; {module}.main(*sys.argv[1:])"
     with tempfile.TemporaryDirectory() as folder:
         address = str(Path(folder, "socket"))
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
+            try:
+                listener.bind(address)
+            except OSError as error:
+                raise CommandError(f"{folder}: {error}: set TMPDIR to a shorter path, such as /tmp") from error
             listener.listen()  # before the process is there, so that earlier calls wait in the queue
             process = subprocess.Popen(
                 [sys.executable, "-c", code, str(listener.fileno()), address],
