@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide import states
@@ -294,7 +295,8 @@ def rows(  # noqa: PLR0913 - what a run leaves
     by_id = {group["GroupId"]: group for group in groups}
     failures, records = failures or {}, list(records)
     found = [row for group in by_id.values() for row in rules_of(group, permissions_of(group), account, region)]
-    made = [_with_others(row, by_id.get(row.group, {}), found, records) for row in _replaced(records, by_id)]
+    others = _Others(by_id, found, records)
+    made = [others.put_into(row) for row in _replaced(records, by_id)]
     done = {row.key for row in made}
     register = Register(exemptions, account, region, today)
     for row in found:
@@ -388,23 +390,37 @@ def _beside(record: Record, source: str) -> tuple[Any, ...]:
     return record["account"], record["region"], record["group"], traffic(record["traffic"]), ":" in source
 
 
-def _with_others(row: Row, group: Group, found: Sequence[Row], records: Sequence[Record]) -> Row:
-    """Add to a row, where its rule was removed, what other rules let in."""
-    if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
-        return row
-    was_open = {each.before for each in found if each.key[:2] == row.key[:2]}
-    there = [
-        each.before
-        for each in rules_of(group, group.get("IpPermissions") or (), row.account, row.region)
-        if each.traffic == row.traffic and not each.before.startswith("pl-")
-    ]
-    added = [
-        record["now"]
-        for record in records
-        if record["now"] and (record["group"], traffic(record["traffic"])) == row.key[:2]
-    ]
-    others = [each for each in [*sorted(there), *added] if each not in {row.before, *was_open}]
-    return replace(row, others=tuple(dict.fromkeys(each for each in others if (":" in each) == (":" in row.before))))
+class _Others:
+    """The sources that the rules of a group let in, by group and traffic."""
+
+    def __init__(self, groups: Mapping[str, Group], found: Iterable[Row], records: Iterable[Record]) -> None:
+        self._groups = groups
+        self._was_open: defaultdict[tuple[str, Traffic], set[str]] = defaultdict(set)
+        for row in found:
+            self._was_open[row.key[:2]].add(row.before)
+        self._added: defaultdict[tuple[str, Traffic], list[str]] = defaultdict(list)
+        for record in records:
+            if record["now"]:
+                self._added[record["group"], traffic(record["traffic"])].append(record["now"])
+        self._there = cache(self._read)
+
+    def _read(self, group_id: str) -> Mapping[Traffic, list[str]]:
+        """Return what a group lets in, by traffic."""
+        there: defaultdict[Traffic, list[str]] = defaultdict(list)
+        group = self._groups.get(group_id, {})
+        for row in rules_of(group, group.get("IpPermissions") or (), "", ""):
+            there[row.traffic].append(row.before)
+        return there
+
+    def put_into(self, row: Row) -> Row:
+        """Add to a row, where its rule was removed, what other rules let in."""
+        if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
+            return row
+        open_ones, added = {row.before, *self._was_open[row.key[:2]]}, self._added[row.key[:2]]
+        there = sorted(each for each in self._there(row.group)[row.traffic] if not each.startswith("pl-"))
+        others = (each for each in [*there, *added] if each not in open_ones)
+        same_family = (each for each in others if (":" in each) == (":" in row.before))
+        return replace(row, others=tuple(dict.fromkeys(same_family)))
 
 
 def _tags(group: Group) -> dict[str, str]:
