@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from uuid import uuid4
 
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
@@ -62,10 +64,16 @@ def _check(folder: Path, names: list[str]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole: a full disk leaves the old file, and not half of the new one."""
-    part = path.with_name(f"{path.name}.part")
+    """Write a file as a whole: a full disk leaves the old file, and not half of the new one.
+
+    The new one has a name of its own: nothing is written through a link, or into what another `init` writes.
+    """
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
-        part.write_bytes(content)
+        with part.open("xb") as file:
+            file.write(content)
+        if path.exists():
+            shutil.copymode(path, part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

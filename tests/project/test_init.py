@@ -1,6 +1,8 @@
 import resource
+import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -112,6 +114,29 @@ def test_links_are_not_written_through(tmp_path, link, there):
     with pytest.raises(CommandError, match="is a link, or behind one"):
         write_pack(tmp_path / "mine")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_is_written_beside_what_is_there(tmp_path):
+    """A link named like the file's temporary one is not written through, and a replaced file keeps its mode."""
+    folder, outside = tmp_path / "mine", tmp_path / "outside"
+    mine = folder / POLICY
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# mine")
+    mine.chmod(0o640)
+    outside.write_text("theirs")
+    mine.with_name(f"{mine.name}.part").symlink_to(outside)
+    assert main(["init", str(folder)]) == 0
+    assert outside.read_text() == "theirs"
+    assert mine.read_bytes() == (ROOT / POLICY).read_bytes()
+    assert stat.filemode(mine.stat().st_mode) == "-rw-r-----"
+
+
+def test_several_at_once(tmp_path):
+    """Commands that write into one folder at once do not disturb each other."""
+    with ThreadPoolExecutor(8) as pool:
+        done = [*pool.map(write_pack, [tmp_path] * 32)]
+    assert [sorted(each) for each in done] == [shipped_names()] * 32
+    assert sorted(content(tmp_path)) == shipped_names()
 
 
 def test_what_the_system_refuses_is_one_line(tmp_path, capsys):
