@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 try:
     import click
 except KeyboardInterrupt:  # this takes most of the time before `main`, which prints the same
-    print("c7n-ingress: stopped", file=sys.stderr)
+    sys.stderr.write("c7n-ingress: stopped\n")
     sys.exit(2)
 
 if TYPE_CHECKING:
@@ -126,8 +126,14 @@ def cli() -> None:
     """
 
 
+def _folder(text: str) -> Path:
+    if not text:  # as of a variable that is not set; pathlib takes it for the current folder
+        raise click.ClickException("the path of the folder is empty: name the folder, or . for this one")
+    return Path(text)
+
+
 @cli.command(short_help="Write or update the pack's files in a folder.")
-@click.argument("folder", type=FILE, default=".", metavar="[DIR]")
+@click.argument("folder", type=_folder, default=".", metavar="[DIR]")
 def init(folder: Path) -> None:
     """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
 

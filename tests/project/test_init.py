@@ -139,6 +139,15 @@ def test_several_at_once(tmp_path):
     assert sorted(content(tmp_path)) == shipped_names()
 
 
+def test_no_folder_at_all(tmp_path, monkeypatch, capsys):
+    """An empty path, as of a variable that is not set, is refused in one line, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", ""]) == 2
+    said = "the path of the folder is empty: name the folder, or . for this one"
+    assert capsys.readouterr().err == f"c7n-ingress: {said}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_the_system_refuses_is_one_line(tmp_path, capsys):
     """A folder that cannot be made ends the command with 2 and one line."""
     assert main(["init", str(tmp_path / ("x" * 300))]) == 2
