@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     :returns: 0 if all is well, 1 if something is wrong or was not done, 2 if the command could not run.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # its encoding may lack characters, such as ✓
     try:
         return cli.main(arguments, "c7n-ingress", standalone_mode=False) or 0
     except click.Abort:

@@ -77,6 +77,20 @@ def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
     assert done.stderr.count("\n") == 1
 
 
+def shell(folder, line, **environment):
+    """Run a line in a folder by a shell, where a command starts by itself, with streams of its own."""
+    (folder / "groups.json").write_text('[{"GroupId": "sg-00000001", "IpPermissions": []}]')
+    environment = {**os.environ, "PATH": f"{C7N_INGRESS.parent}:{os.defpath}", **environment}
+    return subprocess.run(["sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_characters_that_the_output_lacks(tmp_path):
+    """An output in an encoding that lacks a character has a question mark instead of it."""
+    done = shell(tmp_path, "c7n-ingress rehearse groups.json", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\n? loaded 1 security group into" in done.stdout
+
+
 def test_another_c7n_ends_a_command_with_2(tmp_path):
     """A command that would load a c7n with which the pack does not work ends with 2, and says which one to install."""
     other = "import c7n.version as c7n; c7n.version = '0.10.1'"
