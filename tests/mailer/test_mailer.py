@@ -267,16 +267,37 @@ def test_a_bad_message_stays_and_blocks_no_good_one(post):
     assert len(inbox.read()) == 2
 
 
-# -- who may get a message, and who may speak
-
-OTHER_TOPIC = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
-STRANGER = "ceo@victim.example"
-
-
 def tagged(target, key, value, *others):
     """Return a message to targets, about a group with one tag."""
     group = SAMPLE["resources"][0] | {"Tags": [{"Key": key, "Value": value}]}
     return message_to(target, *others) | {"resources": [group]}
+
+
+LONG = "." * 60_000
+ENDLESS = {
+    "a target": (message_to(TOPIC, f"slack://a@{LONG} "), "is not a recipient that the mailer knows"),
+    "a copy": (message_to(TOPIC, cc=[f"{LONG}@example.org"]), "is not allowed"),
+    "a channel in a tag": (tagged("slack://tag/team", "team", f"{LONG} ", TOPIC), "is not allowed"),
+}
+
+
+@pytest.mark.parametrize(("message", "said"), ENDLESS.values(), ids=ENDLESS)
+def test_an_endless_recipient_takes_no_time(post, message, said):
+    """A recipient of 60,000 characters fails alone, within the function's time, and the log does not show all of it."""
+    inbox = post.subscribe()
+    sent = post.send(message)
+    with post.mailer(recipients=["*.*.*@example.com", "slack://#*.*.*"]) as function:
+        assert post.work(function) == {sent}
+        log = function.logs[0].read_text()
+    assert said in log
+    assert len(log) < 10_000
+    assert len(inbox.read()) == 1
+
+
+# -- who may get a message, and who may speak
+
+OTHER_TOPIC = f"arn:aws:sns:us-east-1:{OTHER_ACCOUNT}:open-ingress"
+STRANGER = "ceo@victim.example"
 
 
 NOT_ALLOWED = {

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import GROUPS, Facts, Limits, facts_of
-from c7n_ingress_tools.mailer.recipients import Recipients
+from c7n_ingress_tools.mailer.recipients import LONGEST, Recipients
 
 log = logging.getLogger("custodian.mailer")
 
@@ -131,7 +131,8 @@ def shown_by(
 
 
 def shown(target: str) -> str:
-    """Return a target as a log may show it: a key, and the address of a webhook, are secrets."""
+    """Return a target as a log may show it: not endless, and a key, and the address of a webhook, are secrets."""
+    target = target[:LONGEST]
     scheme, slashes, rest = target.partition("://")
     if not slashes or scheme in ("slack", "jira", "servicenow"):
         return target

@@ -31,7 +31,7 @@ from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.jira import Jira
 from c7n_ingress_tools.mailer.mail import Mail
 from c7n_ingress_tools.mailer.pagerduty import PagerDuty
-from c7n_ingress_tools.mailer.recipients import Recipients
+from c7n_ingress_tools.mailer.recipients import LONGEST, Recipients
 from c7n_ingress_tools.mailer.servicenow import ServiceNow
 from c7n_ingress_tools.mailer.slack import Slack
 from c7n_ingress_tools.mailer.sns import Topics
@@ -98,11 +98,11 @@ class Mailer:
         reserve = min(RESERVE, milliseconds_left() // 2)
         message = unpacked(record["body"])
         check_sender(self.config, message, record["attributes"].get("SenderId", ""))
-        recipients = Recipients(self.config)
-        message = with_recipients(with_subject(message), recipients)
+        recipients, unknown = Recipients(self.config), unknown_targets(message)
+        message = with_recipients(with_subject(message), unknown, recipients)
         channels = [channel(self.config, self.session, recipients) for channel in CHANNELS]
         deliveries = [delivery for channel in channels for delivery in channel.deliveries(message)]
-        failures = [f"{shown(target)} is not a recipient that the mailer knows" for target in unknown_targets(message)]
+        failures = [f"{shown(target)} is not a recipient that the mailer knows" for target in unknown]
         failures += [
             f"{shown(each)} is not allowed: add it to recipients in mailer.yml, or take it out of the policy or tag"
             for each in recipients.refused
@@ -173,12 +173,12 @@ def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -
         )
 
 
-def with_recipients(message: dict[str, Any], recipients: Recipients) -> dict[str, Any]:
-    """Return a message for the targets alone that may get messages."""
-    action, unknown = message["action"], unknown_targets(message)  # nothing is delivered to these
+def with_recipients(message: dict[str, Any], unknown: Sequence[str], recipients: Recipients) -> dict[str, Any]:
+    """Return a message for the targets alone that are known and may get messages."""
+    action = message["action"]
     lists = {key: action[key] for key in ("to", "cc", "owner_absent_contact") if key in action}
     allowed = {
-        key: [target for target in targets if target in unknown or recipients.allow_target(target)]
+        key: [target for target in targets if target not in unknown and recipients.allow_target(target)]
         for key, targets in lists.items()
     }
     return message | {"action": action | allowed}
@@ -198,7 +198,9 @@ def with_subject(message: dict[str, Any]) -> dict[str, Any]:
 def unknown_targets(message: Mapping[str, Any]) -> list[str]:
     """Return the targets that no channel delivers to."""
     targets = message["action"].get("to", [])
-    return [target for target in targets if not any(channel.takes(target) for channel in CHANNELS)]
+    return [
+        target for target in targets if len(target) > LONGEST or not any(channel.takes(target) for channel in CHANNELS)
+    ]
 
 
 def left_out(message: Mapping[str, Any], reported: Iterable[Sequence[Any]]) -> list[str]:

@@ -16,6 +16,7 @@ from c7n_mailer.utils_email import is_email, set_mimetext_headers
 from c7n_ingress_tools.mailer import sns
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
 from c7n_ingress_tools.mailer.facts import Facts, Limits
+from c7n_ingress_tools.mailer.recipients import LONGEST
 from c7n_ingress_tools.mailer.render import rendered
 
 OWNERS = ("resource-owner", "event-owner", "account-emails")
@@ -89,4 +90,4 @@ def is_no_address(target: str) -> bool:
 
     Python's `parseaddr`, by which c7n-mailer decides, took the first of a list's addresses before Python 3.13.
     """
-    return "://" in target or target.startswith("arn:") or "," in target
+    return "://" in target or target.startswith("arn:") or "," in target or len(target) > LONGEST

@@ -15,6 +15,12 @@ ANYTHING = r"[^\s@,;:/<>\"()%?=]*"
 Mail servers read `%` as a route, and `=?…?=` as other characters (https://www.rfc-editor.org/rfc/rfc2047).
 """
 
+LONGEST = 320
+"""The characters of the longest recipient, which is an e-mail address (RFC 5321): a topic's ARN has 303.
+
+A longer text is none. Whether it fits a pattern can take a time that grows with the square of its length.
+"""
+
 LOOKED_UP = ("resource-owner", "event-owner", "account-emails", "slack://owners")
 """Targets that name addresses in tags, in the event or in mailer.yml: those are checked once they are known."""
 
@@ -31,7 +37,7 @@ class Recipients:
 
     def allow(self, recipient: str) -> bool:
         """Whether a recipient may get messages; remember it if not."""
-        allowed = self.allowed.fullmatch(recipient) is not None
+        allowed = len(recipient) <= LONGEST and self.allowed.fullmatch(recipient) is not None
         if not allowed:
             self.refused[recipient] = None
         return allowed
