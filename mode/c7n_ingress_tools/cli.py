@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import wraps
 from io import TextIOWrapper
@@ -79,8 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     :returns: 0 if all is well, 1 if something is wrong or was not done, 2 if the command could not run.
     """
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # its encoding may lack characters, such as ✓
+    _open_streams()
     try:
         return cli.main(arguments, "c7n-ingress", standalone_mode=False) or 0
     except click.Abort:
@@ -99,6 +99,20 @@ def main(arguments: list[str] | None = None) -> int:
         if (line := _in_one_line(error)) is None:
             raise
         return _refused(line)
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the caller has closed, and print ? for characters that an encoding lacks.
+
+    Otherwise the next file or socket would have the number of a closed stream, and would be taken for it.
+    """
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")
+            os.set_inheritable(stream.fileno(), True)  # noqa: FBT003 - it has no name
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _refused(line: str) -> int:

@@ -91,6 +91,14 @@ def test_characters_that_the_output_lacks(tmp_path):
     assert "\n? loaded 1 security group into" in done.stdout
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(tmp_path, closed):
+    """A command whose input, output or errors are closed does its work."""
+    done = shell(tmp_path, f"c7n-ingress rehearse groups.json {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / ".local" / "run" / "report.html").exists()
+
+
 def test_another_c7n_ends_a_command_with_2(tmp_path):
     """A command that would load a c7n with which the pack does not work ends with 2, and says which one to install."""
     other = "import c7n.version as c7n; c7n.version = '0.10.1'"
