@@ -551,12 +551,13 @@ def test_refuses_what_is_not_there(tmp_path):
 
 
 def test_reads_a_folder_of_many_formats(tmp_path):
-    """Files of several formats in folders are read together; hidden files are left out, and empty ones reported."""
+    """Files of several formats in folders are read together, without what has no records; empty ones are reported."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.log").write_text(filled("{header}\n{line}\n", ""))
     (tmp_path / "a" / "2.log").write_text(filled("{line}\n", ""))
     (tmp_path / "3.log").write_text(filled("log-status {header}\nOK {line}\n", "").replace(" log-status\n", " type\n"))
     (tmp_path / ".hidden").write_text("x")
+    (tmp_path / "aws-logs-write-test").write_text("Permission Check Successful")
     (tmp_path / "empty").write_text("")
     with flows.read([tmp_path], Silent()) as log:
         assert (log.records, log.bad) == (3, 0)

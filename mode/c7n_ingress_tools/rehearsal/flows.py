@@ -66,6 +66,12 @@ READ = (*NEEDED, "account-id", "log-status", "tcp-flags", "flow-direction", "pkt
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 """What CloudWatch Logs writes before each line that it exports to S3."""
 
+WRITE_TEST = "aws-logs-write-test"
+"""The file by which CloudWatch Logs tests a bucket before an export.
+
+Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/S3ExportTasks.html
+"""
+
 MEMORY = "1GB"
 MOST_BAD, MOST_BAD_SHARE = 10, 0.01
 """A few lines are left out and reported. More mean that the file is something else."""
@@ -142,7 +148,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.is_file() and each.name[0] not in "._")
+            inside = sorted(each for each in path.rglob("*") if each.is_file() and _may_be_a_log(each.name))
             if not inside:
                 raise refused(path, "there is no file in this folder. Fetch the flow logs into it")
             found += inside
@@ -151,6 +157,11 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         else:
             raise refused(path, "there is no such file. Name a file of VPC flow logs, several, or a folder")
     return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
+
+
+def _may_be_a_log(name: str) -> bool:
+    """Whether a file in a folder may have flow logs: neither hidden files nor an export's test have."""
+    return name[0] not in "._" and name != WRITE_TEST
 
 
 def _literal(path: Path) -> str:
