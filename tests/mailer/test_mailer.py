@@ -21,6 +21,7 @@ from tests.support.posted import ACCOUNT, ON_CALL, SAMPLE, TOPIC, TRIES, event_r
 
 ROOT = Path(__file__).parents[2]
 OTHER_ACCOUNT = "111122223333"
+ROLE = "AROA0123456789EXAMPLE"
 READS = ("Get", "List", "Describe")
 
 
@@ -341,11 +342,17 @@ def test_the_stacks_own_topic_needs_no_name(post):
     assert post.mails() == []
 
 
-def test_an_undo_is_in_the_log(post):
-    """The log names the groups that an undo restored, once they are reported: `report --journal` counts them."""
+def restored():
+    """Return a message about two groups that an undo restored, and one that it did not."""
     message = copy.deepcopy(message_to(TOPIC))
     for resource in message["resources"][:2]:
         resource["c7n:restored-ingress"] = resource.pop("c7n:replaced-ingress")
+    return message
+
+
+def test_an_undo_is_in_the_log(post):
+    """The log names the groups that an undo restored, once they are reported: `report --journal` counts them."""
+    message = restored()
     post.subscribe()
     post.send(message)
     with post.mailer() as function:
@@ -353,6 +360,30 @@ def test_an_undo_is_in_the_log(post):
         log = function.logs[0].read_text()
     names = ", ".join(resource["GroupId"] for resource in message["resources"][:2])
     assert f"undone in {message['account_id']} {message['region']}: {names}" in log
+
+
+FORGED = f"undone in {OTHER_ACCOUNT} us-east-1: sg-0123456789abcdef0"
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda message: message.update(region=f"x y {FORGED}"),
+        lambda message: message["resources"][0].update(GroupId=f"sg-01234567 {FORGED}"),
+        lambda message: message["resources"][0].update(GroupId=f"sg-01234567\n{FORGED}"),
+    ],
+    ids=["region", "group", "two lines"],
+)
+def test_no_message_writes_the_undo_of_another_account_into_the_log(post, forge):
+    """A region or a group's id that is none is delivered as text, and the log has no line of an undo."""
+    message = restored()
+    forge(message)
+    inbox = post.subscribe()
+    post.send(message)
+    with post.mailer(senders={ROLE: ACCOUNT}) as function:
+        assert post.work(function) == set()
+        assert "undone in" not in function.logs[0].read_text()
+    assert len(inbox.read()) == 1
 
 
 def test_a_message_names_no_other_sender(post):
@@ -364,7 +395,6 @@ def test_a_message_names_no_other_sender(post):
     assert post.mails() == []
 
 
-ROLE = "AROA0123456789EXAMPLE"
 SENDERS = {
     "its own account": (f"{ROLE}:custodian-open-ingress", ACCOUNT, None),
     "another account": (f"{ROLE}:custodian-open-ingress", OTHER_ACCOUNT, f"it may send about {ACCOUNT}"),

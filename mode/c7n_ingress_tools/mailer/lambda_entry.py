@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import socket
 import zlib
 from collections import deque
@@ -27,6 +28,7 @@ import boto3
 from c7n_mailer.handle import config_setup
 
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log, shown
+from c7n_ingress_tools.mailer.commands import GROUP, REGION
 from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.jira import Jira
 from c7n_ingress_tools.mailer.mail import Mail
@@ -48,6 +50,12 @@ MOST_SUBJECT = 300  # characters
 MOST_KNOWN = 10_000  # deliveries that a process remembers
 RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
+
+UNDONE = re.compile(rf"undone in \d{{12}} {REGION.pattern}: {GROUP.pattern}(, {GROUP.pattern})*", re.ASCII)
+"""The line that `c7n-ingress report --journal` counts: an undo itself has no log in the account.
+
+Anyone who may send to the queue can write a message, so only a line of this form is logged.
+"""
 
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -115,9 +123,8 @@ class Mailer:
             failures += self.attempt(record["messageId"], delivery, has_time=has_time)
         if failures:
             raise UndeliverableError("; ".join(failures))
-        if undone := [each["GroupId"] for each in message["resources"] if each.get("c7n:restored-ingress")]:
-            # What `c7n-ingress report --journal` counts: an undo itself has no log in the account.
-            log.info("undone in %s %s: %s", message["account_id"], message["region"], ", ".join(undone))
+        if UNDONE.fullmatch(line := undone_line(message)):
+            log.info(line)
 
     def attempt(self, message_id: str, delivery: Delivery, *, has_time: bool) -> list[str]:
         """Make one delivery; return what went wrong, so that the next one gets its try."""
@@ -201,6 +208,12 @@ def unknown_targets(message: Mapping[str, Any]) -> list[str]:
     return [
         target for target in targets if len(target) > LONGEST or not any(channel.takes(target) for channel in CHANNELS)
     ]
+
+
+def undone_line(message: Mapping[str, Any]) -> str:
+    """Return the line for the groups of a message that an undo restored."""
+    undone = [str(each.get("GroupId")) for each in message["resources"] if each.get("c7n:restored-ingress")]
+    return f"undone in {message.get('account_id')} {message.get('region')}: {', '.join(undone)}"
 
 
 def left_out(message: Mapping[str, Any], reported: Iterable[Sequence[Any]]) -> list[str]:
