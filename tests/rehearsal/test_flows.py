@@ -550,6 +550,14 @@ def test_refuses_what_is_not_there(tmp_path):
         pass
 
 
+def test_refuses_a_pipe(tmp_path):
+    """A pipe, as a shell makes of <(…), can be read only once, and is refused."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UnusableError, match="is neither a file nor a folder"), flows.read([pipe], Silent()):
+        pass
+
+
 def test_reads_a_folder_of_many_formats(tmp_path):
     """Files of several formats in folders are read together, without what has no records; empty ones are reported."""
     (tmp_path / "a").mkdir()

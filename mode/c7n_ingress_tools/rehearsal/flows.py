@@ -152,8 +152,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 raise refused(path, "there is no file in this folder. Fetch the flow logs into it")
             found += inside
-        elif path.exists():
+        elif path.is_file():
             found.append(path)
+        elif path.exists():
+            raise refused(path, "is neither a file nor a folder. Write the flow logs into a file, and name that")
         else:
             raise refused(path, "there is no such file. Name a file of VPC flow logs, several, or a folder")
     return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
