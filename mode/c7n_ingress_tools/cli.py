@@ -108,7 +108,7 @@ def _open_streams() -> None:
     """
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
-            stream = Path(os.devnull).open(mode, encoding="utf-8")
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - until the process ends
             os.set_inheritable(stream.fileno(), True)  # noqa: FBT003 - it has no name
             setattr(sys, name, stream)
     if isinstance(sys.stdout, TextIOWrapper):
