@@ -4,7 +4,7 @@ from c7n_ingress_tools.mailer.recipients import Recipients
 
 CONFIG = {
     "queue_url": "https://sqs.us-east-1.amazonaws.com/123456789012/custodian-mailer",
-    "recipients": ["*@example.com", "slack://#ops-*"],
+    "recipients": ["*@example.com", "*@firm.example", "slack://#ops-*"],
 }
 
 
@@ -14,6 +14,8 @@ CONFIG = {
         ("arn:aws:sns:eu-central-1:123456789012:open-ingress", True),
         ("arn:aws:sns:eu-central-1:999999999999:open-ingress", False),
         ("Jane.Doe+aws@Example.com", True),
+        ("Jane@FIRM.example", True),
+        ("jane@f\u0131rm.example", False),  # another domain, with a dotless i
         ("jane@example.com.evil.example", False),
         ("jane%evil.example@example.com", False),
         ("=?utf-8?q?jane=40evil.example=2C?=@example.com", False),

@@ -48,6 +48,6 @@ class Recipients:
 
 
 def _regex(pattern: str) -> str:
-    """Return the regular expression for a pattern; the case of an e-mail address does not matter."""
+    """Return the regular expression for a pattern; the case of an e-mail address does not matter, in ASCII alone."""
     regex = ANYTHING.join(map(re.escape, pattern.split("*")))
-    return f"(?i:{regex})" if "@" in pattern else f"(?:{regex})"
+    return f"(?ai:{regex})" if "@" in pattern else f"(?:{regex})"
