@@ -383,7 +383,7 @@ def test_an_undo_that_fails_after_its_changes(cloud, group, monkeypatch, tmp_pat
     assert ([each["now"] for each in done.changes], done.problems) == (["0.0.0.0/0"], ["no space left"])
 
 
-@pytest.mark.parametrize(("call", "code"), [("ModifySecurityGroupRules", 1), ("CreateTags", 2)])
+@pytest.mark.parametrize(("call", "code"), [("RevokeSecurityGroupIngress", 1), ("CreateTags", 2)])
 def test_ctrl_c_during_an_undo(cloud, failing_aws, group, tmp_path, call, code):
     """Ctrl-C after the first change shows what was changed, and ends with 1; before, nothing is changed."""
     failing_aws.proxy.heal()
@@ -409,7 +409,7 @@ def test_ctrl_c_during_an_undo(cloud, failing_aws, group, tmp_path, call, code):
     printed, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     if code == 1:
-        assert set(by_source(group_id)) > {"0.0.0.0/0", "::/0"}
+        assert set(by_source(group_id)) >= {"0.0.0.0/0", "::/0"}
         assert f"{group_id}: undone\n" in printed
         assert "perhaps" in printed  # its answer did not arrive
         assert printed.splitlines()[-1] == undo.STOPPED
