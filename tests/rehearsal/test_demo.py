@@ -2,6 +2,7 @@ import datetime as dt
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def test_modules_of_the_folder_are_not_run(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 of 1 open rule closed" in done.stdout
+
+
+def test_one_at_a_time(tmp_path):
+    """A second rehearsal in a folder is refused in one line, and does not disturb the first."""
+    first = subprocess.Popen([C7N_INGRESS, "rehearse"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not (tmp_path / ".local" / "run").exists():
+        time.sleep(0.01)
+    second = demo(tmp_path)
+    assert (second.returncode, second.stdout, second.stderr.count("\n")) == (2, "", 1)
+    assert second.stderr.startswith("c7n-ingress: another rehearsal runs in this folder: ")
+    assert (first.communicate()[1], first.returncode) == (b"", 0)
 
 
 def test_sample_is_closed(sample):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
+import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +58,29 @@ class Asked:
         return f"{word}{equals}{value}" if value else word
 
 
+@contextmanager
+def only_one_here() -> Iterator[None]:
+    """Refuse a second rehearsal in the current folder until the block ends: both would write the same files.
+
+    The system unlocks the folder however the process ends. A network file system may lock no folders: then this does
+    nothing.
+
+    :raises CommandError: another rehearsal runs here.
+    """
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise CommandError("another rehearsal runs in this folder: wait until it ends, or use another one") from error
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+@only_one_here()
 def main(arguments: Asked, commands: Commands) -> int:
     """Run the loop and show what came of it; return the exit code."""
     console = terminal.console(of_errors=arguments.as_json)
