@@ -83,7 +83,9 @@ def test_the_numbers(capsys, tmp_path):
     by = [{"opened_by": "arn:aws:iam::1:user/alice"}] * 3 + [{"opened_by": "arn:aws:iam::1:user/bob"}] * 2
     write(*(closure(n, seconds, **who) for n, (seconds, who) in enumerate(zip((1, 2, 3, 4, 100), by, strict=True))))
     write(closure(9), closure(10, how="preview"), closure(11, was=None, how="authorized"), "no record", '{"v": 1}')
-    write(f"[INFO] undone in {ACCOUNT} us-east-1: sg-1, sg-2", log_group="/aws/lambda/custodian-mailer")
+    undone = f"undone in {ACCOUNT} us-east-1: "
+    lines = [f"[INFO]\t2026-11-29T19:00:00.000Z\t0a1b-0\t{undone}sg-1, sg-2", f"[INFO] x {undone}sg-3 is no recipient"]
+    write(*lines, log_group="/aws/lambda/custodian-mailer")
     report = reported(capsys, "--region", "us-east-1", "--csv", str(tmp_path / "closed.csv"))
     (found,) = report["accounts"]
     assert (found["closures"], found["median"], found["undone"]) == (6, 3, 2)

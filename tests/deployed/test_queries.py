@@ -19,8 +19,9 @@ FUNCTIONS = {"bin", "count", "count_distinct", "ispresent", "max", "pct"}
 WORDS = {"and", "as", "asc", "by", "desc", "in", "like", "or"}
 RECORD = {"account", "group", "how", "opened_by", "region", "seconds_open", "v", "was"}
 """The keys of a record that queries name."""
-UNDONE = "[INFO] undone in 123456789012 us-east-1: sg-1, sg-2"
-"""What the mailer logs."""
+UNDONE = "[INFO]\t2026-11-29T19:00:00.000Z\t0a1b2c3d-0000\tundone in 123456789012 us-east-1: sg-1, sg-2"
+"""What the mailer logs, as Lambda writes it."""
+FORGED = "[ERROR]\t2026-11-29T19:00:00.000Z\t0a1b2c3d-0000\tx undone in 123456789012 us-east-1: sg-1 is not a recipient"
 
 
 @pytest.fixture
@@ -85,6 +86,8 @@ def test_that_they_match(cloud, queries, tmp_path):
     for name in ("not closed", "exempt", "undone"):
         for pattern in patterns(queries[name]):
             assert any(map(pattern.search, [*lines, UNDONE])), pattern.pattern
+    first, *_ = patterns(queries["undone"])
+    assert not first.search(FORGED)
 
 
 def test_the_dashboard(cloud):

@@ -39,7 +39,8 @@ CLOSED = frozenset({"modified", "revoked", "perhaps modified", "perhaps revoked"
 
 EXEMPT_LOG, MAILERS_LOG = f"/aws/lambda/{POLICIES}-exempt", f"/aws/lambda/{MAILER}"
 COUNTED = re.compile(rf"policy:{POLICIES.removeprefix('custodian-')}-exempt .*count:(\d{{1,9}}) ")
-UNDONE = re.compile(r"undone in (\d{12}) (\S+): (sg-[\w, -]+)")
+UNDONE = re.compile(r"\[INFO\]\s(?:\S+\s\S+\s)?undone in (\d{12}) (\S+): (sg-[\w, -]+)")
+"""The mailer's line, as Lambda begins it. Elsewhere in a line, somebody else may have written these words."""
 FIRST = "us-east-1"
 """Where AWS is asked which regions an account has, as c7n-org asks."""
 MOST_OPENERS = 10
@@ -182,7 +183,7 @@ def _read(place: Place, found: Found) -> None:
     try:
         for match in filter(None, map(COUNTED.search, lines(EXEMPT_LOG, '"count:"') or ())):
             found.exempt[here] = int(match[1])  # the last one counts
-        for match in filter(None, map(UNDONE.search, lines(MAILERS_LOG, '"undone in"') or ())):
+        for match in filter(None, map(UNDONE.match, lines(MAILERS_LOG, '"undone in"') or ())):
             found.undone |= {(match[1], match[2], group) for group in match[3].split(", ")}
     except ClientError as error:
         found.notes.append(f"{' '.join(here)}: exempt and undone groups are not counted: {said(error)}")
