@@ -416,6 +416,20 @@ def test_a_transition_that_jira_refuses_adds_no_comment(post, service, mailer, m
     assert (issue["transition"], issue["comments"]) == ("31", ["A run closed the security group."])
 
 
+def test_a_ticket_that_cannot_be_resolved_keeps_no_other_open(post, service, mailer):
+    """Of two groups that are closed, the second has its ticket resolved though the first one's is refused."""
+    names = [f"sg-{number}" for number in (1, 2)]
+    with mailer() as function:
+        work(post, function, about(service.target, *({**FAILED, "GroupId": name} for name in names)))
+        ended = about(service.target, *({**FIXED, "GroupId": name} for name in names))
+        looks = ["take"] * (3 if service.section == "jira" else 1)
+        service.server.next = [*looks, (400, {}, b'{"errorMessages": ["no"], "error": {"message": "no"}}')]
+        sent = post.send(ended)
+        assert post.work(function) == {sent}
+        assert "HTTP 400" in function.logs[0].read_text()
+    assert sorted(is_open for _, is_open in keys(service)) == [False, True]
+
+
 # -- configuration
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.mailer.channel import SECRET, Channel, Delivery, written_as
+from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.facts import GROUPS, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 
@@ -102,9 +103,18 @@ class Tickets(Channel):
         self.end(place, [key], "Nobody has to do anything.")
 
     def end(self, place: str, keys: Sequence[str], why: str = "A run closed the security group.") -> None:
-        """Resolve tickets."""
-        for each in self.find(place, keys, ended=False):
-            self.resolve(each.id, why)
+        """Resolve tickets. One that cannot be resolved keeps no other open."""
+        tried = [self.refused(each.id, why) for each in self.find(place, keys, ended=False)]
+        if refused := list(filter(None, tried)):
+            raise UndeliverableError("; ".join(refused))
+
+    def refused(self, ticket: str, why: str) -> str:
+        """Resolve a ticket, and return why that failed, if so."""
+        try:
+            self.resolve(ticket, why)
+        except UndeliverableError as error:
+            return str(error)
+        return ""
 
     @classmethod
     def key(cls, key: str) -> str:
