@@ -384,6 +384,29 @@ def test_a_forged_account_among_several(tmp_path, capsys, account):
     assert sum(line.startswith("team ") for line in capsys.readouterr().out.splitlines()) == 4
 
 
+AS_ANYBODY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Before a command: root may read everything, so it has to do without that."""
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+@pytest.mark.parametrize("unread", ["account", "region", "policy", "custodian-run.log"])
+def test_a_folder_that_may_not_be_read(tmp_path, unread, listed):
+    """An account whose output may not be read has failed, and the others are reported."""
+    path = swept_by_c7n_org(tmp_path, 5, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
+    log = tmp_path / "team 4" / "us-east-1" / "open-ingress-sweep" / "custodian-run.log"
+    closed = dict(zip(["custodian-run.log", "policy", "region", "account"], [log, *log.parents], strict=False))[unread]
+    closed.chmod(0)
+    command = [*AS_ANYBODY, C7N_INGRESS, "report", tmp_path, "--json", *(["--accounts", path] if listed else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    closed.chmod(0o700)
+    assert (done.returncode, done.stderr) == (1, "")
+    made = json.loads(done.stdout)
+    assert {row["group"] for row in made["rows"]} == ({"sg-0"} if listed else {"sg-0", "sg-3"})
+    (why,) = (place["failure"] for place in made["places"] if "cannot be read" in (place["failure"] or ""))
+    assert why.startswith(str(tmp_path / "team 4"))
+    assert why.endswith(": cannot be read (Permission denied)")
+
+
 def test_a_region_of_all_that_failed(tmp_path, capsys):
     """Where c7n-org runs in all regions, one that wrote nothing has failed if c7n-org printed that."""
     path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -125,9 +126,7 @@ def of_runs(folders: Sequence[Path], now: dt.datetime, asked: Asked = EVERYBODY)
         outputs = [each for folder in folders for each in _below(folder)]
     else:
         outputs = [
-            each._replace(
-                folders=_of_sweeps(sorted(log.parent for path in each.folders for log in path.glob(f"*/{LOG}")))
-            )
+            each._replace(folders=_of_sweeps([path for folder in each.folders for path in _folders_of_runs(folder)]))
             for each in written_in(folders, asked.places, asked.said)
         ]
     swept = [_swept(output, now, asked) for output in outputs]
@@ -210,7 +209,8 @@ def read_runs(folder: Path) -> list[Run]:
     what each run changed, and what a run found open is known of the last run only. Where that run stopped before its
     filters were done, resources.json is of an earlier run.
 
-    :raises NoRunError: a file cannot be read.
+    :raises NoRunError: a file is no JSON.
+    :raises OSError: a file cannot be read.
     """
     metadata = _json(folder / METADATA)
     config, execution = metadata["config"], metadata["execution"]
@@ -236,7 +236,7 @@ def read_runs(folder: Path) -> list[Run]:
 def _below(folder: Path) -> list[Written]:
     """Find below a folder where policies that close groups have been run."""
     found: dict[Path, Written] = {}
-    for path in _of_sweeps(sorted(log.parent for log in folder.rglob(LOG))):
+    for path in _of_sweeps(_folders_of_runs(folder)):
         *_, name, region = "", "", *path.relative_to(folder).parts[:-1]
         found.setdefault(path.parent, Written(name, "", region, [])).folders.append(path)
     if not found:
@@ -245,6 +245,14 @@ def _below(folder: Path) -> list[Written]:
             "custodian run --region us-east-1 --vars-file settings.yml -s out policies/open-ingress-sweep.yml"
         )
     return list(found.values())
+
+
+def _folders_of_runs(folder: Path) -> list[Path]:
+    """Return the folders in which policies have been run, and those that cannot be read: they may hold some."""
+    unread: list[OSError] = []
+    found = [Path(path) for path, _, files in os.walk(folder, onerror=unread.append) if LOG in files]
+    nothing = (FileNotFoundError, NotADirectoryError)
+    return sorted([*found, *(Path(error.filename) for error in unread if not isinstance(error, nothing))])
 
 
 def _of_sweeps(folders: Collection[Path]) -> list[Path]:
@@ -276,13 +284,16 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
     unread: list[NoRunError] = []
     exempt = 0
     for folder in output.folders:
-        if not (folder / METADATA).exists():
-            wrong.append(BEGAN)
-            continue
         try:
+            if not (folder / METADATA).exists():
+                wrong.append(BEGAN)
+                continue
             *_, last = every = read_runs(folder)
             of_policy = [run for run in every if not asked.since or run.time >= _iso(asked.since)]
             of_folder = worst_first(_rows_of(of_policy, now))  # a value that is none shows when it is compared
+        except OSError as error:
+            unread.append(NoRunError(f"{error.filename or folder}: cannot be read ({error.strerror})"))
+            continue
         except NOT_WRITTEN as error:
             why = f"{folder}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"
             unread.append(error if isinstance(error, NoRunError) else NoRunError(why))
@@ -420,8 +431,6 @@ def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tupl
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except OSError as error:
-        raise NoRunError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise NoRunError(f"{path}: no JSON that can be read ({error})") from error
 
