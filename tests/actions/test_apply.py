@@ -42,7 +42,9 @@ def applied(client, full=(), age=-60.0, **plan):
     reading = Reading({"GroupId": GROUP}, selected=True, matches=set(), rules=[], prefix_lists={}, since=0.0)
     done = []
     try:
-        done += apply(client, reading._replace(since=time.monotonic() - age), Plan(**plan), full)
+        done += apply(
+            client, reading._replace(since=time.monotonic() - age), Plan(**plan), {each.key: each for each in full}
+        )
     except Exception as error:
         error.done = done
         raise

@@ -7,8 +7,9 @@ as soon as EC2 has answered, so that it is known what a run has done that was st
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from c7n.exceptions import ClientError
@@ -53,18 +54,18 @@ class LostError(Exception):
 
 
 def apply(
-    client: Any, reading: Reading, plan: Plan, full: Sequence[Replacement] = ()
+    client: Any, reading: Reading, plan: Plan, full: Mapping[tuple[str, Source], Replacement] = MappingProxyType({})
 ) -> Iterator[list[Change] | Unmade]:
     """Carry out the plan, and return the changes of each call once it has made them, and what EC2 did not add.
 
     :param client: a boto3 client of EC2 that calls once.
-    :param full: for what there was no room before; it is tried again only when something has been removed.
+    :param full: for what there was no room before, by its key; it is tried again only when something has been removed.
     :raises StaleError, OutdatedError, ThrottledError, LostError: the group must be read and planned again. What has
         been returned before has been done.
     """
     call = _Caller(client, reading)
-    crowded = list(full)
-    for tags, additions in _by_tags(addition for addition in plan.authorize if addition not in full):
+    crowded = list(full.values())
+    for tags, additions in _by_tags(addition for addition in plan.authorize if addition.key not in full):
         for result in call.authorize_what_fits(additions, tags):
             if isinstance(result, Unmade) and not result.has_room:
                 crowded.append(result.replacement)

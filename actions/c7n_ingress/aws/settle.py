@@ -55,12 +55,12 @@ def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome:
     try:
         _Settling(job, groups, writer, outcome, ledger).settle(reading)
     except BaseException as stop:
-        ledger.doubtful += getattr(stop, "changes", ())
+        ledger.doubt(getattr(stop, "changes", ()))
         raise
     finally:
         for change in ledger.doubtful:
             _record(job, outcome, change._replace(how=f"perhaps {change.how}"))
-        for text, command in (job.no_room(each, outcome.group["GroupId"]) for each in ledger.full):
+        for text, command in (job.no_room(each, outcome.group["GroupId"]) for each in ledger.full.values()):
             outcome.lacking.append(text)
             outcome.todo += [command] if command else []
 
@@ -118,14 +118,16 @@ class _Settling:
                 time.sleep(looks)  # EC2 may not show a change at once
             found = self.groups.read([reading.group["GroupId"]])
             if not found:  # deleted meanwhile
-                self.ledger.full, self.ledger.doubtful, self.outcome.until = [], [], None
+                self.ledger.full.clear()
+                self.ledger.doubt_nothing()
+                self.outcome.until = None
                 return
             (again,) = found
             if isinstance(again, Unread):
                 raise again.error
             reading = again
-        self.ledger.doubtful = []  # was looked for, and was not done
-        gone = (f"{text_of(each.rule.match)}: {NO_LIST}" for each in self.ledger.without_list)
+        self.ledger.doubt_nothing()  # it was looked for
+        gone = (f"{text_of(each.rule.match)}: {NO_LIST}" for each in self.ledger.without_list.values())
         self.outcome.left = [*plan.left, *gone]
         self.outcome.failures += plan.refused
         if why and (plan.missing or self.ledger.without_full(plan).changes):
@@ -162,7 +164,7 @@ class _Settling:
         except OutdatedError:
             return f"was changed by somebody else {LOOKS} times while it was being {self.job.deed.done}"
         except LostError as error:
-            self.ledger.doubtful += error.changes
+            self.ledger.doubt(error.changes)
             return str(error)
         if plan.missing:
             return f"{text_of(plan.missing[0])} matched, but EC2 lists no such rule"
@@ -170,11 +172,11 @@ class _Settling:
 
     def apply(self, reading: Reading, plan: Plan) -> None:
         """Apply a plan once, and note what EC2 did not add."""
-        for result in apply(self.writer, reading, plan, () if self.ledger.made_room else self.ledger.full):
+        for result in apply(self.writer, reading, plan, {} if self.ledger.made_room else self.ledger.full):
             if isinstance(result, Unmade):
                 self.ledger.enter_refused(result.replacement, has_room=result.has_room)
                 continue
-            self.ledger.doubtful += result  # until they are recorded: somebody may stop the run before
+            self.ledger.doubt(result)  # until they are recorded: somebody may stop the run before
             for change in result:
                 self.record(change)
 

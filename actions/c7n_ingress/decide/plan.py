@@ -21,6 +21,11 @@ class Replacement(NamedTuple):
     rule: Rule
     source: Source
 
+    @property
+    def key(self) -> tuple[str, Source]:
+        """What it does, however its rule has been changed meanwhile."""
+        return self.rule.id, self.source
+
 
 class Plan(NamedTuple):
     """What one group needs, each part in one call, and what cannot be done."""
