@@ -221,8 +221,6 @@ def read_runs(folder: Path) -> list[Run]:
     failed = any(each["MetricName"] == "PolicyException" for each in metadata.get("metrics") or ())
     if last.looked:
         last.groups = _json(folder / RESOURCES)
-        for group in last.groups:  # what is no text must show here, and not where the report is written
-            "".join([group["GroupId"], *(tag[key] for tag in group.get("Tags") or () for key in ("Key", "Value"))])
     else:
         why = next(iter(last.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
         last.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
@@ -290,7 +288,7 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
                 continue
             *_, last = every = read_runs(folder)
             of_policy = [run for run in every if not asked.since or run.time >= _iso(asked.since)]
-            of_folder = worst_first(_rows_of(of_policy, now))  # a value that is none shows when it is compared
+            of_folder = worst_first(map(_of_texts, _rows_of(of_policy, now)))
         except OSError as error:
             unread.append(NoRunError(f"{error.filename or folder}: cannot be read ({error.strerror})"))
             continue
@@ -327,6 +325,16 @@ def _rows_of(runs: Sequence[Run], now: dt.datetime) -> Iterable[Row]:
         of_run = rows(run.groups, run.records, lambda group: group.get(MATCHED) or (), failures=run.failures, **where)
         made |= {row.key: row for row in of_run}
     return made.values()
+
+
+def _of_texts(row: Row) -> Row:
+    """Return a row. What is no text in it must show here, and not where the report is written.
+
+    :raises TypeError: something in it is no text.
+    """
+    names = (row.account, row.region, row.vpc, row.group, row.name, row.description, row.before, row.rule or "")
+    "".join([*names, *row.after, *row.others, *row.tags, *row.tags.values()])
+    return row
 
 
 def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
