@@ -102,7 +102,9 @@ def sources() -> dict[str, bytes]:
 @cache
 def names_at_a_cold_start() -> list[str]:
     """Return the names in the zip of what a deployed function loads, from a process that loads it."""
-    command = [sys.executable, "-m", f"{PACKAGE}.bytecode"]
+    # By `python -m`, it would look for modules in the current folder first, where anything may be.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {PACKAGE} import bytecode; bytecode.main()"
+    command = [sys.executable, "-c", code]
     names: list[str] = json.loads(subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True).stdout)
     return names
 
@@ -124,6 +126,7 @@ def compiled_by(python: str, runtime: str, sources: tuple[tuple[str, bytes], ...
         with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
                 command,
+                cwd=folder,  # for `-m`, as above
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -136,10 +139,10 @@ def compiled_by(python: str, runtime: str, sources: tuple[tuple[str, bytes], ...
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a Python that finds modules as this one does, but not in the current folder."""
+    """Return the environment of a Python that writes what this one would."""
     others = ("AWS_LAMBDA_FUNCTION_NAME", "PYTHONOPTIMIZE", "PYTHONPYCACHEPREFIX")
     kept = {name: value for name, value in os.environ.items() if name not in others}
-    return {**kept, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"}
+    return {**kept, "PYTHONHASHSEED": "0"}
 
 
 def loaded_at_a_cold_start() -> list[str]:
@@ -155,5 +158,6 @@ def loaded_at_a_cold_start() -> list[str]:
     return names
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print these names."""
     sys.stdout.write(json.dumps(loaded_at_a_cold_start()))

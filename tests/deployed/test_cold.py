@@ -224,6 +224,18 @@ def another(monkeypatch, tmp_path):
     forget()
 
 
+def test_bytecode_in_a_folder_with_python_files(tmp_path):
+    """No Python file of the folder where a policy is deployed is run, whatever it is called."""
+    for name in ("queue", "json", "compileall", "c7n"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this file was run')")
+    script = tmp_path / "bin" / "custodian"
+    script.parent.mkdir()
+    script.write_text("from c7n_ingress import bytecode\nprint(len(bytecode.of_a_cold_start(bytecode.OURS)))\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 50
+
+
 def without_packages(path):
     """Put a Python of this version there that has nothing installed."""
     path.write_text(f'#!/bin/sh\nexec {sys._base_executable} -I "$@"\n')
