@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from c7n.utils import yaml_load
 from click import UsageError
 
 from c7n_ingress.decide import records
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
+from c7n_ingress_tools.settings import load
 
 ALL = "all"
 """What c7n-org takes for all regions that an account has."""
@@ -105,11 +105,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
         from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts
     from jsonschema import ValidationError, validate
 
-    written = path.read_bytes()  # as c7n-org does: it may be UTF-16
-    try:
-        content = yaml_load(written)
-    except Exception as error:  # any error of the YAML parser
-        raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = load(path)
     try:
         validate(content, CONFIG_SCHEMA)
     except ValidationError as error:

@@ -70,11 +70,10 @@ def hand_over(client: Any, body: str) -> Outcome:
         return Outcome(f"{body:.60}", str(error), done=False)
     try:
         answer = client.invoke(FunctionName=name, Payload=body.encode())
+        said = answer["Payload"].read().decode(errors="replace")
     except (BotoCoreError, ClientError) as error:
         return Outcome(name, str(error), done=False)
-    if "FunctionError" in answer:
-        return Outcome(name, answer["Payload"].read().decode(errors="replace"), done=False)
-    return Outcome(name, "done")
+    return Outcome(name, said, done=False) if "FunctionError" in answer else Outcome(name, "done")
 
 
 def function_of(event: Any) -> str:

@@ -24,13 +24,13 @@ def read(path: Path | None, default: Path | None = None, *, complete: bool = Fal
     :param complete: whether a setting that every policy needs may not be missing.
     """
     if path is None:
-        path, found = Path(SETTINGS), _load(Path(SETTINGS)) if Path(SETTINGS).exists() else None
+        path, found = Path(SETTINGS), load(Path(SETTINGS)) if Path(SETTINGS).exists() else None
         if not isinstance(found, dict) or found.keys().isdisjoint(KEYS):
             if default is None:
                 return {}
-            path, found = default, _load(default)
+            path, found = default, load(default)
     else:
-        found = _load(path)
+        found = load(path)
     try:
         check(found, complete=complete)
     except ValueError as error:
@@ -38,9 +38,13 @@ def read(path: Path | None, default: Path | None = None, *, complete: bool = Fal
     return dict(found)
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """Return what a YAML file has, in UTF-8 or UTF-16, as c7n and c7n-org read it.
+
+    :raises CommandError: it cannot be read, or is not YAML.
+    """
     try:
-        return yaml_load(path.read_text(encoding="utf-8"))
+        return yaml_load(path.read_bytes())
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error
     except Exception as error:  # any error of the YAML parser

@@ -59,9 +59,11 @@ def _place(output: Written, asked: Asked) -> Place:
     try:
         return Place(output.name, output.region, list(_wrong(json.loads(text))))
     except (ValueError, KeyError, TypeError, RecursionError):
-        errors = folder / "stderr"
-        said = errors.read_text(encoding="utf-8", errors="replace").split("\n") if errors.exists() else []
-        lines = [line.strip() for line in said if line.strip()]
+        try:
+            said = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            said = ""
+        lines = [line.strip() for line in said.split("\n") if line.strip()]
         return _unanswered(output, lines[-1] if lines else NOT_WHOLE if text else "the check wrote nothing")
 
 

@@ -45,7 +45,7 @@ class JsonPattern(FilterPattern):
         """Whether a line is an object that the pattern matches."""
         try:
             line = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(line, dict) and all(any(_matches(line, *term) for term in each) for each in self.required)
 
