@@ -62,7 +62,7 @@ class House:
         kept = after[: len(after) - len(plan.authorize)]
         for rule, source in plan.authorize:
             self.born += 1
-            added = Rule(f"sgr-{self.born}", rule.traffic, source, rule.description)
+            added = Rule(f"sgr-new-{self.born}", rule.traffic, source, rule.description)
             if source == rule.source:  # comes back
                 added = added._replace(tags=rule.tags)
             changes.append(Change("authorized", added.id, rule, None, source))
