@@ -1,5 +1,3 @@
-import json
-
 import botocore
 import pytest
 import yaml
@@ -231,8 +229,18 @@ def test_block_public_access(cloud, tmp_path, mode):
     assert found == {"exposure": "internet", "behind": ["1 instance"], "blocked": sentence}
 
 
-@pytest.mark.parametrize("operation", READS)
-def test_trouble(cloud, tmp_path, operation):
+SAID = [
+    {"exposure": "unknown", "behind": ["could not be looked up"]},
+    {
+        "exposure": "internet",
+        "behind": ["1 instance"],
+        "blocked": "Whether VPC Block Public Access is on could not be looked up.",
+    },
+]
+
+
+@pytest.mark.parametrize(("operation", "said"), zip(READS, SAID, strict=True), ids=READS)
+def test_trouble(cloud, tmp_path, operation, said):
     """What cannot be looked up is reported as such, and groups are closed all the same."""
     open_groups(cloud, [PUBLIC])
 
@@ -241,7 +249,17 @@ def test_trouble(cloud, tmp_path, operation):
 
     act(cloud, tmp_path, {operation: refuse}, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
-    assert "could not be looked up" in json.dumps(reported(cloud))
+    assert reported(cloud) == [said]
+
+
+def test_what_a_filter_has_read(cloud, tmp_path):
+    """What a filter of the policy has read is reported, and not read again."""
+    open_groups(cloud, [PUBLIC])
+    cloud.calls.clear()
+    filters = [{"type": "open-ingress"}, {"type": "exposure", "value": "internet"}]
+    act(cloud, tmp_path, filters=filters, behind=True, notify=NOTIFY, authorized=["198.18.7.0/24"])
+    assert reported(cloud) == [{"exposure": "internet", "behind": ["1 instance"]}]
+    assert [call.action for call in cloud.calls].count("DescribeNetworkInterfaces") == 1
 
 
 def test_not_asked_for(cloud, tmp_path):

@@ -228,15 +228,17 @@ def test_a_second_run(cloud, tmp_path):
 def test_a_rule_that_somebody_removed(cloud, tmp_path):
     """A rule of the plan that is gone is reported, unless the rules that were to replace it are there."""
     make_queue(cloud)
-    load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
-    path = planned(cloud, tmp_path)
-    ((rule_id, _),) = rules_of(GROUP_ID).items()
+    opened = [rule(22), rule(443)], [rule(22)]
+    load(group_of({"name": f"web-{number}", "ingress": each}, number) for number, each in enumerate(opened, 1))
+    path, rule_id = planned(cloud, tmp_path), ids()["22"]
     ec2 = cloud.session().client("ec2")
     ec2.revoke_security_group_ingress(GroupId=GROUP_ID, SecurityGroupRuleIds=[rule_id])
-    assert f"{GROUP_ID}: not as planned: {rule_id} is gone" in carry_out(cloud, tmp_path, path)
+    ec2.delete_security_group(GroupId=f"sg-{2:017x}")
+    error = carry_out(cloud, tmp_path, path)
+    assert f"{GROUP_ID}: not as planned: {rule_id} is gone (2 in all, see the log)" in error
     instead = [permission(rule(22, network)) for network in AUTHORIZED]
     ec2.authorize_security_group_ingress(GroupId=GROUP_ID, IpPermissions=instead)
-    assert carry_out(cloud, tmp_path, path) == ""
+    assert f"sg-{2:017x}: not as planned: the group does not exist (1 in all" in carry_out(cloud, tmp_path, path)
 
 
 @pytest.mark.parametrize("place", ["s3://plans/{account_id}/approved", "approved"])

@@ -7,6 +7,7 @@ import re
 import pytest
 from c7n.exceptions import PolicyExecutionError
 
+from c7n_ingress.actions import replace_ingress
 from c7n_ingress.aws import journal
 from c7n_ingress.aws.calls import GONE
 from c7n_ingress.decide.message import REPLACED
@@ -264,6 +265,21 @@ def test_which_groups_lose_their_tag(cloud, run):
         cloud.calls.clear()
         run(rules, untag="open-ingress-notice", **FINDER)
         assert [call.action for call in cloud.calls].count("DeleteTags") == removed
+
+
+def test_a_group_that_cannot_be_planned_when_the_limit_is_reached(run, monkeypatch):
+    """Beyond at-most, a group whose plan fails is reported with the reason, and does not count as one that waits."""
+    plan = replace_ingress.replacement
+
+    def odd(rules, *arguments):
+        if any(each.traffic.from_port == WEB["ports"] for each in rules):
+            raise ValueError("nobody can plan this")
+        return plan(rules, *arguments)
+
+    monkeypatch.setattr(replace_ingress, "replacement", odd)
+    done = run([SSH], [WEB], **{"at-most": 1})
+    assert [is_open(n) for n in (1, 2)] == [False, True]
+    assert done.failures == {ids(2)[0]: ["nobody can plan this"]}
 
 
 def test_a_run_that_is_stopped(cloud, run, caplog):
