@@ -304,6 +304,21 @@ def test_associations_that_ec2_does_not_list(cloud, tmp_path, associated, code, 
     assert code in text
 
 
+def test_what_is_noted_of_a_group_that_is_not_changed(cloud, tmp_path, associated):
+    """Of a group that could not be changed, the message says why, and nothing about its VPCs."""
+    associated("10.2.0.0/16")
+
+    def refuse(**_):
+        raise aws_error("UnauthorizedOperation")
+
+    refused = dict.fromkeys(["DescribeSecurityGroupVpcAssociations", "ModifySecurityGroupRules"], refuse)
+    with pytest.raises(PolicyExecutionError, match="UnauthorizedOperation"):
+        act(cloud, tmp_path, before=refused, authorized=["vpc"], notify=NOTIFY)
+    ((resource,),) = [message["resources"] for message in messages(cloud)]
+    assert "c7n:failed-ingress" in resource
+    assert "c7n:noted-ingress" not in resource
+
+
 def test_a_client_that_knows_no_associations(cloud, tmp_path, associated, monkeypatch):
     """A botocore that is older than associations closes a group for its own VPC, and the message says so."""
     group_id, _ = associated("10.2.0.0/16")
