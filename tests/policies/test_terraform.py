@@ -248,6 +248,15 @@ def test_the_limits_of_the_readme(tmp_path):
     assert found == {case["found"] for case in WRITTEN["limits"] if "values" in case}
 
 
+@pytest.mark.parametrize("case", WRITTEN["stopped"], ids=lambda case: case["name"])
+def test_a_group_that_is_named_as_a_whole(tmp_path, case):
+    """If code names an exempt group as a whole, the group's rule is stopped."""
+    exempt = resource("aws_security_group", "exempt", {"tags": {"open-ingress-until": day("+30")}})
+    (tmp_path / "main.tf").write_text(f"{exempt}\n{case['terraform']}")
+    (found,) = judged(tmp_path, public_ports=[])
+    assert found.startswith("aws_vpc_security_group_ingress_rule.rule")
+
+
 def test_networks_that_functions_join(tmp_path):
     """An open network is found in a set, in a union and in a joined list."""
     opened = 'resource "aws_security_group_rule" "%s" {\n  type = "ingress"\n  cidr_blocks = %s\n}\n'

@@ -125,6 +125,26 @@ resource "aws_vpc_security_group_ingress_rule" "of_an_exempt_group" {
   cidr_ipv6         = "::/0"
 }
 
+resource "aws_security_group_rule" "of_an_exempt_group_that_names_another" {
+  security_group_id = aws_security_group.exempt.id
+  type              = "ingress"
+  protocol          = "-1"
+  from_port         = 0
+  to_port           = 0
+  cidr_blocks       = ["0.0.0.0/0"]
+  description       = "as ${aws_security_group.authorized.id}"
+}
+
+resource "aws_default_security_group" "exempt" {
+  tags = { open-ingress-until = formatdate("YYYY-MM-DD", timeadd(timestamp(), "720h")) }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "of_an_exempt_default_group" {
+  security_group_id = aws_default_security_group.exempt.id
+  ip_protocol       = "-1"
+  cidr_ipv4         = "0.0.0.0/0"
+}
+
 # Sources that are not known before they are deployed.
 
 variable "no_value" {}

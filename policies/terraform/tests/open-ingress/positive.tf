@@ -200,3 +200,19 @@ resource "aws_security_group" "beside_an_exempt_group" {
     security_groups = [aws_security_group.exempt.id]
   }
 }
+
+resource "aws_security_group" "not_exempt" {}
+
+resource "aws_vpc_security_group_ingress_rule" "named_after_an_exempt_group" {
+  security_group_id = aws_security_group.not_exempt.id
+  ip_protocol       = "-1"
+  cidr_ipv4         = "0.0.0.0/0"
+  description       = "as ${aws_security_group.exempt.id}"
+}
+
+resource "aws_vpc_security_group_ingress_rule" "named_after_an_exempt_default_group" {
+  security_group_id = aws_security_group.not_exempt.id
+  ip_protocol       = "-1"
+  cidr_ipv4         = "0.0.0.0/0"
+  description       = "as ${aws_default_security_group.exempt.id}"
+}
