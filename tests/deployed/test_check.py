@@ -15,9 +15,9 @@ from c7n_ingress_tools.check.facts import OK, UNREAD, WRONG
 from c7n_ingress_tools.cli import main
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT, cases, group_of, load
-from tests.support.followed import attempted, deployed_pack
+from tests.support.followed import attempted, copied, deployed_pack
 from tests.support.forked import C7N_INGRESS, forked
-from tests.support.stacked import put_recorder, stop_polling
+from tests.support.stacked import create, put_recorder, stop_polling
 
 CASES = cases("check")
 NAME, DAILY = "custodian-open-ingress", "custodian-open-ingress-daily"
@@ -81,6 +81,43 @@ def test_check(cloud, tmp_path):
             for each in facts
             if each["name"] == case["fact"] and case["says"] in each["said"] and case["fix"] in each["fix"]
         ], case
+
+
+def test_a_mailer_that_does_not_get_the_messages(cloud, tmp_path):
+    """A check reports that the queue to which the policies send is not the one that the mailer reads."""
+    copy = deployed_pack(cloud, tmp_path)
+    lambdas, sqs = (cloud.session().client(service) for service in ("lambda", "sqs"))
+    (mapping,) = lambdas.list_event_source_mappings()["EventSourceMappings"]
+    lambdas.delete_event_source_mapping(UUID=mapping["UUID"])
+    sqs.create_queue(QueueName="orders")
+    orders = "arn:aws:sqs:us-east-1:123456789012:orders"
+    lambdas.create_event_source_mapping(FunctionName="custodian-mailer", EventSourceArn=orders)
+
+    def mailer(queue):
+        (copy / "settings.yml").write_text(f"authorized: [198.18.7.0/24]\nqueue: {queue}")
+        _, facts = checked(cloud, copy)
+        (fact,) = [each for each in facts if each["name"] == "custodian-mailer"]
+        return fact["state"], fact["said"]
+
+    said = "the queue custodian-mailer is not its event source, so nobody is notified"
+    assert mailer("custodian-mailer") == (WRONG, said)
+    assert mailer("https://sqs.us-east-1.amazonaws.com/{account_id}/orders")[0] == OK
+    stop_polling(cloud)
+
+
+def test_policies_that_send_past_the_central_queue(cloud, tmp_path):
+    """A check reports that the stack names a central queue, and the settings name another."""
+    copy = copied(tmp_path)
+    central = "arn:aws:sqs:us-east-1:210987654321:custodian-mailer"
+    create(cloud, CentralQueueArn=central)
+
+    def queue(name):
+        (copy / "settings.yml").write_text(f"authorized: [198.18.7.0/24]\nqueue: {name}")
+        return [each["said"] for each in checked(cloud, copy)[1] if each["name"] == "queue"]
+
+    assert queue(central) == []
+    (said,) = queue("custodian-mailer")
+    assert said == f"the policies send to custodian-mailer, and the stack names {central}, so nobody is notified"
 
 
 def written(folder, settings, **policies):

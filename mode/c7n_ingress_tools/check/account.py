@@ -15,7 +15,7 @@ from c7n_ingress.decide.openness import open_sources
 from c7n_ingress.decide.rules import matches_from
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.check.facts import UNREAD, Fact, ok, wrong
-from c7n_ingress_tools.check.here import Local
+from c7n_ingress_tools.check.here import Local, owner_and_name
 from c7n_ingress_tools.check.read import ROLES, Deployed, Groups, Stack
 from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.report.text import first
@@ -88,7 +88,7 @@ Template.add_multi_constructor("!", Template.long_form)
 
 
 def roles(_local: Local, found: Mapping[str, Mapping[str, Any]], central_queue: str) -> Iterator[Fact]:
-    """Whether the roles are there, and Lambda may assume them."""
+    """Whether the roles are there, Lambda may assume them, and each has a policy."""
     wanted = [name for name in ROLES if name != MAILER or not central_queue]
     fix = "deploy mode/stack.yml in the region that RolesRegion names, or here if it is empty"
     missing = [name for name in wanted if name not in found]
@@ -98,7 +98,10 @@ def roles(_local: Local, found: Mapping[str, Mapping[str, Any]], central_queue: 
         yield wrong("roles", f"missing: {', '.join(missing)}", fix)
     if untrusted:
         yield wrong("roles", f"Lambda may not assume {', '.join(untrusted)}", fix)
-    if not (missing or untrusted):
+    powerless = [name for name in wanted if name in found and not found[name]["Policies"]]
+    if powerless:
+        yield wrong("roles", f"without a policy, so they may do nothing: {', '.join(powerless)}", fix)
+    if not (missing or untrusted or powerless):
         yield ok("roles", ", ".join(wanted))
 
 
@@ -118,12 +121,17 @@ def topic(local: Local, subscriptions: list[dict[str, Any]] | None) -> Iterator[
         yield wrong("topic", "nobody is subscribed to open-ingress", fix)
 
 
-def queues(local: Local, found: Mapping[str, int | None], central_queue: str) -> Iterator[Fact]:
-    """Whether nothing waits that failed."""
+def queues(
+    local: Local, identity: Mapping[str, Any], found: Mapping[str, int | None], central_queue: str
+) -> Iterator[Fact]:
+    """Whether messages go to the central queue if there is one, and nothing waits that failed."""
     fixes = {
         f"{POLICIES}-failed": f"c7n-ingress replay --region {local.region}",
         f"{MAILER}-failed": f"{OPERATE}#{MAILER}-failed",
     }
+    if central_queue and owner_and_name(local.queue, identity["Account"]) != owner_and_name(central_queue, ""):
+        said = f"the policies send to {local.queue}, and the stack names {central_queue}, so nobody is notified"
+        yield wrong("queue", said, "write the ARN of the central queue as `queue`, and deploy the policies")
     for name, fix in fixes.items():
         if name.startswith(MAILER) and central_queue:
             continue
@@ -141,7 +149,7 @@ def queues(local: Local, found: Mapping[str, int | None], central_queue: str) ->
 def alarms(
     local: Local, found: list[dict[str, Any]], deployed: Mapping[str, Deployed], central_queue: str, now: datetime
 ) -> Iterator[Fact]:
-    """Whether each alarm of the stack is there, and none fires.
+    """Whether each alarm of the stack is there and notifies somebody, and none fires.
 
     An alarm about a function that does not run fires until that function has run for the first time.
     """
@@ -153,6 +161,8 @@ def alarms(
         if name not in states:
             if not (central_queue and name.startswith(MAILER)):
                 faults.append(wrong(f"alarm {name}", "missing", "deploy mode/stack.yml"))
+        elif not states[name]["AlarmActions"]:
+            faults.append(wrong(f"alarm {name}", "notifies nobody: it has no actions", "deploy mode/stack.yml"))
         elif states[name]["StateValue"] == "ALARM" and _waits(states[name], deployed, now):
             new.append(name)
         elif states[name]["StateValue"] == "ALARM":

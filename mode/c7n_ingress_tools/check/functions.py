@@ -12,7 +12,7 @@ from typing import Any
 
 import c7n_ingress
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
-from c7n_ingress_tools.check.here import Local
+from c7n_ingress_tools.check.here import Local, owner_and_name
 from c7n_ingress_tools.check.read import Deployed
 from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policy
 from c7n_ingress_tools.pause import TAG, paused
@@ -199,7 +199,12 @@ def runtime(function: Deployed, today: date, deploy: str) -> Iterator[Fact]:
 
 
 def mailer(
-    local: Local, deployed: Mapping[str, Deployed], mappings: list[dict[str, Any]], central_queue: str, now: datetime
+    local: Local,
+    identity: Mapping[str, Any],
+    deployed: Mapping[str, Deployed],
+    mappings: list[dict[str, Any]],
+    central_queue: str,
+    now: datetime,
 ) -> Iterator[Fact]:
     """Whether the mailer is there, is of this version, and gets the messages, if this account sends its own."""
     deploy = f"c7n-ingress mailer deploy --region {local.region}"
@@ -212,7 +217,9 @@ def mailer(
     faults = [*state(function), *runtime(function, now.date(), deploy)]
     if found != installed:
         faults.append(wrong(MAILER, f"is of {found}, and {installed} is installed here", deploy))
-    if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in mappings):
-        said = "its event source is disabled" if mappings else "it has no event source"
+    queue = owner_and_name(local.queue, identity["Account"])
+    sources = [each for each in mappings if owner_and_name(each["EventSourceArn"], "") == queue]
+    if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in sources):
+        said = "its event source is disabled" if sources else f"the queue {local.queue} is not its event source"
         faults.append(wrong(MAILER, f"{said}, so nobody is notified", deploy))
-    yield from faults or [ok(MAILER, "this version, and the queue is its event source")]
+    yield from faults or [ok(MAILER, f"this version, and the queue {local.queue} is its event source")]

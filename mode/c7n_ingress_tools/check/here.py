@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.decide.authorized import documentation, parse_fixed
+from c7n_ingress.decide.settings import DEFAULTS
 from c7n_ingress_tools import policies
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError
@@ -63,6 +65,8 @@ class Local(NamedTuple):
     wanted: Mapping[str, Wanted]
     """The policies that are valid and can be deployed, by their functions."""
     facts: list[Fact]
+    queue: str = DEFAULTS["queue"]
+    """The queue to which the policies send their messages: its name, ARN or URL."""
 
     def deploy(self, words: str) -> str:
         """Return the command that deploys policies.
@@ -93,7 +97,18 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
         number = f"{len(found)} {'policy' if len(found) == 1 else 'policies'}"
         facts.append(ok(str(path), f"{number}, valid with these settings"))
     networks = settings.get("authorized", [])
-    return Local(files, region, networks, wanted, [*facts, no_documentation(networks)])
+    queue = settings.get("queue", DEFAULTS["queue"]).replace("{account_id}", account)
+    return Local(files, region, networks, wanted, [*facts, no_documentation(networks)], queue)
+
+
+def owner_and_name(queue: str, account: str) -> tuple[str, str]:
+    """Return the account of a queue, and the queue's name.
+
+    :param queue: its name, ARN or URL.
+    :param account: the account of a queue that only its name identifies.
+    """
+    _, owner, name = ["", account, *re.split("[:/]", queue)][-3:]
+    return owner, name
 
 
 def versions() -> Fact:

@@ -142,7 +142,10 @@ def _roles(client: Any) -> dict[str, dict[str, Any]]:
     found = {}
     for name in ROLES:
         with suppress(client.exceptions.NoSuchEntityException):
-            found[name] = client.get_role(RoleName=name)["Role"]
+            role = client.get_role(RoleName=name)["Role"]
+            inline = _all(client, "list_role_policies", "PolicyNames", RoleName=name)
+            attached = _all(client, "list_attached_role_policies", "AttachedPolicies", RoleName=name)
+            found[name] = {**role, "Policies": [*inline, *attached]}
     return found
 
 
@@ -197,7 +200,9 @@ def _event_rules(client: Any) -> dict[str, str]:
     found = {}
     for rule in _all(client, "list_rules", "Rules", NamePrefix=POLICIES):
         disabled = "" if rule["State"].startswith("ENABLED") else "has its rule disabled"
-        found[rule["Name"]] = disabled if client.list_targets_by_rule(Rule=rule["Name"])["Targets"] else "has no target"
+        targets = client.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+        invokes = any(target["Arn"].endswith(f":function:{rule['Name']}") for target in targets)
+        found[rule["Name"]] = disabled if invokes else "has no rule whose target is this function"
     return found
 
 

@@ -20,9 +20,9 @@ FACTS: tuple[tuple[Callable[..., Iterator[Fact]], tuple[str, ...]], ...] = (
     (account.roles, ("roles", "central_queue")),
     (account.topic, ("subscriptions",)),
     (functions.facts, ("functions", "config_rules", "event_rules", "now")),
-    (functions.mailer, ("functions", "mappings", "central_queue", "now")),
+    (functions.mailer, ("identity", "functions", "mappings", "central_queue", "now")),
     (account.errors, ("errors", "functions")),
-    (account.queues, ("queues", "central_queue")),
+    (account.queues, ("identity", "queues", "central_queue")),
     (account.alarms, ("alarms", "functions", "central_queue", "now")),
     (account.room, ("groups",)),
 )
