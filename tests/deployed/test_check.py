@@ -15,7 +15,7 @@ from c7n_ingress_tools.check.facts import OK, UNREAD, WRONG
 from c7n_ingress_tools.cli import main
 from tests.support.docs import blocks, commands
 from tests.support.embedded import ROOT, cases, group_of, load
-from tests.support.followed import attempted, copied, deployed_pack
+from tests.support.followed import DEPLOY, attempted, copied, deployed_pack, typed
 from tests.support.forked import C7N_INGRESS, forked
 from tests.support.stacked import create, put_recorder, stop_polling
 
@@ -118,6 +118,19 @@ def test_policies_that_send_past_the_central_queue(cloud, tmp_path):
     assert queue(central) == []
     (said,) = queue("custodian-mailer")
     assert said == f"the policies send to custodian-mailer, and the stack names {central}, so nobody is notified"
+
+
+def test_notice_does_not_use_aws_config(cloud, tmp_path):
+    """A check finds all right where people get notice first, as the page deploys it, without AWS Config's recorder."""
+    copy = copied(tmp_path)
+    create(cloud, RunsDaily="custodian-open-ingress-noticed", Email="you@example.com")
+    (deploy,) = commands(blocks("docs/notice.md", "Notice before closing")[0])
+    typed(cloud, copy, deploy)
+    watch = "".join(f" -p open-ingress-watch-{name}" for name in ("errors", "topic", "trigger"))
+    typed(cloud, copy, f"{DEPLOY} mode/watch.yml{watch}")
+    typed(cloud, copy, "c7n-ingress mailer deploy --region us-east-1")
+    assert [each for each in checked(cloud, copy)[1] if each["state"] != OK] == []
+    stop_polling(cloud)
 
 
 def written(folder, settings, **policies):
@@ -256,13 +269,16 @@ def test_checks_of_accounts_that_nothing_lists(tmp_path, capsys):
     assert shown[-1] == "2 accounts and regions, 0 wrong"
 
 
+IDENTITY = {"Arn": "me", "Account": "123456789012"}
+
+
 def test_what_cannot_be_read_is_a_line_of_its_own():
     """What AWS refuses is reported once, with the policy that allows it, and everything else is still judged."""
     found = dict.fromkeys(
         ("stack", "roles", "functions", "config_rules", "event_rules", "mappings", "errors", "alarms", "groups"),
         read.Unread("AccessDenied", read.ATTACH),
     )
-    found |= {"identity": {"Arn": "me"}, "recorder": None, "subscriptions": [], "queues": dict.fromkeys(read.QUEUES, 0)}
+    found |= {"identity": IDENTITY, "recorder": None, "subscriptions": [], "queues": dict.fromkeys(read.QUEUES, 0)}
     found |= {"central_queue": "", "now": datetime.now(timezone.utc)}
     facts = list(run.judged(found, local()))
     unread = [fact for fact in facts if fact.state == UNREAD]
@@ -272,7 +288,7 @@ def test_what_cannot_be_read_is_a_line_of_its_own():
     assert {fact.fix for fact in unread} == {
         "attach the policy custodian-open-ingress-check, which mode/stack.yml creates, to these credentials"
     }
-    assert {fact.name: fact.state for fact in facts}["AWS Config"] == OK
+    assert {fact.name: fact.state for fact in facts}["custodian-mailer-failed"] == OK
 
 
 def test_whether_a_function_failed_is_not_known_without_the_watch():

@@ -30,9 +30,10 @@ def identity(local: Local, found: Mapping[str, Any]) -> Iterator[Fact]:
     yield ok("credentials", f"{found['Arn']} in {local.region}")
 
 
-def recorder(_local: Local, message: Mapping[str, Any] | None) -> Iterator[Fact]:
-    """Whether AWS Config records security groups."""
-    yield watched("AWS Config", "records security groups on every change", message)
+def recorder(_local: Local, message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed]) -> Iterator[Fact]:
+    """Whether AWS Config records security groups, if it starts a function."""
+    if POLICIES in deployed:
+        yield watched("AWS Config", "records security groups on every change", message)
 
 
 def errors(local: Local, message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed]) -> Iterator[Fact]:

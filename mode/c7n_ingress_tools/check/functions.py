@@ -199,12 +199,7 @@ def runtime(function: Deployed, today: date, deploy: str) -> Iterator[Fact]:
 
 
 def mailer(
-    local: Local,
-    identity: Mapping[str, Any],
-    deployed: Mapping[str, Deployed],
-    mappings: list[dict[str, Any]],
-    central_queue: str,
-    now: datetime,
+    local: Local, deployed: Mapping[str, Deployed], mappings: list[dict[str, Any]], central_queue: str, now: datetime
 ) -> Iterator[Fact]:
     """Whether the mailer is there, is of this version, and gets the messages, if this account sends its own."""
     deploy = f"c7n-ingress mailer deploy --region {local.region}"
@@ -217,7 +212,7 @@ def mailer(
     faults = [*state(function), *runtime(function, now.date(), deploy)]
     if found != installed:
         faults.append(wrong(MAILER, f"is of {found}, and {installed} is installed here", deploy))
-    queue = owner_and_name(local.queue, identity["Account"])
+    queue = owner_and_name(local.queue, function.configuration["FunctionArn"].split(":")[4])
     sources = [each for each in mappings if owner_and_name(each["EventSourceArn"], "") == queue]
     if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in sources):
         said = "its event source is disabled" if sources else f"the queue {local.queue} is not its event source"

@@ -15,12 +15,12 @@ NO_CREDENTIALS = "set AWS_PROFILE, or run `aws configure`"
 
 FACTS: tuple[tuple[Callable[..., Iterator[Fact]], tuple[str, ...]], ...] = (
     (account.identity, ("identity",)),
-    (account.recorder, ("recorder",)),
     (account.stack, ("stack",)),
     (account.roles, ("roles", "central_queue")),
     (account.topic, ("subscriptions",)),
+    (account.recorder, ("recorder", "functions")),
     (functions.facts, ("functions", "config_rules", "event_rules", "now")),
-    (functions.mailer, ("identity", "functions", "mappings", "central_queue", "now")),
+    (functions.mailer, ("functions", "mappings", "central_queue", "now")),
     (account.errors, ("errors", "functions")),
     (account.queues, ("identity", "queues", "central_queue")),
     (account.alarms, ("alarms", "functions", "central_queue", "now")),
