@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from c7n.utils import yaml_load
 
+from c7n_ingress.decide import openness
+from tests.policies.networks import WIDE
 from tests.support.cases import ports
 from tests.support.embedded import ROOT, cases, day
 
@@ -156,11 +158,8 @@ def opened(case):
 
 
 def is_open(text):
-    """Say whether a network is open by itself, and not together with others: Guard cannot add up."""
-    network = ipaddress.ip_network(text)
-    if network.version == 4:
-        return network.prefixlen < 8
-    return network.prefixlen < 16 and not network.subnet_of(ipaddress.ip_network("fc00::/7"))
+    """Whether a network is open by itself, and not together with others: Guard cannot add up."""
+    return openness.is_open(ipaddress.ip_network(text))
 
 
 def exempt(case):
@@ -222,6 +221,12 @@ def test_a_prefix_list_gets_the_verdict_of_what_it_holds(guard, tmp_path):
     }
     wanted = {name: sorted(filter(is_open, networks)) for name, networks in PREFIX_LISTS.items()}
     assert judge(guard, tmp_path, templates) == wanted
+
+
+def test_wide_networks(guard, tmp_path):
+    """Of all networks that the patterns could confuse, those that are open are stopped."""
+    entries = {"List": resource("PrefixList", {"Entries": [{"Cidr": network} for network in WIDE]})}
+    assert judge(guard, tmp_path, {"wide": entries}) == {"wide": sorted(filter(is_open, WIDE))}
 
 
 @pytest.mark.parametrize("where", ["cfn-guard", "CDK"])

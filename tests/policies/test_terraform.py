@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from ipaddress import ip_network
 from os import environ, pathsep
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import tfparse
 import yaml
 from c7n.utils import yaml_load
 
+from c7n_ingress.decide.openness import is_open
+from tests.policies.networks import WIDE
 from tests.support.cases import ports
 from tests.support.docs import BLOCKS
 from tests.support.embedded import ROOT, cases, day, policy_named
@@ -198,6 +201,16 @@ def written_list(name, networks):
     yield resource("aws_ec2_managed_prefix_list", f"{name}_list", {"entry": entries})
     for number, entry in enumerate(entries):
         yield resource("aws_ec2_managed_prefix_list_entry", f"{name}_{number}", {"prefix_list_id": name, **entry})
+
+
+def test_wide_networks(tmp_path):
+    """Of all networks that the patterns could confuse, those that are open are stopped."""
+    entries = [
+        resource("aws_ec2_managed_prefix_list_entry", f"n{number}", {"cidr": text}) for number, text in enumerate(WIDE)
+    ]
+    (tmp_path / "main.tf").write_text("\n".join(entries))
+    found = {WIDE[int(address.partition(".n")[2])] for address in judged(tmp_path, public_ports=[])}
+    assert found == {text for text in WIDE if is_open(ip_network(text))}
 
 
 def test_a_public_port_as_terraform_writes_it(tmp_path):
