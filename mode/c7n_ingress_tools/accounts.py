@@ -31,6 +31,9 @@ FAILED = (
 )
 """What c7n-org prints about an account that failed: `run_account`, `run` and `get_session` in c7n_org/cli.py."""
 
+STARTED = re.compile(r"running script on account:(?P<name>.+?) region:(?P<region>\S+) script: ")
+"""What c7n-org prints when it has credentials and starts a script: `run_account_script`."""
+
 
 class Listed(NamedTuple):
     """An account and region in which c7n-org runs."""
@@ -60,14 +63,19 @@ class Asked(NamedTuple):
     since: dt.datetime | None = None
     """What is older is no output of theirs."""
     said: Mapping[tuple[str, str], str] = MappingProxyType({})
-    """What c7n-org printed about those that failed, by name and region; the region is empty if it printed none."""
+    """What c7n-org printed about those that failed, by name and region; the region is empty if it printed none.
 
-    def why(self, name: str, region: str, *, wrote: bool) -> str | None:
+    The text is empty where c7n-org started a script and printed no failure.
+    """
+
+    def why(self, name: str, region: str, *, wrote: bool = False) -> str | None:
         """Return what c7n-org printed about an account and region that failed.
 
-        :param wrote: whether there is output that counts. Then what c7n-org printed without a region was about another.
+        A failure without a region is about each region in which c7n-org started no script.
+
+        :param wrote: whether the output shows that c7n-org had credentials there: it prints no start of a policy.
         """
-        return self.said.get((name, region)) or (None if wrote else self.said.get((name, "")))
+        return self.said.get((name, region), None if wrote else self.said.get((name, "")))
 
 
 EVERYBODY = Asked()
@@ -167,14 +175,15 @@ def written_in(
 
 
 def said(log: Path) -> dict[tuple[str, str], str]:
-    """Read what c7n-org printed, and return why accounts and regions failed, by name and region."""
+    """Read what c7n-org printed, and return why accounts and regions failed: see `Asked.said`."""
     found: dict[tuple[str, str], str] = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        for pattern in FAILED:
+        for pattern in (*FAILED, STARTED):
             if match := pattern.search(line):
                 parts = match.groupdict()
-                why = ": ".join(filter(None, (parts["why"], parts.get("more"))))
-                found.setdefault((parts["name"], parts.get("region") or ""), why)
+                why = ": ".join(filter(None, (parts.get("why"), parts.get("more"))))
+                place = (parts["name"], parts.get("region") or "")
+                found[place] = found.get(place) or why
                 break
     return found
 

@@ -191,12 +191,14 @@ def test_where_aws_does_not_answer(tmp_path):
 
 def test_checks_of_many_accounts(tmp_path, capsys):
     """Each account that is listed has a line: without a check of the last day there is no answer, and why."""
-    right = {"facts": [{"name": "stack", "state": OK, "said": "", "fix": ""}]}
-    wrong = {"facts": [{"name": "stack", "state": WRONG, "said": "is gone", "fix": "deploy it"}]}
+    right = {"facts": [{"region": "us-east-1", "name": "stack", "state": OK, "said": "", "fix": ""}]}
+    wrong = {"facts": [{**right["facts"][0], "state": WRONG, "said": "is gone", "fix": "deploy it"}]}
+    elsewhere = {"facts": [{**right["facts"][0], "region": None}]}
     canary = {**right, "canary": [{"region": "us-east-1", "failed": "replaced", "fix": "read the log"}]}
     outputs = {
         "right": json.dumps(right), "wrong": json.dumps(wrong), "canary": json.dumps(canary),
-        "old": json.dumps(right), "broken": "{", "silent": "", "list": "[]",
+        "old": json.dumps(right), "broken": "{", "silent": "", "list": "[]", "empty": json.dumps({"facts": []}),
+        "elsewhere": json.dumps(elsewhere), "earlier": json.dumps(right),
     }  # fmt: skip
     for name, text in outputs.items():
         (folder := tmp_path / name / "us-east-1").mkdir(parents=True)
@@ -210,7 +212,9 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     path, log = tmp_path / "accounts.yml", tmp_path / "c7n-org.log"
     path.write_text(json.dumps({"accounts": tagged}))
     refused = "x: c7n_org:ERROR unable to obtain credentials for account:{} role:r error:An error occurred\n"
-    log.write_text(refused.format("refused") + refused.format("right"))  # the latter in another region
+    started = "x: c7n_org:INFO running script on account:{} region:us-east-1 script: `c7n-ingress check`\n"
+    # `right` was refused in another region. The output of `earlier` is of an earlier run.
+    log.write_text(started.format("right") + "".join(map(refused.format, ("refused", "right", "earlier"))))
 
     def lines(*options):
         code = main(["check", "--of", str(tmp_path), "--region", "us-east-1", "--accounts", str(path), *options])
@@ -220,7 +224,7 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     code, said = lines("--log", str(log))
     assert code == 1
     assert said[:-2] == CASES["accounts"]
-    assert said[-1] == "10 accounts and regions, 9 wrong"
+    assert said[-1] == "13 accounts and regions, 12 wrong"
     code, said = lines("--tag", "stage:first")
     assert said[-1] == "2 accounts and regions, 1 wrong"
 
@@ -261,7 +265,8 @@ def test_checks_of_accounts_that_nothing_lists(tmp_path, capsys):
     """Without a list of accounts, each account that wrote a check has a line, also one with a slash in its name."""
     for name in ("web", "team/shop"):
         (folder := tmp_path / name / "us-east-1").mkdir(parents=True)
-        (folder / "stdout").write_text(json.dumps({"facts": []}))
+        fact = {"region": "us-east-1", "name": "stack", "state": OK, "said": "", "fix": ""}
+        (folder / "stdout").write_text(json.dumps({"facts": [fact]}))
     (tmp_path / "stdout").touch()
     assert main(["check", "--of", str(tmp_path)]) == 0
     shown = capsys.readouterr().out.splitlines()

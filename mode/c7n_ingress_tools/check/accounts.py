@@ -54,10 +54,10 @@ def _place(output: Written, asked: Asked) -> Place:
         text, why = "", "its role cannot be assumed, or c7n-org did not run there"
     except OSError as error:
         text, why = "", f"{error.filename}: {error.strerror}"
-    if why := asked.why(output.name, output.region, wrote=not why) or why:
+    if why := asked.why(output.name, output.region) or why:
         return _unanswered(output, why)
     try:
-        return Place(output.name, output.region, list(_wrong(json.loads(text))))
+        return Place(output.name, output.region, list(_wrong(json.loads(text), output.region)))
     except (ValueError, KeyError, TypeError, RecursionError):
         try:
             said = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
@@ -71,8 +71,13 @@ def _unanswered(output: Written, why: str) -> Place:
     return Place(output.name, output.region, [f"no answer: {why}"])
 
 
-def _wrong(checked: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong: the facts that are not as they should be, and the canary's stage that was not reached."""
+def _wrong(checked: dict[str, Any], region: str) -> Iterator[str]:
+    """Yield what is wrong: the facts that are not as they should be, and the canary's stage that was not reached.
+
+    :raises ValueError: no fact is about the region.
+    """
+    if region not in [fact["region"] for fact in checked["facts"]]:
+        raise ValueError(f"no fact is about {region}")
     for fact in checked["facts"]:
         if fact["state"] != OK:
             yield _with_fix(f"{fact['name']}: {fact['said']}", fact["fix"])
