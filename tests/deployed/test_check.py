@@ -1,11 +1,13 @@
 import json
 import os
 import re
+import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import c7n_ingress
 from c7n_ingress.aws.authorized import Authorized
@@ -131,6 +133,21 @@ def test_notice_does_not_use_aws_config(cloud, tmp_path):
     typed(cloud, copy, "c7n-ingress mailer deploy --region us-east-1")
     assert [each for each in checked(cloud, copy)[1] if each["state"] != OK] == []
     stop_polling(cloud)
+
+
+def test_security_hub(cloud, tmp_path):
+    """A check finds the policies of Security Hub's page right, which extend the pack's and have their names."""
+    copy = deployed_pack(cloud, tmp_path)
+    page = (copy / "policies" / "security-hub" / "README.md").read_text()
+    (_enable, action, deploy) = re.findall(r" +```\w+\n(.*?) +```", page, re.DOTALL)
+    closing = yaml.safe_load((copy / "policies" / "open-ingress.yml").read_text())["policies"][:3]
+    extended = [{**each, "actions": [*each["actions"], *yaml.safe_load(textwrap.dedent(action))]} for each in closing]
+    (copy / "policies" / "mine.yml").write_text(yaml.safe_dump({"policies": extended}))
+    typed(cloud, copy, deploy)
+    _, facts = checked(cloud, copy)
+    states = {each["name"]: each["state"] for each in facts}
+    ours = [f"custodian-{name}" for name in ("open-ingress-resolved", *(each["name"] for each in closing))]
+    assert [states[name] for name in ours] == [OK] * 4
 
 
 def written(folder, settings, **policies):

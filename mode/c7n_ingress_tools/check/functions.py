@@ -57,7 +57,10 @@ def facts(
             fix = f"c7n-ingress uninstall --region {local.region} {name}, unless it is yours"
             yield wrong(name, "no policy of these files has this function", fix)
             continue
-        policy, file = local.wanted[name].data, local.wanted[name].file
+        nearest = min(
+            (local.wanted[name], *local.wanted[name].others), key=lambda each: len(drifted(function, each.data))
+        )
+        policy, file = nearest.data, nearest.file
         deploy = local.deploy(f"-p {policy['name']} {file}")
         mode = policy["mode"]["type"]
         rules = config_rules if mode == "config-rule" else event_rules
@@ -118,11 +121,15 @@ def version(function: Deployed, deploy: str) -> Iterator[Fact]:
 
 def drift(function: Deployed, policy: Mapping[str, Any], deploy: str) -> Iterator[Fact]:
     """Whether the function's policy is the one of the files, with the same settings."""
-    found = list(differences(_untagged(function.policy), _untagged(json.loads(json.dumps(policy, default=str)))))
-    if found:
+    if found := drifted(function, policy):
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
         said = f"other settings are deployed than those here: {'; '.join(found[:MOST_DIFFERENCES])}{more}"
         yield wrong(function.name, said, deploy)
+
+
+def drifted(function: Deployed, policy: Mapping[str, Any]) -> list[str]:
+    """Return where the function's policy differs from this one."""
+    return [*differences(_untagged(function.policy), _untagged(json.loads(json.dumps(policy, default=str))))]
 
 
 def _untagged(policy: dict[str, Any]) -> dict[str, Any]:

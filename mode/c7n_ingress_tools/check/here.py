@@ -40,7 +40,10 @@ def files(settings: Path) -> Files:
     """Return the files beside the settings; those of the installed pack, where there is no folder ``policies``."""
     root = settings.parent if (settings.parent / "policies").is_dir() else PACK
     watch = root / "mode" / "watch.yml"
-    return Files(settings, (*sorted((root / "policies").glob("*.yml")), watch), root / "mode" / "stack.yml")
+    policies = [
+        path for folder in ("policies", "policies/security-hub") for path in sorted((root / folder).glob("*.yml"))
+    ]
+    return Files(settings, (*policies, watch), root / "mode" / "stack.yml")
 
 
 class Wanted(NamedTuple):
@@ -48,6 +51,8 @@ class Wanted(NamedTuple):
 
     policy: Any
     file: Path
+    others: tuple[Wanted, ...] = ()
+    """The policies of the same name in other files, such as a copy that somebody extended."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -78,7 +83,8 @@ class Local(NamedTuple):
 
 def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> Local:
     """Load settings and policies. Those that are wrong are facts, and left out."""
-    facts, settings, wanted = [versions()], {}, {}
+    wanted: dict[str, Wanted] = {}
+    facts, settings = [versions()], {}
     try:
         settings = read(files.settings, complete=True)
         facts.append(ok("settings", f"{files.settings} is valid"))
@@ -93,7 +99,9 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
         for policy in found:
             if "mode" in policy.data:
                 prefix = policy.data["mode"].get("function-prefix", "custodian-")
-                wanted[f"{prefix}{policy.name}"] = Wanted(policy, path)
+                name = f"{prefix}{policy.name}"
+                before = wanted.get(name)
+                wanted[name] = Wanted(policy, path, (before, *before.others) if before else ())
         number = f"{len(found)} {'policy' if len(found) == 1 else 'policies'}"
         facts.append(ok(str(path), f"{number}, valid with these settings"))
     networks = settings.get("authorized", [])
