@@ -12,8 +12,11 @@ import time
 import zlib
 from argparse import ArgumentParser
 from collections import Counter
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
 
 import boto3
 import jsonschema
@@ -30,7 +33,11 @@ from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
 
 from c7n_ingress.decide.settings import KEYS
+from c7n_ingress_tools.check import canary
+from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
+from c7n_ingress_tools.embedded_aws.server import CREDENTIALS
+from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.docs import BLOCKS, blocks, commands
 from tests.support.embedded import ROOT, group_of
 from tests.support.faults import failing
@@ -43,6 +50,8 @@ from tests.support.stacked import admitted, create, stop_polling
 C7N_ORG = Path(sys.executable).with_name("c7n-org")
 SAMPLE = ROOT / "mode" / "accounts.yml"
 SWEEP = "policies/open-ingress-sweep.yml"
+FUNCTION = "custodian-open-ingress"
+ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken")
 
 CENTRAL, FORGOTTEN, STRANGER = "123456789012", "200000000099", "300000000001"
 ACCOUNTS = {f"2000000000{number:02}": number for number in range(1, by_day(4, at_night=20) + 1)}
@@ -169,7 +178,7 @@ def test_sample():
     """The sample is one that c7n-org takes, and every account in it fills what the policy asks for."""
     sample = yaml_load(SAMPLE.read_text())
     jsonschema.validate(sample, CONFIG_SCHEMA)
-    assert set(sample["vars"]) == {*KEYS} - {"authorized", "notice-hours", "undo-days"}
+    assert set(sample["vars"]) == {*KEYS} - {"authorized", "undo-days"}
     assert all(account["vars"]["authorized"] for account in sample["accounts"])
 
 
@@ -280,7 +289,8 @@ def test_the_page_shows_what_a_sweep_prints(organization, tmp_path):
         account["name"] = name
     (copy / "accounts.yml").write_text(yaml.safe_dump(accounts))
     (steps,) = blocks("docs/many-accounts.md", "Sweep all accounts")
-    sweep, table = commands(steps)
+    role, sweep, table = commands(steps)
+    typed(organization, copy, role)
     typed(organization, copy, sweep)
     done = attempted(organization, copy, table)
     assert done.returncode == 1
@@ -416,7 +426,8 @@ def whole(cloud, monkeypatch, tmp_path):
     create(cloud, region, **parameters)
     typed(cloud, copy, mailer)
     stop_polling(cloud)
-    first, second = map(stack_sets, commands(stacks))
+    *of_stacks, _delegation = commands(stacks)
+    first, second = map(stack_sets, of_stacks)
     assert first.template_body == "file://mode/stack.yml"
     given = dict(re.findall(r"ParameterKey=(\w+),ParameterValue=(\S+)", " ".join(first.parameters)))
     assert given["CentralQueueArn"] == QUEUE
@@ -457,24 +468,112 @@ def test_from_nothing_to_all_accounts(whole):
     assert "no policy is deployed that runs every day" not in done.stdout.replace(broken, "")
 
 
+def test_a_sweep_after_the_steps(whole):
+    """The page's sweep closes each account's groups, and the central queue gets a message about each."""
+    cloud, copy, accounts, regions, (listing, _, _) = whole
+    (sweep,) = blocks("docs/many-accounts.md", "Sweep all accounts")
+    for command in commands(listing) + commands(sweep):
+        typed(cloud, copy, command)
+    places = sorted((account, region) for account in accounts.values() for region in regions)
+    assert sorted((message["account_id"], message["region"]) for message in messages(cloud)) == places
+    assert [sources(cloud, *place) for place in places] == [networks(7)] * len(places)
+
+
+@pytest.mark.parametrize("file", ["open-ingress-sweep", "open-ingress", "open-ingress-notice"])
+def test_validation_of_the_sample(cloud, tmp_path, file):
+    """The sample has a value for each key that a policy file names."""
+    copy = copied(tmp_path)
+    sample = yaml_load(SAMPLE.read_text())
+    for number, account in enumerate(sample["accounts"], 1):  # a run refuses the example's networks
+        account["vars"]["authorized"] = networks(number)
+    (copy / "accounts.yml").write_text(yaml.safe_dump(sample))
+    typed(cloud, copy, f"c7n-org validate --per-account -c accounts.yml -u policies/{file}.yml")
+
+
+def canaries(cloud, region, account):
+    """Return the canary's groups in a place."""
+    groups = cloud.session(region, account).client("ec2").describe_security_groups()["SecurityGroups"]
+    return [group for group in groups if group["GroupName"].startswith(canary.TAG)]
+
+
+@contextmanager
+def watched(cloud, account, regions):
+    """Let AWS Config start the account's function, under its role, when a group of the canary changes."""
+    arn = f"arn:aws:iam::{account}:role/custodian-open-ingress"
+    sts = cloud.session("us-east-1", account).client("sts")
+    issued = sts.assume_role(RoleArn=arn, RoleSessionName="lambda")["Credentials"]
+    under_role = dict(zip(CREDENTIALS, (issued[key] for key in ISSUED), strict=True))
+    lambda_of = SimpleNamespace(environment=lambda **place: cloud.environment(**place) | under_role)
+    over, raised, known = Event(), [], {}
+
+    def look(functions):
+        for region, function in functions.items():
+            for group in canaries(cloud, region, account):
+                shape = json.dumps(group["IpPermissions"], sort_keys=True)
+                if known.get(group["GroupId"]) != shape:
+                    known[group["GroupId"]] = shape
+                    function.invoke(event(record(configuration_item(group, region)), FUNCTION))
+
+    def go(functions):
+        try:
+            while not over.wait(0.2):
+                look(functions)
+        except Exception as error:  # noqa: BLE001 - raised below
+            raised.append(error)
+
+    with ExitStack() as stack:
+        functions = {
+            region: stack.enter_context(deployed(lambda_of, FUNCTION, session=cloud.session(region, account)))
+            for region in regions
+        }
+        thread = Thread(target=go, args=(functions,))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+    assert raised == []
+
+
+def workflow(copy):
+    """Return the scripts of the sample's steps by their names, and its variables."""
+    (job,) = yaml_load((ROOT / "mode" / "deploy-workflow.yml").read_text())["jobs"].values()
+    fill = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in job["env"].items())
+    fill += f"export GITHUB_STEP_SUMMARY={copy / 'summary.md'}\nset -eo pipefail\n"
+    return {step["name"]: fill + step["run"] for step in job["steps"] if "run" in step}, job["env"]
+
+
+def test_the_workflow_with_a_setting_that_is_no_text(whole):
+    """The step that deploys fails if a tag has the name of a setting that is no text, and deploys elsewhere."""
+    cloud, copy, accounts, regions, _ = whole
+    client = cloud.session().client("organizations")
+    client.tag_resource(ResourceId=accounts["second"], Tags=[{"Key": "public-ports", "Value": "443"}])
+    scripts, _ = workflow(copy)
+    typed(cloud, copy, scripts["List the accounts"])
+    assert attempted(cloud, copy, scripts["Deploy to all accounts"]).returncode == 1
+    for region in regions:
+        client = cloud.session(region, accounts["first"]).client("lambda")
+        assert client.get_function(FunctionName=FUNCTION)["Configuration"]["FunctionName"] == FUNCTION
+
+
 @pytest.mark.soak
 def test_the_workflow_stops_after_its_first_accounts(whole):
     """The sample's steps deploy to the first accounts, and to the others only if the check of the first is right."""
     cloud, copy, accounts, _, _ = whole
-    workflow = yaml_load((ROOT / "mode" / "deploy-workflow.yml").read_text())
-    (job,) = workflow["jobs"].values()
-    scripts = {step["name"]: step["run"] for step in job["steps"] if "run" in step}
-    fill = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in job["env"].items())
-    fill += f"export GITHUB_STEP_SUMMARY={copy / 'summary.md'}\nset -eo pipefail\n"
-    scripts = {name: fill + script.replace(" --canary", "") for name, script in scripts.items()}
+    scripts, settings = workflow(copy)
     first = ("List the accounts", "Deploy the mailer", "Deploy to the first accounts", "Check the first accounts")
     assert list(scripts) == ["Install", *first, "Deploy to all accounts", "Check all accounts"]
-    for name in first:
+    *before, check = first
+    for name in before:
         done = attempted(cloud, copy, scripts[name])
         assert done.returncode == 0, done
-    client = cloud.session("us-east-1", accounts["first"]).client("lambda")
-    client.delete_function(FunctionName="custodian-open-ingress-daily")
-    assert attempted(cloud, copy, scripts["Check the first accounts"]).returncode == 1
+    with watched(cloud, accounts["first"], settings["REGIONS"].split()):
+        done = attempted(cloud, copy, scripts[check])
+        assert done.returncode == 0, done
+        client = cloud.session("us-east-1", accounts["first"]).client("lambda")
+        client.delete_function(FunctionName="custodian-open-ingress-daily")
+        assert attempted(cloud, copy, scripts[check]).returncode == 1
     summary = (copy / "summary.md").read_text()
     assert "✗ first us-east-1: " in summary
     assert "second" not in summary
@@ -485,10 +584,10 @@ def test_the_workflow_stops_after_its_first_accounts(whole):
 
     assert names("second") == set()
     assert attempted(cloud, copy, scripts["Deploy to all accounts"]).returncode == 0
-    deployed = names("first")
-    assert {"custodian-open-ingress", "custodian-open-ingress-daily", "custodian-open-ingress-watch-rule"} <= deployed
-    assert names("second") == deployed
+    everywhere = names("first")
+    assert {"custodian-open-ingress", "custodian-open-ingress-daily", "custodian-open-ingress-watch-rule"} <= everywhere
+    assert names("second") == everywhere
     checked = attempted(cloud, copy, scripts["Check all accounts"])
     assert re.findall(r"^[✓✗] (\w+) (\S+): ", checked.stdout, re.MULTILINE) == [
-        (account, region) for account in sorted(accounts) for region in job["env"]["REGIONS"].split()[::-1]
+        (account, region) for account in sorted(accounts) for region in settings["REGIONS"].split()[::-1]
     ], checked.stdout
