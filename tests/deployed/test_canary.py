@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Event, Lock, Thread
 
 import pytest
+import yaml
 
 from c7n_ingress.decide.message import STATE
 from c7n_ingress_tools.check import canary
@@ -13,7 +14,7 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, event, rec
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.docs import blocks, commands
-from tests.support.embedded import aws_error, cases, messages, rules_of, source_of
+from tests.support.embedded import ACCOUNT, aws_error, cases, messages, rules_of, source_of
 from tests.support.followed import NETWORKS, attempted, copied, typed
 from tests.support.forked import C7N_INGRESS
 from tests.support.kept import once, warm
@@ -21,6 +22,8 @@ from tests.support.search import by_day
 from tests.support.stacked import create, inbox, poll, stop_polling
 
 NAME = "custodian-open-ingress"
+CENTRAL = "210987654321"
+OWN_URL = f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/custodian-mailer"
 CASES = cases("check")["canary"]
 DEPLOY = "custodian run --region us-east-1 --vars-file settings.yml -s out -p open-ingress policies/open-ingress.yml"
 (CANARY,) = commands(blocks("docs/operate.md", "Prove that it works")[0])
@@ -103,10 +106,10 @@ def running(loop):
     assert raised == []
 
 
-def fly(cloud, limit, wait=0.2):
+def fly(cloud, limit, wait=0.2, **more):
     """Run a canary, and return its result and what it showed."""
     shown = []
-    settings = {"authorized": NETWORKS}
+    settings = {"authorized": NETWORKS, **more}
     result = canary.run(cloud.session(), settings, lambda seconds, said: shown.append((seconds, said)), limit, wait)
     return result, shown
 
@@ -162,6 +165,47 @@ def test_a_policy_with_preview(cloud, pack):
         (result.group, "would be closed")
     ]
     assert canaries(cloud) == []
+
+
+@pytest.mark.parametrize("queue", [f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer", OWN_URL], ids=["ARN", "URL"])
+def test_who_delivers(cloud, tmp_path, queue):
+    """Where another account delivers, the canary ends when the message is sent; the own mailer must deliver it."""
+    copy = copied(tmp_path)
+    create(cloud, RecordSecurityGroups="yes")
+    cloud.session("us-east-1", CENTRAL).client("sqs").create_queue(QueueName="custodian-mailer")
+    (copy / "settings.yml").write_text(yaml.safe_dump({"authorized": NETWORKS, "queue": queue}))
+    typed(cloud, copy, DEPLOY)
+    with warm(cloud, NAME) as policy, running(Loop(cloud, policy, None)):
+        result, shown = fly(cloud, limit=20, queue=queue)
+    assert result.failed == (None if CENTRAL in queue else "delivered"), (result, shown)
+
+
+OPEN_22 = [
+    {"public-ports": [22]},
+    {"exemptions": [{"group": f"{canary.TAG}-*", "ports": ["tcp/22"], "until": "2099-01-31", "reason": "a test"}]},
+]
+
+
+@pytest.mark.parametrize("settings", OPEN_22, ids=["public port", "register"])
+def test_a_port_that_stays_open(cloud, tmp_path, settings):
+    """If the settings leave a port open, the canary opens another."""
+    copy = copied(tmp_path)
+    create(cloud, RecordSecurityGroups="yes")
+    (copy / "settings.yml").write_text(yaml.safe_dump({"authorized": NETWORKS, **settings}))
+    typed(cloud, copy, DEPLOY)
+    with warm(cloud, NAME) as policy, running(Loop(cloud, policy, None)):
+        result, shown = fly(cloud, limit=15, **settings)
+    assert "replaced" in result.seconds, (result, shown)
+    assert shown[0][1].startswith("opened tcp 23 to 0.0.0.0/0")
+
+
+@pytest.mark.usefixtures("pack")
+def test_an_account_whose_groups_stay_open(cloud):
+    """If the settings leave each port open, the canary opens nothing, and names the settings."""
+    entry = {"account": ACCOUNT, "until": "2099-01-31", "reason": "a test"}
+    with pytest.raises(CommandError, match=r"^public-ports or exemptions in settings\.yml leave each port"):
+        fly(cloud, limit=1, exemptions=[entry])
+    assert "CreateSecurityGroup" not in {call.action for call in cloud.calls}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +296,7 @@ def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):
     """A group that EC2 does not delete is closed, and the command that deletes it is named."""
     client = cloud.session().client("ec2")
     group = client.create_security_group(GroupName="g", Description="d")["GroupId"]
-    client.authorize_security_group_ingress(GroupId=group, IpPermissions=[canary.OPEN])
+    client.authorize_security_group_ingress(GroupId=group, IpPermissions=[canary.opened(22)])
     monkeypatch.setattr(canary.time, "sleep", lambda _: None)
 
     def refuse(**_):

@@ -7,6 +7,7 @@ that is killed leaves it, tagged, and the next canary deletes it.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from c7n_ingress.aws.calls import GONE, error_code, pages
 from c7n_ingress.decide.commands import Undo
+from c7n_ingress.decide.exemptions import Register, naming, parse_register
+from c7n_ingress.decide.ports import parse_ports
 from c7n_ingress.decide.records import MADE
+from c7n_ingress.decide.rules import ALL_PORTS, Traffic
 from c7n_ingress.in_time import ended_on_request
 from c7n_ingress_tools import undo
 from c7n_ingress_tools.errors import CommandError
@@ -29,7 +33,9 @@ TAG = "c7n-ingress-canary"
 """The tag of the group: when it was created."""
 
 DESCRIPTION = "c7n-ingress check --canary made this, and deletes it within minutes"
-OPEN = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+FIRST_PORT = 22
+"""The port that is opened, if the settings do not leave it open."""
+
 LEFT_OVER = timedelta(hours=1)
 """How old a group is that no canary uses any more."""
 
@@ -97,8 +103,10 @@ class Result(NamedTuple):
 class Canary:
     """One group, from its creation on."""
 
-    def __init__(self, session: boto3.Session, closing: tuple[str, ...], *, delivers_here: bool) -> None:
+    def __init__(self, session: boto3.Session, closing: tuple[str, ...], settings: Mapping[str, Any]) -> None:
         self.session = session
+        self.settings = settings
+        self.account: str = session.client("sts").get_caller_identity()["Account"]
         self.region: str = session.region_name
         self.ec2: Any = session.client("ec2")
         self.logs: Any = session.client("logs")
@@ -106,13 +114,14 @@ class Canary:
         self.closing = closing
         self.log_groups = [f"/aws/lambda/{name}" for name in closing]
         self.group = ""
+        self.port = FIRST_PORT
         self.opened = datetime.now(timezone.utc)
         self.record: Mapping[str, Any] = {}
         self.message: Mapping[str, Any] = {}
         not_watched = {
             "undone",
             *([] if POLICIES in closing else ["recorded"]),  # CloudTrail lists a call minutes after EventBridge has it
-            *([] if delivers_here else ["delivered"]),
+            *([] if delivers_here(settings.get("queue", ""), self.account, self.region) else ["delivered"]),
         }
         self.watched = [name for name in STAGES if name not in not_watched]
 
@@ -125,12 +134,28 @@ class Canary:
         now = datetime.now(timezone.utc)
         tags = [{"ResourceType": "security-group", "Tags": [{"Key": TAG, "Value": now.isoformat(timespec="seconds")}]}]
         name = f"{TAG}-{now:%Y%m%d-%H%M%S-%f}"
+        self.port = self.closed_port({"GroupId": "", "GroupName": name, "VpcId": vpc})
         with uninterrupted():  # else nobody knows the id of a group that is there
             self.group = self.ec2.create_security_group(
                 GroupName=name, Description=DESCRIPTION, VpcId=vpc, TagSpecifications=tags
             )["GroupId"]
         self.opened = datetime.now(timezone.utc)
-        self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[OPEN])
+        self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[opened(self.port)])
+
+    def closed_port(self, group: Mapping[str, Any]) -> int:
+        """Return the first port that the settings do not leave open in a group."""
+        public = parse_ports(self.settings.get("public-ports", []))
+        register = parse_register(self.settings.get("exemptions", []))
+        today = datetime.now(timezone.utc).date()
+        entries = Register(register, self.account, self.region, today).of_group(group)
+        for port in range(FIRST_PORT, ALL_PORTS[1] + 1):
+            traffic = Traffic("tcp", port, port)
+            if not public.any_in(traffic) and not naming(entries, traffic):
+                return port
+        raise CommandError(
+            f"public-ports or exemptions in settings.yml leave each port of a new group open in {self.account} "
+            f"{self.region}, so nothing would close it: change them, or choose another account or region"
+        )
 
     def watch(self, show: Callable[[float, str], None], limit: float, wait: float) -> dict[str, float]:
         """Look for each stage until the last is reached, or the time is over."""
@@ -203,16 +228,27 @@ class Canary:
 
     # -- the end
 
-    def undo(self, settings: Mapping[str, Any]) -> str:
+    def undo(self) -> str:
         """Undo the change with the pack's own undo, and return what went wrong, if anything did."""
         asked = Undo(self.group, self.record["run"], self.region, self.record["log_group"])
         try:
-            done = undo.run(asked, self.session, undo.journal(asked, self.session), settings, preview=False)
+            done = undo.run(asked, self.session, undo.journal(asked, self.session), self.settings, preview=False)
         except CommandError as error:
             return str(error)
         if not done.changes:
             return "; ".join(done.problems) or "undo changed nothing"
         return "" if self.replaced() is None else "undo did not restore the rule"
+
+
+def delivers_here(queue: str, account: str, region: str) -> bool:
+    """Whether the mailer of this account and region reads a queue. An ARN or a URL says where the queue is."""
+    address = queue.replace("{account_id}", account).replace("{region}", region)
+    return ":" not in address or {account, region} <= {*re.split("[:/.]", address)}
+
+
+def opened(port: int) -> dict[str, Any]:
+    """Return the permission that opens a port to the internet."""
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 
 
 def moment_of(event: Mapping[str, Any]) -> datetime:
@@ -257,15 +293,15 @@ def run(
     :param limit: seconds after which a stage that is not reached has failed.
     :raises CommandError: it cannot run here, or its group could not be deleted.
     """
-    canary = Canary(session, deployed(session), delivers_here="://" not in settings.get("queue", ""))
+    canary = Canary(session, deployed(session), settings)
     delete_left_over(canary.ec2, canary.region)
     problem = ""
     with ended_on_request():
         try:
             canary.create()
-            show(0.0, f"opened tcp 22 to 0.0.0.0/0 in {canary.group}, which nothing uses")
+            show(0.0, f"opened tcp {canary.port} to 0.0.0.0/0 in {canary.group}, which nothing uses")
             seconds = canary.watch(show, limit, wait)
-            if "replaced" in seconds and canary.record and not (problem := canary.undo(settings)):
+            if "replaced" in seconds and canary.record and not (problem := canary.undo()):
                 seconds["undone"] = canary.age()
                 show(seconds["undone"], STAGES["undone"].said)
         finally:
