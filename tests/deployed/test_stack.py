@@ -21,6 +21,7 @@ from tests.support.stacked import (
     SUFFIXES,
     TEMPLATE,
     admitted,
+    arn_like,
     create,
     fires,
     forget_metrics,
@@ -213,6 +214,18 @@ def test_a_stack_over_the_journals_of_an_earlier_one(cloud):
     assert not JOURNALS & set(create(cloud, Records="existing"))
     (found,) = logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/custodian-open-ingress")["logGroups"][:1]
     assert found["retentionInDays"] == 731
+
+
+def test_missing_records_of_another_region(cloud):
+    """The role may create each log of a region with `Records=existing`, even if its own stack creates the logs."""
+    resources = create(cloud, RolesRegion="us-east-1")
+    assert not JOURNALS & set(create(cloud, "eu-central-1", RolesRegion="us-east-1", Records="existing"))
+    (policy,) = resources["PolicyRole"]["Properties"]["Policies"]
+    creates = statements(policy["PolicyDocument"])["CreateMissingRecords"]
+    assert (creates["Effect"], creates["Action"]) == ("Allow", "logs:CreateLogGroup")
+    for name in (resources[journal]["Properties"]["LogGroupName"] for journal in JOURNALS):
+        arn = f"arn:aws:logs:eu-central-1:{ACCOUNT}:log-group:{name}:log-stream:"
+        assert any(arn_like(pattern, arn) for pattern in creates["Resource"])
 
 
 @pytest.mark.parametrize("policy", DEPLOYED, ids=lambda policy: policy["name"])
