@@ -122,6 +122,31 @@ def test_policies_that_send_past_the_central_queue(cloud, tmp_path):
     assert said == f"the policies send to custodian-mailer, and the stack names {central}, so nobody is notified"
 
 
+def test_an_account_with_vars_of_its_own(cloud, tmp_path):
+    """A check compares an account with its vars in c7n-org's file, and its fix deploys these vars."""
+    copy = deployed_pack(cloud, tmp_path)
+
+    def write(**own):
+        account = {"name": "shop", "account_id": "123456789012", "role": "deployer", "regions": ["us-east-1"]}
+        settings = yaml.safe_load((copy / "settings.yml").read_text())
+        (copy / "accounts.yml").write_text(json.dumps({"vars": settings, "accounts": [{**account, "vars": own}]}))
+
+    def wrong():
+        facts = [each for each in checked(cloud, copy)[1] if each["state"] != OK]
+        return {each["name"]: each for each in facts if each["name"].startswith((NAME, "accounts.yml"))}
+
+    write(**{"authorized": ["198.18.9.0/24"], "public-ports": [443]})
+    typed(cloud, copy, "c7n-org run -c accounts.yml -u policies/open-ingress.yml -s out")
+    assert wrong() == {}
+    write(**{"authorized": ["198.18.9.0/24"], "public-ports": [443], "at-most": 5})
+    found = wrong()
+    assert 'actions[0].at-most is "{at-most}", here 5' in found[DAILY]["said"]
+    typed(cloud, copy, found[DAILY]["fix"])
+    assert wrong().keys() == found.keys() - {DAILY}
+    write(authorized=["198.18.9.1/24"])
+    assert "account 123456789012: authorized: '198.18.9.1/24'" in wrong()["accounts.yml"]["said"]
+
+
 def test_notice_does_not_use_aws_config(cloud, tmp_path):
     """A check finds all right where people get notice first, as the page deploys it, without AWS Config's recorder."""
     copy = copied(tmp_path)

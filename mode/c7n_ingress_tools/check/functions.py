@@ -61,7 +61,7 @@ def facts(
             (local.wanted[name], *local.wanted[name].others), key=lambda each: len(drifted(function, each.data))
         )
         policy, file = nearest.data, nearest.file
-        deploy = local.deploy(f"-p {policy['name']} {file}")
+        deploy = local.deploy(file, policy["name"])
         mode = policy["mode"]["type"]
         rules = config_rules if mode == "config-rule" else event_rules
         faults = [
@@ -83,7 +83,7 @@ def which(local: Local, deployed: set[str]) -> Iterator[Fact]:
         yield wrong("functions", said, local.deploy("policies/open-ingress.yml"))
     elif not deployed & {f"{POLICIES}-daily", f"{POLICIES}-noticed"}:
         said = "no policy is deployed that runs every day, and closes what the events miss"
-        yield wrong("functions", said, local.deploy("-p open-ingress-daily policies/open-ingress.yml"))
+        yield wrong("functions", said, local.deploy("policies/open-ingress.yml", "open-ingress-daily"))
     else:
         yield ok("functions", f"{len(deployed)} of {len(local.wanted)} policies are deployed")
     if f"{POLICIES}-noticed" in deployed and f"{POLICIES}-notice" not in deployed:

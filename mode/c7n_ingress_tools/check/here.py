@@ -15,8 +15,9 @@ from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.decide.authorized import documentation, parse_fixed
-from c7n_ingress.decide.settings import DEFAULTS
+from c7n_ingress.decide.settings import DEFAULTS, KEYS, check
 from c7n_ingress_tools import policies
+from c7n_ingress_tools.accounts import accounts
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
@@ -34,6 +35,8 @@ class Files(NamedTuple):
     settings: Path
     policies: tuple[Path, ...]
     stack: Path
+    accounts: Path
+    """c7n-org's, if it is there."""
 
 
 def files(settings: Path) -> Files:
@@ -43,7 +46,21 @@ def files(settings: Path) -> Files:
     policies = [
         path for folder in ("policies", "policies/security-hub") for path in sorted((root / folder).glob("*.yml"))
     ]
-    return Files(settings, (*policies, watch), root / "mode" / "stack.yml")
+    return Files(settings, (*policies, watch), root / "mode" / "stack.yml", settings.parent / "accounts.yml")
+
+
+def vars_of(files: Files, account: str) -> dict[str, Any] | None:
+    """Return the vars with which c7n-org fills the policies of an account; None if its file has no such account.
+
+    :raises CommandError: the file is none of c7n-org's, or no run can use these vars.
+    """
+    listed = accounts(files.accounts) if files.accounts.exists() else []
+    found = next((each["vars"] for each in listed if each["account_id"] == account), None)
+    try:
+        check({key: value for key, value in (found or {}).items() if key in KEYS and value is not None}, complete=False)
+    except ValueError as error:
+        raise CommandError(f"{files.accounts}: account {account}: {error}") from error
+    return found
 
 
 class Wanted(NamedTuple):
@@ -72,17 +89,24 @@ class Local(NamedTuple):
     facts: list[Fact]
     queue: str = DEFAULTS["queue"]
     """The queue to which the policies send their messages: its name, ARN or URL."""
+    account: str = ""
+    """The account's id, if c7n-org deploys there."""
 
-    def deploy(self, words: str) -> str:
-        """Return the command that deploys policies.
+    def deploy(self, file: Path | str, policy: str = "") -> str:
+        """Return the command that deploys a file, or one of its policies."""
+        words = f"-s out {f'-p {policy} ' if policy else ''}"
+        if self.account:
+            return f"c7n-org run -c {self.files.accounts} -a {self.account} -r {self.region} {words}-u {file}"
+        return f"custodian run --region {self.region} --vars-file settings.yml {words}{file}"
 
-        :param words: the file, and which of its policies.
-        """
-        return f"custodian run --region {self.region} --vars-file settings.yml -s out {words}"
 
+def load(
+    files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION, own: Mapping[str, Any] | None = None
+) -> Local:
+    """Load settings and policies. Those that are wrong are facts, and left out.
 
-def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> Local:
-    """Load settings and policies. Those that are wrong are facts, and left out."""
+    :param own: the account's vars in c7n-org's file, if it is there. They override the settings.
+    """
     wanted: dict[str, Wanted] = {}
     facts, settings = [versions()], {}
     try:
@@ -90,6 +114,7 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
         facts.append(ok("settings", f"{files.settings} is valid"))
     except CommandError as error:
         facts.append(wrong("settings", str(error), "edit it. If there is none, `c7n-ingress init .` writes one"))
+    settings |= own or {}
     for path in files.policies:
         try:
             found = policies.load(path, settings, account, region)
@@ -106,7 +131,9 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION) -> 
         facts.append(ok(str(path), f"{number}, valid with these settings"))
     networks = settings.get("authorized", [])
     queue = settings.get("queue", DEFAULTS["queue"]).replace("{account_id}", account)
-    return Local(files, region, networks, wanted, [*facts, no_documentation(networks)], queue)
+    return Local(
+        files, region, networks, wanted, [*facts, no_documentation(networks)], queue, "" if own is None else account
+    )
 
 
 def owner_and_name(queue: str, account: str) -> tuple[str, str]:

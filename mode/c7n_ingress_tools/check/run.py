@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from c7n_ingress_tools.check import account, functions, here, read
 from c7n_ingress_tools.check.facts import UNREAD, Fact, wrong
+from c7n_ingress_tools.errors import CommandError
 
 NO_CREDENTIALS = "set AWS_PROFILE, or run `aws configure`"
 
@@ -41,7 +42,12 @@ def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
         said = f"AWS does not answer, or does not accept them in {region}: {error}"
         yield wrong("credentials", said, "renew them, or correct the region")
         return
-    local = here.load(files, account_id, region)
+    try:
+        own = here.vars_of(files, account_id)
+    except CommandError as error:
+        yield wrong(str(files.accounts), str(error), "fix what the line names")
+        return
+    local = here.load(files, account_id, region, own)
     yield from judged(read.account(session, local), local)
 
 
