@@ -14,9 +14,12 @@ from argparse import ArgumentParser
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
+from io import BytesIO
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
+from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import boto3
 import jsonschema
@@ -37,6 +40,7 @@ from c7n_ingress_tools.check import canary
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from c7n_ingress_tools.embedded_aws.server import CREDENTIALS
+from c7n_ingress_tools.embedded_aws.services import code_at
 from c7n_ingress_tools.functions.runtime import deployed
 from tests.support.docs import BLOCKS, blocks, commands
 from tests.support.embedded import ROOT, group_of
@@ -60,6 +64,7 @@ REGIONS = ["eu-central-1", "us-east-1"]
 ORGANIZATION = "o-abcdefghij"
 RUNNER = f"arn:aws:iam::{CENTRAL}:role/c7n-org"
 QUEUE = f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer"
+OTHER_QUEUE = f"arn:aws:sqs:eu-central-1:{CENTRAL}:custodian-mailer"
 TOPIC = f"arn:aws:sns:us-east-1:{CENTRAL}:open-ingress"
 EVERYBODY = ["0.0.0.0/0", "::/0"]
 REFUSED = "account-{} us-east-1 1 1 0 0 0 replace-ingress changed nothing: '{{authorized}}' is not a list of CIDRs"
@@ -544,17 +549,20 @@ def workflow(copy):
     return {step["name"]: fill + step["run"] for step in job["steps"] if "run" in step}, job["env"]
 
 
-def test_the_workflow_with_a_setting_that_is_no_text(whole):
-    """The step that deploys fails if a tag has the name of a setting that is no text, and deploys elsewhere."""
+def test_the_workflow_with_settings_in_tags(whole):
+    """A tag overrides a setting that is text; if it has the name of another setting, the step that deploys fails."""
     cloud, copy, accounts, regions, _ = whole
     client = cloud.session().client("organizations")
+    client.tag_resource(ResourceId=accounts["first"], Tags=[{"Key": "queue", "Value": OTHER_QUEUE}])
     client.tag_resource(ResourceId=accounts["second"], Tags=[{"Key": "public-ports", "Value": "443"}])
     scripts, _ = workflow(copy)
     typed(cloud, copy, scripts["List the accounts"])
     assert attempted(cloud, copy, scripts["Deploy to all accounts"]).returncode == 1
     for region in regions:
         client = cloud.session(region, accounts["first"]).client("lambda")
-        assert client.get_function(FunctionName=FUNCTION)["Configuration"]["FunctionName"] == FUNCTION
+        place = client.get_function(FunctionName=FUNCTION)["Code"]["Location"]
+        with ZipFile(BytesIO(code_at(urlsplit(place).path))) as code:
+            assert OTHER_QUEUE in code.read("config.json").decode()
 
 
 @pytest.mark.soak
