@@ -14,6 +14,8 @@ import yaml
 from c7n.utils import yaml_load
 
 from c7n_ingress.decide.openness import is_open
+from c7n_ingress.decide.ports import parse_ports
+from c7n_ingress.decide.rules import Traffic
 from tests.policies.networks import WIDE
 from tests.support.cases import ports
 from tests.support.docs import BLOCKS
@@ -213,26 +215,30 @@ def test_wide_networks(tmp_path):
     assert found == {text for text in WIDE if is_open(ip_network(text))}
 
 
-def test_a_public_port_as_terraform_writes_it(tmp_path):
-    """A public port may be text; a range, an unknown port, and protocols without ports are none."""
-    rules = {
-        "number": {"protocol": "tcp", "from_port": 443, "to_port": 443},
-        "text": {"protocol": "6", "from_port": "443", "to_port": 443},
-        "range": {"protocol": "tcp", "from_port": 443, "to_port": "444"},
-        "unknown": {"protocol": "tcp", "from_port": 443, "to_port": "${local.missing}"},
-        "nowhere": {"protocol": "tcp"},
-        "all": {"protocol": "-1", "from_port": 443, "to_port": 443},
-        "icmp": {"protocol": "icmp", "from_port": 443, "to_port": 443},
-    }
+@pytest.mark.parametrize("case", WRITTEN["public-ports"], ids=lambda case: str(case["public-ports"]))
+def test_a_public_port_as_terraform_writes_it(tmp_path, case):
+    """A public port is written as in settings.yml. Other ports, and protocols without ports, are stopped."""
     opened = {"type": "ingress", "cidr_blocks": ["0.0.0.0/0"]}
-    text = "\n".join(resource("aws_security_group_rule", name, opened | rule) for name, rule in rules.items())
+    rules = {"pass": case["pass"], "stopped": case["stopped"]}
+    text = "\n".join(
+        resource("aws_security_group_rule", f"{name}_{number}", opened | rule)
+        for name, each in rules.items()
+        for number, rule in enumerate(each)
+    )
     (tmp_path / "main.tf").write_text(text)
 
-    found = judged(tmp_path, public_ports=[443])
+    found = judged(tmp_path, case["public-ports"])
 
-    assert sorted(found) == [
-        f"aws_security_group_rule.{name}" for name in ("all", "icmp", "nowhere", "range", "unknown")
-    ]
+    assert sorted(found) == sorted(f"aws_security_group_rule.stopped_{n}" for n in range(len(case["stopped"])))
+    parsed = parse_ports(case["public-ports"])
+    assert [parsed.are_exactly(live(rule)) for rule in case["pass"]] == [True] * len(case["pass"])
+
+
+def live(rule):
+    """Return a rule's traffic as the live policy reads it."""
+    return Traffic(
+        {"6": "tcp", "17": "udp"}.get(rule["protocol"], rule["protocol"]), int(rule["from_port"]), int(rule["to_port"])
+    )
 
 
 def test_what_is_not_known_stops_nothing(tmp_path):
