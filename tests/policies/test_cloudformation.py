@@ -15,6 +15,7 @@ import pytest
 from c7n.utils import yaml_load
 
 from c7n_ingress.decide import openness
+from c7n_ingress.decide.ports import parse_ports
 from tests.policies.networks import WIDE
 from tests.support.cases import ports
 from tests.support.embedded import ROOT, cases, day
@@ -87,11 +88,8 @@ def fetch(folder):
 
 def judge(guard, folder, templates, public_ports=()):
     """Return what Guard reports of each template, by its name: the values at the places that it names."""
-    shipped = RULES.read_text()
-    assert "let public_ports = []" in shipped
     rules = folder / "open-ingress.guard"
-    named = [port for number in public_ports for port in (number, str(number))]
-    rules.write_text(shipped.replace("let public_ports = []", f"let public_ports = {json.dumps(named)}"))
+    rules.write_text(with_ports(public_ports))
     data = folder / "templates"
     data.mkdir()
     for name, resources in templates.items():
@@ -105,6 +103,18 @@ def judge(guard, folder, templates, public_ports=()):
         Path(report["name"]).stem for report in reports if report["status"] == "FAIL"
     }
     return found
+
+
+def with_ports(public_ports):
+    """Return the rules with one's own public ports, as the comment in the file says to write them."""
+    text = RULES.read_text()
+    for protocol in ("tcp", "udp"):
+        traffic = parse_ports(list(public_ports)).traffic
+        numbers = sorted(each.from_port for each in traffic if each.protocol == protocol)
+        empty = f"let public_{protocol}_ports = []"
+        assert empty in text
+        text = text.replace(empty, empty.replace("[]", json.dumps([port for n in numbers for port in (n, str(n))])))
+    return text
 
 
 def reported(report):
@@ -197,6 +207,10 @@ def test_a_public_port_as_templates_write_it(guard, tmp_path):
         "range in two ways": ("tcp", 80, "443", "FAIL"),
         "another port": ("tcp", 44, 44, "FAIL"),
         "unknown": ("tcp", {"Ref": "Port"}, {"Ref": "Port"}, "FAIL"),
+        "tcp": ("tcp", 22, 22, "PASS"),
+        "udp instead of tcp": ("udp", 22, "22", "FAIL"),
+        "udp": ("17", "500", "500", "PASS"),
+        "tcp instead of udp": (6, 500, 500, "FAIL"),
         "all": ("-1", 443, 443, "FAIL"),
         "icmp": ("icmp", 443, 443, "FAIL"),
     }
@@ -210,7 +224,7 @@ def test_a_public_port_as_templates_write_it(guard, tmp_path):
         for name, (protocol, first, last, _) in rules.items()
     }
     wanted = {name: ["0.0.0.0/0"] if verdict == "FAIL" else [] for name, (*_, verdict) in rules.items()}
-    assert judge(guard, tmp_path, templates, [80, 180, 443, 8080]) == wanted
+    assert judge(guard, tmp_path, templates, [80, 180, 443, 8080, "tcp/22", "udp/500"]) == wanted
 
 
 def test_a_prefix_list_gets_the_verdict_of_what_it_holds(guard, tmp_path):
@@ -251,7 +265,7 @@ def test_what_is_reported(guard, validator, tmp_path, where):
     }
     template, copy = tmp_path / "template.json", tmp_path / "open-ingress.guard"
     template.write_text(json.dumps({"Parameters": parameters, "Resources": {"Topic": TOPIC, **groups}}))
-    copy.write_text(RULES.read_text().replace("let public_ports = []", "let public_ports = [443, '443']"))
+    copy.write_text(with_ports([443]))
     places = {
         "/Resources/Open/Properties/SecurityGroupIngress/0/CidrIp",
         "/Resources/OpenByDefault/Properties/SecurityGroupIngress/0/CidrIp/Ref",
