@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from c7n.mu import CloudWatchEventSource
+
 import c7n_ingress
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.check.here import Local, owner_and_name
-from c7n_ingress_tools.check.read import Deployed
+from c7n_ingress_tools.check.read import Deployed, EventRule
 from c7n_ingress_tools.names import MAILER, POLICIES, VERSION_TAG, is_policy
 from c7n_ingress_tools.pause import TAG, paused
 
@@ -35,6 +37,11 @@ INVOKED_BY = {
 }
 """What invokes the function of a policy, by its mode: its name, and the principal that needs the permission."""
 
+EVENTS = ("periodic", "cloudtrail")
+"""The modes whose functions EventBridge starts."""
+
+NO_RULE = "has no rule"
+
 CLOSING = ("", "-cloudtrail", "-daily", "-noticed")
 """What follows POLICIES in the names of the functions that close groups."""
 
@@ -46,7 +53,7 @@ def facts(
     local: Local,
     deployed: Mapping[str, Deployed],
     config_rules: Mapping[str, str],
-    event_rules: Mapping[str, str],
+    event_rules: Mapping[str, EventRule],
     now: datetime,
 ) -> Iterator[Fact]:
     """Return what is known of the policies' functions: one line for each that is right, else one for each fault."""
@@ -63,12 +70,12 @@ def facts(
         policy, file = nearest.data, nearest.file
         deploy = local.deploy(file, policy["name"])
         mode = policy["mode"]["type"]
-        rules = config_rules if mode == "config-rule" else event_rules
+        fault = event_fault(function, event_rules.get(name)) if mode in EVENTS else config_rules.get(name, NO_RULE)
         faults = [
             *state(function),
             *version(function, deploy),
             *drift(function, policy, deploy),
-            *trigger(function, mode, rules.get(name, "has no rule"), local.region, deploy),
+            *trigger(function, mode, fault, local.region, deploy),
             *pause(function, local.region),
             *preview(function, deploy),
             *runtime(function, now.date(), deploy),
@@ -157,6 +164,16 @@ def _are_shapes(value: Any) -> bool:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def event_fault(function: Deployed, rule: EventRule | None) -> str:
+    """Return why EventBridge does not start a function as its policy says; an empty text if it does."""
+    if rule is None:
+        return NO_RULE
+    mode = function.policy["mode"]
+    pattern = json.loads(CloudWatchEventSource(mode, None).render_event_pattern() or "null")
+    other = (rule.pattern, rule.schedule) != (pattern, mode.get("schedule"))
+    return rule.fault or ("has a rule for other events than its policy" if other else "")
 
 
 def trigger(function: Deployed, mode: str, fault: str, region: str, deploy: str) -> Iterator[Fact]:

@@ -80,6 +80,15 @@ class Stack(NamedTuple):
         return next((each["ParameterValue"] for each in parameters if each["ParameterKey"] == "CentralQueueArn"), "")
 
 
+class EventRule(NamedTuple):
+    """A rule of EventBridge."""
+
+    fault: str
+    """Why it does not start its function; empty if it does."""
+    pattern: Mapping[str, Any] | None
+    schedule: str | None
+
+
 class Groups(NamedTuple):
     """What is needed to count the rules of security groups."""
 
@@ -195,14 +204,15 @@ def _config_rules(client: Any) -> dict[str, str]:
     return {name: "" if state in RUNNING else f"has its rule in the state {state}" for name, state in states.items()}
 
 
-def _event_rules(client: Any) -> dict[str, str]:
-    """Return why each rule does not start its function, by name; an empty text if it does."""
+def _event_rules(client: Any) -> dict[str, EventRule]:
     found = {}
     for rule in _all(client, "list_rules", "Rules", NamePrefix=POLICIES):
         disabled = "" if rule["State"].startswith("ENABLED") else "has its rule disabled"
         targets = client.list_targets_by_rule(Rule=rule["Name"])["Targets"]
         invokes = any(target["Arn"].endswith(f":function:{rule['Name']}") for target in targets)
-        found[rule["Name"]] = disabled if invokes else "has no rule whose target is this function"
+        fault = disabled if invokes else "has no rule whose target is this function"
+        pattern = json.loads(rule.get("EventPattern") or "null")
+        found[rule["Name"]] = EventRule(fault, pattern, rule.get("ScheduleExpression"))
     return found
 
 
