@@ -99,10 +99,14 @@ def test_a_mailer_that_does_not_get_the_messages(cloud, tmp_path):
         (copy / "settings.yml").write_text(f"authorized: [198.18.7.0/24]\nqueue: {queue}")
         _, facts = checked(cloud, copy)
         (fact,) = [each for each in facts if each["name"] == "custodian-mailer"]
-        return fact["state"], fact["said"]
+        return fact["state"], fact["said"], fact["fix"].partition(",")[0]
 
     said = "the queue custodian-mailer is not its event source, so nobody is notified"
-    assert mailer("custodian-mailer") == (WRONG, said)
+    assert mailer("custodian-mailer") == (
+        WRONG,
+        said,
+        "name one queue in settings.yml and in mode/mailer.yml (queue_url)",
+    )
     assert mailer("https://sqs.us-east-1.amazonaws.com/{account_id}/orders")[0] == OK
     stop_polling(cloud)
 

@@ -240,5 +240,6 @@ def mailer(
     sources = [each for each in mappings if owner_and_name(each["EventSourceArn"], "") == queue]
     if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in sources):
         said = "its event source is disabled" if sources else f"the queue {local.queue} is not its event source"
-        faults.append(wrong(MAILER, f"{said}, so nobody is notified", deploy))
+        same = "name one queue in settings.yml and in mode/mailer.yml (queue_url), deploy the policies, and then "
+        faults.append(wrong(MAILER, f"{said}, so nobody is notified", deploy if sources else f"{same}{deploy}"))
     yield from faults or [ok(MAILER, f"this version, and the queue {local.queue} is its event source")]
