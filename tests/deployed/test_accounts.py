@@ -484,7 +484,10 @@ def test_a_sweep_after_the_steps(whole):
     assert [sources(cloud, *place) for place in places] == [networks(7)] * len(places)
 
 
-@pytest.mark.parametrize("file", ["open-ingress-sweep", "open-ingress", "open-ingress-notice"])
+@pytest.mark.parametrize(
+    "file",
+    ["open-ingress-notice", *(pytest.param(f"open-ingress{each}", marks=pytest.mark.soak) for each in ("-sweep", ""))],
+)
 def test_validation_of_the_sample(cloud, tmp_path, file):
     """The sample has a value for each key that a policy file names."""
     copy = copied(tmp_path)

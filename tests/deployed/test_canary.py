@@ -167,7 +167,11 @@ def test_a_policy_with_preview(cloud, pack):
     assert canaries(cloud) == []
 
 
-@pytest.mark.parametrize("queue", [f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer", OWN_URL], ids=["ARN", "URL"])
+@pytest.mark.parametrize(
+    "queue",
+    [f"arn:aws:sqs:us-east-1:{CENTRAL}:custodian-mailer", pytest.param(OWN_URL, marks=pytest.mark.soak)],
+    ids=["ARN", "URL"],
+)
 def test_who_delivers(cloud, tmp_path, queue):
     """Where another account delivers, the canary ends when the message is sent; the own mailer must deliver it."""
     copy = copied(tmp_path)
@@ -180,10 +184,8 @@ def test_who_delivers(cloud, tmp_path, queue):
     assert result.failed == (None if CENTRAL in queue else "delivered"), (result, shown)
 
 
-OPEN_22 = [
-    {"public-ports": [22]},
-    {"exemptions": [{"group": f"{canary.TAG}-*", "ports": ["tcp/22"], "until": "2099-01-31", "reason": "a test"}]},
-]
+EXEMPT_22 = {"group": f"{canary.TAG}-*", "ports": ["tcp/22"], "until": "2099-01-31", "reason": "a test"}
+OPEN_22 = [{"public-ports": [22]}, pytest.param({"exemptions": [EXEMPT_22]}, marks=pytest.mark.soak)]
 
 
 @pytest.mark.parametrize("settings", OPEN_22, ids=["public port", "register"])

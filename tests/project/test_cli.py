@@ -91,7 +91,9 @@ def test_characters_that_the_output_lacks(tmp_path):
     assert "\n? loaded 1 security group into" in done.stdout
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", ["<&- >&- 2>&-", *(pytest.param(each, marks=pytest.mark.soak) for each in ("<&-", ">&-", "2>&-"))]
+)
 def test_closed_streams(tmp_path, closed):
     """A command whose input, output or errors are closed does its work."""
     done = shell(tmp_path, f"c7n-ingress rehearse groups.json {closed}")
