@@ -212,15 +212,22 @@ class ReplaceIngress(EventAction):
         previewed = list(resources)  # a preview leaves only reported groups to later actions
         try:
             records = run(job, resources, event)
+        except PolicyExecutionError:
+            self.unmet(only, event)
+            raise
         finally:
             if self.data.get("preview") and not only:
                 plans.write(self, previewed)
-            unmet = only.unmet(LiveGroups(self.manager, client, event)) if only else []
-            for each in unmet:
-                self.log.error("replace-ingress: %s", each)
-        if unmet:
+        if unmet := self.unmet(only, event):
             raise PolicyExecutionError(f"replace-ingress: {unmet[0]} ({len(unmet)} in all, see the log)")
         return records
+
+    def unmet(self, only: plans.Approved | None, event: dict[str, Any] | None) -> list[str]:
+        """Log and return what of an approved plan was not as planned, and is not done."""
+        unmet = only.unmet(LiveGroups(self.manager, client_of(self.manager), event)) if only else []
+        for each in unmet:
+            self.log.error("replace-ingress: %s", each)
+        return unmet
 
     @property
     def counts_by_hour(self) -> bool:

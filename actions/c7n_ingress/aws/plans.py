@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from c7n.exceptions import PolicyExecutionError
-from c7n.utils import chunks
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL
 from c7n_ingress.aws.read import LiveGroups, Reading, Unread
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of, unmet
@@ -68,15 +66,14 @@ class Approved:
         :param groups: reads the groups that the policy's filters do not match any more.
         """
         unread = [group_id for group_id in self.planned if group_id not in self.found]
-        for batch in chunks(unread, GROUPS_A_CALL):
-            self.found |= {group_id: ["not as planned: the group does not exist"] for group_id in batch}
-            for reading in groups.read(batch):
-                group_id = reading.group["GroupId"]
-                self.found[group_id] = (
-                    [f"could not be read: {reading.error}"]
-                    if isinstance(reading, Unread)
-                    else unmet(self.planned[group_id], reading.rules)
-                )
+        self.found |= {group_id: ["not as planned: the group does not exist"] for group_id in unread}
+        for reading in groups.in_lots([{"GroupId": group_id} for group_id in unread]):
+            group_id = reading.group["GroupId"]
+            self.found[group_id] = (
+                [f"could not be read: {reading.error}"]
+                if isinstance(reading, Unread)
+                else unmet(self.planned[group_id], reading.rules)
+            )
         return [f"{group_id}: {each}" for group_id, found in self.found.items() for each in found]
 
 
