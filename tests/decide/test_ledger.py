@@ -61,7 +61,7 @@ def test_what_is_owed(full, removed, standing):
         ledger.enter(REMOVED)
     owed = {Replacement(rule, OWN) for rule in (full - standing if removed else ())}
     for _ in range(3):  # EC2 throttles, or an answer is lost
-        plan = ledger.next(Plan(), [rule._replace(source=OWN) for rule in standing])
+        plan = ledger.to_try(Plan(), [rule._replace(source=OWN) for rule in standing])
         assert set(plan.authorize) == owed
 
 
@@ -86,5 +86,5 @@ def test_what_has_no_prefix_list_is_not_tried_again():
     ledger, (first, second) = Ledger(), [Replacement(rule, OWN) for rule in RULES[:2]]
     ledger.enter_refused(first, has_room=True)
     for _ in range(2):
-        assert ledger.next(Plan([first, second]), ()).authorize == [second]
+        assert ledger.to_try(Plan([first, second]), ()).authorize == [second]
         ledger.enter(REMOVED)

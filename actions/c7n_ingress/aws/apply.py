@@ -100,18 +100,19 @@ class _Caller:
     def authorize_what_fits(
         self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
     ) -> Iterator[list[Change] | Unmade]:
-        """Add all or, where EC2 refuses that, as many as it takes, in order.
+        """Add all or, if EC2 refuses that, one by one in order.
 
-        Every network takes one place of its family's. So where one finds no room, no other one is tried.
+        Each network takes one place among those of its family. So if one finds no room, the others are not tried.
         """
         try:
             made = self.authorize(additions, tags)
         except _RefusedError as refused:
-            if len(additions) == 1:
-                yield Unmade(additions[0], has_room=str(refused) != NO_ROOM)
-                return
+            code = str(refused)
         else:
             yield made
+            return
+        if len(additions) == 1:
+            yield Unmade(additions[0], has_room=code != NO_ROOM)
             return
         full: set[int] = set()
         for addition in additions:

@@ -18,7 +18,7 @@ from c7n_ingress.decide.plan import Plan, carried_out
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
 
-NO_LIST = "its prefix list does not exist any more"
+LIST_IS_GONE = "its prefix list does not exist any more"
 
 LOOKS = 3
 """How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
@@ -103,7 +103,7 @@ class _Settling:
         while True:
             for change in self.ledger.come_true(reading.rules):
                 self.record(change)
-            plan = self.ledger.next(self.plan(reading), reading.rules)
+            plan = self.ledger.to_try(self.plan(reading), reading.rules)
             made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
             self.outcome.back = [match for match in plan.back if match not in made]  # before this run restored anything
             if looks == LOOKS or not (plan.changes or plan.missing):
@@ -119,15 +119,15 @@ class _Settling:
             found = self.groups.read([reading.group["GroupId"]])
             if not found:  # deleted meanwhile
                 self.ledger.full.clear()
-                self.ledger.doubt_nothing()
+                self.ledger.drop_doubtful()
                 self.outcome.until = None
                 return
             (again,) = found
             if isinstance(again, Unread):
                 raise again.error
             reading = again
-        self.ledger.doubt_nothing()  # it was looked for
-        gone = (f"{text_of(each.rule.match)}: {NO_LIST}" for each in self.ledger.without_list.values())
+        self.ledger.drop_doubtful()  # it was looked for
+        gone = (f"{text_of(each.rule.match)}: {LIST_IS_GONE}" for each in self.ledger.without_list.values())
         self.outcome.left = [*plan.left, *gone]
         self.outcome.failures += plan.refused
         if why and (plan.missing or self.ledger.without_full(plan).changes):

@@ -10,7 +10,7 @@ from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, Rule, Source, Traffic
 
 _Key = tuple[str, Traffic, Source | None]
-"""What two changes have in common that may be one: the id of a rule whose answer was lost is not known."""
+"""What is the same in two changes that may be one. An added rule's id is not: it is unknown if the answer was lost."""
 
 
 class Ledger:
@@ -35,8 +35,8 @@ class Ledger:
         """Enter what EC2 may have done."""
         self._doubtful |= {_key(change): change for change in changes}
 
-    def doubt_nothing(self) -> None:
-        """Take it that what EC2 may have done was not done."""
+    def drop_doubtful(self) -> None:
+        """Forget what EC2 may have done: it was not done."""
         self._doubtful = {}
 
     @property
@@ -83,7 +83,7 @@ class Ledger:
         """Whether a rule was removed, so that what found no room may find it now."""
         return any(change.now is None for change in self.made)
 
-    def next(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
+    def to_try(self, plan: Plan, rules: Sequence[Rule]) -> Plan:
         """Return what of a plan is to be tried now.
 
         What found no room is added once a rule was removed, even if the group is closed now. What has no prefix list is

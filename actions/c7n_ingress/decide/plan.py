@@ -23,7 +23,7 @@ class Replacement(NamedTuple):
 
     @property
     def key(self) -> tuple[str, Source]:
-        """What it does, however its rule has been changed meanwhile."""
+        """What identifies it, also if somebody has changed its rule meanwhile."""
         return self.rule.id, self.source
 
 
