@@ -43,6 +43,7 @@ from tests.support.embedded import (
     wanted_shape,
 )
 from tests.support.forked import C7N_INGRESS, commands
+from tests.support.meanwhile import started
 
 CASES = cases("restore-ingress")
 AUTHORIZED = CASES["authorized"]
@@ -397,15 +398,8 @@ def test_ctrl_c_during_an_undo(cloud, failing_aws, group, tmp_path, call, code):
             process.send_signal(signal.SIGINT)
 
     failing_aws.proxy.passing(interrupt)
-    process = subprocess.Popen(
-        [C7N_INGRESS, "undo", group_id, "--run", done[0]["run"], "--region", "us-east-1", "--yes"],
-        cwd=tmp_path,
-        env=failing_aws.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    command = [C7N_INGRESS, "undo", group_id, "--run", done[0]["run"], "--region", "us-east-1", "--yes"]
+    process = started(command, cwd=tmp_path, env=failing_aws.environment())
     printed, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     if code == 1:

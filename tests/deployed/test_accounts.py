@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 import zlib
@@ -14,9 +13,9 @@ from argparse import ArgumentParser
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from threading import Event, Thread
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 from zipfile import ZipFile
@@ -48,6 +47,7 @@ from tests.support.faults import failing
 from tests.support.followed import attempted, copied, stack_of, typed
 from tests.support.forked import C7N_INGRESS, forked
 from tests.support.kept import once
+from tests.support.meanwhile import repeating, started
 from tests.support.search import by_day
 from tests.support.stacked import admitted, create, stop_polling
 
@@ -324,14 +324,7 @@ def test_a_job_that_is_cancelled(organization, tmp_path, ask):
         command = [C7N_ORG, "run", "-c", accounts_file(tmp_path, own), "-u", SWEEP, "-r", "us-east-1"]
         command += ["-s", tmp_path / "out", "--cache-path", tmp_path]
         environment = aws.environment() | {"C7N_ORG_PARALLEL": "2"}
-        with subprocess.Popen(
-            command,
-            env=environment,
-            cwd=ROOT,
-            start_new_session=True,
-            stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        ) as job:
+        with started(command, env=environment, cwd=ROOT, start_new_session=True) as job:
             while len(begun) < 2:
                 time.sleep(0.1)
             os.killpg(job.pid, ask)
@@ -512,7 +505,7 @@ def watched(cloud, account, regions):
     issued = sts.assume_role(RoleArn=arn, RoleSessionName="lambda")["Credentials"]
     under_role = dict(zip(CREDENTIALS, (issued[key] for key in ISSUED), strict=True))
     lambda_of = SimpleNamespace(environment=lambda **place: cloud.environment(**place) | under_role)
-    over, raised, known = Event(), [], {}
+    known = {}
 
     def look(functions):
         for region, function in functions.items():
@@ -522,26 +515,13 @@ def watched(cloud, account, regions):
                     known[group["GroupId"]] = shape
                     function.invoke(event(record(configuration_item(group, region)), FUNCTION))
 
-    def go(functions):
-        try:
-            while not over.wait(0.2):
-                look(functions)
-        except Exception as error:  # noqa: BLE001 - raised below
-            raised.append(error)
-
     with ExitStack() as stack:
         functions = {
             region: stack.enter_context(deployed(lambda_of, FUNCTION, session=cloud.session(region, account)))
             for region in regions
         }
-        thread = Thread(target=go, args=(functions,))
-        thread.start()
-        try:
+        with repeating(partial(look, functions)):
             yield
-        finally:
-            over.set()
-            thread.join()
-    assert raised == []
 
 
 def workflow(copy):

@@ -1,9 +1,8 @@
 import json
 import signal
-import subprocess
 import time
-from contextlib import ExitStack, contextmanager
-from threading import Event, Lock, Thread
+from contextlib import ExitStack
+from threading import Lock
 
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from tests.support.embedded import ACCOUNT, aws_error, cases, messages, rules_of
 from tests.support.followed import NETWORKS, attempted, copied, typed
 from tests.support.forked import C7N_INGRESS
 from tests.support.kept import once, warm
+from tests.support.meanwhile import repeating, started
 from tests.support.search import by_day
 from tests.support.stacked import create, inbox, poll, stop_polling
 
@@ -83,27 +83,14 @@ class Loop:
                 raise
 
 
-@contextmanager
 def running(loop):
-    """Let the loop run in the background until the block ends, and raise what it raises."""
-    over, raised = Event(), []
+    """Let the loop run in the background until a block ends."""
 
-    def go():
-        try:
-            while not over.wait(0.2):
-                with loop.turning:
-                    loop.turn()
-        except Exception as error:  # noqa: BLE001 - raised below
-            raised.append(error)
+    def turn():
+        with loop.turning:
+            loop.turn()
 
-    thread = Thread(target=go)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert raised == []
+    return repeating(turn)
 
 
 def fly(cloud, limit, wait=0.2, **more):
@@ -217,15 +204,7 @@ def test_an_account_whose_groups_stay_open(cloud):
 )
 def test_ctrl_c(cloud, pack, number):
     """Ctrl-C and SIGTERM delete the group, and end the command with 2."""
-    process = subprocess.Popen(
-        [C7N_INGRESS, *CANARY.split()[1:]],
-        cwd=pack,
-        env=cloud.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = started([C7N_INGRESS, *CANARY.split()[1:]], cwd=pack, env=cloud.environment())
     for _ in range(600):
         if any(group["IpPermissions"] for group in canaries(cloud)):
             break

@@ -10,6 +10,7 @@ import pytest
 
 from c7n_ingress_tools.cli import cli, main
 from tests.support.forked import C7N_INGRESS, forked
+from tests.support.meanwhile import started
 
 
 def commands(group=cli, words=()):
@@ -133,16 +134,8 @@ def test_a_wrong_command_line(tmp_path, arguments):
 @pytest.mark.parametrize("seconds", [0.05, 1.0])
 def test_ctrl_c(tmp_path, seconds):
     """Ctrl-C in a terminal ends a rehearsal with 2 and without a traceback, also while its process starts."""
-    process = subprocess.Popen(
-        [C7N_INGRESS, "rehearse"],
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = started([C7N_INGRESS, "rehearse"], cwd=tmp_path, env=environment, start_new_session=True)
     while not list(tmp_path.glob("*/socket")):  # the process is started next
         time.sleep(0.01)
     time.sleep(seconds)
