@@ -88,3 +88,15 @@ def test_what_has_no_prefix_list_is_not_tried_again():
     for _ in range(2):
         assert ledger.to_try(Plan([first, second]), ()).authorize == [second]
         ledger.enter(REMOVED)
+
+
+def test_what_is_settled():
+    """What was made or refused needs no further try: each counts once, however often it is entered."""
+    ledger, (first, second) = Ledger(), [Replacement(rule, OWN) for rule in RULES[:2]]
+    for _ in range(2):
+        ledger.enter_refused(first, has_room=False)
+        ledger.enter_refused(second, has_room=True)
+        ledger.enter(REMOVED)
+    assert ledger.settled == 3
+    ledger.enter(ADDED)  # it found room in the end
+    assert (ledger.settled, ledger.full) == (3, {})
