@@ -104,11 +104,11 @@ class Tickets(Channel):
 
     def end(self, place: str, keys: Sequence[str], why: str = "A run closed the security group.") -> None:
         """Resolve tickets. One that cannot be resolved keeps no other open."""
-        tried = [self.refused(each.id, why) for each in self.find(place, keys, ended=False)]
+        tried = [self.try_to_resolve(each.id, why) for each in self.find(place, keys, ended=False)]
         if refused := list(filter(None, tried)):
             raise UndeliverableError("; ".join(refused))
 
-    def refused(self, ticket: str, why: str) -> str:
+    def try_to_resolve(self, ticket: str, why: str) -> str:
         """Resolve a ticket, and return why that failed, if so."""
         try:
             self.resolve(ticket, why)
