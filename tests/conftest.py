@@ -12,6 +12,9 @@ from tests.support.forked import pass_over_what_is_loaded
 
 # If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# An entry that is empty or relative means the folder where a test runs something, which may hold what must not run.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 sys.dont_write_bytecode = False
 
 gc.disable()  # until all tests are loaded: most of what is loaded stays

@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -202,9 +201,8 @@ def test_bytecode_of_another_source(tmp_path):
         cached = importlib.util.cache_from_source("c7n/handler.py")
         print(b"edited" in reader.read("c7n/handler.py"), b"edited" in reader.read(cached))
     """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # may name this folder
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "True True\n", done.stderr
 
 
