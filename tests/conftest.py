@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from c7n_ingress_tools.embedded_aws import models
 from tests.support import search
 from tests.support.forked import pass_over_what_is_loaded
 
 # If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # An entry that is empty or relative means the folder where a test runs something, which may hold what must not run.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-sys.dont_write_bytecode = False
 
 gc.disable()  # until all tests are loaded: most of what is loaded stays
+models.share()  # before moto is imported
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from functools import wraps
@@ -81,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: 0 if all is well, 1 if something is wrong or was not done, 2 if the command could not run.
     """
     _open_streams()
+    atexit.register(gc.freeze)  # otherwise Python looks through all that was loaded before it ends
     try:
         return cli.main(arguments, "c7n-ingress", standalone_mode=False) or 0
     except click.Abort:
@@ -308,9 +311,11 @@ def rehearse(live: bool, **options: Any) -> int:
         from contextlib import nullcontext
         from unittest import mock
 
+        from c7n_ingress_tools.embedded_aws import models
         from c7n_ingress_tools.embedded_aws.alone import alone
         from c7n_ingress_tools.extras import requires_extra
 
+        models.share()
         own: Any = nullcontext() if live else mock.patch.dict(os.environ, alone(), clear=True)
         with own:
             with requires_extra("local"):

@@ -16,6 +16,7 @@ from aiohttp import web
 from botocore.config import Config
 from microburst.app import make_app
 from microburst.core.pipeline import Microburst
+from microburst.detection import host
 from microburst.forward import Upstream
 from werkzeug.datastructures import Headers
 
@@ -28,6 +29,9 @@ CASES = cases("faults")
 SILENT = logging.getLogger("proxy")
 """Takes the proxy's own tracebacks: a client that has hung up is what is wanted here."""
 SILENT.setLevel(logging.CRITICAL)
+
+host._endpoint_prefix_map = dict
+"""Calls are signed, so they name their service: the hosts of all services need not be read from botocore's models."""
 
 
 @dataclass(eq=False)

@@ -12,13 +12,12 @@ import shlex
 import subprocess
 import sys
 import zlib
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from c7n_ingress import bytecode
 from c7n_ingress_tools.rehearsal import warm
 
 CALLER = Path(__file__).with_name("warm_caller.py")
@@ -33,7 +32,6 @@ LOADED = (
     "c7n_left.core",
     "c7n_org.cli",
 )
-SHIPPED_RUNTIME = "python3.13"
 
 # What `zipfile` packs with: here zips are sent nowhere, and this takes half of the time for a tenth more bytes.
 zlib.Z_DEFAULT_COMPRESSION = zlib.Z_BEST_SPEED
@@ -96,8 +94,6 @@ def main(descriptor, address):
     """Load more, and serve as the rehearsal's process does."""
     for each in LOADED:
         import_module(each)
-    with suppress(bytecode.NoPythonError):
-        bytecode.of_a_cold_start(SHIPPED_RUNTIME)  # each deployment would make it again
     gc.set_threshold(50_000)
     warm.COMMANDS.update(MORE)
     warm.commands = lambda: nullcontext(warm.Commands(address))

@@ -1,15 +1,23 @@
 """One reader of AWS's models for a whole process. By default, each botocore session reads and parses them again.
 
-EC2's model takes a quarter of a second, and so does the list of endpoints.
+EC2's model takes a quarter of a second, and so does the list of endpoints. Both are imported with moto, for several
+sessions: what comes before that is faster.
 """
 
 from functools import cache
 
 import botocore.session
+from botocore.loaders import Loader
+
+from c7n_ingress.cold import FasterFiles
 
 
 def share() -> None:
-    """Make all sessions that start from now on share what they read, if this botocore has the function for it."""
+    """Make all sessions that start from now on share what they read, if this botocore has the function for it.
+
+    moto has a reader of its own, which changes what it has read: it reads in half the time, as all others.
+    """
     make = getattr(botocore.session, "create_loader", None)
     if make is not None:
         botocore.session.create_loader = cache(make)
+    Loader.FILE_LOADER_CLASS = FasterFiles

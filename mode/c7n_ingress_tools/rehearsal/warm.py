@@ -47,6 +47,9 @@ LOADED = (
 )
 """What is loaded before a call, in the order in which it is wanted: also what c7n loads when it is called."""
 
+RUNTIME = "python3.13"
+"""What the pack's policies run on."""
+
 SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses")
 """The services that the commands call: their models are read once."""
 
@@ -125,6 +128,9 @@ def main(descriptor: str, _address: str) -> None:
     boto3 = importlib.import_module("boto3")
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
+    bytecode = importlib.import_module("c7n_ingress.bytecode")
+    with suppress(bytecode.NoPythonError):
+        bytecode.of_a_cold_start(RUNTIME)  # kept for each deployment
     gc.freeze()  # what is loaded stays: no call's collector looks through it, and copies its pages
     parent = sys.stdin.fileno()
     calls: dict[Any, tuple[ForkProcess, Connection]] = {}  # by what tells that the process has ended
