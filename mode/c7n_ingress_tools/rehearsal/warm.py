@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -113,7 +114,8 @@ def commands(module: str = "c7n_ingress_tools.rehearsal.warm") -> Iterator[Comma
             try:
                 yield Commands(address)
             finally:
-                process.terminate()
+                with suppress(ProcessLookupError):  # it has ended by itself
+                    os.killpg(process.pid, signal.SIGTERM)  # and what it has started, which would miss it
 
 
 def main(descriptor: str, _address: str) -> None:
