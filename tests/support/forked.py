@@ -18,20 +18,22 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from c7n_ingress_tools.embedded_aws import models
 from c7n_ingress_tools.rehearsal import warm
 
 CALLER = Path(__file__).with_name("warm_caller.py")
 C7N_INGRESS = Path(sys.executable).with_name("c7n-ingress")
 MORE = {"aws": "tests.support.forked:aws", "c7n-left": "c7n_left.cli:cli", "c7n-org": "c7n_org.cli:cli"}
 LOADED = (
-    "awscli.clidriver",
     "c7n.handler",
     "c7n.mu",
     "c7n.resources.ec2",
     "c7n_ingress_tools.rehearsal.run",
     "c7n_left.core",
     "c7n_org.cli",
+    "awscli.clidriver",
 )
+"""The AWS CLI comes last: what is imported after it gets its copy of botocore (awscli/__init__.py)."""
 
 # What `zipfile` packs with: here zips are sent nowhere, and this takes half of the time for a tenth more bytes.
 zlib.Z_DEFAULT_COMPRESSION = zlib.Z_BEST_SPEED
@@ -92,6 +94,7 @@ def pass_over_what_is_loaded():
 
 def main(descriptor, address):
     """Load more, and serve as the rehearsal's process does."""
+    models.share()  # before moto is imported
     for each in LOADED:
         import_module(each)
     gc.set_threshold(50_000)
