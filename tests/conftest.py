@@ -15,9 +15,6 @@ from tests.support.forked import pass_over_what_is_loaded
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# An entry that is empty or relative means the folder where a test runs something, which may hold what must not run.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-
 gc.disable()  # until all tests are loaded: most of what is loaded stays
 models.share()  # before moto is imported
 

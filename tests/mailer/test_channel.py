@@ -47,6 +47,7 @@ def handle(cloud, tmp_path, monkeypatch):
     monkeypatch.setattr(lambda_entry, "CONFIG", tmp_path / "mailer.json")
     monkeypatch.setattr(lambda_entry, "CHANNELS", (*lambda_entry.CHANNELS, Noticeboard))
     monkeypatch.setattr(boto3, "Session", cloud.session)
+    monkeypatch.setenv("PYTHONPATH", "")  # c7n-mailer adds to it, and this process runs other tests
     lambda_entry.mailer.cache_clear()
     yield lambda event: lambda_entry.handle(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
     lambda_entry.mailer.cache_clear()

@@ -7,7 +7,6 @@ from unittest.mock import Mock
 import boto3
 import pytest
 from c7n.utils import yaml_load
-from c7n_mailer.handle import config_setup
 
 from c7n_ingress.decide import states
 from c7n_ingress_tools.mailer import lambda_entry, preview
@@ -337,8 +336,7 @@ def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service,
 
 def test_what_finds_no_time_left_is_sent_with_the_next_try(service, internet, monkeypatch):
     """Before the function's time is up the message is given back, and the next try goes on where this one stopped."""
-    config = config_setup(yaml_load((MAILER.parents[1] / "mailer.yml").read_text(encoding="utf-8")))
-    config |= {"recipients": [TARGET]}
+    config = yaml_load((MAILER.parents[1] / "mailer.yml").read_text(encoding="utf-8")) | {"recipients": [TARGET]}
     mailer = lambda_entry.Mailer(config, boto3.Session(region_name="us-east-1"))
     monkeypatch.setattr(lambda_entry, "mailer", lambda: mailer)
     record = event_record("m-1", pack(about(LACKING, LAST)))

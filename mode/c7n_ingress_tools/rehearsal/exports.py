@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.session import get_session
+from botocore.utils import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,6 +193,8 @@ def _known(value: Any, shape: Any, name: str) -> Any:
         return known
     if shape.type_name == "list":
         return [_known(each, shape.member, name) for each in value]
+    if shape.type_name == "timestamp" and not _is_time(value):
+        raise WrongError(f"the {name} {show(value)}, which is not a time")
     return _text(value, name) if kind is str else value
 
 
@@ -206,6 +209,15 @@ def _is_network(text: str, *, strict: bool) -> bool:
     try:
         ip_network(text, strict=strict)
     except ValueError:
+        return False
+    return True
+
+
+def _is_time(text: str) -> bool:
+    """Whether botocore takes a text for a time in an answer."""
+    try:
+        parse_timestamp(text)
+    except (ValueError, RuntimeError):
         return False
     return True
 
