@@ -172,6 +172,19 @@ def test_a_ticket_says_what_to_do_first(post, service, mailer):
     assert states.CLOSING.partly.resolves in text
 
 
+def test_a_ticket_names_the_group_and_its_place(post, service, mailer):
+    """However long the group's name and the reason are, the ticket names group, account and region in full."""
+    restored = without(CLOSED, "c7n:replaced-ingress") | {"c7n:restored-ingress": CLOSED["c7n:replaced-ingress"]}
+    why = {"c7n:failed-ingress": ["UnauthorizedOperation " * 20]}
+    in_part = in_state(states.RESTORING.partly, restored, **why)
+    long_name = FAILED | {"GroupName": "n" * 255}
+    with mailer() as function:
+        work(post, function, about(service.target, long_name, in_part))
+    for group, (_, _, _, text) in zip((long_name, in_part), service.server.tickets(), strict=True):
+        for fact in (group["GroupId"], SAMPLE["account"], SAMPLE["account_id"], SAMPLE["region"]):
+            assert fact in text
+
+
 def test_each_run_that_lacks_a_network_is_a_ticket(post, service, mailer):
     """A group that is closed resolves its own ticket; what one run could not add stays a ticket of that run."""
     records = [record | {"run": "another"} for record in LACKING["c7n:replaced-ingress"]]

@@ -49,6 +49,8 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         "what to do": group.state.todo,
         **{each.label.lower(): each.lines or each.note for each in group.commands},
         "what ends this incident": group.state.resolves,
+        "group": f'{group.id} "{group.name}"',
+        **dict(facts.place),
         "reasons": group.reasons,
         "notes": [note.text for note in group.notes],
         "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
@@ -86,5 +88,6 @@ def _silence(facts: Facts) -> Incident:
             "what to do": " ".join(facts.todo),
             "what is wrong": facts.lead,
             "what ends this incident": "Resolve it by hand once that is done.",
+            **dict(facts.place),
         },
     )
