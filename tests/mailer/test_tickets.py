@@ -157,6 +157,18 @@ def test_a_group_that_is_not_closed_is_one_ticket_until_a_run_closes_it(post, se
     assert keys(service) == [(key_of(FAILED), False), (key_of(FAILED), True)]
 
 
+def test_a_ticket_that_an_undo_resolves_says_so(post, service, mailer):
+    """An undo resolves the ticket of its group, whose note does not say that the group is closed."""
+    restored = without(FIXED, "c7n:replaced-ingress") | {"c7n:restored-ingress": FIXED["c7n:replaced-ingress"]}
+    with mailer() as function:
+        work(post, function, about(service.target, FAILED))
+        work(post, function, about(service.target, in_state(states.RESTORING.done, restored)))
+    assert keys(service) == [(key_of(FAILED), False)]
+    stored = json.dumps(vars(service.server), default=str)
+    assert "A run restored the security group." in stored
+    assert "A run closed the security group." not in stored
+
+
 def test_a_ticket_says_what_to_do_first(post, service, mailer):
     """A ticket begins with what a person must do, then has the whole command, and says what ends it."""
     with mailer() as function:

@@ -72,7 +72,9 @@ class Tickets(Channel):
         """Return what keeps each ticket, and what resolves those that the message ends."""
         for found in filter(None, map(self.TARGET.fullmatch, self.targets(message))):
             target, place = found[0], found["place"]
-            incidents = incidents_of(self.facts(message, message["resources"]))
+            facts = self.facts(message, message["resources"])
+            incidents = incidents_of(facts)
+            why = f"A run {'restored' if facts.restores else 'closed'} the security group."
             for each in incidents:
                 job = self.keep if each.key else self.record if each.record and found["all"] else None
                 if job:
@@ -80,8 +82,8 @@ class Tickets(Channel):
             ended = [self.key(each.ends) for each in incidents if each.ends]
             for start in range(0, len(ended), MOST_AT_ONCE):
                 some = ended[start : start + MOST_AT_ONCE]
-                name = f"{target}: what is closed, {counted(len(some), 'group')}"
-                yield Delivery(name, (target, "", str(start)), partial(self.end, place, some))
+                name = f"{target}: what is resolved, {counted(len(some), 'group')}"
+                yield Delivery(name, (target, "", str(start)), partial(self.end, place, some, why))
 
     def keep(self, place: str, incident: Incident) -> None:
         """Create the ticket of an incident, or update it. Of several, the first remains."""
@@ -102,7 +104,7 @@ class Tickets(Channel):
             self.create(place, key, incident)
         self.end(place, [key], "Nobody has to do anything.")
 
-    def end(self, place: str, keys: Sequence[str], why: str = "A run closed the security group.") -> None:
+    def end(self, place: str, keys: Sequence[str], why: str) -> None:
         """Resolve tickets. One that cannot be resolved keeps no other open."""
         tried = [self.try_to_resolve(each.id, why) for each in self.find(place, keys, ended=False)]
         if refused := list(filter(None, tried)):
