@@ -214,7 +214,7 @@ RESTORATIONS = {
         [CLOSED],
         {"left": ["tcp 443 from 198.18.7.0/24 (sgr-1): changed since it was 0.0.0.0/0"]},
     ),
-    "gone": ([], [CLOSED], {"left": [f"{NOW}changed since it was 0.0.0.0/0"]}),
+    "gone": ([], [CLOSED], {"left": [f"{NOW}removed since it was 0.0.0.0/0"]}),
     "another description": (
         [RULE._replace(description=None)],
         [CLOSED],

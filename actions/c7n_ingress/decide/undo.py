@@ -115,7 +115,9 @@ def _why_left(net: Net, rule: Rule | None, taken: Collection[Match], back: Colle
 
 def _changed(net: Net, now: Source, rule: Rule | None) -> str | None:
     """Return what somebody changed in a rule after its last record. Such a rule is not the pack's any more."""
-    if rule is None or rule.match != net.match(now):
+    if rule is None:
+        return "removed"
+    if rule.match != net.match(now):
         return "changed"
     if (rule.description or "") != (net.description or ""):
         return "its description changed"
