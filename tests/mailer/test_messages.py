@@ -700,6 +700,16 @@ def test_what_could_not_be_restored_is_not_exempt(template):
     assert "before its day" in exempt
 
 
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK, PAGERDUTY])
+def test_what_to_do_about_a_rule_that_an_undo_left_alone(template):
+    """Another undo does not restore what somebody has changed: the message says to do it by hand, and what ends it."""
+    left = {"c7n:left-ingress": ["tcp 22 from 198.18.7.7/32 (sgr-1): changed since it was 0.0.0.0/0"]}
+    reported = words(template, resources=[restored(**left)])
+    assert "A rule that somebody has changed is never restored: change it by hand" in reported
+    if template == PAGERDUTY:
+        assert "If you leave the rules as they are, or change them by hand, resolve it by hand." in reported
+
+
 @pytest.mark.parametrize("template", [TEXT, HTML])
 def test_what_was_left_alone(template):
     """A rule that was left alone is in the message with the reason; of many, the rest is counted."""

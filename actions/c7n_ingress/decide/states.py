@@ -55,7 +55,14 @@ CLOSING = States(
     State("would be closed", "would be closed", 2, "look"),
     State("closed", "closed", 2, "good"),
 )
-AGAIN, RESOLVES = "Restore it again.", "Restoring the group later resolves this incident."
+AGAIN = (
+    "Fix the reason and restore it again. A rule that somebody has changed is never restored: change it by hand if it "
+    "must be as it was."
+)
+RESOLVES = (
+    "Restoring the group later resolves this incident. If you leave the rules as they are, or change them by hand, "
+    "resolve it by hand."
+)
 RESTORING = States(
     State("not restored", "not restored", 0, "bad", AGAIN, RESOLVES),
     State("restored, but …", "restored in part", 1, "bad", AGAIN, RESOLVES),
