@@ -113,6 +113,19 @@ def test_what_later_actions_get_of_a_limited_run(run, caplog):
     assert done.reported[ids(2)[0]]["c7n:waiting-ingress"] == 2
 
 
+def test_a_limited_run_in_which_a_group_fails(run):
+    """A deployed run that leaves groups open does not fail for another group either: both are in the message."""
+
+    def fail(params, **_):
+        if params["body"]["GroupId"] == ids(1)[0]:
+            raise aws_error("UnauthorizedOperation")
+
+    done = run([SSH], [SSH], [SSH], **{"at-most": 1}, mode=DAILY, before={"ModifySecurityGroupRules": fail})
+    assert (done.error, [is_open(n) for n in (1, 2, 3)]) == ("", [True, False, True])
+    assert {*done.failures} == {*ids(1)}
+    assert done.reported[ids(1)[0]]["c7n:waiting-ingress"] == 1
+
+
 @pytest.mark.parametrize("more", [{}, {"mode": DAILY, "before": {"SendMessage": None}}], ids=["local", "unsent"])
 def test_a_limited_run_that_fails(run, more):
     """On a machine, or if nobody hears of it, a run that leaves groups open fails."""

@@ -381,11 +381,18 @@ LIMITED = (
 )
 
 
-@pytest.mark.parametrize(("mode", "shown"), [({"mode": {"type": "config-rule"}}, True), ({}, False)])
+@pytest.mark.parametrize(
+    ("mode", "waiting", "shown"),
+    [
+        ({"mode": {"type": "config-rule"}}, {}, True),
+        ({}, {}, False),
+        ({"mode": {"type": "periodic"}}, {"c7n:waiting-ingress": 3}, False),  # it does not fail: no event waits
+    ],
+)
 @pytest.mark.parametrize("template", MESSAGES)
-def test_what_runs_a_function_again(template, mode, shown):
-    """A group that a function could not close has the command that runs the function again; a local run has none."""
-    failed = group(**{"c7n:failed-ingress": ["UnauthorizedOperation"]})
+def test_what_runs_a_function_again(template, mode, waiting, shown):
+    """A group that a function could not close has the command that runs the function again if its event waits."""
+    failed = group(**{"c7n:failed-ingress": ["UnauthorizedOperation"]}, **waiting)
     reported = words(template, resources=[failed], policy={"name": "open-ingress", **mode})
     assert ("c7n-ingress replay --region eu-central-1" in reported) is shown
     assert "Fix the reason and run the policy again" in reported

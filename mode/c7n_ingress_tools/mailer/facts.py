@@ -349,7 +349,7 @@ class _Run(Facts):
         state, records = _state(resource), self.records_of(resource)
         failed, skipped = listed(resource.get(reported.FAILED)), clean(resource.get(reported.SKIPPED), 400)
         left = _most(listed(resource.get(reported.LEFT)), "rule")
-        runs_again = failed and "mode" in self.policy and not self.is_preview  # a function's event waits in a queue
+        runs_again = failed and "mode" in self.policy and not (self.is_preview or self.todo)  # its event waits
         commands = [additions(resource, self.region), *([again(self.region)] if runs_again else [])]
         return Group(
             **self.basics(resource, list(map(self.change, records)), "change"),
