@@ -902,6 +902,13 @@ def test_no_run_makes_a_message_that_slack_refuses(template, number):
             assert "more groups" in "".join(text for _, text in texts(message["blocks"]))
 
 
+def test_the_notification_of_slack_counts_all_groups():
+    """What Slack shows as a notification counts each group that needs an action, also those that are not in full."""
+    failed = [group(n, **{"c7n:failed-ingress": ["no"], "c7n:waiting-ingress": 3}) for n in range(40)]
+    notification = block_kit(SLACK, resources=failed)["text"]
+    assert notification == "40 groups not closed, 3 more groups not closed; 40 open rules replaced in 40 groups"
+
+
 def test_pagerduty_is_told_of_every_group():
     """Of 500 groups each makes its events, valid ones; nothing is summed up."""
     sent = events(resources=[*many_groups(), worst_group()])

@@ -149,8 +149,8 @@ def payload(facts: Facts) -> dict[str, Any]:
     blocks += _in_short([*unshown, *facts.brief], facts.left_over, _signs(blocks))
     blocks += [_closing(section.title, [*section.steps, *section.paragraphs]) for section in facts.sections]
     # A notification shows the text, which is markup to Slack: nothing that anybody typed is in it.
-    text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{facts.headline}"
-    text += f"; {counted(len(facts.urgent), 'group')} to look at now" if facts.urgent else ""
+    summary = "; ".join(dict.fromkeys((facts.title, facts.headline)))
+    text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{summary}"
     safe: dict[str, Any] = _without_brackets({"text": text, "blocks": blocks})
     return safe | {"unfurl_links": False, "unfurl_media": False}
 
