@@ -231,7 +231,7 @@ def test_any_text_is_text_to_everybody(typed):
     marked = [each for each in texts(message["blocks"]) if each[0] == "mrkdwn"]
     assert marked == [each for each in texts(block_kit(SLACK, **harmless)["blocks"]) if each[0] == "mrkdwn"]
     assert not [each for _, each in texts(message["blocks"]) if "<" in each]
-    assert sorted(event["event_action"] for event in events(**typed_by)) == ["resolve", "resolve", "trigger"]
+    assert sorted(event["event_action"] for event in events(**typed_by)) == ["resolve", "resolve", "trigger", "trigger"]
 
 
 OPTIONAL_LINES = 8  # what is empty, or of a known list, is in another line or in none

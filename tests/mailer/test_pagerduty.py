@@ -17,7 +17,9 @@ from tests.support.posted import MAILER, ON_CALL, SAMPLE, TOPIC, TRIES, event_re
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0", "description": "from anywhere"}
 TARGET = f"pagerduty://{KEY}"
-CLOSED, LACKING, LAST = SAMPLE["resources"]
+CLOSED, LACKING, LAST = (
+    {key: value for key, value in each.items() if key != "c7n:waiting-ingress"} for each in SAMPLE["resources"]
+)
 
 
 def in_state(state, group=CLOSED, **annotations):
@@ -209,6 +211,20 @@ def test_what_the_watch_found_silent_is_one_incident(post, service, mailer):
     assert "AWS Config is silent." in incident["events"][0]["payload"]["custom_details"].values()
 
 
+def test_what_at_most_left_open_is_one_incident(post, service, mailer):
+    """Groups that a run left open for its limit are one incident of the policy, though all others were closed."""
+    work(post, mailer, *[about(CLOSED | {"c7n:waiting-ingress": number}) for number in (3, 1)])
+    (incident,) = service.incidents
+    assert (incident["key"], incident["open"]) == ("open-ingress-at-most/123456789012/eu-central-1/open-ingress", True)
+    payload = incident["events"][-1]["payload"]
+    assert (payload["summary"], payload["severity"]) == (
+        "Open ingress: 1 more group not closed (123456789012 eu-central-1)",
+        "error",
+    )
+    assert payload["custom_details"]["what to do"].startswith("1 more group not closed: this run closed as many")
+    assert payload["custom_details"]["what ends this incident"].startswith("Resolve it by hand")
+
+
 def test_undoing_resolves_and_opens_nothing(post, service, mailer):
     """A group that was given back what was replaced is no incident, and resolves the one that was there."""
     restored = without(CLOSED, "c7n:replaced-ingress")
@@ -315,7 +331,7 @@ def test_keys_that_end_alike_are_not_taken_for_each_other(post, service, mailer)
 def test_nothing_is_lost_and_nothing_doubled_when_pagerduty_fails(post, service, mailer, answer):
     """The events of the group that failed are sent again with the next try, in their order; those of others are not."""
     inbox = post.subscribe()
-    sent = post.send(message_to(TARGET, TOPIC))
+    sent = post.send(message_to(TARGET, TOPIC) | {"resources": [CLOSED, LACKING, LAST]})
     service.next = ["take", answer]  # the first event of LACKING; its second is what fails
     with mailer() as function:
         assert post.work(function) == {sent}

@@ -22,7 +22,9 @@ from tests.support.docs import BLOCKS
 from tests.support.kept import once
 from tests.support.posted import SAMPLE, TOPIC, TRIES, Post, message_to
 
-CLOSED, LACKING, LAST = SAMPLE["resources"]
+CLOSED, LACKING, LAST = (
+    {key: value for key, value in each.items() if key != "c7n:waiting-ingress"} for each in SAMPLE["resources"]
+)
 PLACE = f"123456789012/{SAMPLE['region']}"
 HOSTILE = '"}], {noformat}[~admin] h1. x || <b> \u202e`{{7*7}}`" OR project = "SECRET" ^ORstate=1 [code]<script>[/code]'
 
@@ -229,6 +231,16 @@ def test_all_records_what_was_closed(post, service, mailer):
     (text,) = (text for _, is_open, _, text in service.server.tickets() if not is_open)
     assert change["was"] in text
     assert CLOSED["c7n:undo-ingress"][0] in text
+
+
+def test_what_at_most_left_open_is_one_ticket(post, service, mailer):
+    """Groups that a run left open for its limit are one open ticket of the policy, which says how many they are."""
+    with mailer() as function:
+        work(post, function, *[about(service.target, CLOSED | {"c7n:waiting-ingress": number}) for number in (3, 1)])
+    ((_, is_open, summary, text),) = service.server.tickets()
+    assert is_open
+    assert "1 more group not closed" in summary
+    assert "raise at-most in settings.yml" in text
 
 
 def test_what_the_watch_found_silent_is_one_ticket(post, service, mailer):

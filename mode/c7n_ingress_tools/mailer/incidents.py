@@ -4,6 +4,7 @@
 - A group that is closed, but lacks networks, is an incident of that run: no later run adds them, so a person ends it.
   The group's own incident is ended.
 - A group that is closed ends its own incident.
+- Groups that a run left open for its limit at-most are one incident of the policy: the message does not name them.
 - A preview, a notice and the digest of exemptions open none.
 """
 
@@ -15,9 +16,11 @@ from c7n_ingress_tools.mailer.facts import WATCH, Facts, Group
 
 Details = dict[str, Any]
 
+AT_MOST = "open-ingress-at-most"
+
 
 class Incident(NamedTuple):
-    """What a message reports about one group, or about a policy that is silent."""
+    """What a message reports about one group, or about a policy."""
 
     name: str
     """The group, or the policy."""
@@ -36,8 +39,11 @@ class Incident(NamedTuple):
 def incidents_of(facts: Facts) -> list[Incident]:
     """Return the incidents that a message opens or ends."""
     if facts.kind == WATCH:
-        return [_silence(facts)]
-    return [_of_group(facts, group) for group in facts.groups] if facts.opens_incidents else []
+        return [_of_policy(facts, WATCH, facts.title, facts.lead)]
+    if not facts.opens_incidents:
+        return []
+    left_open = [_of_policy(facts, AT_MOST, f"Open ingress: {facts.title}", facts.title)] if facts.todo else []
+    return [*(_of_group(facts, group) for group in facts.groups), *left_open]
 
 
 def _of_group(facts: Facts, group: Group) -> Incident:
@@ -58,7 +64,6 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         **dict(group.about),
         "to undo": group.undo.lines or group.undo.note,
         "connections": [text for section in facts.sections for text in section.paragraphs],
-        "more groups": facts.todo,
         "not shown": group.cut,
     }
     return Incident(
@@ -75,18 +80,18 @@ def _of_group(facts: Facts, group: Group) -> Incident:
     )
 
 
-def _silence(facts: Facts) -> Incident:
-    """Return what mode/watch.yml found silent: one incident a policy, however often it is reported."""
+def _of_policy(facts: Facts, kind: str, summary: str, wrong: str) -> Incident:
+    """Return what a person must do that is about no group: one incident a policy, however often it is reported."""
     policy = dict(facts.place)["Policy"]
     return Incident(
         name=policy,
-        key=f"open-ingress-watch/{facts.account}/{facts.region}/{policy}",
+        key=f"{kind}/{facts.account}/{facts.region}/{policy}",
         ends="",
         record="",
-        summary=f"{facts.title} ({facts.account} {facts.region})",
+        summary=f"{summary} ({facts.account} {facts.region})",
         details={
             "what to do": " ".join(facts.todo),
-            "what is wrong": facts.lead,
+            "what is wrong": wrong,
             "what ends this incident": "Resolve it by hand once that is done.",
             **dict(facts.place),
         },
