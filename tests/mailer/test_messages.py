@@ -919,6 +919,11 @@ def test_pagerduty_is_told_of_every_group():
 # -- the digest of exemptions
 
 
+END_NOW = (
+    "To close a group now, remove its tag open-ingress-until, or its entry in the register: the daily run closes it."
+)
+
+
 def test_the_digest_as_people_read_it():
     """It says which groups are open by exemption, the first to end first, how often renewed, what uses them."""
     assert rendered(DIGEST_TEXT).splitlines() == [
@@ -957,11 +962,21 @@ def test_the_digest_as_people_read_it():
         "",
         RULE,
         "WHAT YOU CAN DO",
-        "1. To close a group now, remove its tag open-ingress-until: the daily run closes it.",
-        "2. To keep it open for longer, set a later day, at most 90 days ahead.",
+        f"1. {END_NOW}",
+        "2. To keep it open for longer, set a later day there. A tag takes at most 90 days ahead.",
         f"3. To keep a port open permanently, {FOR_GOOD}",
         "",
     ]
+
+
+@pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])
+def test_the_digest_of_one_group_that_the_register_exempts(template):
+    """It says where the exemption ends or goes on, also of a group without the tag, in words for one group."""
+    exempt = {"until": "2026-09-24", "reason": "public shop", "owner": None, "ticket": None}
+    reported = words(template, resources=[group(**{"c7n:exempt-ingress": [exempt]})])
+    assert "It will be closed within a week" in reported
+    assert END_NOW in reported
+    assert "set a later day there" in reported
 
 
 @pytest.mark.parametrize("template", [DIGEST_TEXT, DIGEST_HTML, DIGEST_SLACK])

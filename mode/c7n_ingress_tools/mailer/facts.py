@@ -427,10 +427,10 @@ class _Digest(Facts):
         self.headline = self.title = f"{counted(number, 'group')} open by exemption"
         self.lead = f"{lets} the whole internet in, because somebody exempted {it}."
         soon = sum((days := self.days(each)) is not None and days <= SOON for each in self.resources)
-        self.looks = [f"{soon} of {it} will be closed within a week"] if soon else []
+        self.looks = [f"{'It' if number == 1 else f'{soon} of them'} will be closed within a week"] if soon else []
         todo = [
-            f"To close a group now, remove its tag {TAG}: the daily run closes it.",
-            "To keep it open for longer, set a later day, at most 90 days ahead.",
+            f"To close a group now, remove its tag {TAG}, or its entry in the register: the daily run closes it.",
+            "To keep it open for longer, set a later day there. A tag takes at most 90 days ahead.",
             f"To keep a port open permanently, {FOR_GOOD}",
         ]
         self.sections = [*self.register(), Section("What you can do", todo)]
