@@ -14,6 +14,7 @@ from c7n_ingress.decide import message as told_by_the_action
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import behind
 from c7n_ingress.decide.commands import authorize_line
+from c7n_ingress.decide.managed import MANAGERS
 from c7n_ingress.decide.rules import Traffic, network, permission
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.mailer import preview
@@ -829,6 +830,16 @@ def test_notice_says_how_long_there_is(template, until, reported, kind):
 def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, reported):
     """Owner and tool are read from the tags that people and tools leave."""
     assert reported in rendered(TEXT, resources=[group(Tags=[{"Key": tag[0], "Value": tag[1]}])])
+
+
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+def test_the_fix_in_a_managers_own_words(template):
+    """A fix that the pack wrote is shown as it is, so that names of settings can be copied; any other has no link."""
+    for manager in MANAGERS:
+        fix = {"by": manager.by, "fix": manager.fix}
+        assert manager.fix in words(template, resources=[group(**{"c7n:managed-ingress": fix})])
+        other = fix | {"fix": f"{manager.fix} at evil.example"}
+        assert "evil[.]example" in words(template, resources=[group(**{"c7n:managed-ingress": other})])
 
 
 @pytest.mark.parametrize("missing", ["GroupName", "VpcId", "Tags", "c7n:failed-ingress", "c7n:replaced-ingress"])

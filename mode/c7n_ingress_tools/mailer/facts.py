@@ -17,7 +17,7 @@ from c7n_ingress.decide import message as reported
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
 from c7n_ingress.decide.behind import EXPOSED
 from c7n_ingress.decide.exemptions import TAG
-from c7n_ingress.decide.managed import MANAGED, managed_by
+from c7n_ingress.decide.managed import MANAGED, MANAGERS, managed_by
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.reopened import RENEWED, REOPENED
 from c7n_ingress.decide.rules import MAYBE_OPEN, ports_text, traffic
@@ -57,6 +57,8 @@ LIMITED = (
     "{} not closed: this run closed as many as its limit at-most allows. Look at what opened them, then run the policy "
     "again, or raise at-most in settings.yml."
 )
+FIXES = [manager.fix for manager in MANAGERS]
+"""What the pack writes: names in it, such as an annotation of Kubernetes, must stay whole to be copied."""
 NO_COMMANDS = Commands("", [])
 
 
@@ -545,7 +547,8 @@ class _Watch(Facts):
 def _manager(resource: Mapping[str, Any]) -> tuple[str, str]:
     """Return the tool that manages a group, and the fix, as the action noted them, or by the group's marks."""
     noted = mapped(resource.get(MANAGED)) or managed_by({**resource, "Tags": _tags(resource)}) or {}
-    return quoted(noted.get("by")), clean(noted.get("fix"), 400)
+    fix = noted.get("fix")
+    return quoted(noted.get("by")), fix if fix in FIXES else clean(fix, 400)
 
 
 def _tags(resource: Mapping[str, Any]) -> list[dict[str, str]]:
