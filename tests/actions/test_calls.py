@@ -83,7 +83,7 @@ def test_what_is_denied(code):
     """Where AWS denies a call, what to do comes first."""
     denied = aws_error(code, message="You are not authorized to perform this operation.")
     assert said(denied) == (
-        "allow it, as mode/stack.yml does, or find the service control policy that denies it: An error occurred "
+        "allow it, as the stack does, or find the service control policy that denies it: An error occurred "
         f"({code}) when calling the Call operation: You are not authorized to perform this operation."
     )
     assert why(denied) == code

@@ -165,7 +165,7 @@ def test_what_is_forbidden_is_reported_with_its_fix(aws, run, call):
     aws.proxy.breaks(*rules(call, [{"error": "denied"}]))
     failed = run()
     (text,) = {said for each in failed.resources for said in each.get("c7n:failed-ingress", [])}
-    assert text.removeprefix("could not be read: ").startswith("allow it, as mode/stack.yml does, or find")
+    assert text.removeprefix("could not be read: ").startswith("allow it, as the stack does, or find")
     assert call["operation"] in text
     assert text in str(failed.error)
 

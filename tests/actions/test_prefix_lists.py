@@ -79,7 +79,7 @@ def unreachable(**_):
 @pytest.mark.parametrize(
     ("trouble", "says"),
     [
-        (denied, "pl-0a cannot be read: allow it, as mode/stack.yml does"),
+        (denied, "pl-0a cannot be read: allow it, as the stack does"),
         (unreachable, "pl-0a cannot be read: Connect"),
     ],
 )

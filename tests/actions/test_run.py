@@ -189,7 +189,7 @@ def test_what_fails(run, caplog):
 
     done = run(*[[SSH]] * 5, before={"ModifySecurityGroupRules": fail}, after={"DescribeSecurityGroupRules": distort})
     lost = "EC2's answer was lost: odd"
-    denied = "allow it, as mode/stack.yml does, or find the service control policy that denies it: An error occurred"
+    denied = "allow it, as the stack does, or find the service control policy that denies it: An error occurred"
     assert {key: [text.replace("'odd'", "odd") for text in each] for key, each in done.failures.items()} == {
         ids(2)[0]: [f"{denied} (UnauthorizedOperation) when calling the Call operation: no"],
         ids(3)[0]: [lost],
@@ -217,7 +217,7 @@ def test_a_lot_that_cannot_be_read(run):
 
     done = run([SSH], [SSH], before={"DescribeSecurityGroupRules": fail})
     assert {key: text[:72] for key, (text,) in done.failures.items()} == dict.fromkeys(
-        ids(1, 2), "could not be read: allow it, as mode/stack.yml does, or find the service"
+        ids(1, 2), "could not be read: allow it, as the stack does, or find the service cont"
     )
 
 

@@ -79,5 +79,5 @@ def why(error: Exception) -> str:
 def said(error: Exception) -> str:
     """Return what an error says; where AWS denies a call, it says first what to do, as AWS's text can be long."""
     if isinstance(error, ClientError) and error_code(error) in DENIED:
-        return f"allow it, as mode/stack.yml does, or find the service control policy that denies it: {error}"
+        return f"allow it, as the stack does, or find the service control policy that denies it: {error}"
     return str(error)
