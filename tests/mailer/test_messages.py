@@ -309,7 +309,7 @@ def test_plain_text_as_people_read_it():
         "",
         "! Opened again, 4th time since Monday",
         (
-            f"! Managed by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}. Fix it there, or it is opened again: "
+            f"! Managed by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}. So that it is not opened again: "
             f"{CHECKOUT['c7n:managed-ingress']['fix']}"
         ),
         '* TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
@@ -818,10 +818,10 @@ def test_notice_says_how_long_there_is(template, until, reported, kind):
 @pytest.mark.parametrize(
     ("tag", "reported"),
     [
-        (("aws:cloudformation:stack-name", "web"), "Managed by \"the CloudFormation stack 'web'\". Fix it there, or"),
-        (("ManagedBy", "terraform"), "Managed by \"Terraform, by the tag 'terraform'\". Fix it there, or it is opened"),
-        (("tool", "Pulumi"), "Managed by \"Pulumi, by the tag 'Pulumi'\". Fix it there, or it is opened again: set"),
-        (("kubernetes.io/cluster/shop", "owned"), "Managed by \"the Kubernetes cluster 'shop'\". Fix it there"),
+        (("aws:cloudformation:stack-name", "web"), "Managed by \"the CloudFormation stack 'web'\". So that it is"),
+        (("ManagedBy", "terraform"), "Managed by \"Terraform, by the tag 'terraform'\". So that it is"),
+        (("tool", "Pulumi"), "Managed by \"Pulumi, by the tag 'Pulumi'\". So that it is not opened again: set"),
+        (("kubernetes.io/cluster/shop", "owned"), "Managed by \"the Kubernetes cluster 'shop'\". So that it is"),
         (("Owner", "jane"), 'Owner: "jane"'),
         (("SupportTeam", "payments"), 'Owner: SupportTeam = "payments"'),
         (("env", "prod"), 'Owner: no tag names one. Other tags: env = "prod"'),
@@ -830,6 +830,13 @@ def test_notice_says_how_long_there_is(template, until, reported, kind):
 def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, reported):
     """Owner and tool are read from the tags that people and tools leave."""
     assert reported in rendered(TEXT, resources=[group(Tags=[{"Key": tag[0], "Value": tag[1]}])])
+
+
+def test_a_manager_that_opens_nothing_again():
+    """Of a console that made a group once, the message does not say that it opens the group again."""
+    reported = rendered(TEXT, resources=[group(GroupName="launch-wizard-1")])
+    assert "or it is opened again" not in reported
+    assert "not opened again: choose a security group of your own for the next instance; nothing makes" in reported
 
 
 @pytest.mark.parametrize("template", [TEXT, HTML, SLACK])

@@ -148,13 +148,13 @@ MANAGERS = (
     ),
     Manager(
         "the RDS console, when somebody made a database there",
-        "nothing makes the rule again by itself; choose a VPC security group of your own for the next database",
+        "choose a VPC security group of your own for the next database; nothing makes the rule again by itself",
         (Mark("Description", "Created by RDS management console"), Mark("GroupName", r"rds-launch-wizard(?:-\d+)?")),
         # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html
     ),
     Manager(
         "EC2's launch wizard, when somebody started an instance there",
-        "nothing makes the rule again by itself; choose a security group of your own for the next instance",
+        "choose a security group of your own for the next instance; nothing makes the rule again by itself",
         (Mark("GroupName", r"launch-wizard-\d+"),),
         # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-launch-instance-wizard.html
     ),

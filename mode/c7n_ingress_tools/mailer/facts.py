@@ -377,7 +377,7 @@ class _Run(Facts):
         looks = [
             reopened[:1].upper() + reopened[1:],
             *_most(listed(resource.get(reported.NOTED)), "note"),
-            f"Managed by {by}. Fix it there, or it is opened again: {fix}" if by else "",
+            f"Managed by {by}. So that it is not opened again: {fix}" if by else "",
             f"Left alone until {clean(until)}, 00:00 UTC, and closed again then." if isinstance(until, str) else "",
         ]
         return [Note("look", text) for text in looks if text] + [Note("good", text) for text in _most(back, "rule")]
