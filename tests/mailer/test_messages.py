@@ -832,6 +832,21 @@ def test_tags_tell_who_owns_a_group_and_what_opens_it_again(tag, reported):
     assert reported in rendered(TEXT, resources=[group(Tags=[{"Key": tag[0], "Value": tag[1]}])])
 
 
+@pytest.mark.parametrize("template", [TEXT, HTML, SLACK])
+@pytest.mark.parametrize(
+    ("change", "reported"),
+    [
+        ({"how": "perhaps modified"}, "198.18.7.0/24 perhaps replaced"),
+        ({"how": "perhaps authorized", "was": None}, "198.18.7.0/24 perhaps added"),
+        ({"how": "perhaps revoked", "now": None}, "0.0.0.0/0 perhaps removed"),
+    ],
+)
+def test_a_change_whose_answer_was_lost_is_reported_as_such(template, change, reported):
+    """If it is not known that EC2 made a change, the message says that it was perhaps made, as the command does."""
+    lost = group(**{"c7n:replaced-ingress": [record(**change)], "c7n:failed-ingress": ["EC2's answer was lost"]})
+    assert reported in " ".join(words(template, resources=[lost]).split())
+
+
 def test_a_manager_that_opens_nothing_again():
     """Of a console that made a group once, the message does not say that it opens the group again."""
     reported = rendered(TEXT, resources=[group(GroupName="launch-wizard-1")])

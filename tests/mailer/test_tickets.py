@@ -186,6 +186,17 @@ def test_a_ticket_says_what_to_do_first(post, service, mailer):
     assert states.CLOSING.partly.resolves in text
 
 
+def test_a_change_in_a_ticket(post, service, mailer):
+    """A ticket says what a rule was and is, and if it was removed, or perhaps replaced."""
+    replaced = CLOSED["c7n:replaced-ingress"][0]
+    changes = [replaced | {"how": "perhaps modified"}, replaced | {"now": None}]
+    with mailer() as function:
+        work(post, function, about(service.target, FAILED | {"c7n:replaced-ingress": changes}))
+    ((_, _, _, text),) = service.server.tickets()
+    assert "TCP 22 (SSH): 0.0.0.0/0 → 198.18.7.0/24 perhaps replaced, sgr-" in text
+    assert "TCP 22 (SSH): 0.0.0.0/0 removed, sgr-" in text
+
+
 def test_a_ticket_names_the_group_and_its_place(post, service, mailer):
     """However long the group's name and the reason are, the ticket names group, account and region in full."""
     restored = without(CLOSED, "c7n:replaced-ingress") | {"c7n:restored-ingress": CLOSED["c7n:replaced-ingress"]}

@@ -386,6 +386,8 @@ class _Run(Facts):
         """Return a change as people read it."""
         was, now = clean(record.get("was")), clean(record.get("now"))
         done = "" if was and now else "removed" if was else "added"
+        if str(record.get("how")).startswith("perhaps"):  # EC2's answer did not arrive
+            done = f"perhaps {done or self.deed.done}"
         return Change(
             clean(traffic_words(str(record.get("protocol")), str(record.get("ports")))),
             was,

@@ -181,7 +181,6 @@ def _line(value: Any) -> str:
     """Return a text, or a change as one line."""
     if isinstance(value, str):
         return value
-    sides = " → ".join(value[side] for side in ("was", "now", "done") if value.get(side))
-    return ", ".join(
-        filter(None, [f"{value.get('traffic', '')}: {sides}", value.get("rule"), value.get("description")])
-    )
+    sides = " → ".join(value[side] for side in ("was", "now") if value.get(side))
+    change = f"{value.get('traffic', '')}: {sides} {value.get('done', '')}".strip()
+    return ", ".join(filter(None, [change, value.get("rule"), value.get("description")]))
