@@ -59,7 +59,7 @@ class Done(NamedTuple):
             console.print(f"{group}: {'would change, nothing is changed yet' if preview else 'undone'}")
             console.print(table)
         else:
-            console.print(f"{group}: nothing to undo")
+            console.print(f"{group}: {'nothing was undone' if self.problems else 'nothing to undo'}")
         for line in [*self.notes, *self.problems]:
             console.print(Text(visible(line)), soft_wrap=True)
 
@@ -92,7 +92,7 @@ def run(
 ) -> Done:
     """Run the policy, and return what it did even if an error or Ctrl-C ended it.
 
-    :raises CommandError: the policy could not run, or changed nothing because of an error.
+    :raises CommandError: the policy could not run.
     :raises KeyboardInterrupt: somebody stopped it before it changed anything.
     """
     account = session.client("sts").get_caller_identity()["Account"]
@@ -108,9 +108,11 @@ def run(
         except KeyboardInterrupt as error:
             stop = error
     changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
-    errors = said(records, logging.ERROR) or ([str(failure)] if failure else [])
-    if failure and not changes:
-        raise CommandError(" ".join(errors[-1].removeprefix(f"{POLICY}: ").split())) from failure
+    errors = said(records, logging.ERROR)
+    if failure and not errors:
+        if not changes:
+            raise CommandError(" ".join(str(failure).removeprefix(f"{POLICY}: ").split())) from failure
+        errors = [str(failure)]
     if stop and (preview or not changes):
         raise stop
     stopped = [STOPPED] if stop else []

@@ -366,6 +366,23 @@ def test_a_run_of_an_earlier_release(cloud, group, obey, tmp_path):
     assert set(by_source(group_id)) == {"0.0.0.0/0"}
 
 
+def test_the_command_says_why_nothing_was_restored(cloud, group, obey, tmp_path):
+    """If an undo restores nothing because it failed, the command shows each reason, also as JSON, and ends with 1."""
+    group_id = group(WEB)
+    done = act(cloud, tmp_path, authorized=AUTHORIZED)
+    journal(done)
+    filler = [{**WEB, "ports": port, "source": "fd00::/8"} for port in range(1000, 1060)]
+    ec2 = cloud.session().client("ec2")
+    ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=list(map(permission, filler)))
+    line = f"c7n-ingress undo {group_id} --run {done[0]['run']} --region us-east-1 --yes"
+    for option in ("", "--json"):
+        refused = obey(f"{line} {option}")
+        assert (refused.returncode, refused.stderr) == (1, "")
+        assert "tcp 443 from ::/0 found no room: the group had as many rules as EC2 allows." in refused.stdout
+        assert "nothing was restored, so open-ingress-until" in refused.stdout
+    assert "nothing to undo" not in obey(line).stdout
+
+
 def test_an_undo_that_fails_after_its_changes(cloud, group, monkeypatch, tmp_path):
     """An error after the changes is shown beside them, though no group failed."""
     group_id = group(SSH)
