@@ -581,7 +581,8 @@ def _printed(outcomes: Iterator[Outcome]) -> list[Outcome]:
 def _each_function(changing: Iterator[Outcome], region: str, *following: str) -> int:
     """Change each of the policies' functions, print what was done, and what to run next."""
     if not (outcomes := _printed(changing)):
-        click.echo(f"c7n-ingress: {region}: no function of the policies is here: is it the right region?", err=True)
+        nothing = "no function of the policies is here: is it the right account and region?"
+        click.echo(f"c7n-ingress: {region}: {nothing}", err=True)
         return 1
     click.echo("next:")
     for line in following:

@@ -83,7 +83,8 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     pages = session.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=LOG_GROUPS[0])
     known = {group["logGroupName"] for page in pages for group in page["logGroups"]}
     if not (found := [name for name in LOG_GROUPS if name in known]):
-        raise CommandError(f"no function of the pack has a log group in {undo.region}: check the region, or {another}")
+        where = f"in {undo.region}: check the account and the region"
+        raise CommandError(f"no function of the pack has a log group {where}, or {another}")
     return {"log-groups": found, "since": since.isoformat()}
 
 

@@ -37,7 +37,7 @@ def uninstall(session: boto3.Session, names: Sequence[str] = (), *, dryrun: bool
         remove(f"Lambda {name}, with its rules", partial(manager.remove, function(name, triggers)), dryrun=dryrun)
     mailer = MAILER in functions(session)
     if not present and not mailer:
-        return "nothing of the pack is here: is it the right region?"
+        return "nothing of the pack is here: is it the right account and region?"
     if names or not mailer:
         return ""
     if waiting := messages(session, MAILER):

@@ -113,7 +113,7 @@ def test_leaving_where_nothing_is(cloud):
     """In a region that has nothing of the pack, the command says so and fails."""
     done = attempted(cloud, ROOT, "c7n-ingress uninstall --region eu-west-1")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("eu-west-1: nothing of the pack is here: is it the right region?\n")
+    assert done.stderr.endswith("eu-west-1: nothing of the pack is here: is it the right account and region?\n")
 
 
 def test_switching_off_what_is_half_gone(cloud, pack):

@@ -138,4 +138,4 @@ def test_where_nothing_is(cloud, command):
     """In a region that has nothing of the pack, the command says so and fails."""
     done = attempted(cloud, ROOT, command)
     assert done.returncode == 1
-    assert done.stderr.endswith("us-east-1: no function of the policies is here: is it the right region?\n")
+    assert done.stderr.endswith("us-east-1: no function of the policies is here: is it the right account and region?\n")
