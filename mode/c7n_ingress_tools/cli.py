@@ -450,6 +450,7 @@ def undo(
 
     from c7n_ingress.decide.commands import Undo
     from c7n_ingress_tools import undo as undoing
+    from c7n_ingress_tools.errors import CommandError
     from c7n_ingress_tools.settings import read
 
     asked = Undo(group, run_id, session.region_name, journal)
@@ -462,6 +463,8 @@ def undo(
         done.show(group, preview=not yes)
         if done.changes and not yes:
             click.confirm("Undo it?", abort=True)
+            if undoing.run(asked, session, place, known, preview=True).shown != done.shown:
+                raise CommandError("the journal or the group changed while you looked: run the same command again")
             done = undoing.run(asked, session, place, known, preview=False)
             done.show(group, preview=False)
     return 1 if done.problems else 0

@@ -46,6 +46,12 @@ class Done(NamedTuple):
     notes: list[str]
     """The rules that were back already."""
 
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What a person is shown: each preview has a run and a time of its own."""
+        changes = [{key: each[key] for key in each if key not in ("run", "time")} for each in self.changes]
+        return changes, self.problems, self.notes
+
     def show(self, group: str, *, preview: bool) -> None:
         """Print each rule before and after, and a line for each that is left alone, failed or was back already."""
         console = terminal.console()

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from datetime import datetime, timedelta, timezone
@@ -333,6 +334,26 @@ def test_the_command_asks(cloud, group, obey, tmp_path):
     agreed = obey(f"echo y | {line}")
     assert agreed.returncode == 0, agreed.stderr
     assert "0.0.0.0/0" in by_source(group_id)
+
+
+def test_a_journal_that_changes_while_the_command_asks(cloud, group, obey, tmp_path):
+    """A record that is forged between the table and the answer opens nothing: only what was shown is undone."""
+    never_open = {**SSH, "ports": 5432, "source": AUTHORIZED[0]}
+    group_id = group(SSH, never_open)
+    assert by_sweep(cloud, tmp_path, group_id).returncode == 0
+    (line,) = [each["c7n:undo-ingress"][0] for message in messages(cloud) for each in message["resources"]]
+    closed = rules_of(group_id)
+    (rule_id,) = [each for each, rule in closed.items() if rule["FromPort"] == never_open["ports"]]
+    (log,) = tmp_path.rglob("custodian-run.log")
+    record = json.loads(re.search(r'custodian\.journal - INFO - (\{.*"how": "modified".*)', log.read_text())[1])
+    traffic = {**record["traffic"], "FromPort": never_open["ports"], "ToPort": never_open["ports"]}
+    forged = tmp_path / "forged"
+    forged.write_text(json.dumps({**record, "rule": rule_id, "traffic": traffic}) + "\n")
+    forge = shlex.join(["tee", "-a", str(log)])
+    answer = f"until grep -q 'would change' shown; do sleep 0.1; done; {forge} < '{forged}' > /dev/null; echo y"
+    done = obey(f"touch shown; {{ {answer}; }} | {line} | tee shown; exit ${{PIPESTATUS[1]}}")
+    assert (done.returncode, rules_of(group_id)) == (2, closed), done.stdout
+    assert "changed while you looked" in done.stderr
 
 
 def test_the_journal_is_found(cloud, group, obey, tmp_path):
