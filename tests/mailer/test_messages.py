@@ -362,7 +362,7 @@ def test_what_to_do_is_first():
         f'CLOSED, BUT …: {orders["GroupId"]} "orders-db"',
         f"! {orders['c7n:lacking-ingress'][0]}",
         f"! {states.CLOSING.partly.todo}",
-        "To add what is missing:",
+        "To add what is missing, if these networks are yours:",
         f"    {orders['c7n:todo-ingress'][0]}",
         "",
         f"! 2 more groups not closed: {LIMITED}",

@@ -98,7 +98,7 @@ def test_a_group_without_room_is_an_incident_that_says_what_to_do(cloud, post, s
     details = event["payload"]["custom_details"]
     assert details["what ends this incident"] == states.CLOSING.partly.resolves
     assert "Raise the quota for inbound rules" in details["what to do"]
-    (command,) = details["to add what is missing"]
+    (command,) = details["to add what is missing, if these networks are yours"]
     assert command.startswith("aws ec2 authorize-security-group-ingress --region us-east-1 ")
     assert "198.18.9.0/24" in command
 

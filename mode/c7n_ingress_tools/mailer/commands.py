@@ -74,7 +74,7 @@ def additions(resource: Mapping[str, Any], region: Any) -> Commands:
     own = [line for line in lines if isinstance(line, str) and is_addition(line, group, region)][:MOST_LINES]
     more = len(lines) - len(own)
     note = f"{counted(more, 'more line')} in the message, not shown here" if more else ""
-    return Commands("To add what is missing", own, note)
+    return Commands("To add what is missing, if these networks are yours", own, note)
 
 
 def is_addition(line: str, group: Any, region: Any) -> bool:
