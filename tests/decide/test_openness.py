@@ -11,6 +11,7 @@ from c7n_ingress.decide.openness import (
     PRIVATE,
     UNUSABLE,
     are_open,
+    covering,
     is_private,
     is_wide,
     lets_in,
@@ -223,6 +224,20 @@ def test_a_family_has_as_many_as_the_other():
 def test_traffic_that_covers_other_traffic(wide, narrow, does):
     """Traffic covers other traffic of its protocol whose first port, or type and code, it has."""
     assert lets_in(Traffic(*wide), Traffic(*narrow)) is does
+
+
+TRAFFIC = st.builds(
+    lambda protocol, first, more: Traffic(protocol, first, -1 if first == -1 else first + more),
+    st.sampled_from(["tcp", "udp", "icmp", "50", "-1"]),
+    st.integers(-1, 9),
+    st.integers(0, 3),
+)
+
+
+@given(st.lists(TRAFFIC), st.lists(TRAFFIC))
+def test_traffic_that_covers_any_of_other_traffic(wide, narrow):
+    """What covers any of several is found as if each were compared with each."""
+    assert covering(wide, narrow) == {each for each in wide if any(lets_in(each, other) for other in narrow)}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -115,6 +116,20 @@ def lets_in(wide: Traffic, narrow: Traffic) -> bool:
         return True
     (first, last), (port, _) = _span(wide), _span(narrow)
     return wide.protocol == narrow.protocol and first <= port <= last
+
+
+def covering(wide: Iterable[Traffic], narrow: Iterable[Traffic]) -> set[Traffic]:
+    """Return the wide traffic that covers any of the narrow one, in a time that grows as n log n."""
+    firsts = defaultdict(list)
+    for each in sorted(set(narrow), key=_span):
+        firsts[each.protocol].append(_span(each)[0])
+
+    def covers(traffic: Traffic) -> bool:
+        first, last = _span(traffic)
+        of_protocol = firsts.get(traffic.protocol, ())
+        return bisect_left(of_protocol, first) < bisect_right(of_protocol, last)
+
+    return {each for each in wide if (firsts if each.protocol == ALL else covers(each))}
 
 
 def is_wide(network: Network) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide.openness import lets_in, open_sources
+from c7n_ingress.decide.openness import covering, open_sources
 from c7n_ingress.decide.rules import Match, matches_from
 from c7n_ingress.decide.states import counted
 
@@ -41,7 +41,9 @@ def was_open(permissions: Iterable[Mapping[str, Any]], now: Collection[Match]) -
     What the policy leaves open, such as port 443 of a website, was open before, too, and does not count. So only rules
     count that let in some of what is open now, and are open by the pack's one definition, or the same rules.
     """
-    rules = {rule for rule in matches_from(permissions) if any(lets_in(rule.traffic, open_.traffic) for open_ in now)}
+    every = matches_from(permissions)
+    concerned = covering((rule.traffic for rule in every), (open_.traffic for open_ in now))
+    rules = {rule for rule in every if rule.traffic in concerned}
     networks = {rule: [rule.source] for rule in rules if not isinstance(rule.source, str)}
     return not rules.isdisjoint(now) or bool(open_sources({rule: rule.traffic for rule in networks}, networks))
 
