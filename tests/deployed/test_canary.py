@@ -287,3 +287,17 @@ def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):
     with pytest.raises(CommandError, match=f"aws ec2 delete-security-group --region us-east-1 --group-id {group}"):
         canary.delete(client, group, "us-east-1")
     assert rules_of(group) == {}
+
+
+def test_a_group_that_only_looks_left_over(cloud, monkeypatch):
+    """A group that anyone made to look left over, and that EC2 does not delete, keeps no canary from running."""
+    client = cloud.session().client("ec2")
+    tags = [{"ResourceType": "security-group", "Tags": [{"Key": canary.TAG, "Value": "2026-01-01T00:00:00+00:00"}]}]
+    client.create_security_group(GroupName=f"{canary.TAG}-old", Description="d", TagSpecifications=tags)
+
+    def refuse(**_):
+        raise aws_error("DependencyViolation", "DeleteSecurityGroup", "in use")
+
+    monkeypatch.setattr(client, "delete_security_group", refuse)
+    canary.delete_left_over(client)
+    assert len(canaries(cloud)) == 1

@@ -294,7 +294,7 @@ def run(
     :raises CommandError: it cannot run here, or its group could not be deleted.
     """
     canary = Canary(session, deployed(session), settings)
-    delete_left_over(canary.ec2, canary.region)
+    delete_left_over(canary.ec2)
     problem = ""
     with ended_on_request():
         try:
@@ -338,15 +338,16 @@ def deployed(session: boto3.Session) -> tuple[str, ...]:
     return found
 
 
-def delete_left_over(client: Any, region: str) -> None:
-    """Delete the groups of canaries that were killed."""
+def delete_left_over(client: Any) -> None:
+    """Delete the groups of canaries that were killed. A group that is in use is somebody else's, and stays."""
     groups = client.describe_security_groups(Filters=[{"Name": "tag-key", "Values": [TAG]}])["SecurityGroups"]
     for group in groups:
         created = next(tag["Value"] for tag in group["Tags"] if tag["Key"] == TAG)
-        with suppress(ValueError, TypeError):  # somebody else's tag: no time, or one without a zone
+        with suppress(ValueError, TypeError, ClientError):  # somebody else's: no time, one without a zone, or in use
             age = datetime.now(timezone.utc) - datetime.fromisoformat(created)
             if group["GroupName"].startswith(TAG) and age > LEFT_OVER:
-                delete(client, group["GroupId"], region)
+                close(client, group["GroupId"])
+                client.delete_security_group(GroupId=group["GroupId"])
 
 
 @contextmanager
