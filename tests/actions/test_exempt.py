@@ -259,6 +259,15 @@ def test_tags_never_keep_the_digest_from_being_sent(digest):
     assert sorted(told) == sorted(f"g{number}" for number in range(1, 26))
 
 
+def test_tags_hide_no_rule(digest):
+    """The digest has the open rule of a group however long its tags are: as many of them as have room."""
+    tags = {f"{n}" + "\N{LOCK}" * 126: "\N{LOCK}" * 256 for n in range(49)}
+    load([group_of({"name": "web", "ingress": [SSH], "tags": {"open-ingress-until": "+3"} | tags}, 1)])
+    ((group,),) = (message["resources"] for message in digest())
+    assert len(group["MatchedIpPermissions"]) == 1
+    assert {"Key": "open-ingress-until", "Value": day("+3")} in group["Tags"]
+
+
 def test_rules_never_keep_the_digest_from_being_sent(digest):
     """A group with as many rules as EC2 ever allows, whatever describes them, keeps no other from being reported."""
     noise = random.Random(1)

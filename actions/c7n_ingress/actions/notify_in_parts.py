@@ -20,6 +20,9 @@ log = logging.getLogger("custodian.actions")
 ENTRIES_SIZE = 20_000
 """How many characters of JSON the entries of the register may take."""
 
+TAGS_SIZE = 45_000
+"""The same for the tags of a group: 50 tags in ASCII take half of it."""
+
 RENEWALS = {
     "type": "object",
     "additionalProperties": False,
@@ -92,8 +95,9 @@ class NotifyInParts(Notifier):
 
 
 def _fitting(group: dict[str, Any]) -> dict[str, Any]:
-    """Return a group without what no template reads: only the rules that matched, as many as a message holds."""
+    """Return a group without what no template reads: only the rules that matched and the tags, as many as fit."""
     shown = {key: value for key, value in group.items() if key not in ("IpPermissions", "IpPermissionsEgress")}
+    shown["Tags"] = list(as_fit(group.get("Tags") or (), TAGS_SIZE))
     matched = shown.pop(MATCHED, [])
     fitting = list(as_fit(matched, MESSAGE_SIZE - ENTRIES_SIZE - size(shown)))
     if len(fitting) < len(matched):
