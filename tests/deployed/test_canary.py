@@ -13,7 +13,7 @@ from c7n_ingress_tools.embedded_aws.config import configuration_item, event, rec
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError
 from tests.support.docs import blocks, commands
-from tests.support.embedded import ACCOUNT, aws_error, cases, messages, rules_of, source_of
+from tests.support.embedded import ACCOUNT, aws_error, cases, journal, messages, rules_of, source_of
 from tests.support.followed import NETWORKS, attempted, copied, typed
 from tests.support.forked import C7N_INGRESS
 from tests.support.kept import once, warm
@@ -301,3 +301,14 @@ def test_a_group_that_only_looks_left_over(cloud, monkeypatch):
     monkeypatch.setattr(client, "delete_security_group", refuse)
     canary.delete_left_over(client)
     assert len(canaries(cloud)) == 1
+
+
+def test_a_forged_line_in_the_log(cloud, monkeypatch):
+    """A line that somebody else wrote into the log does not say in which log the canary's undo looks."""
+    seen = canary.Canary(cloud.session(), (NAME,), {})
+    seen.group = "sg-0123456789abcdef0"
+    forged = {"group": seen.group, "run": "a", "log_group": "s3://theirs/journal", "timestamp": "now"}
+    journal([forged], seen.log_groups[0])
+    monkeypatch.setattr(seen, "opened", seen.opened.replace(year=2020))
+    assert seen.sent() is None
+    assert seen.record["log_group"] == seen.log_groups[0]

@@ -203,7 +203,7 @@ class Canary:
         """Look for the message's id in the log, after the record of the change."""
         if not self.record:
             for line in self.lines(f'{{ $.group = "{self.group}" }}', self.log_groups):
-                self.record = {**line, **json.loads(line["message"])}
+                self.record = {**json.loads(line["message"]), **line}  # what CloudWatch says of it cannot be forged
                 break
         if self.record and not self.message:
             after = {"startTime": self.record["timestamp"], "logStreamNames": [self.record["logStreamName"]]}
