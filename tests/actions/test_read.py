@@ -205,6 +205,21 @@ def test_the_sizes_of_lots(live, clock, monkeypatch):
     assert lots == [8, 2, 1, 2, 4, 8, 8, 1]
 
 
+def test_the_rules_of_lots(live, cloud, clock, monkeypatch):
+    """Groups with so many rules that they would fill the memory with tags are read in smaller lots."""
+    many = [{**SSH, "ports": port} for port in range(3)]
+    put([SSH], many, many, [SSH], [*many, {**SSH, "ports": 7}, PRIVATE], [SSH])
+    wanted = cloud.session().client("ec2").describe_security_groups(GroupIds=ids(*range(1, 7)))["SecurityGroups"]
+    wanted = [{**group, "IpPermissionsEgress": []} for group in sorted(wanted, key=lambda group: group["GroupId"])]
+    monkeypatch.setattr(read, "MOST_RULES", 4, raising=False)
+    lots = []
+    groups = live()
+    monkeypatch.setattr(groups, "read", lambda lot: lots.append(lot) or LiveGroups.read(groups, lot))
+    assert [each.group["GroupId"] for each in groups.in_lots(wanted)] == ids(*range(1, 7))
+    assert lots == [ids(1, 2), ids(3, 4), ids(5), ids(6)]
+    assert clock.now() == 1000.0
+
+
 def test_a_group_that_is_gone_and_a_lot_that_fails(live, clock, monkeypatch):
     """Groups that do not exist any more are left out, and a lot that cannot be read keeps no other from being read."""
     put(*[[SSH]] * 5)

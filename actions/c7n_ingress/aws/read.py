@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
+from itertools import accumulate, takewhile
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
@@ -17,7 +18,7 @@ from c7n.filters import Filter
 from c7n.filters.core import BooleanGroupFilter, Not, ReduceFilter
 
 from c7n_ingress.aws.calls import GROUPS_A_CALL, described
-from c7n_ingress.decide.rules import PREFIX_LISTS, UNREADABLE, Match, Rule, matches_from, rule_from
+from c7n_ingress.decide.rules import PREFIX_LISTS, SOURCES, UNREADABLE, Match, Rule, matches_from, rule_from
 
 OLDEST = 1.0
 """How many seconds old a reading may be when the group is changed.
@@ -29,6 +30,11 @@ LONGEST_FILTERING = OLDEST / 4
 """How many seconds the policy's filters may take before the groups are read again."""
 DELAYS = (1, 2, 4)
 """How many seconds pass before each further reading of what an event names and EC2 does not show yet."""
+MOST_RULES = 4000
+"""How many rules a lot may have, if it has several groups: as many as one group can have.
+
+A rule's tags can take 40 kB of memory, and a function has 512 MB for all that it reads at once.
+"""
 MATCHED = "MatchedIpPermissions"
 """The annotation in which c7n's `ingress` filters put what they matched."""
 
@@ -93,7 +99,8 @@ class LiveGroups:
         """
         size, left = GROUPS_A_CALL, list(groups)
         while left:
-            lot, left = left[:size], left[size:]
+            lot = left[: _with_room(left[:size])]
+            left = left[len(lot) :]
             try:
                 readings = self.read([group["GroupId"] for group in lot])
             except Exception as error:  # noqa: BLE001 - the others are still read; reported and raised at the end
@@ -108,6 +115,7 @@ class LiveGroups:
                 yield reading
             else:
                 size = min(2 * size, GROUPS_A_CALL)
+            readings.clear()
             if left:
                 gc.collect(0)  # the garbage of this lot: the collector is paused
 
@@ -217,6 +225,16 @@ def judges_the_set(each: Any) -> bool:
     """
     counts = each.data.get("value_type") == "resource_count"
     return counts or isinstance(each, ReduceFilter) or getattr(each, "judges_the_set", False)
+
+
+def _with_room(groups: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many of the first groups have no more rules together than a lot may have, as c7n listed them."""
+    sides = ("IpPermissions", "IpPermissionsEgress")
+    total = accumulate(
+        sum(len(each.get(key) or ()) for side in sides for each in group.get(side) or () for key in SOURCES)
+        for group in groups
+    )
+    return max(1, sum(1 for _ in takewhile(lambda number: number <= MOST_RULES, total)))
 
 
 def _reading(
