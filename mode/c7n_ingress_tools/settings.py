@@ -7,6 +7,7 @@ from typing import Any
 
 from c7n.utils import yaml_load
 
+from c7n_ingress.aws.settings import refuse_twice
 from c7n_ingress.decide.settings import KEYS, check
 from c7n_ingress_tools.errors import CommandError
 
@@ -24,14 +25,16 @@ def read(path: Path | None, default: Path | None = None, *, complete: bool = Fal
     :param complete: whether a setting that every policy needs may not be missing.
     """
     if path is None:
-        path, found = Path(SETTINGS), load(Path(SETTINGS)) if Path(SETTINGS).exists() else None
+        path = Path(SETTINGS)
+        found = load(path) if path.exists() else None
         if not isinstance(found, dict) or found.keys().isdisjoint(KEYS):
             if default is None:
                 return {}
-            path, found = default, load(default)
-    else:
-        found = load(path)
+            path = default
+    content = _content(path)
+    found = _parsed(content, path)
     try:
+        refuse_twice(content)
         check(found, complete=complete)
     except ValueError as error:
         raise CommandError(f"{path}: {error}") from error
@@ -43,9 +46,18 @@ def load(path: Path) -> Any:
 
     :raises CommandError: it cannot be read, or is not YAML.
     """
+    return _parsed(_content(path), path)
+
+
+def _content(path: Path) -> bytes:
     try:
-        return yaml_load(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error
+
+
+def _parsed(content: bytes, path: Path) -> Any:
+    try:
+        return yaml_load(content)
     except Exception as error:  # any error of the YAML parser
         raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

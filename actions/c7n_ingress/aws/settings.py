@@ -74,8 +74,8 @@ def _check_given(data: Any, manager: Any) -> None:
         if name:
             raise ValueError(f"'{{{name}}}' was not filled: add --vars-file settings.yml")
         return
-    given = _given(path, Path(path).stat().st_mtime_ns)
     try:
+        given = _given(path, Path(path).stat().st_mtime_ns)
         check_once(given.get("only"), manager.data)  # most policies do not name it
         if name or not given.keys().isdisjoint(KEYS):
             check(given, complete=unfilled([data.get(key) for key in ("authorized", "authorized-from")]) is not None)
@@ -87,12 +87,20 @@ def _check_given(data: Any, manager: Any) -> None:
 def _given(path: str, _changed: int) -> Mapping[str, Any]:
     """Read the settings file once for all filters and actions of a run, as long as it is not changed."""
     given: Mapping[str, Any] = load_file(path)
-    if path.endswith(".json"):  # tabs in it are no YAML
-        return given
+    if not path.endswith(".json"):  # tabs in it are no YAML
+        refuse_twice(Path(path).read_bytes())
+    return given
+
+
+def refuse_twice(content: bytes) -> None:
+    """Refuse YAML in which a mapping has a key twice.
+
+    :raises ValueError: names the key and its line.
+    """
     import yaml  # noqa: PLC0415 - a function has none, and reads no such file
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    left, seen = [yaml.compose(Path(path).read_text(encoding="utf-8-sig"), loader)], set()
+    left, seen = [yaml.compose(content, loader)], set()
     while left:
         if id(node := left.pop()) in seen:  # an alias
             continue
@@ -102,9 +110,8 @@ def _given(path: str, _changed: int) -> Mapping[str, Any]:
             for key, value in node.value:
                 if (text := str(key.value)) in keys:
                     line = key.start_mark.line + 1
-                    raise ValueError(f"{path}: {text!r} is there twice: only the last one would count (line {line})")
+                    raise ValueError(f"{text!r} is there twice: only the last one would count (line {line})")
                 keys.add(text)
                 left.append(value)
         elif isinstance(node, yaml.SequenceNode):
             left += node.value
-    return given
