@@ -318,6 +318,7 @@ def test_refuses_wrong_options(tmp_path, arguments, says):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(says)
     assert done.stderr.count("\n") == 1
+    assert ("add --vpcs" in done.stderr) == (says == "only vpc is authorized")
     assert not list(tmp_path.iterdir())
 
 

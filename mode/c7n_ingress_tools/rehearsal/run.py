@@ -171,10 +171,10 @@ def _named(arguments: Asked) -> list[str]:
 
 def _authorized(arguments: Asked, given: Mapping[str, Any], account: Account) -> authorized.Authorized:
     """Return the networks to authorize. The error, where none is left, names the options that add some."""
-    known = [*account.prefix_lists, *([VPC] if account.vpcs else [])]
+    known, named = [*account.prefix_lists, *([VPC] if account.vpcs else [])], _named(arguments)
     try:
-        return authorized.chosen(given.get("authorized"), _named(arguments), known=known)
-    except ValueError as error:
+        return authorized.chosen(given.get("authorized"), named, known=known)
+    except exports.UnusableError as error:
         more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {arguments.option('authorized')}"
         raise exports.UnusableError(f"{error}: {more}") from error
 
