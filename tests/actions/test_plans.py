@@ -241,14 +241,14 @@ def test_a_rule_that_somebody_removed(cloud, tmp_path):
     assert f"sg-{2:017x}: not as planned: the group does not exist (1 in all" in carry_out(cloud, tmp_path, path)
 
 
-@pytest.mark.parametrize("place", ["s3://plans/{account_id}/approved", "approved"])
+@pytest.mark.parametrize("place", ["s3://plans/{account_id}/approved", "{region} {account_id}%20#ü"])
 def test_where_a_plan_may_be(cloud, tmp_path, monkeypatch, place):
-    """A plan is read from a path or an address, whatever its name; the address may name the account."""
+    """A plan is read from a path or an address, whatever its name; both may name the account and the region."""
     make_queue(cloud)
     load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
     plan = planned(cloud, tmp_path).read_text()
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "approved").write_text(plan)
+    (tmp_path / "us-east-1 123456789012%20#ü").write_text(plan)
     s3 = cloud.session().client("s3")
     s3.create_bucket(Bucket="plans")
     s3.put_object(Bucket="plans", Key="123456789012/approved", Body=plan)

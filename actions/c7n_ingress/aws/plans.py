@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from c7n.exceptions import PolicyExecutionError
 
@@ -28,7 +29,9 @@ def check(data: Mapping[str, Any], manager: Any) -> None:
 
 
 def _source(only: str) -> dict[str, str]:
-    return {"url": only if "://" in only else Path(only).absolute().as_uri(), "format": "json"}
+    """Return where c7n reads a plan. It fills in the account and the region, unless their braces are quoted."""
+    path = quote(bytes(Path(only).absolute()), safe="/{}")
+    return {"url": only if "://" in only else f"file://{path}", "format": "json"}
 
 
 def write(action: Any, groups: Iterable[Mapping[str, Any]]) -> None:
