@@ -286,9 +286,9 @@ def test_a_preview_that_is_stopped(cloud, tmp_path):
 def test_a_bad_plan(cloud, tmp_path, case):
     """A plan that cannot be read, or is of another account or region, ends the run before anything is changed."""
     load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
-    (tmp_path / "plan.json").write_text(case["plan"])
-    says = case["says"].replace("{url}", (tmp_path / "plan.json").as_uri())
-    assert f"changed nothing: only: {says.removeprefix('only: ')}" in carry_out(cloud, tmp_path, tmp_path / "plan.json")
+    (path := tmp_path / "plan.json").write_text(case["plan"])
+    says = case["says"].replace("{url}", path.as_uri())
+    assert f"changed nothing: only '{path}': {says}" in carry_out(cloud, tmp_path, path)
     assert made_changes(cloud) == []
 
 

@@ -89,4 +89,4 @@ def read(action: Any) -> Approved | None:
         content = fresh_values("the plan", _source(action.data["only"]), action.manager)
         return Approved(parse(content, config.account_id, config.region))
     except ValueError as error:
-        raise PolicyExecutionError(f"{action.type} changed nothing: only: {error}") from error
+        raise PolicyExecutionError(f"{action.type} changed nothing: only {action.data['only']!r}: {error}") from error
