@@ -79,7 +79,7 @@ ALL += "undo-days, preview"
         ({"authorized": ["vpc"], "preview": 1}, "preview 1 is not true or false"),
         (
             {"authorized": ["vpc"], "queue": "{queue}"},
-            "queue '{queue}' names a setting, and nothing fills it here: write the value itself",
+            "queue '{queue}': nothing fills {queue} here: write the value itself",
         ),
     ],
     ids=str,

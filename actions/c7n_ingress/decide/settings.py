@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -34,6 +35,10 @@ FOR_ONE_RUN = ("preview", "only")
 OF_AN_UNDO = ("group", "run", "journal")
 """What `c7n-ingress undo` adds to the settings."""
 
+IN_BRACES = re.compile(r"\{[^{}]*\}")
+PLACE = ("{partition}", "{region}", "{account_id}")
+"""What is filled into a part of a recipient or of a queue."""
+
 LIMITS = {"at-most": (1, 5_000), "notice-hours": (1, 720), "undo-days": (1, MOST_DAYS)}
 """The smallest and the largest value of each number."""
 
@@ -55,8 +60,9 @@ def check(settings: object, *, complete: bool = True) -> None:
         if key in settings and not is_right(settings[key]):
             raise ValueError(f"{key} {settings[key]!r:.80} {wrong}")
     for key, values in (("tell", settings.get("tell", [])), ("queue", [settings.get("queue")])):
-        if unset := next((each for each in values if _name(each) in KEYS), None):
-            raise ValueError(f"{key} {unset!r} names a setting, and nothing fills it here: write the value itself")
+        for text in filter(None, values):
+            if unset := next((each for each in IN_BRACES.findall(text) if each not in PLACE or each == text), None):
+                raise ValueError(f"{key} {text!r:.80}: nothing fills {unset} here: write the value itself")
     for key, (least, most) in LIMITS.items():
         value = settings.get(key, DEFAULTS[key])
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
