@@ -17,6 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.names import POLICIES, Outcome, is_policy, messages
 
 QUEUE = f"{POLICIES}-failed"
@@ -36,9 +37,15 @@ PATIENT = Config(read_timeout=LONGEST + 30, retries={"total_max_attempts": 1})
 
 
 def replay(session: boto3.Session) -> Iterator[Outcome]:
-    """Run the function of each event in the queue, and yield the outcomes one by one."""
+    """Run the function of each event in the queue, and yield the outcomes one by one.
+
+    :raises CommandError: there is no queue in the region.
+    """
     sqs, client = session.client("sqs"), session.client("lambda", config=PATIENT)
-    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    try:
+        url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    except sqs.exceptions.QueueDoesNotExist as error:
+        raise CommandError(f"{session.region_name}: there is no queue {QUEUE}: is it the right region?") from error
     left: dict[str, str] = {}
     try:
         # A message stays hidden while its function runs, and until all have been received.
