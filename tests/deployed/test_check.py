@@ -192,12 +192,13 @@ def written(folder, settings, **policies):
 
 @pytest.mark.parametrize("case", CASES["settings"], ids=lambda case: case["text"])
 def test_wrong_settings(tmp_path, case):
-    """Settings that no run can use are one line with the fix."""
+    """Settings that no run can use are one line with the fix, and nothing is said of networks that cannot be read."""
     facts = here.load(written(tmp_path, case["text"])).facts
     (fact,) = [each for each in facts if Path(each.name).name == case["fact"]]
     assert fact.state == WRONG
     assert case["says"] in fact.said
     assert case["fix"] in fact.fix
+    assert any(each.name == "authorized networks" for each in facts) == (case["fact"] != "settings")
 
 
 def test_wrong_policies(cloud, tmp_path):

@@ -130,10 +130,10 @@ def load(
         number = f"{len(found)} {'policy' if len(found) == 1 else 'policies'}"
         facts.append(ok(str(path), f"{number}, valid with these settings"))
     networks = settings.get("authorized", [])
+    if settings:
+        facts.append(no_documentation(networks))
     queue = settings.get("queue", DEFAULTS["queue"]).replace("{account_id}", account)
-    return Local(
-        files, region, networks, wanted, [*facts, no_documentation(networks)], queue, "" if own is None else account
-    )
+    return Local(files, region, networks, wanted, facts, queue, "" if own is None else account)
 
 
 def owner_and_name(queue: str, account: str) -> tuple[str, str]:
