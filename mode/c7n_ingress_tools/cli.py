@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COULD_NOT_RUN = 2
 
-FILE = click.Path(path_type=Path)
+
+def path(text: str | Path) -> Path:
+    """Return a path. Its name is what the help calls it."""
+    if not text:  # as of a variable that is not set; pathlib takes it for the current folder
+        raise click.ClickException("a path is empty: name the file or the folder, or leave it out")
+    return Path(text)
 
 
 def _in_region(region: str) -> boto3.Session:
@@ -43,7 +48,7 @@ REGION: Any = {"type": _in_region, "metavar": "REGION"}
 
 region_option = click.option("--region", "session", required=True, help="The AWS region, such as us-east-1.", **REGION)
 settings_option = click.option(
-    "--settings", type=FILE, help="Your settings file. By default, settings.yml in this folder if there is one."
+    "--settings", type=path, help="Your settings file. By default, settings.yml in this folder if there is one."
 )
 
 
@@ -65,10 +70,10 @@ def accounts_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(given=Given(accounts, tags, since, log), **more)
 
     for option in (
-        click.option("--log", type=FILE, help="A file with what c7n-org printed, to show why accounts failed."),
+        click.option("--log", type=path, help="A file with what c7n-org printed, to show why accounts failed."),
         click.option("--since", callback=_since, help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
         click.option("-t", "--tag", "tags", multiple=True, help="Only the accounts with this tag, as c7n-org's -t."),
-        click.option("--accounts", type=FILE, help="c7n-org's file of accounts: each of them must have output."),
+        click.option("--accounts", type=path, help="c7n-org's file of accounts: each of them must have output."),
     ):
         with_given = option(with_given)
     return with_given
@@ -146,14 +151,8 @@ def cli() -> None:
     """
 
 
-def _folder(text: str) -> Path:
-    if not text:  # as of a variable that is not set; pathlib takes it for the current folder
-        raise click.ClickException("the path of the folder is empty: name the folder, or . for this one")
-    return Path(text)
-
-
 @cli.command(short_help="Write or update the pack's files in a folder.")
-@click.argument("folder", type=_folder, default=".", metavar="[DIR]")
+@click.argument("folder", type=path, default=".", metavar="[DIR]")
 def init(folder: Path) -> None:
     """Write the policies, the stack and the mailer's configuration into a folder, or update them there.
 
@@ -175,10 +174,10 @@ def init(folder: Path) -> None:
 
 @cli.command(short_help="Check that the pack works, here and in your account.")
 @click.option("--region", "sessions", multiple=True, help="An AWS region to check. Can be repeated.", **REGION)
-@click.option("--settings", type=FILE, default=Path("settings.yml"), show_default=True, help="Your settings file.")
+@click.option("--settings", type=path, default=Path("settings.yml"), show_default=True, help="Your settings file.")
 @click.option("--canary", is_flag=True, help="Open a port in a group that nothing uses, and wait until it is closed.")
 @click.option("--timeout", type=float, default=900, show_default=True, help="Seconds that --canary waits.")
-@click.option("--of", "folder", type=FILE, help="Show the checks that `c7n-org run-script -s` wrote, of all accounts.")
+@click.option("--of", "folder", type=path, help="Show the checks that `c7n-org run-script -s` wrote, of all accounts.")
 @accounts_options
 @json_option
 def check(
@@ -271,7 +270,7 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
 
 
 @cli.command(short_help="Run everything on this machine, on a copy of your groups.")
-@click.argument("groups", type=FILE, required=False, metavar="[GROUPS.json]")
+@click.argument("groups", type=path, required=False, metavar="[GROUPS.json]")
 @click.option(
     "--authorized",
     multiple=True,
@@ -279,12 +278,12 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     help="Your networks, which replace the open sources. By default, those of your settings, or examples.",
 )
 @click.option(
-    "--interfaces", type=FILE, help="What `aws ec2 describe-network-interfaces` prints, to show what uses each group."
+    "--interfaces", type=path, help="What `aws ec2 describe-network-interfaces` prints, to show what uses each group."
 )
-@click.option("--vpcs", type=FILE, help="What `aws ec2 describe-vpcs` prints, for the networks that `vpc` means.")
+@click.option("--vpcs", type=path, help="What `aws ec2 describe-vpcs` prints, for the networks that `vpc` means.")
 @click.option(
     "--flows",
-    type=FILE,
+    type=path,
     multiple=True,
     help="VPC flow logs, a file or a folder, to show blocked clients; several, if it is repeated.",
 )
@@ -324,11 +323,11 @@ def rehearse(live: bool, **options: Any) -> int:
 
 
 @cli.command(short_help="Report what a sweep found and did, or what the deployed functions did.")
-@click.argument("folders", type=FILE, nargs=-1, metavar="[OUT]...")
+@click.argument("folders", type=path, nargs=-1, metavar="[OUT]...")
 @click.option("--journal", is_flag=True, help="Report what the deployed functions did, from their logs.")
 @accounts_options
 @click.option("--region", "regions", multiple=True, help="Only this AWS region. Can be repeated.")
-@click.option("--csv", "csv_file", type=FILE, help="With --journal: write a line for each closed rule into this file.")
+@click.option("--csv", "csv_file", type=path, help="With --journal: write a line for each closed rule into this file.")
 @json_option
 def report(
     folders: tuple[Path, ...],
@@ -479,7 +478,7 @@ def mailer() -> None:
 @click.option(
     "-c",
     "--config",
-    type=FILE,
+    type=path,
     default=Path("mode", "mailer.yml"),
     show_default=True,
     help="c7n-mailer's configuration.",
@@ -508,7 +507,7 @@ def mailer_deploy(config: Path, region: str | None) -> None:
 
 
 @mailer.command("preview")
-@click.argument("file", type=FILE, required=False, metavar="[FILE.html]")
+@click.argument("file", type=path, required=False, metavar="[FILE.html]")
 def mailer_preview(file: Path | None) -> None:
     """Print the sample messages as people get them, or write the mails into a file."""
     from c7n_ingress_tools.mailer import preview

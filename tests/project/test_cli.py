@@ -62,6 +62,8 @@ def test_the_command_prints_its_version(capsys):
         ),
         (["mailer", "deploy", "-c", "nowhere.yml"], "nowhere.yml: No such file or directory"),
         (["mailer", "deploy", "-c", "empty.yml"], "empty.yml: the file is empty: `c7n-ingress init DIR` writes one"),
+        (["rehearse", "--flows", ""], "a path is empty: name the file or the folder, or leave it out"),
+        (["report", ""], "a path is empty"),
         (["replay", "--region", "us-east-1"], "no AWS credentials found"),
         (["uninstall", "--region", "us-east-1"], "no AWS credentials found"),
         (["replay", "--region", "us east 1"], "us east 1"),
@@ -69,7 +71,7 @@ def test_the_command_prints_its_version(capsys):
     ],
 )
 def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
-    """A path that does not exist, an empty file and credentials that are missing end a command with 2 and one line."""
+    """A path that is empty or does not exist, an empty file or no credentials end a command with 2 and one line."""
     (tmp_path / "none.json").write_text('{"SecurityGroups": []}')
     (tmp_path / "empty.yml").touch()
     done = run(tmp_path, *arguments)

@@ -143,7 +143,7 @@ def test_no_folder_at_all(tmp_path, monkeypatch, capsys):
     """An empty path, as of a variable that is not set, is refused in one line, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     assert main(["init", ""]) == 2
-    said = "the path of the folder is empty: name the folder, or . for this one"
+    said = "a path is empty: name the file or the folder, or leave it out"
     assert capsys.readouterr().err == f"c7n-ingress: {said}\n"
     assert list(tmp_path.iterdir()) == []
 
