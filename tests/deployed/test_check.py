@@ -151,6 +151,44 @@ def test_an_account_with_vars_of_its_own(cloud, tmp_path):
     assert "account 123456789012: authorized: '198.18.9.1/24'" in wrong()["accounts.yml"]["said"]
 
 
+def test_vars_that_differ_from_the_settings(cloud, tmp_path):
+    """A check compares an account with its vars alone, and of several entries with the one that has the region."""
+    copy = copied(tmp_path)
+    for region in ("us-east-1", "eu-central-1"):
+        create(cloud, region, RolesRegion="us-east-1")
+    (copy / "settings.yml").write_text("{authorized: [198.18.7.0/24], public-ports: [443]}")
+    shop = {"account_id": "123456789012", "role": "deployer"}
+    own = [{"authorized-from": {"url": "s3://lists/n.txt"}}, {"authorized": ["198.18.9.0/24"], "exemptions-from": None}]
+    places = [("shop eu", "eu-central-1", own[0]), ("shop us", "us-east-1", own[1])]
+    listed = [{**shop, "name": name, "regions": [region], "vars": given} for name, region, given in places]
+    (copy / "accounts.yml").write_text(json.dumps({"accounts": listed}))
+    typed(cloud, copy, "c7n-org run -c accounts.yml -u policies/open-ingress.yml -s out")
+
+    def wrong(region):
+        _, facts = checked(cloud, copy, f"c7n-ingress check --region {region}")
+        return [each for each in facts if each["name"].startswith((NAME, "policies")) and each["state"] != OK]
+
+    assert [wrong(region) for _, region, _ in places] == [[], []]
+    listed[1]["vars"] = {"authorized": ["198.18.8.0/24"]}
+    (copy / "accounts.yml").write_text(json.dumps({"accounts": listed}))
+    found = wrong("us-east-1")
+    assert {each["fix"].partition(" -s ")[0] for each in found} == {
+        "c7n-org run -c accounts.yml -a 'shop us' -r us-east-1"
+    }
+
+
+def test_vars_without_what_a_run_needs(cloud, tmp_path):
+    """A check names an account whose vars lack the networks, or have a setting that is null."""
+    copy = copied(tmp_path)
+    for own, says in (({}, "name the authorized networks by either"), ({"queue": None}, "queue None is not the name")):
+        networks = {"authorized": ["198.18.7.0/24"]} if own else {}
+        account = {"name": "shop", "account_id": "123456789012", "role": "deployer", "vars": {**networks, **own}}
+        (copy / "accounts.yml").write_text(json.dumps({"accounts": [account]}))
+        _, facts = checked(cloud, copy)
+        said = [each["said"] for each in facts if each["name"] == "accounts.yml"]
+        assert f"accounts.yml: account 123456789012: {says}" in "".join(said)
+
+
 def test_notice_does_not_use_aws_config(cloud, tmp_path):
     """A check finds all right where people get notice first, as the page deploys it, without AWS Config's recorder."""
     copy = copied(tmp_path)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import boto3
@@ -15,9 +16,9 @@ from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.decide.authorized import documentation, parse_fixed
-from c7n_ingress.decide.settings import DEFAULTS, KEYS, check
+from c7n_ingress.decide.settings import DEFAULTS, KEYS, OPTIONAL, check
 from c7n_ingress_tools import policies
-from c7n_ingress_tools.accounts import accounts
+from c7n_ingress_tools.accounts import ALL, accounts, regions_of
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
@@ -49,18 +50,31 @@ def files(settings: Path) -> Files:
     return Files(settings, (*policies, watch), root / "mode" / "stack.yml", settings.parent / "accounts.yml")
 
 
-def vars_of(files: Files, account: str) -> dict[str, Any] | None:
-    """Return the vars with which c7n-org fills the policies of an account; None if its file has no such account.
+class Own(NamedTuple):
+    """What c7n-org's file says of an account."""
 
-    :raises CommandError: the file is none of c7n-org's, or no run can use these vars.
+    account: str
+    """What c7n-org's `-a` takes for it: its id, or its name if several accounts in the file have this id."""
+    settings: dict[str, Any]
+    """Its vars. c7n-org fills the policies with them alone, and does not read settings.yml."""
+
+
+def own_of(files: Files, account: str, region: str) -> Own | None:
+    """Return what c7n-org's file says of an account, if it is there: of several, the one in whose regions this one is.
+
+    :raises CommandError: the file is none of c7n-org's, or no run can use its vars.
     """
     listed = accounts(files.accounts) if files.accounts.exists() else []
-    found = next((each["vars"] for each in listed if each["account_id"] == account), None)
+    found = [each for each in listed if each["account_id"] == account]
+    if not found:
+        return None
+    first = next((each for each in found if {ALL, region} & {*regions_of(each)}), found[0])
+    given = {key: value for key, value in first["vars"].items() if key in KEYS}
     try:
-        check({key: value for key, value in (found or {}).items() if key in KEYS and value is not None}, complete=False)
+        check({key: value for key, value in given.items() if value is not None or key not in OPTIONAL})
     except ValueError as error:
         raise CommandError(f"{files.accounts}: account {account}: {error}") from error
-    return found
+    return Own(account if len(found) == 1 else first["name"], first["vars"])
 
 
 class Wanted(NamedTuple):
@@ -90,22 +104,20 @@ class Local(NamedTuple):
     queue: str = DEFAULTS["queue"]
     """The queue to which the policies send their messages: its name, ARN or URL."""
     account: str = ""
-    """The account's id, if c7n-org deploys there."""
+    """What c7n-org's `-a` takes for the account, if c7n-org deploys there."""
 
     def deploy(self, file: Path | str, policy: str = "") -> str:
         """Return the command that deploys a file, or one of its policies."""
         words = f"-s out {f'-p {policy} ' if policy else ''}"
         if self.account:
-            return f"c7n-org run -c {self.files.accounts} -a {self.account} -r {self.region} {words}-u {file}"
+            return f"c7n-org run -c {self.files.accounts} -a {quote(self.account)} -r {self.region} {words}-u {file}"
         return f"custodian run --region {self.region} --vars-file settings.yml {words}{file}"
 
 
-def load(
-    files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION, own: Mapping[str, Any] | None = None
-) -> Local:
+def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION, own: Own | None = None) -> Local:
     """Load settings and policies. Those that are wrong are facts, and left out.
 
-    :param own: the account's vars in c7n-org's file, if it is there. They override the settings.
+    :param own: what c7n-org's file says of the account, if it is there. Its vars count instead of the settings.
     """
     wanted: dict[str, Wanted] = {}
     facts, settings = [versions()], {}
@@ -114,7 +126,8 @@ def load(
         facts.append(ok("settings", f"{files.settings} is valid"))
     except CommandError as error:
         facts.append(wrong("settings", str(error), "edit it. If there is none, `c7n-ingress init .` writes one"))
-    settings |= own or {}
+    if own:
+        settings = own.settings
     for path in files.policies:
         try:
             found = policies.load(path, settings, account, region)
@@ -133,7 +146,7 @@ def load(
     if settings:
         facts.append(no_documentation(networks))
     queue = settings.get("queue", DEFAULTS["queue"]).replace("{account_id}", account)
-    return Local(files, region, networks, wanted, facts, queue, "" if own is None else account)
+    return Local(files, region, networks, wanted, facts, queue, own.account if own else "")
 
 
 def owner_and_name(queue: str, account: str) -> tuple[str, str]:

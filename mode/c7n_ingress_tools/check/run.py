@@ -43,7 +43,7 @@ def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
         yield wrong("credentials", said, "renew them, or correct the region")
         return
     try:
-        own = here.vars_of(files, account_id)
+        own = here.own_of(files, account_id, region)
     except CommandError as error:
         yield wrong(str(files.accounts), str(error), "fix what the line names")
         return
