@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import boto3
 
     from c7n_ingress_tools.accounts import Asked, Given
+    from c7n_ingress_tools.check.here import Files
     from c7n_ingress_tools.names import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -230,22 +231,25 @@ def check(
             say(str(fact))
     wrong = sum(fact["state"] != OK for fact in found)
     say(f"\n{len(found)} facts, {wrong} wrong")
-    flown = [_canary(each, settings, timeout, say) for each in sessions if canary]
+    flown = [_canary(each, files, timeout, say) for each in sessions if canary]
     if as_json:
         click.echo(json.dumps({"wrong": wrong, "facts": found, **({"canary": flown} if canary else {})}, indent=1))
     return 1 if wrong or any(each["failed"] for each in flown) else 0
 
 
-def _canary(session: boto3.Session, settings: Path, timeout: float, say: Callable[[str], None]) -> dict[str, Any]:
+def _canary(session: boto3.Session, files: Files, timeout: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Run a canary in a region, print what it sees, and return it. A canary that cannot run has failed."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from c7n_ingress_tools.check import canary
+    from c7n_ingress_tools.check import canary, here
     from c7n_ingress_tools.errors import CommandError
     from c7n_ingress_tools.settings import read
 
     try:
-        result = canary.run(session, read(settings), lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), timeout)
+        account = session.client("sts").get_caller_identity()["Account"]
+        own = here.own_of(files, account, session.region_name)
+        settings = own.settings if own else read(files.settings)
+        result = canary.run(session, settings, lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), timeout)
     except (BotoCoreError, ClientError, CommandError) as error:
         result = canary.Result("", {}, canary.END, _in_one_line(error) or str(error))
     say(f"{session.region_name}: {result.summary}")

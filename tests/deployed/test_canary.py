@@ -188,6 +188,14 @@ def test_a_port_that_stays_open(cloud, tmp_path, settings):
     assert shown[0][1].startswith("opened tcp 23 to 0.0.0.0/0")
 
 
+def test_an_account_with_vars_of_its_own(cloud, pack):
+    """The canary takes the settings of an account from its vars in c7n-org's file."""
+    own = {"authorized": NETWORKS, "public-ports": [22]}
+    account = {"name": "shop", "account_id": ACCOUNT, "role": "deployer", "vars": own}
+    (pack / "accounts.yml").write_text(yaml.safe_dump({"accounts": [account]}))
+    assert "opened tcp 23 to 0.0.0.0/0" in attempted(cloud, pack, f"{CANARY} --timeout 0.1").stdout
+
+
 @pytest.mark.usefixtures("pack")
 def test_an_account_whose_groups_stay_open(cloud):
     """If the settings leave each port open, the canary opens nothing, and names the settings."""
