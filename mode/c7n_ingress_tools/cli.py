@@ -406,7 +406,7 @@ def _report_journal(given: Given, regions: tuple[str, ...], csv_file: Path | Non
         places = [*journal.places_of(given.accounts, regions)]
     else:
         account = _in_region(regions[0]).client("sts").get_caller_identity()["Account"]
-        places = [journal.Place(account, region, _in_region) for region in dict.fromkeys(regions)]
+        places = [journal.Place(account, region, _in_region) for region in regions]
     found = journal.read(places, given.since or now - dt.timedelta(days=90), now)
     if csv_file:
         csv_file.write_text(journal.as_csv(found), encoding="utf-8", newline="")

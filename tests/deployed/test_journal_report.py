@@ -163,6 +163,17 @@ def test_several_accounts(capsys, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("regions", [["us-east-1"], ["all"]], ids=["again", "all"])
+def test_an_account_that_is_listed_twice(capsys, tmp_path, regions):
+    """What an account closed counts once, however often c7n-org's file lists the account and region."""
+    write(closure(1, 10))
+    account = {"account_id": ACCOUNT, "role": "custodian-open-ingress"}
+    listed = [{**account, "name": name, "regions": of} for name, of in (("shop", ["us-east-1"]), ("web", regions))]
+    (path := tmp_path / "accounts.yml").write_text(json.dumps({"accounts": listed}))
+    report = reported(capsys, "--accounts", str(path))
+    assert [(each["account"], each["closures"]) for each in report["accounts"]] == [(ACCOUNT, 1)]
+
+
 @pytest.mark.parametrize("region", ["us-east-1", "all"])
 def test_an_account_that_cannot_be_read(capsys, monkeypatch, tmp_path, region):
     """An account that cannot be read is a note, the others are reported, and the command ends with 1."""

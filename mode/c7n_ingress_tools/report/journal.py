@@ -144,7 +144,7 @@ def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Fou
     """
     found = Found(since, until)
     errors: list[BotoCoreError | ClientError] = []
-    has_read = False
+    have_read = set()
     places = list(places)
     for place in places:
         found.accounts.setdefault(place.account)
@@ -152,15 +152,15 @@ def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Fou
             if place.region == ALL:
                 regions = place.session(FIRST).client("ec2").describe_regions()["Regions"]
                 places += [place._replace(region=each["RegionName"]) for each in regions]
-            else:
+            elif (here := (place.account, place.region)) not in have_read:  # c7n-org's file may list it twice
                 _read(place, found)
-                has_read = True
+                have_read.add(here)
         except NoCredentialsError:  # no other place has any
             raise
         except (BotoCoreError, ClientError) as error:
             errors.append(error)
             found.unread.append(f"{place.account} {place.region}: could not be read: {said(error)}")
-    if errors and not has_read:
+    if errors and not have_read:
         raise errors[0]
     if not found.accounts:
         raise CommandError("there is no account and region to read: name one by --region")
