@@ -190,6 +190,24 @@ COPIED = re.compile(r"^```(?!text)\w+\n.*?^```$|authorized: \[.*?\]", re.DOTALL 
 CIDR = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*(?::[0-9a-f]*){2,7})/\d+(?![\w.])")
 
 
+def test_what_the_pages_add_to_the_settings(tmp_path):
+    """What a page adds to the settings counts, also if their last line is a comment without a newline."""
+    (tmp_path / "settings.yml").write_text("undo-days: 7  # days")
+    lines = [
+        line for page in PAGES for line in commands_of(page) if line.startswith(("{ ", "cp settings.yml", "echo "))
+    ]
+    for line in lines:
+        subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, check=True)
+    with (tmp_path / "accounts.yml").open("a") as file:  # as c7n-org aws-accounts does
+        file.write("accounts: []\n")
+    assert {path.stem: yaml_load(path.read_text()) for path in tmp_path.glob("*.yml")} == {
+        "settings": {"undo-days": 7},
+        "preview": {"undo-days": 7, "preview": True},
+        "approved": {"undo-days": 7, "only": "plan.json"},
+        "accounts": {"vars": {"undo-days": 7}, "accounts": []},
+    }
+
+
 def test_networks_that_are_shown_are_refused():
     """A run refuses each network that somebody may copy from the documentation."""
     shown = [(path, cidr) for path in SHOWN for each in COPIED.findall(path.read_text()) for cidr in CIDR.findall(each)]
