@@ -141,9 +141,10 @@ def regions_of(account: dict[str, Any], wanted: Sequence[str] = ()) -> list[str]
 def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Listed, ...]:
     """Return the accounts and regions of c7n-org's file.
 
-    :raises CommandError: the file is none of c7n-org's, or two accounts have the same name.
+    :raises CommandError: the file is none of c7n-org's, or lists no account, or two accounts have the same name.
     """
-    found = accounts(path, tags)
+    if not (found := accounts(path, tags)):
+        raise CommandError(f"{path} lists no account")
     names = [each["name"] for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise CommandError(

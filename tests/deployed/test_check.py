@@ -334,6 +334,14 @@ def test_accounts_that_cannot_be_read(tmp_path, capsys, command, written, why):
     assert line.startswith(f"c7n-ingress: {path} is not YAML: {why}")
 
 
+@pytest.mark.parametrize("command", ["check --of {}", "report {}"])
+def test_no_account(tmp_path, capsys, command):
+    """A file that lists no account is refused: nothing was swept or checked, and that is not right."""
+    (path := tmp_path / "accounts.yml").write_text("accounts: []")
+    assert main([*command.format(tmp_path).split(), "--accounts", str(path)]) == 2
+    assert capsys.readouterr().err == f"c7n-ingress: {path} lists no account\n"
+
+
 def test_accounts_in_utf_16(tmp_path, capsys):
     """A file of accounts that is UTF-16 is read, as c7n-org reads it."""
     (path := tmp_path / "accounts.yml").write_text(ACCOUNTS, encoding="utf-16")
