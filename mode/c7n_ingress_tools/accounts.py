@@ -110,7 +110,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     :raises CommandError: the file is none of c7n-org's, or no account has these tags.
     """
     with requires_extra("org"):
-        from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, filter_accounts
+        from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, comma_expand, filter_accounts
     from jsonschema import ValidationError, validate
 
     content = load(path)
@@ -121,7 +121,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
             f"{path} is not c7n-org's file of accounts: {error.json_path}: {error.message:.200}"
         ) from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
-    filter_accounts(found, [*tags], ())
+    filter_accounts(found, comma_expand(tags), ())
     if tags and not found["accounts"]:
         raise CommandError(f"{path}: no account has the tag {' and '.join(tags)}")
     return found["accounts"]

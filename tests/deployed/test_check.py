@@ -312,6 +312,8 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     assert said[-1] == "13 accounts and regions, 12 wrong"
     code, said = lines("--tag", "stage:first")
     assert said[-1] == "2 accounts and regions, 1 wrong"
+    path.write_text(json.dumps({"accounts": [{**each, "tags": [*each["tags"], "env:test"]} for each in tagged]}))
+    assert lines("--tag", "stage:first,env:test") == (code, said)
 
 
 ACCOUNTS = "accounts:\n- {name: Zürich, account_id: '123456789012', role: checker, regions: [us-east-1]}\n"
