@@ -59,6 +59,9 @@ def facts(
     """Return what is known of the policies' functions: one line for each that is right, else one for each fault."""
     ours = {name: each for name, each in deployed.items() if is_policy(name)}
     yield from which(local, set(ours))
+    for name in sorted(filter(is_policy, {*config_rules, *event_rules} - {*ours})):
+        fix = f"deploy its policy again, or c7n-ingress uninstall --region {local.region} {name}"
+        yield wrong(name, "it has a rule and no function, so what the rule starts does not run", fix)
     for name, function in ours.items():
         if name not in local.wanted:
             fix = f"c7n-ingress uninstall --region {local.region} {name}, unless it is yours"
