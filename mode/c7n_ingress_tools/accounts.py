@@ -161,7 +161,8 @@ def written_in(
 ) -> Iterator[Written]:
     """Yield where c7n-org writes for each account and region: `<folder>/<name>/<region>`.
 
-    Where it runs in all regions, these are the ones that it wrote something for, or printed that they failed.
+    Where it runs in all regions, these are the ones that it wrote something for, or printed that they failed. If it
+    printed a failure and no region, `all` is one of them: there may be regions in which it did not run.
 
     :param failed: the names and regions for which it printed a failure.
     """
@@ -169,7 +170,7 @@ def written_in(
         regions = [region]
         if region == ALL:
             found = [path for folder in folders for path in sorted(folder.glob(f"{glob.escape(name)}/*"))]
-            printed = [each for account_name, each in failed if account_name == name and each]
+            printed = [each or ALL for account_name, each in failed if account_name == name]
             regions = [*dict.fromkeys([*(path.name for path in found if path.is_dir()), *printed])] or [ALL]
         for each in regions:
             yield Written(name, account, each, [folder / name / each for folder in folders])

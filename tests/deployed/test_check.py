@@ -316,6 +316,22 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     assert lines("--tag", "stage:first,env:test") == (code, said)
 
 
+@pytest.mark.parametrize("command", ["check --of {0}/out", "report {0}/out"])
+def test_all_regions_of_an_account_that_failed(tmp_path, capsys, command):
+    """Of an account with all regions, a failure without a region is a line, though other regions have output."""
+    (folder := tmp_path / "out" / "shop" / "us-east-1").mkdir(parents=True)
+    fact = {"region": "us-east-1", "name": "stack", "state": OK, "said": "", "fix": ""}
+    (folder / "stdout").write_text(json.dumps({"facts": [fact]}))
+    account = {"name": "shop", "account_id": "123456789012", "role": "checker", "regions": ["all"]}
+    (tmp_path / "accounts.yml").write_text(json.dumps({"accounts": [account]}))
+    started = "x: c7n_org:INFO running script on account:shop region:us-east-1 script: `c7n-ingress check`\n"
+    refused = "x: c7n_org:ERROR unable to obtain credentials for account:shop role:r error:An error occurred\n"
+    (tmp_path / "log").write_text(started + refused)
+    options = ["--accounts", str(tmp_path / "accounts.yml"), "--log", str(tmp_path / "log")]
+    assert main([*command.format(tmp_path).split(), *options]) == 1
+    assert re.search(r"shop +all.*\W+.*unable to obtain credentials", capsys.readouterr().out)
+
+
 ACCOUNTS = "accounts:\n- {name: Zürich, account_id: '123456789012', role: checker, regions: [us-east-1]}\n"
 
 
