@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c7n_ingress.decide.exemptions import Register, parse_register
 from c7n_ingress.decide.reopened import renewals
+from c7n_ingress.filters.exempt import _used
 from c7n_ingress.filters.exposure import VALUES as EXPOSURES
 from c7n_ingress_tools.embedded_aws.config import configuration_item, record
 from c7n_ingress_tools.functions.runtime import deployed
@@ -307,3 +309,14 @@ def test_exempt_is_what_the_other_policies_leave_alone():
     assert exempt["value"] is False
     assert digest["filters"][:-1] == [*wrong, {**exempt, "value": True}]
     assert digest["filters"][-1] == {"type": "exposure", "value": EXPOSURES["enum"]}, "leaves none out"
+
+
+def test_a_group_with_many_rules(monkeypatch):
+    """The digest looks for a group in the register once, however many rules of the group are open."""
+    ports = [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port} for port in range(1, 101)]
+    found = []
+    monkeypatch.setattr(Register, "of_group", lambda register, _: found.append(1) or register.entries)
+    entries = parse_register([{"group": "web-*", "ports": ["tcp/22"], "until": "2027-01-31", "reason": "a shop"}])
+    register = Register(entries, "123456789012", "us-east-1", date(2026, 11, 30))
+    assert _used([{"GroupId": "sg-1", "MatchedIpPermissions": ports}], register) == {1}
+    assert len(found) == 1

@@ -137,6 +137,7 @@ def _used(groups: Iterable[dict[str, Any]], register: exemptions.Register) -> se
     return {
         entry.number
         for group in groups
+        for entries in [register.of_group(group)]
         for rule in group.get(MATCHED, ())
-        for entry in exemptions.naming(register.of_group(group), traffic(rule))
+        for entry in exemptions.naming(entries, traffic(rule))
     }
