@@ -189,6 +189,16 @@ def test_vars_without_what_a_run_needs(cloud, tmp_path):
         assert f"accounts.yml: account 123456789012: {says}" in "".join(said)
 
 
+def test_vars_that_are_there_twice(cloud, tmp_path):
+    """A check names a key that c7n-org's file has twice: c7n-org would forget the first one."""
+    copy = copied(tmp_path)
+    account = "{name: shop, account_id: '123456789012', role: deployer, vars: {public-ports: [80], public-ports: []}}"
+    (copy / "accounts.yml").write_text(f"vars: {{authorized: [198.18.7.0/24]}}\naccounts:\n- {account}\n")
+    _, facts = checked(cloud, copy)
+    said = "".join(each["said"] for each in facts if each["name"] == "accounts.yml")
+    assert "'public-ports' is there twice: only the last one would count (line 3)" in said
+
+
 def test_notice_does_not_use_aws_config(cloud, tmp_path):
     """A check finds all right where people get notice first, as the page deploys it, without AWS Config's recorder."""
     copy = copied(tmp_path)

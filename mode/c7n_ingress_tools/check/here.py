@@ -15,6 +15,7 @@ from botocore.loaders import create_loader
 from c7n.version import version as c7n_version
 
 from c7n_ingress.autoload import SUPPORTED, figures
+from c7n_ingress.aws.settings import refuse_twice
 from c7n_ingress.decide.authorized import documentation, parse_fixed
 from c7n_ingress.decide.settings import DEFAULTS, KEYS, OPTIONAL, check
 from c7n_ingress_tools import policies
@@ -71,6 +72,7 @@ def own_of(files: Files, account: str, region: str) -> Own | None:
     first = next((each for each in found if {ALL, region} & {*regions_of(each)}), found[0])
     given = {key: value for key, value in first["vars"].items() if key in KEYS}
     try:
+        refuse_twice(files.accounts.read_bytes())
         check({key: value for key, value in given.items() if value is not None or key not in OPTIONAL})
     except ValueError as error:
         raise CommandError(f"{files.accounts}: account {account}: {error}") from error
