@@ -363,7 +363,10 @@ def test_the_journal_is_found(cloud, group, obey, tmp_path):
     line = f"c7n-ingress undo {group_id} --run {record['run']} --region us-east-1"
     nowhere = obey(line)
     assert (nowhere.returncode, nowhere.stderr.count("\n")) == (2, 1)
-    assert "no function of the pack has a log group in us-east-1: check the account and the region, or name" in nowhere.stderr
+    assert (
+        "no function of the pack has a log group in us-east-1: check the account and the region, or name"
+        in nowhere.stderr
+    )
     journal([], "/aws/lambda/custodian-open-ingress")
     journal([record], "/aws/lambda/custodian-open-ingress-noticed")
     journal([{**record, "was": "::/0"}], "/aws/lambda/custodian-open-ingress-forged")

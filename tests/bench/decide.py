@@ -15,6 +15,7 @@ from c7n.loader import PolicyLoader
 from c7n_ingress.aws.read import MATCHED, uncollected
 from c7n_ingress.decide import openness, rules
 from c7n_ingress.decide.plan import Plan, replacement
+from c7n_ingress.decide.reopened import was_open
 from c7n_ingress.decide.rules import PREFIX_LISTS, Network, Rule, matches_from
 from c7n_ingress.filters.open_ingress import OpenIngress, PrefixList
 from c7n_ingress_tools.embedded_aws.server import Cloud
@@ -159,11 +160,21 @@ def seconds(shape: Callable[[int], list[dict[str, Any]]], number: int) -> float:
     return median(taken)
 
 
+def past_seconds(number: int) -> float:
+    """Return how many seconds of a processor it takes to see that no open rule was among a group's past rules."""
+    open_now = matches_from([rule("0.0.0.0/0", "tcp", port, port) for port in range(number)])
+    past = [rule("10.0.0.0/24", "tcp", 30_000 + port, 30_000 + port) for port in range(number)]
+    start = time.process_time()
+    was_open(past, open_now)
+    return time.process_time() - start
+
+
 def measure(_cloud: Cloud) -> list[Row]:
     """Measure each shape with a hundred rules and with a thousand."""
     rows = []
-    for name, shape in SHAPES.items():
-        few, most = seconds(shape, FEW), seconds(shape, MOST)
+    measured = {name: (seconds(shape, FEW), seconds(shape, MOST)) for name, shape in SHAPES.items()}
+    measured["all open, and none of them before"] = past_seconds(FEW), past_seconds(MOST)
+    for name, (few, most) in measured.items():
         rows += [
             Row(f"{MOST} rules: {name}", "seconds of a processor", LONGEST, most, ""),
             Row("growth", f"{FEW} rules", N_LOG_N, most / few, f"{most * 1000:.1f} ms : {few * 1000:.2f} ms"),
