@@ -212,8 +212,8 @@ def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Ite
     client = client_of(manager, "logs")
     return (
         f"the journal has no record of {of}. Records are kept in "
-        f"{', '.join(_kept(client, name) for name in place['log-groups'])}: older records have expired, so "
-        "restore the rules by hand. If the run is not as old, check the log group, the run and the time"
+        f"{', '.join(_kept(client, name) for name in place['log-groups'])}. Check the account, the log "
+        "group, the run and the time. If the run is older, restore the rules by hand"
     )
 
 
