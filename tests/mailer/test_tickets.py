@@ -331,12 +331,15 @@ def test_what_somebody_typed_is_text(post, service, mailer):
 
 
 def test_as_many_rules_as_there_can_be(post, service, mailer):
-    """A group with as many rules as EC2 allows is a ticket that the service takes whole."""
+    """A group with as many rules as EC2 allows is a ticket that the service takes whole, with each command."""
     records = [CLOSED["c7n:replaced-ingress"][0] | {"description": "\U0001f512" * 255}] * 80
+    lines = LACKING["c7n:todo-ingress"] * 8
     with mailer() as function:
-        work(post, function, about(service.target, LACKING | {"c7n:replaced-ingress": records}))
+        many = {"c7n:replaced-ingress": records, "c7n:todo-ingress": lines}
+        work(post, function, about(service.target, LACKING | many))
     ((_, _, _, text),) = service.server.tickets()
-    assert LACKING["c7n:todo-ingress"][0] in text
+    assert text.count(lines[0]) == len(lines)
+    assert LACKING["c7n:undo-ingress"][0] in text
     assert not any(each.get("cut") for each in getattr(service.server, "incidents", {}).values())
 
 

@@ -58,11 +58,11 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         "group": f'{group.id} "{group.name}"',
         **dict(facts.place),
         "reasons": group.reasons,
+        "to undo": group.undo.lines or group.undo.note,
         "notes": [note.text for note in group.notes],
         "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
         "more": group.more,
         **dict(group.about),
-        "to undo": group.undo.lines or group.undo.note,
         "connections": [text for section in facts.sections for text in section.paragraphs],
         "not shown": group.cut,
     }
