@@ -9,7 +9,7 @@ from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, evaluations, record
 from c7n_ingress_tools.embedded_aws.config import event as event_of
-from tests.support.embedded import ACCOUNT, NOTIFY, act, made_changes, make_queue, make_table, messages
+from tests.support.embedded import ACCOUNT, NOTIFY, act, made_changes, make_queue, make_table, messages, rules_of
 
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 OWN = {"authorized": ["198.18.7.0/24"], "notify": NOTIFY}
@@ -140,6 +140,20 @@ def test_what_a_message_says_of_a_group(cloud, group, tmp_path):
         assert len(undo) == (not preview)
         assert all(f"c7n-ingress undo {group_id} --run {records[0]['run']}" in line for line in undo)
         assert "CloudFormation" in json.dumps(resource["c7n:managed-ingress"])
+
+
+def test_tags_of_a_rule_hide_no_change(cloud, group, tmp_path):
+    """A message has each change of a group, however long the tags of its rules are: then they are in the log alone."""
+    make_queue(cloud)
+    group_id = group(SSH)
+    tags = [{"Key": f"{n}" + "\N{LOCK}" * 126, "Value": "\N{LOCK}" * 256} for n in range(50)]
+    (rule,) = rules_of(group_id)
+    cloud.session().client("ec2").create_tags(Resources=[rule], Tags=tags)
+    (record,) = act(cloud, tmp_path, authorized=["198.18.7.0/24"], notify=NOTIFY)
+    assert len(record["tags"]) == 50
+    ((resource,),) = (message["resources"] for message in messages(cloud))
+    (change,) = resource["c7n:replaced-ingress"]
+    assert change == {key: record[key] for key in record if key != "tags"}
 
 
 def test_what_failed_is_reported_and_raised(cloud, group, tmp_path, caplog):

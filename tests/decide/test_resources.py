@@ -61,11 +61,11 @@ def test_a_group_that_is_reported(more, is_reported):
 
 
 def test_a_group_that_is_too_large_for_a_message(monkeypatch):
-    """A group is cut to what a message holds: its tags first, then the ends of its lists; what is cut is counted."""
+    """A group is cut to what a message holds: tags first, then the ends of its lists; what is cut is counted."""
     monkeypatch.setattr(message, "MESSAGE_SIZE", 500)
     monkeypatch.setattr(message, "TAGS_SIZE", 100)
     tags = [{"Key": str(n), "Value": "x" * 20} for n in range(9)]
-    fits = {"GroupId": "sg-1", "c7n:replaced-ingress": ["x" * 100]}
+    fits = {"GroupId": "sg-1", "c7n:replaced-ingress": [{"n": "x" * 93}]}
     assert list(messages([fits, fits, fits], REPLACED)) == [[fits, fits, fits]]
     assert list(messages([{**fits, "Tags": tags[:2]}], REPLACED)) == [[{**fits, "Tags": tags[:2]}]]
     ((cut,),) = messages([{**fits, "Tags": tags}], REPLACED)
@@ -74,16 +74,23 @@ def test_a_group_that_is_too_large_for_a_message(monkeypatch):
         "Tags": tags[:2],
         message.CUT: "7 tags. This message has no room for more. The log has all changes.",
     }
-    long = {**fits, "c7n:replaced-ingress": ["x" * 98] * 4, message.FAILED: ["y" * 28] * 9, message.LEFT: ("z" * 58,)}
+    long = {
+        **fits,
+        "c7n:replaced-ingress": [{"n": "x" * 91}] * 4,
+        message.FAILED: ["y" * 28] * 9,
+        message.LEFT: ("z" * 58,),
+    }
     ((cut,),) = messages([long], REPLACED)
     assert cut == {
         **long,
-        "c7n:replaced-ingress": ["x" * 98] * 3,
+        "c7n:replaced-ingress": [{"n": "x" * 91}] * 3,
         message.FAILED: ["y" * 28] * 2,
         message.LEFT: [],
         message.CUT: "1 changes and 7 failures and 1 rules left alone. This message has no room for more. "
         "The log has all changes.",
     }
+    tagged = {"c7n:replaced-ingress": [{"n": "x" * 93, "tags": {"key": "x" * 500}}]}
+    assert list(messages([{**fits, **tagged}], REPLACED)) == [[fits]]
     shorter = {**long, "GroupName": "n" * 100}
     ((cut,),) = messages([shorter], REPLACED)
     assert len(cut["c7n:replaced-ingress"]) == 2

@@ -212,7 +212,11 @@ def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[d
 
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
-    """Cut a group to what one message holds: its tags first, then the ends of its lists."""
+    """Cut a group to what one message holds: its rules' tags and its own first, then the ends of its lists."""
+    if size(resource) > MESSAGE_SIZE:  # no template reads a rule's tags, which are in the log
+        records = resource[deed.annotation]
+        without = [{key: record[key] for key in record if key != "tags"} for record in records]
+        resource = {**resource, deed.annotation: without}
     tags = resource.get("Tags") or []
     kept = list(as_fit(tags, TAGS_SIZE))
     cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]
