@@ -75,6 +75,13 @@ def test_a_record(change, record):
     assert record_of(change, change.how, GROUP, **CONTEXT) == record
 
 
+@pytest.mark.parametrize("how", ["preview", "restored", "removed"])
+def test_a_record_of_what_cannot_be_undone(how):
+    """The record of a preview or an undo has no tags: of all groups, they could fill the memory of a function."""
+    change = Change("modified", "sgr-1", RULE, ANYBODY, OFFICE)
+    assert record_of(change, how, GROUP, **CONTEXT) == without("tags", {**RECORD, "how": how})
+
+
 def test_who_opened_it_and_when():
     """A record says when and by whom the rule was opened, if that is known, in UTC, and for how long."""
     change = Change("modified", "sgr-1", RULE, ANYBODY, OFFICE)

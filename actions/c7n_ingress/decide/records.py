@@ -2,8 +2,9 @@
 
 A record is one flat JSON object on a line of its own. It names everything that is needed to undo the change: `rule` by
 its id, `traffic` in EC2's own fields, the sources that it `was` and is `now` (null where there was or is none), its
-`description`, its `tags` unless it was added, and `beside`, the rule that it was added for. `opened`, `opened_by` and
-`seconds_open` say when and by whom it was opened, and for how long, if the event of the run says so.
+`description`, its `tags` unless it was added, and `beside`, the rule that it was added for. A record of a preview or of
+an undo has no tags. `opened`, `opened_by` and `seconds_open` say when and by whom it was opened, and for how long, if
+the event of the run says so.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def record_of(
         record["seconds_open"] = round((time_from(context["time"]) - opened).total_seconds(), 3)
     if opened_by:
         record["opened_by"] = opened_by
-    if change.was is not None:
+    if change.was is not None and how in MADE:
         record["tags"] = dict(rule.tags)
     return record
 
