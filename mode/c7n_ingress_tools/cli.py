@@ -39,6 +39,8 @@ def path(text: str | Path) -> Path:
 
 
 def _in_region(region: str) -> boto3.Session:
+    if not region:  # as of a variable that is not set; boto3 raises a ValueError when it makes a client
+        raise click.ClickException("--region is empty: name the region, such as us-east-1")
     import boto3
 
     return boto3.Session(region_name=region)

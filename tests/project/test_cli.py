@@ -67,11 +67,13 @@ def test_the_command_prints_its_version(capsys):
         (["replay", "--region", "us-east-1"], "no AWS credentials found"),
         (["uninstall", "--region", "us-east-1"], "no AWS credentials found"),
         (["replay", "--region", "us east 1"], "us east 1"),
+        (["uninstall", "--region", ""], "--region is empty: name the region, such as us-east-1"),
+        (["report", "--journal", "--region", ""], "--region is empty"),
         (["undo", "web", "--run", "1", "--region", "us-east-1"], "'web' is not the id of a security group: copy it"),
     ],
 )
 def test_what_cannot_run_is_one_line(tmp_path, arguments, says):
-    """A path that is empty or does not exist, an empty file or no credentials end a command with 2 and one line."""
+    """An empty path, region or file, a path that does not exist or no credentials end a command with 2 and one line."""
     (tmp_path / "none.json").write_text('{"SecurityGroups": []}')
     (tmp_path / "empty.yml").touch()
     done = run(tmp_path, *arguments)
