@@ -159,7 +159,8 @@ def test_tags_of_a_rule_hide_no_change(cloud, group, tmp_path):
 def test_what_failed_is_reported_and_raised(cloud, group, tmp_path, caplog):
     """A message that cannot be sent fails the run after the changes; the log has the reason."""
     group(SSH)
-    with pytest.raises(PolicyExecutionError, match="replace-ingress: the notification could not be sent: allow it, "):
+    says = "replace-ingress: the notification could not be sent to custodian-mailer: allow it, "
+    with pytest.raises(PolicyExecutionError, match=says):
         act(cloud, tmp_path, before={"SendMessage": denied}, **OWN)
     assert made_changes(cloud) == ["ModifySecurityGroupRules"]
     assert "the notification could not be sent" in caplog.messages

@@ -90,11 +90,16 @@ def check_reachable(job: Job) -> None:
     try:
         ask(names, "")
     except (ClientError, BotoCoreError) as error:
-        where = notify.data["transport"]
         raise PolicyExecutionError(
-            f"{job.action.type} changed nothing: {where.get('queue') or where.get('topic')} cannot be reached, so "
-            f"nobody would be notified: {said(error)}"
+            f"{job.action.type} changed nothing: {_place(notify)} cannot be reached, so nobody would be notified: "
+            f"{said(error)}"
         ) from error
+
+
+def _place(notify: Notifier) -> Any:
+    """Return the queue or the topic to which a message is sent."""
+    transport = notify.data["transport"]
+    return transport.get("queue") or transport.get("topic")
 
 
 class _Asking:
@@ -177,7 +182,7 @@ def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, A
         notify.process(resources, event)
     except Exception as error:  # c7n and AWS raise anything
         log.exception("the notification could not be sent")
-        return f"the notification could not be sent: {said(error)}"
+        return f"the notification could not be sent to {_place(notify)}: {said(error)}"
     return None
 
 
