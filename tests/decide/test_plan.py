@@ -1,3 +1,4 @@
+from functools import partial
 from ipaddress import ip_network
 
 import pytest
@@ -323,7 +324,9 @@ def test_a_plan_that_is_still_as_it_was(group):
     """A whole plan is carried out as if nothing had been planned."""
     rules, matched, authorized, lists = group
     approved = foreseen(*group)
-    plan, unmet = narrowed(approved, rules, matched, lambda some: replacement(rules, some, authorized, lists))
+    plan, unmet = narrowed(
+        approved, rules, matched, partial(replacement, rules, authorized=authorized, prefix_lists=lists)
+    )
     whole = replacement(rules, matched, authorized, lists)
     assert (list(plan.authorize), list(plan.modify), list(plan.revoke)) == (whole.authorize, whole.modify, whole.revoke)
     assert unmet == []
@@ -349,7 +352,9 @@ def test_no_rule_outside_of_the_plan_changes(group, data):
     rules = list(now.values())
     matched = {rule.match for rule in rules if rule.source in OPEN or rule.match in matched}
     authorized = data.draw(st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
-    plan, unmet = narrowed(approved, rules, matched, lambda some: replacement(rules, some, authorized, lists))
+    plan, unmet = narrowed(
+        approved, rules, matched, partial(replacement, rules, authorized=authorized, prefix_lists=lists)
+    )
     assert touched(plan) <= approved.keys()
     of_id = {rule.id: rule for rule in rules}
     assert all(str(source) in approved[rule.id].after for rule, source in (*plan.modify, *plan.authorize))
@@ -374,7 +379,9 @@ def test_a_change_that_depends_on_another_one():
     approved = foreseen(rules, matched, authorized, lists)
     assert approved["sgr-2"] == Planned(traffic, "0.0.0.0/1", frozenset())
     del approved["sgr-1"]
-    plan, unmet = narrowed(approved, rules, matched, lambda some: replacement(rules, some, authorized, lists))
+    plan, unmet = narrowed(
+        approved, rules, matched, partial(replacement, rules, authorized=authorized, prefix_lists=lists)
+    )
     assert (touched(plan), unmet) == (set(), [])
     (refused,) = plan.refused
     assert refused.endswith("(sgr-2) would be replaced by 198.18.7.0/24 now, and by nothing in the plan")

@@ -1,6 +1,8 @@
 """Which plans of approved changes are refused, and what of a plan is done."""
 
 import json
+from functools import partial
+from unittest.mock import Mock
 
 import pytest
 
@@ -158,9 +160,8 @@ SINCE = {
 def test_what_happened_since_the_preview(rules, open_now, authorized, does, unmet):
     """A rule is replaced as the plan says, or not at all; why not is said, and what else is open is left."""
     planned = {OPEN.id: Planned(OPEN.traffic, "0.0.0.0/0", frozenset({str(OFFICE), str(VPN)}))}
-    plan, said = narrowed(
-        planned, rules, {rule.match for rule in open_now}, lambda some: replacement(rules, some, authorized)
-    )
+    replace = partial(replacement, rules, authorized=authorized)
+    plan, said = narrowed(planned, rules, {rule.match for rule in open_now}, replace)
     expected = Plan([], [], [], [], [], missing=[])._replace(**does)
     assert plan == expected
     assert said == [f"not as planned: sgr-1 {why}" for why in unmet]
@@ -173,7 +174,7 @@ def test_a_list_that_cannot_be_read_any_more():
     planned[WEB.id] = planned[OPEN.id]
     rules = [rule, WEB]
     matches = {each.match for each in rules}
-    plan, said = narrowed(planned, rules, matches, lambda some: replacement(rules, some, [OFFICE]))
+    plan, said = narrowed(planned, rules, matches, partial(replacement, rules, authorized=[OFFICE]))
     by = "would be replaced by nothing now, and by 198.18.7.0/24 in the plan"
     assert plan.refused == [
         "not as planned: sgr-3 lets in tcp 443 from 0.0.0.0/0 now, and not what the plan says",
@@ -197,3 +198,14 @@ def test_the_plan_of_a_preview():
             {**record, "rule": "sgr-2", "before": "::/0", "after": []},
         ],
     }
+
+
+def test_rules_of_which_each_would_take_the_place_of_the_one_before():
+    """If the rule that was to be replaced was changed, those that were to be removed are refused at once."""
+    rules = [OPEN._replace(id=f"sgr-{n}", source=network(f"11.{n}.0.0/16")) for n in range(100)]
+    planned = {each.id: Planned(each.traffic, str(each.source), frozenset()) for each in rules}
+    planned["sgr-0"] = planned["sgr-0"]._replace(after=frozenset({str(OFFICE)}))
+    rules[0] = rules[0]._replace(source=network("12.0.0.0/16"))
+    replace = Mock(wraps=partial(replacement, rules, authorized=[OFFICE]))
+    plan, _ = narrowed(planned, rules, {rule.match for rule in rules}, replace)
+    assert (plan.changes, len(plan.refused), replace.call_count) == (False, 100, 2)

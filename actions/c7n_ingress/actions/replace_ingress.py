@@ -199,9 +199,8 @@ class ReplaceIngress(EventAction):
             wanted = networks.of(reading.group["GroupId"])
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
-            if only is None:
-                return replacement(reading.rules, reading.matches, wanted, reading.prefix_lists)
-            return only.plan(reading, lambda matches: replacement(reading.rules, matches, wanted, reading.prefix_lists))
+            replace = partial(replacement, reading.rules, authorized=wanted, prefix_lists=reading.prefix_lists)
+            return only.plan(reading, replace) if only else replace(reading.matches)
 
         is_limited = not (self.data.get("preview") or only)
         at_most = self.data.get("at-most") if is_limited else None

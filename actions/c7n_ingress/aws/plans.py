@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from c7n_ingress.decide.checks import check_once
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import TIME, run_id
-from c7n_ingress.decide.rules import Match
 
 
 def check(data: Mapping[str, Any], manager: Any) -> None:
@@ -56,7 +55,7 @@ class Approved:
         self.found: dict[str, list[str]] = {}
         """What was not as planned when a group was read first, by its id: later, this run has changed it."""
 
-    def plan(self, reading: Reading, replace: Callable[[Collection[Match]], Plan]) -> Plan:
+    def plan(self, reading: Reading, replace: Callable[..., Plan]) -> Plan:
         """Plan what is approved of one group."""
         group_id = reading.group["GroupId"]
         plan, found = narrowed(self.planned.get(group_id, {}), reading.rules, reading.matches, replace)

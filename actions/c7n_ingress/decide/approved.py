@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide.plan import Plan
 from c7n_ingress.decide.records import Record
-from c7n_ingress.decide.rules import Match, Rule, Traffic, source_from, text_of, traffic
+from c7n_ingress.decide.rules import Match, Network, Rule, Traffic, source_from, text_of, traffic
 
 FILE = "plan.json"
 """What a preview's plan is called, among the run's output."""
@@ -67,12 +67,12 @@ def narrowed(
     planned: Mapping[str, Planned],
     rules: Collection[Rule],
     matches: Collection[Match],
-    replace: Callable[[Collection[Match]], Plan],
+    replace: Callable[..., Plan],
 ) -> tuple[Plan, list[str]]:
     """Plan what is approved of a group, as long as it is as it was planned, and nothing else.
 
     :param planned: what is approved, by rule id.
-    :param replace: plans the replacement of some matches.
+    :param replace: plans the replacement of some matches, if it `may`, see :func:`plan.replacement`.
     :returns: the plan, which leaves what is open and not approved, and refuses what is open and not as planned; and
         what is approved, and neither open any more nor done.
     """
@@ -83,21 +83,35 @@ def narrowed(
         for rule_id, rule in approved.items()
         if (rule.traffic, str(rule.source)) != planned[rule_id][:2]
     }
+
+    def refuse(rule: Rule, sources: Iterable[object]) -> None:
+        refused[rule.id] = (
+            f"not as planned: {text_of(rule.match)} ({rule.id}) would be replaced by "
+            f"{_listed(map(str, sources))} now, and by {_listed(planned[rule.id].after)} in the plan"
+        )
+
+    def may(rule: Rule, networks: Sequence[Network]) -> bool:
+        """Refuse a rule at once that others than planned would replace: it would be another rule's turn."""
+        as_planned = planned[rule.id].after.issuperset(map(str, networks))
+        if not as_planned:
+            refuse(rule, networks)
+        return as_planned
+
     while True:  # one change less can make another one differ
         going = {rule_id: rule for rule_id, rule in approved.items() if rule_id not in refused}
-        plan = replace({rule.match for rule in going.values()})
+        plan = replace({rule.match for rule in going.values()}, may=may)
         after = _after(plan)
         there = {(rule.traffic, str(rule.source)) for rule in rules}
         there |= {(going[rule_id].traffic, source) for rule_id, sources in after.items() for source in sources}
-        differing = {
-            rule_id: f"not as planned: {text_of(rule.match)} ({rule_id}) would be replaced by "
-            f"{_listed(after.get(rule_id, ()))} now, and by {_listed(planned[rule_id].after)} in the plan"
+        lacking = [
+            rule
             for rule_id, rule in going.items()
-            if not _is_as_planned(planned[rule_id], after.get(rule_id), there)
-        }
-        if not differing:
+            if rule_id not in refused and not (rule_id in after and _all_there(planned[rule_id], there))
+        ]
+        if not lacking:
             break
-        refused |= differing
+        for rule in lacking:
+            refuse(rule, after.get(rule.id, ()))
     every = replace(matches)
     left = [f"{text_of(of_id[each].match)} ({each}): {NOT_IN_PLAN}" for each in _after(every) if each not in approved]
     plan = plan._replace(left=[*every.left, *every.refused, *left], refused=[*refused.values()])
@@ -126,17 +140,15 @@ def _after(plan: Plan) -> dict[str, set[str]]:
     return after
 
 
-def _is_as_planned(planned: Planned, after: set[str] | None, there: Collection[tuple[Traffic, str]]) -> bool:
-    """Whether a rule is replaced by nothing but what was planned, and all of that is there afterwards."""
-    return (
-        after is not None and after <= planned.after and all((planned.traffic, each) in there for each in planned.after)
-    )
+def _all_there(planned: Planned, there: Collection[tuple[Traffic, str]]) -> bool:
+    """Whether all rules are there that are to replace one."""
+    return all((planned.traffic, each) in there for each in planned.after)
 
 
 def _is_done(rule: Rule | None, planned: Planned, there: Collection[tuple[Traffic, str]]) -> bool:
     """Whether a rule has become what was planned; if it is gone, whether the rules are there that replace it."""
     if rule is None:
-        return all((planned.traffic, each) in there for each in planned.after)
+        return _all_there(planned, there)
     return rule.traffic == planned.traffic and str(rule.source) in planned.after
 
 

@@ -7,7 +7,7 @@ group fewer authorized sources than before, or more open ones; and planning agai
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -74,12 +74,15 @@ def replacement(
     matches: Collection[Match],
     authorized: Sequence[Network],
     prefix_lists: Mapping[str, int | str | None] = MappingProxyType({}),
+    may: Callable[[Rule, Sequence[Network]], bool] = lambda _rule, _networks: True,
 ) -> Plan:
     """Plan the replacement of the rules that the filter matched, and of no others.
 
     :param rules: all ingress rules of the group now.
     :param authorized: the authorized networks of both families, in order of preference.
     :param prefix_lists: what the filter noted of prefix lists, see ``PREFIX_LISTS``.
+    :param may: whether these networks may replace a rule. If not, the rule stays, and is planned for as if it were not
+        matched.
     """
     rules, matches = list(rules), set(matches)
     missing = list(matches.difference(rule.match for rule in rules))
@@ -113,6 +116,8 @@ def replacement(
             )
             continue
         wanted = [network for network in narrow if id(network) not in exists[rule.traffic]]
+        if not may(rule, wanted):
+            continue
         exists[rule.traffic].update(map(id, wanted))
         replacements = [Replacement(rule, network) for network in wanted]
         if replacements and not isinstance(rule.source, str):  # EC2 makes no network of a prefix list
