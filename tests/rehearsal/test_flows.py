@@ -590,8 +590,8 @@ def test_tells_of_what_is_not_used(tmp_path):
     )
     assert of_rule(0, result).blocked == 0
     unknown, wrong = result.notes
-    assert unknown.startswith("1 records are about 1 interfaces that the file of interfaces does not have")
-    assert wrong == "left out 1 records with a text that is not an address, such as 198.18.0.900"
+    assert unknown.startswith("not used: 1 record about 1 interface that the file of interfaces does not have")
+    assert wrong == "left out 1 record with a text that is not an address, such as 198.18.0.900"
 
 
 @pytest.mark.parametrize("case", named(FILES["interfaces"]))

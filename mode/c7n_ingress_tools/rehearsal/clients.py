@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
+from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.rehearsal.covering import Covering, covering
 from c7n_ingress_tools.rehearsal.flows import refused, watched
 from c7n_ingress_tools.report.rows import Caller, Clients, RuleKey, Window
@@ -260,12 +261,12 @@ def _notes(log: Log, groups: Iterable[Group]) -> Iterator[str]:
     ((unknown, others, example),) = _rows(log, "from unknown")
     if unknown:
         yield (
-            f"{unknown:,} records are about {others:,} interfaces that the file of interfaces does not have, "
-            f"such as {example}: deleted since, or of another account or region?"
+            f"not used: {counted(unknown, 'record')} about {counted(others, 'interface')} that the file of interfaces "
+            f"does not have, such as {example}: deleted since, or of another account or region?"
         )
     ((wrong, example),) = _rows(log, "from wrong")
     if wrong:
-        yield f"left out {wrong:,} records with a text that is not an address, such as {example}"
+        yield f"left out {counted(wrong, 'record')} with a text that is not an address, such as {example}"
     if unseen := [source for (source,) in _rows(log, "from unseen")]:
         yield f"what is in {first(unseen)} is not known here: it may still let blocked clients in"
     beside = {group for (group,) in _rows(log, "select security_group from beside")}

@@ -216,11 +216,11 @@ from beside
 where regexp_matches(after.source, '^(sg|pl)-') and after.source not in (select security_group from members)
 order by after.source like 'pl-%', after.source;
 
--- Records about interfaces that are not known.
+-- Records about interfaces that are not known. One that has no group, such as a NAT gateway's, is.
 create table unknown as
 select count(*), count(distinct "interface-id"), min("interface-id")
 from flows
-where "interface-id" not in (select interface from members);
+where "interface-id" not in (select interface from own);
 
 -- Records with what is no address.
 create table wrong as
