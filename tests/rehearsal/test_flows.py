@@ -184,7 +184,7 @@ def connected(lines):
         start, end, packets, size = (int(row[name]) for name in ("start", "end", "packets", "bytes"))
         if any(target in network for network in own):
             key = row["interface-id"], protocol, dport, source, sport
-            connections[key]["in"].add((start, end, packets, size, row["action"]))
+            connections[key]["in"].add((start, end, packets, size, row["action"], target))
         if any(source in network for network in own):
             connections[row["interface-id"], protocol, sport, target, dport]["out"].append(start)
     return connections

@@ -40,7 +40,7 @@ from own join addresses on addresses.number between own.low and own.high;
 create table inward as
 select distinct
     flows."interface-id" as interface, a.number as remote, coalesce(srcport, 0) as remote_port,
-    coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, "tcp-flags" as flags
+    coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, "tcp-flags" as flags, dstaddr
 from flows
     join addresses a on a.text = coalesce("pkt-srcaddr", srcaddr)
     left join own_texts o on o.interface = flows."interface-id" and o.text = flows.dstaddr
