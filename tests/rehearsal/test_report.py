@@ -756,6 +756,17 @@ def test_a_filtered_view_has_an_address(opened):
     assert len(shown(again)) == 120
 
 
+def test_an_address_with_two_slashes(chromium, tmp_path):
+    """Where a server's path begins with two slashes, the address holds what is chosen as well."""
+    html, url = write(many(120), tmp_path).read_text(encoding="utf-8"), "http://server.invalid//report.html"
+    page = chromium.new_page()
+    page.route("**/*", lambda route: route.fulfill(body=html, content_type="text/html"))
+    page.goto(url)
+    page.get_by_role("combobox", name="State", exact=True).select_option("not closed")
+    assert page.url == f"{url}#state=not+closed"
+    page.close()
+
+
 def test_an_address_of_nothing(opened):
     """An address with values that the page does not have shows all rows."""
     page = opened(many(5), "#state=gone&up=toString&nothing=1")

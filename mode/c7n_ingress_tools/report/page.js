@@ -56,7 +56,7 @@
     const head = heads.find((each) => each.hasAttribute("aria-sort"));
     if (head.dataset.key !== "urgency" || isDescending(head)) chosen.set(isDescending(head) ? "down" : "up", head.dataset.key);
     const address = chosen.size ? `#${chosen}` : "";
-    if (location.hash !== address) history.replaceState(null, "", location.pathname + location.search + address);
+    if (location.hash !== address) history.replaceState(null, "", location.href.split("#")[0] + address);
   }
 
   function recall() {
