@@ -680,8 +680,9 @@ def test_nothing_is_wider_than_the_window(opened, width):
     """No window has to be scrolled sideways, however long the words are."""
     report = rehearsed(facts=True)
     long_words = report_of("x" * 300).rows
+    places = tuple(Place("lab", ACCOUNT, region, "", Counter(), "y" * 300) for region in ("us-east-1", "us-west-2"))
     page = opened(
-        Report("t", "m", report.time, ("p",), (*report.rows, *long_words), failures=("y" * 300,)),
+        Report("t", "m", report.time, ("p",), (*report.rows, *long_words), failures=("y" * 300,), places=places),
         viewport={"width": width, "height": 900},
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
