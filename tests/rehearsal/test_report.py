@@ -804,7 +804,8 @@ def test_headline(case):
         replace(many(1).rows[0], group=f"sg-{number}", state=state, clients=blocked and Clients(**blocked))
         for number, (state, blocked) in enumerate(case["rows"])
     ]
-    report = Report("t", "m", "2026-05-04T10:02:00Z", ("p",), tuple(made), **case.get("report", {}))
+    places = tuple(Place("", ACCOUNT, "us-east-1", "t", Counter(exempt=each), None) for each in case.get("exempt", ()))
+    report = Report("t", "m", "2026-05-04T10:02:00Z", ("p",), tuple(made), places=places, **case.get("report", {}))
     assert [report.headline, report.lead] == case["says"]
 
 

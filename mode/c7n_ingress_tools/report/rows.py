@@ -262,7 +262,9 @@ class Report:
         """What became of the open rules, in one sentence."""
         if not self.rows:
             looked = "" if self.looked_at is None else f" in {counted(self.looked_at, 'security group')}"
-            return "See what failed." if self.failures or self.failed else f"No rule{looked} lets the internet in."
+            exempt = sum(place.groups[EXEMPT] for place in self.places)
+            but = f" but those of {counted(exempt, 'exempt group')}" if exempt else ""
+            return "See what failed." if self.failures or self.failed else f"No rule{looked} lets the internet in{but}."
         number = {state.counted: sum(row.state == state.name for row in self.rows) for state in states.URGENCY}
         outcome = ", ".join(f"{count:,} {words}" for words, count in number.items() if count)
         rules = f"{counted(len(self.rows), 'rule')} in {counted(self.groups, 'group')}"
