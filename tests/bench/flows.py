@@ -19,6 +19,7 @@ import duckdb
 
 from c7n_ingress.decide.rules import Traffic, traffic_arguments
 from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress
+from c7n_ingress_tools.rehearsal.account import Account
 from c7n_ingress_tools.report import terminal
 from tests.bench.table import Row
 
@@ -141,7 +142,7 @@ def ours(path: Path) -> None:
         for number in range(GROUPS)
     ]
     with flows.read([path], progress.Progress(terminal.console())) as log:
-        reported = clients.who_came_in(log, there, [], records)
+        reported = clients.who_came_in(log, Account([], there), records)
     print([(rule.traffic, seen.blocked, seen.stay, seen.scanners) for rule, seen in reported.rules.items()])
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress.decide.rules import Traffic
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
+from c7n_ingress_tools.rehearsal.account import Account
 from c7n_ingress_tools.rehearsal.exports import UnusableError
 from tests.support.forked import C7N_INGRESS, forked
 from tests.support.search import examples
@@ -106,7 +107,7 @@ def told(folder, text, name="flows.log"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with flows.read([path], Silent()) as log:
-        return clients.who_came_in(log, INTERFACES, GROUPS, RECORDS)
+        return clients.who_came_in(log, Account(GROUPS, INTERFACES), RECORDS)
 
 
 def of_rule(number, result):
@@ -344,7 +345,7 @@ def test_order_duplicates_and_files_do_not_matter(tmp_path_factory, drawn, chanc
     (logs / "a.log.gz").write_bytes(gzip.compress("".join(f"{line}\n" for line in [DEFAULT, *mixed[:middle]]).encode()))
     (logs / "b.log").write_text("".join(f"{line}\n" for line in mixed[middle:]))
     with flows.read([logs], Silent()) as log:
-        again = clients.who_came_in(log, INTERFACES, GROUPS, RECORDS)
+        again = clients.who_came_in(log, Account(GROUPS, INTERFACES), RECORDS)
     assert as_model(again) == as_model(once)
 
 
@@ -372,7 +373,7 @@ def test_bad_lines_change_nothing(tmp_path_factory, drawn, damages, chance):
     path = folder / "flows.log"
     path.write_text("".join(f"{line}\n" for line in [DEFAULT, *mixed]))
     with flows.read([path], Silent()) as log:
-        result = clients.who_came_in(log, INTERFACES, GROUPS, RECORDS)
+        result = clients.who_came_in(log, Account(GROUPS, INTERFACES), RECORDS)
         assert (log.records, log.bad) == (len(drawn), len(damages))
     assert as_model(result) == as_told(naive(drawn))
     assert sum(note.startswith("left out") for note in result.notes) == min(len(damages), 4)
@@ -422,9 +423,22 @@ def test_who_may_stay_by_what_is_not_known(tmp_path):
     path = tmp_path / "flows.log"
     path.write_text(f"{CLIENT}\n")
     with flows.read([path], Silent()) as log:
-        (note,) = clients.who_came_in(log, INTERFACES, groups, RECORDS).notes
+        (note,) = clients.who_came_in(log, Account(groups, INTERFACES), RECORDS).notes
     assert note.startswith("what is in sg-0000000f, pl-1 is not known here")
     assert told(tmp_path, f"{CLIENT}\n".replace(" 198.18.0.9 ", " 203.0.113.5 ")).notes == ()
+
+
+def test_who_may_stay_by_a_prefix_list(tmp_path):
+    """A prefix list whose CIDRs are known keeps in who is in them, and no one else."""
+    listed = permission("tcp 22 0.0.0.0/0") | {"IpRanges": [], "PrefixListIds": [{"PrefixListId": "pl-1"}]}
+    groups = [group | {"IpPermissions": [*group["IpPermissions"], listed]} for group in GROUPS]
+    account = Account(groups, INTERFACES, prefix_lists={"pl-1": ["198.18.0.8/31"]})
+    path = tmp_path / "flows.log"
+    path.write_text(f"{CLIENT}\n" + f"{CLIENT}\n".replace(" 198.18.0.9 ", " 198.18.0.7 "))
+    with flows.read([path], Silent()) as log:
+        result = clients.who_came_in(log, account, RECORDS)
+    found = of_rule(0, result)
+    assert ([each.source for each in found.callers], found.stay, result.notes) == (["198.18.0.7"], 1, ())
 
 
 def test_a_group_that_the_file_lacks(tmp_path):
@@ -433,7 +447,7 @@ def test_a_group_that_the_file_lacks(tmp_path):
     path.write_text(f"{CLIENT}\n")
     known = [group for group in GROUPS if group["GroupId"] != "sg-0000000b"]
     with flows.read([path], Silent()) as log:
-        (note,) = clients.who_came_in(log, INTERFACES, known, RECORDS).notes
+        (note,) = clients.who_came_in(log, Account(known, INTERFACES), RECORDS).notes
     assert note.startswith("the file of groups lacks sg-0000000b: ")
 
 

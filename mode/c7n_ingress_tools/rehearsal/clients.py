@@ -18,7 +18,7 @@ may be one from which clients come (from 32768 on): so a client that comes from 
 2049, to 31234 or to 50051 is none. Without ports (ICMP and others): what it sent began earlier.
 
 **Blocked.** No rule of any group of the interface lets the source in afterwards, on this protocol and port. A rule for
-a group means the addresses of the interfaces that have it. Prefix lists are not in the exports, so they let nobody in.
+a group means the addresses of the interfaces that have it. Only --live reads prefix lists; others let nobody in.
 Of ICMP, records have no types: a rule for ICMP keeps somebody in only if it has the types of the one that was replaced.
 
 **Scanners** are recognized by what a source did to all interfaces of the file; the first that fits decides:
@@ -48,6 +48,7 @@ from c7n_ingress_tools.report.text import first
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from c7n_ingress_tools.rehearsal.account import Account
     from c7n_ingress_tools.rehearsal.flows import Log
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.interfaces import Interface
@@ -81,18 +82,17 @@ class Findings:
 
 def who_came_in(
     log: Log,
-    interfaces: Sequence[Interface],
-    groups: Sequence[Group],
+    account: Account,
     records: Sequence[dict[str, Any]],
     done: Callable[[float], None] = lambda _: None,
 ) -> Findings:
     """Return who came in through each rule that the records say was replaced."""
     rules = [RuleKey(*_key(record), record["was"]) for record in records if record["was"]]
-    _put(log, interfaces, rules, afterwards(groups, records))
+    _put(log, account, rules, afterwards(account.groups, records))
     _work_out(log, done)
     found = dict(zip(rules, _clients(log), strict=True))
     ((first_seen, last_seen),) = _rows(log, 'select time_of(min("start")), time_of(max("end")) from flows')
-    notes = (*log.notes, *_notes(log, groups))
+    notes = (*log.notes, *_notes(log, account.groups))
     return Findings(found, Window(log.records, first_seen or None, last_seen or None), notes)
 
 
@@ -131,17 +131,18 @@ def _key(record: dict[str, Any]) -> tuple[str, Traffic]:
 # -- what goes into the engine
 
 
-def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[RuleKey], after: Iterable[RuleKey]) -> None:
+def _put(log: Log, account: Account, rules: Sequence[RuleKey], after: Iterable[RuleKey]) -> None:
     """Put interfaces and rules beside the flows."""
     span = {"low": "UHUGEINT", "high": "UHUGEINT"}
     traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}
+    interfaces = account.interfaces
     members = [(each.id, group) for each in interfaces for group in dict.fromkeys(each.groups)]
     after = list(after)
     own = [(each.id, *_span(network)) for each in interfaces for network in each.addresses]
-    by_group: dict[str, list[tuple[int, int]]] = {}
+    by_id = {list_id: [*map(_span_of_source, cidrs)] for list_id, cidrs in account.prefix_lists.items()}
     for each in interfaces:
         for group in each.groups:
-            by_group.setdefault(group, []).extend(map(_span, each.addresses))
+            by_id.setdefault(group, []).extend(map(_span, each.addresses))
     log.table("own", {"interface": "VARCHAR", **span}, own)
     log.table("members", {"interface": "VARCHAR", "security_group": "VARCHAR"}, members)
     log.table(
@@ -163,7 +164,7 @@ def _put(log: Log, interfaces: Sequence[Interface], rules: Sequence[RuleKey], af
         (
             (source, *span)
             for source in {each.source for each in after}
-            for span in dict.fromkeys(by_group.get(source, []) if _is_id(source) else [_span_of_source(source)])
+            for span in dict.fromkeys(by_id.get(source, []) if _is_id(source) else [_span_of_source(source)])
         ),
     )
     log.table("addresses", {"text": "VARCHAR", "number": "UHUGEINT"}, _addresses(log))

@@ -204,8 +204,8 @@ from open
     join members on members.security_group = open.security_group
     join members others on others.interface = members.interface;
 
--- Who may still be let in there, and is not known: prefix lists, and groups that no interface has. Of ICMP, the types do
--- not matter.
+-- Who may still be let in there, and is not known: prefix lists that were not read, and groups that no interface has. Of
+-- ICMP, the types do not matter.
 create table unseen as
 select distinct after.source
 from beside
@@ -213,7 +213,7 @@ from beside
     join after on after.security_group = beside.security_group
         and coalesce(after.protocol = open.protocol, true)
         and after.first <= open.last and open.first <= after.last
-where regexp_matches(after.source, '^(sg|pl)-') and after.source not in (select security_group from members)
+where regexp_matches(after.source, '^(sg|pl)-') and after.source not in (select source from sources)
 order by after.source like 'pl-%', after.source;
 
 -- Records about interfaces that are not known. One that has no group, such as a NAT gateway's, is.

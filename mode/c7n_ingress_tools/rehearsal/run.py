@@ -102,7 +102,7 @@ def main(arguments: Asked, commands: Commands) -> int:
             result = run(account, FOLDER, progress, commands, given | {"authorized": [*networks.values]})
             if log:
                 with progress.step("looked up who came in through what was replaced", shares=True) as step:
-                    findings = clients.who_came_in(log, account.interfaces, account.groups, result.records, step.show)
+                    findings = clients.who_came_in(log, account, result.records, step.show)
     except (exports.UnusableError, CommandError, LoopError) as error:
         print(visible(str(error)), file=sys.stderr)
         return 2
