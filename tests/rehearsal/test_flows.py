@@ -349,6 +349,18 @@ def test_order_duplicates_and_files_do_not_matter(tmp_path_factory, drawn, chanc
     assert as_model(again) == as_model(once)
 
 
+def test_two_formats_of_the_same_traffic(tmp_path):
+    """What two flow logs have, one of them with `tcp-flags`, counts once, and the flags count."""
+    shared = "interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action"
+    client = "eni-00000003 198.18.3.1 10.0.0.4 443 50000 6 20 4000 100 160 ACCEPT"
+    answer = "eni-00000003 10.0.0.4 198.18.3.1 50000 443 6 20 9000 100 160 ACCEPT"
+    (tmp_path / "without.log").write_text(f"{shared}\n{client}\n{answer}\n")
+    (tmp_path / "with.log").write_text(f"{shared} tcp-flags\n{client} 2\n{answer} 18\n")
+    with flows.read([tmp_path], Silent()) as log:
+        found = of_rule(2, clients.who_came_in(log, Account(GROUPS, INTERFACES), RECORDS))
+    assert (found.blocked, found.bytes) == (1, 4000)
+
+
 DAMAGES = {
     "cut": lambda line, chance: line[: chance.randrange(1, len(line) - 3)],
     "a field more": lambda line, _: f"{line} x",

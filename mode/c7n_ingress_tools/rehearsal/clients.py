@@ -6,7 +6,8 @@ and flow-logs-records-examples.html, flow-logs-limitations.html there):
 **Came in.** A record of ACCEPT about an interface that has the rule's group, into it (`flow-direction`, or else its
 destination is an address of the interface), with the rule's protocol, port and source, that is no reply. The source is
 `pkt-srcaddr` where the format has it: the packet's own, as a security group sees it. A record that is twice in the
-files, alike in all that is read, counts once: two flow logs, or two exports that overlap, have the same traffic.
+files, alike in all that is read except the flags, counts once: two flow logs, or two exports that overlap, have the
+same traffic.
 
 **Reply.** Security groups let answers in by no rule, and flow logs do not say what is one. All records of a connection
 (interface, protocol, both ports, the other side's address) are judged together. `tcp-flags` decides where there is a

@@ -35,17 +35,19 @@ create table own_texts as
 select own.interface, addresses.text
 from own join addresses on addresses.number between own.low and own.high;
 
--- Records into interfaces that are known, each once. Where the format has no direction, or says none, the destination
--- decides.
+-- Records into interfaces that are known, each once, even if one flow log has their flags and another has not. Where the
+-- format has no direction, or says none, the destination decides.
 create table inward as
-select distinct
+select
     flows."interface-id" as interface, a.number as remote, coalesce(srcport, 0) as remote_port,
-    coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, "tcp-flags" as flags, dstaddr
+    coalesce(dstport, 0) as port, protocol, packets, bytes, "start", "end", action, dstaddr,
+    bit_or("tcp-flags") as flags
 from flows
     join addresses a on a.text = coalesce("pkt-srcaddr", srcaddr)
     left join own_texts o on o.interface = flows."interface-id" and o.text = flows.dstaddr
 where flows."interface-id" in (select interface from members)
-    and coalesce("flow-direction" = 'ingress', o.text is not null);
+    and coalesce("flow-direction" = 'ingress', o.text is not null)
+group by all;
 
 -- When an interface began to send. Only where the other side's port is the lower one, or there are none: only that might
 -- be a reply, and it spares half of the work.
