@@ -358,6 +358,15 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     page.close()
 
 
+def test_the_page_of_one_account_counts_exempt_groups(chromium, tmp_path):
+    """The page of a sweep says how many groups are exempt, of one account as of several."""
+    swept_by_c7n_org(tmp_path, 1, ["us-east-1"])
+    page = chromium.new_page()
+    page.goto(write(of_runs([tmp_path], NOW), tmp_path).as_uri())
+    assert page.locator(".places td[data-label=exempt]").all_inner_texts() == ["2"]
+    page.close()
+
+
 def test_the_output_of_an_account_that_had_the_name_before(tmp_path, capsys):
     """If c7n-org's file gives a name to another account, the output below that name does not count for it."""
     path = swept_by_c7n_org(tmp_path, 1, ["us-east-1"], dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
