@@ -124,7 +124,9 @@ POSITIVE = ("eq", "equal", "in", None)
 
 
 def check_ingress(data: Mapping[str, Any]) -> None:
-    """Refuse sources in c7n's own ``ingress`` that no rule ever has: c7n judges one source of a rule at a time."""
+    """Refuse what no rule ever has: sources of both IP versions, as c7n judges one at a time, and a number."""
+    if data.get("IpProtocol") == -1:  # c7n's schema lets it pass, too
+        raise ValueError("ingress: IpProtocol -1 matches no rule: EC2 lists protocols as text; write '-1' in quotes")
     if "Cidr" in data and "CidrV6" in data and data.get("match-operator", "and") == "and":
         raise ValueError("ingress: no rule has Cidr and CidrV6 at once; add 'match-operator: or', or write two filters")
     for key, (other, version, own) in OTHER_FAMILY.items():
