@@ -203,7 +203,7 @@ def test_the_sample_shows_before_and_after(repository, tmp_path):
     assert result.returncode == 0, comment
     assert (tmp_path / "summary").read_text() == comment
     title, empty, *lines = comment.splitlines()
-    assert title.startswith("### What these policies would do")
+    assert title.startswith("### What open-ingress would do")
     assert empty == ""
     assert all(line.startswith("    ") for line in lines)
     assert "Authorized networks: 198.18.8.0/24, 2001:2:0:8::/64\n" in comment
