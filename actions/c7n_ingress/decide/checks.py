@@ -119,12 +119,15 @@ def check_filters(filters: Iterable[Any]) -> None:
 OTHER_FAMILY = {"Cidr": ("CidrV6", 6, 4), "CidrV6": ("Cidr", 4, 6)}
 """For each key of c7n's `ingress` the key of the other IP version, and the number of that version and of its own."""
 
-POSITIVE = ("eq", "equal", "in", None)
+EQUAL = ("eq", "equal", None)
+"""The operators by which a value has to be as it is written."""
+
+POSITIVE = (*EQUAL, "in")
 """The operators by which a value has to be one of those that are written."""
 
 
 def check_ingress(data: Mapping[str, Any]) -> None:
-    """Refuse what no rule ever has: sources of both IP versions, as c7n judges one at a time, and a number."""
+    """Refuse what no rule ever has: a protocol that is a number, a list, and sources of both IP versions at once."""
     if data.get("IpProtocol") == -1:  # c7n's schema lets it pass, too
         raise ValueError("ingress: IpProtocol -1 matches no rule: EC2 lists protocols as text; write '-1' in quotes")
     if "Cidr" in data and "CidrV6" in data and data.get("match-operator", "and") == "and":
@@ -132,6 +135,11 @@ def check_ingress(data: Mapping[str, Any]) -> None:
     for key, (other, version, own) in OTHER_FAMILY.items():
         wanted = data[key] if isinstance(data.get(key), Mapping) else {"value": data.get(key)}
         values = wanted.get("value")
+        if isinstance(values, list) and wanted.get("op") in EQUAL:
+            raise ValueError(
+                f"ingress: {key} {values!r:.80} matches no rule: no rule has a list; write "
+                f"{key}: {{op: in, value: [...]}}"
+            )
         for value in values if isinstance(values, list) else [values]:
             if wanted.get("op") in POSITIVE and _version(value) == version:
                 raise ValueError(
