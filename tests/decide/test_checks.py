@@ -36,6 +36,8 @@ def refuses(check, says):
         [],
         [OTHER, "unused"],
         [INGRESS, EXEMPT],
+        ["open-ingress", EXEMPT],
+        [{"and": ["ingress", EXEMPT]}],
         [INGRESS, {"not": [OTHER]}, "unused", EXEMPT],
         [{"or": [INGRESS, INGRESS]}, EXEMPT],
         [{"and": [{"or": [OTHER, INGRESS]}, OTHER]}, EXEMPT],

@@ -173,14 +173,13 @@ def check_exempt(filters: Iterable[Any], block: str = "and") -> None:
     """
     found = False
     for each in filters:
-        if not isinstance(each, Mapping):
-            continue
-        for inner in (inner for inner in BLOCKS if inner in each):
+        kind = each if isinstance(each, str) else each.get("type")
+        for inner in (inner for inner in BLOCKS if kind is None and inner in each):
             check_exempt(each[inner], inner)
             found |= inner != "not" and any(True for _ in _paths(each[inner], FINDERS, ()))
-        if each.get("type") == "exempt" and (block == "or" or not found):
+        if kind == "exempt" and (block == "or" or not found):
             raise ValueError("it narrows what open-ingress matched: write it after that filter, in the same list")
-        found |= each.get("type") in FINDERS
+        found |= kind in FINDERS
 
 
 def _paths(filters: Iterable[Any], finders: frozenset[str], above: tuple[tuple[str, int], ...]) -> Iterator[Any]:
