@@ -111,7 +111,9 @@ def _each(
         try:
             found = client.get_function(FunctionName=name)
             concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
-            yield change(name, found["Configuration"]["FunctionArn"], found.get("Tags", {}), concurrency)
+            arn = found["Configuration"]["FunctionArn"]
+            # Not found["Tags"]: without lambda:ListTags, GetFunction returns no tags, and no error.
+            yield change(name, arn, client.list_tags(Resource=arn)["Tags"], concurrency)
         except client.exceptions.ResourceNotFoundException:  # noqa: PERF203 - each function by itself
             yield Outcome(name, "was deleted meanwhile")
         except (BotoCoreError, ClientError) as error:

@@ -106,6 +106,16 @@ def test_a_function_that_aws_refuses(cloud, pack):
     assert TAG in tags(cloud, NAME)
 
 
+@pytest.mark.usefixtures("pack")
+def test_tags_that_get_function_leaves_out(cloud):
+    """A paused function starts again also for a caller who gets no tags from GetFunction."""
+    session = cloud.new_session()
+    session.events.register("after-call.lambda.GetFunction", lambda parsed, **_: parsed.pop("Tags", None))
+    assert {each.said for each in pause.pause(session)} == {"paused"}
+    assert all(each.done for each in pause.resume(session))
+    assert limits(cloud) == {}
+
+
 def test_the_tag_of_any_caller():
     """The tag says who paused a function, in characters that a tag may have."""
     value = str(pause.Paused("2026-01-01T00:00:00Z", "arn:aws:sts::1:assumed-role/admin/jo,=@x", 5))

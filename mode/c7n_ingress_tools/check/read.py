@@ -174,16 +174,25 @@ def _functions(session: boto3.Session) -> dict[str, Deployed]:
 def _function(client: Any, name: str) -> Deployed:
     if name == MAILER:
         configuration = client.get_function_configuration(FunctionName=name)
-        tags = client.list_tags(Resource=configuration["FunctionArn"])["Tags"]
-        return Deployed(name, configuration, tags, None, frozenset(), {})
+        return Deployed(name, configuration, _tags(client, configuration), None, frozenset(), {})
     found = client.get_function(FunctionName=name)
     with urlopen(found["Code"]["Location"], timeout=SECONDS) as answer:  # noqa: S310 - an https address of AWS's
         archive = zipfile.ZipFile(io.BytesIO(answer.read()))
     files = {path: archive.read(path) for path in archive.namelist() if path.startswith(COMPARED)}
     concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
     return Deployed(
-        name, found["Configuration"], found.get("Tags", {}), concurrency, frozenset(_invokers(client, name)), files
+        name,
+        found["Configuration"],
+        _tags(client, found["Configuration"]),
+        concurrency,
+        frozenset(_invokers(client, name)),
+        files,
     )
+
+
+def _tags(client: Any, configuration: dict[str, Any]) -> dict[str, str]:
+    """Return a function's tags; without lambda:ListTags, GetFunction returns none, and no error."""
+    return client.list_tags(Resource=configuration["FunctionArn"])["Tags"]  # type: ignore[no-any-return]
 
 
 def _invokers(client: Any, name: str) -> Iterator[str]:
