@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -52,16 +53,18 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
         asked = {"QueueUrl": url, "VisibilityTimeout": LONGEST + 60, "WaitTimeSeconds": WAIT}
         while batch := sqs.receive_message(**asked).get("Messages"):
             (message,) = batch
-            if message["MessageId"] in left:  # so much time has passed that the first message is visible again
-                break
+            again = message["MessageId"] in left
             left[message["MessageId"]] = message["ReceiptHandle"]
+            if again:  # so much time has passed that messages are visible again
+                break
             outcome = hand_over(client, message["Body"])
             if outcome.done:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=left.pop(message["MessageId"]))
             yield outcome
     finally:
         for receipt in left.values():
-            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+            with suppress(ClientError):  # it is visible again, or somebody else has it
+                sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
 
 
 def left_after(session: boto3.Session, outcomes: Collection[Outcome]) -> int:

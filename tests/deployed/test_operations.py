@@ -1,10 +1,13 @@
 import json
 import re
+import time
 from contextlib import ExitStack, contextmanager
+from itertools import count
 
 import pytest
 from botocore.exceptions import ClientError
 from moto.awslambda.models import LambdaFunction
+from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import SQSBackend
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
@@ -315,6 +318,42 @@ def test_replay_sees_all_that_waits(cloud, monkeypatch):
     sqs.receive_message(QueueUrl=url, VisibilityTimeout=600, WaitTimeSeconds=1)
     done = attempted(cloud, ROOT, REPLAY)
     assert (done.returncode, done.stdout) == (1, f"0 events done, 1 left in {QUEUE}\n")
+
+
+def test_replay_of_slow_events(cloud, monkeypatch):
+    """If events fail so slowly that the first is visible again, the replay ends, and all are visible at once."""
+    cloud.session().client("sqs").create_queue(QueueName=QUEUE)
+    clock = count(int(time.time() * 1000))
+    monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: next(clock))
+
+    def fail_slowly(*values):
+        nonlocal clock
+        clock = count(next(clock) + 850_000)
+        values[-1]["x-amz-function-error"] = "Unhandled"
+        return b"{}"
+
+    monkeypatch.setattr("moto.awslambda.models.LambdaBackend.invoke", fail_slowly)
+    monkeypatch.setattr(SQSBackend, "change_message_visibility", in_flight(SQSBackend.change_message_visibility))
+    put_by(cloud, *(json.dumps({"configRuleName": f"{CONFIG_RULE}-{number}"}) for number in (1, 2)))
+    done = attempted(cloud, ROOT, REPLAY)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[-1] == f"0 events done, 2 left in {QUEUE}"
+    assert len(failed(cloud)) == 2
+
+
+def in_flight(change):
+    """Make SQS refuse a receipt that is not the last one of a message, or whose message is visible again.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+    """
+
+    def patched(self, queue_name, receipt_handle, visibility_timeout):
+        (message,) = (each for each in self.get_queue(queue_name)._messages if each.had_receipt_handle(receipt_handle))
+        if message.visible or message.receipt_handle != receipt_handle:
+            raise ReceiptHandleIsInvalid
+        return change(self, queue_name, receipt_handle, visibility_timeout)
+
+    return patched
 
 
 def overlooking(receive):
