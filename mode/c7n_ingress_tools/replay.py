@@ -63,7 +63,7 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
             yield outcome
     finally:
         for receipt in left.values():
-            with suppress(ClientError):  # it is visible again, or somebody else has it
+            with suppress(sqs.exceptions.MessageNotInflight, sqs.exceptions.ReceiptHandleIsInvalid):  # visible again
                 sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
 
 

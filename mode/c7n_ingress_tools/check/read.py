@@ -191,7 +191,10 @@ def _function(client: Any, name: str) -> Deployed:
 
 
 def _tags(client: Any, configuration: dict[str, Any]) -> dict[str, str]:
-    """Return a function's tags; without lambda:ListTags, GetFunction returns none, and no error."""
+    """Return a function's tags. Without lambda:ListTags, GetFunction returns none, and no error.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
+    """
     return client.list_tags(Resource=configuration["FunctionArn"])["Tags"]  # type: ignore[no-any-return]
 
 
