@@ -354,6 +354,7 @@ def test_hundreds_of_accounts(chromium, tmp_path, capsys):
     assert places.count() == 600
     page.get_by_role("combobox", name="Account").select_option("team 7 200000000007")
     assert shown(page) == ["group 7"] * 3
+    assert page.locator("[data-status]").inner_text() == "3 of 591 rules in 3 groups"
     assert texts_of(page.locator(".places tbody tr:not([hidden]) th bdi")) == ["team 7"] * 3
     page.close()
 

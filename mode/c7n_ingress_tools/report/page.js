@@ -39,7 +39,7 @@
     for (const part of [...table.tBodies]) part.remove();
     table.append(...parts);
     const all = shown.length === rows.length ? "" : `${shown.length.toLocaleString("en")} of `;
-    const groups = new Set(shown.map((each) => each.row.dataset.group));
+    const groups = new Set(shown.map(({ row: { dataset: { account, region, group } } }) => `${account} ${region} ${group}`));
     status.textContent = `${all}${counted(rows.length, "rule")} in ${counted(groups.size, "group")}`;
     none.hidden = shown.length > 0;
     for (const each of places) {
