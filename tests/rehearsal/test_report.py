@@ -820,11 +820,12 @@ def test_headline(case):
 
 
 def test_prints(opened):
-    """On paper there are no filters, rows are whole with all details, and what was filtered out stays away."""
+    """On paper there are no filters, rows are whole with all details, and what was filtered out stays away, counted."""
     page = opened(many(120))
     page.get_by_role("combobox", name="State", exact=True).select_option("not closed")
     page.emulate_media(media="print")
     assert page.locator(".filters").is_hidden()
+    assert page.locator("[data-status]:visible").inner_text() == "24 of 120 rules in 24 groups"
     style = "(each, name) => getComputedStyle(each)[name]"
     assert page.locator("thead").evaluate(style, "display") == "table-header-group"
     assert page.locator("tbody tr").first.evaluate(style, "breakInside") == "avoid"
