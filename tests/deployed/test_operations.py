@@ -158,6 +158,24 @@ def test_changing_to_notice(cloud, pack):
     assert rules(cloud) == functions(cloud) - {"custodian-mailer"}
 
 
+def test_changing_from_notice(cloud, pack):
+    """A change to the policies that close at once leaves no mark on a closed group, and removes those with notice."""
+    before = functions(cloud)
+    typed(cloud, pack, f"{DEPLOY} policies/open-ingress-notice.yml")
+    group = open_group(1)
+    mark = [{"Key": "open-ingress-notice", "Value": "Open to the internet: replace-ingress@2026/01/31 1200 UTC"}]
+    ec2 = cloud.session().client("ec2")
+    ec2.create_tags(Resources=[group["GroupId"]], Tags=mark)
+    for name in (CONFIG_RULE, "custodian-open-ingress-mended"):
+        with warm(cloud, name) as function:
+            function.invoke(event(configuration_item(group), name) if name == CONFIG_RULE else scheduled(name))
+    (closed,) = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"]
+    assert sources(group) == ["198.18.7.0/24"]
+    assert "open-ingress-notice" not in {tag["Key"] for tag in closed["Tags"]}
+    follow(cloud, pack, blocks("docs/notice.md", "Change from notice to closing at once")[0])
+    assert functions(cloud) == before
+
+
 def test_the_watch_of_who_gives_notice(cloud, pack):
     """With notice from the start, exactly the parts of the watch are deployed that do not need AWS Config."""
     typed(cloud, pack, "c7n-ingress uninstall --region us-east-1")

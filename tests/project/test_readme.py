@@ -52,6 +52,7 @@ ELSEWHERE = {
     **dict.fromkeys(commands_of("docs/operate.md"), OPERATED),
     **{line: OPERATED for text in blocks("docs/deploy.md", "Switch it off") for line in commands(text)},
     **dict.fromkeys(commands(blocks("docs/notice.md", "Change from closing at once to notice")[0]), OPERATED),
+    **dict.fromkeys(commands(blocks("docs/notice.md", "Change from notice to closing at once")[0]), OPERATED),
     **dict.fromkeys(commands_of("docs/many-accounts.md"), ACCOUNTS),
     **dict.fromkeys(commands_of("docs/c7n.md"), "tests/project/test_install.py runs it, with the package installed"),
 }
