@@ -455,6 +455,14 @@ def test_filters_that_judge_the_set(group, replace, monkeypatch, name):
     assert sum(sources(each) == ["198.18.7.0/24"] for each in ids) == selected
 
 
+def test_a_named_group_that_another_filter_excludes(group, replace):
+    """If a filter before `named` excludes a group, the error says so, because the group may exist."""
+    group_id = group(TWIN, number=1)
+    group(SSH, number=2)
+    with pytest.raises(PolicyExecutionError, match="or a filter before this one excludes it: write this"):
+        replace(filters=[*OPEN, {"type": "named", "groups": [group_id]}])
+
+
 EXEMPT = {"type": "value", "key": "tag:exempt", "value": "present"}
 BESIDE = {
     "and": {"and": [{"type": "reduce", "limit": 5}, {"not": [EXEMPT]}]},

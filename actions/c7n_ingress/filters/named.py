@@ -53,6 +53,7 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
         if missing := [group_id for group_id in self.data["groups"] if group_id not in found]:
             raise PolicyExecutionError(
                 f"named: {', '.join(missing)}: no such security group in account {self.manager.config.account_id}, "
-                f"region {self.manager.config.region}: is it the right account and region, and does the group exist?"
+                f"region {self.manager.config.region}, or a filter before this one excludes it: write this filter "
+                "first. Is it the right account and region, and does the group exist?"
             )
         return [found[group_id] for group_id in self.data["groups"]]
