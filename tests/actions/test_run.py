@@ -284,10 +284,10 @@ def test_a_group_that_cannot_be_planned_when_the_limit_is_reached(run, monkeypat
     """Beyond at-most, a group whose plan fails is reported with the reason, and does not count as one that waits."""
     plan = replace_ingress.replacement
 
-    def odd(rules, *arguments):
+    def odd(rules, *arguments, **named):
         if any(each.traffic.from_port == WEB["ports"] for each in rules):
             raise ValueError("nobody can plan this")
-        return plan(rules, *arguments)
+        return plan(rules, *arguments, **named)
 
     monkeypatch.setattr(replace_ingress, "replacement", odd)
     done = run([SSH], [WEB], **{"at-most": 1})

@@ -78,10 +78,10 @@ def test_what_was_slow_is_reported(cloud, group, tmp_path, monkeypatch, slow):
     monkeypatch.setattr(read, "OLDEST", 0.3)
     plan = action.replacement
 
-    def slow_plan(rules, *arguments):
+    def slow_plan(rules, *arguments, **named):
         if slow.startswith("deciding") and len(rules) > 1:
             time.sleep(0.4)
-        return plan(rules, *arguments)
+        return plan(rules, *arguments, **named)
 
     def slow_answer(**arguments):
         if slow.startswith("EC2") and bad in str(arguments):
