@@ -46,7 +46,9 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
     try:
         url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist as error:
-        raise CommandError(f"{session.region_name}: there is no queue {QUEUE}: is it the right region?") from error
+        raise CommandError(
+            f"{session.region_name}: there is no queue {QUEUE}: is it the right account and region?"
+        ) from error
     left: dict[str, str] = {}
     try:
         # A message stays hidden while its function runs, and until all have been received.

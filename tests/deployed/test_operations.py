@@ -296,7 +296,7 @@ def test_replay_without_the_queue(cloud):
     """In a region without the queue, the replay ends with one line that names the region and the queue."""
     done = attempted(cloud, ROOT, REPLAY)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"c7n-ingress: us-east-1: there is no queue {QUEUE}: is it the right region?\n"
+    assert done.stderr == f"c7n-ingress: us-east-1: there is no queue {QUEUE}: is it the right account and region?\n"
 
 
 POISONED = {

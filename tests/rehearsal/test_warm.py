@@ -13,7 +13,7 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.rehearsal import warm
-from tests.support.embedded import CUSTODIAN, ROOT
+from tests.support.embedded import CUSTODIAN, ROOT, policy_named
 from tests.support.posted import TOPIC, Post, message_to
 
 CALLS = {
@@ -32,6 +32,11 @@ def commands():
     """Return commands that start at once."""
     with warm.commands() as found:
         yield found
+
+
+def test_the_runtime_whose_bytecode_is_made_beforehand():
+    """The bytecode that is made beforehand is for the policy that a rehearsal deploys."""
+    assert policy_named("open-ingress")["mode"]["runtime"] == warm.RUNTIME
 
 
 def environment(**more):

@@ -1,7 +1,7 @@
 """One reader of AWS's models for a whole process. By default, each botocore session reads and parses them again.
 
-EC2's model takes a quarter of a second, and so does the list of endpoints. Both are imported with moto, for several
-sessions: what comes before that is faster.
+EC2's model takes a quarter of a second, and so does the list of endpoints. moto reads both for several sessions when it
+is imported, so call this before.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ from c7n_ingress.cold import FasterFiles
 def share() -> None:
     """Make all sessions that start from now on share what they read, if this botocore has the function for it.
 
-    moto has a reader of its own, which changes what it has read: it reads in half the time, as all others.
+    All readers read in half the time. moto's shares nothing, because it changes what it has read.
     """
     make = getattr(botocore.session, "create_loader", None)
     if make is not None:

@@ -49,7 +49,7 @@ LOADED = (
 """What is loaded before a call, in the order in which it is wanted: also what c7n loads when it is called."""
 
 RUNTIME = "python3.13"
-"""What the pack's policies run on."""
+"""The runtime of the pack's policies, whose bytecode is made beforehand."""
 
 SERVICES = ("sts", "ec2", "config", "lambda", "iam", "logs", "sqs", "sns", "ses")
 """The services that the commands call: their models are read once."""
