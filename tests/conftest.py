@@ -8,8 +8,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from c7n_ingress_tools.embedded_aws import models
-from tests.support import search
-from tests.support.forked import pass_over_what_is_loaded
+from tests.support import forked, search
 
 # If the environment forbids bytecode, each of the many processes would compile the same again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -84,6 +83,11 @@ def pytest_xdist_auto_num_workers(config):
     return 0 if all(path.is_relative_to(decisions) for path in paths) else (os.cpu_count() or 1) + 2
 
 
+def pytest_xdist_setupnodes():
+    """Start the process that forks commands before those that run tests: they share it."""
+    forked.serving()
+
+
 LONGEST_FIRST = [
     "test_faults_deployed.py::test_many_items_at_once",
     "test_flows.py",
@@ -148,4 +152,4 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_finish():
     """Keep the garbage collector away from what is loaded: it would slow the tests."""
-    pass_over_what_is_loaded()
+    forked.pass_over_what_is_loaded()

@@ -22,6 +22,8 @@ from c7n_ingress_tools.embedded_aws import models
 from c7n_ingress_tools.rehearsal import warm
 
 CALLER = Path(__file__).with_name("warm_caller.py")
+SHARED = "TESTS_FORKED"
+"""The variable with the address of the process that forks."""
 C7N_INGRESS = Path(sys.executable).with_name("c7n-ingress")
 MORE = {"aws": "tests.support.forked:aws", "c7n-left": "c7n_left.cli:cli", "c7n-org": "c7n_org.cli:cli"}
 LOADED = (
@@ -61,27 +63,33 @@ def aws():
 
 @cache
 def serving():
-    """Start the process that forks; it ends with this process."""
+    """Return the process that forks, which the processes that run tests share.
+
+    The first that asks starts it, with a script for each command beside its address. It ends with that one.
+    """
+    if SHARED in os.environ:
+        return warm.Commands(os.environ[SHARED])
     stack = ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(warm.commands(module=__name__))
+    found = stack.enter_context(warm.commands(module=__name__))
+    write_scripts(found)
+    os.environ[SHARED] = found.address
+    return found
 
 
-@cache
 def commands():
-    """Return a folder with the commands of the process that forks."""
-    return folder_of(serving())
+    """Return a folder with the commands of the process that forks, which a shell can run."""
+    return Path(serving().address).parent
 
 
-def folder_of(warm_commands):
-    """Return a folder with a script for each command, which a shell can run."""
+def write_scripts(warm_commands):
+    """Write a script for each command into the folder of the process's address."""
     folder = Path(warm_commands.address).parent
     for name in (*warm.COMMANDS, *MORE):
         # Isolated, and without site-packages: this interpreter starts in 30 milliseconds.
         call = shlex.join([sys.executable, "-I", "-S", str(CALLER), warm_commands.address, str(folder / name)])
         (folder / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
         (folder / name).chmod(0o755)
-    return folder
 
 
 def pass_over_what_is_loaded():
