@@ -58,7 +58,7 @@ FUNCTION = "custodian-open-ingress"
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken")
 
 CENTRAL, FORGOTTEN, STRANGER = "123456789012", "200000000099", "300000000001"
-ACCOUNTS = {f"2000000000{number:02}": number for number in range(1, by_day(4, at_night=20) + 1)}
+ACCOUNTS = {f"2000000000{number:02}": number for number in range(1, by_day(3, at_night=20) + 1)}
 FIRST, SECOND, *_ = ACCOUNTS
 REGIONS = ["eu-central-1", "us-east-1"]
 ORGANIZATION = "o-abcdefghij"

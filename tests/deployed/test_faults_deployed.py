@@ -31,7 +31,7 @@ from tests.support.search import by_day
 RULE = "custodian-open-ingress"
 SSH = {"protocol": "tcp", "ports": 22, "source": "0.0.0.0/0"}
 AUTHORIZED = ["198.18.7.0/24", "2001:2:0:7::/64"]
-ITEMS, PROCESSES = by_day(50, at_night=1000), by_day(10, at_night=30)
+ITEMS, PROCESSES = by_day(50, at_night=1000), by_day(4, at_night=30)
 
 
 @pytest.fixture

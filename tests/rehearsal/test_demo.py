@@ -10,7 +10,7 @@ from c7n.utils import yaml_load
 
 from c7n_ingress_tools.rehearsal import authorized, interfaces
 from c7n_ingress_tools.rehearsal.exports import UnusableError
-from tests.support.forked import C7N_INGRESS, forked
+from tests.support.forked import C7N_INGRESS, commands, forked
 
 ROOT = Path(__file__).parents[2]
 CASES = yaml_load((ROOT / "tests" / "cases" / "demo.yml").read_text(encoding="utf-8"))
@@ -43,34 +43,25 @@ def sample(tmp_path_factory):
     return folder, demo(folder)
 
 
-def test_what_the_caller_has_set_for_aws(tmp_path):
-    """A profile that does not exist and a proxy that does not answer do not matter: a rehearsal calls no real AWS."""
+def test_what_the_caller_has_for_aws_and_python(tmp_path):
+    """A profile that does not exist, a proxy that does not answer, and modules of the folder are not used."""
+    for name in ("yaml.py", "queue.py", "logging.py", "c7n/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit(__file__)")
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     (tmp_path / "groups.json").write_text(json.dumps([{"GroupId": "sg-00000001", "IpPermissions": [rule]}]))
     proxies = dict.fromkeys(("http_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    command = [C7N_INGRESS, "rehearse", "groups.json"]  # by itself: what is loaded here was loaded without them
+    command = [C7N_INGRESS, "rehearse", "groups.json"]  # by itself: what is forked has loaded its modules elsewhere
     environment = os.environ | {"AWS_PROFILE": "gone", **proxies}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 of 1 open rule closed" in done.stdout
 
 
-def test_modules_of_the_folder_are_not_run(tmp_path):
-    """Python files in the current folder that have the names of modules are not run."""
-    for name in ("yaml.py", "queue.py", "logging.py", "c7n/__init__.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("raise SystemExit(__file__)")
-    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    (tmp_path / "groups.json").write_text(json.dumps([{"GroupId": "sg-00000001", "IpPermissions": [rule]}]))
-    command = [C7N_INGRESS, "rehearse", "groups.json"]  # by itself: what is loaded here was loaded elsewhere
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "1 of 1 open rule closed" in done.stdout
-
-
 def test_one_at_a_time(tmp_path):
     """A second rehearsal in a folder is refused in one line, and does not disturb the first."""
-    first = subprocess.Popen([C7N_INGRESS, "rehearse"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [commands() / "c7n-ingress", "rehearse"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not (tmp_path / ".local" / "run").exists():
         time.sleep(0.01)
     second = demo(tmp_path)
