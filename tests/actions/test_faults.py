@@ -104,7 +104,8 @@ def broken():
             list(rules(call, [fault | times])),
             fix(call, fault, name),
             id=f"{call['name']}-{fault['name']}-{name}",
-            marks=[pytest.mark.soak] if name == "twice" else [],  # as once: botocore tries again
+            # As once, and as an internal error: botocore tries again.
+            marks=[pytest.mark.soak] if name == "twice" or fault["name"] == "unavailable" else [],
         )
         for call in CASES["calls"]
         for fault in CASES["faults"]

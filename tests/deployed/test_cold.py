@@ -275,14 +275,22 @@ NO_PYTHON = {
     "one that a version manager has not": "#!/bin/sh\necho 'command not found' >&2\nexit 127\n",
     "asks whether to install it": "#!/bin/sh\necho 'Install it? [y/n]'\nread answer && exec /bin/sleep 1000\n",
     "hangs": "#!/bin/sh\nexec /bin/sleep 1000\n",
+    "is run by what is not there": "#!/nowhere/python3.99\n",
+}
+MORE_NO_PYTHON = {
     "says no text": "#!/bin/sh\nprintf '\\377\\376'\n",
     "is PyPy": "#!/bin/sh\necho pypy399\n",
     "nothing runs": "",
-    "is run by what is not there": "#!/nowhere/python3.99\n",
 }
 
 
-@pytest.mark.parametrize("script", NO_PYTHON.values(), ids=NO_PYTHON)
+@pytest.mark.parametrize(
+    "script",
+    [
+        *(pytest.param(script, id=name) for name, script in NO_PYTHON.items()),
+        *(pytest.param(script, id=name, marks=pytest.mark.soak) for name, script in MORE_NO_PYTHON.items()),
+    ],
+)
 def test_a_python_by_another_s_name(another, monkeypatch, caplog, script):
     """What is no Python of the version that its name says makes no bytecode, and one line says what to install."""
     monkeypatch.setattr(bytecode, "LONGEST", 0.5)

@@ -202,10 +202,10 @@ def test_each_action_and_filter_can_be_imported_first():
     ("command", "package", "extra"),
     [
         ("rehearse", "rich", "local"),
-        ("rehearse", "moto", "local"),
+        pytest.param("rehearse", "moto", "local", marks=pytest.mark.soak),
         ("report", "jinja2", "report"),
         ("mailer deploy", "c7n_mailer", "mailer"),
-        ("mailer preview", "c7n_mailer", "mailer"),
+        pytest.param("mailer preview", "c7n_mailer", "mailer", marks=pytest.mark.soak),
     ],
 )
 def test_a_command_without_its_extra(command, package, extra):

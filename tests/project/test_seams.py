@@ -520,7 +520,13 @@ def test_mailing():
 
 @pytest.mark.parametrize(
     ("other", "refused"),
-    [("0.9.52", True), ("0.9.53", False), ("0.9.54.dev1", False), ("0.10.0", True), ("1.0", True)],
+    [
+        ("0.9.52", True),
+        pytest.param("0.9.53", False, marks=pytest.mark.soak),
+        ("0.9.54.dev1", False),
+        ("0.10.0", True),
+        pytest.param("1.0", True, marks=pytest.mark.soak),
+    ],
 )
 def test_another_c7n_is_refused_in_one_line(other, refused):
     """A command ends with a line that names what to install, and with no traceback, where c7n is too old or too new."""

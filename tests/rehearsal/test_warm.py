@@ -18,12 +18,14 @@ from tests.support.posted import TOPIC, Post, message_to
 
 CALLS = {
     "an answer": ["version"],
-    "help that names the command": ["run", "--help"],
     "what the pack adds": ["schema", "aws.security-group.actions.replace-ingress"],
-    "a policy that is valid": ["validate", str(ROOT / "policies" / "open-ingress.yml")],
-    "a policy that is not": ["validate", "wrong.yml"],
-    "no such command": ["march"],
+    "a policy that is not valid": ["validate", "wrong.yml"],
     "no policy at all": ["run", "-s", "out"],
+}
+MORE_CALLS = {
+    "help that names the command": ["run", "--help"],
+    "a policy that is valid": ["validate", str(ROOT / "policies" / "open-ingress.yml")],
+    "no such command": ["march"],
 }
 
 
@@ -63,7 +65,13 @@ def without_times(output):
     return [line.partition(": ")[2] if line[:2] == "20" else line for line in output.splitlines()]
 
 
-@pytest.mark.parametrize("arguments", CALLS.values(), ids=CALLS.keys())
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(pytest.param(call, id=name) for name, call in CALLS.items()),
+        *(pytest.param(call, id=name, marks=pytest.mark.soak) for name, call in MORE_CALLS.items()),
+    ],
+)
 def test_a_command_is_the_installed_one(arguments, commands, tmp_path):
     """What a warm command prints, where it prints it and how it ends is what the installed command does."""
     (tmp_path / "wrong.yml").write_text("policies: [{name: x, resource: aws.security-group, filters: [nothing]}]")
