@@ -31,10 +31,9 @@ def read(path: Path | None, default: Path | None = None, *, complete: bool = Fal
             if default is None:
                 return {}
             path = default
-    content = _content(path)
-    found = _parsed(content, path)
+    found = load(path)
     try:
-        refuse_twice(content)
+        refuse_twice(path.read_bytes())
         check(found, complete=complete)
     except ValueError as error:
         raise CommandError(f"{path}: {error}") from error
@@ -46,18 +45,9 @@ def load(path: Path) -> Any:
 
     :raises CommandError: it cannot be read, or is not YAML.
     """
-    return _parsed(_content(path), path)
-
-
-def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return yaml_load(path.read_bytes())
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error
-
-
-def _parsed(content: bytes, path: Path) -> Any:
-    try:
-        return yaml_load(content)
     except Exception as error:  # any error of the YAML parser
         raise CommandError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
