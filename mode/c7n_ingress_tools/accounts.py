@@ -107,7 +107,7 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the accounts of c7n-org's file, as c7n-org takes them.
 
     :param tags: only the accounts that have all of them.
-    :raises CommandError: the file is none of c7n-org's, or no account has these tags.
+    :raises CommandError: the file is none of c7n-org's, or lists no account, or none with these tags.
     """
     with requires_extra("org"):
         from c7n_org.cli import CONFIG_SCHEMA, accounts_iterator, comma_expand, filter_accounts
@@ -122,8 +122,8 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
         ) from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
     filter_accounts(found, comma_expand(tags), ())
-    if tags and not found["accounts"]:
-        raise CommandError(f"{path}: no account has the tag {' and '.join(tags)}")
+    if not found["accounts"]:
+        raise CommandError(f"{path} lists no account{' with the tag ' if tags else ''}{' and '.join(tags)}")
     return found["accounts"]
 
 
@@ -141,10 +141,9 @@ def regions_of(account: dict[str, Any], wanted: Sequence[str] = ()) -> list[str]
 def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Listed, ...]:
     """Return the accounts and regions of c7n-org's file.
 
-    :raises CommandError: the file is none of c7n-org's, or lists no account, or two accounts have the same name.
+    :raises CommandError: as `accounts` does, or two accounts have the same name.
     """
-    if not (found := accounts(path, tags)):
-        raise CommandError(f"{path} lists no account")
+    found = accounts(path, tags)
     names = [each["name"] for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise CommandError(
@@ -200,10 +199,10 @@ def time_from(text: str, now: dt.datetime) -> dt.datetime:
     try:
         time = records.time_from(text)
         time = time.astimezone(dt.timezone.utc) if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)
+        if time > now + dt.timedelta(days=1):  # a day: somebody may mean another time zone
+            raise ValueError("it is in the future")
     except (ValueError, OverflowError):
-        raise CommandError(f"--since {text!r:.40} is not a time: write 90d, 12h or 2026-01-31") from None
-    if time > now + dt.timedelta(days=1):  # a day: somebody may mean another time zone
-        raise CommandError(f"--since {text!r:.40} is in the future: write 90d, 12h or 2026-01-31")
+        raise CommandError(f"--since {text!r:.40} is no time in the past: write 90d, 12h or 2026-01-31") from None
     return time
 
 

@@ -6,7 +6,7 @@ import atexit
 import gc
 import os
 import sys
-from functools import wraps
+from collections import Counter
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import boto3
 
     from c7n_ingress_tools.accounts import Asked, Given
-    from c7n_ingress_tools.check.here import Files
     from c7n_ingress_tools.names import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -55,31 +54,25 @@ settings_option = click.option(
 )
 
 
-def _since(_context: click.Context, _option: click.Parameter, text: str | None) -> dt.datetime | None:
+def time(text: str) -> dt.datetime:
+    """Return a time, or the one that is so long before now. Its name is what the help calls it."""
     import datetime as dt
 
     from c7n_ingress_tools.accounts import time_from
 
-    return time_from(text, dt.datetime.now(dt.timezone.utc)) if text else None
+    return time_from(text, dt.datetime.now(dt.timezone.utc))
 
 
 def accounts_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options about the output of many accounts. The command gets all of them as one value, `given`."""
-
-    @wraps(command)
-    def with_given(accounts: Path | None, tags: tuple[str, ...], since: Any, log: Path | None, **more: Any) -> Any:
-        from c7n_ingress_tools.accounts import Given
-
-        return command(given=Given(accounts, tags, since, log), **more)
-
+    """Add the options about the output of many accounts: what `Given` has."""
     for option in (
         click.option("--log", type=path, help="A file with what c7n-org printed, to show why accounts failed."),
-        click.option("--since", callback=_since, help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
+        click.option("--since", type=time, help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
         click.option("-t", "--tag", "tags", multiple=True, help="Only the accounts with this tag, as c7n-org's -t."),
         click.option("--accounts", type=path, help="c7n-org's file of accounts: each of them must have output."),
     ):
-        with_given = option(with_given)
-    return with_given
+        command = option(command)
+    return command
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
@@ -107,7 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo(error.code, err=True)
         return COULD_NOT_RUN
     except Exception as error:
-        if (line := _in_one_line(error)) is None:
+        from c7n_ingress_tools.errors import in_one_line
+
+        if not (line := in_one_line(error)):
             raise
         return _refused(line)
 
@@ -127,21 +122,10 @@ def _open_streams() -> None:
 
 
 def _refused(line: str) -> int:
-    click.echo(f"c7n-ingress: {line}", err=True)
+    from c7n_ingress_tools.report.text import visible
+
+    click.echo(f"c7n-ingress: {visible(line)}", err=True)
     return COULD_NOT_RUN
-
-
-def _in_one_line(error: Exception) -> str | None:
-    """Return what the system or AWS refused, as one line; None for any other error."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
-
-    if isinstance(error, NoCredentialsError):
-        return "no AWS credentials found: set AWS_PROFILE, or run `aws configure`"
-    if isinstance(error, EndpointConnectionError):
-        return f"{error}: is it the right region, and does the network reach it?"
-    return " ".join(str(error).split()) if isinstance(error, BotoCoreError | ClientError) else None
 
 
 @click.group(context_settings=CONTEXT)
@@ -167,8 +151,8 @@ def init(folder: Path) -> None:
     from c7n_ingress_tools.init import write_pack
 
     done = write_pack(folder)
-    counts = {what: list(done.values()).count(what) for what in ("written", "replaced", "unchanged")}
-    listed = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    counts = Counter(done.values())
+    listed = ", ".join(f"{counts[what]} {what}" for what in ("written", "replaced", "unchanged") if what in counts)
     click.echo(f"{folder}: c7n-ingress {metadata.version('c7n-ingress')}: {listed}")
     for name, what in done.items():
         if what == "replaced":
@@ -189,8 +173,8 @@ def check(
     canary: bool,
     timeout: float,
     folder: Path | None,
-    given: Given,
     as_json: bool,
+    **of_accounts: Any,
 ) -> int:
     """Check that the pack works, one line for each fact, and print the fix where something is wrong.
 
@@ -204,15 +188,20 @@ def check(
     With --of, it prints one line for each account and region that c7n-org checked. If --accounts is added, each of
     these accounts and regions must have a check that is not older than a day.
     """
+    from c7n_ingress_tools.accounts import Given
+
     if folder is not None:
-        return _show_places(folder, given.asked([each.region_name for each in sessions]), as_json=as_json)
-    if any(given):
+        asked = Given(**of_accounts).asked([each.region_name for each in sessions])
+        return _show_places(folder, asked, as_json=as_json)
+    if any(of_accounts.values()):
         raise click.UsageError("--accounts, --tag, --since and --log belong to --of")
     if canary and not sessions:
         raise click.UsageError("--canary needs --region")
     import json
     import logging
+    from functools import partial
 
+    from c7n_ingress_tools.check import canary as canaries
     from c7n_ingress_tools.check import here, run
     from c7n_ingress_tools.check.facts import OK
 
@@ -223,7 +212,11 @@ def check(
             click.echo(text)
 
     files = here.files(settings)
-    places = [("", here.load(files).facts), *((each.region_name, run.in_region(each, files)) for each in sessions)]
+    fly = partial(canaries.run, show=lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), limit=timeout)
+    places = [
+        ("", here.load(files).facts),
+        *((each.region_name, run.in_region(each, files, fly if canary else None)) for each in sessions),
+    ]
     found = []
     for region, facts in places:
         if region:
@@ -233,42 +226,20 @@ def check(
             say(str(fact))
     wrong = sum(fact["state"] != OK for fact in found)
     say(f"\n{len(found)} facts, {wrong} wrong")
-    flown = [_canary(each, files, timeout, say) for each in sessions if canary]
     if as_json:
-        click.echo(json.dumps({"wrong": wrong, "facts": found, **({"canary": flown} if canary else {})}, indent=1))
-    return 1 if wrong or any(each["failed"] for each in flown) else 0
-
-
-def _canary(session: boto3.Session, files: Files, timeout: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run a canary in a region, print what it sees, and return it. A canary that cannot run has failed."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from c7n_ingress_tools.check import canary, here
-    from c7n_ingress_tools.errors import CommandError
-    from c7n_ingress_tools.settings import read
-
-    try:
-        account = session.client("sts").get_caller_identity()["Account"]
-        own = here.own_of(files, account, session.region_name)
-        settings = own.settings if own else read(files.settings)
-        result = canary.run(session, settings, lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), timeout)
-    except (BotoCoreError, ClientError, CommandError) as error:
-        result = canary.Result("", {}, canary.END, _in_one_line(error) or str(error))
-    say(f"{session.region_name}: {result.summary}")
-    if result.fix:
-        say(f"    fix: {result.fix}")
-    return {"region": session.region_name, **result._asdict()}
+        click.echo(json.dumps({"wrong": wrong, "facts": found}, indent=1))
+    return 1 if wrong else 0
 
 
 def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     """Print the checks of many accounts, one line for each account and region."""
+    import json
+
     from c7n_ingress_tools.check.accounts import places
 
     found = places(folder, asked)
     wrong = sum(bool(each.wrong) for each in found)
     if as_json:
-        import json
-
         click.echo(json.dumps({"wrong": wrong, "places": [each._asdict() for each in found]}, indent=1))
     else:
         click.echo("\n".join([*map(str, found), f"\n{len(found)} accounts and regions, {wrong} wrong"]))
@@ -312,7 +283,6 @@ def rehearse(live: bool, **options: Any) -> int:
     from c7n_ingress_tools.rehearsal import warm
 
     with warm.commands() as commands:  # Cloud Custodian loads in this process while this one loads moto
-        import os
         from contextlib import nullcontext
         from unittest import mock
 
@@ -338,10 +308,10 @@ def rehearse(live: bool, **options: Any) -> int:
 def report(
     folders: tuple[Path, ...],
     journal: bool,
-    given: Given,
     regions: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
+    **of_accounts: Any,
 ) -> int:
     """Report what a sweep found and did, as a table and as one page.
 
@@ -356,36 +326,31 @@ def report(
     exempt, and who opened the most. It needs logs:FilterLogEvents. If an account cannot be read, it prints a note and
     ends with 1.
     """
+    import datetime as dt
+
+    from c7n_ingress_tools.accounts import Given
+    from c7n_ingress_tools.extras import requires_extra
+
+    given = Given(**of_accounts)
     if journal:
         return _report_journal(given, regions, csv_file, as_json=as_json)
     if csv_file:
         raise click.UsageError("--csv belongs to --journal")
-    import datetime as dt
-
-    from c7n_ingress_tools.extras import requires_extra
-
     with requires_extra("report"):
         from c7n_ingress_tools.report import terminal
         from c7n_ingress_tools.report.sources import NoRunError, of_runs
         from c7n_ingress_tools.report.tables import as_json as json_of
-        from c7n_ingress_tools.report.text import visible
         from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
     try:
         made = of_runs(folders, dt.datetime.now(dt.timezone.utc), given.asked(regions))
     except NoRunError as error:
-        raise click.ClickException(visible(str(error))) from error
+        raise click.ClickException(str(error)) from error
     code = 1 if made.failed else 0
     if as_json:
         click.echo(json_of(made))
         return code
-    try:
-        page = write(made, folders[0])
-    except OSError as error:
-        where = visible(str(error.filename or folders[0]))
-        raise click.ClickException(
-            f"{where}: cannot be written ({error.strerror}). Copy the output into a folder where you may write"
-        ) from error
+    page = write(made, folders[0])
     terminal.show(made, terminal.console(in_pipe=terminal.WIDE), str(page))
     click.echo(page)
     return code
@@ -452,15 +417,15 @@ def undo(
     the command shows what would change, and changes nothing.
     """
     import json
+    from functools import partial
 
     from c7n_ingress.decide.commands import Undo
     from c7n_ingress_tools import undo as undoing
-    from c7n_ingress_tools.errors import CommandError
     from c7n_ingress_tools.settings import read
 
     asked = Undo(group, run_id, session.region_name, journal)
-    place, known = undoing.journal(asked, session), read(settings)
-    done = undoing.run(asked, session, place, known, preview=not yes)
+    run = partial(undoing.run, asked, session, read(settings))
+    done = run(preview=not yes)
     if as_json:
         made = {"group": group, "run": run_id, "region": asked.region, "preview": not yes}
         click.echo(json.dumps({**made, **done._asdict()}, indent=1))
@@ -468,9 +433,11 @@ def undo(
         done.show(group, preview=not yes)
         if done.changes and not yes:
             click.confirm("Undo it?", abort=True)
-            if undoing.run(asked, session, place, known, preview=True).shown != done.shown:
-                raise CommandError("the journal or the group changed while you looked: run the same command again")
-            done = undoing.run(asked, session, place, known, preview=False)
+            if run(preview=True).shown != done.shown:
+                raise click.ClickException(
+                    "the journal or the group changed while you looked: run the same command again"
+                )
+            done = run(preview=False)
             done.show(group, preview=False)
     return 1 if done.problems else 0
 
@@ -500,8 +467,6 @@ def mailer_deploy(config: Path, region: str | None) -> None:
 
     try:
         read = deploy.read_config(config, region)
-    except OSError as error:
-        raise click.ClickException(f"{config}: {error.strerror}: name another file with --config") from error
     except (yaml.YAMLError, ValueError) as error:
         raise click.ClickException(f"{config}: {' '.join(str(error).split())}") from error
     where = f"queue {deploy.queue_name(read)} in {read['region']}"

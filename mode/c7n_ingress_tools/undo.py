@@ -70,11 +70,36 @@ class Done(NamedTuple):
             console.print(Text(visible(line)), soft_wrap=True)
 
 
-def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
-    """Return where the records are, as the policy's `from` names it.
+def run(undo: Undo, session: boto3.Session, settings: Mapping[str, Any], *, preview: bool) -> Done:
+    """Run the policy, and return what it did even if an error or Ctrl-C ended it.
 
-    :raises CommandError: the group, the run or the place cannot be right.
+    :raises CommandError: the policy could not run, or the group, the run or the journal cannot be right.
+    :raises KeyboardInterrupt: somebody stopped it before it changed anything.
     """
+    filled = {**settings, "group": undo.group, "run": undo.run, "journal": journal(undo, session), "preview": preview}
+    account = session.client("sts").get_caller_identity()["Account"]
+    failure: BaseException | None = None
+    with logged() as records:
+        try:
+            (policy,) = policies.load(PACK / "policies" / f"{POLICY}.yml", filled, account, undo.region)
+            policy()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what was changed before is shown with it
+            failure = error
+    changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
+    errors = said(records, logging.ERROR)
+    if isinstance(failure, KeyboardInterrupt):
+        if preview or not changes:
+            raise failure
+        errors.append(STOPPED)
+    elif failure and not errors:
+        if not changes:
+            raise CommandError(" ".join(str(failure).removeprefix(f"{POLICY}: ").split())) from failure
+        errors = [str(failure)]
+    return Done(changes, [*said(records, logging.WARNING), *errors], said(records, logging.INFO))
+
+
+def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
+    """Return where the records are, as the policy's `from` names it."""
     if not GROUP.fullmatch(undo.group):
         raise CommandError(
             f"{undo.group!r} is not the id of a security group: copy it from the message, such as sg-0123abcd"
@@ -87,43 +112,11 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
     except ValueError as error:
         raise CommandError(f"{error}. For a run of an earlier release, {another}") from error
     pages = session.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=LOG_GROUPS[0])
-    known = {group["logGroupName"] for page in pages for group in page["logGroups"]}
+    known = set(pages.search("logGroups[].logGroupName"))
     if not (found := [name for name in LOG_GROUPS if name in known]):
         where = f"in {undo.region}: check the account and the region"
         raise CommandError(f"no function of the pack has a log group {where}, or {another}")
     return {"log-groups": found, "since": since.isoformat()}
-
-
-def run(
-    undo: Undo, session: boto3.Session, place: Mapping[str, Any], known: Mapping[str, Any], *, preview: bool
-) -> Done:
-    """Run the policy, and return what it did even if an error or Ctrl-C ended it.
-
-    :raises CommandError: the policy could not run.
-    :raises KeyboardInterrupt: somebody stopped it before it changed anything.
-    """
-    account = session.client("sts").get_caller_identity()["Account"]
-    filled = {**known, "group": undo.group, "run": undo.run, "journal": place, "preview": preview}
-    failure: Exception | None = None
-    stop: KeyboardInterrupt | None = None
-    with logged() as records:
-        try:
-            (policy,) = policies.load(PACK / "policies" / f"{POLICY}.yml", filled, account, undo.region)
-            policy()
-        except Exception as error:  # noqa: BLE001 - c7n may raise anything; what was changed before is shown with it
-            failure = error
-        except KeyboardInterrupt as error:
-            stop = error
-    changes = [json.loads(each.getMessage()) for each in records if each.name == journal_log.name]
-    errors = said(records, logging.ERROR)
-    if failure and not errors:
-        if not changes:
-            raise CommandError(" ".join(str(failure).removeprefix(f"{POLICY}: ").split())) from failure
-        errors = [str(failure)]
-    if stop and (preview or not changes):
-        raise stop
-    stopped = [STOPPED] if stop else []
-    return Done(changes, [*said(records, logging.WARNING), *errors, *stopped], said(records, logging.INFO))
 
 
 @contextmanager

@@ -421,7 +421,7 @@ def test_an_undo_that_fails_after_its_changes(cloud, group, monkeypatch, tmp_pat
     monkeypatch.setattr(RestoreIngress, "process", fail)
     asked = Undo(group_id, record["run"], "us-east-1", None)
     session = cloud.session()
-    done = undo.run(asked, session, undo.journal(asked, session), {}, preview=False)
+    done = undo.run(asked, session, {}, preview=False)
     assert ([each["now"] for each in done.changes], done.problems) == (["0.0.0.0/0"], ["no space left"])
 
 

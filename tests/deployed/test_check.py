@@ -265,7 +265,7 @@ def test_without_credentials(tmp_path):
     command = [C7N_INGRESS, "check", "--region", "us-east-1", "--region", "eu-central-1"]
     done = forked(command, cwd=tmp_path, env=alone)
     assert done.returncode == 1
-    assert done.stdout.count("✗ credentials: no AWS credentials found\n    fix: set AWS_PROFILE") == 2
+    assert done.stdout.count("✗ credentials: no AWS credentials found: set AWS_PROFILE") == 2
     assert done.stderr == ""
 
 
@@ -281,7 +281,7 @@ def test_where_aws_does_not_answer(tmp_path):
         ("us-east-1", "wrong"),
         ("eu-central-1", "wrong"),
     ]
-    assert "AWS does not answer, or does not accept them in us-east-1" in json.dumps(facts)
+    assert "is it the right region, and does the network reach it?" in json.dumps(facts)
 
 
 def test_checks_of_many_accounts(tmp_path, capsys):
@@ -289,7 +289,8 @@ def test_checks_of_many_accounts(tmp_path, capsys):
     right = {"facts": [{"region": "us-east-1", "name": "stack", "state": OK, "said": "", "fix": ""}]}
     wrong = {"facts": [{**right["facts"][0], "state": WRONG, "said": "is gone", "fix": "deploy it"}]}
     elsewhere = {"facts": [{**right["facts"][0], "region": None}]}
-    canary = {**right, "canary": [{"region": "us-east-1", "failed": "replaced", "fix": "read the log"}]}
+    canary = {**wrong["facts"][0], "name": "canary", "said": "not reached: replaced", "fix": "read the log"}
+    canary = {"facts": [*right["facts"], canary]}
     outputs = {
         "right": json.dumps(right), "wrong": json.dumps(wrong), "canary": json.dumps(canary),
         "old": json.dumps(right), "broken": "{", "silent": "", "list": "[]", "empty": json.dumps({"facts": []}),
@@ -445,7 +446,7 @@ def deployed(**changes):
 def said(function, policy=POLICY, now=datetime(2026, 6, 1, tzinfo=timezone.utc)):
     """Return what is wrong with a function."""
     wanted = here.Wanted(SimpleNamespace(data=policy), Path("p.yml"))
-    found = functions.facts(local({NAME: wanted}), {NAME: function}, {NAME: ""}, {}, now)
+    found = functions.facts(local({NAME: [wanted]}), {NAME: function}, {NAME: ""}, {}, now)
     return [fact.said for fact in found if fact.name == NAME and fact.state != OK]
 
 

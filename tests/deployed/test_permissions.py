@@ -667,9 +667,9 @@ def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path, monkeypatch):
         PrefixListName="offices", MaxEntries=1, AddressFamily="IPv4", Entries=entries
     )["PrefixList"]["PrefixListId"]
     loaded = here.load(here.files(ROOT / "settings.yml"), ACCOUNT)
-    watch = {name: each.policy.resource_manager for name, each in loaded.wanted.items()}
+    watch = {name: each.policy.resource_manager for name, (each,) in loaded.wanted.items()}
     wanted = {
-        name: here.Wanted(SimpleNamespace(data=data, resource_manager=watch[name]), Path("p.yml"))
+        name: [here.Wanted(SimpleNamespace(data=data, resource_manager=watch[name]), Path("p.yml"))]
         for name, data in (
             (f"custodian-{each['name']}", json.loads(functions_policy(each["name"]))) for each in policies
         )
@@ -680,7 +680,8 @@ def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path, monkeypatch):
 
     def look():
         with enable_iam_authentication():
-            found = read.account(lab.checker.role, local)
+            identity = lab.checker.role.client("sts").get_caller_identity()
+            found = read.account(lab.checker.role, local, identity)
         assert [fact for fact in check.judged(found, local) if fact.state != OK] == []
 
     missed = lab.missed("CheckPolicy", [look])

@@ -497,9 +497,7 @@ def test_refuses_to_write_into_a_file(tmp_path, monkeypatch, capsys):
     path = tmp_path / "file"
     path.write_text("mine")
     assert main(["report", str(path)]) == 2
-    assert capsys.readouterr().err == (
-        f"c7n-ingress: {path}: cannot be written (File exists). Copy the output into a folder where you may write\n"
-    )
+    assert capsys.readouterr().err == (f"c7n-ingress: {path}: File exists\n")
 
 
 # -- CSV and JSON

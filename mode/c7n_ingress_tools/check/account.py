@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,13 +20,9 @@ from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.report.text import first
 
 OPERATE = "docs/operate.md"
+STACK = "deploy mode/stack.yml"
 WATCH_ERRORS = f"{POLICIES}-watch-errors"
 BROKEN = ("FAILED", "ROLLBACK")
-
-
-def identity(local: Local, found: Mapping[str, Any]) -> Iterator[Fact]:
-    """Whose credentials these are, and where."""
-    yield ok("credentials", f"{found['Arn']} in {local.region}")
 
 
 def recorder(_local: Local, message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed]) -> Iterator[Fact]:
@@ -46,7 +41,7 @@ def errors(local: Local, message: Mapping[str, Any] | None, deployed: Mapping[st
 
 
 def watched(name: str, right: str, message: Mapping[str, Any] | None) -> Fact:
-    """Whether a policy of the watch would report something: its message has the fact and the fix."""
+    """Return what a policy of the watch would report: its message has the fact and the fix."""
     if message is None:
         return ok(name, right)
     return wrong(name, message["violation_desc"].strip(), message["action_desc"].strip())
@@ -91,29 +86,26 @@ Template.add_multi_constructor("!", Template.long_form)
 def roles(_local: Local, found: Mapping[str, Mapping[str, Any]], central_queue: str) -> Iterator[Fact]:
     """Whether the roles are there, Lambda may assume them, and each has a policy."""
     wanted = [name for name in ROLES if name != MAILER or not central_queue]
+    there = {name: found[name] for name in wanted if name in found}
+    trusts = {name: json.dumps(role["AssumeRolePolicyDocument"]) for name, role in there.items()}
+    faults = {
+        "missing": [name for name in wanted if name not in there],
+        "Lambda may not assume": [name for name in there if "lambda.amazonaws.com" not in trusts[name]],
+        "without a policy, so they may do nothing": [name for name, role in there.items() if not role["Policies"]],
+    }
     fix = "deploy mode/stack.yml in the region that RolesRegion names, or here if it is empty"
-    missing = [name for name in wanted if name not in found]
-    trusts = {name: json.dumps(role["AssumeRolePolicyDocument"]) for name, role in found.items()}
-    untrusted = [name for name in wanted if "lambda.amazonaws.com" not in trusts.get(name, "lambda.amazonaws.com")]
-    if missing:
-        yield wrong("roles", f"missing: {', '.join(missing)}", fix)
-    if untrusted:
-        yield wrong("roles", f"Lambda may not assume {', '.join(untrusted)}", fix)
-    powerless = [name for name in wanted if name in found and not found[name]["Policies"]]
-    if powerless:
-        yield wrong("roles", f"without a policy, so they may do nothing: {', '.join(powerless)}", fix)
-    if not (missing or untrusted or powerless):
-        yield ok("roles", ", ".join(wanted))
+    wrongs = [wrong("roles", f"{said}: {', '.join(names)}", fix) for said, names in faults.items() if names]
+    yield from wrongs or [ok("roles", ", ".join(wanted))]
 
 
 def topic(local: Local, subscriptions: list[dict[str, Any]] | None) -> Iterator[Fact]:
     """Whether somebody gets what is sent to the topic."""
     if subscriptions is None:
-        yield wrong("topic", "there is no topic open-ingress", "deploy mode/stack.yml")
+        yield wrong("topic", "there is no topic open-ingress", STACK)
         return
     confirmed = [each for each in subscriptions if each["SubscriptionArn"].startswith("arn:")]
     if confirmed:
-        yield ok("topic", f"{counted(len(confirmed), 'confirmed subscriber')}")
+        yield ok("topic", counted(len(confirmed), "confirmed subscriber"))
     elif subscriptions:
         said = f"nobody has confirmed: {', '.join(each['Endpoint'] for each in subscriptions)}"
         yield wrong("topic", said, "open the link in AWS's mail, or subscribe again if it is older than two days")
@@ -136,15 +128,14 @@ def queues(
     for name, fix in fixes.items():
         if name.startswith(MAILER) and central_queue:
             continue
-        if found[name] is None:
-            yield wrong(name, "there is no such queue, so what fails is lost", "deploy mode/stack.yml")
-        elif found[name]:
-            said = f"{found[name]} {'message waits' if found[name] == 1 else 'messages wait'} in this dead-letter queue"
-            yield wrong(name, said, fix)
+        if (waiting := found[name]) is None:
+            yield wrong(name, "there is no such queue, so what fails is lost", STACK)
+        elif waiting:
+            yield wrong(name, f"{counted(waiting, 'message')} in this dead-letter queue", fix)
         else:
             yield ok(name, "empty")
     if found[MAILER] is None and not central_queue:
-        yield wrong(MAILER, "there is no such queue, so nobody is notified", "deploy mode/stack.yml")
+        yield wrong(MAILER, "there is no such queue, so nobody is notified", STACK)
 
 
 def alarms(
@@ -155,24 +146,24 @@ def alarms(
     An alarm about a function that does not run fires until that function has run for the first time.
     """
     resources = parsed(local.files.stack.read_text(encoding="utf-8"))["Resources"].values()
-    wanted = [each["Properties"]["AlarmName"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
-    states = {each["AlarmName"]: each for each in found}
-    faults, new = [], []
-    for name in wanted:
-        if name not in states:
+    names = [each["Properties"]["AlarmName"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
+    here = {each["AlarmName"]: each for each in found}
+    faults = {}
+    for name in names:
+        if (alarm := here.get(name)) is None:
             if not (central_queue and name.startswith(MAILER)):
-                faults.append(wrong(f"alarm {name}", "missing", "deploy mode/stack.yml"))
-        elif not states[name]["AlarmActions"]:
-            faults.append(wrong(f"alarm {name}", "notifies nobody: it has no actions", "deploy mode/stack.yml"))
-        elif states[name]["StateValue"] == "ALARM" and _waits(states[name], deployed, now):
-            new.append(name)
-        elif states[name]["StateValue"] == "ALARM":
-            faults.append(wrong(f"alarm {name}", "fires", f"{OPERATE}#{name}"))
-        elif not states[name].get("ActionsEnabled", True):
+                faults[name] = "missing", STACK
+        elif not alarm["AlarmActions"]:
+            faults[name] = "notifies nobody: it has no actions", STACK
+        elif not alarm.get("ActionsEnabled", True):
             fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
-            faults.append(wrong(f"alarm {name}", "its actions are disabled, so it notifies nobody", fix))
-    first = f" but {', '.join(new)}, until its new function has run for the first time" if new else ""
-    yield from faults or [ok("alarms", f"{len(states)}, and none fires{first}")]
+            faults[name] = "its actions are disabled, so it notifies nobody", fix
+        elif alarm["StateValue"] == "ALARM" and not _waits(alarm, deployed, now):
+            faults[name] = "fires", f"{OPERATE}#{name}"
+    for name, (said, fix) in faults.items():
+        yield wrong(f"alarm {name}", said, fix)
+    if not faults:
+        yield ok("alarms", f"{len(here)}, and none needs an action")
 
 
 def _waits(alarm: Mapping[str, Any], deployed: Mapping[str, Deployed], now: datetime) -> bool:
@@ -210,10 +201,9 @@ def is_tight(group: Mapping[str, Any], found: Groups) -> bool:
     if isinstance(wanted, str):
         return False  # another fact says so
     for version in (4, 6):
-        of_version = [network for network in wanted if network.version == version]
-        opened = _open_rules(group, version)
+        networks, opened = sum(each.version == version for each in wanted), _open_rules(group, version)
         # An open rule becomes the first network, and each other network is one more rule.
-        more = max(1, opened) * max(0, len(of_version) - 1) + (0 if opened else 1)
+        more = max(1, opened) * max(0, networks - 1) + (0 if opened else 1)
         if _rules(group, version, found.prefix_lists) + more > found.quota:
             return True
     return False
@@ -234,12 +224,14 @@ def _rules(group: Mapping[str, Any], version: int, prefix_lists: Mapping[str, Ma
     list counts the most entries that the list may have:
     https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
     """
-    taken: Counter[str] = Counter()
+    taken = 0
     for permission in group["IpPermissions"]:
-        taken["networks"] += len(permission.get("IpRanges" if version == 4 else "Ipv6Ranges", ()))  # noqa: PLR2004
-        taken["groups"] += len(permission.get("UserIdGroupPairs", ()))
+        taken += len(permission.get("IpRanges" if version == 4 else "Ipv6Ranges", ()))  # noqa: PLR2004
+        taken += len(permission.get("UserIdGroupPairs", ()))
         for each in permission.get("PrefixListIds", ()):
             known = prefix_lists.get(each["PrefixListId"], {})
-            if known.get("AddressFamily", f"IPv{version}") == f"IPv{version}" or known.get("OwnerId") == "AWS":
-                taken["lists"] += 1 if known.get("OwnerId") == "AWS" else known.get("MaxEntries", 1)
-    return taken.total()
+            if known.get("OwnerId") == "AWS":
+                taken += 1
+            elif known.get("AddressFamily", f"IPv{version}") == f"IPv{version}":
+                taken += known.get("MaxEntries", 1)
+    return taken

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from c7n_ingress_tools.accounts import EVERYBODY, Asked, Listed, Written, too_old, written_in
 from c7n_ingress_tools.check.facts import OK, SIGNS, WRONG
+from c7n_ingress_tools.errors import in_one_line
 from c7n_ingress_tools.report.text import visible
-
-NOT_WHOLE = "what the check wrote is not whole: run it again"
 
 
 class Place(NamedTuple):
@@ -51,28 +50,20 @@ def _place(output: Written, asked: Asked) -> Place:
         written = dt.datetime.fromtimestamp((folder / "stdout").stat().st_mtime, dt.timezone.utc)
         why = too_old(written, asked.since) if asked.since and written < asked.since else ""
     except FileNotFoundError:
-        text, why = "", "its role cannot be assumed, or c7n-org did not run there"
+        why = "its role cannot be assumed, or c7n-org did not run there"
     except OSError as error:
-        text, why = "", f"{error.filename}: {error.strerror}"
+        why = in_one_line(error)
     if why := asked.why(output.name, output.region) or why:
-        return _unanswered(output, why)
+        return Place(output.name, output.region, [f"no answer: {why}"])
     try:
-        return Place(output.name, output.region, list(_wrong(json.loads(text), output.region)))
+        wrong = list(_wrong(json.loads(text), output.region))
     except (ValueError, KeyError, TypeError, RecursionError):
-        try:
-            said = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            said = ""
-        lines = [line.strip() for line in said.split("\n") if line.strip()]
-        return _unanswered(output, lines[-1] if lines else NOT_WHOLE if text else "the check wrote nothing")
-
-
-def _unanswered(output: Written, why: str) -> Place:
-    return Place(output.name, output.region, [f"no answer: {why}"])
+        wrong = [f"no answer: {_last_line(folder / 'stderr') or 'what the check wrote is not whole: run it again'}"]
+    return Place(output.name, output.region, wrong)
 
 
 def _wrong(checked: dict[str, Any], region: str) -> Iterator[str]:
-    """Yield what is wrong: the facts that are not as they should be, and the canary's stage that was not reached.
+    """Yield the facts that are not as they should be.
 
     :raises ValueError: no fact is about the region.
     """
@@ -80,11 +71,10 @@ def _wrong(checked: dict[str, Any], region: str) -> Iterator[str]:
         raise ValueError(f"no fact is about {region}")
     for fact in checked["facts"]:
         if fact["state"] != OK:
-            yield _with_fix(f"{fact['name']}: {fact['said']}", fact["fix"])
-    for flown in checked.get("canary", ()):
-        if flown["failed"]:
-            yield _with_fix(f"canary: not reached: {flown['failed']}", flown["fix"])
+            yield f"{fact['name']}: {fact['said']}" + (f"; fix: {fact['fix']}" if fact["fix"] else "")
 
 
-def _with_fix(said: str, fix: str) -> str:
-    return f"{said}; fix: {fix}" if fix else said
+def _last_line(path: Path) -> str:
+    """Return the last line with text, such as that of a traceback; an empty text if there is none."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return text.strip().rpartition("\n")[2].strip()

@@ -17,15 +17,16 @@ from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from c7n.utils import get_retry
 
-from c7n_ingress.aws.calls import GONE, error_code, pages
+from c7n_ingress.aws.calls import GONE, pages
 from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.exemptions import Register, naming, parse_register
 from c7n_ingress.decide.ports import parse_ports
-from c7n_ingress.decide.records import MADE
 from c7n_ingress.decide.rules import ALL_PORTS, Traffic
 from c7n_ingress.in_time import ended_on_request
 from c7n_ingress_tools import undo
+from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.names import MAILER, POLICIES, functions
 
@@ -42,6 +43,7 @@ LEFT_OVER = timedelta(hours=1)
 ON_EVENTS = (POLICIES, f"{POLICIES}-cloudtrail")
 """The functions that close a group when it is opened."""
 
+IN_USE = ("DependencyViolation", "InvalidPermission.NotFound")
 TRIES = 5
 
 
@@ -62,7 +64,8 @@ STAGES = {
     ),
     "replaced": Stage(
         "the rule was replaced",
-        "the function left the rule open: read the logs {logs}, then run c7n-ingress replay --region {region}",
+        "the function left the rule open: read its lines in this check, such as one about `preview`, and the logs "
+        "{logs}. Then run c7n-ingress replay --region {region}",
     ),
     "sent": Stage(
         "the message was sent", "the function sent no message to the queue custodian-mailer: read the logs {logs}"
@@ -75,11 +78,6 @@ STAGES = {
 }
 """All stages in their order; the methods of :class:`Canary` look for all but the last."""
 
-END = "end"
-"""What a canary does not reach if it cannot run, or if an error ends it."""
-
-PREVIEW = "its policy is deployed with `preview: true`: it reports what would be closed, and closes nothing"
-
 
 class Result(NamedTuple):
     """What a canary saw."""
@@ -88,16 +86,16 @@ class Result(NamedTuple):
     seconds: dict[str, float]
     """When each stage was reached, in seconds after the port was opened."""
     failed: str | None = None
-    """The first stage that was not reached, or END."""
+    """The first stage that was not reached."""
     fix: str = ""
 
     @property
-    def summary(self) -> str:
-        """Return the two numbers that count."""
+    def fact(self) -> Fact:
+        """The two numbers that count, or what was not reached."""
         if self.failed:
-            return f"not reached: {self.failed}"
+            return wrong("canary", f"not reached: {self.failed}", self.fix)
         reported = self.seconds.get("delivered", self.seconds["sent"])
-        return f"closed after {self.seconds['replaced']:.1f} s, reported after {reported:.1f} s"
+        return ok("canary", f"closed after {self.seconds['replaced']:.1f} s, reported after {reported:.1f} s")
 
 
 class Canary:
@@ -118,12 +116,11 @@ class Canary:
         self.opened = datetime.now(timezone.utc)
         self.record: Mapping[str, Any] = {}
         self.message: Mapping[str, Any] = {}
-        not_watched = {
-            "undone",
-            *([] if POLICIES in closing else ["recorded"]),  # CloudTrail lists a call minutes after EventBridge has it
-            *([] if delivers_here(settings.get("queue", ""), self.account, self.region) else ["delivered"]),
-        }
-        self.watched = [name for name in STAGES if name not in not_watched]
+        self.watched = [name for name in STAGES if name != "undone"]
+        if POLICIES not in closing:  # CloudTrail lists a call minutes after EventBridge has it
+            self.watched.remove("recorded")
+        if not delivers_here(settings.get("queue", ""), self.account, self.region):
+            self.watched.remove("delivered")
 
     def create(self) -> None:
         """Create the group, and open the port."""
@@ -232,7 +229,7 @@ class Canary:
         """Undo the change with the pack's own undo, and return what went wrong, if anything did."""
         asked = Undo(self.group, self.record["run"], self.region, self.record["log_group"])
         try:
-            done = undo.run(asked, self.session, undo.journal(asked, self.session), self.settings, preview=False)
+            done = undo.run(asked, self.session, self.settings, preview=False)
         except CommandError as error:
             return str(error)
         if not done.changes:
@@ -257,20 +254,18 @@ def moment_of(event: Mapping[str, Any]) -> datetime:
 
 
 def delete(client: Any, group: str, region: str) -> None:
-    """Close a group and delete it."""
-    for attempt in range(TRIES):
-        try:
-            close(client, group)
-            client.delete_security_group(GroupId=group)
-        except (ClientError, BotoCoreError) as error:  # noqa: PERF203 - each attempt by itself
-            if isinstance(error, ClientError) and error_code(error) in GONE:
-                return
-            problem = error
-            time.sleep(attempt)
-        else:
-            return
-    line = f"aws ec2 delete-security-group --region {region} --group-id {group}"
-    raise CommandError(f"the canary's group could not be deleted: {problem}. Delete it: {line}")
+    """Close a group and delete it. Its function may change it at the same time."""
+    try:
+        get_retry(IN_USE, TRIES)(close_and_delete, client, group, ignore_err_codes=GONE)
+    except (ClientError, BotoCoreError) as error:
+        line = f"aws ec2 delete-security-group --region {region} --group-id {group}"
+        raise CommandError(f"the canary's group could not be deleted: {error}. Delete it: {line}") from error
+
+
+def close_and_delete(client: Any, group: str) -> None:
+    """Remove all ingress rules of a group, and the group."""
+    close(client, group)
+    client.delete_security_group(GroupId=group)
 
 
 def close(client: Any, group: str) -> None:
@@ -321,8 +316,6 @@ def judged(canary: Canary, seconds: dict[str, float], problem: str) -> Result:
     missing = [name for name in names[last + 1 :] if name not in seconds][:1]
     if not missing:
         return Result(canary.group, seconds)
-    if canary.record and canary.record["how"] not in MADE:
-        return Result(canary.group, seconds, "replaced", PREVIEW)
     fill = {"functions": " and ".join(canary.closing), "logs": " and ".join(canary.log_groups), "problem": problem}
     return Result(canary.group, seconds, missing[0], STAGES[missing[0]].fix.format(**fill, region=canary.region))
 
@@ -346,8 +339,7 @@ def delete_left_over(client: Any) -> None:
         with suppress(ValueError, TypeError, ClientError):  # somebody else's: no time, one without a zone, or in use
             age = datetime.now(timezone.utc) - datetime.fromisoformat(created)
             if group["GroupName"].startswith(TAG) and age > LEFT_OVER:
-                close(client, group["GroupId"])
-                client.delete_security_group(GroupId=group["GroupId"])
+                close_and_delete(client, group["GroupId"])
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from c7n.mu import CloudWatchEventSource
+from c7n.version import version as c7n_version
 
 import c7n_ingress
 from c7n_ingress_tools.check.facts import Fact, ok, wrong
@@ -30,16 +31,6 @@ SUPPORTED_UNTIL = {
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 """
 
-INVOKED_BY = {
-    "config-rule": ("AWS Config", "config.amazonaws.com"),
-    "periodic": ("EventBridge", "events.amazonaws.com"),
-    "cloudtrail": ("EventBridge", "events.amazonaws.com"),
-}
-"""What invokes the function of a policy, by its mode: its name, and the principal that needs the permission."""
-
-EVENTS = ("periodic", "cloudtrail")
-"""The modes whose functions EventBridge starts."""
-
 NO_RULE = "has no rule"
 
 CLOSING = ("", "-cloudtrail", "-daily", "-noticed")
@@ -47,6 +38,9 @@ CLOSING = ("", "-cloudtrail", "-daily", "-noticed")
 
 MOST_DIFFERENCES = 3
 LONGEST = 70
+
+Faults: TypeAlias = Iterator[tuple[str, str]]
+"""What is wrong with a function, each with the fix."""
 
 
 def facts(
@@ -67,23 +61,23 @@ def facts(
             fix = f"c7n-ingress uninstall --region {local.region} {name}, unless it is yours"
             yield wrong(name, "no policy of these files has this function", fix)
             continue
-        nearest = min(
-            (local.wanted[name], *local.wanted[name].others), key=lambda each: len(drifted(function, each.data))
-        )
-        policy, file = nearest.data, nearest.file
-        deploy = local.deploy(file, policy["name"])
-        mode = policy["mode"]["type"]
-        fault = event_fault(function, event_rules.get(name)) if mode in EVENTS else config_rules.get(name, NO_RULE)
+        policy, file = min(local.wanted[name], key=lambda each: len(drifted(function, each.policy.data)))
+        deploy = local.deploy(file, policy.data["name"])
         faults = [
-            *state(function),
+            *state(function, deploy),
             *version(function, deploy),
-            *drift(function, policy, deploy),
-            *trigger(function, mode, fault, local.region, deploy),
+            *drift(function, policy.data, deploy),
+            *trigger(function, config_rules, event_rules, local.region, deploy),
             *pause(function, local.region),
             *preview(function, deploy),
             *runtime(function, now.date(), deploy),
         ]
-        yield from faults or [ok(name, "this version, these settings, and its trigger may invoke it")]
+        yield from judged(name, faults, "this version, these settings, and its trigger may invoke it")
+
+
+def judged(name: str, faults: list[tuple[str, str]], right: str) -> list[Fact]:
+    """Return a line for each fault of a function, or the one that says that it is right."""
+    return [wrong(name, said, fix) for said, fix in faults] or [ok(name, right)]
 
 
 def which(local: Local, deployed: set[str]) -> Iterator[Fact]:
@@ -106,35 +100,31 @@ def which(local: Local, deployed: set[str]) -> Iterator[Fact]:
         yield wrong("watch", f"not deployed: {', '.join(missing)}", local.deploy("mode/watch.yml"))
 
 
-def state(function: Deployed) -> Iterator[Fact]:
+def state(function: Deployed, deploy: str) -> Faults:
     """Whether Lambda can run the function."""
-    found = function.configuration.get("State", "Active"), function.configuration.get("LastUpdateStatus", "Successful")
-    if found[0] == "Failed" or found[1] == "Failed":
-        said = function.configuration.get("StateReason") or function.configuration.get("LastUpdateStatusReason", "")
-        yield wrong(function.name, f"Lambda cannot run it: {said}", "deploy its policy again")
+    found = function.configuration
+    if "Failed" in (found.get("State"), found.get("LastUpdateStatus")):
+        said = found.get("StateReason") or found.get("LastUpdateStatusReason", "")
+        yield f"Lambda cannot run it: {said}", deploy
 
 
-def version(function: Deployed, deploy: str) -> Iterator[Fact]:
+def version(function: Deployed, deploy: str) -> Faults:
     """Whether the function has the code that is installed here."""
     package = Path(c7n_ingress.__file__).parent
     here = {f"c7n_ingress/{path.relative_to(package)}": path.read_bytes() for path in package.rglob("*.py")}
-    there = {
-        path: code for path, code in function.files.items() if path.startswith("c7n_ingress/") and path[-3:] == ".py"
-    }
+    there = {path: code for path, code in function.files.items() if re.fullmatch(r"c7n_ingress/.*\.py", path)}
     if there and there != here:
-        yield wrong(function.name, "has the code of another version of c7n-ingress", deploy)
-    installed = metadata.version("c7n")
+        yield "has the code of another version of c7n-ingress", deploy
     found = re.search(rb'version = "(.+)"', function.files.get("c7n/version.py", b""))
-    if found and found[1].decode() != installed:
-        yield wrong(function.name, f"has c7n {found[1].decode()}, and {installed} is installed here", deploy)
+    if found and found[1].decode() != c7n_version:
+        yield f"has c7n {found[1].decode()}, and {c7n_version} is installed here", deploy
 
 
-def drift(function: Deployed, policy: Mapping[str, Any], deploy: str) -> Iterator[Fact]:
+def drift(function: Deployed, policy: Mapping[str, Any], deploy: str) -> Faults:
     """Whether the function's policy is the one of the files, with the same settings."""
     if found := drifted(function, policy):
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
-        said = f"other settings are deployed than those here: {'; '.join(found[:MOST_DIFFERENCES])}{more}"
-        yield wrong(function.name, said, deploy)
+        yield f"other settings are deployed than those here: {'; '.join(found[:MOST_DIFFERENCES])}{more}", deploy
 
 
 def drifted(function: Deployed, policy: Mapping[str, Any]) -> list[str]:
@@ -169,6 +159,24 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
+def trigger(
+    function: Deployed, config_rules: Mapping[str, str], event_rules: Mapping[str, EventRule], region: str, deploy: str
+) -> Faults:
+    """Whether what starts the function is there, is on, and may invoke it."""
+    name, mode = function.name, function.policy["mode"]["type"]
+    if mode == "config-rule":
+        service, principal, fault = "AWS Config", "config.amazonaws.com", config_rules.get(name, NO_RULE)
+    elif mode in ("periodic", "cloudtrail"):
+        service, principal, fault = "EventBridge", "events.amazonaws.com", event_fault(function, event_rules.get(name))
+    else:
+        return
+    if fault:
+        yield f"{service} {fault}, so nothing starts it", deploy
+    elif principal not in function.invokers:
+        delete = f"aws configservice delete-config-rule --region {region} --config-rule-name {name}, and then "
+        yield f"{service} may not invoke it", (delete if mode == "config-rule" else "") + deploy
+
+
 def event_fault(function: Deployed, rule: EventRule | None) -> str:
     """Return why EventBridge does not start a function as its policy says; an empty text if it does."""
     if rule is None:
@@ -179,50 +187,33 @@ def event_fault(function: Deployed, rule: EventRule | None) -> str:
     return rule.fault or ("has a rule for other events than its policy" if other else "")
 
 
-def trigger(function: Deployed, mode: str, fault: str, region: str, deploy: str) -> Iterator[Fact]:
-    """Whether what starts the function is there, is on, and may invoke it.
-
-    :param fault: why the function's rule does not start it; empty if it does.
-    """
-    if mode not in INVOKED_BY:
-        return
-    name, (service, principal) = function.name, INVOKED_BY[mode]
-    if fault:
-        yield wrong(name, f"{service} {fault}, so nothing starts it", deploy)
-    elif principal not in function.invokers:
-        delete = f"aws configservice delete-config-rule --region {region} --config-rule-name {name}, and then "
-        yield wrong(name, f"{service} may not invoke it", (delete if mode == "config-rule" else "") + deploy)
-
-
-def pause(function: Deployed, region: str) -> Iterator[Fact]:
+def pause(function: Deployed, region: str) -> Faults:
     """Whether nobody has paused the function."""
     if function.concurrency != 0:
         return
     if who := paused(function.tags):
-        fix = f"c7n-ingress resume --region {region}"
-        yield wrong(function.name, f"paused since {who.since} by {who.by}", fix)
+        yield f"paused since {who.since} by {who.by}", f"c7n-ingress resume --region {region}"
     else:
-        said = f"its reserved concurrency is 0, so it never runs; no tag {TAG} says who did it"
         fix = f"aws lambda delete-function-concurrency --region {region} --function-name {function.name}"
-        yield wrong(function.name, said, fix)
+        yield f"its reserved concurrency is 0, so it never runs; no tag {TAG} says who did it", fix
 
 
-def preview(function: Deployed, deploy: str) -> Iterator[Fact]:
+def preview(function: Deployed, deploy: str) -> Faults:
     """Whether a function that closes groups does so, and does not only report them."""
     actions = function.policy.get("actions", ())
     previews = any(isinstance(each, dict) and each.get("preview") is True for each in actions)
     if previews and function.name.removeprefix(POLICIES) in CLOSING:
         said = "reports what would be closed, and closes nothing, because `preview` is true"
-        yield wrong(function.name, said, f"remove `preview` from settings.yml, and then {deploy}")
+        yield said, f"remove `preview` from settings.yml, and then {deploy}"
 
 
-def runtime(function: Deployed, today: date, deploy: str) -> Iterator[Fact]:
+def runtime(function: Deployed, today: date, deploy: str) -> Faults:
     """Whether AWS still supports the function's runtime."""
     found = function.configuration["Runtime"]
-    until = SUPPORTED_UNTIL.get(found)
-    if until is None or today > date.fromisoformat(until):
+    until = SUPPORTED_UNTIL.get(found, "")
+    if str(today) > until:
         said = f"AWS does not support its runtime {found}" + (f" since {until}" if until else "")
-        yield wrong(function.name, said, f"write a newer `runtime` into the policy's mode, and then {deploy}")
+        yield said, f"write a newer `runtime` into the policy's mode, and then {deploy}"
 
 
 def mailer(
@@ -235,14 +226,15 @@ def mailer(
     if (function := deployed.get(MAILER)) is None:
         yield wrong(MAILER, "not deployed, so nobody is notified", deploy)
         return
+    faults = [*state(function, deploy), *runtime(function, now.date(), deploy)]
     installed, found = metadata.version("c7n-ingress"), function.tags.get(VERSION_TAG, "an older version")
-    faults = [*state(function), *runtime(function, now.date(), deploy)]
     if found != installed:
-        faults.append(wrong(MAILER, f"is of {found}, and {installed} is installed here", deploy))
+        faults.append((f"is of {found}, and {installed} is installed here", deploy))
     queue = owner_and_name(local.queue, function.configuration["FunctionArn"].split(":")[4])
     sources = [each for each in mappings if owner_and_name(each["EventSourceArn"], "") == queue]
-    if not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in sources):
-        said = "its event source is disabled" if sources else f"the queue {local.queue} is not its event source"
+    if not sources:
         same = "name one queue in settings.yml and in mode/mailer.yml (queue_url), deploy the policies, and then "
-        faults.append(wrong(MAILER, f"{said}, so nobody is notified", deploy if sources else f"{same}{deploy}"))
-    yield from faults or [ok(MAILER, f"this version, and the queue {local.queue} is its event source")]
+        faults.append((f"the queue {local.queue} is not its event source, so nobody is notified", f"{same}{deploy}"))
+    elif not any(each["State"] in ("Enabled", "Enabling", "Updating", "Creating") for each in sources):
+        faults.append(("its event source is disabled, so nobody is notified", deploy))
+    yield from judged(MAILER, faults, f"this version, and the queue {local.queue} is its event source")

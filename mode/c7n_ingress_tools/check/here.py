@@ -11,10 +11,8 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 import boto3
-from botocore.loaders import create_loader
 from c7n.version import version as c7n_version
 
-from c7n_ingress.autoload import SUPPORTED, figures
 from c7n_ingress.aws.settings import refuse_twice
 from c7n_ingress.decide.authorized import documentation, parse_fixed
 from c7n_ingress.decide.settings import DEFAULTS, KEYS, OPTIONAL, check
@@ -24,9 +22,6 @@ from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.settings import read
-
-NEEDED = ("ModifySecurityGroupRules", "DescribeSecurityGroupVpcAssociations")
-"""EC2's calls that an old boto3 does not know, and without which a group is not closed, or clients are blocked."""
 
 ANY_ACCOUNT, ANY_REGION = "123456789012", "us-east-1"
 
@@ -84,13 +79,6 @@ class Wanted(NamedTuple):
 
     policy: Any
     file: Path
-    others: tuple[Wanted, ...] = ()
-    """The policies of the same name in other files, such as a copy that somebody extended."""
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """What its file says, filled."""
-        return self.policy.data  # type: ignore[no-any-return]
 
 
 class Local(NamedTuple):
@@ -100,8 +88,8 @@ class Local(NamedTuple):
     region: str
     networks: list[str]
     """The authorized networks."""
-    wanted: Mapping[str, Wanted]
-    """The policies that are valid and can be deployed, by their functions."""
+    wanted: Mapping[str, list[Wanted]]
+    """The policies that are valid and can be deployed, by their functions: several if somebody extended a copy."""
     facts: list[Fact]
     queue: str = DEFAULTS["queue"]
     """The queue to which the policies send their messages: its name, ARN or URL."""
@@ -121,7 +109,7 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION, own
 
     :param own: what c7n-org's file says of the account, if it is there. Its vars count instead of the settings.
     """
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, list[Wanted]] = {}
     facts, settings = [versions()], {}
     try:
         settings = read(files.settings, complete=True)
@@ -138,12 +126,9 @@ def load(files: Files, account: str = ANY_ACCOUNT, region: str = ANY_REGION, own
             continue
         for policy in found:
             if "mode" in policy.data:
-                prefix = policy.data["mode"].get("function-prefix", "custodian-")
-                name = f"{prefix}{policy.name}"
-                before = wanted.get(name)
-                wanted[name] = Wanted(policy, path, (before, *before.others) if before else ())
-        number = f"{len(found)} {'policy' if len(found) == 1 else 'policies'}"
-        facts.append(ok(str(path), f"{number}, valid with these settings"))
+                name = policy.data["mode"].get("function-prefix", "custodian-") + policy.name
+                wanted.setdefault(name, []).append(Wanted(policy, path))
+        facts.append(ok(str(path), "valid with these settings"))
     networks = settings.get("authorized", [])
     if settings:
         facts.append(no_documentation(networks))
@@ -162,17 +147,10 @@ def owner_and_name(queue: str, account: str) -> tuple[str, str]:
 
 
 def versions() -> Fact:
-    """Whether what is installed works together."""
+    """Return what is installed. With another c7n, no policy loads: see `refuse_unsupported`."""
     found = {"Python": platform.python_version(), "c7n-ingress": metadata.version("c7n-ingress")}
     found |= {"c7n": c7n_version, "boto3": boto3.__version__}
-    said = ", ".join(f"{name} {version}" for name, version in found.items())
-    oldest, too_new = map(figures, SUPPORTED)
-    if not oldest <= figures(c7n_version) < too_new:
-        return wrong("versions", said, f"pip install 'c7n>={SUPPORTED[0]},<{SUPPORTED[1]}'")
-    known = create_loader().load_service_model("ec2", "service-2")["operations"]
-    if missing := [call for call in NEEDED if call not in known]:
-        return wrong("versions", f"{said}, which does not know {', '.join(missing)}", "pip install --upgrade boto3")
-    return ok("versions", said)
+    return ok("versions", ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
 def no_documentation(networks: list[str]) -> Fact:

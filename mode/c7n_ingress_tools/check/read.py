@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from c7n_ingress.aws import authorized
 from c7n_ingress.aws.calls import DENIED, error_code
-from c7n_ingress_tools.check.here import Local, Wanted
+from c7n_ingress_tools.check.here import Local
 from c7n_ingress_tools.names import MAILER, POLICIES, functions, messages
 
 TOPIC = "open-ingress"
@@ -98,31 +98,31 @@ class Groups(NamedTuple):
     quota: int
 
 
-def account(session: boto3.Session, local: Local) -> dict[str, Any]:
-    """Read all of it, by name; what AWS refuses is :class:`Unread`."""
-    identity = session.client("sts").get_caller_identity()
+def account(session: boto3.Session, local: Local, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Read all of it, by name; what AWS refuses is :class:`Unread`.
+
+    :param identity: what STS says of the caller.
+    """
+    client = session.client
     topic = f"arn:{identity['Arn'].split(':')[1]}:sns:{session.region_name}:{identity['Account']}:{TOPIC}"
     calls: dict[str, Callable[[], Any]] = {
-        "stack": partial(_stack, session.client("cloudformation"), topic),
-        "roles": partial(_roles, session.client("iam")),
-        "subscriptions": partial(_subscriptions, session.client("sns"), topic),
-        "functions": partial(_functions, session),
-        "config_rules": partial(_config_rules, session.client("config")),
-        "event_rules": partial(_event_rules, session.client("events")),
-        "mappings": partial(
-            _all, session.client("lambda"), "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER
+        "stack": lambda: _stack(client("cloudformation"), topic),
+        "roles": lambda: _roles(client("iam")),
+        "subscriptions": lambda: _subscriptions(client("sns"), topic),
+        "functions": lambda: _functions(session),
+        "config_rules": lambda: _config_rules(client("config")),
+        "event_rules": lambda: _event_rules(client("events")),
+        "mappings": lambda: _all(
+            client("lambda"), "list_event_source_mappings", "EventSourceMappings", FunctionName=MAILER
         ),
         "queues": lambda: {name: messages(session, name) for name in QUEUES},
-        "alarms": partial(
-            _all, session.client("cloudwatch"), "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-"
-        ),
-        "groups": partial(_groups, session, local.networks),
+        "alarms": lambda: _all(client("cloudwatch"), "describe_alarms", "MetricAlarms", AlarmNamePrefix="custodian-"),
+        "groups": lambda: _groups(session, local.networks),
+        **{name: partial(_reported, local, f"{POLICIES}-watch-{name}", identity["Account"]) for name in WATCHED},
     }
-    for name in WATCHED:
-        calls[name] = partial(_reported, local.wanted.get(f"{POLICIES}-watch-{name}"), identity["Account"])
-    found = {"identity": identity, "now": datetime.now(timezone.utc)}
-    found |= {name: _answer(call) for name, call in calls.items()}
-    return {**found, "central_queue": found["stack"].central_queue if isinstance(found["stack"], Stack) else ""}
+    found = {name: _answer(call) for name, call in calls.items()}
+    central_queue = found["stack"].central_queue if isinstance(found["stack"], Stack) else ""
+    return {**found, "identity": identity, "central_queue": central_queue, "now": datetime.now(timezone.utc)}
 
 
 def _answer(call: Callable[[], Any]) -> Any:
@@ -179,15 +179,9 @@ def _function(client: Any, name: str) -> Deployed:
     with urlopen(found["Code"]["Location"], timeout=SECONDS) as answer:  # noqa: S310 - an https address of AWS's
         archive = zipfile.ZipFile(io.BytesIO(answer.read()))
     files = {path: archive.read(path) for path in archive.namelist() if path.startswith(COMPARED)}
-    concurrency = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
-    return Deployed(
-        name,
-        found["Configuration"],
-        _tags(client, found["Configuration"]),
-        concurrency,
-        frozenset(_invokers(client, name)),
-        files,
-    )
+    configuration, concurrency = found["Configuration"], found.get("Concurrency", {})
+    invokers, reserved = frozenset(_invokers(client, name)), concurrency.get("ReservedConcurrentExecutions")
+    return Deployed(name, configuration, _tags(client, configuration), reserved, invokers, files)
 
 
 def _tags(client: Any, configuration: dict[str, Any]) -> dict[str, str]:
@@ -210,9 +204,8 @@ def _invokers(client: Any, name: str) -> Iterator[str]:
 
 def _config_rules(client: Any) -> dict[str, str]:
     """Return why each rule does not start its function, by name; an empty text if it does."""
-    states = {
-        rule["ConfigRuleName"]: rule["ConfigRuleState"] for rule in _all(client, "describe_config_rules", "ConfigRules")
-    }
+    rules = _all(client, "describe_config_rules", "ConfigRules")
+    states = {rule["ConfigRuleName"]: rule["ConfigRuleState"] for rule in rules}
     return {name: "" if state in RUNNING else f"has its rule in the state {state}" for name, state in states.items()}
 
 
@@ -236,9 +229,10 @@ def _groups(session: boto3.Session, networks: Sequence[str]) -> Groups:
     return Groups(groups, authorized.read(client, networks, groups), lists, int(quota))
 
 
-def _reported(watch: Wanted | None, account: str) -> Mapping[str, Any] | Unread | None:
+def _reported(local: Local, function: str, account: str) -> Mapping[str, Any] | Unread | None:
     """Run a policy of the watch, and return the message that it would send; None if it would send none."""
-    if watch is None:
+    if function not in local.wanted:
         return Unread("its policy is not in mode/watch.yml", "c7n-ingress init .")
-    found = watch.policy.resource_manager.filter_resources([{"account_id": account}])
-    return watch.data["actions"][0] if found else None
+    policy = local.wanted[function][0].policy
+    found = policy.resource_manager.filter_resources([{"account_id": account}])
+    return policy.data["actions"][0] if found else None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from c7n_ingress_tools import settings
 from c7n_ingress_tools.check import account, functions, here, read
-from c7n_ingress_tools.check.facts import UNREAD, Fact, wrong
-from c7n_ingress_tools.errors import CommandError
+from c7n_ingress_tools.check.canary import Result
+from c7n_ingress_tools.check.facts import UNREAD, WRONG, Fact, ok, wrong
+from c7n_ingress_tools.errors import CommandError, in_one_line
 
-NO_CREDENTIALS = "set AWS_PROFILE, or run `aws configure`"
+Fly: TypeAlias = Callable[[boto3.Session, Mapping[str, Any]], Result]
+"""Runs a canary in a region, with the settings of the account."""
 
 FACTS: tuple[tuple[Callable[..., Iterator[Fact]], tuple[str, ...]], ...] = (
-    (account.identity, ("identity",)),
     (account.stack, ("stack",)),
     (account.roles, ("roles", "central_queue")),
     (account.topic, ("subscriptions",)),
@@ -30,25 +32,26 @@ FACTS: tuple[tuple[Callable[..., Iterator[Fact]], tuple[str, ...]], ...] = (
 """What yields facts, of what is here and of what was read by these names."""
 
 
-def in_region(session: boto3.Session, files: here.Files) -> Iterator[Fact]:
-    """Return all facts of an account and region."""
+def in_region(session: boto3.Session, files: here.Files, fly: Fly | None) -> Iterator[Fact]:
+    """Yield all facts of an account and region, and of a canary last."""
     region = session.region_name
     try:
-        account_id = session.client("sts").get_caller_identity()["Account"]
-    except NoCredentialsError:
-        yield wrong("credentials", "no AWS credentials found", NO_CREDENTIALS)
-        return
+        identity = session.client("sts").get_caller_identity()
+        own = here.own_of(files, identity["Account"], region)
     except (BotoCoreError, ClientError) as error:
-        said = f"AWS does not answer, or does not accept them in {region}: {error}"
-        yield wrong("credentials", said, "renew them, or correct the region")
+        yield wrong("credentials", in_one_line(error), "set or renew them, or correct the region")
         return
-    try:
-        own = here.own_of(files, account_id, region)
     except CommandError as error:
         yield wrong(str(files.accounts), str(error), "fix what the line names")
         return
-    local = here.load(files, account_id, region, own)
-    yield from judged(read.account(session, local), local)
+    yield ok("credentials", f"{identity['Arn']} in {region}")
+    local = here.load(files, identity["Account"], region, own)
+    yield from judged(read.account(session, local, identity), local)
+    if fly:
+        try:
+            yield fly(session, own.settings if own else settings.read(files.settings)).fact
+        except (BotoCoreError, ClientError, CommandError) as error:
+            yield Fact("canary", WRONG, in_one_line(error) or str(error))
 
 
 def judged(found: Mapping[str, Any], local: here.Local) -> Iterator[Fact]:
