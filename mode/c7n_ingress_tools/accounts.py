@@ -20,8 +20,7 @@ from c7n_ingress_tools.settings import load
 ALL = "all"
 """What c7n-org takes for all regions that an account has."""
 
-SPAN = re.compile(r"(\d{1,4})([dh])")
-UNITS = {"d": "days", "h": "hours"}
+SPAN = re.compile(r"(?P<days>\d{1,4})d|(?P<hours>\d{1,4})h")
 
 FAILED = (
     re.compile(r"Error running (?:policy|script) in (?P<name>.+) @ (?P<region>\S+) exception: (?P<why>.*)"),
@@ -195,7 +194,7 @@ def time_from(text: str, now: dt.datetime) -> dt.datetime:
     :raises CommandError: names the value and the fix.
     """
     if match := SPAN.fullmatch(text):
-        return now - dt.timedelta(**{UNITS[match[2]]: int(match[1])})
+        return now - dt.timedelta(days=int(match["days"] or 0), hours=int(match["hours"] or 0))
     try:
         time = records.time_from(text)
         time = time.astimezone(dt.timezone.utc) if time.tzinfo else time.replace(tzinfo=dt.timezone.utc)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import datetime as dt
 import gc
+import json
 import os
 import sys
 from collections import Counter
@@ -17,8 +19,10 @@ except KeyboardInterrupt:  # this takes most of the time before `main`, which pr
     sys.stderr.write("c7n-ingress: stopped\n")
     sys.exit(2)
 
+from c7n_ingress_tools.errors import CommandError, in_one_line
+from c7n_ingress_tools.report.text import visible
+
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator
 
     import boto3
@@ -28,18 +32,19 @@ if TYPE_CHECKING:
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COULD_NOT_RUN = 2
+MAILER_CONFIG = Path("mode", "mailer.yml")
 
 
 def path(text: str | Path) -> Path:
     """Return a path. Its name is what the help calls it."""
     if not text:  # as of a variable that is not set; pathlib takes it for the current folder
-        raise click.ClickException("a path is empty: name the file or the folder, or leave it out")
+        raise CommandError("a path is empty: name the file or the folder, or leave it out")
     return Path(text)
 
 
 def _in_region(region: str) -> boto3.Session:
     if not region:  # as of a variable that is not set; boto3 raises a ValueError when it makes a client
-        raise click.ClickException("--region is empty: name the region, such as us-east-1")
+        raise CommandError("--region is empty: name the region, such as us-east-1")
     import boto3
 
     return boto3.Session(region_name=region)
@@ -56,8 +61,6 @@ settings_option = click.option(
 
 def time(text: str) -> dt.datetime:
     """Return a time, or the one that is so long before now. Its name is what the help calls it."""
-    import datetime as dt
-
     from c7n_ingress_tools.accounts import time_from
 
     return time_from(text, dt.datetime.now(dt.timezone.utc))
@@ -87,24 +90,23 @@ def main(arguments: list[str] | None = None) -> int:
     atexit.register(gc.freeze)  # otherwise Python looks through all that was loaded before it ends
     try:
         return cli.main(arguments, "c7n-ingress", standalone_mode=False) or 0
-    except click.Abort:
-        return _refused("stopped")
     except click.UsageError as error:
         error.show()
         return COULD_NOT_RUN
-    except click.ClickException as error:
-        return _refused(error.message)
-    except SystemExit as error:  # another c7n than the pack works with
+    except SystemExit as error:  # another c7n than the pack works with, or a package that is not installed
         if not isinstance(error.code, str):
             raise
         click.echo(error.code, err=True)
         return COULD_NOT_RUN
+    except click.Abort:
+        line = "stopped"
+    except click.ClickException as error:
+        line = error.message
     except Exception as error:
-        from c7n_ingress_tools.errors import in_one_line
-
         if not (line := in_one_line(error)):
             raise
-        return _refused(line)
+    click.echo(f"c7n-ingress: {visible(line)}", err=True)
+    return COULD_NOT_RUN
 
 
 def _open_streams() -> None:
@@ -119,13 +121,6 @@ def _open_streams() -> None:
             setattr(sys, name, stream)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-
-
-def _refused(line: str) -> int:
-    from c7n_ingress_tools.report.text import visible
-
-    click.echo(f"c7n-ingress: {visible(line)}", err=True)
-    return COULD_NOT_RUN
 
 
 @click.group(context_settings=CONTEXT)
@@ -197,7 +192,6 @@ def check(
         raise click.UsageError("--accounts, --tag, --since and --log belong to --of")
     if canary and not sessions:
         raise click.UsageError("--canary needs --region")
-    import json
     import logging
     from functools import partial
 
@@ -233,8 +227,6 @@ def check(
 
 def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
     """Print the checks of many accounts, one line for each account and region."""
-    import json
-
     from c7n_ingress_tools.check.accounts import places
 
     found = places(folder, asked)
@@ -248,22 +240,10 @@ def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
 
 @cli.command(short_help="Run everything on this machine, on a copy of your groups.")
 @click.argument("groups", type=path, required=False, metavar="[GROUPS.json]")
-@click.option(
-    "--authorized",
-    multiple=True,
-    metavar="NETWORK,…",
-    help="Your networks, which replace the open sources. By default, those of your settings, or examples.",
-)
-@click.option(
-    "--interfaces", type=path, help="What `aws ec2 describe-network-interfaces` prints, to show what uses each group."
-)
+@click.option("--authorized", multiple=True, metavar="NETWORK,…", help="Your networks, instead of those in settings.")
+@click.option("--interfaces", type=path, help="What `aws ec2 describe-network-interfaces` prints: what uses a group.")
 @click.option("--vpcs", type=path, help="What `aws ec2 describe-vpcs` prints, for the networks that `vpc` means.")
-@click.option(
-    "--flows",
-    type=path,
-    multiple=True,
-    help="VPC flow logs, a file or a folder, to show blocked clients; several, if it is repeated.",
-)
+@click.option("--flows", type=path, multiple=True, help="VPC flow logs, to show blocked clients. Can be repeated.")
 @settings_option
 @click.option("--live", is_flag=True, help="Read the groups of --region and what uses them from AWS. Changes nothing.")
 @click.option("--region", help="The AWS region that --live reads.")
@@ -311,7 +291,7 @@ def report(
     regions: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
-    **of_accounts: Any,
+    **more: Any,
 ) -> int:
     """Report what a sweep found and did, as a table and as one page.
 
@@ -326,12 +306,10 @@ def report(
     exempt, and who opened the most. It needs logs:FilterLogEvents. If an account cannot be read, it prints a note and
     ends with 1.
     """
-    import datetime as dt
-
     from c7n_ingress_tools.accounts import Given
     from c7n_ingress_tools.extras import requires_extra
 
-    given = Given(**of_accounts)
+    given = Given(**more)
     if journal:
         return _report_journal(given, regions, csv_file, as_json=as_json)
     if csv_file:
@@ -345,7 +323,7 @@ def report(
     try:
         made = of_runs(folders, dt.datetime.now(dt.timezone.utc), given.asked(regions))
     except NoRunError as error:
-        raise click.ClickException(str(error)) from error
+        raise CommandError(str(error)) from error
     code = 1 if made.failed else 0
     if as_json:
         click.echo(json_of(made))
@@ -358,8 +336,6 @@ def report(
 
 def _report_journal(given: Given, regions: tuple[str, ...], csv_file: Path | None, *, as_json: bool) -> int:
     """Print what the journals say, and return 1 if an account or region could not be read."""
-    import datetime as dt
-
     from c7n_ingress_tools.extras import requires_extra
 
     if given.tags or given.log:
@@ -416,7 +392,6 @@ def undo(
     rule that somebody has changed since then. The policy restore-ingress does the work. With --json and without --yes,
     the command shows what would change, and changes nothing.
     """
-    import json
     from functools import partial
 
     from c7n_ingress.decide.commands import Undo
@@ -434,9 +409,7 @@ def undo(
         if done.changes and not yes:
             click.confirm("Undo it?", abort=True)
             if run(preview=True).shown != done.shown:
-                raise click.ClickException(
-                    "the journal or the group changed while you looked: run the same command again"
-                )
+                raise CommandError("the journal or the group changed while you looked: run the same command again")
             done = run(preview=False)
             done.show(group, preview=False)
     return 1 if done.problems else 0
@@ -448,14 +421,7 @@ def mailer() -> None:
 
 
 @mailer.command("deploy")
-@click.option(
-    "-c",
-    "--config",
-    type=path,
-    default=Path("mode", "mailer.yml"),
-    show_default=True,
-    help="c7n-mailer's configuration.",
-)
+@click.option("-c", "--config", type=path, default=MAILER_CONFIG, show_default=True, help="c7n-mailer's configuration.")
 @click.option("--region", help="The AWS region. By default, the region of the configuration.")
 def mailer_deploy(config: Path, region: str | None) -> None:
     """Deploy the mailer's function, or update it. A second run changes only what differs."""
@@ -468,12 +434,12 @@ def mailer_deploy(config: Path, region: str | None) -> None:
     try:
         read = deploy.read_config(config, region)
     except (yaml.YAMLError, ValueError) as error:
-        raise click.ClickException(f"{config}: {' '.join(str(error).split())}") from error
+        raise CommandError(f"{config}: {' '.join(str(error).split())}") from error
     where = f"queue {deploy.queue_name(read)} in {read['region']}"
     try:
         arn = deploy.deploy(read, boto3.Session(region_name=read["region"], profile_name=read.get("profile")))
     except ClientError as error:
-        raise click.ClickException(f"{where}: {error}") from error
+        raise CommandError(f"{where}: {error}") from error
     click.echo(f"{arn} delivers what is sent to the {where}")
 
 
@@ -489,7 +455,7 @@ def mailer_preview(file: Path | None) -> None:
         file.write_text(preview.all_samples("mail"), encoding="utf-8")
 
 
-@cli.command(short_help="Run the policies' functions again on the events on which they failed.")
+@cli.command()
 @region_option
 def replay(session: boto3.Session) -> int:
     """Run the policies' functions again on the events on which they failed.
@@ -506,7 +472,7 @@ def replay(session: boto3.Session) -> int:
     return 1 if left else 0
 
 
-@cli.command(short_help="Stop the policies' functions in a region for a while.")
+@cli.command()
 @region_option
 def pause(session: boto3.Session) -> int:
     """Stop the policies' functions in a region for a while.
@@ -542,8 +508,6 @@ def resume(session: boto3.Session) -> int:
 
 def _printed(outcomes: Iterator[Outcome]) -> list[Outcome]:
     """Print what is done to each function, as soon as it is done."""
-    from c7n_ingress_tools.report.text import visible
-
     done = []
     for outcome in outcomes:
         done.append(outcome)
@@ -563,7 +527,7 @@ def _each_function(changing: Iterator[Outcome], region: str, *following: str) ->
     return 0 if all(outcome.done for outcome in outcomes) else 1
 
 
-@cli.command(short_help="Delete the pack's functions and rules in a region.")
+@cli.command()
 @region_option
 @click.option("--dryrun", is_flag=True, help="List what would be deleted, and delete nothing.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")

@@ -63,7 +63,7 @@ def pause(session: boto3.Session) -> Iterator[Outcome]:
     by = session.client("sts").get_caller_identity()["Arn"][-LONGEST_NAME:]
 
     def stop(name: str, arn: str, tags: Mapping[str, str], concurrency: int | None) -> Outcome:
-        if (before := paused(tags)) and concurrency == 0:
+        if concurrency == 0 and (before := paused(tags)):
             return Outcome(name, f"paused already, since {before.since} by {before.by}")
         if concurrency == 0:
             return Outcome(name, "has the reserved concurrency 0 already, and not by this command: it is left alone")

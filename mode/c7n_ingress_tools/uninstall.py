@@ -9,7 +9,6 @@ Custodian's LambdaManager does the work, as in its tool `mugc`, which is in no p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import boto3
 from c7n.mu import CloudWatchEventSource, ConfigRule, LambdaFunction, LambdaManager
@@ -28,13 +27,18 @@ def uninstall(session: boto3.Session, names: Sequence[str] = (), *, dryrun: bool
     def factory() -> boto3.Session:
         return session
 
-    manager = LambdaManager(factory)
+    def remove(what: str, delete: Callable[..., object], *which: object, **request: object) -> None:
+        if not dryrun:
+            delete(*which, **request)
+        print(f"{'would delete' if dryrun else 'deleted'}: {what}")
+
+    manager, client = LambdaManager(factory), session.client("lambda")
     present = deployed(session)
     if unknown := sorted(set(names) - present):
         return f"{', '.join(unknown)}: no policy of the pack has such a Lambda or rule here, so nothing was deleted"
     for name in sorted(names or present):
         triggers = [ConfigRule({}, factory), CloudWatchEventSource({}, factory)]
-        remove(f"Lambda {name}, with its rules", partial(manager.remove, function(name, triggers)), dryrun=dryrun)
+        remove(f"Lambda {name}, with its rules", manager.remove, function(name, triggers))
     mailer = MAILER in functions(session)
     if not present and not mailer:
         return "nothing of the pack is here: is it the right account and region?"
@@ -42,11 +46,10 @@ def uninstall(session: boto3.Session, names: Sequence[str] = (), *, dryrun: bool
         return ""
     if waiting := messages(session, MAILER):
         return f"{waiting} messages wait for the mailer, which stays: run this again when they are delivered"
-    client = session.client("lambda")
     for mapping in client.list_event_source_mappings(FunctionName=MAILER)["EventSourceMappings"]:
         uuid = mapping["UUID"]
-        remove(f"trigger {uuid} of {MAILER}", partial(client.delete_event_source_mapping, UUID=uuid), dryrun=dryrun)
-    remove(f"Lambda {MAILER}", partial(manager.remove, function(MAILER, [])), dryrun=dryrun)
+        remove(f"trigger {uuid} of {MAILER}", client.delete_event_source_mapping, UUID=uuid)
+    remove(f"Lambda {MAILER}", manager.remove, function(MAILER, []))
     return ""
 
 
@@ -62,10 +65,3 @@ def function(name: str, triggers: list[object]) -> LambdaFunction:
     """Return a deployed function in the form that c7n's manager needs to remove it: its name and what invokes it."""
     unknown = dict.fromkeys(("description", "handler", "memory_size", "role", "runtime", "timeout"), "")
     return LambdaFunction({**unknown, "name": name, "events": triggers}, None)
-
-
-def remove(what: str, delete: Callable[[], object], *, dryrun: bool) -> None:
-    """Delete something and print it, or print that it would be deleted."""
-    if not dryrun:
-        delete()
-    print(f"{'would delete' if dryrun else 'deleted'}: {what}")

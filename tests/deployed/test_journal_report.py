@@ -227,9 +227,15 @@ def test_since(capsys):
     ("words", "says"),
     [
         ([], "--journal needs --region, or --accounts"),
-        (["--region", "us-east-1", "--since", "soon"], "--since 'soon' is no time in the past: write 90d, 12h or 2026-01-31"),
+        (
+            ["--region", "us-east-1", "--since", "soon"],
+            "--since 'soon' is no time in the past: write 90d, 12h or 2026-01-31",
+        ),
         (["--region", "us-east-1", "--since", "9999-12-31"], "--since '9999-12-31' is no time in the past: write 90d"),
-        (["--region", "us-east-1", "--since", "9999-12-31T23:59:59-05:00"], "-05:00' is no time in the past: write 90d, 12h or"),
+        (
+            ["--region", "us-east-1", "--since", "9999-12-31T23:59:59-05:00"],
+            "-05:00' is no time in the past: write 90d, 12h or",
+        ),
         (["--accounts", "settings.yml"], "is not c7n-org's file of accounts: $: "),
         (["--accounts", "pyproject.toml"], "pyproject.toml is not YAML: "),
     ],

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from itertools import takewhile
 from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, pthread_sigmask
 from typing import Any, NamedTuple
 
@@ -40,11 +41,8 @@ FIRST_PORT = 22
 LEFT_OVER = timedelta(hours=1)
 """How old a group is that no canary uses any more."""
 
-ON_EVENTS = (POLICIES, f"{POLICIES}-cloudtrail")
-"""The functions that close a group when it is opened."""
-
-IN_USE = ("DependencyViolation", "InvalidPermission.NotFound")
-TRIES = 5
+RETRY = get_retry(("DependencyViolation", "InvalidPermission.NotFound"), max_attempts=5)
+"""Repeats a call while a function changes the group."""
 
 
 class Stage(NamedTuple):
@@ -254,9 +252,9 @@ def moment_of(event: Mapping[str, Any]) -> datetime:
 
 
 def delete(client: Any, group: str, region: str) -> None:
-    """Close a group and delete it. Its function may change it at the same time."""
+    """Close a group and delete it."""
     try:
-        get_retry(IN_USE, TRIES)(close_and_delete, client, group, ignore_err_codes=GONE)
+        RETRY(close_and_delete, client, group, ignore_err_codes=GONE)
     except (ClientError, BotoCoreError) as error:
         line = f"aws ec2 delete-security-group --region {region} --group-id {group}"
         raise CommandError(f"the canary's group could not be deleted: {error}. Delete it: {line}") from error
@@ -312,18 +310,16 @@ def judged(canary: Canary, seconds: dict[str, float], problem: str) -> Result:
     names = [*canary.watched, "undone"]
     if "replaced" not in seconds:  # a preview sends a message, too
         names = names[: names.index("replaced") + 1]
-    last = max((number for number, name in enumerate(names[:-1]) if name in seconds), default=-1)
-    missing = [name for name in names[last + 1 :] if name not in seconds][:1]
+    missing = [*takewhile(lambda name: name not in seconds, reversed(names))]
     if not missing:
         return Result(canary.group, seconds)
     fill = {"functions": " and ".join(canary.closing), "logs": " and ".join(canary.log_groups), "problem": problem}
-    return Result(canary.group, seconds, missing[0], STAGES[missing[0]].fix.format(**fill, region=canary.region))
+    return Result(canary.group, seconds, missing[-1], STAGES[missing[-1]].fix.format(**fill, region=canary.region))
 
 
 def deployed(session: boto3.Session) -> tuple[str, ...]:
     """Return the functions that close a group when it is opened."""
-    names = functions(session)
-    if not (found := tuple(name for name in ON_EVENTS if name in names)):
+    if not (found := tuple(sorted(functions(session) & {POLICIES, f"{POLICIES}-cloudtrail"}))):
         raise CommandError(
             f"neither open-ingress nor open-ingress-cloudtrail is deployed in {session.region_name}, so nothing closes "
             "a group at once: deploy one of them"

@@ -21,7 +21,6 @@ from c7n_ingress.aws.calls import DENIED, error_code
 from c7n_ingress_tools.check.here import Local
 from c7n_ingress_tools.names import MAILER, POLICIES, functions, messages
 
-TOPIC = "open-ingress"
 ROLES = (POLICIES, f"{POLICIES}-watch", MAILER)
 QUEUES = (f"{POLICIES}-failed", f"{MAILER}-failed", MAILER)
 WATCHED = ("recorder", "errors")
@@ -38,7 +37,6 @@ RUNNING = ("ACTIVE", "EVALUATING")
 """https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigRule.html"""
 
 RULES_QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-0EA8095F"}
-SECONDS = 60
 
 
 class Unread(NamedTuple):
@@ -72,12 +70,8 @@ class Stack(NamedTuple):
 
     described: Mapping[str, Any]
     template: str
-
-    @property
-    def central_queue(self) -> str:
-        """The queue of the account that sends the messages for this one; empty if this account sends its own."""
-        parameters = self.described.get("Parameters", ())
-        return next((each["ParameterValue"] for each in parameters if each["ParameterKey"] == "CentralQueueArn"), "")
+    central_queue: str
+    """The queue of the account that sends the messages for this one; empty if this account sends its own."""
 
 
 class EventRule(NamedTuple):
@@ -104,7 +98,7 @@ def account(session: boto3.Session, local: Local, identity: Mapping[str, Any]) -
     :param identity: what STS says of the caller.
     """
     client = session.client
-    topic = f"arn:{identity['Arn'].split(':')[1]}:sns:{session.region_name}:{identity['Account']}:{TOPIC}"
+    topic = f"arn:{identity['Arn'].split(':')[1]}:sns:{session.region_name}:{identity['Account']}:open-ingress"
     calls: dict[str, Callable[[], Any]] = {
         "stack": lambda: _stack(client("cloudformation"), topic),
         "roles": lambda: _roles(client("iam")),
@@ -143,7 +137,9 @@ def _stack(client: Any, topic: str) -> Stack | None:
     for stack in _all(client, "describe_stacks", "Stacks"):
         if topic in [output.get("OutputValue") for output in stack.get("Outputs", ())]:
             body = client.get_template(StackName=stack["StackId"])["TemplateBody"]
-            return Stack(stack, body if isinstance(body, str) else json.dumps(body))  # botocore parses JSON
+            parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
+            template = body if isinstance(body, str) else json.dumps(body)  # botocore parses JSON
+            return Stack(stack, template, parameters.get("CentralQueueArn", ""))
     return None
 
 
@@ -176,7 +172,7 @@ def _function(client: Any, name: str) -> Deployed:
         configuration = client.get_function_configuration(FunctionName=name)
         return Deployed(name, configuration, _tags(client, configuration), None, frozenset(), {})
     found = client.get_function(FunctionName=name)
-    with urlopen(found["Code"]["Location"], timeout=SECONDS) as answer:  # noqa: S310 - an https address of AWS's
+    with urlopen(found["Code"]["Location"], timeout=60) as answer:  # noqa: S310 - an https address of AWS's
         archive = zipfile.ZipFile(io.BytesIO(answer.read()))
     files = {path: archive.read(path) for path in archive.namelist() if path.startswith(COMPARED)}
     configuration, concurrency = found["Configuration"], found.get("Concurrency", {})
