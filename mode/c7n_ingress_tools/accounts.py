@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -22,16 +23,17 @@ ALL = "all"
 
 SPAN = re.compile(r"(?P<days>\d{1,4})d|(?P<hours>\d{1,4})h")
 
-FAILED = (
+PRINTED = (
     re.compile(r"Error running (?:policy|script) in (?P<name>.+) @ (?P<region>\S+) exception: (?P<why>.*)"),
     re.compile(r"(?P<why>Access denied api:\S+) policy:\S+ account:(?P<name>.+) region:(?P<region>\S+)"),
     re.compile(r"Exception running policy:\S+ account:(?P<name>.+?) region:(?P<region>\S+) error:(?P<why>.*)"),
     re.compile(r"(?P<why>unable to obtain credentials) for account:(?P<name>.+?) role:\S+ error:(?P<more>.*)"),
+    re.compile(r"running script on account:(?P<name>.+?) region:(?P<region>\S+) script: "),
 )
-"""What c7n-org prints about an account that failed: `run_account`, `run` and `get_session` in c7n_org/cli.py."""
+"""What c7n-org prints about an account that failed, and last, when it has credentials and starts a script.
 
-STARTED = re.compile(r"running script on account:(?P<name>.+?) region:(?P<region>\S+) script: ")
-"""What c7n-org prints when it has credentials and starts a script: `run_account_script`."""
+In c7n_org/cli.py: `run_account`, `run`, `get_session` and `run_account_script`.
+"""
 
 
 class Listed(NamedTuple):
@@ -80,26 +82,22 @@ class Asked(NamedTuple):
 EVERYBODY = Asked()
 
 
-class Given(NamedTuple):
-    """What the options of a command say about the output of many accounts."""
+def asked(
+    regions: Sequence[str], accounts: Path | None, tags: Sequence[str], since: dt.datetime | None, log: Path | None
+) -> Asked:
+    """Return which accounts and regions there should be output of, by default of the last day.
 
-    accounts: Path | None
-    """c7n-org's file of accounts."""
-    tags: Sequence[str]
-    since: dt.datetime | None
-    log: Path | None
-    """What c7n-org printed."""
-
-    def asked(self, regions: Sequence[str]) -> Asked:
-        """Return which accounts and regions there should be output of, by default of the last day."""
-        if self.accounts is None and (self.tags or regions):
-            raise UsageError("--region needs --accounts or --journal, and --tag needs --accounts")
-        a_day_ago = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
-        return Asked(
-            None if self.accounts is None else listed(self.accounts, regions, self.tags),
-            self.since or (a_day_ago if self.accounts else None),
-            said(self.log) if self.log else {},
-        )
+    :param accounts: c7n-org's file of accounts.
+    :param log: a file with what c7n-org printed.
+    """
+    if accounts is None and (tags or regions):
+        raise UsageError("--region needs --accounts or --journal, and --tag needs --accounts")
+    a_day_ago = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
+    return Asked(
+        listed(accounts, regions, tags) if accounts else None,
+        since or (a_day_ago if accounts else None),
+        said(log) if log else {},
+    )
 
 
 def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -116,9 +114,8 @@ def accounts(path: Path, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     try:
         validate(content, CONFIG_SCHEMA)
     except ValidationError as error:
-        raise CommandError(
-            f"{path} is not c7n-org's file of accounts: {error.json_path}: {error.message:.200}"
-        ) from None
+        said = f"{error.json_path}: {error.message:.200}"
+        raise CommandError(f"{path} is not c7n-org's file of accounts: {said}") from None
     found = {"accounts": [{"name": each["account_id"], **each} for each in accounts_iterator(content)]}
     filter_accounts(found, comma_expand(tags), ())
     if not found["accounts"]:
@@ -143,10 +140,10 @@ def listed(path: Path, regions: Sequence[str] = (), tags: Sequence[str] = ()) ->
     :raises CommandError: as `accounts` does, or two accounts have the same name.
     """
     found = accounts(path, tags)
-    names = [each["name"] for each in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    (name, times), *_ = Counter(each["name"] for each in found).most_common(1)
+    if times > 1:
         raise CommandError(
-            f"{path}: two accounts have the name {twice[0]!r}, so c7n-org writes their output into one folder: "
+            f"{path}: two accounts have the name {name!r}, so c7n-org writes their output into one folder: "
             "write other names, such as those of c7n-org aws-accounts --name '{name}-{account_id}'"
         )
     return tuple(
@@ -178,13 +175,11 @@ def said(log: Path) -> dict[tuple[str, str], str]:
     """Read what c7n-org printed, and return why accounts and regions failed: see `Asked.said`."""
     found: dict[tuple[str, str], str] = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        for pattern in (*FAILED, STARTED):
-            if match := pattern.search(line):
-                parts = match.groupdict()
-                why = ": ".join(filter(None, (parts.get("why"), parts.get("more"))))
-                place = (parts["name"], parts.get("region") or "")
-                found[place] = found.get(place) or why
-                break
+        if match := next(filter(None, (pattern.search(line) for pattern in PRINTED)), None):
+            parts = match.groupdict("")
+            why = ": ".join(filter(None, (parts.get("why"), parts.get("more"))))
+            place = (parts["name"], parts.get("region", ""))
+            found[place] = found.get(place) or why
     return found
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from c7n_ingress_tools.accounts import Asked, Given
     from c7n_ingress_tools.names import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -67,7 +66,7 @@ def time(text: str) -> dt.datetime:
 
 
 def accounts_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options about the output of many accounts: what `Given` has."""
+    """Add the options about the output of many accounts."""
     for option in (
         click.option("--log", type=path, help="A file with what c7n-org printed, to show why accounts failed."),
         click.option("--since", type=time, help="Ignore what is older: 90d, 12h, or a time such as 2026-01-31."),
@@ -183,11 +182,8 @@ def check(
     With --of, it prints one line for each account and region that c7n-org checked. If --accounts is added, each of
     these accounts and regions must have a check that is not older than a day.
     """
-    from c7n_ingress_tools.accounts import Given
-
     if folder is not None:
-        asked = Given(**of_accounts).asked([each.region_name for each in sessions])
-        return _show_places(folder, asked, as_json=as_json)
+        return _show_places(folder, [each.region_name for each in sessions], as_json=as_json, **of_accounts)
     if any(of_accounts.values()):
         raise click.UsageError("--accounts, --tag, --since and --log belong to --of")
     if canary and not sessions:
@@ -225,11 +221,12 @@ def check(
     return 1 if wrong else 0
 
 
-def _show_places(folder: Path, asked: Asked, *, as_json: bool) -> int:
+def _show_places(folder: Path, regions: list[str], *, as_json: bool, **of_accounts: Any) -> int:
     """Print the checks of many accounts, one line for each account and region."""
+    from c7n_ingress_tools.accounts import asked
     from c7n_ingress_tools.check.accounts import places
 
-    found = places(folder, asked)
+    found = places(folder, asked(regions, **of_accounts))
     wrong = sum(bool(each.wrong) for each in found)
     if as_json:
         click.echo(json.dumps({"wrong": wrong, "places": [each._asdict() for each in found]}, indent=1))
@@ -291,7 +288,7 @@ def report(
     regions: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
-    **more: Any,
+    **of_accounts: Any,
 ) -> int:
     """Report what a sweep found and did, as a table and as one page.
 
@@ -306,12 +303,11 @@ def report(
     exempt, and who opened the most. It needs logs:FilterLogEvents. If an account cannot be read, it prints a note and
     ends with 1.
     """
-    from c7n_ingress_tools.accounts import Given
+    from c7n_ingress_tools.accounts import asked
     from c7n_ingress_tools.extras import requires_extra
 
-    given = Given(**more)
     if journal:
-        return _report_journal(given, regions, csv_file, as_json=as_json)
+        return _report_journal(regions, csv_file, as_json=as_json, **of_accounts)
     if csv_file:
         raise click.UsageError("--csv belongs to --journal")
     with requires_extra("report"):
@@ -321,7 +317,7 @@ def report(
         from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
     try:
-        made = of_runs(folders, dt.datetime.now(dt.timezone.utc), given.asked(regions))
+        made = of_runs(folders, dt.datetime.now(dt.timezone.utc), asked(regions, **of_accounts))
     except NoRunError as error:
         raise CommandError(str(error)) from error
     code = 1 if made.failed else 0
@@ -334,23 +330,25 @@ def report(
     return code
 
 
-def _report_journal(given: Given, regions: tuple[str, ...], csv_file: Path | None, *, as_json: bool) -> int:
+def _report_journal(
+    regions: tuple[str, ...], csv_file: Path | None, *, as_json: bool, accounts: Path | None, since: Any, **other: Any
+) -> int:
     """Print what the journals say, and return 1 if an account or region could not be read."""
     from c7n_ingress_tools.extras import requires_extra
 
-    if given.tags or given.log:
+    if any(other.values()):
         raise click.UsageError("--tag and --log do not go with --journal")
-    if not (regions or given.accounts):
+    if not (regions or accounts):
         raise click.UsageError("--journal needs --region, or --accounts")
     with requires_extra("report"):
         from c7n_ingress_tools.report import journal, terminal
     now = dt.datetime.now(dt.timezone.utc)
-    if given.accounts:
-        places = [*journal.places_of(given.accounts, regions)]
+    if accounts:
+        places = [*journal.places_of(accounts, regions)]
     else:
         account = _in_region(regions[0]).client("sts").get_caller_identity()["Account"]
         places = [journal.Place(account, region, _in_region) for region in regions]
-    found = journal.read(places, given.since or now - dt.timedelta(days=90), now)
+    found = journal.read(places, since or now - dt.timedelta(days=90), now)
     if csv_file:
         csv_file.write_text(journal.as_csv(found), encoding="utf-8", newline="")
     if as_json:
@@ -463,11 +461,12 @@ def replay(session: boto3.Session) -> int:
     The events are in the queue custodian-open-ingress-failed. An event leaves the queue when its function succeeds. The
     command ends with 1 if an event is left.
     """
-    from c7n_ingress_tools.replay import QUEUE, left_after, replay
+    from c7n_ingress_tools.names import messages
+    from c7n_ingress_tools.replay import QUEUE, replay
 
     outcomes = _printed(replay(session))
-    left = left_after(session, outcomes)
     done = sum(outcome.done for outcome in outcomes)
+    left = max(len(outcomes) - done, messages(session, QUEUE) or 0)  # SQS counts roughly, and new events, too
     click.echo(f"{done} events done, {left} left in {QUEUE}")
     return 1 if left else 0
 

@@ -35,21 +35,18 @@ class Paused(NamedTuple):
 
     since: str
     by: str
-    before: int | None
-    """The function's reserved concurrency before, None for none."""
+    before: str
+    """The function's reserved concurrency before, or `none`."""
 
     def __str__(self) -> str:
         """Return it as the tag's value."""
-        by = IN_NO_TAG.sub("_", self.by)
-        return f"{self.since} by {by} was {'none' if self.before is None else self.before}"
+        return f"{self.since} by {IN_NO_TAG.sub('_', self.by)} was {self.before}"
 
 
 def paused(tags: Mapping[str, str]) -> Paused | None:
     """Return who paused a function with these tags; None if nobody did."""
     match = VALUE.fullmatch(tags.get(TAG, ""))
-    if match is None:
-        return None
-    return Paused(match["since"], match["by"], None if match["before"] == "none" else int(match["before"]))
+    return Paused(**match.groupdict()) if match else None
 
 
 def pause(session: boto3.Session) -> Iterator[Outcome]:
@@ -63,11 +60,12 @@ def pause(session: boto3.Session) -> Iterator[Outcome]:
     by = session.client("sts").get_caller_identity()["Arn"][-LONGEST_NAME:]
 
     def stop(name: str, arn: str, tags: Mapping[str, str], concurrency: int | None) -> Outcome:
-        if concurrency == 0 and (before := paused(tags)):
-            return Outcome(name, f"paused already, since {before.since} by {before.by}")
+        if concurrency == 0 and (pause := paused(tags)):
+            return Outcome(name, f"paused already, since {pause.since} by {pause.by}")
         if concurrency == 0:
             return Outcome(name, "has the reserved concurrency 0 already, and not by this command: it is left alone")
-        client.tag_resource(Resource=arn, Tags={TAG: str(Paused(since, by, concurrency))})
+        before = "none" if concurrency is None else str(concurrency)
+        client.tag_resource(Resource=arn, Tags={TAG: str(Paused(since, by, before))})
         try:
             client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
         except ClientError:
@@ -83,18 +81,18 @@ def resume(session: boto3.Session) -> Iterator[Outcome]:
     client = session.client("lambda")
 
     def start(name: str, arn: str, tags: Mapping[str, str], concurrency: int | None) -> Outcome:
-        before = paused(tags)
-        if before is None and concurrency == 0:
+        pause = paused(tags)
+        if pause is None and concurrency == 0:
             line = f"aws lambda delete-function-concurrency --region {session.region_name} --function-name {name}"
             return Outcome(name, f"has the reserved concurrency 0, and not by this command: {line}", done=False)
-        if before is None:
+        if pause is None:
             return Outcome(name, "was not paused")
-        if concurrency == 0 and before.before is None:
+        if concurrency == 0 and pause.before == "none":
             client.delete_function_concurrency(FunctionName=name)
         elif concurrency == 0:
-            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=before.before)
+            client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=int(pause.before))
         client.untag_resource(Resource=arn, TagKeys=[TAG])
-        return Outcome(name, f"runs again; it was paused since {before.since} by {before.by}")
+        return Outcome(name, f"runs again; it was paused since {pause.since} by {pause.by}")
 
     yield from _each(session, start)
 

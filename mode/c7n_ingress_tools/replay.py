@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from c7n_ingress_tools.errors import CommandError
-from c7n_ingress_tools.names import POLICIES, Outcome, is_policy, messages
+from c7n_ingress_tools.names import POLICIES, Outcome, is_policy
 
 QUEUE = f"{POLICIES}-failed"
 LONGEST = 900
@@ -67,11 +67,6 @@ def replay(session: boto3.Session) -> Iterator[Outcome]:
         for receipt in left.values():
             with suppress(sqs.exceptions.MessageNotInflight, sqs.exceptions.ReceiptHandleIsInvalid):  # visible again
                 sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
-
-
-def left_after(session: boto3.Session, outcomes: Collection[Outcome]) -> int:
-    """Return how many events are left. SQS counts roughly, and its count may include new events."""
-    return max(sum(not outcome.done for outcome in outcomes), messages(session, QUEUE) or 0)
 
 
 def hand_over(client: Any, body: str) -> Outcome:

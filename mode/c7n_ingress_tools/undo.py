@@ -106,16 +106,17 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
         )
     if undo.journal:
         return {"url": undo.journal} if undo.journal.startswith(URLS) else {"log-groups": [undo.journal]}
-    another = "name the place of its records with --journal: a log group, or the URL of a custodian-run.log"
     try:
         since = started(undo.run) - EARLIER
     except ValueError as error:
-        raise CommandError(f"{error}. For a run of an earlier release, {another}") from error
+        raise CommandError(f"{error}, or name the place of its records with --journal") from error
     pages = session.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=LOG_GROUPS[0])
     known = set(pages.search("logGroups[].logGroupName"))
     if not (found := [name for name in LOG_GROUPS if name in known]):
-        where = f"in {undo.region}: check the account and the region"
-        raise CommandError(f"no function of the pack has a log group {where}, or {another}")
+        raise CommandError(
+            f"no function of the pack has a log group in {undo.region}: check the account and the region, or name the "
+            "place of its records with --journal: a log group, or the URL of a custodian-run.log"
+        )
     return {"log-groups": found, "since": since.isoformat()}
 
 

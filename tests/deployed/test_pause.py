@@ -118,9 +118,9 @@ def test_tags_that_get_function_leaves_out(cloud):
 
 def test_the_tag_of_any_caller():
     """The tag says who paused a function, in characters that a tag may have."""
-    value = str(pause.Paused("2026-01-01T00:00:00Z", "arn:aws:sts::1:assumed-role/admin/jo,=@x", 5))
+    value = str(pause.Paused("2026-01-01T00:00:00Z", "arn:aws:sts::1:assumed-role/admin/jo,=@x", "5"))
     assert re.fullmatch(r"[\w .:/=+@-]+", value)
-    assert pause.paused({TAG: value}).before == 5
+    assert pause.paused({TAG: value}).before == "5"
 
 
 def test_what_somebody_else_has_stopped(cloud, pack):
