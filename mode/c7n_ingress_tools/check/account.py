@@ -11,9 +11,9 @@ import yaml
 from botocore.utils import parse_timestamp
 
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.rules import matches_from
+from c7n_ingress.decide.rules import Source, matches_from
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.check.facts import UNREAD, Fact, ok, wrong
+from c7n_ingress_tools.check.facts import Fact, ok, wrong
 from c7n_ingress_tools.check.here import Local, owner_and_name
 from c7n_ingress_tools.check.read import ROLES, Deployed, Groups, Stack
 from c7n_ingress_tools.names import MAILER, POLICIES
@@ -185,7 +185,7 @@ def room(local: Local, found: Groups) -> Iterator[Fact]:
     unread = {each for each in (networks.of_all, *networks.of_group.values()) if isinstance(each, str)}
     if unread := unread.union(*networks.left_out.values()):
         allow = "DescribeVpcs, DescribeSecurityGroupVpcAssociations and GetManagedPrefixListEntries"
-        yield Fact(name, UNREAD, first(sorted(unread)), f"fix what it names, or allow EC2's {allow}")
+        yield wrong(name, first(sorted(unread)), f"fix what it names, or allow EC2's {allow}")
     tight = [group["GroupId"] for group in found.groups if is_tight(group, found)]
     if tight:
         groups = counted(len(tight), "group")
@@ -200,38 +200,31 @@ def is_tight(group: Mapping[str, Any], found: Groups) -> bool:
     wanted = found.authorized.of(group["GroupId"])
     if isinstance(wanted, str):
         return False  # another fact says so
+    matches = matches_from(group["IpPermissions"])
+    networks = {match: match.source for match in matches if not isinstance(match.source, str)}
+    opened = open_sources(
+        {match: match.traffic for match in networks}, {match: [source] for match, source in networks.items()}
+    )
     for version in (4, 6):
-        networks, opened = sum(each.version == version for each in wanted), _open_rules(group, version)
+        taken = sum(_rules_of(match.source, version, found.prefix_lists) for match in matches)
+        replaced = sum(networks[match].version == version for match in opened)
         # An open rule becomes the first network, and each other network is one more rule.
-        more = max(1, opened) * max(0, networks - 1) + (0 if opened else 1)
-        if _rules(group, version, found.prefix_lists) + more > found.quota:
+        others = max(0, sum(each.version == version for each in wanted) - 1)
+        if taken + (replaced * others if replaced else 1 + others) > found.quota:
             return True
     return False
 
 
-def _open_rules(group: Mapping[str, Any], version: int) -> int:
-    traffic, sources = {}, {}
-    for number, (each, source) in enumerate(matches_from(group["IpPermissions"])):
-        if not isinstance(source, str) and source.version == version:
-            traffic[number], sources[number] = each, [source]
-    return len(open_sources(traffic, sources))
-
-
-def _rules(group: Mapping[str, Any], version: int, prefix_lists: Mapping[str, Mapping[str, Any]]) -> int:
-    """Count the ingress rules of a family as the quota does.
+def _rules_of(source: Source, version: int, prefix_lists: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return as how many rules of a family a source counts for the quota.
 
     A reference to a group, or to a prefix list of AWS's, counts once in both families. A reference to another prefix
     list counts the most entries that the list may have:
     https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
     """
-    taken = 0
-    for permission in group["IpPermissions"]:
-        taken += len(permission.get("IpRanges" if version == 4 else "Ipv6Ranges", ()))  # noqa: PLR2004
-        taken += len(permission.get("UserIdGroupPairs", ()))
-        for each in permission.get("PrefixListIds", ()):
-            known = prefix_lists.get(each["PrefixListId"], {})
-            if known.get("OwnerId") == "AWS":
-                taken += 1
-            elif known.get("AddressFamily", f"IPv{version}") == f"IPv{version}":
-                taken += known.get("MaxEntries", 1)
-    return taken
+    if not isinstance(source, str):
+        return int(source.version == version)
+    known = prefix_lists.get(source, {"OwnerId": "AWS"})
+    if known["OwnerId"] == "AWS":
+        return 1
+    return int(known["MaxEntries"]) if known["AddressFamily"] == f"IPv{version}" else 0

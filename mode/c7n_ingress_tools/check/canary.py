@@ -196,10 +196,8 @@ class Canary:
 
     def sent(self) -> datetime | None:
         """Look for the message's id in the log, after the record of the change."""
-        if not self.record:
-            for line in self.lines(f'{{ $.group = "{self.group}" }}', self.log_groups):
-                self.record = {**json.loads(line["message"]), **line}  # what CloudWatch says of it cannot be forged
-                break
+        if not self.record and (line := next(self.lines(f'{{ $.group = "{self.group}" }}', self.log_groups), None)):
+            self.record = {**json.loads(line["message"]), **line}  # what CloudWatch says of it cannot be forged
         if self.record and not self.message:
             after = {"startTime": self.record["timestamp"], "logStreamNames": [self.record["logStreamName"]]}
             self.message = next(self.lines('"sent message"', [self.record["log_group"]], **after), {})
@@ -268,9 +266,9 @@ def close_and_delete(client: Any, group: str) -> None:
 
 def close(client: Any, group: str) -> None:
     """Remove all ingress rules of a group."""
-    permissions = client.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
-    if permissions:
-        client.revoke_security_group_ingress(GroupId=group, IpPermissions=permissions)
+    (found,) = client.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    if found["IpPermissions"]:
+        client.revoke_security_group_ingress(GroupId=group, IpPermissions=found["IpPermissions"])
 
 
 def run(

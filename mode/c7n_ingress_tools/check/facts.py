@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-OK, WRONG, UNREAD = "ok", "wrong", "not read"
-SIGNS = {OK: "✓", WRONG: "✗", UNREAD: "✗"}
+OK, WRONG = "ok", "wrong"
+SIGNS = {OK: "✓", WRONG: "✗"}
 
 
 class Fact(NamedTuple):

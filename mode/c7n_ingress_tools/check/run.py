@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from c7n_ingress_tools import settings
 from c7n_ingress_tools.check import account, functions, here, read
 from c7n_ingress_tools.check.canary import Result
-from c7n_ingress_tools.check.facts import UNREAD, WRONG, Fact, ok, wrong
+from c7n_ingress_tools.check.facts import WRONG, Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError, in_one_line
 
 Fly: TypeAlias = Callable[[boto3.Session, Mapping[str, Any]], Result]
@@ -62,7 +62,7 @@ def judged(found: Mapping[str, Any], local: here.Local) -> Iterator[Fact]:
         for name in unread:
             if name not in reported:
                 why, fix = found[name]
-                yield Fact(name.replace("_", " "), UNREAD, f"cannot be read: {why}", fix)
+                yield wrong(name.replace("_", " "), f"cannot be read: {why}", fix)
         reported.update(unread)
         if not unread:
             yield from facts(local, *(found[name] for name in names))
