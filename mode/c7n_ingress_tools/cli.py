@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,11 @@ from c7n_ingress_tools.errors import CommandError, in_one_line
 from c7n_ingress_tools.report.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import boto3
 
+    from c7n_ingress_tools.check.facts import Fact
     from c7n_ingress_tools.names import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -189,9 +191,7 @@ def check(
     if canary and not sessions:
         raise click.UsageError("--canary needs --region")
     import logging
-    from functools import partial
 
-    from c7n_ingress_tools.check import canary as canaries
     from c7n_ingress_tools.check import here, run
     from c7n_ingress_tools.check.facts import OK
 
@@ -202,10 +202,10 @@ def check(
             click.echo(text)
 
     files = here.files(settings)
-    fly = partial(canaries.run, show=lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), limit=timeout)
+    run_canary = partial(_canary, say, timeout) if canary else None
     places = [
         ("", here.load(files).facts),
-        *((each.region_name, run.in_region(each, files, fly if canary else None)) for each in sessions),
+        *((each.region_name, run.in_region(each, files, run_canary)) for each in sessions),
     ]
     found = []
     for region, facts in places:
@@ -219,6 +219,13 @@ def check(
     if as_json:
         click.echo(json.dumps({"wrong": wrong, "facts": found}, indent=1))
     return 1 if wrong else 0
+
+
+def _canary(say: Callable[[str], None], limit: float, session: boto3.Session, settings: Mapping[str, Any]) -> Fact:
+    """Run a canary in a region, and print when each stage is reached."""
+    from c7n_ingress_tools.check import canary
+
+    return canary.run(session, settings, lambda seconds, said: say(f"{seconds:7.1f} s  {said}"), limit).fact
 
 
 def _show_places(folder: Path, regions: list[str], *, as_json: bool, **of_accounts: Any) -> int:
@@ -240,7 +247,7 @@ def _show_places(folder: Path, regions: list[str], *, as_json: bool, **of_accoun
 @click.option("--authorized", multiple=True, metavar="NETWORK,…", help="Your networks, instead of those in settings.")
 @click.option("--interfaces", type=path, help="What `aws ec2 describe-network-interfaces` prints: what uses a group.")
 @click.option("--vpcs", type=path, help="What `aws ec2 describe-vpcs` prints, for the networks that `vpc` means.")
-@click.option("--flows", type=path, multiple=True, help="VPC flow logs, to show blocked clients. Can be repeated.")
+@click.option("--flows", type=path, multiple=True, help="VPC flow logs, a file or a folder. Can be repeated.")
 @settings_option
 @click.option("--live", is_flag=True, help="Read the groups of --region and what uses them from AWS. Changes nothing.")
 @click.option("--region", help="The AWS region that --live reads.")
@@ -365,7 +372,7 @@ def _report_journal(
 
 @cli.command(short_help="Undo what a run did to a security group.")
 @click.argument("group", metavar="SG")
-@click.option("--run", "run_id", required=True, help="The id of the run, from the message or a record.")
+@click.option("--run", required=True, help="The id of the run, from the message or a record.")
 @region_option
 @click.option(
     "--journal",
@@ -375,41 +382,31 @@ def _report_journal(
 @settings_option
 @click.option("--yes", is_flag=True, help="Do not ask, for scripts.")
 @json_option
-def undo(
-    group: str,
-    run_id: str,
-    session: boto3.Session,
-    journal: str | None,
-    settings: Path | None,
-    yes: bool,
-    as_json: bool,
-) -> int:
+def undo(session: boto3.Session, settings: Path | None, yes: bool, as_json: bool, **which: Any) -> int:
     """Undo what one run did to one security group, and exempt the group for a while.
 
     The command finds the records of the run, shows each rule before and after, asks, and undoes it. It leaves alone a
     rule that somebody has changed since then. The policy restore-ingress does the work. With --json and without --yes,
     the command shows what would change, and changes nothing.
     """
-    from functools import partial
-
     from c7n_ingress.decide.commands import Undo
     from c7n_ingress_tools import undo as undoing
     from c7n_ingress_tools.settings import read
 
-    asked = Undo(group, run_id, session.region_name, journal)
+    asked = Undo(region=session.region_name, **which)
     run = partial(undoing.run, asked, session, read(settings))
     done = run(preview=not yes)
     if as_json:
-        made = {"group": group, "run": run_id, "region": asked.region, "preview": not yes}
+        made = {"group": asked.group, "run": asked.run, "region": asked.region, "preview": not yes}
         click.echo(json.dumps({**made, **done._asdict()}, indent=1))
     else:
-        done.show(group, preview=not yes)
+        done.show(asked.group, preview=not yes)
         if done.changes and not yes:
             click.confirm("Undo it?", abort=True)
             if run(preview=True).shown != done.shown:
                 raise CommandError("the journal or the group changed while you looked: run the same command again")
             done = run(preview=False)
-            done.show(group, preview=False)
+            done.show(asked.group, preview=False)
     return 1 if done.problems else 0
 
 
@@ -453,7 +450,7 @@ def mailer_preview(file: Path | None) -> None:
         file.write_text(preview.all_samples("mail"), encoding="utf-8")
 
 
-@cli.command()
+@cli.command(short_help="Run the functions again on the events on which they failed.")
 @region_option
 def replay(session: boto3.Session) -> int:
     """Run the policies' functions again on the events on which they failed.

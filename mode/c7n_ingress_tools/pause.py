@@ -26,9 +26,6 @@ VALUE = re.compile(r"(?P<since>\S+) by (?P<by>.+) was (?P<before>none|\d+)")
 IN_NO_TAG = re.compile(r"[^\w .:/=+@-]")
 """What an ARN may have and a tag's value may not: the comma of a session's name."""
 
-LONGEST_NAME = 180
-"""Characters of the caller's ARN: a tag's value may have 256."""
-
 
 class Paused(NamedTuple):
     """What the tag of a paused function says."""
@@ -57,7 +54,7 @@ def pause(session: boto3.Session) -> Iterator[Outcome]:
     """
     client = session.client("lambda")
     since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    by = session.client("sts").get_caller_identity()["Arn"][-LONGEST_NAME:]
+    by = session.client("sts").get_caller_identity()["Arn"][-180:]  # a tag's value may have 256 characters
 
     def stop(name: str, arn: str, tags: Mapping[str, str], concurrency: int | None) -> Outcome:
         if concurrency == 0 and (pause := paused(tags)):

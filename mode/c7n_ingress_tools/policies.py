@@ -8,7 +8,6 @@ from typing import Any
 
 import c7n.policy
 from c7n.config import Config
-from c7n.exceptions import PolicyValidationError
 
 from c7n_ingress import autoload
 
@@ -28,6 +27,5 @@ def load(path: Path, variables: Mapping[str, Any], account: str, region: str) ->
             policy.expand_variables(policy.get_variables(dict(variables)))
             policy.validate()
     except Exception as error:  # whatever c7n and its YAML parser raise
-        kept = str(error).splitlines() if isinstance(error, PolicyValidationError) else [str(error)]
-        raise ValueError(" ".join(" ".join(kept).split())) from error
+        raise ValueError(" ".join(str(error).split())) from error
     return loaded

@@ -31,8 +31,6 @@ GROUP = re.compile("sg-[0-9a-f]+")
 EARLIER = timedelta(minutes=1)
 """How much before a run's start its records are looked for, because two clocks always differ."""
 
-URLS = ("file:", "s3://")
-
 STOPPED = "stopped before it had ended: run the same command again to undo what is left"
 
 
@@ -105,7 +103,7 @@ def journal(undo: Undo, session: boto3.Session) -> dict[str, Any]:
             f"{undo.group!r} is not the id of a security group: copy it from the message, such as sg-0123abcd"
         )
     if undo.journal:
-        return {"url": undo.journal} if undo.journal.startswith(URLS) else {"log-groups": [undo.journal]}
+        return {"url": undo.journal} if undo.journal.startswith(("file:", "s3://")) else {"log-groups": [undo.journal]}
     try:
         since = started(undo.run) - EARLIER
     except ValueError as error:

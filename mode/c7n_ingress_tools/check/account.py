@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +23,6 @@ from c7n_ingress_tools.report.text import first
 OPERATE = "docs/operate.md"
 STACK = "deploy mode/stack.yml"
 WATCH_ERRORS = f"{POLICIES}-watch-errors"
-BROKEN = ("FAILED", "ROLLBACK")
 
 
 def recorder(_local: Local, message: Mapping[str, Any] | None, deployed: Mapping[str, Deployed]) -> Iterator[Fact]:
@@ -56,7 +56,7 @@ def stack(local: Local, found: Stack | None) -> Iterator[Fact]:
     )
     if found is None:
         yield wrong("stack", f"no stack in {local.region} has the topic open-ingress", deploy)
-    elif any(word in found.described["StackStatus"] for word in BROKEN):
+    elif re.search("FAILED|ROLLBACK", found.described["StackStatus"]):
         yield wrong("stack", f"{name} is {found.described['StackStatus']}", deploy)
     elif parsed(found.template) != parsed(template.read_text(encoding="utf-8")):
         yield wrong("stack", f"{name} is made of another template than {template}", deploy)

@@ -38,9 +38,6 @@ DESCRIPTION = "c7n-ingress check --canary made this, and deletes it within minut
 FIRST_PORT = 22
 """The port that is opened, if the settings do not leave it open."""
 
-LEFT_OVER = timedelta(hours=1)
-"""How old a group is that no canary uses any more."""
-
 RETRY = get_retry(("DependencyViolation", "InvalidPermission.NotFound"), max_attempts=5)
 """Repeats a call while a function changes the group."""
 
@@ -332,7 +329,7 @@ def delete_left_over(client: Any) -> None:
         created = next(tag["Value"] for tag in group["Tags"] if tag["Key"] == TAG)
         with suppress(ValueError, TypeError, ClientError):  # somebody else's: no time, one without a zone, or in use
             age = datetime.now(timezone.utc) - datetime.fromisoformat(created)
-            if group["GroupName"].startswith(TAG) and age > LEFT_OVER:
+            if group["GroupName"].startswith(TAG) and age > timedelta(hours=1):  # no canary uses it any more
                 close_and_delete(client, group["GroupId"])
 
 

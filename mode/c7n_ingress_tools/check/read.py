@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from c7n_ingress.aws import authorized
 from c7n_ingress.aws.calls import DENIED, error_code
 from c7n_ingress_tools.check.here import Local
+from c7n_ingress_tools.errors import in_one_line
 from c7n_ingress_tools.names import MAILER, POLICIES, functions, messages
 
 ROLES = (POLICIES, f"{POLICIES}-watch", MAILER)
@@ -29,21 +30,16 @@ WATCHED = ("recorder", "errors")
 COMPARED = ("c7n_ingress/", "c7n/version.py", "config.json")
 """What is kept of a deployed zip."""
 
-REFUSED = DENIED | {"AuthorizationError"}
-"""The error codes for a call that is not allowed: SNS has its own."""
-
 ATTACH = "attach the policy custodian-open-ingress-check, which mode/stack.yml creates, to these credentials"
 RUNNING = ("ACTIVE", "EVALUATING")
 """https://docs.aws.amazon.com/config/latest/APIReference/API_ConfigRule.html"""
-
-RULES_QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-0EA8095F"}
 
 
 class Unread(NamedTuple):
     """What could not be read, and why."""
 
     why: str
-    fix: str = "run this again"
+    fix: str
 
 
 class Deployed(NamedTuple):
@@ -123,9 +119,8 @@ def _answer(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (ClientError, BotoCoreError, OSError) as error:
-        why = " ".join(str(error).split())
-        denied = isinstance(error, ClientError) and error_code(error) in REFUSED
-        return Unread(why, ATTACH) if denied else Unread(why)
+        denied = isinstance(error, ClientError) and error_code(error) in (*DENIED, "AuthorizationError")  # SNS's own
+        return Unread(in_one_line(error) or str(error), ATTACH if denied else "run this again")
 
 
 def _all(client: Any, operation: str, key: str, **request: Any) -> list[dict[str, Any]]:
@@ -221,8 +216,8 @@ def _groups(session: boto3.Session, networks: Sequence[str]) -> Groups:
     client = session.client("ec2")
     groups = _all(client, "describe_security_groups", "SecurityGroups")
     lists = {each["PrefixListId"]: each for each in _all(client, "describe_managed_prefix_lists", "PrefixLists")}
-    quota = session.client("service-quotas").get_service_quota(**RULES_QUOTA)["Quota"]["Value"]
-    return Groups(groups, authorized.read(client, networks, groups), lists, int(quota))
+    quota = session.client("service-quotas").get_service_quota(ServiceCode="vpc", QuotaCode="L-0EA8095F")["Quota"]
+    return Groups(groups, authorized.read(client, networks, groups), lists, int(quota["Value"]))
 
 
 def _reported(local: Local, function: str, account: str) -> Mapping[str, Any] | Unread | None:

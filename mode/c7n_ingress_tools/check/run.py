@@ -10,11 +10,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from c7n_ingress_tools import settings
 from c7n_ingress_tools.check import account, functions, here, read
-from c7n_ingress_tools.check.canary import Result
 from c7n_ingress_tools.check.facts import WRONG, Fact, ok, wrong
 from c7n_ingress_tools.errors import CommandError, in_one_line
 
-Fly: TypeAlias = Callable[[boto3.Session, Mapping[str, Any]], Result]
+RunCanary: TypeAlias = Callable[[boto3.Session, Mapping[str, Any]], Fact]
 """Runs a canary in a region, with the settings of the account."""
 
 FACTS: tuple[tuple[Callable[..., Iterator[Fact]], tuple[str, ...]], ...] = (
@@ -32,7 +31,7 @@ FACTS: tuple[tuple[Callable[..., Iterator[Fact]], tuple[str, ...]], ...] = (
 """What yields facts, of what is here and of what was read by these names."""
 
 
-def in_region(session: boto3.Session, files: here.Files, fly: Fly | None) -> Iterator[Fact]:
+def in_region(session: boto3.Session, files: here.Files, run_canary: RunCanary | None) -> Iterator[Fact]:
     """Yield all facts of an account and region, and of a canary last."""
     region = session.region_name
     try:
@@ -47,9 +46,9 @@ def in_region(session: boto3.Session, files: here.Files, fly: Fly | None) -> Ite
     yield ok("credentials", f"{identity['Arn']} in {region}")
     local = here.load(files, identity["Account"], region, own)
     yield from judged(read.account(session, local, identity), local)
-    if fly:
+    if run_canary:
         try:
-            yield fly(session, own.settings if own else settings.read(files.settings)).fact
+            yield run_canary(session, own.settings if own else settings.read(files.settings))
         except (BotoCoreError, ClientError, CommandError) as error:
             yield Fact("canary", WRONG, in_one_line(error) or str(error))
 
