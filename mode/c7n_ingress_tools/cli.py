@@ -83,10 +83,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line says.
-
-    :returns: 0 if all is well, 1 if something is wrong or was not done, 2 if the command could not run.
-    """
+    """Run what the command line says, and return the exit code: its help explains them."""
     _open_streams()
     atexit.register(gc.freeze)  # otherwise Python looks through all that was loaded before it ends
     try:

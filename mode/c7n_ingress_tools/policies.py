@@ -11,8 +11,6 @@ from c7n.config import Config
 
 from c7n_ingress import autoload
 
-NOWHERE = {"output_dir": "null://", "log_group": "null://", "cache": None, "cache_period": 0}
-
 
 def load(path: Path, variables: Mapping[str, Any], account: str, region: str) -> list[Any]:
     """Return the policies of a file for an account and region, filled, and validated before and after.
@@ -20,7 +18,8 @@ def load(path: Path, variables: Mapping[str, Any], account: str, region: str) ->
     :raises ValueError: says what is wrong with them.
     """
     autoload.install()  # for anyone who has removed the files that call it
-    options = Config.empty(account_id=account, region=region, regions=[region], **NOWHERE)
+    nowhere = {"output_dir": "null://", "log_group": "null://", "cache": None, "cache_period": 0}
+    options = Config.empty(account_id=account, region=region, regions=[region], **nowhere)
     try:
         loaded = list(c7n.policy.load(options, str(path)) or ())
         for policy in loaded:

@@ -16,21 +16,19 @@ SETTINGS = "settings.yml"
 
 
 def read(path: Path | None, default: Path | None = None, *, complete: bool = False) -> dict[str, Any]:
-    """Return the settings: of the file that is named, or of settings.yml in this folder, or of the default.
+    """Return the settings: of the file that is named, of settings.yml in this folder, of the default, or none.
 
     A file of this name in this folder may belong to another tool. It has none of the settings' keys, and is not read.
 
-    :param path: the file that the user names, if there is one.
-    :param default: where to read them if the user names none and this folder has none; without it, there are none.
     :param complete: whether a setting that every policy needs may not be missing.
+    :raises CommandError: no run can use them.
     """
     if path is None:
-        path = Path(SETTINGS)
-        found = load(path) if path.exists() else None
-        if not isinstance(found, dict) or found.keys().isdisjoint(KEYS):
-            if default is None:
-                return {}
-            path = default
+        here = Path(SETTINGS)
+        found = load(here) if here.exists() else None
+        path = here if isinstance(found, dict) and not found.keys().isdisjoint(KEYS) else default
+    if path is None:
+        return {}
     found = load(path)
     try:
         refuse_twice(path.read_bytes())

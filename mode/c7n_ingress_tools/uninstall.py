@@ -1,8 +1,5 @@
-"""Uninstall the pack from a region: `c7n-ingress uninstall --region us-east-1 [--dryrun] [NAME ...]`.
+"""Uninstall the pack from a region: everything with its names, of any version, but not what `mode/stack.yml` made.
 
-The command deletes everything with the pack's names, of any version: each policy's Config rule or EventBridge rule, its
-Lambda, and then the mailer. The mailer stays while messages wait for it: run the command again. With names, the command
-deletes only these policies. Groups stay as they are. CloudFormation deletes what `mode/stack.yml` made, last.
 Custodian's LambdaManager does the work, as in its tool `mugc`, which is in no package.
 """
 

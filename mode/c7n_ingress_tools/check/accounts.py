@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from c7n_ingress_tools.accounts import EVERYBODY, Asked, Listed, Written, too_old, written_in
+from c7n_ingress_tools.accounts import Asked, Listed, Written, too_old, written_in
 from c7n_ingress_tools.check.facts import OK, SIGNS, WRONG
 from c7n_ingress_tools.errors import in_one_line
 from c7n_ingress_tools.report.text import visible
@@ -29,7 +29,7 @@ class Place(NamedTuple):
         return "\n".join([line, *(f"    {visible(each)}" for each in self.wrong)])
 
 
-def places(folder: Path, asked: Asked = EVERYBODY) -> list[Place]:
+def places(folder: Path, asked: Asked) -> list[Place]:
     """Read the output of `c7n-org run-script`: a folder for each account, and in it one for each region.
 
     :raises FileNotFoundError: no account was checked, and none is expected.
