@@ -178,7 +178,7 @@ def test_a_line_of_something_else():
 
 def test_the_id_of_a_run():
     """The id has the start of the run, in milliseconds, and the random bits of the execution's id."""
-    run = run_id(TIME.timestamp() + 0.001, "ffffffff-ffff-ffff-ffff-ffffffffffff")
+    run = run_id(TIME.timestamp() + 0.001, "ffffffff-ffff-4fff-bfff-ffffffffffff")
     assert run == "019c140c-9981-7fff-bfff-ffffffffffff"
     assert started(run) == TIME + timedelta(milliseconds=1)
-    assert run_id(0, "00000000-0000-0000-0000-000000000000") == "00000000-0000-7000-8000-000000000000"
+    assert run_id(0, "00000000-0000-4000-8000-000000000000") == "00000000-0000-7000-8000-000000000000"

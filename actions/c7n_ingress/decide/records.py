@@ -92,7 +92,7 @@ def record_of(
 
 
 class Entry(NamedTuple):
-    """A record, read again."""
+    """A record, read again, or the sum of several records of one rule."""
 
     time: datetime
     run: str
@@ -106,6 +106,8 @@ class Entry(NamedTuple):
     tags: tuple[tuple[str, str], ...] | None
     """None where an older release changed a rule and did not record its tags."""
     beside: str | None
+    agreed: bool = True
+    """Whether the rule lets in the same traffic in all records that are summed up."""
 
 
 class Unreadable(NamedTuple):
@@ -182,14 +184,14 @@ def _source(text: str | None) -> Source | None:
 # -- the id of a run: a UUID that carries its start, https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
 
 UUID_VERSION = 7
-MILLISECONDS, VERSION_BITS, VARIANT_BITS = 80, UUID_VERSION << 76, 0b10 << 62
-RANDOM = (1 << 76) - 1 & ~(0b11 << 62)
+RANDOM_BITS = 80
+"""How many bits are below those of the time; the first of them have the version."""
 
 
 def run_id(started: float, execution_id: str) -> str:
-    """Return the id of a run, by its start in seconds since 1970 and the random bits of c7n's id of the execution."""
-    time = int(started * 1000) << MILLISECONDS
-    return str(UUID(int=time | VERSION_BITS | VARIANT_BITS | UUID(execution_id).int & RANDOM))
+    """Return the id of a run, by its start in seconds since 1970 and c7n's id of the execution, a random UUID."""
+    milliseconds = int(started * 1000)
+    return str(UUID(f"{milliseconds:012x}{UUID_VERSION}{UUID(execution_id).hex[13:]}"))
 
 
 def started(run: str) -> datetime:
@@ -200,4 +202,4 @@ def started(run: str) -> datetime:
         uuid = None
     if uuid is None or uuid.version != UUID_VERSION:
         raise ValueError(f"{run!r:.80} is not the id of a run: copy it from the message, or from a record of the log")
-    return datetime.fromtimestamp((uuid.int >> MILLISECONDS) / 1000, timezone.utc)
+    return datetime.fromtimestamp((uuid.int >> RANDOM_BITS) / 1000, timezone.utc)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
 
 from c7n_ingress.decide.exemptions import is_exempt
 from c7n_ingress.decide.plan import Plan, Replacement
@@ -14,26 +13,7 @@ from c7n_ingress.decide.rules import Match, Rule, Source, Traffic, text_of
 PERHAPS = "perhaps added by a call whose answer was lost, so its id is not known: remove it if nobody needs it"
 
 
-class Net(NamedTuple):
-    """The sum of several records of one rule."""
-
-    rule: str | None
-    traffic: Traffic
-    was: Source | None
-    now: Source | None
-    description: str | None
-    tags: tuple[tuple[str, str], ...] | None
-    """None if they are not known."""
-    beside: str | None
-    agreed: bool
-    """Whether the rule lets in the same traffic in all its records."""
-
-    def match(self, source: Source) -> Match:
-        """Return the rule's traffic with a source."""
-        return Match(self.traffic, source)
-
-
-def fold(entries: Iterable[Entry]) -> list[Net]:
+def fold(entries: Iterable[Entry]) -> list[Entry]:
     """Sum up the records of a group, in any order and also if one comes twice.
 
     For each rule, the last records count that continue one another. If one does not start where the one before it
@@ -48,7 +28,7 @@ def fold(entries: Iterable[Entry]) -> list[Net]:
     return [_net(of_rule) for of_rule in reversed(by_rule.values())]
 
 
-def _net(entries: Sequence[Entry]) -> Net:
+def _net(entries: Sequence[Entry]) -> Entry:
     *earlier, last = entries
     first = last
     for entry in reversed(earlier):
@@ -56,10 +36,10 @@ def _net(entries: Sequence[Entry]) -> Net:
             break
         first = entry
     agreed = len({entry.traffic for entry in entries}) == 1
-    return Net(last.rule, last.traffic, first.was, last.now, last.description, last.tags, first.beside, agreed)
+    return last._replace(was=first.was, beside=first.beside, agreed=agreed)
 
 
-def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
+def restoration(rules: Iterable[Rule], nets: Iterable[Entry]) -> Plan:
     """Plan how a group's rules return to what they were.
 
     An added rule is removed only when the rule that it was added for is back. A rule can come back only when no other
@@ -83,24 +63,25 @@ def restoration(rules: Iterable[Rule], nets: Iterable[Net]) -> Plan:
         elif net.was is None:
             revoke.append(by_id[net.rule])
         else:
-            taken.add(net.match(net.was))
+            taken.add(Match(net.traffic, net.was))
             if net.now is None:
                 rule = Rule(net.rule, net.traffic, net.was, net.description, net.tags or ())
                 authorize.append(Replacement(rule, net.was))
             else:
                 modify.append(Replacement(by_id[net.rule], net.was))
-    again = [net.match(net.was) for net in nets if net.rule in back and net.was is not None]
+    again = [Match(net.traffic, net.was) for net in nets if net.rule in back and net.was is not None]
     return Plan(authorize, modify, revoke, left, look_again=bool(left and (authorize or modify)), back=again)
 
 
-def _is_back(net: Net, rule: Rule | None, present: Collection[Match]) -> bool:
+def _is_back(net: Entry, rule: Rule | None, present: Collection[Match]) -> bool:
     """Whether a rule is what it was. A removed one may be back with another id."""
     if net.was is None:
         return False
-    return net.match(net.was) in present if net.now is None else rule is not None and rule.match == net.match(net.was)
+    before = Match(net.traffic, net.was)
+    return before in present if net.now is None else rule is not None and rule.match == before
 
 
-def _why_left(net: Net, rule: Rule | None, taken: Collection[Match], back: Collection[str]) -> str | None:
+def _why_left(net: Entry, rule: Rule | None, taken: Collection[Match], back: Collection[str]) -> str | None:
     """Return why a rule is left alone, if it is."""
     if net.now is None and rule is not None:
         return "the journal has it as removed, and it exists"
@@ -110,14 +91,14 @@ def _why_left(net: Net, rule: Rule | None, taken: Collection[Match], back: Colle
         return None if net.beside in back else "the rule beside which it was added is not back"
     if net.now is None and not net.agreed:
         return "the journal does not agree on what it let in"
-    return f"it was {net.was}, for which there is another rule now" if net.match(net.was) in taken else None
+    return f"it was {net.was}, for which there is another rule now" if Match(net.traffic, net.was) in taken else None
 
 
-def _changed(net: Net, now: Source, rule: Rule | None) -> str | None:
+def _changed(net: Entry, now: Source, rule: Rule | None) -> str | None:
     """Return what somebody changed in a rule after its last record. Such a rule is not the pack's any more."""
     if rule is None:
         return "removed"
-    if rule.match != net.match(now):
+    if rule.match != Match(net.traffic, now):
         return "changed"
     if (rule.description or "") != (net.description or ""):
         return "its description changed"
@@ -129,7 +110,7 @@ def _own(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {key: value for key, value in tags if not key.startswith("aws:")}
 
 
-def _shown(net: Net, rule: Rule | None) -> Match:
+def _shown(net: Entry, rule: Rule | None) -> Match:
     """Return how a rule is shown: as it is now, or else as it was last."""
     return rule.match if rule else Match(net.traffic, net.now or net.was or "")
 
