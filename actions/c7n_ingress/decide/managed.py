@@ -15,19 +15,21 @@ from c7n_ingress.decide.opened import quoted
 MANAGED = "c7n:managed-ingress"
 """The annotation under which templates find it: `{"by": …, "fix": …}`."""
 
+IN_ANY_CASE = re.DOTALL | re.IGNORECASE
+
 
 class Mark(NamedTuple):
-    """A mark that a manager leaves on a group: patterns that have to match as a whole.
+    """A mark that a manager leaves on a group: patterns, in any case, that have to match as a whole.
 
-    A message shows what the last group of a pattern has caught, of a tag's value or else of its key.
+    A message shows what the group of a pattern has caught, of a tag's value or else of its key.
     """
 
     where: str
     """The group's key: GroupName, Description or Tags."""
     pattern: str
-    """For a tag, that of its key, in any case."""
+    """For a tag, that of its key."""
     value: str = "(.*)"
-    """For a tag, the pattern of its value, in any case."""
+    """For a tag, the pattern of its value."""
 
 
 class Manager(NamedTuple):
@@ -172,18 +174,8 @@ def managed_by(group: Mapping[str, Any]) -> dict[str, str] | None:
 def _found(mark: Mark, group: Mapping[str, Any]) -> Iterator[str]:
     """Return what a mark has caught in a group, once for each time that it is there."""
     found = group.get(mark.where) or ()
-    if isinstance(found, str):
-        if match := re.fullmatch(mark.pattern, found):
-            yield _caught(match)
-        return
-    for tag in found:
-        key, value = (
-            re.fullmatch(pattern, tag[part], re.DOTALL | re.IGNORECASE)
-            for pattern, part in ((mark.pattern, "Key"), (mark.value, "Value"))
-        )
-        if key and value:
-            yield _caught(value) or _caught(key)
-
-
-def _caught(match: re.Match[str]) -> str:
-    return (match[match.lastindex] or "") if match.lastindex else ""
+    texts = [(found, "")] if isinstance(found, str) else [(tag["Key"], tag["Value"]) for tag in found]
+    for text, value in texts:
+        in_text, in_value = re.fullmatch(mark.pattern, text, IN_ANY_CASE), re.fullmatch(mark.value, value, IN_ANY_CASE)
+        if in_text and in_value:
+            yield next(filter(None, (*in_value.groups(), *in_text.groups())), "")
