@@ -18,7 +18,7 @@ from c7n_ingress.decide.openness import (
     open_sources,
     unusable,
 )
-from c7n_ingress.decide.ports import Ports
+from c7n_ingress.decide.ports import any_in
 from c7n_ingress.decide.rules import Traffic
 from tests.support.search import examples
 
@@ -314,7 +314,7 @@ def test_traffic_that_has_a_port_in_common(one, other, overlap):
     assert open_sources(beside, more) == others | ({"other"} if overlap else set())
     assert (lets_in(one, other) or lets_in(other, one)) is overlap
     if other.protocol in ("tcp", "udp"):
-        assert Ports(frozenset({other})).any_in(one) is overlap
+        assert any_in([other], one) is overlap
 
 
 @pytest.mark.parametrize(

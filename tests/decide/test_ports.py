@@ -54,7 +54,7 @@ def test_traffic(shape, expected):
 )
 def test_a_port_that_people_write(value, traffic):
     """A port or a range is for tcp and for udp, unless it names one."""
-    assert parse_ports([value]).traffic == {Traffic(*each) for each in traffic}
+    assert parse_ports([value]) == {Traffic(*each) for each in traffic}
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def with_ports(public_ports):
     """Return the rules with one's own public ports, as the comment in the file says to write them."""
     text = RULES.read_text()
     for protocol in ("tcp", "udp"):
-        traffic = parse_ports(list(public_ports)).traffic
+        traffic = parse_ports(list(public_ports))
         numbers = sorted(each.from_port for each in traffic if each.protocol == protocol)
         empty = f"let public_{protocol}_ports = []"
         assert empty in text

@@ -231,7 +231,7 @@ def test_a_public_port_as_terraform_writes_it(tmp_path, case):
 
     assert sorted(found) == sorted(f"aws_security_group_rule.stopped_{n}" for n in range(len(case["stopped"])))
     parsed = parse_ports(case["public-ports"])
-    assert [parsed.are_exactly(live(rule)) for rule in case["pass"]] == [True] * len(case["pass"])
+    assert [live(rule) in parsed for rule in case["pass"]] == [True] * len(case["pass"])
 
 
 def live(rule):

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from fnmatch import translate
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide.ports import Ports, parse_ports
+from c7n_ingress.decide.ports import parse_ports
 from c7n_ingress.decide.rules import Traffic
 from c7n_ingress.decide.states import counted
 
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
     vpc: str | None
     group: str | None
     """A group's id, or a pattern for names as the shell has it: `web-*`."""
-    ports: Ports | None
+    ports: frozenset[Traffic] | None
     """The ports that stay open; None for all traffic."""
     until: date
     """The day on which it ends, at 00:00 UTC."""
@@ -182,7 +182,7 @@ class Register:
 
 def naming(entries: Iterable[Entry], traffic: Traffic) -> list[Entry]:
     """Return the entries that name a rule for some traffic, of those that are for its group."""
-    return [entry for entry in entries if entry.ports is None or entry.ports.are_exactly(traffic)]
+    return [entry for entry in entries if entry.ports is None or traffic in entry.ports]
 
 
 def by_register(entries: Iterable[Entry], traffic: Traffic) -> Exemption | None:

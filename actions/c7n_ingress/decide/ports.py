@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from c7n_ingress.decide.openness import lets_in
 from c7n_ingress.decide.rules import ALL, ALL_PORTS, ICMP, Traffic
 from c7n_ingress.decide.severity import SERVICES
 
-NAMES = {"tcp": {**SERVICES["tcp"], 80: "HTTP", 443: "HTTPS"}, "udp": SERVICES["udp"]}
+NAMES = {
+    protocol: {port: name for name, ports in services.items() for port in ports}
+    for protocol, services in SERVICES.items()
+}
+NAMES["tcp"] |= {80: "HTTP", 443: "HTTPS"}
 """What usually listens on a port."""
 
 PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
@@ -18,25 +22,11 @@ PORT_PATTERN = r"^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|[0-9]{1,5}-[0-9]{1,5})$"
 """The schema's pattern of a port that is not a number."""
 
 
-class Ports(NamedTuple):
-    """A list of ports and port ranges, each for a protocol."""
-
-    traffic: frozenset[Traffic]
-
-    def are_exactly(self, traffic: Traffic) -> bool:
-        """Whether traffic is for exactly one of these ports, or one of these ranges as a whole."""
-        return traffic in self.traffic
-
-    def any_in(self, traffic: Traffic) -> bool:
-        """Whether traffic includes one of these ports. All traffic does; ICMP and GRE have no ports."""
-        return any(lets_in(traffic, each) or lets_in(each, traffic) for each in self.traffic)
-
-
-def parse_ports(values: object) -> Ports:
-    """Read a list of ports. A port without a protocol is for tcp and for udp."""
+def parse_ports(values: object) -> frozenset[Traffic]:
+    """Return the traffic for each port and range of a list. A port without a protocol is for tcp and for udp."""
     if not isinstance(values, list):
         raise ValueError(f"ports {values!r:.80} are not a list: write [443] or [tcp/443]")
-    return Ports(frozenset(each for value in values for each in _traffic(value)))
+    return frozenset(each for value in values for each in _traffic(value))
 
 
 def _traffic(value: object) -> list[Traffic]:
@@ -48,9 +38,13 @@ def _traffic(value: object) -> list[Traffic]:
     highest = ALL_PORTS[1]
     if not first <= last <= highest:
         raise ValueError(f"{value!r:.80} is not a port: ports are 0 to {highest}, the lower one first")
-    return [
-        Traffic(protocol, first, last) for protocol in ([found["protocol"]] if found["protocol"] else ["tcp", "udp"])
-    ]
+    protocols = [found["protocol"]] if found["protocol"] else ["tcp", "udp"]
+    return [Traffic(protocol, first, last) for protocol in protocols]
+
+
+def any_in(ports: Iterable[Traffic], traffic: Traffic) -> bool:
+    """Whether traffic includes one of some ports. All traffic does; ICMP and GRE have no ports."""
+    return any(lets_in(traffic, each) or lets_in(each, traffic) for each in ports)
 
 
 def traffic_words(protocol: str, ports: str) -> str:

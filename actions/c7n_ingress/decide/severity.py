@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -11,59 +11,50 @@ from c7n_ingress.decide.rules import ALL_PORTS, Match, Traffic
 SEVERITIES = ("critical", "high", "medium")
 """The worst first."""
 
-SERVICES = {
+SERVICES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "tcp": {
-        20: "FTP",
-        21: "FTP",
-        22: "SSH",
-        23: "Telnet",
-        135: "RPC",
-        389: "LDAP",
-        445: "SMB",
-        636: "LDAP",
-        873: "rsync",
-        1433: "SQL Server",
-        1434: "SQL Server",
-        1521: "Oracle",
-        2049: "NFS",
-        2375: "Docker",
-        2376: "Docker",
-        2379: "etcd",
-        3306: "MySQL",
-        3389: "RDP",
-        4333: "mSQL",
-        5432: "PostgreSQL",
-        5439: "Redshift",
-        5500: "VNC",
-        5601: "OpenSearch Dashboards",
-        5900: "VNC",
-        5984: "CouchDB",
-        5985: "WinRM",
-        5986: "WinRM",
-        6379: "Redis",
-        6443: "Kubernetes",
-        7000: "Cassandra",
-        8086: "InfluxDB",
-        9042: "Cassandra",
-        9092: "Kafka",
-        9200: "OpenSearch",
-        9300: "OpenSearch",
-        10250: "Kubernetes",
-        11211: "Memcached",
-        27017: "MongoDB",
+        "FTP": (20, 21),
+        "SSH": (22,),
+        "Telnet": (23,),
+        "RPC": (135,),
+        "LDAP": (389, 636),
+        "SMB": (445,),
+        "rsync": (873,),
+        "SQL Server": (1433, 1434),
+        "Oracle": (1521,),
+        "NFS": (2049,),
+        "Docker": (2375, 2376),
+        "etcd": (2379,),
+        "MySQL": (3306,),
+        "RDP": (3389,),
+        "mSQL": (4333,),
+        "PostgreSQL": (5432,),
+        "Redshift": (5439,),
+        "VNC": (5500, 5900),
+        "OpenSearch Dashboards": (5601,),
+        "CouchDB": (5984,),
+        "WinRM": (5985, 5986),
+        "Redis": (6379,),
+        "Kubernetes": (6443, 10250),
+        "Cassandra": (7000, 9042),
+        "InfluxDB": (8086,),
+        "Kafka": (9092,),
+        "OpenSearch": (9200, 9300),
+        "Memcached": (11211,),
+        "MongoDB": (27017,),
     },
     "udp": {
-        69: "TFTP",
-        161: "SNMP",
-        389: "LDAP",
-        623: "IPMI",
-        1434: "SQL Server",
-        2049: "NFS",
-        3389: "RDP",
-        11211: "Memcached",
+        "TFTP": (69,),
+        "SNMP": (161,),
+        "LDAP": (389,),
+        "IPMI": (623,),
+        "SQL Server": (1434,),
+        "NFS": (2049,),
+        "RDP": (3389,),
+        "Memcached": (11211,),
     },
 }
-"""Ports over which a machine is administered or data is read.
+"""Services by which a machine is administered or data is read, and their ports.
 
 They are those that Security Hub's control EC2.19 calls high risk, without those of mail and web applications, and
 similar ports that IANA or a product's documentation lists.
@@ -113,7 +104,7 @@ def _urgency(traffic: Traffic) -> tuple[int, bool, int]:
 def _served(traffic: Traffic) -> list[str]:
     first, last = _ports(traffic)
     tables = SERVICES.values() if traffic.protocol == "-1" else [SERVICES.get(traffic.protocol, {})]
-    return list(dict.fromkeys(name for table in tables for port, name in table.items() if first <= port <= last))
+    return [name for table in tables for name, ports in table.items() if any(first <= port <= last for port in ports)]
 
 
 def _ports(traffic: Traffic) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from c7n_ingress.decide.ports import parse_ports
+from c7n_ingress.decide.ports import any_in, parse_ports
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import traffic
 
@@ -26,7 +26,7 @@ MOST_NAMES = 5
 
 def is_closed(records: Iterable[Record]) -> bool:
     """Whether an open rule was closed that let in SSH or RDP."""
-    return any(PORTS.any_in(traffic(record["traffic"])) for record in records if record["was"] is not None)
+    return any(any_in(PORTS, traffic(record["traffic"])) for record in records if record["was"] is not None)
 
 
 def instances(interfaces: Iterable[Mapping[str, Any]]) -> dict[str, str]:

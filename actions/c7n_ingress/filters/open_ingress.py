@@ -16,7 +16,7 @@ from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import checking, fill
 from c7n_ingress.decide.checks import UNFILLED, is_unfilled
 from c7n_ingress.decide.openness import open_sources
-from c7n_ingress.decide.ports import PORT_PATTERN, parse_ports
+from c7n_ingress.decide.ports import PORT_PATTERN, any_in, parse_ports
 from c7n_ingress.decide.rules import NETWORKS, PREFIX_LISTS, UNREADABLE, Network, network, traffic
 
 log = logging.getLogger("custodian.filters")
@@ -136,11 +136,11 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         """Return only the permissions that are open, one for each source."""
         public, meant = (parse_ports(self.data.get(key) or []) for key in ("OnlyPorts", "Ports"))
         every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
-        rules = [(rule, of) for rule, of in every if not public.are_exactly(of)]
+        rules = [(rule, of) for rule, of in every if of not in public]
         networks = {number: found for number, (rule, _) in enumerate(rules) if (found := self._networks(rule))}
         open_ones = open_sources({number: rules[number][1] for number in networks}, networks)
         for number, (rule, of) in enumerate(rules):
-            if meant.traffic and not meant.any_in(of):
+            if meant and not any_in(meant, of):
                 continue
             if number in open_ones or any(self.lists[list_id].family is None for list_id in _lists_of(rule)):
                 yield rule  # what an unread list holds may be open

@@ -23,7 +23,7 @@ from c7n.utils import get_retry
 from c7n_ingress.aws.calls import GONE, pages
 from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.exemptions import Register, naming, parse_register
-from c7n_ingress.decide.ports import parse_ports
+from c7n_ingress.decide.ports import any_in, parse_ports
 from c7n_ingress.decide.rules import ALL_PORTS, Traffic
 from c7n_ingress.in_time import ended_on_request
 from c7n_ingress_tools import undo
@@ -142,7 +142,7 @@ class Canary:
         entries = Register(register, self.account, self.region, today).of_group(group)
         for port in range(FIRST_PORT, ALL_PORTS[1] + 1):
             traffic = Traffic("tcp", port, port)
-            if not public.any_in(traffic) and not naming(entries, traffic):
+            if not any_in(public, traffic) and not naming(entries, traffic):
                 return port
         raise CommandError(
             f"public-ports or exemptions in settings.yml leave each port of a new group open in {self.account} "

@@ -413,7 +413,7 @@ def _open_permissions(public_ports: Collection[int | str], group: Group) -> list
     rules = [
         ({**permission, **dict.fromkeys(SOURCES, ()), listing: [each]}, traffic(permission), network(each[key]))
         for permission in group.get("IpPermissions") or ()
-        if not public.are_exactly(traffic(permission))
+        if traffic(permission) not in public
         for listing, key in NETWORKS.items()
         for each in permission.get(listing) or ()
     ]
