@@ -133,7 +133,7 @@ class Outcome:
         """Return what a person has to act on: what failed, and what a changed group lacks."""
         partly, lacking = deed.states.partly, self.lacking
         if self.state(deed, preview=False) == partly:
-            lacking = [f"{partly.said(text)}{_todo(partly)}" for text in lacking]
+            lacking = [f"{partly.said(text)}. {partly.todo}" for text in lacking]
         elif deed is RESTORED:  # what found no room is the reason for what failed after it
             return [*lacking, *self.failures]
         return [*self.failures, *lacking, *self.unfinished]
@@ -141,11 +141,12 @@ class Outcome:
     def as_resource(self, deed: Deed, **more: object) -> dict[str, Any]:
         """Return the group as a message's resource, with `more` about it, by annotation."""
         resource = {key: self.group[key] for key in SHOWN_KEYS if key in self.group}
-        resource[deed.annotation] = self.records
+        resource[deed.annotation] = [  # no template reads a rule's tags, which are in the log
+            {key: value for key, value in record.items() if key != "tags"} for record in self.records
+        ]
         resource[STATE] = self.state(deed, preview=bool(more.get(PREVIEW)))._asdict()
         more |= {FAILED: self.failures, LACKING: self.lacking, TODO: self.todo, SKIPPED: self.skipped}
-        more |= {LEFT: self.left, EXEMPT: self.until}
-        more |= {BACK: list(map(text_of, self.back))}
+        more |= {LEFT: self.left, EXEMPT: self.until, BACK: list(map(text_of, self.back))}
         return resource | {key: value for key, value in more.items() if value}
 
 
@@ -154,25 +155,11 @@ def lack(network: object, traffic: Traffic) -> str:
     return f"{network} could not be added for {traffic.protocol} {ports_text(traffic)}"
 
 
-def is_lack(failure: str, traffic: Traffic | None = None) -> bool:
-    """Whether an error of :meth:`Outcome.errors` is that a closed group lacks a network.
-
-    :param traffic: for which it must lack it; without it, for any.
-    """
-    begins, ends = states.CLOSING.partly.said(""), _todo(states.CLOSING.partly)
-    if not (failure.startswith(begins) and failure.endswith(ends)):
-        return False
-    text = failure[len(begins) : -len(ends)]
-    return traffic is None or text == lack(text.partition(" ")[0], traffic)
-
-
-def without_todo(failure: str) -> str:
-    """Return an error of :meth:`Outcome.errors` without what to do about it."""
-    return failure.removesuffix(_todo(states.CLOSING.partly))
-
-
-def _todo(state: State) -> str:
-    return f". {state.todo}"
+def lack_in(failure: str) -> str | None:
+    """Return an error of :meth:`Outcome.errors` without its fix, if it says that a closed group lacks a network."""
+    partly = states.CLOSING.partly
+    fix = f". {partly.todo}"
+    return failure.removesuffix(fix) if failure.startswith(partly.said("")) and failure.endswith(fix) else None
 
 
 def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: bool, waiting: int = 0) -> str:
@@ -184,25 +171,21 @@ def subject(outcomes: Iterable[Outcome], deed: Deed, where: str, *, preview: boo
     outcomes = list(outcomes)
     done = [n for each in outcomes if (n := sum(record[deed.open_side] is not None for record in each.records))]
     of_state = Counter(outcome.state(deed, preview=preview) for outcome in outcomes)
-    undone, partly = of_state[deed.states.undone] + waiting, of_state[deed.states.partly]
+    of_state[deed.states.undone] += waiting
+    groups = {state: number and f"{counted(number, 'group')} {state.counted}" for state, number in of_state.items()}
     back = sum(len(outcome.back) for outcome in outcomes)
-    until = min((outcome.until for outcome in outcomes if outcome.until), default=None)
-    until = f" until {until}" if until else ""
+    until = min((f" until {outcome.until}" for outcome in outcomes if outcome.until), default="")
     changed = f"{counted(sum(done), 'rule')} {'would be ' if preview else ''}{deed.done}"
     parts = [
-        undone and f"{counted(undone, 'group')} {deed.states.undone.counted}",
-        partly and f"{counted(partly, 'group')} {deed.states.partly.counted}",
+        groups.get(deed.states.undone),
+        groups.get(deed.states.partly),
         done and f"{changed} in {counted(len(done), 'group')}{until}",
         not done and back and f"{counted(back, 'rule')} back already{until}",
-        of_state[states.SKIPPED] and f"{counted(of_state[states.SKIPPED], 'group')} {states.SKIPPED.counted}",
+        groups.get(states.SKIPPED),
     ]
     said = [part for part in parts if part] or [deed.beside]
-    short = [changed if done and part == parts[2] else part for part in said]
-    lines = [  # what does not fit is left out, the least urgent first
-        f"Open ingress: {', '.join(part[:number])} ({where})"
-        for number in range(len(said), 0, -1)
-        for part in (said, short)
-    ]
+    # What does not fit is left out, the least urgent first.
+    lines = [f"Open ingress: {', '.join(said[:number])} ({where})" for number in range(len(said), 0, -1)]
     return next((line for line in lines if len(line) <= SUBJECT_SIZE), lines[-1])
 
 
@@ -212,11 +195,7 @@ def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[d
 
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
-    """Cut a group to what one message holds: its rules' tags and its own first, then the ends of its lists."""
-    if size(resource) > MESSAGE_SIZE:  # no template reads a rule's tags, which are in the log
-        records = resource[deed.annotation]
-        without = [{key: record[key] for key in record if key != "tags"} for record in records]
-        resource = {**resource, deed.annotation: without}
+    """Cut a group to what one message holds: its tags first, then the ends of its lists."""
     tags = resource.get("Tags") or []
     kept = list(as_fit(tags, TAGS_SIZE))
     cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]

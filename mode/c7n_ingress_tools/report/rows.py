@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from c7n_ingress.decide import states
 from c7n_ingress.decide.behind import EXPOSURES
 from c7n_ingress.decide.exemptions import Entry, Exemption, Register, exemption
-from c7n_ingress.decide.message import is_lack, without_todo
+from c7n_ingress.decide.message import lack, lack_in
 from c7n_ingress.decide.ports import traffic_words
 from c7n_ingress.decide.rules import MAYBE_OPEN, Traffic, ports_text, source_from, traffic
 from c7n_ingress.decide.severity import SEVERITIES, Severity, severity
@@ -338,10 +338,10 @@ def _with_failure(row: Row, said: Sequence[str], *, shown: bool) -> Row:
 
     :param shown: whether to note what is wrong with the group beside a closed rule, too.
     """
-    lacking = [text for text in said if is_lack(text, row.traffic)]
+    lacking = [text for text in map(lack_in, said) if text and text.endswith(lack("", row.traffic))]
     if row.state == CLOSED and lacking:
-        return replace(row, state=CLOSED_BUT, failure="; ".join(map(without_todo, lacking)))
-    wrong = [text for text in said if not is_lack(text)]
+        return replace(row, state=CLOSED_BUT, failure="; ".join(lacking))
+    wrong = [text for text in said if not lack_in(text)]
     return replace(row, failure="; ".join(wrong)) if wrong and (shown or row.state == NOT_CLOSED) else row
 
 
