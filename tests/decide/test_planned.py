@@ -136,14 +136,14 @@ SINCE = {
         [],
         [OFFICE, VPN],
         {},
-        ["(tcp 22 from 0.0.0.0/0) is not open any more, or exempt"],
+        ["(tcp 22 from 0.0.0.0/0 now) is not open any more, or exempt"],
     ),
     "somebody closed it": (
         [OPEN._replace(source=LATER)],
         [],
         [OFFICE, VPN],
         {},
-        ["lets in tcp 22 from 198.18.9.0/24 now, and is not open any more"],
+        ["(tcp 22 from 198.18.9.0/24 now) is not open any more, or exempt"],
     ),
     "it was done": ([OPEN._replace(source=VPN)], [], [OFFICE, VPN], {}, []),
     "it was done for other traffic": (
@@ -151,7 +151,7 @@ SINCE = {
         [],
         [OFFICE, VPN],
         {},
-        ["lets in tcp 443 from 198.18.8.0/24 now, and is not open any more"],
+        ["(tcp 443 from 198.18.8.0/24 now) is not open any more, or exempt"],
     ),
 }
 

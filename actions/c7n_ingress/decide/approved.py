@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide.plan import Plan
+from c7n_ingress.decide.plan import Plan, carried_out
 from c7n_ingress.decide.records import Record
 from c7n_ingress.decide.rules import Match, Network, Rule, Traffic, source_from, text_of, traffic
 
@@ -27,6 +27,10 @@ class Planned(NamedTuple):
     """The rule's source."""
     after: frozenset[str]
     """The sources that replace it: by the rule itself, or by rules beside it. None is left of a rule without any."""
+
+    def is_in(self, rules: Collection[tuple[Traffic, str]]) -> bool:
+        """Whether all rules are there that replace it."""
+        return all((self.traffic, source) in rules for source in self.after)
 
 
 def plan_of(records: Iterable[Record], **context: str) -> dict[str, Any]:
@@ -101,17 +105,13 @@ def narrowed(
         going = {rule_id: rule for rule_id, rule in approved.items() if rule_id not in refused}
         plan = replace({rule.match for rule in going.values()}, may=may)
         after = _after(plan)
-        there = {(rule.traffic, str(rule.source)) for rule in rules}
-        there |= {(going[rule_id].traffic, source) for rule_id, sources in after.items() for source in sources}
-        lacking = [
-            rule
-            for rule_id, rule in going.items()
-            if rule_id not in refused and not (rule_id in after and _all_there(planned[rule_id], there))
-        ]
+        there = _there(carried_out(rules, plan))
+        others = [each for each in going if each not in after or not planned[each].is_in(there)]
+        lacking = [rule_id for rule_id in others if rule_id not in refused]
         if not lacking:
             break
-        for rule in lacking:
-            refuse(rule, after.get(rule.id, ()))
+        for rule_id in lacking:
+            refuse(going[rule_id], after.get(rule_id, ()))
     every = replace(matches)
     left = [f"{text_of(of_id[each].match)} ({each}): {NOT_IN_PLAN}" for each in _after(every) if each not in approved]
     plan = plan._replace(left=[*every.left, *every.refused, *left], refused=[*refused.values()])
@@ -123,13 +123,16 @@ def unmet(planned: Mapping[str, Planned], rules: Iterable[Rule], approved: Colle
 
     :param approved: what is going to be done, by rule id.
     """
-    of_id = {rule.id: rule for rule in rules}
-    there = {(rule.traffic, str(rule.source)) for rule in of_id.values()}
-    return [
-        f"not as planned: {rule_id} {_why(of_id.get(rule_id), each)}"
-        for rule_id, each in planned.items()
-        if rule_id not in approved and not _is_done(of_id.get(rule_id), each, there)
-    ]
+    rules = list(rules)
+    of_id, there = {rule.id: rule for rule in rules}, _there(rules)
+    found = []
+    for rule_id, each in planned.items():
+        rule = of_id.get(rule_id)
+        is_done = (rule.traffic == each.traffic and str(rule.source) in each.after) if rule else each.is_in(there)
+        if rule_id not in approved and not is_done:
+            why = f"({text_of(rule.match)} now) is not open any more, or exempt" if rule else "is gone"
+            found.append(f"not as planned: {rule_id} {why}")
+    return found
 
 
 def _after(plan: Plan) -> dict[str, set[str]]:
@@ -140,24 +143,9 @@ def _after(plan: Plan) -> dict[str, set[str]]:
     return after
 
 
-def _all_there(planned: Planned, there: Collection[tuple[Traffic, str]]) -> bool:
-    """Whether all rules are there that are to replace one."""
-    return all((planned.traffic, each) in there for each in planned.after)
-
-
-def _is_done(rule: Rule | None, planned: Planned, there: Collection[tuple[Traffic, str]]) -> bool:
-    """Whether a rule has become what was planned; if it is gone, whether the rules are there that replace it."""
-    if rule is None:
-        return _all_there(planned, there)
-    return rule.traffic == planned.traffic and str(rule.source) in planned.after
-
-
-def _why(rule: Rule | None, planned: Planned) -> str:
-    if rule is None:
-        return "is gone"
-    if (rule.traffic, str(rule.source)) == planned[:2]:
-        return f"({text_of(rule.match)}) is not open any more, or exempt"
-    return f"lets in {text_of(rule.match)} now, and is not open any more"
+def _there(rules: Iterable[Rule]) -> set[tuple[Traffic, str]]:
+    """Return the traffic and the source of each rule."""
+    return {(rule.traffic, str(rule.source)) for rule in rules}
 
 
 def _listed(sources: Iterable[str]) -> str:
