@@ -13,8 +13,8 @@ from c7n_ingress.decide.message import SUBJECT_SIZE
 from c7n_ingress.decide.rules import FINDERS
 
 BLOCKS = ("and", "or", "not")
-OVERWRITING = frozenset({"stale"})
-"""The filters of c7n that write what they find where `ingress` does."""
+Place = tuple[tuple[str, int], ...]
+"""Where a filter is: the blocks around it, the outermost first, each with the number of what comes next in it."""
 
 UNFILLED = {"type": "string", "pattern": f"^{PLACEHOLDER.pattern}$"}
 """The schema of a value that a variable fills."""
@@ -94,22 +94,24 @@ def check_filters(filters: Iterable[Any]) -> None:
 
     :param filters: the policy's filters, as they are written.
     """
-    if any(True for _ in _paths(filters, OVERWRITING, ())):
+    places = list(_places(filters))
+    if any(kind == "stale" for kind, _ in places):
         raise ValueError(
             "'stale' replaces what other filters match by stale references: write a policy of its own for it"
         )
-    found = list(_paths(filters, FINDERS, ()))
+    found = [place for kind, place in places if kind in FINDERS]
     kinds = " or ".join(map(repr, sorted(FINDERS)))
     if not found:
         raise ValueError(f"the policy has no {kinds} filter: it says which rules are to be replaced")
-    if any("not" in _blocks(path) for path in found):
+    if any("not" in dict(place) for place in found):
         raise ValueError(f"an {kinds} filter is under 'not': the rules that it excludes would be replaced")
-    if any("or" in _blocks(path)[:-1] for path in found):
+    if any("or" in dict(place[:-1]) for place in found):
         raise ValueError(
             f"an {kinds} filter is deeper than directly in an 'or': its rules would be replaced though another "
             "filter of its branch fails; put what every group must be before the 'or', or write two policies"
         )
-    if len(found) > 1 and (len(set(found)) > 1 or _blocks(found[0])[-1:] != ["or"]):
+    lists = {(*above, block) for *above, (block, _) in found}
+    if len(found) > 1 and (len(lists) > 1 or found[0][-1][0] != "or"):
         raise ValueError(
             f"several {kinds} filters must be branches of one 'or': the rules of each one would be replaced, "
             "though not all of them match"
@@ -166,37 +168,31 @@ def _version(value: object) -> int | None:
         return None
 
 
-def check_exempt(filters: Iterable[Any], block: str = "and") -> None:
-    """Refuse an ``exempt`` filter in a place where it has nothing to narrow: no filter before it annotates rules.
-
-    :param block: what the filters are joined by.
-    """
-    found = False
-    for each in filters:
-        kind = each if isinstance(each, str) else each.get("type")
-        for inner in (inner for inner in BLOCKS if kind is None and inner in each):
-            check_exempt(each[inner], inner)
-            found |= inner != "not" and any(True for _ in _paths(each[inner], FINDERS, ()))
-        if kind == "exempt" and (block == "or" or not found):
+def check_exempt(filters: Iterable[Any]) -> None:
+    """Refuse an ``exempt`` filter in a place where it has nothing to narrow: no filter before it annotates rules."""
+    places = list(_places(filters))
+    finders = [place for kind, place in places if kind in FINDERS]
+    for *above, (block, number) in (place for kind, place in places if kind == "exempt"):
+        depth = len(above)
+        before = (
+            place
+            for place in finders
+            if [*place[:depth]] == above and place[depth][1] < number and "not" not in dict(place[depth + 1 :])
+        )
+        if block == "or" or not any(before):
             raise ValueError("it narrows what open-ingress matched: write it after that filter, in the same list")
-        found |= kind in FINDERS
 
 
-def _paths(filters: Iterable[Any], finders: frozenset[str], above: tuple[tuple[str, int], ...]) -> Iterator[Any]:
-    """Return the blocks in which each finder is, the outermost first."""
+def _places(filters: Iterable[Any], block: str = "and", above: Place = ()) -> Iterator[tuple[str | None, Place]]:
+    """Return the type of each filter that is no block, and its place."""
     for number, each in enumerate(filters):
-        if isinstance(each, str):
-            kind, inner = each, None
+        place = (*above, (block, number))
+        kind = each if isinstance(each, str) else each.get("type")
+        inner = next((name for name in BLOCKS if kind is None and name in each), None)
+        if inner:
+            yield from _places(each[inner], inner, place)
         else:
-            kind, inner = next(((block, each[block]) for block in BLOCKS if block in each), (each.get("type"), None))
-        if inner is not None:
-            yield from _paths(inner, finders, (*above, (kind, number)))
-        elif kind in finders:
-            yield above
-
-
-def _blocks(path: Iterable[tuple[str, int]]) -> list[str]:
-    return [block for block, _ in path]
+            yield kind, place
 
 
 def check_notify(notify: Mapping[str, Any]) -> None:
