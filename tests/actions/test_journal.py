@@ -10,7 +10,7 @@ from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws import journal
 from c7n_ingress.aws.journal import is_local, read, undo_commands
-from c7n_ingress.decide.awaited import Said
+from c7n_ingress.decide.awaited import Made, Said
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Change, run_id, time_from
 from c7n_ingress.decide.rules import Rule, Traffic, network
@@ -70,10 +70,8 @@ def test_what_is_written(manager, caplog, opened):
     caplog.set_level(logging.INFO, "custodian.journal")
     of, before = manager(), datetime.now(timezone.utc)
     when = before - timedelta(seconds=opened or 0)
-    touched = frozenset() if opened is None else frozenset([RULE.id])
-    outcome = Outcome(
-        {"GroupId": GROUP, "GroupName": "web", "VpcId": "vpc-1"}, said=Said(when, touched=touched, caller="jo")
-    )
+    made = [] if opened is None else [Made(GROUP, RULE.id, None, is_new=True)]
+    outcome = Outcome({"GroupId": GROUP, "GroupName": "web", "VpcId": "vpc-1"}, said=Said(when, made, "jo"))
     journal.write(of, outcome, CHANGE, "closed")
     ((_, level, text),) = caplog.record_tuples
     (written,) = outcome.records

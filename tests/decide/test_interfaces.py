@@ -38,14 +38,14 @@ def test_as_many_phrases_as_a_message_shows():
     """What cannot be seen is among the phrases that a message shows, however many kinds of interfaces there are."""
     kinds = [interface_of({"InterfaceType": f"kind-{number}"}, "sg-it") for number in range(20)]
     found = behind(kinds, ["something"])
-    assert (len(found.phrases), *found.phrases[-2:]) == (10, "and 12 more", "something")
+    assert (len(found.behind), *found.behind[-2:]) == (10, "and 12 more", "something")
     assert found.exposure == "private"
-    assert behind(kinds[:10]).phrases == sorted(f"1 interface of kind-{number}" for number in range(10))
+    assert behind(kinds[:10]).behind == sorted(f"1 interface of kind-{number}" for number in range(10))
 
 
 def test_nothing_that_can_be_seen():
     """A group that nothing uses that can be seen may be used by what cannot; templates find both."""
     found = behind([], ["something"])
     assert found == ("unknown", ["something"])
-    assert found.annotation() == {"exposure": "unknown", "behind": ["something"]}
+    assert found._asdict() == {"exposure": "unknown", "behind": ["something"]}
     assert behind([interface_of({})], ["something"]).exposure == "private"

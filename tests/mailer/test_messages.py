@@ -1106,7 +1106,7 @@ def test_how_much_stands_behind_a_group(template):
         for n in range(30)
     ]
     exempt = DIGEST["resources"][0]
-    reported = {"c7n:behind-ingress": behind(balancers).annotation(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
+    reported = {"c7n:behind-ingress": behind(balancers)._asdict(), "c7n:failed-ingress": ["UnauthorizedOperation"]}
     shown = words(template, resources=[exempt | group(**reported)])
     named, counted = set(re.findall(r"net/b\d+", shown)), re.findall(r"and (\d+) more\b", shown)
     assert named

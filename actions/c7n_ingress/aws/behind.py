@@ -41,7 +41,7 @@ def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: st
     for group_id, owner in owners.items():
         interfaces = found.get(group_id, ())
         unseen = hidden if owner == account_id else (*hidden, FOREIGN)
-        known[group_id] = {ANNOTATION: behind(interfaces, unseen).annotation(), INSTANCES: instances(interfaces)}
+        known[group_id] = {ANNOTATION: behind(interfaces, unseen)._asdict(), INSTANCES: instances(interfaces)}
     return known
 
 
@@ -88,7 +88,7 @@ class Surroundings:
             found = look_behind(self.client(), unread, self.manager.config.account_id)
         except Exception:  # any error: the groups are closed and reported
             log.exception("what uses %d groups could not be looked up", len(unread))
-            nothing = {ANNOTATION: UNKNOWN.annotation(), INSTANCES: {}}
+            nothing = {ANNOTATION: UNKNOWN._asdict(), INSTANCES: {}}
             found = dict.fromkeys((group["GroupId"] for group in unread), nothing)
         self.known |= found
         return {group["GroupId"]: self.known[group["GroupId"]][ANNOTATION] for group in groups}

@@ -61,7 +61,7 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterL
 
 def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
     """Record a change before anything else is done: a run that stops early leaves no other trace of it."""
-    opened = outcome.said and outcome.said.opened_at(change.rule)
+    opened = outcome.said.opened_at(change.rule) if outcome.said else None
     record = record_of(
         change,
         how,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from botocore.utils import parse_timestamp
@@ -26,23 +28,41 @@ removed: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-han
 """
 
 
-class Said(NamedTuple):
+class Made(NamedTuple):
+    """A rule that a call created or modified."""
+
+    group: str
+    rule: str
+    permission: dict[str, Any] | None
+    """What it lets in, as EC2 describes it, where the event says from which network or list."""
+    is_new: bool
+    """A new rule is an ingress rule, and a modified one may be an egress rule."""
+
+
+@dataclass(frozen=True)
+class Said:
     """What an event says about groups."""
 
     time: datetime
     """When EC2 changed the group, or showed the change to AWS Config."""
-    opened: Mapping[str, Sequence[tuple[str, dict[str, Any]]]] = {}
-    """The permissions that a call made, by group, as EC2 describes them, each with the id of its rule."""
-    created: frozenset[str] = frozenset()
-    """The ids of the rules that a call created."""
-    touched: frozenset[str] = frozenset()
-    """The ids of the rules that a call created or modified. A modified one may be an egress rule."""
+    made: Sequence[Made] = ()
+    """The rules that a call made; none for AWS Config."""
     caller: str | None = None
     """The ARN of who made the call."""
     before: frozenset[Match] | None = None
     """What the group had before the item of AWS Config; None for a call."""
     added: frozenset[Match] | None = None
     """What the change before the item added; None where the item does not say what changed."""
+
+    @cached_property
+    def created(self) -> set[str]:
+        """The ids of the rules that a call created."""
+        return {each.rule for each in self.made if each.is_new}
+
+    @cached_property
+    def touched(self) -> set[str]:
+        """The ids of the rules that a call created or modified."""
+        return {each.rule for each in self.made}
 
     def is_recent(self, now: datetime) -> bool:
         """Whether EC2 may not show it yet."""
@@ -94,8 +114,8 @@ def with_opened(group: dict[str, Any], said: Said, egress: Collection[str]) -> d
     :param egress: the ids of the group's egress rules; the request of ModifySecurityGroupRules does not say which are.
     """
     shown = matches_from(group.get("IpPermissions") or ())
-    made = [each for rule_id, each in said.opened.get(group["GroupId"], ()) if rule_id not in egress]
-    hidden = [each for each in made if not matches_from([each]) <= shown]
+    made = [each for each in said.made if each.group == group["GroupId"] and each.rule not in egress]
+    hidden = [each.permission for each in made if each.permission and not matches_from([each.permission]) <= shown]
     return {**group, "IpPermissions": [*(group.get("IpPermissions") or ()), *hidden]} if hidden else group
 
 
@@ -104,41 +124,28 @@ def with_opened(group: dict[str, Any], said: Said, egress: Collection[str]) -> d
 
 def _of_call(call: Mapping[str, Any]) -> Said:
     """Read a call. A part that cannot be read is logged and not waited for: the group is closed as EC2 shows it."""
-    opened: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    created: set[str] = set()
-    touched: set[str] = set()
+    made: list[Made] = []
     try:
-        for group_id, rule_id, rule, is_new in _rules(call):
-            touched.add(rule_id)
-            if is_new:
-                created.add(rule_id)
-            if made := _permission(rule):
-                opened.setdefault(group_id, []).append((rule_id, made))
+        made.extend(_made(call))
     except Exception:
         log.exception("the rules of the call %s cannot be read", call.get("eventName"))
-    return Said(_time(call["eventTime"]), opened, frozenset(created), frozenset(touched), _caller(call))
-
-
-def _caller(call: Mapping[str, Any]) -> str | None:
     identity = call.get("userIdentity")
     arn = identity.get("arn") if isinstance(identity, dict) else None
-    return arn if isinstance(arn, str) else None
+    return Said(parse_timestamp(call["eventTime"]), made, arn if isinstance(arn, str) else None)
 
 
-def _rules(call: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
-    """Return each rule that a call made: its group, its id, its shape, and whether it is new. A new one is ingress."""
+def _made(call: Mapping[str, Any]) -> Iterator[Made]:
     if call.get("eventName") == "AuthorizeSecurityGroupIngress":
         for rule in ((call.get("responseElements") or {}).get("securityGroupRuleSet") or {}).get("items") or ():
             if not rule.get("isEgress"):
-                yield rule["groupId"], rule["securityGroupRuleId"], pascal(rule), True
+                yield Made(rule["groupId"], rule["securityGroupRuleId"], _permission(pascal(rule)), is_new=True)
     for request in _list((call.get("requestParameters") or {}).get("ModifySecurityGroupRulesRequest")):
         for update in _list(request.get("SecurityGroupRule")):
             rule = update.get("SecurityGroupRule") or {}
-            yield request["GroupId"], update.get("SecurityGroupRuleId"), rule, False
+            yield Made(request["GroupId"], update.get("SecurityGroupRuleId"), _permission(rule), is_new=False)
 
 
 def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the permission of a rule, where the event says what it lets in, and from which network or list."""
     source = rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId")
     if not source or "IpProtocol" not in rule:
         return None
@@ -163,7 +170,7 @@ def _of_item(invoking: Mapping[str, Any]) -> Said:
         )
         for side in ("previousValue", "updatedValue")
     )
-    captured = _time(invoking["configurationItem"]["configurationItemCaptureTime"])
+    captured = parse_timestamp(invoking["configurationItem"]["configurationItemCaptureTime"])
     return Said(captured, before=before, added=after - before if changed else None)
 
 
@@ -179,9 +186,3 @@ def pascal(value: Any) -> Any:
     if isinstance(value, dict):
         return {key[:1].upper() + key[1:]: pascal(each) for key, each in value.items()}
     return [pascal(each) for each in value] if isinstance(value, list) else value
-
-
-def _time(text: str) -> datetime:
-    """Read a time, which names its zone: AWS writes UTC."""
-    time: datetime = parse_timestamp(text)
-    return time

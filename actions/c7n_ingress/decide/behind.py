@@ -74,16 +74,12 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
 class Behind(NamedTuple):
-    """What uses a group."""
+    """What uses a group: templates find it as a dict."""
 
     exposure: str
     """One of `EXPOSURES`."""
-    phrases: list[str]
+    behind: list[str]
     """What it is, a short phrase each, the worst first."""
-
-    def annotation(self) -> dict[str, Any]:
-        """Return it as templates find it."""
-        return {"exposure": self.exposure, "behind": self.phrases}
 
 
 class Kind(NamedTuple):

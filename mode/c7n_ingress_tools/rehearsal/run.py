@@ -133,7 +133,7 @@ def report(result: Result, notes: Sequence[str], findings: Findings | None, give
     def known(row: Row) -> dict[str, Any]:
         """Return what uses a group and which clients would be blocked, where that is known."""
         behind, clients = result.behind.get(row.group), findings.rules.get(row.key) if findings else None
-        used = {"exposure": behind.exposure, "behind": tuple(behind.phrases)} if behind else {}
+        used = {"exposure": behind.exposure, "behind": tuple(behind.behind)} if behind else {}
         return {**used, "clients": clients}
 
     return of_rehearsal(
