@@ -22,8 +22,8 @@ https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limi
 VPC = "vpc"
 """The word that means the networks of a group's VPCs."""
 
-PREFIX_LIST = re.compile(r"pl-[0-9a-f]+")
-"""The id of a prefix list, which means its entries."""
+WORD = re.compile(rf"{VPC}|pl-[0-9a-f]+")
+"""What means other networks: that word, and the id of a prefix list, which means its entries."""
 
 PLACEHOLDER = re.compile(r"\{[\w-]+\}")
 """A value that a variable fills: `"{name}"`."""
@@ -51,13 +51,8 @@ def parse_list(values: object) -> list[Network]:
 
 def words(values: object) -> list[str]:
     """Return what a list authorizes by another name, each once: the word ``vpc``, and the ids of prefix lists."""
-    if not isinstance(values, list | set):
-        return []
-    return list(dict.fromkeys(value for value in values if _is_word(value)))
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, str) and (value == VPC or bool(PREFIX_LIST.fullmatch(value)))
+    listed = values if isinstance(values, list | set) else ()
+    return list(dict.fromkeys(value for value in listed if isinstance(value, str) and WORD.fullmatch(value)))
 
 
 def parse_fixed(values: object) -> list[Network]:
@@ -65,8 +60,9 @@ def parse_fixed(values: object) -> list[Network]:
 
     :raises ValueError: as :func:`parse_list` does; but the list may hold only words.
     """
-    fixed = [value for value in values if not _is_word(value)] if isinstance(values, list | set) else values
-    return parse_list(fixed) if fixed or not words(values) else []
+    named = words(values)
+    fixed = [value for value in values if value not in named] if isinstance(values, list | set) else values
+    return parse_list(fixed) if fixed or not named else []
 
 
 def resolved(values: Iterable[str], meanings: Mapping[str, Iterable[str] | str]) -> list[Network] | str:
@@ -119,7 +115,7 @@ def refuse_documentation(networks: Iterable[Network]) -> None:
 
 def _network(text: object) -> Network:
     shown = f"{text!r:.80}"
-    if not isinstance(text, str):
+    if not isinstance(text, str) or "%" in text:  # ipaddress takes an interface after %, and EC2 does not
         raise ValueError(f"{shown} is not a CIDR: write text such as '10.0.0.0/8'")
     if PLACEHOLDER.fullmatch(text):
         raise ValueError(f"{shown} was not filled: add --vars-file settings.yml, or name a list in c7n-org's vars")
@@ -127,20 +123,16 @@ def _network(text: object) -> Network:
         network = ip_network(text)
     except ValueError:
         raise ValueError(f"{shown} is not a CIDR: {_fix(text)}") from None
-    if "/" not in text:
-        raise ValueError(f"{shown} is an address: write '{network}' for this one address")
     if text.rpartition("/")[2] != str(network.prefixlen):
         raise ValueError(f"{shown} has no prefix length: write '{network}'")
-    if getattr(network.network_address, "scope_id", None):
-        raise ValueError(f"{shown} names an interface after '%': EC2 knows no such networks; write one without it")
     if what := unusable(network):
         raise ValueError(
             f"{shown} is {what}, and nobody comes from there: authorize a network of yours, such as your VPN's"
         )
     if is_open(network):
-        widest = WIDEST_PREFIX[network.version]
         raise ValueError(
-            f"{shown} is itself open to the internet: IPv{network.version} networks may be /{widest} at most"
+            f"{shown} is itself open to the internet: IPv{network.version} networks may be "
+            f"/{WIDEST_PREFIX[network.version]} at most"
         )
     return network
 
