@@ -50,19 +50,19 @@ class Entry(NamedTuple):
 
     number: int
     """Its place in the register, from 1."""
-    account: str | None
-    region: str | None
-    vpc: str | None
-    group: str | None
-    """A group's id, or a pattern for names as the shell has it: `web-*`."""
-    ports: frozenset[Traffic] | None
-    """The ports that stay open; None for all traffic."""
     until: date
     """The day on which it ends, at 00:00 UTC."""
     reason: str
-    owner: str | None
-    ticket: str | None
-    since: date | None
+    account: str | None = None
+    region: str | None = None
+    vpc: str | None = None
+    group: str | None = None
+    """A group's id, or a pattern for names as the shell has it: `web-*`."""
+    ports: frozenset[Traffic] | None = None
+    """The ports that stay open; None for all traffic."""
+    owner: str | None = None
+    ticket: str | None = None
+    since: date | None = None
     """The day on which it was first made, kept when it is renewed."""
 
 
@@ -127,11 +127,9 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
     for key, (shape, wanted) in SHAPES.items():
         if key in texts and not shape.fullmatch(texts[key]):
             raise ValueError(f"{key} {texts[key]!r:.80} is not {wanted}")
-    days = {key: _day(key, value[key]) for key in DAYS if key in value}
-    if "since" in days and days["since"] >= days["until"]:
-        raise ValueError(f"since {days['since']} is not before until {days['until']}")
-    ports = parse_ports(value["ports"]) if "ports" in value else None
-    fields: dict[str, Any] = {**dict.fromkeys(KEYS), **texts, **days, "ports": ports}
+    fields: dict[str, Any] = {**texts, **{key: _day(key, value[key]) for key in DAYS if key in value}}
+    if "ports" in value:
+        fields["ports"] = parse_ports(value["ports"])
     return Entry(number, **fields)
 
 
@@ -163,18 +161,15 @@ class Register:
         self._by_name: defaultdict[str | None, list[Entry]] = defaultdict(list)
         self._patterns: list[tuple[re.Pattern[str], Entry]] = []
         for entry in self.entries:
-            if entry.group is None or not any(sign in entry.group for sign in "*?["):
-                self._by_name[entry.group].append(entry)
-            else:
-                exact = re.escape(entry.group)  # a name may have the signs of a pattern
-                self._patterns.append((re.compile(rf"{translate(entry.group)}|{exact}\Z"), entry))
+            self._by_name[entry.group].append(entry)  # a name may have the signs of a pattern
+            if entry.group and any(sign in entry.group for sign in "*?["):
+                self._patterns.append((re.compile(translate(entry.group)), entry))
         self._any_pattern = re.compile("|".join(pattern.pattern for pattern, _ in self._patterns) or r"(?!)")
 
     def of_group(self, group: Mapping[str, Any]) -> list[Entry]:
-        """Return the entries that are for a group, whatever its rules."""
-        found = [*self._by_name[None], *self._by_name.get(group["GroupId"], ())]
+        """Return the entries that are for a group, whatever its rules; some of them perhaps twice."""
         name = group.get("GroupName") or ""
-        found += self._by_name.get(name, ())
+        found = [entry for key in (None, group["GroupId"], name) for entry in self._by_name.get(key, ())]
         if self._any_pattern.match(name):
             found += [entry for pattern, entry in self._patterns if pattern.match(name)]
         return [entry for entry in found if entry.vpc in (None, group.get("VpcId"))]
