@@ -230,15 +230,12 @@ class _Kept:
                 around.pop()
             self._around[block] = around[::-1]
             around.append(block)
-        self._ahead = sorted(self._around, key=lambda block: block.size)
-        """The networks that pass nothing on yet of what is held of them, the narrowest last."""
 
     def add(self, source: Sequence[_Block], start: int, end: int) -> bool:
         """Keep a source for the ports from `start` up to `end`, unless one of them would be open.
 
         :returns: whether it is kept.
         """
-        self._reach(min(block.size for block in source))
         shift, every = DIGIT * start, (1 << DIGIT * (end - start)) - 1
         ones = self._ones & every
         more = [self._not_held(block, ones, every, shift) for block in source]
@@ -246,24 +243,10 @@ class _Kept:
             return False
         for block, added in zip(source, (each << shift for each in more), strict=True):
             self._sum += added
-            self._held[block] = self._held.get(block, 0) + added
-            self._pass_on(block, added)
+            for each in (block, *self._around[block]):
+                self._held[each] = self._held.get(each, 0) + added
             self._whole[block] = self._whole.get(block, 0) | every << shift
         return True
-
-    def _reach(self, size: int) -> None:
-        """Make what is held of networks up to a size complete: those that are narrower pass on what is held of them."""
-        while self._ahead and self._ahead[-1].size >= size:
-            block = self._ahead.pop()
-            if held := self._held.get(block):
-                self._pass_on(block, held)
-
-    def _pass_on(self, block: _Block, added: int) -> None:
-        """Add what is held of a network to the one around it and, where that has passed on its own, to the next."""
-        for each in self._around[block]:
-            self._held[each] = self._held.get(each, 0) + added
-            if self._ahead and each.size <= self._ahead[-1].size:
-                return
 
     def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
         more = ones * block.public - (self._held.get(block, 0) >> shift & every)
