@@ -104,7 +104,6 @@ def test_who_opened_it_and_when():
         ({**RECORD, "how": "perhaps modified"}, ENTRY),
         ({**RECORD, "now": None, "how": "revoked"}, ENTRY._replace(now=None)),
         (without("tags", {**RECORD, "now": None, "how": "revoked"}), ENTRY._replace(now=None, tags=())),
-        (without("tags"), ENTRY._replace(tags=None)),
         (ADDED, ENTRY._replace(rule="sgr-2", was=None, tags=(), beside="sgr-1")),
         (
             {**ADDED, "rule": None, "how": "perhaps authorized"},

@@ -231,7 +231,6 @@ RESTORATIONS = {
         [CLOSED],
         {"modify": [Replacement(RULE._replace(tags=(*TAGS, ("aws:ec2", "x"))), OPEN[0])]},
     ),
-    "tags that are not known": ([RULE], [CLOSED._replace(tags=None)], AGAIN),
     "added for a rule that is back": (
         [BACK, BESIDE],
         [CLOSED, ADDED],
@@ -258,7 +257,7 @@ RESTORATIONS = {
     "removed": ([], [REMOVED], {"authorize": [Replacement(BACK, OPEN[0])]}),
     "removed, without tags": (
         [],
-        [REMOVED._replace(tags=None)],
+        [REMOVED._replace(tags=())],
         {"authorize": [Replacement(BACK._replace(tags=()), OPEN[0])]},
     ),
     "removed, and back by another id": ([TWIN], [REMOVED], {"back": [BACK.match]}),

@@ -103,8 +103,7 @@ class Entry(NamedTuple):
     was: Source | None
     now: Source | None
     description: str | None
-    tags: tuple[tuple[str, str], ...] | None
-    """None where an older release changed a rule and did not record its tags."""
+    tags: tuple[tuple[str, str], ...]
     beside: str | None
     agreed: bool = True
     """Whether the rule lets in the same traffic in all records that are summed up."""
@@ -140,19 +139,20 @@ def entries(lines: Iterable[str], account: str, region: str) -> Iterator[Entry |
 
 
 def _entry(record: Mapping[str, Any]) -> Entry:
+    was, now = (None if text is None else source_from(text) for text in (record["was"], record["now"]))
     entry = Entry(
         time_from(record["time"]),
         record["run"],
         record["group"],
         record["rule"],
         traffic(record["traffic"]),
-        _source(record["was"]),
-        _source(record["now"]),
+        was,
+        now,
         record["description"],
-        _tags(record),
+        tuple(record.get("tags", {}).items()),
         record.get("beside"),
     )
-    texts = (entry.run, entry.group, record["traffic"]["IpProtocol"], *dict(entry.tags or ()).values())
+    texts = (entry.run, entry.group, record["traffic"]["IpProtocol"], *dict(entry.tags).values())
     perhaps = (text for text in (entry.rule, entry.description, entry.beside) if text is not None)
     if {*map(type, (*texts, *perhaps))} != {str} or {*map(type, entry.traffic[1:])} != {int}:
         raise TypeError("something is not of the type that it should be")
@@ -169,16 +169,6 @@ def _entry(record: Mapping[str, Any]) -> Entry:
 def time_from(text: str) -> datetime:
     """Read a time of ISO 8601; Python 3.10 does not know ``Z``."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _tags(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
-    if "tags" not in record and None not in (record["was"], record["now"]):
-        return None
-    return tuple(record.get("tags", {}).items())
-
-
-def _source(text: str | None) -> Source | None:
-    return None if text is None else source_from(text)
 
 
 # -- the id of a run: a UUID that carries its start, https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7

@@ -65,7 +65,7 @@ def restoration(rules: Iterable[Rule], nets: Iterable[Entry]) -> Plan:
         else:
             taken.add(Match(net.traffic, net.was))
             if net.now is None:
-                rule = Rule(net.rule, net.traffic, net.was, net.description, net.tags or ())
+                rule = Rule(net.rule, net.traffic, net.was, net.description, net.tags)
                 authorize.append(Replacement(rule, net.was))
             else:
                 modify.append(Replacement(by_id[net.rule], net.was))
@@ -102,7 +102,7 @@ def _changed(net: Entry, now: Source, rule: Rule | None) -> str | None:
         return "changed"
     if (rule.description or "") != (net.description or ""):
         return "its description changed"
-    return "its tags changed" if net.tags is not None and _own(rule.tags) != _own(net.tags) else None
+    return "its tags changed" if _own(rule.tags) != _own(net.tags) else None
 
 
 def _own(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
