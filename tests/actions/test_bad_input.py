@@ -377,7 +377,6 @@ UNDO = {"group": GROUP["GroupId"], "run": "a-run", "journal": {"log-groups": [LO
     ("policy", "variables", "says"),
     [
         ("restore-ingress", UNDO | {"preview": None}, "preview None is not true or false"),
-        ("open-ingress-sweep", SETTINGS | {"public-ports": ["22"]}, "OnlyPorts.0 '22': '22' is not of type 'integer'"),
         ("open-ingress-sweep", SETTINGS | {"at-most": "1"}, "at-most '1' is not a whole number from 1 to 5000"),
         ("open-ingress-sweep", SETTINGS | {"exemptions": 5}, "exemptions 5 is not a list of entries"),
         ("open-ingress-sweep", SETTINGS | {"exemptions-from": "s3://a/b.json"}, "exemptions-from 's3://a/b.json'"),

@@ -120,16 +120,14 @@ def lets_in(wide: Traffic, narrow: Traffic) -> bool:
 
 def covering(wide: Iterable[Traffic], narrow: Iterable[Traffic]) -> set[Traffic]:
     """Return the wide traffic that covers any of the narrow one, in a time that grows as n log n."""
-    firsts = defaultdict(list)
-    for each in sorted(set(narrow), key=_span):
-        firsts[each.protocol].append(_span(each)[0])
-
-    def covers(traffic: Traffic) -> bool:
-        first, last = _span(traffic)
-        of_protocol = firsts.get(traffic.protocol, ())
-        return bisect_left(of_protocol, first) < bisect_right(of_protocol, last)
-
-    return {each for each in wide if (firsts if each.protocol == ALL else covers(each))}
+    wide, narrow = list(wide), list(narrow)
+    spans = _spans([*wide, *narrow])
+    firsts = sorted(first for first, _ in spans[len(wide) :])
+    return {
+        traffic
+        for traffic, (first, last) in zip(wide, spans[: len(wide)], strict=True)
+        if bisect_left(firsts, first) < bisect_right(firsts, last)
+    }
 
 
 def is_wide(network: Network) -> bool:
@@ -176,7 +174,7 @@ def _too_wide(rules: tuple[tuple[Traffic, tuple[_Block, ...]], ...]) -> frozense
 
 def _spans(traffic: Sequence[Traffic]) -> list[tuple[int, int]]:
     """Put all traffic on one line, each protocol on a part of its own: the first and the last place of each."""
-    names = dict.fromkeys(each.protocol for each in traffic)
+    names = dict.fromkeys([ALL, *(each.protocol for each in traffic)])
     lanes = {name: number * LANE for number, name in enumerate(names)}
     spans = []
     for each in traffic:
@@ -220,7 +218,7 @@ class _Kept:
         self._carries = self._ones * CARRY
         self._sum = self._ones * (CARRY - 1 - MOST)
         """What is held, for each port, and as much more as lets a port's carry bit say that it is open."""
-        self._held: dict[_Block, int] = {}
+        self._held: defaultdict[_Block, int] = defaultdict(int)
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
         self._whole: dict[_Block, int] = {}  # for each port, all bits where a network itself is kept
         self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network, the next one first
@@ -244,12 +242,12 @@ class _Kept:
         for block, added in zip(source, (each << shift for each in more), strict=True):
             self._sum += added
             for each in (block, *self._around[block]):
-                self._held[each] = self._held.get(each, 0) + added
+                self._held[each] += added
             self._whole[block] = self._whole.get(block, 0) | every << shift
         return True
 
     def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
-        more = ones * block.public - (self._held.get(block, 0) >> shift & every)
+        more = ones * block.public - (self._held[block] >> shift & every)
         for each in self._around[block]:
             if each in self._whole:
                 more &= ~(self._whole[each] >> shift)

@@ -16,10 +16,8 @@ NAMES = {
 NAMES["tcp"] |= {80: "HTTP", 443: "HTTPS"}
 """What usually listens on a port."""
 
-PORT = re.compile(r"(?:(?P<protocol>tcp|udp)/)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
-
-PORT_PATTERN = r"^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|[0-9]{1,5}-[0-9]{1,5})$"
-"""The schema's pattern of a port that is not a number."""
+PORT_PATTERN = r"^(?:(tcp|udp)/)?([0-9]{1,5})(?:-([0-9]{1,5}))?$"
+"""The pattern of a port or a range: the protocol, if there is one, the first port, and the last one of a range."""
 
 
 def parse_ports(values: object) -> frozenset[Traffic]:
@@ -30,16 +28,15 @@ def parse_ports(values: object) -> frozenset[Traffic]:
 
 
 def _traffic(value: object) -> list[Traffic]:
-    found = PORT.fullmatch(str(value))
+    found = re.fullmatch(PORT_PATTERN, str(value))
     if not found:
         raise ValueError(f"{value!r:.80} is not a port: write 443, tcp/443, udp/500 or 8000-8010")
-    first = int(found["first"])
-    last = int(found["last"] or first)
+    protocol, *ports = found.groups()
+    first, last = int(ports[0]), int(ports[1] or ports[0])
     highest = ALL_PORTS[1]
     if not first <= last <= highest:
         raise ValueError(f"{value!r:.80} is not a port: ports are 0 to {highest}, the lower one first")
-    protocols = [found["protocol"]] if found["protocol"] else ["tcp", "udp"]
-    return [Traffic(protocol, first, last) for protocol in protocols]
+    return [Traffic(each, first, last) for each in ([protocol] if protocol else ["tcp", "udp"])]
 
 
 def any_in(ports: Iterable[Traffic], traffic: Traffic) -> bool:

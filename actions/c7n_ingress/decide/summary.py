@@ -21,17 +21,13 @@ def table(outcomes: Iterable[Outcome], deed: Deed, *, preview: bool) -> list[str
     """
     states = [(outcome.state(deed, preview=preview), outcome) for outcome in outcomes if outcome.is_reported]
     rows = [
-        (_name(outcome), *cells, state.counted)
+        (f"{outcome.group['GroupId']} {json.dumps(outcome.group.get('GroupName') or '')}", *cells, state.counted)
         for state, outcome in sorted(states, key=lambda each: each[0].rank)
         for cells in _rules(outcome.records)
     ]
     widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
     lines = (zip(row, widths, strict=True) for row in (HEAD, *rows))
     return ["  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines] if rows else []
-
-
-def _name(outcome: Outcome) -> str:
-    return f"{outcome.group['GroupId']} {json.dumps(outcome.group.get('GroupName') or '')}"
 
 
 def _rules(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
