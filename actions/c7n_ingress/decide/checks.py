@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from importlib import import_module
 from ipaddress import ip_network
 from typing import Any
 
 from c7n_ingress.decide.authorized import PLACEHOLDER
 from c7n_ingress.decide.message import SUBJECT_SIZE
 from c7n_ingress.decide.rules import FINDERS
+
+try:
+    import jsonschema
+except ImportError:  # in a function
+    jsonschema = None
 
 BLOCKS = ("and", "or", "not")
 Place = tuple[tuple[str, int], ...]
@@ -31,7 +34,6 @@ def check_values(data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     Values that are not filled yet are not checked, as in c7n, nor are keys whose schema is elsewhere in c7n's. In a
     function, which has no jsonschema, nothing is checked: its policy was filled and checked when it was deployed.
     """
-    jsonschema = _jsonschema()
     if jsonschema is None:
         return
     elsewhere = {key for key, part in schema.get("properties", {}).items() if "$ref" in str(part)}
@@ -54,15 +56,6 @@ def _once_filled(schema: Any) -> Any:
         return {**{key: part for key, part in schema.items() if key != "pattern"}, "type": schema["type"][0]}
     parts = {key: _once_filled(part) for key, part in schema.items()}
     return parts["anyOf"][0] if len(parts.get("anyOf", ())) == 1 else parts
-
-
-@cache
-def _jsonschema() -> Any:
-    """Return the package, or None if it is not installed; it is looked for once, not for each event."""
-    try:
-        return import_module("jsonschema")
-    except ImportError:
-        return None
 
 
 def is_unfilled(value: object) -> bool:

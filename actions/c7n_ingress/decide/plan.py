@@ -7,7 +7,7 @@ group fewer authorized sources than before, or more open ones; and planning agai
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -131,13 +131,11 @@ def replacement(
     return plan
 
 
-def _open_for_authorized(rules: Sequence[Rule], within: _Within) -> Iterator[str]:
+def _open_for_authorized(rules: Iterable[Rule], within: _Within) -> list[str]:
     """Return the rules of authorized networks that, together with other sources, keep the group open."""
-    sources = {n: [rule.source] for n, rule in enumerate(rules) if not isinstance(rule.source, str)}
-    open_ones = open_sources({number: rules[number].traffic for number in sources}, sources)
-    for rule in (rules[number] for number in sorted(open_ones)):
-        if rule.source in within:
-            yield f"{text_of(rule.match)}: {TOGETHER}"
+    sources = {rule.match: [rule.source] for rule in rules if not isinstance(rule.source, str)}
+    open_ones = open_sources({match: match.traffic for match in sources}, sources)
+    return [f"{text_of(each)}: {TOGETHER}" for each in sources if each in open_ones and each.source in within]
 
 
 def carried_out(rules: Iterable[Rule], plan: Plan) -> list[Rule]:
