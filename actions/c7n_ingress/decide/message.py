@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide import exemptions, states
@@ -68,7 +67,7 @@ class Deed(NamedTuple):
     """What else is done, for a message that reports nothing but that."""
     states: States
     """What it calls a group afterwards."""
-    hows: Mapping[str, str] = MappingProxyType({})
+    hows: Mapping[str, str] = {}
     """What a change is called, where it is not called what EC2 does: authorized, modified, revoked."""
 
 

@@ -220,7 +220,9 @@ class _Kept:
         """What is held, for each port, and as much more as lets a port's carry bit say that it is open."""
         self._held: defaultdict[_Block, int] = defaultdict(int)
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
-        self._whole: dict[_Block, int] = {}  # for each port, all bits where a network itself is kept
+        self._whole: defaultdict[_Block, int] = defaultdict(
+            int
+        )  # for each port, all bits where a network itself is kept
         self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network, the next one first
         around: list[_Block] = []
         for block in blocks:
@@ -234,23 +236,23 @@ class _Kept:
 
         :returns: whether it is kept.
         """
-        shift, every = DIGIT * start, (1 << DIGIT * (end - start)) - 1
+        every = ((1 << DIGIT * (end - start)) - 1) << DIGIT * start
         ones = self._ones & every
-        more = [self._not_held(block, ones, every, shift) for block in source]
-        if sum(more, self._sum >> shift) & self._carries:
+        more = [self._not_held(block, ones, every) for block in source]
+        if sum(more, self._sum) & self._carries:
             return False
-        for block, added in zip(source, (each << shift for each in more), strict=True):
+        for block, added in zip(source, more, strict=True):
             self._sum += added
             for each in (block, *self._around[block]):
                 self._held[each] += added
-            self._whole[block] = self._whole.get(block, 0) | every << shift
+            self._whole[block] |= every
         return True
 
-    def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
-        more = ones * block.public - (self._held[block] >> shift & every)
+    def _not_held(self, block: _Block, ones: int, every: int) -> int:
+        more = ones * block.public - (self._held[block] & every)
         for each in self._around[block]:
             if each in self._whole:
-                more &= ~(self._whole[each] >> shift)
+                more &= ~self._whole[each]
         return more
 
 
