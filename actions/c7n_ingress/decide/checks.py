@@ -111,14 +111,11 @@ def check_filters(filters: Iterable[Any]) -> None:
         )
 
 
-OTHER_FAMILY = {"Cidr": ("CidrV6", 6, 4), "CidrV6": ("Cidr", 4, 6)}
-"""For each key of c7n's `ingress` the key of the other IP version, and the number of that version and of its own."""
+FAMILIES = {"Cidr": 4, "CidrV6": 6}
+"""The IP version that each key of c7n's `ingress` is for."""
 
 EQUAL = ("eq", "equal", None)
 """The operators by which a value has to be as it is written."""
-
-POSITIVE = (*EQUAL, "in")
-"""The operators by which a value has to be one of those that are written."""
 
 
 def check_ingress(data: Mapping[str, Any]) -> None:
@@ -127,18 +124,19 @@ def check_ingress(data: Mapping[str, Any]) -> None:
         raise ValueError("ingress: IpProtocol -1 matches no rule: EC2 lists protocols as text; write '-1' in quotes")
     if "Cidr" in data and "CidrV6" in data and data.get("match-operator", "and") == "and":
         raise ValueError("ingress: no rule has Cidr and CidrV6 at once; add 'match-operator: or', or write two filters")
-    for key, (other, version, own) in OTHER_FAMILY.items():
+    for key, version in FAMILIES.items():
         wanted = data[key] if isinstance(data.get(key), Mapping) else {"value": data.get(key)}
-        values = wanted.get("value")
-        if isinstance(values, list) and wanted.get("op") in EQUAL:
+        values, op = wanted.get("value"), wanted.get("op")
+        if isinstance(values, list) and op in EQUAL:
             raise ValueError(
                 f"ingress: {key} {values!r:.80} matches no rule: no rule has a list; write "
                 f"{key}: {{op: in, value: [...]}}"
             )
         for value in values if isinstance(values, list) else [values]:
-            if wanted.get("op") in POSITIVE and _version(value) == version:
+            if op in (*EQUAL, "in") and _version(value) not in (None, version):
+                (other,) = FAMILIES.keys() - {key}
                 raise ValueError(
-                    f"ingress: {key} {value!r} matches no rule: {key} is for IPv{own}; write {other} in a second "
+                    f"ingress: {key} {value!r} matches no rule: {key} is for IPv{version}; write {other} in a second "
                     "ingress filter, both in one 'or'"
                 )
 
