@@ -99,7 +99,7 @@ def of_prefix_list(list_id: str, cidrs: Iterable[str], *, examples_pass: bool) -
 
 def blocked_inside(networks: Iterable[Network]) -> str | None:
     """Return who is blocked inside the VPC, if no network is authorized that can be in a VPC."""
-    if any(network.version == own.version and network.overlaps(own) for network in networks for own in PRIVATE):
+    if any(network.overlaps(own) for network in networks for own in PRIVATE):
         return None
     return (
         "neither 'vpc' nor a private network is authorized: clients and load balancers inside the VPC that come in "

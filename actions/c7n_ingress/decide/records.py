@@ -30,7 +30,6 @@ LINE = re.compile(r"(?:\S+Z |\S+ \S+(?: - custodian\.journal - INFO - |: custodi
 Nothing else may come before a record. Otherwise anyone who can make a function log a text could write one.
 """
 
-PERHAPS_ADDED = "perhaps authorized"
 MADE = tuple(f"{sure}{how}" for sure in ("", "perhaps ") for how in ("authorized", "modified", "revoked"))
 """What a record that can be undone calls its change; a preview and an undo cannot be undone."""
 
@@ -156,7 +155,7 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     perhaps = (text for text in (entry.rule, entry.description, entry.beside) if text is not None)
     if {*map(type, (*texts, *perhaps))} != {str} or {*map(type, entry.traffic[1:])} != {int}:
         raise TypeError("something is not of the type that it should be")
-    if entry.rule is None and record["how"] != PERHAPS_ADDED:
+    if entry.rule is None and record["how"] != "perhaps authorized":
         raise ValueError("it names no rule")
     if entry.time.tzinfo is None:
         raise ValueError("its time names no zone")
