@@ -74,6 +74,7 @@ def test_a_group_that_is_too_large_for_a_message(monkeypatch):
         "Tags": tags[:2],
         message.CUT: "7 tags. This message has no room for more. The log has all changes.",
     }
+    monkeypatch.setattr(message, "MESSAGE_SIZE", 402)
     long = {
         **fits,
         "c7n:replaced-ingress": [{"n": "x" * 91}] * 4,

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from botocore.utils import parse_timestamp
 
-KINDS: dict[type, str] = {str: "text", dict: "an object"}
+KINDS: dict[type, str] = {str: "text", dict: "an object", datetime: "a time"}
 
 WITHOUT_CONFIGURATION = frozenset({"ResourceDeleted", "ResourceNotRecorded", "ResourceDeletedNotRecorded"})
 """The statuses of items that have no configuration."""
@@ -56,11 +57,9 @@ def check_call_event(event: object, here: Here, calls: Collection[str]) -> None:
 
 
 def _call(event: Any, calls: Collection[str]) -> dict[str, Any]:
-    call: dict[str, Any] = _part(event, "detail", dict)
-    for name in ("eventSource", "eventName"):
-        _part(call, name, str)
-    _check_time(call, "eventTime")
-    _part(call, "userIdentity", dict)
+    _check(event, detail=dict)
+    call: dict[str, Any] = event["detail"]
+    _check(call, eventSource=str, eventName=str, eventTime=datetime, userIdentity=dict)
     if call["eventName"] not in calls:
         raise ValueError(f"eventName is {call['eventName']!r:.80}")
     return call
@@ -76,35 +75,36 @@ def _check_place(here: Here, account: object, region: object) -> None:
             )
 
 
-def _check_time(whole: Any, name: str) -> None:
-    text = _part(whole, name, str)
-    try:
-        parse_timestamp(text)
-    except (ValueError, OverflowError, RuntimeError):
-        raise ValueError(f"{name} is {text!r:.80}, not a time") from None
-
-
 def _item(event: Any) -> dict[str, Any]:
-    _part(event, "resultToken", str)
+    _check(event, resultToken=str, invokingEvent=str)
     try:
-        invoking = json.loads(_part(event, "invokingEvent", str))
+        invoking = json.loads(event["invokingEvent"])
     except (ValueError, RecursionError) as error:
         raise ValueError(f"invokingEvent cannot be read ({error})") from None
-    _part({"invokingEvent": invoking}, "invokingEvent", dict)
+    _check({"invokingEvent": invoking}, invokingEvent=dict)
     if "configurationItemSummary" in invoking:
         raise ValueError("its item is too large to be sent, so the daily policy looks at this group")
-    item: dict[str, Any] = _part(invoking, "configurationItem", dict)
+    _check(invoking, configurationItem=dict)
+    item: dict[str, Any] = invoking["configurationItem"]
     if item.get("resourceType") != "AWS::EC2::SecurityGroup":
         raise ValueError(f"resourceType is {item.get('resourceType')!r:.80}")
-    _part(item, "resourceId", str)
-    if _part(item, "configurationItemStatus", str) not in WITHOUT_CONFIGURATION and not event.get("eventLeftScope"):
-        _part(_part(item, "configuration", dict), "groupId", str)
-    _check_time(item, "configurationItemCaptureTime")
+    _check(item, resourceId=str, configurationItemStatus=str, configurationItemCaptureTime=datetime)
+    if item["configurationItemStatus"] not in WITHOUT_CONFIGURATION and not event.get("eventLeftScope"):
+        _check(item, configuration=dict)
+        _check(item["configuration"], groupId=str)
     return item
 
 
-def _part(whole: Any, name: str, kind: type) -> Any:
-    value = whole.get(name)
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} is {value!r:.80}, not {KINDS[kind]}")
-    return value
+def _check(whole: Any, **parts: type) -> None:
+    """Refuse an object that lacks one of these parts, or in which it is of another kind."""
+    for name, kind in parts.items():
+        value = whole.get(name)
+        if not (_is_time(value) if kind is datetime else isinstance(value, kind)):
+            raise ValueError(f"{name} is {value!r:.80}, not {KINDS[kind]}")
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(parse_timestamp(value))
+    except (ValueError, OverflowError, RuntimeError):
+        return False

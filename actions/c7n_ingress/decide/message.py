@@ -195,15 +195,11 @@ def messages(resources: Iterable[dict[str, Any]], deed: Deed) -> Iterator[list[d
 
 def _cut(resource: dict[str, Any], deed: Deed) -> dict[str, Any]:
     """Cut a group to what one message holds: its tags first, then the ends of its lists."""
-    tags = resource.get("Tags") or []
-    kept = list(as_fit(tags, TAGS_SIZE))
-    cut = [] if len(kept) == len(tags) else [f"{len(tags) - len(kept)} tags"]
-    fitting = {**resource, "Tags": kept} if cut else dict(resource)
-    alone = {key: value for key, value in fitting.items() if not isinstance(value, list | tuple)}
-    room = MESSAGE_SIZE - TAGS_SIZE - size(alone)
-    for key, noun in ((deed.annotation, "changes"), *LISTS):
-        whole = list(fitting.get(key, ()))
-        part = list(as_fit(whole, room))
+    fitting, cut = dict(resource), []
+    room = MESSAGE_SIZE - size({key: value for key, value in resource.items() if not isinstance(value, list | tuple)})
+    for key, noun in (("Tags", "tags"), (deed.annotation, "changes"), *LISTS):
+        whole = list(resource.get(key) or ())
+        part = list(as_fit(whole, TAGS_SIZE if key == "Tags" else room))
         room -= size(part)
         if len(part) < len(whole):
             fitting[key] = part
