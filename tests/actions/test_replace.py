@@ -121,7 +121,7 @@ def test_a_message_says_what_changed(cloud, group, replace):
             "VpcId": "vpc-0f00000000000001",
             "OwnerId": ACCOUNT,
             "Tags": [{"Key": "owner", "Value": "web"}],
-            "c7n:replaced-ingress": records,
+            "c7n:replaced-ingress": [{key: each[key] for key in each if key != "tags"} for each in records],
             "c7n:state-ingress": states.CLOSING.done._asdict(),
         }
     ]
