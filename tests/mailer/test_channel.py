@@ -1,6 +1,7 @@
 """What a channel of its own needs: one class, and its name in the list."""
 
 import json
+import re
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -18,17 +19,13 @@ TARGET, OTHER = "noticeboard://wall", "noticeboard://full"
 class Noticeboard(Channel):
     """A channel that pins the title of each urgent group to a board; one of its boards is full."""
 
+    TARGET = re.compile(r"noticeboard://\w+")
     LIMITS: ClassVar = {GROUPS: Limits(10, 0, 1)}
     PINNED: ClassVar[list] = []
 
-    @staticmethod
-    def takes(target):
-        """Whether a target is a board."""
-        return target.startswith("noticeboard://")
-
     def deliveries(self, message):
         """Return what pins a message to each board."""
-        for target in self.targets(message):
+        for target in (found[0] for found in self.targets(message)):
             facts = self.facts(message, message["resources"])
             yield Delivery(target, (target,), lambda target=target, facts=facts: self.pin(target, facts))
 

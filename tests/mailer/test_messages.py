@@ -18,8 +18,7 @@ from c7n_ingress.decide.managed import MANAGERS
 from c7n_ingress.decide.rules import Traffic, network, permission
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.mailer import preview
-from c7n_ingress_tools.mailer.channel import shown_by
-from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.channel import UndeliverableError
 from c7n_ingress_tools.mailer.facts import FOR_GOOD
 from tests.support.embedded import cases
 from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
@@ -501,7 +500,7 @@ def test_only_the_packs_own_undo_lines_are_shown(template, case):
     if more := case.get("more", "").replace("LONG", "builds/" * 120 + "x").replace("HUGE", HUGE):
         lines[:] = [line + more for line in lines]
     channel, function = preview.RENDERED[template]
-    facts = shown_by(channel, SAMPLE, [sent], case.get("journals", ()))
+    facts = channel.facts_of(SAMPLE, [sent], case.get("journals", ()))
     reported = as_read(template, function(facts))
     for line in lines:
         assert (str(line) in reported) == case.get("shown", False)

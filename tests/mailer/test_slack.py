@@ -8,7 +8,8 @@ from time import sleep
 import pytest
 
 from c7n_ingress_tools.mailer import channel
-from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.channel import UndeliverableError
+from c7n_ingress_tools.mailer.slack import Slack as SlackChannel
 from tests.support.posted import ON_CALL, SAMPLE, TOPIC, TRIES, message_to
 from tests.support.slack import HOOK, HTML, JSON, TOKEN, Slack, broken_rules, texts
 
@@ -212,7 +213,7 @@ def test_a_silent_slack_is_given_up(internet, monkeypatch):
     monkeypatch.setenv("https_proxy", internet.proxy)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(internet.authority))
     with pytest.raises(UndeliverableError, match=r"^Slack: no answer: ReadTimeout$"):
-        channel.answer_of("Slack", "POST", HOOK, json={})
+        SlackChannel({}, None, None).answer("Slack", "POST", HOOK, json={})
 
 
 @pytest.mark.parametrize(

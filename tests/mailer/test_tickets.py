@@ -12,8 +12,7 @@ from c7n.utils import yaml_load
 from c7n_ingress.decide import states
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.mailer import channel, preview
-from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.facts import Limits, facts_of
+from c7n_ingress_tools.mailer.channel import UndeliverableError
 from c7n_ingress_tools.mailer.incidents import incidents_of
 from c7n_ingress_tools.mailer.jira import Jira as JiraChannel
 from c7n_ingress_tools.mailer.servicenow import ServiceNow as ServiceNowChannel
@@ -564,7 +563,7 @@ def test_the_documented_settings_are_valid(post, capsys):
 
 def test_tickets_and_pagerduty_have_one_idea_of_an_incident():
     """What opens, ends and records is worked out once, from the facts."""
-    facts = facts_of(SAMPLE, [FAILED, CLOSED], Limits(10, 0, 5))
+    facts = JiraChannel.facts_of(SAMPLE, [FAILED, CLOSED])
     failed, closed = incidents_of(facts)
     assert (failed.key, failed.ends, failed.record) == (key_of(FAILED), "", "")
     assert (closed.key, closed.ends) == ("", key_of(CLOSED))

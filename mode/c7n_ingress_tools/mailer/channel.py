@@ -10,24 +10,26 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 import requests
 from botocore.exceptions import ClientError
 
-from c7n_ingress_tools.mailer.errors import UndeliverableError
-from c7n_ingress_tools.mailer.facts import GROUPS, Facts, Limits, facts_of
+from c7n_ingress_tools.mailer.facts import GROUPS, KINDS, Facts, Limits
 from c7n_ingress_tools.mailer.recipients import LONGEST, Recipients
 
 log = logging.getLogger("custodian.mailer")
 
-OK, TOO_MANY_REQUESTS = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 HTTP_TIMEOUT = 10  # seconds for each of connecting and reading; c7n-mailer's 60 are all that the function has
 LONGEST_WAIT = 10  # seconds; who asks for more gets the message again from the queue, minutes later
 
 SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:(?P<region>[a-z0-9-]+):\d{12}:secret:[\w/+=.@-]+", re.ASCII)
+
+
+class UndeliverableError(Exception):
+    """A message that cannot be delivered, or not to everybody. The text says why, and holds no secret."""
 
 
 class Delivery(NamedTuple):
@@ -69,7 +71,7 @@ class Channel:
 
     @cached_property
     def http(self) -> requests.Session:
-        """A connection that is kept."""
+        """The connection."""
         return requests.Session()
 
     def setting(self, key: str) -> Any:
@@ -101,14 +103,50 @@ class Channel:
         """Return what is sent for a message, rendered, so that nothing is sent of what cannot be rendered."""
         raise NotImplementedError
 
-    def targets(self, message: Mapping[str, Any]) -> list[str]:
-        """Return the targets of a message that are the channel's own."""
-        return [target for target in message["action"].get("to", []) if self.takes(target)]
+    def targets(self, message: Mapping[str, Any]) -> Iterator[re.Match[str]]:
+        """Return the targets of a message that are the channel's own, as TARGET matches them."""
+        return filter(None, map(self.TARGET.fullmatch, message["action"].get("to", [])))
 
     def facts(self, message: Mapping[str, Any], resources: Sequence[Mapping[str, Any]]) -> Facts:
         """Work out what a message reports about some of its groups, and note that these are reported."""
         self.reported.append(resources)
-        return shown_by(type(self), message, resources, self.config.get("journals", ()))
+        return self.facts_of(message, resources, self.config.get("journals", ()))
+
+    @classmethod
+    def facts_of(
+        cls, message: Mapping[str, Any], resources: Sequence[Mapping[str, Any]], journals: Sequence[str] = ()
+    ) -> Facts:
+        """Work out what a message reports about some of its groups, as much of it as the channel shows.
+
+        :param message: as c7n sends it.
+        :param journals: where records of changes may be, besides the pack's own places.
+        :raises UndeliverableError: it is none of the pack's messages.
+        """
+        kind = message["action"].get("template", "")
+        if kind not in KINDS:
+            raise UndeliverableError(f"the template {kind!r:.80} is not one of the pack's: {', '.join(KINDS)}")
+        return KINDS[kind](message, resources, cls.LIMITS.get(kind, cls.LIMITS[GROUPS]), journals)
+
+    def answer(self, what: str, method: str, url: str, accepted: int = HTTPStatus.OK, **request: Any) -> Any:
+        """Send a request, and once more after a short Retry-After, and return the answer.
+
+        No error holds the address or what requests says of it: a webhook's address is its password.
+
+        :param what: the receiver, as errors name it.
+        :param accepted: the status that says all is well.
+        """
+        send = partial(self.http.request, method, url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
+        try:
+            response = send()
+            wait = response.headers.get("Retry-After", "")
+            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
+                time.sleep(int(wait))
+                response = send()
+        except requests.RequestException as error:
+            raise UndeliverableError(f"{what}: no answer: {type(error).__name__}") from None
+        if response.status_code != accepted:
+            raise refusal(what, response)
+        return response
 
 
 def written_as(pattern: str, otherwise: str) -> dict[str, Any]:
@@ -119,17 +157,6 @@ def written_as(pattern: str, otherwise: str) -> dict[str, Any]:
     return {"type": "string", "minLength": 1, "pattern": rf"^(?a:{pattern})\Z", "description": otherwise}
 
 
-def shown_by(
-    channel: type[Channel],
-    message: Mapping[str, Any],
-    resources: Sequence[Mapping[str, Any]],
-    journals: Sequence[str] = (),
-) -> Facts:
-    """Work out what a message reports, as much of it as a channel shows."""
-    limits = channel.LIMITS.get(message["action"].get("template", ""), channel.LIMITS[GROUPS])
-    return facts_of(message, resources, limits, journals)
-
-
 def shown(target: str) -> str:
     """Return a target as a log may show it: not endless, and a key, and the address of a webhook, are secrets."""
     target = target[:LONGEST]
@@ -137,30 +164,6 @@ def shown(target: str) -> str:
     if not slashes or scheme in ("slack", "jira", "servicenow"):
         return target
     return f"pagerduty://…{target[-4:]}" if scheme == "pagerduty" else f"{scheme}://{rest.partition('/')[0]}/…"
-
-
-def answer_of(
-    what: str, method: str, url: str, accepted: int = OK, via: Any = requests, **request: Any
-) -> requests.Response:
-    """Send a request, and once more after a short Retry-After, and return the answer.
-
-    No error holds the address or what requests says of it: a webhook's address is its password.
-
-    :param what: the receiver, as errors name it.
-    :param via: what sends: a session keeps its connection.
-    :param accepted: the status that says all is well.
-    """
-    try:
-        response: requests.Response = via.request(method, url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
-        wait = response.headers.get("Retry-After", "")
-        if response.status_code == TOO_MANY_REQUESTS and wait.isdecimal() and int(wait) <= LONGEST_WAIT:
-            time.sleep(int(wait))
-            response = via.request(method, url, timeout=HTTP_TIMEOUT, allow_redirects=False, **request)
-    except requests.RequestException as error:
-        raise UndeliverableError(f"{what}: no answer: {type(error).__name__}") from None
-    if response.status_code != accepted:
-        raise refusal(what, response)
-    return response
 
 
 def refusal(what: str, response: requests.Response) -> UndeliverableError:

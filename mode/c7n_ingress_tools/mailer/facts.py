@@ -23,7 +23,6 @@ from c7n_ingress.decide.reopened import RENEWED, REOPENED
 from c7n_ingress.decide.rules import MAYBE_OPEN, ports_text, traffic
 from c7n_ingress.decide.states import BY_NAME, EXEMPT, State, counted
 from c7n_ingress_tools.mailer.commands import Commands, additions, again, undo
-from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.typed import clean, listed, mapped, plain, quoted
 
 GROUPS, DIGEST, WATCH = "open-ingress", "open-ingress-exempt", "open-ingress-watch"
@@ -228,21 +227,6 @@ class Facts:
             "changes": changes[:most],
             "more": _rest(len(changes) - most, noun),
         }
-
-
-def facts_of(
-    message: Mapping[str, Any], resources: Sequence[Mapping[str, Any]], limits: Limits, journals: Iterable[str] = ()
-) -> Facts:
-    """Work out what a message reports about some of its groups.
-
-    :param message: as c7n sends it.
-    :param resources: the groups that the recipient gets.
-    :param journals: where records of changes may be, besides the pack's own places.
-    """
-    kind = message["action"].get("template", "")
-    if kind not in KINDS:
-        raise UndeliverableError(f"the template {kind!r:.80} is not one of the pack's: {', '.join(KINDS)}")
-    return KINDS[kind](message, resources, limits, journals)
 
 
 # -- what was closed, or restored, or would be

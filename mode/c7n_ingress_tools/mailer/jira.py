@@ -22,10 +22,9 @@ from typing import Any, ClassVar
 import requests
 
 from c7n_ingress_tools.mailer import channel
-from c7n_ingress_tools.mailer.channel import LONGEST_WAIT, refusal
-from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.channel import LONGEST_WAIT, UndeliverableError, refusal
 from c7n_ingress_tools.mailer.incidents import Incident
-from c7n_ingress_tools.mailer.tickets import Ticket, Tickets, parts_of, section_of
+from c7n_ingress_tools.mailer.tickets import Tickets, parts_of, section_of
 
 MOST_SUMMARY = 255
 DONE = "done"
@@ -74,26 +73,25 @@ class Jira(Tickets):
         )
 
     @answered()
-    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[Ticket]:
+    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[str]:
         """Return the issues that have one of these labels now, whatever Jira's search knows."""
         labels = ", ".join(f'"{key}"' for key in keys)  # a key has no quote in it
         query = f'project = "{place}" AND labels in ({labels})' + ("" if ended else " AND statusCategory != Done")
         found = self.client.enhanced_jql_get_list_of_tickets(query, fields=["labels"])
         known = [CREATED.get((self.client.url, place, key)) for key in keys]
         ids = {str(each["id"]) for each in found} | set(filter(None, known))
-        issues = [self.issue(each, keys) for each in sorted(ids, key=int)]
-        return [each for each in issues if each and (ended or each.is_open)]
+        return [each for each in sorted(ids, key=int) if self.is_wanted(each, keys, ended=ended)]
 
-    def issue(self, issue_id: str, keys: Sequence[str]) -> Ticket | None:
-        """Return an issue as it is now, if it exists and has one of these labels."""
+    def is_wanted(self, issue_id: str, keys: Sequence[str], *, ended: bool) -> bool:
+        """Whether an issue exists, has one of these labels and, unless those that ended count, is open."""
         try:
             fields = self.client.get_issue(issue_id, fields="labels,status")["fields"]
         except requests.HTTPError as error:
             if error.response is not None and error.response.status_code == HTTPStatus.NOT_FOUND:
-                return None
+                return False
             raise
         is_open = fields["status"]["statusCategory"]["key"] != DONE
-        return Ticket(issue_id, is_open) if set(fields["labels"]) & set(keys) else None
+        return bool(set(fields["labels"]) & set(keys)) and (ended or is_open)
 
     @answered()
     def create(self, place: str, key: str, incident: Incident) -> None:

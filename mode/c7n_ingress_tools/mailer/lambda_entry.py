@@ -27,9 +27,8 @@ from typing import Any
 import boto3
 from c7n_mailer.handle import config_setup
 
-from c7n_ingress_tools.mailer.channel import Channel, Delivery, log, shown
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, UndeliverableError, log, shown
 from c7n_ingress_tools.mailer.commands import GROUP, REGION
-from c7n_ingress_tools.mailer.errors import UndeliverableError
 from c7n_ingress_tools.mailer.jira import Jira
 from c7n_ingress_tools.mailer.mail import Mail
 from c7n_ingress_tools.mailer.pagerduty import PagerDuty

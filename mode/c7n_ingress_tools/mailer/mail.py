@@ -13,25 +13,20 @@ from c7n_mailer.email_delivery import EmailDelivery
 from c7n_mailer.smtp_delivery import SmtpDelivery
 from c7n_mailer.utils_email import is_email, set_mimetext_headers
 
-from c7n_ingress_tools.mailer import sns
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
 from c7n_ingress_tools.mailer.facts import Facts, Limits
 from c7n_ingress_tools.mailer.recipients import LONGEST
-from c7n_ingress_tools.mailer.render import rendered
+from c7n_ingress_tools.mailer.render import page, text
+from c7n_ingress_tools.mailer.sns import Topics
 
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 """What c7n-mailer looks up in a message's groups and event, and in mailer.yml."""
 
 
-def page(facts: Facts) -> str:
-    """Return a message as HTML."""
-    return rendered("message.html.j2", facts)
-
-
 def both_forms(facts: Facts) -> Message:
     """Return a message as a mail with two forms, text and HTML: a mail reader shows the better one that it can."""
     mail = MIMEMultipart("alternative")
-    for body, kind in ((sns.text(facts), "plain"), (page(facts), "html")):
+    for body, kind in ((text(facts), "plain"), (page(facts), "html")):
         mail.attach(MIMEText(body, kind, "utf-8"))
     return mail
 
@@ -40,7 +35,7 @@ class Mail(Channel):
     """E-mail addresses, in a policy or in the tags that `contact_tags` names."""
 
     # A larger page would be cut by mail readers: Gmail takes 102 kB.
-    LIMITS: ClassVar[Mapping[str, Limits]] = sns.Topics.LIMITS
+    LIMITS: ClassVar[Mapping[str, Limits]] = Topics.LIMITS
 
     @cached_property
     def lookup(self) -> Any:

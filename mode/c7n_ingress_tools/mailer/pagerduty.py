@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from c7n_ingress_tools.mailer.channel import Channel, Delivery, answer_of, shown
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, shown
 from c7n_ingress_tools.mailer.facts import GROUPS, Facts, Group, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 
@@ -31,7 +31,7 @@ class PagerDuty(Channel):
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each group that has events, and what sends them, in their order."""
-        for found in filter(None, map(self.TARGET.fullmatch, self.targets(message))):
+        for found in self.targets(message):
             target = found[0]
             url = f"https://events.{'eu.' if found['region'] else ''}pagerduty.com/v2/enqueue"
             for name, its in events(self.facts(message, message["resources"])):
@@ -40,18 +40,16 @@ class PagerDuty(Channel):
     def send(self, url: str, key: str, events: list[Event]) -> None:
         """Send the events of one group: what opens an incident is not sent again without what resolves it."""
         for event in events:
-            answer_of("PagerDuty", "POST", url, HTTPStatus.ACCEPTED, self.http, json=event | {"routing_key": key})
+            self.answer("PagerDuty", "POST", url, HTTPStatus.ACCEPTED, json=event | {"routing_key": key})
 
 
 def events(facts: Facts) -> list[tuple[str, list[Event]]]:
-    """Return the events of a message, each with the group or the policy that they are about."""
-    return [(each.name, _of_incident(facts, each)) for each in incidents_of(facts)]
-
-
-def _of_incident(facts: Facts, incident: Incident) -> list[Event]:
-    """Return what resolves the incident that is ended, and then what opens another."""
-    resolve = {"event_action": "resolve", "dedup_key": incident.ends[:MOST_KEY]}
-    return ([resolve] if incident.ends else []) + ([_trigger(facts, incident)] if incident.key else [])
+    """Return the events about each group or policy: what resolves the incident that is ended, then what opens one."""
+    made = []
+    for each in incidents_of(facts):
+        resolve = {"event_action": "resolve", "dedup_key": each.ends[:MOST_KEY]}
+        made.append((each.name, [resolve] * bool(each.ends) + [_trigger(facts, each)] * bool(each.key)))
+    return made
 
 
 def _trigger(facts: Facts, incident: Incident) -> Event:

@@ -13,14 +13,15 @@ from c7n_ingress_tools.extras import requires_extra
 
 with requires_extra("mailer"):
     from c7n_ingress_tools.mailer import mail, pagerduty, slack, sns
-    from c7n_ingress_tools.mailer.channel import Channel, shown_by
+    from c7n_ingress_tools.mailer.channel import Channel
     from c7n_ingress_tools.mailer.facts import Facts
+    from c7n_ingress_tools.mailer.render import page, text
 
 SAMPLES = ("sample", "sample-exempt", "sample-watch")
 
 RENDERED: dict[str, tuple[type[Channel], Callable[[Facts], Any]]] = {
-    "sns": (sns.Topics, sns.text),
-    "mail": (mail.Mail, mail.page),
+    "sns": (sns.Topics, text),
+    "mail": (mail.Mail, page),
     "slack": (slack.Slack, slack.payload),
     "pagerduty": (pagerduty.PagerDuty, pagerduty.events),
 }
@@ -41,5 +42,5 @@ def sample(name: str = "sample") -> dict[str, Any]:
 def render(message: Mapping[str, Any], channel: str = "sns") -> str:
     """Render a message for a channel: text, HTML or JSON."""
     kind, function = RENDERED[channel]
-    made = function(shown_by(kind, message, message["resources"]))
+    made = function(kind.facts_of(message, message["resources"]))
     return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False, indent=1)

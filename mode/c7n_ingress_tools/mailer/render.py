@@ -1,4 +1,4 @@
-"""Render the templates, which hold text and HTML only, from facts."""
+"""Render a message as plain text and as HTML, by templates that hold nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from c7n_ingress_tools.mailer.facts import Facts
 
-ENVIRONMENT = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=select_autoescape(enabled_extensions=("html.j2",)),
     trim_blocks=True,
@@ -17,6 +17,11 @@ ENVIRONMENT = Environment(
 )
 
 
-def rendered(template: str, facts: Facts) -> str:
-    """Render a template."""
-    return ENVIRONMENT.get_template(template).render(facts=facts)
+def text(facts: Facts) -> str:
+    """Return a message as plain text."""
+    return TEMPLATES.get_template("message.txt.j2").render(facts=facts)
+
+
+def page(facts: Facts) -> str:
+    """Return a message as HTML."""
+    return TEMPLATES.get_template("message.html.j2").render(facts=facts)

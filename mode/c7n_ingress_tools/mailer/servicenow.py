@@ -18,11 +18,10 @@ from typing import Any, ClassVar
 
 import requests
 
-from c7n_ingress_tools.mailer.channel import OK, answer_of
-from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.channel import UndeliverableError
 from c7n_ingress_tools.mailer.facts import GROUPS, Limits
 from c7n_ingress_tools.mailer.incidents import Incident
-from c7n_ingress_tools.mailer.tickets import Ticket, Tickets, parts_of, section_of
+from c7n_ingress_tools.mailer.tickets import Tickets, parts_of, section_of
 
 MOST_SUMMARY = 160  # characters
 RESOLVED, ENDED = "6", ("6", "7", "8")
@@ -48,16 +47,16 @@ class ServiceNow(Tickets):
         session.headers["Accept"] = "application/json"
         return session
 
-    def call(self, method: str, record: str = "", accepted: int = OK, **request: Any) -> Any:
+    def call(self, method: str, record: str = "", accepted: int = HTTPStatus.OK, **request: Any) -> Any:
         """Call the Table API, and return what it answers as the result."""
         url = f"{self.settings['url'].rstrip('/')}/api/now/table/incident{record}"
-        response = answer_of("ServiceNow", method, url, accepted, self.http, **request)
+        response = self.answer("ServiceNow", method, url, accepted, **request)
         try:
             return response.json()["result"]
         except (ValueError, TypeError, KeyError):
             raise UndeliverableError(f"ServiceNow: an answer without a result: {response.text[:200]!r}") from None
 
-    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[Ticket]:  # noqa: ARG002 - there is one
+    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[str]:  # noqa: ARG002 - there is one
         """Return the incidents that have one of these correlation ids.
 
         ServiceNow ignores a part of a query that it does not understand, so what it finds is checked.
@@ -69,10 +68,9 @@ class ServiceNow(Tickets):
             "sysparm_limit": "1000",
         }
         return [
-            ticket
+            str(each["sys_id"])
             for each in self.call("GET", params=query)
-            if each["correlation_id"] in keys
-            and ((ticket := Ticket(each["sys_id"], each["state"] not in ENDED)).is_open or ended)
+            if each["correlation_id"] in keys and (ended or each["state"] not in ENDED)
         ]
 
     def create(self, place: str, key: str, incident: Incident) -> None:  # noqa: ARG002 - there is one

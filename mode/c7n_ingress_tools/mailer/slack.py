@@ -19,8 +19,7 @@ from c7n_mailer.utils import get_resource_tag_targets
 from c7n_mailer.utils_email import is_email
 
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.mailer.channel import Channel, Delivery, answer_of, shown, written_as
-from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.channel import Channel, Delivery, UndeliverableError, shown, written_as
 from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, WATCH, Change, Facts, Group, Limits
 from c7n_ingress_tools.mailer.mail import Mail
 
@@ -31,7 +30,8 @@ WEBHOOK, TAG = "slack://webhook/#", "slack://tag/"
 MOST_HEADER, MOST_TEXT, MOST_BLOCKS, MOST_BRIEF = 140, 2900, 44, 12
 MOST_SIGNS, MOST_SIGNS_IN_ALL = 9000, 10_800  # the groups in full; with the others in short
 MOST_DIGEST_ROWS = 3
-BRACKETS = str.maketrans("<>", "\u2039\u203a")  # single quotation marks that look like them
+BRACKETS = str.maketrans("<>", "\u2039\u203a")
+"""For angle brackets, by which Slack marks a mention or a link, single quotation marks that look like them."""
 SILENT = "Open ingress: a part of the pack does not run"
 
 Parts = list[dict[str, Any]]
@@ -48,7 +48,7 @@ class Slack(Channel):
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each channel and person of a message, and what posts the message there."""
-        for target in self.targets(message):
+        for target in (found[0] for found in self.targets(message)):
             for name, resources in self.parts(target, message):
                 label = shown(target) if name in target else f"slack://{name}"
                 blocks = payload(self.facts(message, resources))
@@ -61,7 +61,7 @@ class Slack(Channel):
         elif target.startswith(WEBHOOK):
             self.hook(self.setting("slack_webhook"), blocks | {"channel": name.removeprefix("#")})
         else:
-            call(self.token, "chat.postMessage", blocks | {"channel": self.channel(name)})
+            self.call("chat.postMessage", json=blocks | {"channel": self.channel(name)})
 
     @cached_property
     def token(self) -> str:
@@ -93,30 +93,29 @@ class Slack(Channel):
         """Return what Slack calls a channel or a person."""
         if name.startswith("#") or not is_email(name):
             return name.removeprefix("#")
-        user = call(self.token, "users.lookupByEmail", data={"email": name})["user"]
+        user = self.call("users.lookupByEmail", data={"email": name})["user"]
         return str(user.get("enterprise_user", user)["id"])
 
-    @staticmethod
-    def hook(url: str, message: Mapping[str, Any]) -> None:
+    def hook(self, url: str, message: Mapping[str, Any]) -> None:
         """Post a message to a webhook."""
-        response = answer_of("Slack's webhook", "POST", url, json=message)
+        response = self.answer("Slack's webhook", "POST", url, json=message)
         if response.text != "ok":
             raise UndeliverableError(f"Slack's webhook: {response.text[:200]!r}")
 
-
-def call(token: str, method: str, message: Mapping[str, Any] | None = None, **request: Any) -> dict[str, Any]:
-    """Call Slack's Web API, which refuses with a status of 200."""
-    headers = {"Authorization": f"Bearer {token}"}
-    url = f"https://slack.com/api/{method}"
-    response = answer_of(f"Slack's {method}", "POST", url, headers=headers, json=message, **request)
-    try:
-        answer: dict[str, Any] = response.json()
-        if answer["ok"]:
-            return answer
-        reason = answer.get("error")
-    except (ValueError, TypeError, KeyError):
-        reason = repr(response.text[:200])
-    raise UndeliverableError(f"Slack's {method}: {reason}")
+    def call(self, method: str, **request: Any) -> dict[str, Any]:
+        """Call Slack's Web API, which refuses with a status of 200."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        response = self.answer(
+            f"Slack's {method}", "POST", f"https://slack.com/api/{method}", headers=headers, **request
+        )
+        try:
+            answer: dict[str, Any] = response.json()
+            if answer["ok"]:
+                return answer
+            reason = answer.get("error")
+        except (ValueError, TypeError, KeyError):
+            reason = repr(response.text[:200])
+        raise UndeliverableError(f"Slack's {method}: {reason}")
 
 
 def _tag(resource: dict[str, Any], key: str) -> str:
@@ -151,8 +150,9 @@ def payload(facts: Facts) -> dict[str, Any]:
     # A notification shows the text, which is markup to Slack: nothing that anybody typed is in it.
     summary = "; ".join(dict.fromkeys((facts.title, facts.headline)))
     text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{summary}"
-    safe: dict[str, Any] = _without_brackets({"text": text, "blocks": blocks})
-    return safe | {"unfurl_links": False, "unfurl_media": False}
+    made = {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+    safe: dict[str, Any] = json.loads(json.dumps(made).translate(BRACKETS))  # JSON itself has no angle bracket
+    return safe
 
 
 def _card(group: Group) -> Iterator[dict[str, Any]]:
@@ -247,12 +247,3 @@ def _code(text: str) -> dict[str, Any]:
 
 def _signs(value: Any) -> int:
     return len(json.dumps(value))
-
-
-def _without_brackets(value: Any) -> Any:
-    """Replace angle brackets, by which Slack marks a mention or a link, in all texts."""
-    if isinstance(value, str):
-        return value.translate(BRACKETS)
-    if isinstance(value, list):
-        return [_without_brackets(each) for each in value]
-    return {key: _without_brackets(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -11,16 +11,11 @@ import boto3
 from c7n_mailer.sns_delivery import SnsDelivery
 
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
-from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, Facts, Limits
-from c7n_ingress_tools.mailer.render import rendered
+from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, Limits
+from c7n_ingress_tools.mailer.render import text
 
 SUBJECT_LIMIT = 99  # SNS: "less than 100 characters"
 MESSAGE_LIMIT = 262_144  # SNS: bytes
-
-
-def text(facts: Facts) -> str:
-    """Return a message as plain text."""
-    return rendered("message.txt.j2", facts)
 
 
 class Topics(Channel):
@@ -70,13 +65,13 @@ class _Addresses(SnsDelivery):  # type: ignore[misc]  # c7n-mailer ships no type
         return Topics.takes(target)
 
 
-def fitting(text: str, most: int = MESSAGE_LIMIT) -> str:
+def fitting(text: str) -> str:
     """Cut a text that SNS would refuse for its size, after a whole line, and say so in its last one.
 
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html (Message: 262,144 bytes of UTF-8)
     """
-    if len(text.encode()) <= most:
+    if len(text.encode()) <= MESSAGE_LIMIT:
         return text
     note = "\n\nThe message was too long for SNS, and is cut here. The policy's log has each change."
-    cut = text.encode()[: most - len(note)].decode(errors="ignore")
+    cut = text.encode()[: MESSAGE_LIMIT - len(note)].decode(errors="ignore")
     return cut.rpartition("\n")[0] + note

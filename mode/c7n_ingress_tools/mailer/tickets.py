@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.mailer.channel import SECRET, Channel, Delivery, written_as
-from c7n_ingress_tools.mailer.errors import UndeliverableError
+from c7n_ingress_tools.mailer.channel import SECRET, Channel, Delivery, UndeliverableError, written_as
 from c7n_ingress_tools.mailer.facts import GROUPS, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 
@@ -49,13 +48,6 @@ def section_of(example: str, *texts: str, objects: Sequence[str] = ("fields",)) 
     }
 
 
-class Ticket(NamedTuple):
-    """A ticket, as it is found."""
-
-    id: str
-    is_open: bool
-
-
 class Tickets(Channel):
     """A service that keeps tickets. A subclass finds, creates, updates and resolves them.
 
@@ -70,7 +62,7 @@ class Tickets(Channel):
 
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return what keeps each ticket, and what resolves those that the message ends."""
-        for found in filter(None, map(self.TARGET.fullmatch, self.targets(message))):
+        for found in self.targets(message):
             target, place = found[0], found["place"]
             facts = self.facts(message, message["resources"])
             incidents = incidents_of(facts)
@@ -90,12 +82,12 @@ class Tickets(Channel):
         key = self.key(incident.key)
         tickets = self.find(place, [key], ended=False)
         if tickets:
-            self.update(tickets[0].id, incident)
+            self.update(tickets[0], incident)
         else:
             self.create(place, key, incident)
             tickets = self.find(place, [key], ended=False)  # another process may have created one at the same time
         for other in tickets[1:]:
-            self.resolve(other.id, "Another ticket is about the same.")
+            self.resolve(other, "Another ticket is about the same.")
 
     def record(self, place: str, incident: Incident) -> None:
         """Create the ticket of a change that nobody must act on, once, and resolve it."""
@@ -106,17 +98,14 @@ class Tickets(Channel):
 
     def end(self, place: str, keys: Sequence[str], why: str) -> None:
         """Resolve tickets. One that cannot be resolved keeps no other open."""
-        tried = [self.try_to_resolve(each.id, why) for each in self.find(place, keys, ended=False)]
-        if refused := list(filter(None, tried)):
+        refused = []
+        for ticket in self.find(place, keys, ended=False):
+            try:
+                self.resolve(ticket, why)
+            except UndeliverableError as error:  # noqa: PERF203 - each ticket by itself
+                refused.append(str(error))
+        if refused:
             raise UndeliverableError("; ".join(refused))
-
-    def try_to_resolve(self, ticket: str, why: str) -> str:
-        """Resolve a ticket, and return why that failed, if so."""
-        try:
-            self.resolve(ticket, why)
-        except UndeliverableError as error:
-            return str(error)
-        return ""
 
     @classmethod
     def key(cls, key: str) -> str:
@@ -136,8 +125,8 @@ class Tickets(Channel):
         """The token."""
         return self.secret(self.SECTION, self.settings["token"])
 
-    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[Ticket]:
-        """Return the tickets that have one of these keys, the oldest first.
+    def find(self, place: str, keys: Sequence[str], *, ended: bool) -> list[str]:
+        """Return the ids of the tickets that have one of these keys, the oldest first.
 
         :param ended: whether those that are resolved count, too.
         """
