@@ -45,20 +45,22 @@ class Commands(NamedTuple):
     """Why commands of the message are not shown."""
 
 
-def undo(resource: Mapping[str, Any], region: Any, journals: Iterable[str]) -> Commands:
+def undo(resource: Mapping[str, Any], region: Any, journals: Iterable[str]) -> Commands | None:
     """Return the line that undoes what was done to a group, or why it is not shown.
 
     :param journals: the places where records may be besides JOURNALS; `*` matches anything.
     """
-    label, lines = "To undo", listed(resource.get("c7n:undo-ingress"))
-    match = UNDO.fullmatch(lines[0]) if lines and isinstance(lines[0], str) else None
-    asked = match and Undo(match["group"], match["run"], match["region"], match["journal"])
+    lines, note = listed(resource.get("c7n:undo-ingress")), ""
+    if not lines:
+        return None
+    match = UNDO.fullmatch(str(lines[0]))
+    asked = match and Undo(*match.group("group", "run", "region", "journal"))
     if asked is None or [undo_line(asked)] != lines or (asked.group, asked.region) != (resource.get("GroupId"), region):
-        return Commands(label, [], "the lines in the message are not the pack's own" if lines else "")
-    if asked.journal and not any(fits(asked.journal, pattern) for pattern in (*JOURNALS, *journals)):
+        note = "the lines in the message are not the pack's own"
+    elif asked.journal and not any(fits(asked.journal, pattern) for pattern in (*JOURNALS, *journals)):
         why = "which the mailer does not know: add it to `journals` in its configuration"
-        return Commands(label, [], f"the records are in {clean(asked.journal, 5000)}, {why}")
-    return Commands(label, lines)
+        note = f"the records are in {clean(asked.journal, 5000)}, {why}"
+    return Commands("To undo", [] if note else lines, note)
 
 
 def fits(text: str, pattern: str) -> bool:
@@ -68,13 +70,13 @@ def fits(text: str, pattern: str) -> bool:
     return re.fullmatch(wanted, text) is not None and "//" not in rest and ".." not in rest
 
 
-def additions(resource: Mapping[str, Any], region: Any) -> Commands:
+def additions(resource: Mapping[str, Any], region: Any) -> Commands | None:
     """Return the lines that add networks to a group for which it had no room."""
     lines, group = listed(resource.get("c7n:todo-ingress")), resource.get("GroupId")
     own = [line for line in lines if isinstance(line, str) and is_addition(line, group, region)][:MOST_LINES]
     more = len(lines) - len(own)
     note = f"{counted(more, 'more line')} in the message, not shown here" if more else ""
-    return Commands("To add what is missing, if these networks are yours", own, note)
+    return Commands("To add what is missing, if these networks are yours", own, note) if lines else None
 
 
 def is_addition(line: str, group: Any, region: Any) -> bool:
@@ -89,7 +91,8 @@ def is_addition(line: str, group: Any, region: Any) -> bool:
         return False
 
 
-def again(region: Any) -> Commands:
+def again(region: str) -> Commands | None:
     """Return the line that runs the functions again that failed in a region."""
-    lines = [replay_line(region)] if isinstance(region, str) and REGION.fullmatch(region) else []
-    return Commands("To run it again, once the reason is fixed", lines)
+    if not REGION.fullmatch(region):
+        return None
+    return Commands("To run it again, once the reason is fixed", [replay_line(region)])

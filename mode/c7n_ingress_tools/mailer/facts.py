@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,12 +53,11 @@ TRACKED = (
 )
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html"""
 LIMITED = (
-    "{} not closed: this run closed as many as its limit at-most allows. Look at what opened them, then run the policy "
+    ": this run closed as many as its limit at-most allows. Look at what opened them, then run the policy "
     "again, or raise at-most in settings.yml."
 )
 FIXES = [manager.fix for manager in MANAGERS]
 """What the pack writes: names in it, such as an annotation of Kubernetes, must stay whole to be copied."""
-NO_COMMANDS = Commands("", [])
 
 
 class Limits(NamedTuple):
@@ -84,13 +83,6 @@ class Change(NamedTuple):
     rule: str
 
 
-class Note(NamedTuple):
-    """Something about a group that needs a look, or is good."""
-
-    mood: str
-    text: str
-
-
 @dataclass(frozen=True)
 class Group:
     """A group, with what is reported about it."""
@@ -103,20 +95,18 @@ class Group:
     """Its state in one line."""
     exposure: str
     link: str
-    notes: list[Note]
+    notes: list[str]
+    """What needs a look."""
     changes: list[Change]
     more: str
     """How many changes are not shown."""
     about: list[tuple[str, str]]
     """A label and a text each."""
-    open: list[str] = field(default_factory=list)
-    """Why the internet may still get in."""
-    lacking: list[str] = field(default_factory=list)
-    """What a group that was changed lacks: its clients are blocked."""
-    has_failed: bool = False
-    commands: list[Commands] = field(default_factory=list)
+    reasons: Sequence[str] = ()
+    """Why it is not as it should be."""
+    commands: Sequence[Commands] = ()
     """What does what a person must do."""
-    undo: Commands = NO_COMMANDS
+    undo: Commands | None = None
     cut: str = ""
     """What did not fit into the message."""
     run: str = ""
@@ -125,11 +115,6 @@ class Group:
     def is_urgent(self) -> bool:
         """Whether it needs an action now."""
         return self.state.mood == "bad"
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why it is not as it should be."""
-        return self.open + self.lacking
 
     @property
     def title(self) -> str:
@@ -162,8 +147,6 @@ class Facts:
     restores = False
     sections: Sequence[Section] = ()
     end = ""
-    opens_incidents = False
-    """Whether groups of this message are something that an incident or a ticket is about."""
 
     def __init__(
         self,
@@ -246,11 +229,11 @@ class _Run(Facts):
         """How many open rules were changed."""
         said = any(each.get(reported.PREVIEW) for each in self.resources)
         self.is_preview = said or any(record.get("how") == "preview" for record in self.records)
-        self.opens_incidents = not self.is_preview
-        waiting, counts = self.waiting(), Counter(map(_state, self.ranked()))
-        more = [counted(waiting, "more group")] if waiting else []
-        self.todo = [LIMITED.format(each) for each in more]
-        title = ", ".join([*_counted(counts, "bad"), *(f"{each} not closed" for each in more)])
+        counts = Counter(map(_state, self.ranked()))
+        waiting = max((n for each in self.resources if isinstance(n := each.get(reported.WAITING), int)), default=0)
+        more = [f"{counted(waiting, 'more group')} not closed"] if waiting else []
+        self.todo = [f"{each}{LIMITED}" for each in more]
+        title = ", ".join([*_counted(counts, "bad"), *more])
         done = f"{'would be ' if self.is_preview else ''}{self.deed.done}"
         changed = sum(self.rules_of(each) > 0 for each in self.resources)
         self.headline = f"{counted(self.rules, 'open rule')} {done} in {counted(changed, 'group')}"
@@ -272,11 +255,6 @@ class _Run(Facts):
     def ranked(self) -> Sequence[Mapping[str, Any]]:
         """Return the groups, the most urgent first."""
         return sorted(self.resources, key=lambda each: _state(each).rank)
-
-    def waiting(self) -> int:
-        """Return how many more groups are open than the run was allowed to close."""
-        numbers = [each.get(reported.WAITING) for each in self.resources]
-        return max((number for number in numbers if isinstance(number, int)), default=0)
 
     def leading(self) -> str:
         """Return in a sentence what this is about."""
@@ -318,7 +296,7 @@ class _Run(Facts):
         if self.is_preview or not self.records:
             tag = f"Tag it {TAG} = YYYY-MM-DD, at most 90 days ahead; or"
             return Section("If a group must stay open", [tag, FOR_GOOD])
-        undoable = any(undo(each, self.region, self.journals).lines for each in self.resources)
+        undoable = any((found := undo(each, self.region, self.journals)) and found.lines for each in self.resources)
         how = 'run the commands under "To undo".' if undoable else "run the policy restore-ingress with the group's id."
         first = f"Undo it: {how} It exempts the group for a while, too."
         return Section("If this was wrong", [first, BY_HAND, f"Permanently: {FOR_GOOD}"])
@@ -334,17 +312,20 @@ class _Run(Facts):
         """Return what is reported about a group."""
         state, records = _state(resource), self.records_of(resource)
         failed, skipped = listed(resource.get(reported.FAILED)), clean(resource.get(reported.SKIPPED), 400)
-        left = _most(listed(resource.get(reported.LEFT)), "rule")
-        runs_again = failed and "mode" in self.policy and not (self.is_preview or self.todo)  # its event waits
-        commands = [additions(resource, self.region), *([again(self.region)] if runs_again else [])]
+        commands = [additions(resource, self.region)]
+        if failed and "mode" in self.policy and not (self.is_preview or self.todo):  # its event waits
+            commands.append(again(self.region))
         return Group(
             **self.basics(resource, list(map(self.change, records)), "change"),
             state=state,
             short=f"{counted(self.rules_of(resource), 'rule')}, {state.name}",
-            open=[*_most(failed, "failure"), *([skipped] if skipped else []), *left],
-            lacking=_most(listed(resource.get(reported.LACKING)), "network"),
-            has_failed=bool(failed),
-            commands=[each for each in commands if each.lines or each.note],
+            reasons=[
+                *_most(failed, "failure"),
+                *([skipped] if skipped else []),
+                *_most(listed(resource.get(reported.LEFT)), "rule"),
+                *_most(listed(resource.get(reported.LACKING)), "network"),
+            ],
+            commands=list(filter(None, commands)),
             notes=self.notes(resource),
             about=_about(resource),
             undo=undo(resource, self.region, self.journals),
@@ -352,19 +333,20 @@ class _Run(Facts):
             run=clean(records[0].get("run")) if records else "",
         )
 
-    def notes(self, resource: Mapping[str, Any]) -> list[Note]:
-        """Return what needs a look about a group, or is good."""
+    def notes(self, resource: Mapping[str, Any]) -> list[str]:
+        """Return what needs a look about a group."""
         reopened = clean(resource.get(REOPENED), 200)
         until = resource.get(reported.EXEMPT)
         by, fix = ("", "") if self.restores else _manager(resource)
         back = [f"{plain(text, 380)} is back already" for text in listed(resource.get(reported.BACK))]
-        looks = [
+        notes = [
             reopened[:1].upper() + reopened[1:],
             *_most(listed(resource.get(reported.NOTED)), "note"),
             f"Managed by {by}. So that it is not opened again: {fix}" if by else "",
             f"Left alone until {clean(until)}, 00:00 UTC, and closed again then." if isinstance(until, str) else "",
+            *_most(back, "rule"),
         ]
-        return [Note("look", text) for text in looks if text] + [Note("good", text) for text in _most(back, "rule")]
+        return list(filter(None, notes))
 
     def change(self, record: Mapping[str, Any]) -> Change:
         """Return a change as people read it."""
@@ -463,7 +445,7 @@ class _Digest(Facts):
             **self.basics(resource, rules, "rule"),
             state=(state := self.state(resource)),
             short=state.name,
-            notes=[Note("look", renewed[:1].upper() + renewed[1:])] if renewed else [],
+            notes=[renewed[:1].upper() + renewed[1:]] if renewed else [],
             about=[*known, *_about(resource)],
         )
 
@@ -520,9 +502,7 @@ class _Watch(Facts):
 
     def __init__(self, *message: Any) -> None:
         super().__init__(*message)
-        self.headline = self.title = plain(
-            self.action.get("subject") or "Open ingress: a part of the pack does not run", 140
-        )
+        self.headline = self.title = plain(self.action.get("subject"), 140)
         self.lead = plain(self.action.get("violation_desc"), 2000)
         self.todo = list(filter(None, [plain(self.action.get("action_desc"), 2000)]))
 

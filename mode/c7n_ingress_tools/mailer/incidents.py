@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from c7n_ingress_tools.mailer.facts import WATCH, Facts, Group
-
-Details = dict[str, Any]
+from c7n_ingress.decide.states import CLOSING, RESTORING, SKIPPED
+from c7n_ingress_tools.mailer.facts import GROUPS, WATCH, Facts, Group
 
 AT_MOST = "open-ingress-at-most"
 
@@ -31,7 +30,7 @@ class Incident(NamedTuple):
     record: str
     """What distinguishes this change, if the group was closed without anyone's help."""
     summary: str
-    details: Details
+    details: dict[str, Any]
     """Labels, and a text, texts or changes each: what to do comes first."""
     group: Group | None = None
 
@@ -40,7 +39,7 @@ def incidents_of(facts: Facts) -> list[Incident]:
     """Return the incidents that a message opens or ends."""
     if facts.kind == WATCH:
         return [_of_policy(facts, WATCH, facts.title, facts.lead)]
-    if not facts.opens_incidents:
+    if facts.kind != GROUPS or facts.is_preview:
         return []
     left_open = [_of_policy(facts, AT_MOST, f"Open ingress: {facts.title}", facts.title)] if facts.todo else []
     return [*(_of_group(facts, group) for group in facts.groups), *left_open]
@@ -48,7 +47,7 @@ def incidents_of(facts: Facts) -> list[Incident]:
 
 def _of_group(facts: Facts, group: Group) -> Incident:
     key = f"open-ingress/{facts.account}/{facts.region}/{group.id}"
-    is_open = bool(group.open or (facts.restores and group.lacking))
+    is_open = group.state in (CLOSING.undone, RESTORING.undone, RESTORING.partly, SKIPPED)
     wrong = next(iter(group.reasons), "")
     state = group.state.said(wrong)
     details = {
@@ -58,8 +57,8 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         "group": f'{group.id} "{group.name}"',
         **dict(facts.place),
         "reasons": group.reasons,
-        "to undo": group.undo.lines or group.undo.note,
-        "notes": [note.text for note in group.notes],
+        "to undo": group.undo and (group.undo.lines or group.undo.note),
+        "notes": group.notes,
         "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
         "more": group.more,
         **dict(group.about),

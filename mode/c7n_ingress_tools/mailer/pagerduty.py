@@ -12,12 +12,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from c7n_ingress.decide.states import CLOSING, SKIPPED
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, shown
 from c7n_ingress_tools.mailer.facts import GROUPS, Facts, Group, Limits
 from c7n_ingress_tools.mailer.incidents import Incident, incidents_of
 
 MOST_KEY, MOST_SUMMARY = 255, 1000  # characters
-SEVERITIES = {"internet": "critical", "private": "warning", "unused": "info"}
 
 Event = dict[str, Any]
 
@@ -60,8 +60,8 @@ def _trigger(facts: Facts, incident: Incident) -> Event:
         "payload": {
             "summary": incident.summary[:MOST_SUMMARY],
             "source": incident.name or "unknown",
-            "severity": _severity(group, is_open=not incident.ends) if group else "error",
-            **({"component": "security group"} if group else {}),
+            "severity": _severity(group) if group else "error",
+            "component": "security group" if group else "policy",
             "group": facts.account,
             "class": facts.kind,
             "custom_details": incident.details,
@@ -70,6 +70,11 @@ def _trigger(facts: Facts, incident: Incident) -> Event:
     }
 
 
-def _severity(group: Group, *, is_open: bool) -> str:
-    severity = SEVERITIES.get(group.exposure, "warning") if is_open else "warning"
-    return "error" if is_open and group.has_failed and severity != "critical" else severity
+def _severity(group: Group) -> str:
+    if group.state == CLOSING.partly:
+        return "warning"
+    if group.exposure == "internet":
+        return "critical"
+    if group.state == SKIPPED:
+        return "info" if group.exposure == "unused" else "warning"
+    return "error"

@@ -158,14 +158,14 @@ def payload(facts: Facts) -> dict[str, Any]:
 def _card(group: Group) -> Iterator[dict[str, Any]]:
     """Return a group: before and after, what uses it, how to undo it. What to do is said above if it is urgent."""
     yield _head(group)
-    lines = [[_text(note.text)] for note in group.notes]
+    lines = [[_text(note)] for note in group.notes]
     lines += [] if group.is_urgent else _todo(group)
     lines += [_change(change) for change in group.changes]
     lines += [[_text(group.more)]] if group.more else []
     yield from _bullets(lines)
     yield _section(*(part for label, text in group.about for part in (_bold(f"{label}: "), _text(f"{text}\n"))))
     yield from () if group.is_urgent else _commands(group)
-    if group.undo.lines or group.undo.note:
+    if group.undo:
         yield from _lines(group.undo)
     if group.cut:
         yield _section(_text(f"Not shown: {group.cut}"))
