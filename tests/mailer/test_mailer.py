@@ -128,11 +128,8 @@ def test_the_same_files_make_the_same_archive(post):
     [
         ({"queue_uri": "x"}, "'queue_uri' was unexpected"),
         ({"memory": "much"}, "'much' is not of type 'integer'"),
-        ({"sendgrid_api_key": "x"}, "sendgrid_api_key is of no use: the Lambda delivers to SNS, e-mail by SES or SMTP"),
-        (
-            {"splunk_hec_url": "x"},
-            "splunk_hec_url is of no use: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack, PagerDuty",
-        ),
+        ({"sendgrid_api_key": "x"}, "'sendgrid_api_key' was unexpected"),
+        ({"splunk_hec_url": "x"}, "'splunk_hec_url' was unexpected"),
         (
             {"slack_webhook": "https://hooks.slack-gov.com/services/T0/B0/secret"},
             "slack_webhook is not an address such as https://hooks.slack.com/services/",

@@ -1,6 +1,6 @@
 """Deploy the mailer: `c7n-ingress mailer deploy -c mode/mailer.yml`.
 
-Creates or updates the function, and makes SQS invoke it, with c7n's own LambdaManager. A second run changes nothing.
+Creates or updates the function with c7n's own LambdaManager, and makes SQS invoke it. A second run changes nothing.
 mode/stack.yml creates the role and the queue before. (`c7n-mailer --update-lambda` wants packages that it does
 not depend on, and polls the queue every five minutes.)
 """
@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import jsonschema
 import yaml
-from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, SQSSubscription, generate_requirements
+from c7n.mu import LambdaFunction, LambdaManager, PythonPackageArchive, generate_requirements
 
 import c7n_ingress
 from c7n_ingress_tools.extras import requires_extra
@@ -41,22 +41,22 @@ STAY = ("deploy.py", "preview.py")
 TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
 NOT_DELIVERED = ("sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
 """Ways to deliver that the Lambda's entry does not know, and so would leave out."""
-NEVER = {
-    "not": {},
-    "description": "is of no use: the Lambda delivers to SNS, e-mail by SES or SMTP, Slack, PagerDuty, Jira and "
-    "ServiceNow; nothing else",
-}
-OWN_KEYS = {
+KEYS = {key: schema for key, schema in CONFIG_SCHEMA["properties"].items() if key not in NOT_DELIVERED}
+KEYS |= {
     "recipients": TEXTS,
     "journals": TEXTS,
     "senders": {"type": "object", "patternProperties": {"^A[A-Z0-9]+$": {"type": "string", "pattern": r"^\d{12}$"}}}
     | {"additionalProperties": False},
 }
-OF_CHANNELS = {key: schema for channel in CHANNELS for key, schema in channel.KEYS.items()}
-KEYS = CONFIG_SCHEMA["properties"] | OWN_KEYS | OF_CHANNELS | dict.fromkeys(NOT_DELIVERED, NEVER)
+KEYS |= {key: schema for channel in CHANNELS for key, schema in channel.KEYS.items()}
 """What mailer.yml may hold: c7n-mailer's keys, and the pack's own."""
 SCHEMA = CONFIG_SCHEMA | {"properties": KEYS, "required": [*CONFIG_SCHEMA["required"], "role"]}
 """What mailer.yml is: c7n-mailer's schema, but the function needs a role."""
+TRIGGER = {"BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+"""How the queue invokes the function, with partial batch responses.
+
+One message a call: a delivery that hangs until the function's time is over takes no other message with it.
+"""
 
 
 def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
@@ -65,8 +65,6 @@ def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
     :raises ValueError: it is none, or asks for a delivery that the Lambda does not have.
     """
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if config is None:
-        raise ValueError("the file is empty: `c7n-ingress init DIR` writes one into another folder")
     try:
         jsonschema.validate(config, SCHEMA)
     except jsonschema.ValidationError as error:
@@ -99,11 +97,24 @@ def deploy(config: dict[str, Any], session: boto3.Session) -> str:
             "subnets": config["subnets"],
             "security_groups": config["security_groups"],
             "dead_letter_config": config.get("dead_letter_config", {}),
-            "events": [QueueSubscription(lambda: session, [queue_arn])],
         },
         build_archive(config | {"queue_url": queue_url}),
     )
-    return str(LambdaManager(lambda: session).publish(function)["FunctionArn"])
+    arn = str(LambdaManager(lambda: session).publish(function)["FunctionArn"])
+    subscribe(session.client("lambda"), function.name, queue_arn)
+    return arn
+
+
+def subscribe(client: Any, function: str, queue_arn: str) -> None:
+    """Create the event source mapping by which the queue invokes the function, or correct an existing one."""
+    wanted = {"FunctionName": function, "EventSourceArn": queue_arn}
+    found = client.list_event_source_mappings(**wanted)["EventSourceMappings"]
+    if not found:
+        client.create_event_source_mapping(**wanted, **TRIGGER)
+    for mapping in found:
+        is_on = mapping["State"] not in ("Disabled", "Disabling")
+        if not is_on or any(mapping.get(key) != value for key, value in TRIGGER.items()):
+            client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True, **TRIGGER)
 
 
 def queue_name(config: dict[str, Any]) -> str:
@@ -146,26 +157,3 @@ def installed_files() -> set[tuple[str, str]]:
             and file.parts[0] != ".."
             and ".dist-info" not in file.parts[0]
         }
-
-
-class QueueSubscription(SQSSubscription):  # type: ignore[misc]  # c7n ships no types
-    """c7n's subscription to a queue, with partial batch responses.
-
-    One message a call: a delivery that hangs until the function's time is over takes no other message with it.
-    """
-
-    MAPPING = {"BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]}  # noqa: RUF012  read only
-
-    def add(self, func: LambdaFunction, _existing: object) -> bool:
-        """Create the event source mapping, or correct an existing one; return whether anything had to be done."""
-        client = self.session_factory().client("lambda")
-        (queue_arn,) = self.queue_arns
-        found = client.list_event_source_mappings(FunctionName=func.name, EventSourceArn=queue_arn)
-        for mapping in found["EventSourceMappings"]:
-            as_wanted = all(mapping.get(key) == value for key, value in self.MAPPING.items())
-            if as_wanted and mapping["State"] not in ("Disabled", "Disabling"):
-                return False
-            client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True, **self.MAPPING)
-            return True
-        client.create_event_source_mapping(FunctionName=func.name, EventSourceArn=queue_arn, **self.MAPPING)
-        return True

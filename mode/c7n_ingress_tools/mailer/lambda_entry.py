@@ -18,7 +18,7 @@ import re
 import socket
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -215,14 +215,9 @@ def undone_line(message: Mapping[str, Any]) -> str:
     return f"undone in {message.get('account_id')} {message.get('region')}: {', '.join(undone)}"
 
 
-def left_out(message: Mapping[str, Any], reported: Iterable[Sequence[Any]]) -> list[str]:
+def left_out(message: Mapping[str, Any], reported: Sequence[Sequence[Any]]) -> list[str]:
     """Return what no channel reports: a group whose owner is unknown, say."""
-    if not (lists := list(reported)):
-        return [name_of(resource) for resource in message["resources"]] or ["this message"]
-    seen = {id(resource) for resources in lists for resource in resources}
-    return [name_of(resource) for resource in message["resources"] if id(resource) not in seen]
-
-
-def name_of(resource: Mapping[str, Any]) -> str:
-    """Return what a group is called, or whatever else a policy reports: the watch reports an account."""
-    return str(resource.get("GroupId") or resource.get("account_id") or "a resource without an id")
+    seen = {id(resource) for resources in reported for resource in resources}
+    left = [each for each in message["resources"] if id(each) not in seen]  # the watch reports an account
+    nobody = [] if reported or left else ["this message"]
+    return [str(each.get("GroupId") or each.get("account_id") or "a resource without an id") for each in left] + nobody
