@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cache
 from typing import Any, NamedTuple
 
 from c7n_ingress.decide import states
@@ -120,7 +119,7 @@ class Row:
     @property
     def lets_in(self) -> str:
         """Protocol and ports in words."""
-        return words_of(self.traffic)
+        return traffic_words(self.traffic.protocol, ports_text(self.traffic))
 
     @property
     def severity(self) -> Severity:
@@ -133,16 +132,16 @@ class Row:
         return self.state not in (CLOSED, CLOSED_BUT)
 
     @property
+    def was_removed(self) -> bool:
+        """Whether no network replaces the rule, or would replace it."""
+        return not self.after and self.state in (CLOSED, WOULD_BE_CLOSED)
+
+    @property
     def becomes(self) -> str:
         """What the rule becomes, in words, where no network replaces it."""
         if "preview" in self.how:
             return "would be removed"
         return "as before" if self.is_open else "removed"
-
-
-def words_of(of: Traffic) -> str:
-    """Return protocol and ports in words, as the messages have them."""
-    return traffic_words(of.protocol, ports_text(of))
 
 
 class Window(NamedTuple):
@@ -297,15 +296,15 @@ def rows(  # noqa: PLR0913 - what a run leaves
     by_id = {group["GroupId"]: group for group in groups}
     failures, records = failures or {}, list(records)
     found = [row for group in by_id.values() for row in rules_of(group, permissions_of(group), account, region)]
-    others = _Others(by_id, found, records)
-    made = [others.put_into(row) for row in _replaced(records, by_id)]
+    made = list(_with_others(_replaced(records, by_id), by_id, found, records))
     done = {row.key for row in made}
     register = Register(exemptions, account, region, today)
     for row in found:
-        if row.key not in done:
-            group = by_id[row.group]
-            why = exemption(group, register.of_group(group), row.traffic, today) if row.state == NOT_CLOSED else None
-            made.append(replace(row, state=EXEMPT, exemption=why) if why else row)
+        if row.key in done:
+            continue
+        group = by_id[row.group]
+        why = exemption(group, register.of_group(group), row.traffic, today) if row.state == NOT_CLOSED else None
+        made.append(replace(row, state=EXEMPT, exemption=why) if why else row)
     not_closed = {row.group for row in made if row.state == NOT_CLOSED}
     return [
         _with_failure(replace(row, **known(row)), failures.get(row.group, ()), shown=row.group not in not_closed)
@@ -359,17 +358,18 @@ def _urgency(row: Row) -> tuple[Any, ...]:
 
 def _replaced(records: Iterable[Record], groups: Mapping[str, Group]) -> Iterator[Row]:
     """Yield a row for each rule that was replaced. Networks that were added beside it are part of what it became."""
-    changed: dict[tuple[Any, ...], Record] = {}
-    added: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    changed: dict[RuleKey, Record] = {}
+    added: defaultdict[tuple[str, Traffic, bool], list[Record]] = defaultdict(list)
     for record in records:
         if record["how"] not in {*HOWS, *ADDED}:
             raise ValueError(f"a record says {record['how']!r:.80}, which is not of replace-ingress")
+        group, of = record["group"], traffic(record["traffic"])
         if record["was"] is None:
-            added[_beside(record, record["now"])].append(record)
+            added[group, of, ":" in record["now"]].append(record)
         else:
-            changed[(*_beside(record, record["was"]), record["was"])] = record
-    for (*beside, _), record in changed.items():
-        became = [record, *added.pop((*beside,), ())]  # the first open rule
+            changed[RuleKey(group, of, record["was"])] = record
+    for key, record in changed.items():
+        became = [record, *added.pop((key.group, key.traffic, ":" in key.source), ())]  # the first open rule
         yield Row(
             account=record["account"],
             region=record["region"],
@@ -377,7 +377,7 @@ def _replaced(records: Iterable[Record], groups: Mapping[str, Group]) -> Iterato
             group=record["group"],
             name=record["group_name"],
             tags=_tags(groups.get(record["group"], {})),
-            traffic=traffic(record["traffic"]),
+            traffic=key.traffic,
             description=record["description"] or "",
             before=record["was"],
             after=tuple(each["now"] for each in became if each["now"] is not None),
@@ -387,42 +387,25 @@ def _replaced(records: Iterable[Record], groups: Mapping[str, Group]) -> Iterato
         )
 
 
-def _beside(record: Record, source: str) -> tuple[Any, ...]:
-    """Return what a group lets in: the same for an open rule and for the networks that replace it."""
-    return record["account"], record["region"], record["group"], traffic(record["traffic"]), ":" in source
-
-
-class _Others:
-    """The sources that the rules of a group let in, by group and traffic."""
-
-    def __init__(self, groups: Mapping[str, Group], found: Iterable[Row], records: Iterable[Record]) -> None:
-        self._groups = groups
-        self._was_open: defaultdict[tuple[str, Traffic], set[str]] = defaultdict(set)
-        for row in found:
-            self._was_open[row.key[:2]].add(row.before)
-        self._added: defaultdict[tuple[str, Traffic], list[str]] = defaultdict(list)
-        for record in records:
-            if record["now"]:
-                self._added[record["group"], traffic(record["traffic"])].append(record["now"])
-        self._there = cache(self._read)
-
-    def _read(self, group_id: str) -> Mapping[Traffic, list[str]]:
-        """Return what a group lets in, by traffic."""
-        there: defaultdict[Traffic, list[str]] = defaultdict(list)
-        group = self._groups.get(group_id, {})
+def _with_others(
+    made: Iterable[Row], groups: Mapping[str, Group], found: Iterable[Row], records: Iterable[Record]
+) -> Iterator[Row]:
+    """Yield the rows: where a rule was removed, with what the group's other rules let in for the same ports."""
+    made = list(made)
+    let_in: defaultdict[tuple[str, Traffic], dict[str, None]] = defaultdict(dict)
+    for group_id in {row.group for row in made if row.was_removed} & groups.keys():
+        group = groups[group_id]
         for row in rules_of(group, group.get("IpPermissions") or (), "", ""):
-            there[row.traffic].append(row.before)
-        return there
-
-    def put_into(self, row: Row) -> Row:
-        """Add to a row, where its rule was removed, what other rules let in."""
-        if row.after or row.state not in (CLOSED, WOULD_BE_CLOSED):
-            return row
-        open_ones, added = {row.before, *self._was_open[row.key[:2]]}, self._added[row.key[:2]]
-        there = sorted(each for each in self._there(row.group)[row.traffic] if not each.startswith("pl-"))
-        others = (each for each in [*there, *added] if each not in open_ones)
-        same_family = (each for each in others if (":" in each) == (":" in row.before))
-        return replace(row, others=tuple(dict.fromkeys(same_family)))
+            if not row.before.startswith("pl-"):  # what a prefix list holds is not known here
+                let_in[row.key[:2]][row.before] = None
+    for record in records:
+        if record["now"]:
+            let_in[record["group"], traffic(record["traffic"])][record["now"]] = None
+    for row in (*found, *made):
+        let_in[row.key[:2]].pop(row.before, None)
+    for row in made:
+        others = (each for each in let_in[row.key[:2]] if (":" in each) == (":" in row.before))
+        yield replace(row, others=tuple(others)) if row.was_removed else row
 
 
 def _tags(group: Group) -> dict[str, str]:
