@@ -444,7 +444,7 @@ def mailer_preview(file: Path | None) -> None:
     if file is None:
         click.echo(preview.all_samples(), nl=False)
     else:
-        file.write_text(preview.all_samples("mail"), encoding="utf-8")
+        file.write_text(preview.all_samples(as_mails=True), encoding="utf-8")
 
 
 @cli.command(short_help="Run the functions again on the events on which they failed.")

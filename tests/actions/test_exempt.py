@@ -15,8 +15,8 @@ from c7n_ingress.filters.exempt import _used
 from c7n_ingress.filters.exposure import VALUES as EXPOSURES
 from c7n_ingress_tools.embedded_aws.config import configuration_item, record
 from c7n_ingress_tools.functions.runtime import deployed
-from c7n_ingress_tools.mailer import preview
 from c7n_ingress_tools.mailer.lambda_entry import with_subject
+from tests.support.channels import render
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     day,
@@ -77,14 +77,14 @@ def test_one_message_reports_the_groups_that_are_open_by_exemption(cloud, digest
     assert told == {name for name, (_, _, wanted) in CASES.items() if wanted}
     subject = with_subject(message)["action"]["subject"]
     assert subject == "Open ingress: groups open by exemption (123456789012 us-east-1)"
-    text = preview.render(message)
+    text = render(message)
     assert f'EXEMPT UNTIL {day("+3")}, 3 MORE DAYS: sg-{1:017x} "soon"' in text
     assert '* TCP 22 (SSH): 0.0.0.0/0, "from anywhere"' in text
     assert "* TCP 443 (HTTPS): ::/0" in text
     assert "10.0.0.0/8" not in text
     assert {resource["c7n:behind-ingress"]["exposure"] for resource in message["resources"]} == {"unused"}
     for channel in ("mail", "slack"):
-        assert "90 more days" in preview.render(message, channel).lower()
+        assert "90 more days" in render(message, channel).lower()
 
 
 def test_the_digest_says_why(cloud, tmp_path):
@@ -106,7 +106,7 @@ def test_the_digest_says_why(cloud, tmp_path):
     (resource,) = message["resources"]
     assert resource["c7n:exempt-ingress"] == [{key: entry[key] for key in ("until", "reason", "owner", "ticket")}]
     for channel in ("sns", "mail", "slack"):
-        text = preview.render(message, channel)
+        text = render(message, channel)
         assert "a public shop, owner Jo, ticket A-1" in text
         assert "TCP 443" in text
         assert "TCP 22" not in text
@@ -153,7 +153,7 @@ def test_the_digest_lists_entries_to_look_at(cloud, tmp_path):
     assert dict(listed) == wanted
     assert [name for name, _ in listed] == sorted(wanted, key=lambda name: int(REGISTER[name][0]["until"]))
     for channel in ("sns", "mail", "slack"):
-        text = " ".join(preview.render(message, channel).split())
+        text = " ".join(render(message, channel).split())
         assert all(f"entry {number}" in text for number in (1, 2, 4, 5, 6))
         assert all(why in text for why in wanted.values())
         assert "vpc-0abc" in text
@@ -235,9 +235,9 @@ def test_the_digest_says_how_often_an_exemption_was_renewed(cloud, digest):
     said = f"renewed 4 times in the last 90 days, last on {last:%Y-%m-%d}"
     assert message["resources"][0]["c7n:renewed-ingress"] == said
     assert [call.action for call in cloud.calls].count("GetResourceConfigHistory") > 1
-    assert said[1:] in preview.render(message)
+    assert said[1:] in render(message)
     for channel in ("mail", "slack"):
-        assert said[1:] in preview.render(message, channel)
+        assert said[1:] in render(message, channel)
 
 
 def test_a_group_without_history_is_reported(digest):

@@ -11,7 +11,7 @@ from c7n_ingress.aws.history import check_mode
 from c7n_ingress.decide.reopened import REOPENED
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import deployed
-from c7n_ingress_tools.mailer import preview
+from tests.support.channels import render
 from tests.support.embedded import (
     NOTIFY,
     act,
@@ -84,7 +84,7 @@ def test_opened_four_times(cloud, function):
     assert said[2].startswith("opened again, 3rd time since ")
     since = {f"{start + timedelta(minutes=late):%A %H:%M} UTC" for late in (0, 1)}
     assert said[3] in {f"opened again, 4th time since {each}; something opens it every 5 minutes" for each in since}
-    text = preview.render(message)
+    text = render(message)
     assert text.index("Opened again, 4th time") < text.index("* TCP 22 (SSH)")
 
 

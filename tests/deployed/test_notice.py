@@ -7,7 +7,7 @@ from c7n.resources import load_resources
 
 from c7n_ingress_tools.embedded_aws.ec2 import load_groups
 from c7n_ingress_tools.functions.runtime import FunctionError
-from c7n_ingress_tools.mailer import preview
+from tests.support.channels import render
 from tests.support.embedded import (
     ACCOUNT,
     OPEN,
@@ -143,7 +143,7 @@ def test_the_hours_of_the_settings(cloud, tmp_path):
     run(cloud, "notice")
     (message,) = messages(cloud)
     assert [each["GroupName"] for each in message["resources"]] == ["put off"]
-    assert "in 2 hours" in preview.render(message)
+    assert "in 2 hours" in render(message)
     marked, _ = state(cloud, f"sg-{2:017x}")
     assert timedelta(hours=1) < ahead(marked) <= timedelta(hours=2)
 
@@ -156,7 +156,7 @@ def test_preview_of_the_settings(cloud, tmp_path):
     run(cloud, "noticed")
     assert state(cloud, f"sg-{1:017x}") == before
     (message,) = messages(cloud)
-    assert "would be" in preview.render(message)
+    assert "would be" in render(message)
 
 
 def test_a_group_that_cannot_be_closed(cloud, tmp_path):
@@ -187,7 +187,7 @@ def test_a_group_that_cannot_be_read(cloud, tmp_path):
         run(aws, "notice")
     assert state(cloud, f"sg-{1:017x}")[0]
     (message,) = messages(cloud)
-    reported = preview.render(message)
+    reported = render(message)
     assert "They will be closed in 24 hours, unless" in reported
     assert "could not be read: allow it" in reported
     assert "Undo it" not in reported

@@ -20,6 +20,7 @@ from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.mailer import preview
 from c7n_ingress_tools.mailer.channel import UndeliverableError
 from c7n_ingress_tools.mailer.facts import FOR_GOOD
+from tests.support.channels import CHANNELS, render
 from tests.support.embedded import cases
 from tests.support.pagerduty import broken_rules as broken_rules_of_pagerduty
 from tests.support.search import examples
@@ -93,7 +94,7 @@ def rendered(template, **changes):
     """Render the sample message for a channel, with changes."""
     channel, _, digest = template.partition(", ")
     message = (DIGEST if digest else SAMPLE) | changes
-    return preview.render(message | {"resources": [with_state(each) for each in message["resources"]]}, channel)
+    return render(message | {"resources": [with_state(each) for each in message["resources"]]}, channel)
 
 
 def quoted(text):
@@ -401,7 +402,7 @@ def test_what_runs_a_function_again(template, mode, waiting, shown):
 def test_a_message_that_the_pack_does_not_have():
     """A message by another template is refused, and the error names the templates."""
     with pytest.raises(UndeliverableError, match="'mine' is not one of the pack's: open-ingress, "):
-        preview.render(SAMPLE | {"action": {"template": "mine"}})
+        render(SAMPLE | {"action": {"template": "mine"}})
 
 
 def words(template, **changes):
@@ -499,7 +500,7 @@ def test_only_the_packs_own_undo_lines_are_shown(template, case):
         lines[:] = [line.replace(old, new) for line in lines]
     if more := case.get("more", "").replace("LONG", "builds/" * 120 + "x").replace("HUGE", HUGE):
         lines[:] = [line + more for line in lines]
-    channel, function = preview.RENDERED[template]
+    channel, function = CHANNELS[template]
     facts = channel.facts_of(SAMPLE, [sent], case.get("journals", ()))
     reported = as_read(template, function(facts))
     for line in lines:
@@ -1068,7 +1069,7 @@ def test_what_an_exempt_group_lacks_keeps_nothing_from_being_told(template, miss
 def test_the_sample_message_is_shown(capsys):
     """Without a file, the command prints the plain texts."""
     assert main(["mailer", "preview"]) == 0
-    assert capsys.readouterr().out == "\n".join(map(preview.render, (SAMPLE, DIGEST, WATCH)))
+    assert capsys.readouterr().out == "\n".join(map(render, (SAMPLE, DIGEST, WATCH)))
 
 
 def test_the_sample_messages_are_written_as_mails(capsys, tmp_path):
@@ -1136,4 +1137,4 @@ def test_an_annotation_of_another_kind_keeps_nothing_from_being_told(template, b
     """What no action of the pack writes is left out, and the group is reported."""
     sample = preview.sample()
     group = sample["resources"][0] | broken
-    assert group["GroupId"] in preview.render(sample | {"resources": [group]}, template)
+    assert group["GroupId"] in render(sample | {"resources": [group]}, template)
