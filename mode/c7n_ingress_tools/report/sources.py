@@ -46,7 +46,7 @@ LEFT_OPEN = re.compile(r"exempt: left open in (\d+) groups?")
 FAILURE = re.compile(r"replace-ingress: (?:(?P<group>sg-[0-9a-f]+): )?(?P<why>.*)")
 ACTION = "replace-ingress"
 AGAIN = "Run the policy again, or take the folder away"
-NOT_WRITTEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError)
+NOT_WRITTEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 """What Python raises on a file that somebody else wrote, or that is broken."""
 QUARTER = dt.timedelta(minutes=15)
 
@@ -89,13 +89,12 @@ class Run:
         """Return the run in one line."""
         did = "stopped before it had looked at the groups"
         if self.matched is not None:
-            of_rules = [each for each in self.records if each["was"] and each["how"] != PREVIEW]
+            of_rules = [each for each in self.records if each["was"] and each["how"] != "preview"]
             changed = counted(len({(each["group"], each["rule"]) for each in of_rules}), "rule")
             did = f"{counted(self.matched, 'group')} matched, {changed} changed{', a dry run' if self.dry else ''}"
         return f"{self.time[:10]} {self.time[11:16]} UTC, {self.account} {self.region}, {self.policy}: {did}"
 
 
-PREVIEW = "preview"
 FAILED = "the policy failed after it had looked at the groups"
 NOTHING = "no output: the policy was refused, or c7n-org did not run there"
 BEGAN = "the run began and wrote no result, usually because its role cannot be assumed"
@@ -208,9 +207,6 @@ def read_runs(folder: Path) -> list[Run]:
     c7n appends to the log, and writes resources.json and metadata.json over those of the run before. So the log shows
     what each run changed, and what a run found open is known of the last run only. Where that run stopped before its
     filters were done, resources.json is of an earlier run.
-
-    :raises NoRunError: a file is no JSON.
-    :raises OSError: a file cannot be read.
     """
     metadata = _json(folder / METADATA)
     config, execution = metadata["config"], metadata["execution"]
@@ -258,18 +254,18 @@ def _of_sweeps(folders: Collection[Path]) -> list[Path]:
 
     A policy with a mode deploys a function that closes groups later.
     """
-    others = {folder.name for folder in folders if _closes_groups(folder / METADATA) is False}
+    others = {folder.name for folder in folders if _does_something_else(folder / METADATA)}
     return [folder for folder in folders if folder.name not in others]
 
 
-def _closes_groups(path: Path) -> bool | None:
-    """Whether the policy that a run noted closes groups itself; None if the run noted none that can be read."""
+def _does_something_else(path: Path) -> bool:
+    """Whether a run noted a policy that does not close groups itself."""
     try:
         policy = _json(path)["policy"]
         actions = [each if isinstance(each, str) else each["type"] for each in policy.get("actions") or ()]
-    except NOT_WRITTEN:
-        return None
-    return ACTION in actions and "mode" not in policy
+    except (*NOT_WRITTEN, OSError):
+        return False
+    return ACTION not in actions or "mode" in policy
 
 
 def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
@@ -288,13 +284,12 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
                 continue
             *_, last = every = read_runs(folder)
             of_policy = [run for run in every if not asked.since or run.time >= _iso(asked.since)]
-            of_folder = worst_first(map(_of_texts, _rows_of(of_policy, now)))
+            of_folder = _rows_of(of_policy, now)
         except OSError as error:
             unread.append(NoRunError(f"{error.filename or folder}: cannot be read ({error.strerror})"))
             continue
         except NOT_WRITTEN as error:
-            why = f"{folder}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"
-            unread.append(error if isinstance(error, NoRunError) else NoRunError(why))
+            unread.append(NoRunError(f"{folder}: not what Cloud Custodian writes ({error!r:.200}). {AGAIN}"))
             continue
         if output.account and last.account != output.account:
             wrong.append(f"its folder has the output of account {last.account}")
@@ -317,24 +312,17 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
     return Swept(place, made, runs, [*(f"{place}: {why}" for why in wrong), *failures], unread)
 
 
-def _rows_of(runs: Sequence[Run], now: dt.datetime) -> Iterable[Row]:
-    """Return the rows of a folder's runs: of a rule that several runs are about, the last run's."""
+def _rows_of(runs: Sequence[Run], now: dt.datetime) -> tuple[Row, ...]:
+    """Return the rows of a folder's runs, worst first: of a rule that several runs are about, the last run's."""
     made: dict[tuple[Any, ...], Row] = {}
     for run in runs:
         where: dict[str, Any] = {"account": run.account, "region": run.region, "today": now.date()}
         of_run = rows(run.groups, run.records, lambda group: group.get(MATCHED) or (), failures=run.failures, **where)
         made |= {row.key: row for row in of_run}
-    return made.values()
-
-
-def _of_texts(row: Row) -> Row:
-    """Return a row. What is no text in it must show here, and not where the report is written.
-
-    :raises TypeError: something in it is no text.
-    """
-    names = (row.account, row.region, row.vpc, row.group, row.name, row.description, row.before, row.rule or "")
-    "".join([*names, *row.after, *row.others, *row.tags, *row.tags.values()])
-    return row
+    for row in made.values():  # what is no text in it raises a TypeError here, and not where the report is written
+        names = (row.account, row.region, row.vpc, row.group, row.name, row.description, row.before, row.rule or "")
+        "".join([*names, *row.after, *row.others, *row.tags, *row.tags.values()])
+    return worst_first(made.values())
 
 
 def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
@@ -437,10 +425,7 @@ def _failures_by_group(groups: Sequence[Group], failures: Iterable[str]) -> tupl
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise NoRunError(f"{path}: no JSON that can be read ({error})") from error
+    return json.loads(path.read_bytes())
 
 
 def _iso(when: dt.datetime) -> str:
