@@ -143,6 +143,8 @@ class Facts:
     """What a person must do now that is about no group of the message."""
     looks: Sequence[str] = ()
     """What needs a look, in short."""
+    ranked: Sequence[Mapping[str, Any]] = ()
+    """The groups as the message has them, the most urgent first."""
     is_preview = False
     restores = False
     sections: Sequence[Section] = ()
@@ -170,10 +172,6 @@ class Facts:
             ("Time", f"{self.time:%Y-%m-%d %H:%M} UTC"),
         ]
 
-    def ranked(self) -> Sequence[Mapping[str, Any]]:
-        """Return the groups as the message has them, the most urgent first."""
-        return []
-
     def group(self, resource: Mapping[str, Any]) -> Group:
         """Return what is reported about a group."""
         raise NotImplementedError
@@ -181,17 +179,17 @@ class Facts:
     @cached_property
     def groups(self) -> list[Group]:
         """The groups that are shown in full."""
-        return list(map(self.group, self.ranked()[: self.limits.groups]))
+        return list(map(self.group, self.ranked[: self.limits.groups]))
 
     @cached_property
     def brief(self) -> list[Group]:
         """The groups that are shown in one line each."""
-        return list(map(self.group, self.ranked()[self.limits.groups :][: self.limits.brief]))
+        return list(map(self.group, self.ranked[self.limits.groups :][: self.limits.brief]))
 
     @property
     def left_over(self) -> int:
         """How many groups are not named at all."""
-        return max(0, len(self.ranked()) - self.limits.groups - self.limits.brief)
+        return max(0, len(self.ranked) - self.limits.groups - self.limits.brief)
 
     @property
     def urgent(self) -> list[Group]:
@@ -229,7 +227,8 @@ class _Run(Facts):
         """How many open rules were changed."""
         said = any(each.get(reported.PREVIEW) for each in self.resources)
         self.is_preview = said or any(record.get("how") == "preview" for record in self.records)
-        counts = Counter(map(_state, self.ranked()))
+        self.ranked = sorted(self.resources, key=lambda each: _state(each).rank)
+        counts = Counter(map(_state, self.ranked))
         waiting = max((n for each in self.resources if isinstance(n := each.get(reported.WAITING), int)), default=0)
         more = [f"{counted(waiting, 'more group')} not closed"] if waiting else []
         self.todo = [f"{each}{LIMITED}" for each in more]
@@ -242,7 +241,10 @@ class _Run(Facts):
         quiet = self.is_preview or self.restores
         self.looks = [] if quiet else _counted(counts, "look")
         self.mood = "bad" if title else "look" if quiet or self.looks else "good"
-        self.sections = [self.next_steps(), *self.connections()]
+        self.sections = [self.next_steps()]
+        if self.rules and not self.restores:
+            interrupted = INTERRUPTED.format("will be" if self.is_preview else "were")
+            self.sections.append(Section("Connections that were open", [], [interrupted, TRACKED]))
 
     def records_of(self, resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Return the records of a group's changes."""
@@ -252,10 +254,6 @@ class _Run(Facts):
         """Return how many open rules of a group were changed: a network that is only added is no open rule."""
         return sum(bool(record.get(self.deed.open_side)) for record in self.records_of(resource))
 
-    def ranked(self) -> Sequence[Mapping[str, Any]]:
-        """Return the groups, the most urgent first."""
-        return sorted(self.resources, key=lambda each: _state(each).rank)
-
     def leading(self) -> str:
         """Return in a sentence what this is about."""
         if self.restores and self.is_preview:
@@ -264,15 +262,14 @@ class _Run(Facts):
             return "What was replaced is undone: these security groups let in again what they let in before."
         if self.restores:
             return "What was replaced should be undone. No open rule was restored."
-        marks = [each for each in listed(self.policy.get("actions")) if mapped(each).get("type") in MARKS]
+        actions = map(mapped, listed(self.policy.get("actions")))
+        marks = [each for each in actions if each.get("type") in ("mark-for-op", "mark-each-for-op")]
         if self.is_preview and marks:
             return self.notice(marks[0])
         if self.is_preview:
             return "PREVIEW: nothing was changed. These security groups let the whole internet in."
-        done = (
-            "The open sources are replaced by your authorized networks" if self.rules else "No open rule was replaced"
-        )
-        return f"Security groups let the whole internet in. {done}."
+        replaced, nothing = "The open sources are replaced by your authorized networks", "No open rule was replaced"
+        return f"Security groups let the whole internet in. {replaced if self.rules else nothing}."
 
     @staticmethod
     def notice(mark: Mapping[str, Any]) -> str:
@@ -296,22 +293,14 @@ class _Run(Facts):
         if self.is_preview or not self.records:
             tag = f"Tag it {TAG} = YYYY-MM-DD, at most 90 days ahead; or"
             return Section("If a group must stay open", [tag, FOR_GOOD])
-        undoable = any((found := undo(each, self.region, self.journals)) and found.lines for each in self.resources)
+        undoable = any(group.undo and group.undo.lines for group in self.groups)
         how = 'run the commands under "To undo".' if undoable else "run the policy restore-ingress with the group's id."
         first = f"Undo it: {how} It exempts the group for a while, too."
         return Section("If this was wrong", [first, BY_HAND, f"Permanently: {FOR_GOOD}"])
 
-    def connections(self) -> list[Section]:
-        """Return what happens to open connections, if rules are closed."""
-        if not self.rules or self.restores:
-            return []
-        interrupted = INTERRUPTED.format("will be" if self.is_preview else "were")
-        return [Section("Connections that were open", [], [interrupted, TRACKED])]
-
     def group(self, resource: Mapping[str, Any]) -> Group:
-        """Return what is reported about a group."""
         state, records = _state(resource), self.records_of(resource)
-        failed, skipped = listed(resource.get(reported.FAILED)), clean(resource.get(reported.SKIPPED), 400)
+        failed = _most(resource.get(reported.FAILED), "failure")
         commands = [additions(resource, self.region)]
         if failed and "mode" in self.policy and not (self.is_preview or self.todo):  # its event waits
             commands.append(again(self.region))
@@ -320,10 +309,10 @@ class _Run(Facts):
             state=state,
             short=f"{counted(self.rules_of(resource), 'rule')}, {state.name}",
             reasons=[
-                *_most(failed, "failure"),
-                *([skipped] if skipped else []),
-                *_most(listed(resource.get(reported.LEFT)), "rule"),
-                *_most(listed(resource.get(reported.LACKING)), "network"),
+                *failed,
+                *_most([resource.get(reported.SKIPPED)], "reason"),
+                *_most(resource.get(reported.LEFT), "rule"),
+                *_most(resource.get(reported.LACKING), "network"),
             ],
             commands=list(filter(None, commands)),
             notes=self.notes(resource),
@@ -334,14 +323,13 @@ class _Run(Facts):
         )
 
     def notes(self, resource: Mapping[str, Any]) -> list[str]:
-        """Return what needs a look about a group."""
         reopened = clean(resource.get(REOPENED), 200)
         until = resource.get(reported.EXEMPT)
         by, fix = ("", "") if self.restores else _manager(resource)
         back = [f"{plain(text, 380)} is back already" for text in listed(resource.get(reported.BACK))]
         notes = [
             reopened[:1].upper() + reopened[1:],
-            *_most(listed(resource.get(reported.NOTED)), "note"),
+            *_most(resource.get(reported.NOTED), "note"),
             f"Managed by {by}. So that it is not opened again: {fix}" if by else "",
             f"Left alone until {clean(until)}, 00:00 UTC, and closed again then." if isinstance(until, str) else "",
             *_most(back, "rule"),
@@ -349,7 +337,6 @@ class _Run(Facts):
         return list(filter(None, notes))
 
     def change(self, record: Mapping[str, Any]) -> Change:
-        """Return a change as people read it."""
         was, now = clean(record.get("was")), clean(record.get("now"))
         done = "" if was and now else "removed" if was else "added"
         if str(record.get("how")).startswith("perhaps"):  # EC2's answer did not arrive
@@ -362,10 +349,6 @@ class _Run(Facts):
             clean(record.get("description")),
             clean(record.get("rule")),
         )
-
-
-MARKS = ("mark-for-op", "mark-each-for-op")
-"""The actions that mark a group for a later run: with a preview, they give notice."""
 
 
 def _state(resource: Mapping[str, Any]) -> State:
@@ -396,6 +379,7 @@ class _Digest(Facts):
         it, lets = ("it", "It lets") if number == 1 else ("them", "They let")
         self.headline = self.title = f"{counted(number, 'group')} open by exemption"
         self.lead = f"{lets} the whole internet in, because somebody exempted {it}."
+        self.ranked = sorted(self.resources, key=lambda each: _day(_until(each)) or date.min)
         soon = sum((days := self.days(each)) is not None and days <= SOON for each in self.resources)
         self.looks = [f"{'It' if number == 1 else f'{soon} of them'} will be closed within a week"] if soon else []
         todo = [
@@ -403,34 +387,21 @@ class _Digest(Facts):
             "To keep it open for longer, set a later day there. A tag takes at most 90 days ahead.",
             f"To keep a port open permanently, {FOR_GOOD}",
         ]
-        self.sections = [*self.register(), Section("What you can do", todo)]
-
-    def ranked(self) -> Sequence[Mapping[str, Any]]:
-        """Return the groups as the message has them: the one whose exemption ends first comes first."""
-        return sorted(self.resources, key=lambda each: _day(_until(each)) or date.min)
-
-    def register(self) -> list[Section]:
-        """Return the entries of the register that somebody should look at, as the action noted them."""
-        noted = mapped(self.action.get("entries"))
-        entries = list(map(mapped, listed(noted.get("shown"))))
-        if not entries:
-            return []
-        rest = [f"and {clean(noted['more'])} more"] if noted.get("more") else []
-        return [Section("In the register of exemptions", [], [*map(_entry, entries), *rest])]
+        self.sections = [Section("What you can do", todo)]
+        noted = mapped(self.action.get("entries"))  # those of the register that somebody should look at
+        if entries := [_entry(mapped(each)) for each in listed(noted.get("shown"))]:
+            rest = [f"and {clean(noted['more'])} more"] if noted.get("more") else []
+            self.sections.insert(0, Section("In the register of exemptions", [], [*entries, *rest]))
 
     def days(self, resource: Mapping[str, Any]) -> int | None:
         """Return how many more days an exemption lasts, if its day is one."""
         until = _day(_until(resource))
         return (until - self.time.date()).days if until else None
 
-    def state(self, resource: Mapping[str, Any]) -> State:
-        """Return the group's state, which says until when."""
+    def group(self, resource: Mapping[str, Any]) -> Group:
         until, days = clean(_until(resource), 30) or "an unknown day", self.days(resource)
         left = "" if days is None else f", {counted(days, 'more day')}"
-        return EXEMPT._replace(name=f"{EXEMPT.name} until {until}{left}")
-
-    def group(self, resource: Mapping[str, Any]) -> Group:
-        """Return what is reported about a group."""
+        state = EXEMPT._replace(name=f"{EXEMPT.name} until {until}{left}")
         rules = [
             Change(words, clean(source.get(key)), "", "", clean(source.get("Description")), "")
             for permission in map(mapped, listed(resource.get("MatchedIpPermissions")))
@@ -443,7 +414,7 @@ class _Digest(Facts):
         known = [(label, text) for label, text in (("Why", why), ("Managed by", manager)) if text]
         return Group(
             **self.basics(resource, rules, "rule"),
-            state=(state := self.state(resource)),
+            state=state,
             short=state.name,
             notes=[renewed[:1].upper() + renewed[1:]] if renewed else [],
             about=[*known, *_about(resource)],
@@ -518,15 +489,13 @@ def _manager(resource: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _tags(resource: Mapping[str, Any]) -> list[dict[str, str]]:
-    return [
-        {"Key": str(each.get("Key")), "Value": str(each.get("Value"))}
-        for each in map(mapped, listed(resource.get("Tags")))
-    ]
+    tags = map(mapped, listed(resource.get("Tags")))
+    return [{key: str(each.get(key)) for key in ("Key", "Value")} for each in tags]
 
 
 def _exposure(resource: Mapping[str, Any]) -> str:
-    exposure = mapped(resource.get(BEHIND)).get("exposure")
-    return exposure if isinstance(exposure, str) and exposure in EXPOSED.keys() - {"unknown"} else ""
+    exposure = str(mapped(resource.get(BEHIND)).get("exposure"))
+    return exposure if exposure in EXPOSED and exposure != "unknown" else ""
 
 
 def _about(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -555,10 +524,11 @@ def _tag(tag: Mapping[str, str]) -> str:
     return quoted(tag["Value"]) if key.lower() == "owner" else f'{key} = "{clean(tag["Value"])}"'
 
 
-def _most(texts: Sequence[Any], noun: str) -> list[str]:
+def _most(value: Any, noun: str) -> list[str]:
     """Return the first of some sentences, and how many more there are."""
-    rest = _rest(len(texts) - MOST_REASONS, noun)
-    return [clean(text, 400) for text in texts[:MOST_REASONS]] + ([rest] if rest else [])
+    texts = listed(value)
+    shown = [*(clean(text, 400) for text in texts[:MOST_REASONS]), _rest(len(texts) - MOST_REASONS, noun)]
+    return list(filter(None, shown))
 
 
 def _rest(number: int, noun: str) -> str:

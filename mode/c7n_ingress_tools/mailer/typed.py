@@ -17,7 +17,10 @@ QUOTES = str.maketrans(dict.fromkeys('"“”', "'"))
 
 def clean(text: Any, most: int = 120) -> str:
     """Return a text on one line, printable, no longer than a person reads, and with broken links."""
-    return " ".join(word if ADDRESS.fullmatch(word) else _unlinked(word) for word in plain(text, most).split())
+    words = plain(text, most).split()
+    return " ".join(
+        word if ADDRESS.fullmatch(word) else LINK.sub("[.]", word.replace("://", "[:]//")) for word in words
+    )
 
 
 def plain(text: Any, most: int) -> str:
@@ -41,7 +44,3 @@ def listed(value: Any) -> list[Any]:
 def mapped(value: Any) -> dict[str, Any]:
     """Return a mapping, or an empty one where a message has something else."""
     return value if isinstance(value, dict) else {}
-
-
-def _unlinked(word: str) -> str:
-    return LINK.sub("[.]", word.replace("://", "[:]//"))
