@@ -300,7 +300,7 @@ class _Run(Facts):
 
     def group(self, resource: Mapping[str, Any]) -> Group:
         state, records = _state(resource), self.records_of(resource)
-        failed = _most(resource.get(reported.FAILED), "failure")
+        failed, skipped = _most(resource.get(reported.FAILED), "failure"), resource.get(reported.SKIPPED)
         commands = [additions(resource, self.region)]
         if failed and "mode" in self.policy and not (self.is_preview or self.todo):  # its event waits
             commands.append(again(self.region))
@@ -310,7 +310,7 @@ class _Run(Facts):
             short=f"{counted(self.rules_of(resource), 'rule')}, {state.name}",
             reasons=[
                 *failed,
-                *_most([resource.get(reported.SKIPPED)], "reason"),
+                *_most(skipped and [skipped], "reason"),
                 *_most(resource.get(reported.LEFT), "rule"),
                 *_most(resource.get(reported.LACKING), "network"),
             ],
@@ -527,8 +527,8 @@ def _tag(tag: Mapping[str, str]) -> str:
 def _most(value: Any, noun: str) -> list[str]:
     """Return the first of some sentences, and how many more there are."""
     texts = listed(value)
-    shown = [*(clean(text, 400) for text in texts[:MOST_REASONS]), _rest(len(texts) - MOST_REASONS, noun)]
-    return list(filter(None, shown))
+    rest = _rest(len(texts) - MOST_REASONS, noun)
+    return [clean(text, 400) for text in texts[:MOST_REASONS]] + [rest] * bool(rest)
 
 
 def _rest(number: int, noun: str) -> str:

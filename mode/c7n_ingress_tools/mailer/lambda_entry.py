@@ -19,7 +19,6 @@ import socket
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import boto3
 from c7n_mailer.handle import config_setup
 
+from c7n_ingress.decide.message import RESTORED
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, UndeliverableError, log, shown
 from c7n_ingress_tools.mailer.commands import GROUP, REGION
 from c7n_ingress_tools.mailer.jira import Jira
@@ -51,10 +51,7 @@ RESERVE = 20_000  # milliseconds: with less left, nothing more is begun
 SMTP_TIMEOUT = 20  # seconds; without one a silent mail server holds the function until it ends
 
 UNDONE = re.compile(rf"undone in \d{{12}} {REGION.pattern}: {GROUP.pattern}(, {GROUP.pattern})*", re.ASCII)
-"""The line that `c7n-ingress report --journal` counts: an undo itself has no log in the account.
-
-Anyone who may send to the queue can write a message, so only a line of this form is logged.
-"""
+"""The line that `c7n-ingress report --journal` counts. Anyone who may send can write a message, but no other line."""
 
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -65,18 +62,14 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(each, dict) and "messageId" in each for each in records):
         raise UndeliverableError(f"{event!r:.80} is not an event of SQS: send a message to the queue instead")
-    failed = [record["messageId"] for record in records if not delivered(record, context)]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
-
-
-def delivered(record: dict[str, Any], context: Any) -> bool:
-    """Deliver one message, and return whether that worked. What went wrong is in the log."""
-    try:
-        mailer().process(record, context.get_remaining_time_in_millis)
-    except Exception:  # noqa: BLE001 - whatever is wrong with this message must not keep the others from being delivered
-        log.exception("message %s was not delivered", record["messageId"])
-        return False
-    return True
+    failed = []
+    for record in records:
+        try:
+            mailer().process(record, context.get_remaining_time_in_millis)
+        except Exception:  # noqa: BLE001, PERF203 - what is wrong with one message does not stop the others
+            log.exception("message %s was not delivered", record["messageId"])
+            failed.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failed}
 
 
 @cache
@@ -122,7 +115,9 @@ class Mailer:
             failures += self.attempt(record["messageId"], delivery, has_time=has_time)
         if failures:
             raise UndeliverableError("; ".join(failures))
-        if UNDONE.fullmatch(line := undone_line(message)):
+        undone = ", ".join(str(each.get("GroupId")) for each in message["resources"] if each.get(RESTORED.annotation))
+        line = f"undone in {message.get('account_id')} {message.get('region')}: {undone}"
+        if UNDONE.fullmatch(line):  # an undo itself has no log in the account
             log.info(line)
 
     def attempt(self, message_id: str, delivery: Delivery, *, has_time: bool) -> list[str]:
@@ -144,9 +139,7 @@ class Mailer:
 
 
 def unpacked(body: str) -> dict[str, Any]:
-    """Return the message of a body, as c7n packs it: through SNS or not, in base64, compressed JSON."""
-    with suppress(ValueError):  # it did not come through SNS
-        body = json.dumps(json.loads(body)["Message"])
+    """Return the message of a body, as c7n packs it: compressed JSON, in base64."""
     inflater = zlib.decompressobj()
     text = inflater.decompress(base64.b64decode(body), MOST_UNPACKED)
     if inflater.unconsumed_tail:
@@ -170,22 +163,20 @@ def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -
         raise UndeliverableError(f"the message is to come from {named!r:.80}, which is not from_address in mailer.yml")
     if "senders" not in config:
         return
-    role = sender.partition(":")[0]
-    account = config["senders"].get(role)
-    if account is None or account != message.get("account_id"):
-        raise UndeliverableError(
-            f"{role or 'somebody'} sent a message about account {message.get('account_id')!r:.40}: "
-            f"{f'it may send about {account}' if account else 'add it to senders in mailer.yml'}"
-        )
+    role, account = sender.partition(":")[0], message.get("account_id")
+    own = config["senders"].get(role)
+    if own is None or own != account:
+        fix = f"it may send about {own}" if own else "add it to senders in mailer.yml"
+        raise UndeliverableError(f"{role or 'somebody'} sent a message about account {account!r:.40}: {fix}")
 
 
 def with_recipients(message: dict[str, Any], unknown: Sequence[str], recipients: Recipients) -> dict[str, Any]:
     """Return a message for the targets alone that are known and may get messages."""
     action = message["action"]
-    lists = {key: action[key] for key in ("to", "cc", "owner_absent_contact") if key in action}
     allowed = {
-        key: [target for target in targets if target not in unknown and recipients.allow_target(target)]
-        for key, targets in lists.items()
+        key: [target for target in action[key] if target not in unknown and recipients.allow_target(target)]
+        for key in ("to", "cc", "owner_absent_contact")
+        if key in action
     }
     return message | {"action": action | allowed}
 
@@ -204,15 +195,7 @@ def with_subject(message: dict[str, Any]) -> dict[str, Any]:
 def unknown_targets(message: Mapping[str, Any]) -> list[str]:
     """Return the targets that no channel delivers to."""
     targets = message["action"].get("to", [])
-    return [
-        target for target in targets if len(target) > LONGEST or not any(channel.takes(target) for channel in CHANNELS)
-    ]
-
-
-def undone_line(message: Mapping[str, Any]) -> str:
-    """Return the line for the groups of a message that an undo restored."""
-    undone = [str(each.get("GroupId")) for each in message["resources"] if each.get("c7n:restored-ingress")]
-    return f"undone in {message.get('account_id')} {message.get('region')}: {', '.join(undone)}"
+    return [each for each in targets if len(each) > LONGEST or not any(channel.takes(each) for channel in CHANNELS)]
 
 
 def left_out(message: Mapping[str, Any], reported: Sequence[Sequence[Any]]) -> list[str]:

@@ -14,21 +14,13 @@ from c7n_mailer.smtp_delivery import SmtpDelivery
 from c7n_mailer.utils_email import is_email, set_mimetext_headers
 
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
-from c7n_ingress_tools.mailer.facts import Facts, Limits
+from c7n_ingress_tools.mailer.facts import Limits
 from c7n_ingress_tools.mailer.recipients import LONGEST
 from c7n_ingress_tools.mailer.render import page, text
 from c7n_ingress_tools.mailer.sns import Topics
 
 OWNERS = ("resource-owner", "event-owner", "account-emails")
 """What c7n-mailer looks up in a message's groups and event, and in mailer.yml."""
-
-
-def both_forms(facts: Facts) -> Message:
-    """Return a message as a mail with two forms, text and HTML: a mail reader shows the better one that it can."""
-    mail = MIMEMultipart("alternative")
-    for body, kind in ((text(facts), "plain"), (page(facts), "html")):
-        mail.attach(MIMEText(body, kind, "utf-8"))
-    return mail
 
 
 class Mail(Channel):
@@ -58,7 +50,12 @@ class Mail(Channel):
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
         """Return each address, and what sends its own mail there: SES refuses a mail as a whole for one bad address."""
         for address, resources in self.addresses(message).items():
-            mail = both_forms(self.facts(message, resources))
+            facts, mail = self.facts(message, resources), MIMEMultipart("alternative")
+            for body, kind in (
+                (text(facts), "plain"),
+                (page(facts), "html"),
+            ):  # readers show the last one that they can
+                mail.attach(MIMEText(body, kind, "utf-8"))
             yield Delivery(address, (address,), partial(self.send, address, message["action"], mail))
 
     def send(self, address: str, action: Mapping[str, Any], mail: Message) -> None:

@@ -20,6 +20,7 @@ from c7n_mailer.utils_email import is_email
 
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.mailer.channel import Channel, Delivery, UndeliverableError, shown, written_as
+from c7n_ingress_tools.mailer.commands import Commands
 from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, WATCH, Change, Facts, Group, Limits
 from c7n_ingress_tools.mailer.mail import Mail
 
@@ -137,7 +138,7 @@ def payload(facts: Facts) -> dict[str, Any]:
             blocks.append(block)
 
     for group in facts.urgent:
-        append(group, _rich(_head(group), *_bullets(_todo(group)), *_commands(group)))
+        append(group, _rich(_head(group), *_bullets(_todo(group)), *_commands(group.commands)))
     blocks += [_rich(_section(_bold("Do this now: "), _text(line[:MOST_TEXT]))) for line in facts.todo]
     said = [facts.headline] if facts.headline != facts.title else []
     blocks.append(_rich(_section(_text("\n".join([*said, facts.lead, *facts.looks])[:MOST_TEXT]))))
@@ -146,7 +147,9 @@ def payload(facts: Facts) -> dict[str, Any]:
         if group not in unshown:
             append(group, _rich(*_card(group)))
     blocks += _in_short([*unshown, *facts.brief], facts.left_over, _signs(blocks))
-    blocks += [_closing(section.title, [*section.steps, *section.paragraphs]) for section in facts.sections]
+    for section in facts.sections:
+        closing = f"{section.title}: {' '.join([*section.steps, *section.paragraphs])}"
+        blocks.append({"type": "context", "elements": [_plain(closing[:MOST_TEXT])]})
     # A notification shows the text, which is markup to Slack: nothing that anybody typed is in it.
     summary = "; ".join(dict.fromkeys((facts.title, facts.headline)))
     text = SILENT if facts.kind == WATCH else f"{'Preview: ' if facts.is_preview else ''}{summary}"
@@ -164,9 +167,7 @@ def _card(group: Group) -> Iterator[dict[str, Any]]:
     lines += [[_text(group.more)]] if group.more else []
     yield from _bullets(lines)
     yield _section(*(part for label, text in group.about for part in (_bold(f"{label}: "), _text(f"{text}\n"))))
-    yield from () if group.is_urgent else _commands(group)
-    if group.undo:
-        yield from _lines(group.undo)
+    yield from _commands([*([] if group.is_urgent else group.commands), *filter(None, [group.undo])])
     if group.cut:
         yield _section(_text(f"Not shown: {group.cut}"))
     if group.link:
@@ -193,14 +194,11 @@ def _bullets(lines: Sequence[Parts]) -> Parts:
     return [{"type": "rich_text_list", "style": "bullet", "elements": items}] if items else []
 
 
-def _commands(group: Group) -> Parts:
-    return [part for each in group.commands for part in _lines(each)]
-
-
-def _lines(commands: Any) -> Parts:
-    head = _section(_bold(f"{commands.label}:"), _text(f" {commands.note}" if commands.note else ""))
-    lines = {"type": "rich_text_preformatted", "elements": [_text("\n".join(commands.lines))]}
-    return [head, lines] if commands.lines else [head]
+def _commands(commands: Sequence[Commands]) -> Iterator[dict[str, Any]]:
+    for each in commands:
+        yield _section(_bold(f"{each.label}:"), _text(f" {each.note}" if each.note else ""))
+        if each.lines:
+            yield {"type": "rich_text_preformatted", "elements": [_text("\n".join(each.lines))]}
 
 
 def _in_short(brief: Sequence[Group], left_over: int, signs: int) -> Parts:
@@ -214,10 +212,6 @@ def _in_short(brief: Sequence[Group], left_over: int, signs: int) -> Parts:
     if rest := len(brief) - len(lines) + left_over:
         lines.append([_text(f"and {counted(rest, 'more group')}: see the mail, or the policy's log")])
     return [_rich(_section(_bold("In short")), *_bullets(lines))] if lines else []
-
-
-def _closing(title: str, texts: Sequence[str]) -> dict[str, Any]:
-    return {"type": "context", "elements": [_plain(f"{title}: {' '.join(texts)}"[:MOST_TEXT])]}
 
 
 def _rich(*parts: dict[str, Any]) -> dict[str, Any]:

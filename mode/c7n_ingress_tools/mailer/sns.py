@@ -1,16 +1,13 @@
-"""Amazon SNS: plain text to topics, in every partition, region and account."""
+"""Amazon SNS: plain text to topics, in every partition and region."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
-import boto3
-from c7n_mailer.sns_delivery import SnsDelivery
-
-from c7n_ingress_tools.mailer.channel import Channel, Delivery, log
+from c7n_ingress_tools.mailer.channel import Channel, Delivery
 from c7n_ingress_tools.mailer.facts import DIGEST, GROUPS, Limits
 from c7n_ingress_tools.mailer.render import text
 
@@ -19,50 +16,21 @@ MESSAGE_LIMIT = 262_144  # SNS: bytes
 
 
 class Topics(Channel):
-    """SNS topics, in a policy or in the tags that `contact_tags` names."""
+    """SNS topics."""
 
-    TARGET = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?")
+    TARGET = re.compile(r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):\d{12}:[\w-]+(\.fifo)?")
     LIMITS: ClassVar[Mapping[str, Limits]] = {GROUPS: Limits(10, 100, 12), DIGEST: Limits(25, 150, 8)}
 
-    @cached_property
-    def lookup(self) -> Any:
-        """c7n-mailer's look-up of topics in tags."""
-        return _Addresses(self.config, self.session, log)
-
     def deliveries(self, message: Mapping[str, Any]) -> Iterator[Delivery]:
-        """Return each topic that may get the message, and what publishes it there: a tag may name any topic."""
-        found: dict[str, Sequence[Any]] = self.lookup.get_sns_addrs_to_resources_map(message)
-        for topic, resources in found.items():
-            if self.recipients.allow(topic):
-                body = fitting(text(self.facts(message, resources)))
-                yield Delivery(topic, (topic,), partial(self.publish, topic, message["action"]["subject"], body))
+        """Return each topic, and what publishes the message there."""
+        for found in self.targets(message):
+            body = fitting(text(self.facts(message, message["resources"])))
+            yield Delivery(found[0], (found[0],), partial(self.publish, found, message["action"]["subject"], body))
 
-    def publish(self, topic: str, subject: str, body: str) -> None:
-        """Publish to a topic."""
-        self.client(topic).publish(TopicArn=topic, Subject=subject[:SUBJECT_LIMIT], Message=body)
-
-    def client(self, topic: str) -> Any:
-        """Return a client in the topic's own region, under the role that `cross_accounts` names for its account."""
-        _, _, _, region, account, _ = topic.split(":")
-        role = self.config.get("cross_accounts", {}).get(account)
-        if role is None:
-            return self.session.client("sns", region_name=region)
-        got = self.lookup.aws_sts.assume_role(RoleArn=role, RoleSessionName="CustodianNotification")["Credentials"]
-        return boto3.client(
-            "sns",
-            region_name=region,
-            aws_access_key_id=got["AccessKeyId"],
-            aws_secret_access_key=got["SecretAccessKey"],
-            aws_session_token=got["SessionToken"],
-        )
-
-
-class _Addresses(SnsDelivery):  # type: ignore[misc]  # c7n-mailer ships no types
-    """c7n-mailer's look-up of topics, which knows the partition `aws` alone."""
-
-    def target_is_sns(self, target: str) -> bool:
-        """Whether a target is a topic."""
-        return Topics.takes(target)
+    def publish(self, found: re.Match[str], subject: str, body: str) -> None:
+        """Publish to a topic, in its own region."""
+        client = self.session.client("sns", region_name=found["region"])
+        client.publish(TopicArn=found[0], Subject=subject[:SUBJECT_LIMIT], Message=body)
 
 
 def fitting(text: str) -> str:
