@@ -316,9 +316,9 @@ def report(
         raise click.UsageError("--csv belongs to --journal")
     with requires_extra("report"):
         from c7n_ingress_tools.report import terminal
+        from c7n_ingress_tools.report.page import write
         from c7n_ingress_tools.report.sources import NoRunError, of_runs
         from c7n_ingress_tools.report.tables import as_json as json_of
-        from c7n_ingress_tools.report.write import write
     folders = folders or (Path("out"),)
     try:
         made = of_runs(folders, dt.datetime.now(dt.timezone.utc), asked(regions, **of_accounts))

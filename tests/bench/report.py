@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 
 from c7n_ingress_tools.embedded_aws.server import Cloud
+from c7n_ingress_tools.report.page import write
 from c7n_ingress_tools.report.rows import Caller, Clients
 from c7n_ingress_tools.report.sources import of_rehearsal
-from c7n_ingress_tools.report.write import write
 from tests.bench.groups import group
 from tests.bench.table import Row
 from tests.support.browser import browser

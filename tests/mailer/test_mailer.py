@@ -274,7 +274,7 @@ def tagged(target, key, value, *others):
 LONG = "." * 60_000
 ENDLESS = {
     "a target": (message_to(TOPIC, f"slack://a@{LONG} "), "is not a recipient that the mailer knows"),
-    "a copy": (message_to(TOPIC, cc=[f"{LONG}@example.org"]), "is not allowed"),
+    "a copy": (message_to(TOPIC, cc=[f"{LONG}@example.org"]), "is not a recipient that the mailer knows"),
     "a channel in a tag": (tagged("slack://tag/team", "team", f"{LONG} ", TOPIC), "is not allowed"),
 }
 

@@ -23,10 +23,10 @@ from c7n_ingress.decide.states import CLOSING
 from c7n_ingress_tools.cli import main
 from c7n_ingress_tools.rehearsal import groups as sample_groups
 from c7n_ingress_tools.report import tables
+from c7n_ingress_tools.report.page import write
 from c7n_ingress_tools.report.rows import Caller, Clients, Place, Report, Row, Window, rows, worst_first
 from c7n_ingress_tools.report.sources import NoRunError, of_rehearsal, of_runs
 from c7n_ingress_tools.report.text import visible
-from c7n_ingress_tools.report.write import write
 from tests.support.browser import browser
 from tests.support.embedded import ACCOUNT, ROOT, group_of, load, make_queue, run, shipped
 from tests.support.forked import C7N_INGRESS, forked

@@ -55,8 +55,6 @@ class Channel:
     """How much of each message is shown."""
     KEYS: ClassVar[Mapping[str, Any]] = {}
     """The schemas of keys of mailer.yml that are the channel's own, or that c7n-mailer does not check."""
-    IMPORTS: ClassVar[Sequence[str]] = ()
-    """The distributions that the Lambda needs for the channel."""
 
     def __init__(self, config: dict[str, Any], session: Any, recipients: Recipients) -> None:
         self.config = config

@@ -31,15 +31,21 @@ with requires_extra("mailer"):
 HERE = Path(__file__).parent
 CONFIG = PACK / "mode" / "mailer.yml"
 
-IMPORTED = ["jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid"]
-IMPORTED += [name for channel in CHANNELS for name in channel.IMPORTS]
-"""What c7n-mailer imports on its way to SNS, SES and SMTP, and what the channels import."""
+IMPORTED = ["atlassian-python-api", "jinja2", "ldap3", "pyyaml", "redis", "requests", "sendgrid"]
+"""What the channels import, and c7n-mailer on its way to SES and SMTP."""
 PROVIDED = ("six", "urllib3")
 """What of it is in Lambda's image, beside boto3."""
 STAY = ("deploy.py", "preview.py")
 """What is of no use in the Lambda."""
 TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
-NOT_DELIVERED = ("cross_accounts", "sendgrid_api_key", "graph_sendmail_endpoint", "splunk_hec_url", "datadog_api_key")
+NOT_DELIVERED = (
+    "account_emails",
+    "cross_accounts",
+    "sendgrid_api_key",
+    "graph_sendmail_endpoint",
+    "splunk_hec_url",
+    "datadog_api_key",
+)
 """Ways to deliver that the Lambda's entry does not know, and so would leave out."""
 KEYS = {key: schema for key, schema in CONFIG_SCHEMA["properties"].items() if key not in NOT_DELIVERED}
 KEYS |= {

@@ -61,14 +61,11 @@ FIXES = [manager.fix for manager in MANAGERS]
 
 
 class Limits(NamedTuple):
-    """How much a channel shows."""
+    """How many groups a channel shows in full, how many more in one line each, and how many changes of a group."""
 
     groups: int
-    """How many groups in full."""
     brief: int
-    """How many more in one line each."""
     rows: int
-    """How many changes of a group."""
 
 
 class Change(NamedTuple):

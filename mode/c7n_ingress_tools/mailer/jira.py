@@ -54,7 +54,6 @@ class Jira(Tickets):
     SECTION = "jira"
     MOST_KEY, MOST_TEXT = 255, 30_000  # a description takes 32,767 characters
     KEYS: ClassVar[Mapping[str, Any]] = {SECTION: section_of("https://example.atlassian.net", "type", "transition")}
-    IMPORTS = ("atlassian-python-api",)
 
     @cached_property
     def client(self) -> Any:

@@ -98,15 +98,11 @@ class Mailer:
         reserve = min(RESERVE, milliseconds_left() // 2)
         message = unpacked(record["body"])
         check_sender(self.config, message, record["attributes"].get("SenderId", ""))
-        recipients, unknown = Recipients(self.config), unknown_targets(message)
-        message = with_recipients(with_subject(message), unknown, recipients)
+        recipients = Recipients(self.config)
+        message = with_recipients(with_subject(message), recipients)
         channels = [channel(self.config, self.session, recipients) for channel in CHANNELS]
         deliveries = [delivery for channel in channels for delivery in channel.deliveries(message)]
-        failures = [f"{shown(target)} is not a recipient that the mailer knows" for target in unknown]
-        failures += [
-            f"{shown(each)} is not allowed: add it to recipients in mailer.yml, or take it out of the policy or tag"
-            for each in recipients.refused
-        ]
+        failures = [f"{shown(target)} {why}" for target, why in recipients.refused.items()]
         reported = [resources for channel in channels for resources in channel.reported]
         failures += [f"there is nobody to notify of {name}" for name in left_out(message, reported)]
         for delivery in deliveries:
@@ -170,15 +166,18 @@ def check_sender(config: dict[str, Any], message: dict[str, Any], sender: str) -
         raise UndeliverableError(f"{role or 'somebody'} sent a message about account {account!r:.40}: {fix}")
 
 
-def with_recipients(message: dict[str, Any], unknown: Sequence[str], recipients: Recipients) -> dict[str, Any]:
-    """Return a message for the targets alone that are known and may get messages."""
+def with_recipients(message: dict[str, Any], recipients: Recipients) -> dict[str, Any]:
+    """Return a message for the targets alone that a channel delivers to, and that may get messages."""
+
+    def gets(target: str) -> bool:
+        if len(target) <= LONGEST and any(channel.takes(target) for channel in CHANNELS):
+            return recipients.allow_target(target)
+        recipients.refused[target] = "is not a recipient that the mailer knows"
+        return False
+
     action = message["action"]
-    allowed = {
-        key: [target for target in action[key] if target not in unknown and recipients.allow_target(target)]
-        for key in ("to", "cc", "owner_absent_contact")
-        if key in action
-    }
-    return message | {"action": action | allowed}
+    lists = {key: action[key] for key in ("to", "cc", "owner_absent_contact") if key in action}
+    return message | {"action": action | {key: list(filter(gets, targets)) for key, targets in lists.items()}}
 
 
 def with_subject(message: dict[str, Any]) -> dict[str, Any]:
@@ -190,12 +189,6 @@ def with_subject(message: dict[str, Any]) -> dict[str, Any]:
     for name in ("account_id", "region"):
         subject = subject.replace(f"{{{name}}}", str(message.get(name, "")))
     return message | {"action": message["action"] | {"subject": plain(subject, MOST_SUBJECT)}}
-
-
-def unknown_targets(message: Mapping[str, Any]) -> list[str]:
-    """Return the targets that no channel delivers to."""
-    targets = message["action"].get("to", [])
-    return [each for each in targets if len(each) > LONGEST or not any(channel.takes(each) for channel in CHANNELS)]
 
 
 def left_out(message: Mapping[str, Any], reported: Sequence[Sequence[Any]]) -> list[str]:

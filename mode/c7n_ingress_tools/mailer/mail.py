@@ -19,8 +19,8 @@ from c7n_ingress_tools.mailer.recipients import LONGEST
 from c7n_ingress_tools.mailer.render import page, text
 from c7n_ingress_tools.mailer.sns import Topics
 
-OWNERS = ("resource-owner", "event-owner", "account-emails")
-"""What c7n-mailer looks up in a message's groups and event, and in mailer.yml."""
+OWNERS = ("resource-owner", "event-owner")
+"""What c7n-mailer looks up in a message's groups and event."""
 
 
 class Mail(Channel):

@@ -21,26 +21,28 @@ LONGEST = 320
 A longer text is none. Whether it fits a pattern can take a time that grows with the square of its length.
 """
 
-LOOKED_UP = ("resource-owner", "event-owner", "account-emails", "slack://owners")
-"""Targets that name addresses in tags, in the event or in mailer.yml: those are checked once they are known."""
+LOOKED_UP = ("resource-owner", "event-owner", "slack://owners")
+"""Targets that name addresses in tags or in the event: those are checked once they are known."""
 
 
 class Recipients:
-    """The recipients that are allowed, and why others got nothing of the message at hand."""
+    """The recipients that are allowed."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         account = config["queue_url"].split("/")[-2]
-        listed = [f"arn:*:sns:*:{account}:open-ingress", *config.get("recipients", ())]
-        listed += [each for addresses in config.get("account_emails", {}).values() for each in addresses]
-        self.allowed = re.compile("|".join(map(_regex, listed)))
-        self.refused: dict[str, None] = {}
+        patterns = [f"arn:*:sns:*:{account}:open-ingress", *config.get("recipients", ())]
+        self.allowed = re.compile("|".join(map(_regex, patterns)))
+        self.refused: dict[str, str] = {}
+        """Why others got nothing of the message at hand."""
 
     def allow(self, recipient: str) -> bool:
-        """Whether a recipient may get messages; remember it if not."""
-        allowed = len(recipient) <= LONGEST and self.allowed.fullmatch(recipient) is not None
-        if not allowed:
-            self.refused[recipient] = None
-        return allowed
+        """Whether a recipient may get messages; note why if not."""
+        if len(recipient) <= LONGEST and self.allowed.fullmatch(recipient):
+            return True
+        self.refused[recipient] = (
+            "is not allowed: add it to recipients in mailer.yml, or take it out of the policy or tag"
+        )
+        return False
 
     def allow_target(self, target: str) -> bool:
         """Whether a target of a policy may get messages, as far as that is known before it is looked up."""

@@ -22,9 +22,9 @@ from c7n_ingress_tools.rehearsal.account import Account, read
 from c7n_ingress_tools.rehearsal.loop import LoopError, Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
+from c7n_ingress_tools.report.page import write
 from c7n_ingress_tools.report.sources import of_rehearsal
 from c7n_ingress_tools.report.text import first, visible
-from c7n_ingress_tools.report.write import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -27,18 +27,18 @@ from c7n_ingress_tools.accounts import ALL, accounts, regions_of
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.names import MAILER, POLICIES
-from c7n_ingress_tools.report.sources import FAILURE, record_of
+from c7n_ingress_tools.report.rows import HOWS
+from c7n_ingress_tools.report.sources import FAILURE, LOOKED, record_of
 from c7n_ingress_tools.report.tables import csv_of
 from c7n_ingress_tools.report.text import visible
 
 VERSION = 1
 """Of the JSON: it changes when a key goes or means something else."""
 
-CLOSED = frozenset({"modified", "revoked", "perhaps modified", "perhaps revoked"})
+CLOSED = HOWS.keys() - {"preview"}
 """What the record of an open rule that was closed calls its change."""
 
 EXEMPT_LOG, MAILERS_LOG = f"/aws/lambda/{POLICIES}-exempt", f"/aws/lambda/{MAILER}"
-COUNTED = re.compile(rf"policy:{POLICIES.removeprefix('custodian-')}-exempt .*count:(\d{{1,9}}) ")
 UNDONE = re.compile(r"\[INFO\]\s(?:\S+\s\S+\s)?undone in (\d{12}) (\S+): (sg-[\w, -]+)")
 """The mailer's line, as Lambda begins it. Elsewhere in a line, somebody else may have written these words."""
 FIRST = "us-east-1"
@@ -47,15 +47,12 @@ MOST_OPENERS = 10
 MOST_SECONDS = 4e9
 """More than a century. A number beyond it is forged, and may be too large to compute with or to write as JSON."""
 
-SECONDS = "seconds"
 COLUMNS = {
     "account": "account", "region": "region", "group": "group", "name": "group_name", "rule": "rule",
     "protocol": "protocol", "ports": "ports", "was": "was", "now": "now", "time": "time", "opened": "opened",
-    SECONDS: "seconds_open", "opened_by": "opened_by",
+    "seconds": "seconds_open", "opened_by": "opened_by",
 }  # fmt: skip
 """What is reported of a rule that was closed, and how its record calls it."""
-Closure: TypeAlias = dict[str, Any]
-"""A rule that was closed: a value for each of COLUMNS. Without a known opening, the seconds are None."""
 
 
 class Place(NamedTuple):
@@ -90,7 +87,8 @@ class Found:
 
     since: dt.datetime
     until: dt.datetime
-    closures: list[Closure] = field(default_factory=list)
+    closures: list[dict[str, Any]] = field(default_factory=list)
+    """A value for each of COLUMNS. Without a known opening, the seconds are None."""
     failed: set[tuple[str, str, str]] = field(default_factory=set)
     """Account, region and group."""
     undone: set[tuple[str, str, str]] = field(default_factory=set)
@@ -107,7 +105,7 @@ class Found:
 
     def _summary(self, name: str, accounts: set[str]) -> Summary:
         closures = [each for each in self.closures if each["account"] in accounts]
-        seconds = sorted(each[SECONDS] for each in closures if each[SECONDS] is not None)
+        seconds = sorted(each["seconds"] for each in closures if each["seconds"] is not None)
         return Summary(
             name,
             len(closures),
@@ -170,19 +168,19 @@ def read(places: Iterable[Place], since: dt.datetime, until: dt.datetime) -> Fou
 def _read(place: Place, found: Found) -> None:
     lines = partial(_lines, place.session(place.region).client("logs"), found)
     here = place.account, place.region
-    journals = [lines(log_group, "{ ($.v = 1) }") for log_group in LOG_GROUPS]
-    for record in filter(None, map(record_of, chain.from_iterable(filter(None, journals)))):
+    journals = {log_group: each for log_group in LOG_GROUPS if (each := lines(log_group, "{ ($.v = 1) }")) is not None}
+    if not journals:
+        found.notes.append(f"{' '.join(here)}: no journal. Is the stack there?")
+    for record in filter(None, map(record_of, chain(*journals.values()))):
         if str(record["how"]) in CLOSED and record["was"]:
             found.closures.append(closure_of(record, place))
-    for log_group in LOG_GROUPS:
+    for log_group in journals:
         for failure in filter(None, map(FAILURE.search, lines(log_group, '"replace-ingress: sg-"') or ())):
             if failure["group"]:
                 found.failed.add((*here, failure["group"]))
-    if not any(each is not None for each in journals):
-        found.notes.append(f"{' '.join(here)}: no journal. Is the stack there?")
     try:
-        for match in filter(None, map(COUNTED.search, lines(EXEMPT_LOG, '"count:"') or ())):
-            found.exempt[here] = int(match[1])  # the last one counts
+        for match in filter(None, map(LOOKED.search, lines(EXEMPT_LOG, '"count:"') or ())):
+            found.exempt[here] = int(match["count"])  # the last one counts
         for match in filter(None, map(UNDONE.match, lines(MAILERS_LOG, '"undone in"') or ())):
             found.undone |= {(match[1], match[2], group) for group in match[3].split(", ")}
     except ClientError as error:
@@ -203,12 +201,12 @@ def _lines(client: Any, found: Found, log_group: str, pattern: str) -> list[str]
     return [event["message"] for event in sorted(events, key=itemgetter("timestamp"))]
 
 
-def closure_of(record: Mapping[str, Any], place: Place) -> Closure:
+def closure_of(record: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """Return the closure that a record is about. Anyone who may write to the log may have written the record."""
-    seconds = record.get(COLUMNS[SECONDS])
-    known = seconds if isinstance(seconds, int | float) and abs(seconds) < MOST_SECONDS else None
     texts = {name: str(record.get(key) or "") for name, key in COLUMNS.items()}
-    return texts | {"account": place.account, "region": place.region, SECONDS: known}
+    seconds = record.get("seconds_open")
+    known = seconds if isinstance(seconds, int | float) and abs(seconds) < MOST_SECONDS else None
+    return texts | {"account": place.account, "region": place.region, "seconds": known}
 
 
 # -- what is shown

@@ -1,4 +1,4 @@
-"""The page. Pure."""
+"""The page, and the files beside it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from c7n_ingress.decide.behind import EXPOSED, EXPOSURES
 from c7n_ingress.decide.severity import SEVERITIES
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.report.rows import URGENCY, Report, Row
+from c7n_ingress_tools.report.tables import as_csv, as_json
 from c7n_ingress_tools.report.text import visible
 
 HERE = Path(__file__).parent
@@ -32,42 +33,47 @@ class Bar(NamedTuple):
     after: int
 
 
-def page(report: Report, files: str) -> str:
-    """Make the page, which needs nothing else.
+def write(report: Report, folder: Path) -> Path:
+    """Write report.html, report.csv and report.json into a folder, over what was there, and return the page's path.
 
-    :param files: the names of the files beside it.
+    The folder is created if it is not there.
+
+    :raises OSError: it cannot be written to.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    html = folder / "report.html"
+    html.with_suffix(".csv").write_text(as_csv(report), encoding="utf-8-sig", newline="")
+    html.with_suffix(".json").write_text(as_json(report), encoding="ascii")
+    html.write_text(page(report), encoding="utf-8")
+    return html
+
+
+def page(report: Report) -> str:
+    """Make the page, which needs nothing else."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            report=report,
-            files=files,
-            urgent=_urgent(report),
-            accounts=_every(report, "account") or ["-"],
-            regions=_every(report, "region") or ["-"],
-            charts=charts(report.rows),
-            choices=_choices(report),
-            counted=counted,
-            moods=MOODS,
-            # Ours, and never anybody's: a page may hold them as they are.
-            style=Markup(style),  # noqa: S704
-            script=Markup(script),  # noqa: S704
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-        )
-    )
-
-
-def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        files="report.csv and report.json",
+        urgent=_urgent(report),
+        accounts=_every(report, "account") or ["-"],
+        regions=_every(report, "region") or ["-"],
+        charts=charts(report.rows),
+        choices=_choices(report),
+        counted=counted,
+        moods=MOODS,
+        # Ours, and never anybody's: a page may hold them as they are.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        style_hash=_hash(style),
+        script_hash=_hash(script),
     )
 
 
@@ -103,10 +109,11 @@ def bars(rows: Sequence[Row], kind: Callable[[Row], str], order: Iterable[str] =
     before = Counter(map(kind, rows))
     after = Counter(kind(row) for row in rows if row.is_open)
     kinds = [each for each in order if each in before] or [each for each, _ in before.most_common()]
-    shown, rest = (kinds, []) if len(kinds) <= MOST_BARS else (kinds[: MOST_BARS - 1], kinds[MOST_BARS - 1 :])
-    made = [Bar(each, before[each], after[each]) for each in shown]
-    other = Bar(counted(len(rest), "other"), sum(before[each] for each in rest), sum(after[each] for each in rest))
-    return [*made, other] if rest else made
+    made = [Bar(each, before[each], after[each]) for each in kinds]
+    if len(made) <= MOST_BARS:
+        return made
+    shown, rest = made[: MOST_BARS - 1], made[MOST_BARS - 1 :]
+    return [*shown, Bar(counted(len(rest), "other"), sum(bar.before for bar in rest), sum(bar.after for bar in rest))]
 
 
 def _every(report: Report, name: str) -> list[str]:

@@ -39,7 +39,7 @@ MATCHED = "MatchedIpPermissions"
 
 LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \S+ - (?P<level>[A-Z]+) - (?P<message>.*)")
 """How c7n writes a line of its log: `LogWritten.log_format` in c7n/output.py."""
-LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:(?P<count>\d+) ")
+LOOKED = re.compile(r"policy:\S+ resource:\S+ region:\S+ count:(?P<count>\d{1,9}) ")
 """What c7n logs when the filters are done. Only then does it write resources.json, over that of an earlier run."""
 LEFT_OPEN = re.compile(r"exempt: left open in (\d+) groups?")
 """What the filter `exempt` logs: before that line about all groups, after it when the action reads a group again."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from c7n_ingress.decide.exemptions import Exemption
 from c7n_ingress.decide.rules import ports_text
-from c7n_ingress_tools.report.rows import Clients, Place, Report, Row
+from c7n_ingress_tools.report.rows import Clients, Report, Row
 from c7n_ingress_tools.report.text import visible
 
 VERSION = 4
@@ -34,10 +34,14 @@ def as_csv(report: Report) -> str:
 
     A line for each account and region that failed comes first.
     """
+    failed = [
+        {"state": "failed", "account": place.account or place.name, "region": place.region, "failure": place.failure}
+        for place in report.failed
+    ]
     rows = [
         each | {"callers": [caller["source"] for caller in each["callers"] or ()]} for each in map(flat, report.rows)
     ]
-    return csv_of(COLUMNS, [*map(_failed, report.failed), *rows])
+    return csv_of(COLUMNS, [*failed, *rows])
 
 
 def csv_of(columns: Collection[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -51,16 +55,11 @@ def csv_of(columns: Collection[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def as_json(report: Report) -> str:
     """Write all of the report as JSON, in ASCII."""
-    window = report.window and report.window._asdict()
     made = {"v": VERSION, "headline": report.headline} | vars(report)
-    places = [place._asdict() for place in report.places]
-    return (
-        json.dumps(made | {"window": window, "rows": list(map(flat, report.rows)), "places": places}, indent=1) + "\n"
-    )
-
-
-def _failed(place: Place) -> dict[str, Any]:
-    return {"state": "failed", "account": place.account or place.name, "region": place.region, "failure": place.failure}
+    made["window"] = report.window and report.window._asdict()
+    made["rows"] = list(map(flat, report.rows))
+    made["places"] = [place._asdict() for place in report.places]
+    return json.dumps(made, indent=1) + "\n"
 
 
 def harmless(cell: str) -> str:

@@ -18,7 +18,7 @@ from c7n_ingress_tools.report.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from c7n_ingress_tools.report.rows import Place, Report, Row
+    from c7n_ingress_tools.report.rows import Report, Row
 
 PIPE_WIDTH, WIDE = 120, 200
 MOODS = {"bad": "bold red", "look": "yellow", "good": "green"}
@@ -52,8 +52,9 @@ def show(report: Report, console: Console, page: str) -> None:
     console.print()
     is_wide = console.width >= NARROW
     if report.places:
-        console.print(places(report, reasons=is_wide))
-        more, which = len(report.places) - len(_shown(report)), "more, with fewer open groups"
+        shown = max(SHOWN_PLACES, len(report.failed))
+        console.print(places(report, shown, reasons=is_wide and bool(report.failed)))
+        more, which = len(report.places) - shown, "more, with fewer open groups"
     else:
         console.print(table(report))
         more, which = len(report.rows) - SHOWN_ROWS, "more"
@@ -67,10 +68,11 @@ def show(report: Report, console: Console, page: str) -> None:
         console.print(Text.assemble(("! ", "bold yellow"), visible(note)))
 
 
-def places(report: Report, *, reasons: bool = True) -> Table:
-    """Make the table of accounts and regions: how many groups are in each state, and why the last run failed.
+def places(report: Report, most: int, *, reasons: bool) -> Table:
+    """Make the table of accounts and regions: how many groups are in each state.
 
-    :param reasons: whether there is room for a column of why it failed.
+    :param most: how many accounts and regions it shows.
+    :param reasons: whether it has a column of why the last run failed.
     """
     states = report.states
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
@@ -79,9 +81,9 @@ def places(report: Report, *, reasons: bool = True) -> Table:
     made.add_column("open groups", justify="right")
     for state in states:
         made.add_column(state, justify="right", style=STATES[state])
-    if reasons := reasons and bool(report.failed):
+    if reasons:
         made.add_column("why the run failed", overflow="fold", style="bold red")
-    for place in _shown(report):
+    for place in report.places[:most]:
         numbers = (place.found, *(place.groups[state] for state in states))
         counts = (f"{number:,}" if place.time else "-" for number in numbers)
         names = (visible(place.name or place.account or "-"), visible(place.region or "-"))
@@ -93,11 +95,6 @@ def places(report: Report, *, reasons: bool = True) -> Table:
         sums = (sum(place.groups[state] for place in report.places) for state in states)
         made.add_row("all", "", *(f"{number:,}" for number in (found, *sums)))
     return made
-
-
-def _shown(report: Report) -> tuple[Place, ...]:
-    """Return the accounts and regions that the terminal shows: all that failed, and some others."""
-    return report.places[: max(SHOWN_PLACES, len(report.failed))]
 
 
 def failures(said: list[str], console: Console) -> None:
