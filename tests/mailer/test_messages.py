@@ -312,9 +312,9 @@ def test_plain_text_as_people_read_it():
             f"! Managed by {quoted(CHECKOUT['c7n:managed-ingress']['by'])}. So that it is not opened again: "
             f"{CHECKOUT['c7n:managed-ingress']['fix']}"
         ),
-        '* TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24, "SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)',
-        "* TCP 22 (SSH): ::/0 -> 2001:2:0:7::/64 (sgr-0a6b2c8d4e1f37950)",
-        "* TCP 8000-8010: 0.0.0.0/0 -> 198.18.7.0/24 (sgr-07d9e3f1a5b4c2860)",
+        '* TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24, "SSH for the migration weekend", sgr-0f3d5a1b7c9e24680',
+        "* TCP 22 (SSH): ::/0 -> 2001:2:0:7::/64, sgr-0a6b2c8d4e1f37950",
+        "* TCP 8000-8010: 0.0.0.0/0 -> 198.18.7.0/24, sgr-07d9e3f1a5b4c2860",
         "Exposure: reachable from the internet",
         f"Used by: {', '.join(map(quoted, CHECKOUT['c7n:behind-ingress']['behind']))}",
         (
@@ -649,7 +649,7 @@ def test_what_was_restored():
     ]
     resources = [restored(*records, **{"Tags": trace, "c7n:exempt-ingress": "2026-12-24"})]
     reported = rendered(TEXT, resources=resources)
-    described = '"SSH for the migration weekend" (sgr-0f3d5a1b7c9e24680)'
+    described = '"SSH for the migration weekend", sgr-0f3d5a1b7c9e24680'
     assert reported.splitlines() == [
         "2 open rules restored in 1 group",
         "What was replaced is undone: these security groups let in again what they let in before.",
@@ -961,8 +961,8 @@ def test_the_digest_as_people_read_it():
     """It says which groups are open by exemption, the first to end first, how often renewed, what uses them."""
     assert rendered(DIGEST_TEXT).splitlines() == [
         "2 groups open by exemption",
-        "They let the whole internet in, because somebody exempted them.",
-        "1 of them will be closed within a week",
+        "The whole internet may come in, because somebody made an exemption.",
+        "1 group will be closed within a week",
         "",
         "Account: shop-production (123456789012)",
         "Region: eu-central-1",
@@ -1007,7 +1007,7 @@ def test_the_digest_of_one_group_that_the_register_exempts(template):
     """It says where the exemption ends or goes on, also of a group without the tag, in words for one group."""
     exempt = {"until": "2026-09-24", "reason": "public shop", "owner": None, "ticket": None}
     reported = words(template, resources=[group(**{"c7n:exempt-ingress": [exempt]})])
-    assert "It will be closed within a week" in reported
+    assert "1 group will be closed within a week" in reported
     assert END_NOW in reported
     assert "set a later day there" in reported
 

@@ -192,7 +192,7 @@ def test_a_change_in_a_ticket(post, service, mailer):
     with mailer() as function:
         work(post, function, about(service.target, FAILED | {"c7n:replaced-ingress": changes}))
     ((_, _, _, text),) = service.server.tickets()
-    assert "TCP 22 (SSH): 0.0.0.0/0 → 198.18.7.0/24 perhaps replaced, sgr-" in text
+    assert "TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24 perhaps replaced" in text
     assert "TCP 22 (SSH): 0.0.0.0/0 removed, sgr-" in text
 
 

@@ -79,6 +79,13 @@ class Change(NamedTuple):
     description: str
     rule: str
 
+    @property
+    def line(self) -> str:
+        """The change on one line."""
+        sides = " -> ".join(filter(None, [self.was, self.now]))
+        more = (f'"{self.description}"' if self.description else "", self.rule)
+        return ", ".join(filter(None, [f"{self.traffic}: {sides} {self.done}".rstrip(), *more]))
+
 
 @dataclass(frozen=True)
 class Group:
@@ -372,13 +379,11 @@ class _Digest(Facts):
 
     def __init__(self, *message: Any) -> None:
         super().__init__(*message)
-        number = len(self.resources)
-        it, lets = ("it", "It lets") if number == 1 else ("them", "They let")
-        self.headline = self.title = f"{counted(number, 'group')} open by exemption"
-        self.lead = f"{lets} the whole internet in, because somebody exempted {it}."
+        self.headline = self.title = f"{counted(len(self.resources), 'group')} open by exemption"
+        self.lead = "The whole internet may come in, because somebody made an exemption."
         self.ranked = sorted(self.resources, key=lambda each: _day(_until(each)) or date.min)
         soon = sum((days := self.days(each)) is not None and days <= SOON for each in self.resources)
-        self.looks = [f"{'It' if number == 1 else f'{soon} of them'} will be closed within a week"] if soon else []
+        self.looks = [f"{counted(soon, 'group')} will be closed within a week"] if soon else []
         todo = [
             f"To close a group now, remove its tag {TAG}, or its entry in the register: the daily run closes it.",
             "To keep it open for longer, set a later day there. A tag takes at most 90 days ahead.",

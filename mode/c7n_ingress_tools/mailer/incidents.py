@@ -31,7 +31,7 @@ class Incident(NamedTuple):
     """What distinguishes this change, if the group was closed without anyone's help."""
     summary: str
     details: dict[str, Any]
-    """Labels, and a text, texts or changes each: what to do comes first."""
+    """Labels, and a text or texts each: what to do comes first."""
     group: Group | None = None
 
 
@@ -59,7 +59,7 @@ def _of_group(facts: Facts, group: Group) -> Incident:
         "reasons": group.reasons,
         "to undo": group.undo and (group.undo.lines or group.undo.note),
         "notes": group.notes,
-        "changes": [{name: text for name, text in change._asdict().items() if text} for change in group.changes],
+        "changes": [change.line for change in group.changes],
         "more": group.more,
         **dict(group.about),
         "connections": [text for section in facts.sections for text in section.paragraphs],

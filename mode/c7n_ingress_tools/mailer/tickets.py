@@ -152,7 +152,7 @@ def parts_of(incident: Incident, most: int) -> list[tuple[str, list[str]]]:
     """
     parts: list[tuple[str, list[str]]] = []
     for label, value in incident.details.items():
-        lines = [line for each in (value if isinstance(value, list) else [value]) if (line := _line(each))]
+        lines = list(filter(None, [value] if isinstance(value, str) else value))
         most -= len(label) + 4  # with what is between parts
         fitting = []
         for line in lines:
@@ -164,12 +164,3 @@ def parts_of(incident: Incident, most: int) -> list[tuple[str, list[str]]]:
         if len(fitting) < len(lines):
             break
     return parts
-
-
-def _line(value: Any) -> str:
-    """Return a text, or a change as one line."""
-    if isinstance(value, str):
-        return value
-    sides = " → ".join(value[side] for side in ("was", "now") if value.get(side))
-    change = f"{value.get('traffic', '')}: {sides} {value.get('done', '')}".strip()
-    return ", ".join(filter(None, [change, value.get("rule"), value.get("description")]))

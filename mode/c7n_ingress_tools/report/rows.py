@@ -251,10 +251,9 @@ class Report:
                 return f"{blocking:,} of {counted(len(known), 'rule')} would block clients"
             unlogged = ", as far as the flow logs show" if any(each.note for each in known) else ""
             return f"No client would be blocked{unlogged}"
-        names = {row.state for row in self.rows}
-        worst = next(state for state in (*states.CLOSING, states.SKIPPED, states.EXEMPT) if state.name in names)
-        number = sum(row.state == worst.name for row in self.rows)
-        return f"{number:,} of {counted(len(self.rows), 'open rule')} {worst.counted}"
+        number = Counter(row.state for row in self.rows)
+        worst = next(state for state in (*states.CLOSING, states.SKIPPED, states.EXEMPT) if number[state.name])
+        return f"{number[worst.name]:,} of {counted(len(self.rows), 'open rule')} {worst.counted}"
 
     @property
     def lead(self) -> str:
@@ -264,8 +263,8 @@ class Report:
             exempt = sum(place.groups[EXEMPT] for place in self.places)
             but = f" but those of {counted(exempt, 'exempt group')}" if exempt else ""
             return "See what failed." if self.failures or self.failed else f"No rule{looked} lets the internet in{but}."
-        number = {state.counted: sum(row.state == state.name for row in self.rows) for state in states.URGENCY}
-        outcome = ", ".join(f"{count:,} {words}" for words, count in number.items() if count)
+        number = Counter(row.state for row in self.rows)
+        outcome = ", ".join(f"{n:,} {state.counted}" for state in states.URGENCY if (n := number[state.name]))
         rules = f"{counted(len(self.rows), 'rule')} in {counted(self.groups, 'group')}"
         return f"{rules} {'lets' if len(self.rows) == 1 else 'let'} the internet in before: {outcome}."
 

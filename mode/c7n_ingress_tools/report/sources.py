@@ -65,7 +65,6 @@ class Run:
     time: str
     """When its filters were done, or when it stopped before."""
     dry: bool = False
-    """Whether it was a dry run."""
     matched: int | None = None
     """How many groups its filters matched; None if it stopped before they had looked at the groups."""
     exempt: int = 0
@@ -96,8 +95,6 @@ class Run:
 
 
 FAILED = "the policy failed after it had looked at the groups"
-NOTHING = "no output: the policy was refused, or c7n-org did not run there"
-BEGAN = "the run began and wrote no result, usually because its role cannot be assumed"
 PRINTED = "c7n-org printed why an account failed. Keep what it prints in a file, and name the file: --log c7n-org.log."
 
 
@@ -274,13 +271,13 @@ def _swept(output: Written, now: dt.datetime, asked: Asked) -> Swept:
     runs: list[Run] = []
     failures: list[str] = []
     shown: list[str] = []  # why runs failed, which rows or failures have already
-    wrong: list[str] = [] if output.folders else [NOTHING]
+    wrong = [] if output.folders else ["no output: the policy was refused, or c7n-org did not run there"]
     unread: list[NoRunError] = []
     exempt = 0
     for folder in output.folders:
         try:
             if not (folder / METADATA).exists():
-                wrong.append(BEGAN)
+                wrong.append("the run began and wrote no result, usually because its role cannot be assumed")
                 continue
             *_, last = every = read_runs(folder)
             of_policy = [run for run in every if not asked.since or run.time >= _iso(asked.since)]
