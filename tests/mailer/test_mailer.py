@@ -247,7 +247,7 @@ BAD = {
     ),
     "no token": (message_to("slack://#ops"), "slack://#ops: it needs slack_token in mailer.yml"),
     "no webhook": (message_to("slack://webhook/#ops"), "slack://webhook/#ops: it needs slack_webhook in mailer.yml"),
-    "nothing to report": (message_to(ON_CALL) | {"resources": []}, "there is nobody to notify of this message"),
+    "nothing to report": (message_to(ON_CALL) | {"resources": []}, "the message is about nothing"),
 }
 
 

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
@@ -60,17 +60,13 @@ class Channel:
         self.config = config
         self.session = session
         self.recipients = recipients
-        self.reported: list[Sequence[Mapping[str, Any]]] = []
+        self.http = requests.Session()
+        self.reported: list[Mapping[str, Any]] = []
 
     @classmethod
     def takes(cls, target: str) -> bool:
         """Whether a target is one of the channel's own."""
         return cls.TARGET.fullmatch(target) is not None
-
-    @cached_property
-    def http(self) -> requests.Session:
-        """The connection."""
-        return requests.Session()
 
     def setting(self, key: str) -> Any:
         """Return what mailer.yml has under a key.
@@ -107,7 +103,7 @@ class Channel:
 
     def facts(self, message: Mapping[str, Any], resources: Sequence[Mapping[str, Any]]) -> Facts:
         """Work out what a message reports about some of its groups, and note that these are reported."""
-        self.reported.append(resources)
+        self.reported += resources
         return self.facts_of(message, resources, self.config.get("journals", ()))
 
     @classmethod

@@ -18,7 +18,7 @@ import re
 import socket
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,19 @@ class Mailer:
         reserve = min(RESERVE, milliseconds_left() // 2)
         message = unpacked(record["body"])
         check_sender(self.config, message, record["attributes"].get("SenderId", ""))
+        if not message["resources"]:
+            raise UndeliverableError("the message is about nothing")
         recipients = Recipients(self.config)
         message = with_recipients(with_subject(message), recipients)
         channels = [channel(self.config, self.session, recipients) for channel in CHANNELS]
         deliveries = [delivery for channel in channels for delivery in channel.deliveries(message)]
         failures = [f"{shown(target)} {why}" for target, why in recipients.refused.items()]
-        reported = [resources for channel in channels for resources in channel.reported]
-        failures += [f"there is nobody to notify of {name}" for name in left_out(message, reported)]
+        reported = {id(resource) for channel in channels for resource in channel.reported}
+        failures += [
+            f"there is nobody to notify of {each.get('GroupId') or each.get('account_id')}"  # the watch has an account
+            for each in message["resources"]
+            if id(each) not in reported
+        ]
         for delivery in deliveries:
             # Killed for its time, the process would forget who was reached.
             has_time = milliseconds_left() >= reserve
@@ -189,11 +195,3 @@ def with_subject(message: dict[str, Any]) -> dict[str, Any]:
     for name in ("account_id", "region"):
         subject = subject.replace(f"{{{name}}}", str(message.get(name, "")))
     return message | {"action": message["action"] | {"subject": plain(subject, MOST_SUBJECT)}}
-
-
-def left_out(message: Mapping[str, Any], reported: Sequence[Sequence[Any]]) -> list[str]:
-    """Return what no channel reports: a group whose owner is unknown, say."""
-    seen = {id(resource) for resources in reported for resource in resources}
-    left = [each for each in message["resources"] if id(each) not in seen]  # the watch reports an account
-    nobody = [] if reported or left else ["this message"]
-    return [str(each.get("GroupId") or each.get("account_id") or "a resource without an id") for each in left] + nobody

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
-
-import requests
 
 from c7n_ingress_tools.mailer.channel import UndeliverableError
 from c7n_ingress_tools.mailer.facts import GROUPS, Limits
@@ -39,17 +36,10 @@ class ServiceNow(Tickets):
         SECTION: section_of("https://example.service-now.com", objects=("fields", "close-fields"))
     }
 
-    @cached_property
-    def http(self) -> requests.Session:
-        """The connection, with the user's credentials."""
-        session = super().http
-        session.auth = (self.settings["user"], self.token)
-        session.headers["Accept"] = "application/json"
-        return session
-
     def call(self, method: str, record: str = "", accepted: int = HTTPStatus.OK, **request: Any) -> Any:
         """Call the Table API, and return what it answers as the result."""
         url = f"{self.settings['url'].rstrip('/')}/api/now/table/incident{record}"
+        request |= {"auth": (self.settings["user"], self.token), "headers": {"Accept": "application/json"}}
         response = self.answer("ServiceNow", method, url, accepted, **request)
         try:
             return response.json()["result"]

@@ -183,15 +183,13 @@ def of_rehearsal(  # noqa: PLR0913 - what a rehearsal leaves
         exemptions=exemptions,
         today=now.date(),
     )
-    shown = {row.group for row in made}
-    others += [f"{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
     return Report(
         title="Open ingress: a rehearsal",
         made="Rehearsed on a copy of the security groups, on one machine: nothing was changed in AWS.",
         time=_iso(now),
         policies=("open-ingress",),
         rows=worst_first(made),
-        failures=tuple(others),
+        failures=(*others, *_without_row(of_groups, made)),
         looked_at=len(groups),
         window=window,
         notes=(*notes, *([f"Public ports may be open: {', '.join(map(str, public_ports))}."] if public_ports else [])),
@@ -218,8 +216,7 @@ def read_runs(folder: Path) -> list[Run]:
         why = next(iter(last.more_failures), f"see {folder / LOG}")  # what c7n says after the first error is of no use
         last.more_failures = [f"the run stopped before it had looked at the groups: {why}"]
     if failed or not last.looked:
-        of_groups = [f"{group}: {why}" for group, said in last.failures.items() for why in said]
-        of_all = [f"{counted(len(last.failures), 'group')} failed: {why}" for why in of_groups[:1]]
+        of_all = [f"{counted(len(last.failures), 'group')} failed: {why}" for why in _without_row(last.failures)[:1]]
         last.failure = [*last.more_failures, *of_all, FAILED][0]
     return [*earlier, last]
 
@@ -327,10 +324,15 @@ def _failures_of(runs: Sequence[Run], made: Sequence[Row]) -> list[str]:
 
     A group that failed in an earlier run and that the last one did not match is not open any more.
     """
-    last, shown = runs[-1], {row.group for row in made}
+    last = runs[-1]
     of_groups = {group: said for run in ([last] if last.looked else runs) for group, said in run.failures.items()}
-    unseen = [f"{group}: {why}" for group, said in of_groups.items() if group not in shown for why in said]
-    return [f"{last.account} {last.region}: {why}" for why in (*unseen, *last.more_failures)]
+    return [f"{last.account} {last.region}: {why}" for why in (*_without_row(of_groups, made), *last.more_failures)]
+
+
+def _without_row(failures: Mapping[str, Sequence[str]], made: Iterable[Row] = ()) -> list[str]:
+    """Return what went wrong with groups that have no row, by the groups' ids."""
+    shown = {row.group for row in made}
+    return [f"{group}: {why}" for group, said in failures.items() if group not in shown for why in said]
 
 
 def _runs_in(log: Path, start: dt.datetime, end: dt.datetime, where: tuple[str, str, str]) -> list[Run]:
