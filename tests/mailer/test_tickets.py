@@ -193,7 +193,7 @@ def test_a_change_in_a_ticket(post, service, mailer):
         work(post, function, about(service.target, FAILED | {"c7n:replaced-ingress": changes}))
     ((_, _, _, text),) = service.server.tickets()
     assert "TCP 22 (SSH): 0.0.0.0/0 -> 198.18.7.0/24 perhaps replaced" in text
-    assert "TCP 22 (SSH): 0.0.0.0/0 removed, sgr-" in text
+    assert "TCP 22 (SSH): 0.0.0.0/0 removed, " in text
 
 
 def test_a_ticket_names_the_group_and_its_place(post, service, mailer):
