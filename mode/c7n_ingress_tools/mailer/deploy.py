@@ -67,6 +67,8 @@ def read_config(path: Path, region: str | None = None) -> dict[str, Any]:
     :raises ValueError: it is none, or asks for a delivery that the Lambda does not have.
     """
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if config is None:
+        raise ValueError("the file is empty: `c7n-ingress init DIR` writes one into another folder")
     try:
         jsonschema.validate(config, SCHEMA)
     except jsonschema.ValidationError as error:
