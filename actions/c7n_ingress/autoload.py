@@ -52,10 +52,9 @@ def register() -> None:
 
 
 def register_for_accounts() -> None:
-    """Register what a policy about the account needs, and keep the schemas of its filters."""
+    """Register what the watch needs."""
     refuse_unsupported()
-    import c7n_ingress.actions.notify_account
-    import c7n_ingress.schemas  # noqa: F401 - they do it
+    import c7n_ingress.watch  # noqa: F401 - it registers it
 
 
 def ship_bytecode() -> None:

@@ -109,9 +109,8 @@ def configuration() -> dict[str, Any]:
     data: dict[str, Any] = json.loads(Path("config.json").read_text(encoding="utf-8"))
     types = StructureParser().get_resource_types(data)
     AWS.get_resource_types(types)
-    if "aws.account" in types:  # the watch
-        import c7n_ingress.actions.notify_account  # noqa: PLC0415 - it registers; no other function needs it
-        import c7n_ingress.schemas  # noqa: F401, PLC0415 - nor this
+    if "aws.account" in types:
+        import c7n_ingress.watch  # noqa: F401, PLC0415 - it registers what no other function needs
     return data
 
 

@@ -49,7 +49,7 @@ def test_each_schema_is_generated_once(monkeypatch):
     generate = schema.generate
     monkeypatch.setattr(schema, "generate", lambda types: generated.append(tuple(sorted(types))) or generate(types))
     load_resources(("aws.account",))
-    monkeypatch.setattr("c7n_ingress.schemas.VALIDATOR", SchemaValidator())
+    monkeypatch.setattr("c7n_ingress.watch.VALIDATOR", SchemaValidator())
     policies.load(WATCH, {"tell": [TOPIC]}, ACCOUNT, "us-east-1")
     assert ("aws.event-rule",) in generated
     assert len(generated) == len(set(generated))

@@ -28,7 +28,7 @@ GONE = frozenset({"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound"})
 NO_ROOM = "RulesPerSecurityGroupLimitExceeded"
 """The group has as many rules as its quota allows."""
 NO_LIST = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
-"""A prefix list does not exist any more."""
+"""The prefix list does not exist, or is not shared; AWS's page of all codes has both spellings."""
 CHANGED_MEANWHILE = frozenset(
     {"InvalidSecurityGroupRuleId.NotFound", "InvalidPermission.NotFound", "InvalidPermission.Duplicate"}
 )

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
 from c7n.utils import chunks
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, described, error_code, pages, said
+from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, NO_LIST, described, error_code, pages, said
 from c7n_ingress.decide.rules import VERSIONS, Network, network
 
 log = logging.getLogger("custodian.filters")
@@ -19,12 +19,6 @@ PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)
 """What reading the entries of lists needs."""
 AWS = "AWS"
 """The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
-
-UNKNOWN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFound"})
-"""EC2's error codes for a list that does not exist, or is not shared; the page of all codes has both spellings.
-
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-"""
 
 NO_SUCH_LIST = (
     "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more: share "
@@ -108,4 +102,4 @@ def cidrs_of(client: Any, list_id: str) -> list[str]:
 
 
 def _is_unknown(error: Exception) -> bool:
-    return isinstance(error, ClientError) and error_code(error) in UNKNOWN
+    return isinstance(error, ClientError) and error_code(error) in NO_LIST
