@@ -16,10 +16,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, wraps
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -80,7 +80,7 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     :raises NoPythonError: there is none of that version here; the message has the fix.
     """
     python = sys.executable if runtime == OURS else shutil.which(runtime)
-    made = compiled_by(python, runtime, tuple(sources().items())) if python else {}
+    made = compiled_by(python, runtime, tuple(sources())) if python else {}
     if not made:
         raise NoPythonError(
             f"install {runtime} on the PATH where you deploy; it needs no packages. Or write "
@@ -89,14 +89,19 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     return dict(made)
 
 
-def sources() -> dict[str, bytes]:
-    """Return the sources of what a deployed function loads, by their names in the zip: those that this process imports.
+def sources() -> Iterator[tuple[str, bytes]]:
+    """Return the sources of what a deployed function loads, with their names in the zip: those of this process.
 
     The process that lists what is loaded may find others first, as when c7n runs in a clone's folder.
     """
-    folders = {package: Path(importlib.import_module(package).__path__[0]).parent for package in SHIPPED}
-    paths = {name: folders[PurePosixPath(name).parts[0]] / name for name in names_at_a_cold_start()}
-    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+    for name in names_at_a_cold_start():
+        if (path := folder_of(name.partition("/")[0]) / name).exists():
+            yield name, path.read_bytes()
+
+
+def folder_of(package: str) -> Path:
+    """Return the folder from which this process imports a package."""
+    return Path(importlib.import_module(package).__path__[0]).parent
 
 
 @cache
@@ -145,19 +150,10 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONHASHSEED": "0"}
 
 
-def loaded_at_a_cold_start() -> list[str]:
-    """Return the names in the zip of what a deployed function loads."""
+def main() -> None:
+    """Print the names in the zip of what a deployed function loads."""
     import c7n_ingress.lambda_entry  # noqa: F401 - what it loads is listed
 
-    specs = (module.__spec__ for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in SHIPPED)
-    names = []
-    for spec in specs:
-        if spec and spec.has_location:
-            path = PurePosixPath(*spec.name.split("."))
-            names.append(str(path / "__init__.py" if spec.submodule_search_locations else path.with_suffix(".py")))
-    return names
-
-
-def main() -> None:
-    """Print these names."""
-    sys.stdout.write(json.dumps(loaded_at_a_cold_start()))
+    loaded = [(name.partition(".")[0], module) for name, module in sorted(sys.modules.items())]
+    files = [(package, module.__file__) for package, module in loaded if package in SHIPPED and module.__file__]
+    sys.stdout.write(json.dumps([Path(file).relative_to(folder_of(package)).as_posix() for package, file in files]))
