@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 from c7n.exceptions import PolicyExecutionError
 
-from c7n_ingress.aws.authorized import Authorized
 from c7n_ingress_tools.embedded_aws.ec2 import backend_of, load_vpcs
 from tests.support.embedded import (
     ACCOUNT,
@@ -391,9 +390,3 @@ def test_a_group_without_a_vpc(cloud, tmp_path, vpc):
         act(cloud, tmp_path, after={"DescribeSecurityGroups": distort}, authorized=[OFFICE, "vpc"], notify=NOTIFY)
     assert (sources(strange), sources(good)) == ({"0.0.0.0/0"}, {OFFICE, "10.2.0.0/16"})
     assert {each["GroupId"] for message in messages(cloud) for each in message["resources"]} == {strange, good}
-
-
-def test_a_group_whose_networks_were_not_read():
-    """Networks that nobody read are not taken for none: without any, an open rule would only be revoked."""
-    with pytest.raises(KeyError, match="sg-2"):
-        Authorized(None, {"sg-1": [ip_network(OFFICE)]}, {}).of("sg-2")

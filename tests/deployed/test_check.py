@@ -543,7 +543,7 @@ def test_room(rules, networks, tight):
         "GroupId": "sg-1",
         "IpPermissions": [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges}],
     }
-    found = read.Groups([group], Authorized(parse_fixed(networks), {}, {}), {}, 60)
+    found = read.Groups([group], Authorized({"sg-1": parse_fixed(networks)}, {}), {}, 60)
     assert account.is_tight(group, found) is tight
 
 
@@ -562,5 +562,5 @@ def test_what_counts_as_a_rule():
         "pl-2": {"AddressFamily": "IPv4", "MaxEntries": 50, "OwnerId": "AWS"},
     }
     for quota, tight in ((54, False), (53, True)):
-        networks = Authorized(parse_fixed(["198.18.7.0/24", "198.18.8.0/24"]), {}, {})
+        networks = Authorized({"sg-1": parse_fixed(["198.18.7.0/24", "198.18.8.0/24"])}, {})
         assert account.is_tight(group, read.Groups([group], networks, lists, quota)) is tight

@@ -196,7 +196,7 @@ class ReplaceIngress(EventAction):
         networks = authorized.read(client, values, resources, examples_pass=bool(self.data.get("preview")))
 
         def plan(reading: Reading) -> Plan:
-            wanted = networks.of(reading.group["GroupId"])
+            wanted = networks.of[reading.group["GroupId"]]
             if isinstance(wanted, str):
                 return Plan(refused=[f"{wanted}; the group is left as it is"] if reading.matches else [])
             replace = partial(replacement, reading.rules, authorized=wanted, prefix_lists=reading.prefix_lists)

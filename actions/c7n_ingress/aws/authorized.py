@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from c7n_ingress.aws import prefix_lists, vpcs
@@ -11,25 +11,16 @@ from c7n_ingress.decide.rules import Network
 
 
 class Authorized(NamedTuple):
-    """The networks that replace an open source, in order of preference, or why they are not known, in a sentence."""
+    """What replaces an open source in each group."""
 
-    of_all: list[Network] | str | None
-    """Those of every group; None if the word ``vpc`` is among them."""
-    of_group: Mapping[str, list[Network] | str]
-    """Those of each group, by its id, if it is."""
+    of: Mapping[str, list[Network] | str]
+    """The networks by the group's id, in order of preference, or why they are not known, in a sentence."""
     left_out: Mapping[str, Sequence[str]]
     """Which other VPCs' networks are missing in a group, and why, by its id: one sentence each."""
 
-    def of(self, group_id: str) -> list[Network] | str:
-        """Return those of a group.
-
-        :raises KeyError: they were not read. No networks would mean that nothing replaces an open source.
-        """
-        return self.of_group[group_id] if self.of_all is None else self.of_all
-
 
 def read(
-    client: Any, values: Sequence[str], groups: Iterable[Mapping[str, Any]], *, examples_pass: bool = False
+    client: Any, values: Sequence[str], groups: Collection[Mapping[str, Any]], *, examples_pass: bool = False
 ) -> Authorized:
     """Read the entries of prefix lists, and the networks of the groups' VPCs, as far as the list has words for them.
 
@@ -43,7 +34,7 @@ def read(
         for list_id, found in entries.items()
     }
     if VPC not in named:
-        return Authorized(resolved(values, lists), {}, {})
+        return Authorized(dict.fromkeys((group["GroupId"] for group in groups), resolved(values, lists)), {})
     inside = vpcs.inside(client, groups)
-    of_group = {group_id: resolved(values, lists | {VPC: each.cidrs}) for group_id, each in inside.items()}
-    return Authorized(None, of_group, {group_id: each.left_out for group_id, each in inside.items()})
+    networks = {group_id: resolved(values, lists | {VPC: each.cidrs}) for group_id, each in inside.items()}
+    return Authorized(networks, {group_id: each.left_out for group_id, each in inside.items()})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import botocore
@@ -50,49 +51,43 @@ class Inside(NamedTuple):
 
     cidrs: list[str] | str
     """The CIDRs, those of its own VPC first; or why these are not known, in a sentence."""
-    left_out: tuple[str, ...] = ()
+    left_out: Sequence[str] = ()
     """Which other VPCs' networks are missing, and why: one sentence each."""
 
 
-def inside(client: Any, groups: Iterable[Mapping[str, Any]]) -> dict[str, Inside]:
+def inside(client: Any, groups: Collection[Mapping[str, Any]]) -> dict[str, Inside]:
     """Read the networks of each group's own VPC and of those that it is associated with, by group id."""
-    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupVpcAssociations.html
-    groups = list(groups)
     ids = [group["GroupId"] for group in groups]
     own = {group["GroupId"]: group["VpcId"] for group in groups if group.get("VpcId")}
-    left_out: tuple[str, ...] = ()
     try:
-        others = associated(client, own)
-        if isinstance(others, str):
-            left_out, others = (OWN_ALONE.format(others),), {}
-            log.warning(*left_out)
+        others, left_out = associated(client, own)
     except (ClientError, BotoCoreError) as error:  # reported for each group
         log.exception("associations of groups with VPCs could not be read")
         return dict.fromkeys(ids, Inside(f"the VPCs that the group is associated with cannot be read: {said(error)}"))
-    cidrs = cidrs_of(client, {*own.values(), *(vpc_id for each in others.values() for vpc_id in each)})
-    known = {
-        group_id: _inside([vpc_id, *others.get(group_id, ())], cidrs, left_out) for group_id, vpc_id in own.items()
-    }
-    return dict.fromkeys(ids, Inside(NO_VPC)) | known
+    for each in left_out:
+        log.warning(each)
+    cidrs = cidrs_of(client, {*own.values(), *chain(*others.values())})
+    known = dict.fromkeys(ids, Inside(NO_VPC))
+    for group_id, vpc_id in own.items():
+        networks, missing = cidrs[vpc_id], list(left_out)
+        if isinstance(networks, str):
+            known[group_id] = Inside(networks)
+            continue
+        for found in (cidrs[other] for other in others.get(group_id, ())):
+            if isinstance(found, str):
+                missing.append(f"Clients in a VPC that the group is associated with are blocked: {found}")
+            else:
+                networks = [*networks, *found]
+        known[group_id] = Inside(networks, missing)
+    return known
 
 
-def _inside(vpc_ids: Iterable[str], cidrs: Mapping[str, list[str] | str], left_out: tuple[str, ...]) -> Inside:
-    own, *others = (cidrs[vpc_id] for vpc_id in vpc_ids)
-    if isinstance(own, str):
-        return Inside(own)
-    known = [cidr for each in others if not isinstance(each, str) for cidr in each]
-    missing = (
-        f"Clients in a VPC that the group is associated with are blocked: {each}"
-        for each in others
-        if isinstance(each, str)
-    )
-    return Inside([*own, *known], (*left_out, *missing))
-
-
-def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]] | str:
-    """Read with which further VPCs groups are associated, by group id, or why EC2 never lists that, in a sentence."""
+def associated(client: Any, group_ids: Iterable[str]) -> tuple[Mapping[str, list[str]], list[str]]:
+    """Read with which further VPCs groups are associated, by group id, or a sentence if EC2 never lists that here."""
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupVpcAssociations.html
     if not hasattr(client, "describe_security_group_vpc_associations"):
-        return f"botocore {botocore.__version__} is too old to know DescribeSecurityGroupVpcAssociations"
+        old = f"botocore {botocore.__version__} is too old to know DescribeSecurityGroupVpcAssociations"
+        return {}, [OWN_ALONE.format(old)]
     found: defaultdict[str, list[str]] = defaultdict(list)
     request = ("describe_security_group_vpc_associations", "SecurityGroupVpcAssociations", "group-id", group_ids)
     try:
@@ -100,10 +95,10 @@ def associated(client: Any, group_ids: Iterable[str]) -> Mapping[str, list[str]]
             if each["State"] not in NOT_USED:
                 found[each["GroupId"]].append(each["VpcId"])
     except ClientError as error:
-        if error_code(error) in REFUSED:
-            return f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}"
-        raise
-    return {group_id: sorted(vpc_ids) for group_id, vpc_ids in found.items()}
+        if error_code(error) not in REFUSED:
+            raise
+        return {}, [OWN_ALONE.format(f"EC2 refuses DescribeSecurityGroupVpcAssociations: {said(error)}")]
+    return {group_id: sorted(vpc_ids) for group_id, vpc_ids in found.items()}, []
 
 
 def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:

@@ -182,7 +182,7 @@ def room(local: Local, found: Groups) -> Iterator[Fact]:
         yield ok(name, "not known: the authorized networks are read from another place at run time")
         return
     networks = found.authorized
-    unread = {each for each in (networks.of_all, *networks.of_group.values()) if isinstance(each, str)}
+    unread = {each for each in networks.of.values() if isinstance(each, str)}
     if unread := unread.union(*networks.left_out.values()):
         allow = "DescribeVpcs, DescribeSecurityGroupVpcAssociations and GetManagedPrefixListEntries"
         yield wrong(name, first(sorted(unread)), f"fix what it names, or allow EC2's {allow}")
@@ -197,7 +197,7 @@ def room(local: Local, found: Groups) -> Iterator[Fact]:
 
 def is_tight(group: Mapping[str, Any], found: Groups) -> bool:
     """Whether the networks that replace an open rule of a group are more than its quota of rules allows."""
-    wanted = found.authorized.of(group["GroupId"])
+    wanted = found.authorized.of[group["GroupId"]]
     if isinstance(wanted, str):
         return False  # another fact says so
     matches = matches_from(group["IpPermissions"])
