@@ -11,7 +11,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists, vpcs, way_in
+from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists
 from c7n_ingress.aws import history as reopened
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
@@ -111,14 +111,14 @@ class ReplaceIngress(EventAction):
         needed: tuple[str, ...] = self.permissions
         named = words(self.data.get("authorized"))
         if VPC in named or "authorized-from" in self.data:
-            needed += vpcs.PERMISSIONS
+            needed += authorized.OF_VPCS
         if set(named) - {VPC} or "authorized-from" in self.data:
             needed += prefix_lists.PERMISSIONS
         if "notify" in self.data:
             needed += tuple(notify.notifier(self).get_permissions())
             if "at-most" in self.data and self.fails_again:
                 needed += notify.REACH[self.data["notify"]["transport"]["type"]]
-            needed += behind.PERMISSIONS + way_in.PERMISSIONS if self.data.get("behind") else ()
+            needed += behind.PERMISSIONS if self.data.get("behind") else ()
         if "at-most" in self.data and self.counts_by_hour:
             needed += BRAKE
         if "untag" in self.data:

@@ -19,7 +19,6 @@ from c7n_ingress.aws.calls import client_of, said
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.aws.values import FreshValues
-from c7n_ingress.aws.way_in import note_ways_in
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.checks import UNFILLED
@@ -137,7 +136,7 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     text = subject(outcomes, deed, f"{config.account_id} {config.region}", preview=preview, waiting=waiting)
     call = call_in(event)
     behind = job.surroundings.of([outcome.group for outcome in outcomes])
-    note_ways_in(job.surroundings, outcomes)
+    job.surroundings.note_ways_in(outcomes)
     if behind:  # they come worst first by what was open
         outcomes.sort(key=lambda outcome: rank(behind[outcome.group["GroupId"]]["exposure"]))
         blocked = job.surroundings.blocked()
