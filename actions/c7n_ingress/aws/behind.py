@@ -44,7 +44,8 @@ ENDPOINTS_A_PAGE = 50
 def look_behind(client: Any, groups: Iterable[Mapping[str, Any]], account_id: str) -> dict[str, dict[str, Any]]:
     """Look up what uses each of the groups, for an account, and return it as annotations, by group id."""
     owners = {group["GroupId"]: group["OwnerId"] for group in groups}
-    managed, hidden = ({MANAGED: True}, ()) if knows_managed(client) else ({}, (HIDDEN,))
+    managed: dict[str, Any] = {MANAGED: True} if knows_managed(client) else {}
+    hidden = () if managed else (HIDDEN,)
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     request = ("describe_network_interfaces", "NetworkInterfaces", "group-id", owners)
     for interface in described(client, *request, **managed):

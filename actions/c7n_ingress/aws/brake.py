@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,19 +20,19 @@ log = logging.getLogger("custodian.actions")
 PERMISSIONS = ("dynamodb:UpdateItem",)
 
 
+@dataclass
 class Brake:
     """Lets a limited number of groups an hour be changed, of all runs in a region together.
 
     If DynamoDB does not answer, groups are changed all the same, and the message says so.
     """
 
-    def __init__(self, manager: Any, at_most: int) -> None:
-        self.manager = manager
-        self.at_most = at_most
-        self.passed: set[str] = set()
-        """The groups that may be changed: each is counted once a run."""
-        self.stopped: set[str] = set()
-        """The groups that must stay as they are."""
+    manager: Any
+    at_most: int
+    passed: set[str] = field(default_factory=set)
+    """The groups that may be changed: each is counted once a run."""
+    stopped: set[str] = field(default_factory=set)
+    """The groups that must stay as they are."""
 
     def count(self, outcome: Outcome) -> None:
         """Count a group that is about to be changed.
@@ -52,12 +53,11 @@ class Brake:
 
     def unreported(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Return the outcomes that a message must have: not a group again that an earlier attempt has reported."""
-        return [each for each in outcomes if each.group["GroupId"] not in self.stopped or self._is_news(each)]
+        return [each for each in outcomes if self._is_news(each.group["GroupId"])]
 
-    def _is_news(self, outcome: Outcome) -> bool:
-        group_id = outcome.group["GroupId"]
+    def _is_news(self, group_id: str) -> bool:
         try:
-            return self._holds(reported(group_id, datetime.now(timezone.utc)))
+            return group_id not in self.stopped or self._holds(reported(group_id, datetime.now(timezone.utc)))
         except (BotoCoreError, ClientError):  # twice is better than not at all
             log.warning("whether %s was reported could not be looked up", group_id, exc_info=True)
             return True

@@ -20,6 +20,7 @@ from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.resolver import URIResolver
 
 from c7n_ingress.aws.calls import client_of, pages
+from c7n_ingress.decide.checks import UNFILLED
 from c7n_ingress.decide.commands import LOG_GROUPS as OWN_LOG_GROUPS
 from c7n_ingress.decide.commands import Undo, undo_line
 from c7n_ingress.decide.message import Outcome
@@ -29,21 +30,21 @@ log = logging.getLogger("custodian.journal")
 """Where records are written: in Lambda as lines without a prefix (`lambda_entry`), elsewhere as c7n's other logs."""
 log.setLevel(logging.INFO)  # also with `custodian run --quiet`: what is not written cannot be undone
 
-FILLED = {"type": "string", "pattern": r"^\{\w+\}$"}
-"""The schema of a value that `--vars-file` fills."""
-
-PLACES: dict[str, dict[str, Any]] = {
-    "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-    "url": {"type": "string", "pattern": "^(file:|s3://)"},  # where not everyone can write
-}
-TIMES = {"since": {"type": "string"}, "until": {"type": "string"}}
+TEXT = {"type": "string"}
 SCHEMA = {
-    "oneOf": [
-        FILLED,
-        *(
-            {"type": "object", "additionalProperties": False, "required": [key], "properties": {key: place, **TIMES}}
-            for key, place in PLACES.items()
-        ),
+    "anyOf": [
+        UNFILLED,
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "oneOf": [{"required": ["log-groups"]}, {"required": ["url"]}],
+            "properties": {
+                "log-groups": {"type": "array", "items": TEXT, "minItems": 1},
+                "url": {"type": "string", "pattern": "^(file:|s3://)"},  # where not everyone can write
+                "since": TEXT,
+                "until": TEXT,
+            },
+        },
     ]
 }
 
@@ -180,26 +181,20 @@ def _from_url(manager: Any, url: str) -> Iterable[str]:
 
 
 def _from_logs(manager: Any, place: Mapping[str, Any], span: Span) -> Iterable[str]:
-    client = client_of(manager, "logs")
-    times = {"startTime": span.since, "endTime": span.until}
-    request: dict[str, Any] = {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
-    request["filterPattern"] = _pattern(
-        {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
-    )
-    for name in place["log-groups"]:
-        for event in pages(client, "filter_log_events", "events", logGroupName=name, **request):
-            yield event["message"]
-
-
-def _pattern(wanted: Mapping[str, Sequence[str]]) -> str:
-    """Return the filter pattern for records with these texts. It only matches lines that are one JSON object."""
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    wanted = {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
     either = [
         " || ".join(f'($.{key} = "{text}")' for text in texts)
         for key, texts in wanted.items()
         if len(texts) <= MOST_GROUPS
     ]
-    return f"{{ {' && '.join(f'({each})' for each in either)} }}"
+    request: dict[str, Any] = {"filterPattern": f"{{ {' && '.join(f'({each})' for each in either)} }}"}
+    times = {"startTime": span.since, "endTime": span.until}
+    request |= {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
+    client = client_of(manager, "logs")
+    for name in place["log-groups"]:
+        for event in pages(client, "filter_log_events", "events", logGroupName=name, **request):
+            yield event["message"]
 
 
 def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Iterable[Unreadable]) -> str:

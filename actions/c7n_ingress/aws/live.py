@@ -13,7 +13,7 @@ from c7n.query import DescribeSource, sources
 
 from c7n_ingress.aws.calls import client_of
 from c7n_ingress.aws.read import DELAYS, MATCHED, LiveGroups, Reading, Unread, uncollected
-from c7n_ingress.decide.awaited import said_by, with_opened
+from c7n_ingress.decide.awaited import Said, said_by, with_opened
 from c7n_ingress.decide.rules import UNREADABLE, matches_from, text_of
 
 log = logging.getLogger("custodian.actions")
@@ -50,22 +50,25 @@ class LiveSource(DescribeSource):  # type: ignore[misc]  # c7n ships no types
         said = said_by(self.event)
         try:
             groups = live.groups(ids)
-            if said is None:
-                return groups
             for delay in DELAYS:
-                if len(groups) == len({*ids}) or not said.is_recent(datetime.now(timezone.utc)):
+                if len(groups) == len({*ids}) or not _is_recent(said):
                     break
                 time.sleep(delay)
                 groups = live.groups(ids)
-            egress = live.egress(ids) if said.touched - said.created else ()
+            egress = live.egress(ids) if said and said.touched - said.created else ()
         except ClientError as error:
             raise PolicyExecutionError(f"groups {', '.join(ids)} could not be read: {error}") from error
-        if not said.is_recent(datetime.now(timezone.utc)):
+        if said is None or not _is_recent(said):
             return groups
         if missing := {*ids} - {group["GroupId"] for group in groups}:
             names = ", ".join(sorted(missing))
             raise PolicyExecutionError(f"EC2 does not show {names} yet; Lambda tries the event again")
         return [with_opened(group, said, egress) for group in groups]
+
+
+def _is_recent(said: Said | None) -> bool:
+    """Whether EC2 may not show yet what an event says."""
+    return said is not None and said.is_recent(datetime.now(timezone.utc))
 
 
 class Shown:
@@ -92,7 +95,7 @@ class Shown:
                     late[group["GroupId"]] = why
                 if not why or delay is None:  # what EC2 shows is closed, even if something is still missing
                     yield reading
-            if self._is_recent():
+            if _is_recent(self.said):
                 late |= {group_id: f"EC2 does not show {group_id} yet" for group_id in by_id}
             if not late:
                 return
@@ -102,12 +105,9 @@ class Shown:
             time.sleep(delay)
             left = [group for group in left if group["GroupId"] in late]
 
-    def _is_recent(self) -> bool:
-        return self.said is not None and self.said.is_recent(datetime.now(timezone.utc))
-
     def _why_late(self, group: Mapping[str, Any], reading: Reading | Unread) -> str | None:
         """Return which of a group's open rules EC2 does not show yet, if one is missing."""
-        if self.said is None or isinstance(reading, Unread) or UNREADABLE in group or not self._is_recent():
+        if self.said is None or isinstance(reading, Unread) or UNREADABLE in group or not _is_recent(self.said):
             return None
         try:
             missing = self.said.lacks(group, matches_from(group.get(MATCHED, ())), reading.group, reading.rules)

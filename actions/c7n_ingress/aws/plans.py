@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,13 @@ def write(action: Any, groups: Iterable[Mapping[str, Any]]) -> None:
     manager.ctx.output.write_file(FILE, json.dumps(plan, indent=2))
 
 
+@dataclass
 class Approved:
     """The approved plan of a run, and what of it was not found as it was planned."""
 
-    def __init__(self, planned: Mapping[str, Mapping[str, Planned]]) -> None:
-        self.planned = planned
-        self.found: dict[str, list[str]] = {}
-        """What was not as planned when a group was read first, by its id: later, this run has changed it."""
+    planned: Mapping[str, Mapping[str, Planned]]
+    found: dict[str, list[str]] = field(default_factory=dict)
+    """What was not as planned when a group was read first, by its id: later, this run has changed it."""
 
     def plan(self, reading: Reading, replace: Callable[..., Plan]) -> Plan:
         """Plan what is approved of one group."""

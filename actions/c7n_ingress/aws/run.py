@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -68,30 +68,51 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
                 log.info("%s: looked at %d of %d groups", job.action.type, number, len(resources))
         for outcome in outcomes:  # after all are closed
             job.histories.note(outcome)
-            _log_untouched(job, outcome)
-        _sum_up(job, outcomes)
-        failures, unsent = _failures(job, outcomes), notify_people(job, outcomes, event, waiting)
+        _log(job, outcomes)
+        unsent = notify_people(job, outcomes, event, waiting)
     except BaseException:  # somebody stops the run, or its time is over: what it has done is reported
         log.warning("%s: stopped; %d of %d groups were looked at", job.action.type, len(outcomes), len(resources))
         job.surroundings.looks = False
-        _sum_up(job, outcomes)
+        _log(job, outcomes)
         notify_people(job, outcomes, event, waiting)
         report_to_config(manager, event)
         raise
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
-    _leave_out_unreported(job, outcomes, resources)
-    failures += shown.missing + unsent + _still_open(job, waiting)
+    unreported = [*shown.missing, *unsent]
+    failures = [*_failures(job, outcomes, resources), *unreported, *_still_open(job, waiting)]
     if failures:
         failures += report_to_config(manager, event)
         for failure in failures:
             log.error("%s: %s", job.action.type, failure)
-        if unsent or shown.missing or not (waiting and job.tried_again and "notify" in job.action.data):
+        if unreported or not (waiting and job.tried_again and "notify" in job.action.data):
             more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
             raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
-        _leave_out_undone(outcomes, resources)
+        _leave_to_later_actions(resources, (each for each in outcomes if each.records and not each.failures))
     return [record for outcome in outcomes for record in outcome.records]
+
+
+def _failures(job: Job, outcomes: Sequence[Outcome], resources: list[dict[str, Any]]) -> list[str]:
+    """Return the failures of groups that fail the run; none if a preview has reported them.
+
+    After such a preview, open-ingress-notice marks the reported groups alone. A group that somebody fixed or exempted
+    meanwhile would be closed without notice once it is opened again. And if the preview failed, no group would get a
+    mark: one that cannot be closed would keep all groups of an account open.
+    """
+    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.errors(job.deed)]
+    if not (job.preview and "notify" in job.action.data):
+        return failures
+    for failure in failures:
+        log.error("%s: %s", job.action.type, failure)
+    _leave_to_later_actions(resources, (outcome for outcome in outcomes if outcome.is_reported))
+    return []
+
+
+def _leave_to_later_actions(resources: list[dict[str, Any]], outcomes: Iterable[Outcome]) -> None:
+    """Leave only the groups of these outcomes to the actions after this one."""
+    kept = {outcome.group["GroupId"] for outcome in outcomes}
+    resources[:] = [resource for resource in resources if resource["GroupId"] in kept]
 
 
 def _without_records(manager: Any) -> None:
@@ -106,64 +127,29 @@ def _is_no_record(line: logging.LogRecord) -> bool:
     return line.name != journal.log.name
 
 
-def _sum_up(job: Job, outcomes: Iterable[Outcome]) -> None:
-    """Print what became of each rule, if this is a local run."""
-    if not journal.is_local(job.action.manager):
-        return
-    from c7n_ingress.decide.summary import table
+def _log(job: Job, outcomes: Iterable[Outcome]) -> None:
+    """Log what was not changed, and why, as a message reports it; in a local run, also what became of each rule."""
+    for outcome in outcomes:
+        place = f"{job.action.type}: {outcome.group['GroupId']}"
+        for text in [*outcome.left, *([outcome.skipped] if outcome.skipped else [])]:
+            log.warning("%s: left alone: %s", place, text)
+        for text in sorted(map(text_of, outcome.back)):
+            log.info("%s: was back already: %s", place, text)
+    if journal.is_local(job.action.manager):
+        from c7n_ingress.decide.summary import table
 
-    if lines := table(outcomes, job.deed, preview=job.preview):
-        log.info("%s:\n%s", job.action.type, "\n".join(lines))
-
-
-def _log_untouched(job: Job, outcome: Outcome) -> None:
-    """Log what was not changed, and why, as a message reports it."""
-    place = f"{job.action.type}: {outcome.group['GroupId']}"
-    for text in [*outcome.left, *([outcome.skipped] if outcome.skipped else [])]:
-        log.warning("%s: left alone: %s", place, text)
-    for text in sorted(map(text_of, outcome.back)):
-        log.info("%s: was back already: %s", place, text)
-
-
-def _leave_out_unreported(job: Job, outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
-    """Leave only reported groups to the actions after a preview that notifies: the mark, in open-ingress-notice.
-
-    Somebody may have fixed or exempted a group after it was listed. If that group were marked all the same, it would be
-    closed without notice once it is opened again.
-    """
-    if job.preview and "notify" in job.action.data:
-        reported = {outcome.group["GroupId"] for outcome in outcomes if outcome.is_reported}
-        resources[:] = [resource for resource in resources if resource["GroupId"] in reported]
+        if lines := table(outcomes, job.deed, preview=job.preview):
+            log.info("%s:\n%s", job.action.type, "\n".join(lines))
 
 
 def _still_open(job: Job, waiting: int) -> list[str]:
     """Return that groups are left open, if any are, and what to do about it."""
     are = "group is" if waiting == 1 else "groups are"
-    said = (
+    text = (
         f"{waiting} more {are} open: one run changes {job.at_most} (at-most), the worst first. Look at what is open, "
         "then run the policy again, or raise at-most"
     )
-    return [said] if waiting else []
-
-
-def _leave_out_undone(outcomes: Iterable[Outcome], resources: list[dict[str, Any]]) -> None:
-    """Leave only finished groups to the actions after one that has reported what is still open."""
-    done = {outcome.group["GroupId"] for outcome in outcomes if outcome.records and not outcome.failures}
-    resources[:] = [resource for resource in resources if resource["GroupId"] in done]
-
-
-def _failures(job: Job, outcomes: Iterable[Outcome]) -> list[str]:
-    """Return the failures of groups that fail the run.
-
-    A preview that reports them does not fail. Otherwise the other groups in open-ingress-notice would get no mark, and
-    one group that cannot be closed would keep all groups of an account open.
-    """
-    failures = [f"{outcome.group['GroupId']}: {text}" for outcome in outcomes for text in outcome.errors(job.deed)]
-    if not (job.preview and "notify" in job.action.data):
-        return failures
-    for failure in failures:
-        log.error("%s: %s", job.action.type, failure)
-    return []
+    return [text] if waiting else []
 
 
 def _urgency(job: Job, groups: Collection[dict[str, Any]]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from c7n.exceptions import PolicyExecutionError
@@ -51,9 +54,10 @@ def settle(job: Job, groups: LiveGroups, writer: Any, reading: Reading, outcome:
 
     :param writer: a boto3 client of EC2 that calls once.
     """
-    ledger = Ledger()
+    settling = _Settling(job, groups, writer, outcome)
+    ledger = settling.ledger
     try:
-        _Settling(job, groups, writer, outcome, ledger).settle(reading)
+        settling.settle(reading)
     except BaseException as stop:
         ledger.doubt(getattr(stop, "changes", ()))
         raise
@@ -82,20 +86,20 @@ def too_slow(reading: Reading, deciding: float) -> str:
     )
 
 
+@dataclass
 class _Settling:
     """Plans and applies until one group is as it should be, or somebody else has changed it too often."""
 
-    def __init__(self, job: Job, groups: LiveGroups, writer: Any, outcome: Outcome, ledger: Ledger) -> None:
-        self.job = job
-        self.groups = groups
-        self.writer = writer
-        self.outcome = outcome
-        self.ledger = ledger
-        self.delays = backoff_delays(1, LONGEST_DELAY, jitter=True)
-        self.stale = 0
-        """How often in a row nothing was changed because the reading was too old."""
-        self.deciding = 0.0
-        """How many seconds the last plan took."""
+    job: Job
+    groups: LiveGroups
+    writer: Any
+    outcome: Outcome
+    ledger: Ledger = field(default_factory=Ledger)
+    delays: Iterator[float] = field(default_factory=partial(backoff_delays, 1, LONGEST_DELAY, jitter=True))
+    stale: int = 0
+    """How often in a row nothing was changed because the reading was too old."""
+    deciding: float = 0.0
+    """How many seconds the last plan took."""
 
     def settle(self, reading: Reading) -> None:
         """Plan and apply, and look again as often as it needs."""
