@@ -4,6 +4,7 @@ import json
 import random
 import string
 from datetime import date, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from c7n_ingress.decide.exemptions import Register, parse_register
 from c7n_ingress.decide.reopened import renewals
-from c7n_ingress.filters.exempt import _used
+from c7n_ingress.filters.exempt import Exempt
 from c7n_ingress.filters.exposure import VALUES as EXPOSURES
 from c7n_ingress_tools.embedded_aws.config import configuration_item, record
 from c7n_ingress_tools.functions.runtime import deployed
@@ -316,7 +317,9 @@ def test_a_group_with_many_rules(monkeypatch):
     ports = [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port} for port in range(1, 101)]
     found = []
     monkeypatch.setattr(Register, "of_group", lambda register, _: found.append(1) or register.entries)
-    entries = parse_register([{"group": "web-*", "ports": ["tcp/22"], "until": "2027-01-31", "reason": "a shop"}])
-    register = Register(entries, "123456789012", "us-east-1", date(2026, 11, 30))
-    assert _used([{"GroupId": "sg-1", "MatchedIpPermissions": ports}], register) == {1}
-    assert len(found) == 1
+    entries = parse_register([{"group": "web-*", "ports": ["tcp/22"], "until": day("+60"), "reason": "a shop"}])
+    manager = SimpleNamespace(config=SimpleNamespace(account_id="123456789012", region="us-east-1"))
+    exempt = Exempt({"type": "exempt", "value": True}, manager)
+    exempt.entries = entries
+    assert len(exempt.process([{"GroupId": "sg-1", "MatchedIpPermissions": ports}])) == 1
+    assert (len(found), exempt.to_look_at) == (1, [])

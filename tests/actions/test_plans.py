@@ -235,10 +235,10 @@ def test_a_rule_that_somebody_removed(cloud, tmp_path):
     ec2.revoke_security_group_ingress(GroupId=GROUP_ID, SecurityGroupRuleIds=[rule_id])
     ec2.delete_security_group(GroupId=f"sg-{2:017x}")
     error = carry_out(cloud, tmp_path, path)
-    assert f"{GROUP_ID}: not as planned: {rule_id} is gone (2 in all, see the log)" in error
+    assert f"{GROUP_ID}: not as planned: {rule_id} is gone (and 1 more, see the log)" in error
     instead = [permission(rule(22, network)) for network in AUTHORIZED]
     ec2.authorize_security_group_ingress(GroupId=GROUP_ID, IpPermissions=instead)
-    assert f"sg-{2:017x}: not as planned: the group does not exist (1 in all" in carry_out(cloud, tmp_path, path)
+    assert f"sg-{2:017x}: not as planned: the group does not exist" in carry_out(cloud, tmp_path, path)
 
 
 @pytest.mark.parametrize("place", ["s3://plans/{account_id}/approved", "{region} {account_id}%20#ü"])
@@ -287,8 +287,9 @@ def test_a_bad_plan(cloud, tmp_path, case):
     """A plan that cannot be read, or is of another account or region, ends the run before anything is changed."""
     load([group_of({"name": "web", "ingress": [rule(22)]}, 1)])
     (path := tmp_path / "plan.json").write_text(case["plan"])
-    says = case["says"].replace("{url}", path.as_uri())
-    assert f"changed nothing: only '{path}': {says}" in carry_out(cloud, tmp_path, path)
+    error = carry_out(cloud, tmp_path, path)
+    assert f"changed nothing: only {path.as_uri()}" in error
+    assert case["says"] in error
     assert made_changes(cloud) == []
 
 

@@ -107,6 +107,6 @@ def test_a_list_that_cannot_be_read(tmp_path):
     manager = loaded({"name": "a-policy", "resource": "aws.security-group"}, tmp_path).resource_manager
     url = (tmp_path / "list.txt").as_uri()
     with pytest.raises(ValueError, match=f"^key {url} cannot be read: .*No such file"):
-        fresh_values("key", {"url": url}, manager)
+        fresh_values("key", {"url": url}, manager, set)
     (tmp_path / "list.txt").write_text("a\nb\n")
-    assert fresh_values("key", {"url": url}, manager) == {"a", "b"}
+    assert fresh_values("key", {"url": url}, manager, set) == {"a", "b"}

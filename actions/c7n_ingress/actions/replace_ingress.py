@@ -207,26 +207,14 @@ class ReplaceIngress(EventAction):
         brake = Brake(self.manager, at_most) if at_most and self.counts_by_hour else None
         limits: dict[str, Any] = {"before": brake.count, "brake": brake} if brake else {"at_most": at_most}
         lacks = partial(no_room, region=self.manager.config.region)
-        job = Job(self, REPLACED, plan, lacks, after=self.untag, noted=networks.left_out, **limits)
+        unmet = partial(only.unmet, LiveGroups(self.manager, client, event)) if only else list
+        job = Job(self, REPLACED, plan, lacks, after=self.untag, noted=networks.left_out, unmet=unmet, **limits)
         previewed = list(resources)  # a preview leaves only reported groups to later actions
         try:
-            records = run(job, resources, event)
-        except PolicyExecutionError:
-            self.unmet(only, event)
-            raise
+            return run(job, resources, event)
         finally:
             if self.data.get("preview") and not only:
                 plans.write(self, previewed)
-        if unmet := self.unmet(only, event):
-            raise PolicyExecutionError(f"replace-ingress: {unmet[0]} ({len(unmet)} in all, see the log)")
-        return records
-
-    def unmet(self, only: plans.Approved | None, event: dict[str, Any] | None) -> list[str]:
-        """Log and return what of an approved plan was not as planned, and is not done."""
-        unmet = only.unmet(LiveGroups(self.manager, client_of(self.manager), event)) if only else []
-        for each in unmet:
-            self.log.error("replace-ingress: %s", each)
-        return unmet
 
     @property
     def counts_by_hour(self) -> bool:
@@ -256,7 +244,9 @@ class ReplaceIngress(EventAction):
         try:
             check_filled(self.data, but=["authorized"])
             check_filled(filled(self.manager.data.get("filters", [])), path="filters")
-            values = self.data["authorized"] if "authorized" in self.data else self.fetch_authorized()
+            values: Any = self.data.get("authorized")
+            if source := self.data.get("authorized-from"):
+                values = fresh_values("authorized-from", source, self.manager, in_order)
             networks = parse_fixed(values)
             if not self.data.get("preview"):
                 refuse_documentation(networks)
@@ -264,15 +254,11 @@ class ReplaceIngress(EventAction):
             raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
         return list(values)
 
-    def fetch_authorized(self) -> list[str]:
-        """Read ``authorized-from``; c7n returns most formats as a set, so networks come by address, and words last."""
-        source = self.data["authorized-from"]
-        values = fresh_values("authorized-from", source, self.manager)
-        try:
-            networks = parse_fixed(values)
-        except ValueError as error:
-            raise ValueError(f"authorized-from {source['url']}: {error}") from error
-        return [*map(str, sorted(networks, key=lambda network: (network.version, network))), *sorted(words(values))]
+
+def in_order(values: Any) -> list[str]:
+    """Return networks by address, and words last: c7n returns most formats of a list as a set."""
+    networks = sorted(parse_fixed(values), key=lambda network: (network.version, network))
+    return [*map(str, networks), *sorted(words(values))]
 
 
 def no_room(missing: Replacement, group_id: str, region: str) -> tuple[str, str]:

@@ -42,6 +42,8 @@ class Job:
     """How many groups the run may change; the worst come first."""
     brake: Brake | None = None
     """Limits the groups that all runs of an hour change together."""
+    unmet: Callable[[], list[str]] = list
+    """Returns what was not as planned and is not done: one sentence each."""
     noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What people must know of a group that is changed, by its id: one sentence each."""
 

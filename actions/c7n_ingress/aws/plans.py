@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -86,7 +87,7 @@ def read(action: Any) -> Approved | None:
         return None
     config = action.manager.config
     try:
-        content = fresh_values("the plan", _source(action.data["only"]), action.manager)
-        return Approved(parse(content, config.account_id, config.region))
+        parse_here = partial(parse, account=config.account_id, region=config.region)
+        return Approved(fresh_values("only", _source(action.data["only"]), action.manager, parse_here))
     except ValueError as error:
-        raise PolicyExecutionError(f"{action.type} changed nothing: only {action.data['only']!r}: {error}") from error
+        raise PolicyExecutionError(f"{action.type} changed nothing: {error}") from error

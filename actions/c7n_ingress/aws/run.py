@@ -81,7 +81,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
     unreported = [*shown.missing, *unsent]
-    failures = [*_failures(job, outcomes, resources), *unreported, *_still_open(job, waiting)]
+    failures = [*_failures(job, outcomes, resources), *unreported, *_still_open(job, waiting), *job.unmet()]
     if failures:
         failures += report_to_config(manager, event)
         for failure in failures:

@@ -28,21 +28,17 @@ def checking(element: Any) -> Iterator[None]:
     :raises SystemExit: this is a run of `custodian`; the log has one line that names the value and the fix.
     :raises PolicyValidationError: this is anything else.
     """
-    name = f"policy {element.manager.data['name']}"
+    where = f"policy {element.manager.data['name']}"
     try:
-        try:
-            _check_given(element.data, element.manager)
-        except ValueError as error:
-            raise PolicyValidationError(f"{name}: {error}") from None
-        try:
-            check_values(element.data, element.schema)
-            yield
-        except ValueError as error:
-            raise PolicyValidationError(f"{name}: {element.type}: {error}") from None
-    except PolicyValidationError as error:
+        _check_given(element.data, element.manager)
+        where += f": {element.type}"
+        check_values(element.data, element.schema)
+        yield
+    except (PolicyValidationError, ValueError) as error:
+        refusal = PolicyValidationError(f"{where}: {error}") if isinstance(error, ValueError) else error
         if not is_run(element.manager):
-            raise
-        log.error(error)  # noqa: TRY400 - one line
+            raise refusal from None
+        log.error(refusal)  # noqa: TRY400 - one line
         raise SystemExit(1) from None
 
 

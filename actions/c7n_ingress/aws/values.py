@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from c7n.cache import NullCache
 from c7n.resolver import URIResolver, ValuesFrom
+
+T = TypeVar("T")
 
 FETCH_TIMEOUT = 30
 """For how many seconds a server may not answer."""
@@ -68,9 +70,16 @@ def check_source(key: str, source: Mapping[str, Any], manager: Any) -> None:
         raise ValueError(f"{key} {url!r}: the name does not say what it is; add 'format: txt', csv or json")
 
 
-def fresh_values(key: str, source: Mapping[str, Any], manager: Any) -> Any:
-    """Read a list that is elsewhere."""
+def fresh_values(key: str, source: Mapping[str, Any], manager: Any, parse: Callable[[Any], T]) -> T:
+    """Read a list that is elsewhere, and parse it.
+
+    :raises ValueError: it cannot be read, or `parse` raised it.
+    """
     try:
-        return FreshValues(source, manager).get_values()
+        values = FreshValues(source, manager).get_values()
     except Exception as error:  # whatever c7n, urllib, boto3 and the parsers raise: there is no list
         raise ValueError(f"{key} {source['url']} cannot be read: {error}") from error
+    try:
+        return parse(values)
+    except ValueError as error:
+        raise ValueError(f"{key} {source['url']}: {error}") from error

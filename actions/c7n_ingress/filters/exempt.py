@@ -72,34 +72,30 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
         """Refuse a register that is wrong, and a place where the filter has nothing to narrow."""
         with checking(self):
             check_exempt(self.manager.data.get("filters", []))
-            source = self._source()
-            if source is None:
-                exemptions.parse_register(self._listed())
-            else:
-                check_source("exemptions-from", source, self.manager)
-                if self._listed():
+            exemptions.parse_register(self.listed)
+            if self.source is not None:
+                check_source("exemptions-from", self.source, self.manager)
+                if self.listed:
                     raise ValueError("keep the exemptions either in exemptions or in exemptions-from")
         return self
 
-    def _listed(self) -> object:
+    @property
+    def listed(self) -> Any:
+        """The register, if it is not elsewhere."""
         return filled(self.data.get("exemptions", []))
 
-    def _source(self) -> dict[str, Any] | None:
-        """Return where the register is, if it is elsewhere."""
+    @property
+    def source(self) -> dict[str, Any] | None:
+        """Where the register is, if it is elsewhere."""
         source = self.data.get("exemptions-from")
         return None if is_unfilled(source) else source
 
     @cached_property
     def entries(self) -> list[exemptions.Entry]:
         """All entries of the register."""
-        source = self._source()
-        if source is None:
-            return exemptions.parse_register(self._listed())
-        values = fresh_values("exemptions-from", source, self.manager)
-        try:
-            return exemptions.parse_register(values)
-        except ValueError as error:
-            raise ValueError(f"exemptions-from {source['url']}: {error}") from None
+        if self.source is None:
+            return exemptions.parse_register(self.listed)
+        return fresh_values("exemptions-from", self.source, self.manager, exemptions.parse_register)
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Narrow what matched in each group, and return the groups in which something is left."""
@@ -108,18 +104,26 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             register = exemptions.Register(self.entries, config.account_id, config.region, today)
         except ValueError as error:
             raise PolicyExecutionError(f"nothing was changed: {error}") from None
+        used: set[int] = set()
+        left, narrowed = [], 0
+        for group in resources:
+            matched, entries = group.get(MATCHED, ()), register.of_group(group)
+            if self.data["value"]:
+                used |= {each.number for rule in matched for each in exemptions.naming(entries, traffic(rule))}
+            if self._narrow(group, exemptions.by_tag(group, today), entries):
+                left.append(group)
+            narrowed += len(group.get(MATCHED, ())) < len(matched)
         if self.data["value"]:
-            self.to_look_at = exemptions.to_look_at(register.entries, _used(resources, register), today)
-        before = [len(group.get(MATCHED, ())) for group in resources]
-        left = [group for group in resources if self._narrow(group, register, today)]
-        after = [len(group.get(MATCHED, ())) for group in resources]
-        if not self.data["value"] and (exempt := sum(one != other for one, other in zip(before, after, strict=True))):
-            self.log.info("exempt: left open in %d %s", exempt, "group" if exempt == 1 else "groups")
+            self.to_look_at = exemptions.to_look_at(register.entries, used, today)
+        elif narrowed:
+            self.log.info("exempt: left open in %d %s", narrowed, "group" if narrowed == 1 else "groups")
         return left
 
-    def _narrow(self, group: dict[str, Any], register: exemptions.Register, today: date) -> bool:
+    def _narrow(
+        self, group: dict[str, Any], tag: exemptions.Exemption | None, entries: Iterable[exemptions.Entry]
+    ) -> bool:
+        """Narrow what matched in one group, and return whether something is left."""
         exempt = bool(self.data["value"])
-        tag, entries = exemptions.by_tag(group, today), register.of_group(group)
         if MATCHED in group:
             rules = [(rule, tag or exemptions.by_register(entries, traffic(rule))) for rule in group[MATCHED]]
             group[MATCHED] = [rule for rule, why in rules if bool(why) == exempt]
@@ -130,14 +134,3 @@ class Exempt(Filter):  # type: ignore[misc]  # c7n ships no types
             in_order = sorted(found, key=lambda why: (why.until, repr(why)))
             group[exemptions.ANNOTATION] = [why._asdict() for why in in_order]
         return is_left
-
-
-def _used(groups: Iterable[dict[str, Any]], register: exemptions.Register) -> set[int]:
-    """Return the numbers of the entries that name a rule that matched."""
-    return {
-        entry.number
-        for group in groups
-        for entries in [register.of_group(group)]
-        for rule in group.get(MATCHED, ())
-        for entry in exemptions.naming(entries, traffic(rule))
-    }
