@@ -68,12 +68,10 @@ def refuse_unsupported() -> None:
     """End the command in one line if this c7n is not one that the pack was tested with."""
     from c7n.version import version
 
-    oldest, too_new = map(figures, SUPPORTED)
-    if not oldest <= figures(version) < too_new:
-        wanted = f"c7n>={SUPPORTED[0]},<{SUPPORTED[1]}"
-        raise SystemExit(
-            f"c7n-ingress does not work with c7n {version}: pip install '{wanted}', or a newer c7n-ingress"
-        )
+    oldest, too_new = SUPPORTED
+    if not figures(oldest) <= figures(version) < figures(too_new):
+        fix = f"pip install 'c7n>={oldest},<{too_new}', or a newer c7n-ingress"
+        raise SystemExit(f"c7n-ingress does not work with c7n {version}: {fix}")
 
 
 def figures(version: str) -> tuple[int, ...]:

@@ -1,15 +1,7 @@
 """The deployed policies' Lambda entry: Cloud Custodian's own, with this package's actions, for short-lived processes.
 
-A Lambda has no site-packages, so the ``.pth`` line that loads the actions elsewhere does not run. A policy names this
-entry:
-
-.. code-block:: yaml
-
-    mode:
-      type: config-rule
-      role: custodian-open-ingress
-      handler: c7n_ingress.lambda_entry.run
-      packages: [c7n_ingress]
+A Lambda has no site-packages, so the ``.pth`` line that loads the actions elsewhere does not run. So a policy's mode
+has ``handler: c7n_ingress.lambda_entry.run`` and ``packages: [c7n_ingress]``.
 
 Security groups seldom change, so nearly every event meets a new process. Work that needs no event is done when this
 module is loaded, while Lambda provides a whole processor. ``cold`` leaves out what is not needed, ``sessions`` keeps
@@ -126,23 +118,21 @@ def options_for(account_id: str) -> Any:
     return options
 
 
-def write_records_alone() -> None:
-    """Write each record as a line of its own to the function's log: a filter pattern matches lines that are JSON."""
+def prepare() -> None:
+    """Do what needs no event: send records to the log, make the client that changes groups, and keep what is loaded.
+
+    Each record is a line of its own in the function's log: a filter pattern matches lines that are JSON.
+    """
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     journal.log.addHandler(lines)
     journal.log.propagate = False
-
-
-def warm_up() -> None:
-    """Make the client that changes groups, and exclude what is loaded from garbage collection."""
     sessions = KeptSessions(os.environ["AWS_REGION"])
     sessions.policy_name = configuration()["policies"][0]["name"]  # into the user agent, which CloudTrail records
     sessions().client("ec2", config=ONCE)
-    gc.freeze()
+    gc.freeze()  # what is loaded is never garbage
 
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-    write_records_alone()
-    warm_up()
+    prepare()
 gc.enable()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from c7n.exceptions import ClientError, PolicyExecutionError
@@ -63,15 +63,12 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
         try:
             mark(client, resource_set, tags)
         except ClientError:
-            if refused := [why for group in resource_set if (why := _refused(mark, client, group, tags))]:
+            refused = []
+            for group in resource_set:
+                try:
+                    mark(client, [group], tags)
+                except ClientError as error:  # noqa: PERF203 - the others are marked all the same
+                    if error_code(error) not in GONE:
+                        refused.append(f"{group['GroupId']}: {said(error)}")
+            if refused:
                 raise PolicyExecutionError(f"not marked, so it stays open: {'; '.join(refused)}") from None
-
-
-def _refused(mark: Any, client: Any, group: Mapping[str, Any], tags: Any) -> str | None:
-    try:
-        mark(client, [group], tags)
-    except ClientError as error:
-        if error_code(error) in GONE:
-            return None
-        return f"{group['GroupId']}: {said(error)}"
-    return None

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import botocore
 from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
-from c7n.utils import chunks
 
 from c7n_ingress.aws import prefix_lists
-from c7n_ingress.aws.calls import DENIED, GROUPS_A_CALL, described, error_code, said
+from c7n_ingress.aws.calls import DENIED, described, error_code, said
 from c7n_ingress.decide.authorized import VPC, of_prefix_list, resolved, words
 from c7n_ingress.decide.rules import Network
 
@@ -130,19 +129,15 @@ def associated(client: Any, group_ids: Iterable[str]) -> tuple[Mapping[str, list
     return {group_id: sorted(vpc_ids) for group_id, vpc_ids in found.items()}, []
 
 
-def cidrs_of(client: Any, vpc_ids: Iterable[str]) -> dict[str, list[str] | str]:
+def cidrs_of(client: Any, vpc_ids: Collection[str]) -> dict[str, list[str] | str]:
     """Read the CIDRs of VPCs, by id, IPv4 before IPv6; or a sentence where they cannot be read."""
-    found: dict[str, list[str] | str] = {}
-    for batch in chunks(sorted(vpc_ids), GROUPS_A_CALL):
-        try:
-            shapes = list(described(client, "describe_vpcs", "Vpcs", "vpc-id", batch))
-        except (ClientError, BotoCoreError) as error:  # reported for each group in them
-            log.exception("VPCs could not be read")
-            found |= {vpc_id: f"the networks of {vpc_id} cannot be read: {said(error)}" for vpc_id in batch}
-            continue
-        found |= {vpc_id: f"EC2 does not find {vpc_id}, so its networks cannot be authorized" for vpc_id in batch}
-        found |= {shape["VpcId"]: _cidrs(shape) for shape in shapes}
-    return found
+    try:
+        shapes = list(described(client, "describe_vpcs", "Vpcs", "vpc-id", vpc_ids))
+    except (ClientError, BotoCoreError) as error:  # reported for each group in them
+        log.exception("VPCs could not be read")
+        return {vpc_id: f"the networks of {vpc_id} cannot be read: {said(error)}" for vpc_id in vpc_ids}
+    unknown = {vpc_id: f"EC2 does not find {vpc_id}, so its networks cannot be authorized" for vpc_id in vpc_ids}
+    return unknown | {shape["VpcId"]: _cidrs(shape) for shape in shapes}
 
 
 def _cidrs(shape: Mapping[str, Any]) -> list[str] | str:

@@ -52,11 +52,6 @@ class Job:
         """Whether to report what would change and to change nothing."""
         return self.action.data.get("preview", False) is not False
 
-    @property
-    def tried_again(self) -> bool:
-        """Whether Lambda runs this twice more within minutes if it fails."""
-        return is_tried_again(self.action.manager)
-
     @cached_property
     def histories(self) -> Histories:
         """What AWS Config knows of the groups."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from c7n.exceptions import ClientError, PolicyExecutionError
 from c7n.utils import get_partition
 
 from c7n_ingress.aws.calls import client_of, said
-from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.journal import undo_commands
 from c7n_ingress.aws.values import FreshValues
 from c7n_ingress.decide.behind import ANNOTATION as BEHIND
@@ -79,11 +79,11 @@ def check_reachable(job: Job) -> None:
 
     Otherwise the run fails after its changes and Lambda tries it again: each try changes ``at-most`` more groups.
     """
-    if job.at_most is None or "notify" not in job.action.data or not job.tried_again:
+    if job.at_most is None or "notify" not in job.action.data or not is_tried_again(job.action.manager):
         return
     manager, notify = job.action.manager, notifier(job.action)
     notify.manager = copy(manager)
-    notify.manager.session_factory = lambda **where: _Asking(manager.session_factory(**where))
+    notify.manager.session_factory = partial(_asking, manager.session_factory)
     names = {"account_id": manager.config.account_id, "region": manager.config.region, "policy": manager.data}
     ask = notify.send_sqs if notify.data["transport"]["type"] == "sqs" else notify.send_sns
     try:
@@ -101,24 +101,17 @@ def _place(notify: Notifier) -> Any:
     return transport.get("queue") or transport.get("topic")
 
 
-class _Asking:
-    """A session for c7n's ``notify``, whose client asks for the queue or the topic and sends nothing to it."""
+def _asking(session_factory: Callable[..., Any], **where: Any) -> Any:
+    """Return a session for c7n's ``notify``, whose client asks for the queue or the topic and sends nothing to it."""
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
+    def client(service: str) -> Any:
+        real = session_factory(**where).client(service)
+        return SimpleNamespace(
+            send_message=lambda **sent: real.get_queue_attributes(QueueUrl=sent["QueueUrl"]) | {"MessageId": None},
+            publish=lambda **sent: real.get_topic_attributes(TopicArn=sent["TopicArn"]) | {"MessageId": None},
+        )
 
-    def client(self, service: str) -> Any:
-        client = self.session.client(service)
-
-        def send_message(QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
-            client.get_queue_attributes(QueueUrl=QueueUrl)
-            return {"MessageId": None}
-
-        def publish(TopicArn: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's
-            client.get_topic_attributes(TopicArn=TopicArn)
-            return {"MessageId": None}
-
-        return SimpleNamespace(send_message=send_message, publish=publish)
+    return SimpleNamespace(client=client)
 
 
 def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any] | None, waiting: int) -> list[str]:
@@ -146,8 +139,13 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
     notify.manager = copy(action.manager)
     notify.manager.data = filled(action.manager.data)  # the message has the policy
     notify.manager.session_factory = cache(action.manager.session_factory)  # c7n makes a session for each message
-    sent = [_send(notify, batch, call and owner_event(call)) for batch in messages(resources, deed)]
-    failures = [failure for failure in sent if failure]
+    failures = []
+    for batch in messages(resources, deed):
+        try:
+            notify.process(batch, call and owner_event(call))
+        except Exception as error:  # noqa: PERF203 - c7n and AWS raise anything; it is raised at the end
+            log.exception("the notification could not be sent")
+            failures.append(f"the notification could not be sent to {_place(notify)}: {said(error)}")
     if failures and job.brake:
         job.brake.forget(outcomes)
     return failures[:1]
@@ -156,42 +154,26 @@ def notify_people(job: Job, outcomes: Sequence[Outcome], event: Mapping[str, Any
 def _resource(
     job: Job, outcome: Outcome, behind: object, call: Mapping[str, Any] | None, waiting: int
 ) -> dict[str, Any]:
-    """Return a group as a message's resource; without what was looked up, where something of the group is odd."""
+    """Return a group as a message's resource; without what cannot be read of an odd group or event."""
+    group_id, touched = outcome.group["GroupId"], outcome.said.touched if outcome.said else ()
     is_undone = job.deed is REPLACED and outcome.records and not job.preview
-    try:
-        more = {
-            BEHIND: behind,
-            OPENED: _opened_by(call, outcome),
-            MANAGED: managed_by(outcome.group),
-            REOPENED: outcome.reopened,
-            NOTED: [*outcome.noted, *outcome.unfinished] if outcome.records else None,
-            WAITING: waiting,
-            PREVIEW: job.preview,  # noted for each group: one that failed has no record
-            UNDO: undo_commands(job.action.manager, outcome.group["GroupId"]) if is_undone else None,
-        }
-    except Exception:  # this group and the others are reported all the same
-        log.exception("%s: what was looked up cannot be reported", outcome.group["GroupId"])
-        more = {WAITING: waiting, PREVIEW: job.preview}
+    more = {
+        BEHIND: behind,
+        REOPENED: outcome.reopened,
+        NOTED: [*outcome.noted, *outcome.unfinished] if outcome.records else None,
+        WAITING: waiting,
+        PREVIEW: job.preview,  # noted for each group: one that failed has no record
+        UNDO: undo_commands(job.action.manager, group_id) if is_undone else None,
+    }
+    for key, read in (
+        (OPENED, lambda: opened_by(call, touched, outcome.records) if call else None),
+        (MANAGED, lambda: managed_by(outcome.group)),
+    ):
+        try:
+            more[key] = read()
+        except Exception:  # noqa: PERF203 - this group and the others are reported all the same
+            log.exception("%s: %s cannot be reported", group_id, key)
     return outcome.as_resource(job.deed, **more)
-
-
-def _send(notify: Notify, resources: list[dict[str, Any]], event: Mapping[str, Any] | None) -> str | None:
-    """Send a message, and return what failed, if so: it is raised at the end, together with what else failed."""
-    try:
-        notify.process(resources, event)
-    except Exception as error:  # c7n and AWS raise anything
-        log.exception("the notification could not be sent")
-        return f"the notification could not be sent to {_place(notify)}: {said(error)}"
-    return None
-
-
-def _opened_by(call: Mapping[str, Any] | None, outcome: Outcome) -> str | None:
-    """Return who opened the group, if the event is of a call that can be understood."""
-    try:
-        return opened_by(call, outcome.said.touched if outcome.said else (), outcome.records) if call else None
-    except Exception:  # what was changed is reported, even if the call cannot be read
-        log.exception("the caller cannot be read from the event")
-        return None
 
 
 def report_to_config(manager: Any, event: Mapping[str, Any] | None) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
 from c7n.exceptions import ClientError
-from c7n.utils import chunks
 
-from c7n_ingress.aws.calls import GROUPS_A_CALL, LIST_PAGE_SIZE, NO_LIST, described, error_code, pages, said
+from c7n_ingress.aws.calls import LIST_PAGE_SIZE, NO_LIST, described, error_code, pages, said
 from c7n_ingress.decide.rules import VERSIONS, Network, network
 
 log = logging.getLogger("custodian.filters")
@@ -52,25 +51,19 @@ def referenced(groups: Iterable[Mapping[str, Any]]) -> set[str]:
     }
 
 
-def prefix_lists(client: Any, list_ids: Iterable[str]) -> dict[str, PrefixList]:
+def prefix_lists(client: Any, list_ids: Collection[str]) -> dict[str, PrefixList]:
     """Return prefix lists by id. One that EC2 does not return has the reason.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/sharing-perms.html: an account that a list is shared with can read
     its entries until the sharing ends. Its rules still refer to the list after that.
     """
-    found: dict[str, PrefixList] = {}
-    for batch in chunks(sorted(list_ids), GROUPS_A_CALL):
-        request = ("describe_managed_prefix_lists", "PrefixLists", "prefix-list-id", batch)
-        try:
-            shapes = list(described(client, *request, MaxResults=LIST_PAGE_SIZE))
-        except (ClientError, BotoCoreError) as error:
-            log.exception("prefix lists could not be looked up")
-            found |= dict.fromkeys(batch, PrefixList(unanswered=said(error)))
-            continue
-        found |= dict.fromkeys(batch, PrefixList())
-        for shape in shapes:
-            found[shape["PrefixListId"]] = _read(client, shape)
-    return found
+    request = ("describe_managed_prefix_lists", "PrefixLists", "prefix-list-id", list_ids)
+    try:
+        shapes = list(described(client, *request, MaxResults=LIST_PAGE_SIZE))
+    except (ClientError, BotoCoreError) as error:
+        log.exception("prefix lists could not be looked up")
+        return dict.fromkeys(list_ids, PrefixList(unanswered=said(error)))
+    return dict.fromkeys(list_ids, PrefixList()) | {each["PrefixListId"]: _read(client, each) for each in shapes}
 
 
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:

@@ -128,9 +128,8 @@ class LiveGroups:
         started, since = time.perf_counter(), time.monotonic()
         groups = self.groups(group_ids)
         listed = [dict(group) for group in groups]  # as EC2 listed them: filters add their own keys
-        failed: dict[str, Exception] = {}
         before = time.perf_counter()
-        selected = {group["GroupId"]: group for group in self.selected(groups, failed)}
+        judged = self.judged(groups)
         filtering = time.perf_counter() - before
         ages = dict.fromkeys(group_ids, since)
         if filtering > LONGEST_FILTERING:
@@ -139,10 +138,9 @@ class LiveGroups:
         shapes = self.rules(group_ids)  # after the groups: rules must not be older than their group
         answering = time.perf_counter() - started - filtering
         return [
-            Unread(group, failed[group_id])
-            if (group_id := group["GroupId"]) in failed
-            else _reading(group, selected.get(group_id), shapes[group_id], (ages[group_id], answering, filtering))
+            _reading(group, judged.get(group_id), shapes[group_id], (ages[group_id], answering, filtering))
             for group in groups
+            for group_id in [group["GroupId"]]
         ]
 
     @cached_property
@@ -152,22 +150,19 @@ class LiveGroups:
         judge.filters = each_by_itself(self.manager.filters)
         return judge
 
-    def selected(self, groups: Collection[dict[str, Any]], failed: dict[str, Exception]) -> list[dict[str, Any]]:
-        """Return the groups that the policy's filters select.
+    def judged(self, groups: Collection[dict[str, Any]]) -> dict[str, dict[str, Any] | Exception]:
+        """Return the groups that the policy's filters select, by id, and why they cannot read one: it fails alone.
 
-        :param failed: gets the error of each group that the filters cannot read: such a group fails alone.
         :raises ClientError, BotoCoreError, PolicyExecutionError: a filter failed for a reason that is not one group's.
         """
         try:
-            found: list[dict[str, Any]] = self.judge.filter_resources(list(groups), self.event)
+            return {group["GroupId"]: group for group in self.judge.filter_resources(list(groups), self.event)}
         except (ClientError, BotoCoreError, PolicyExecutionError):
             raise
         except Exception as error:  # noqa: BLE001 - c7n's filters raise anything; the group's failure is reported
             if len(groups) > 1:
-                return [found for group in groups for found in self.selected([group], failed)]
-            failed |= {group["GroupId"]: error for group in groups}
-            return []
-        return found
+                return {group_id: each for group in groups for group_id, each in self.judged([group]).items()}
+            return {group["GroupId"]: error for group in groups}
 
     def groups(self, group_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Read those of the groups (200 at most) that exist, in the order given."""
@@ -239,19 +234,21 @@ def _with_room(groups: Sequence[Mapping[str, Any]]) -> int:
 
 def _reading(
     group: Mapping[str, Any],
-    selected: Mapping[str, Any] | None,
+    judged: Mapping[str, Any] | Exception | None,
     shapes: Iterable[Mapping[str, Any]],
     times: tuple[float, float, float],
 ) -> Reading | Unread:
-    found = selected or {}
-    if why := found.get(UNREADABLE):
-        return Unread(group, ValueError(why))
     try:
+        if isinstance(judged, Exception):
+            raise judged
+        found = judged or {}
+        if why := found.get(UNREADABLE):
+            raise ValueError(why)
         rules = [rule_from(shape) for shape in shapes if not shape["IsEgress"]]
         matches = matches_from(found.get(MATCHED, []))
-    except Exception as error:  # noqa: BLE001 - a shape that is not known fails this group alone, and is reported
+    except Exception as error:  # noqa: BLE001 - what is not known fails this group alone, and is reported
         return Unread(group, error)
-    return Reading(group, selected is not None, matches, rules, found.get(PREFIX_LISTS, {}), *times)
+    return Reading(group, judged is not None, matches, rules, found.get(PREFIX_LISTS, {}), *times)
 
 
 def _unchanged(groups: Iterable[Mapping[str, Any]], later: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from c7n.exceptions import ClientError, PolicyExecutionError
 
 from c7n_ingress.aws import journal
 from c7n_ingress.aws.calls import GONE, ONCE, client_of, error_code, said
-from c7n_ingress.aws.job import Job
+from c7n_ingress.aws.job import Job, is_tried_again
 from c7n_ingress.aws.live import Shown
 from c7n_ingress.aws.notify import check_reachable, notify_people, report_to_config
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
@@ -86,7 +86,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
         failures += report_to_config(manager, event)
         for failure in failures:
             log.error("%s: %s", job.action.type, failure)
-        if unreported or not (waiting and job.tried_again and "notify" in job.action.data):
+        if unreported or not (waiting and is_tried_again(manager) and "notify" in job.action.data):
             more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
             raise PolicyExecutionError(f"{job.action.type}: {failures[0]}{more}")
         _leave_to_later_actions(resources, (each for each in outcomes if each.records and not each.failures))

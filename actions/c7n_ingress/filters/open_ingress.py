@@ -21,9 +21,6 @@ from c7n_ingress.decide.rules import NETWORKS, PREFIX_LISTS, UNREADABLE, Network
 
 log = logging.getLogger("custodian.filters")
 
-REPORTS = "replace-ingress"
-"""The action that reports a list that could not be read, and leaves its rules alone."""
-
 TRAFFIC_KEYS = ("IpProtocol", "FromPort", "ToPort")
 
 PORT = {
@@ -93,18 +90,16 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
         :raises PolicyExecutionError: a variable was not filled, or EC2 did not return a list and no action reports it.
         """
         fill(self, "matched nothing")
-        unread = referenced(resources) - self.lists.keys()
-        if unread:
-            client = client_of(self.manager)
-            self.lists |= prefix_lists(client, unread)
+        if unread := referenced(resources) - self.lists.keys():
+            self.lists |= prefix_lists(client_of(self.manager), unread)
             for list_id, prefix_list in self.lists.items():
                 if prefix_list.unanswered and not self._is_reported():
                     raise PolicyExecutionError(f"EC2 did not return the entries of {list_id}: {prefix_list.unanswered}")
         return super().process(resources, event)  # type: ignore[no-any-return]
 
     def _is_reported(self) -> bool:
-        """Whether the policy has the action that reports what this filter cannot read."""
-        return any(action.type == REPORTS for action in self.manager.actions)
+        """Whether the policy has the action that reports what this filter cannot read, and leaves it alone."""
+        return any(action.type == "replace-ingress" for action in self.manager.actions)
 
     def __call__(self, group: dict[str, Any]) -> bool:
         """Whether a group matches. One that cannot be read does, so that the action reports it and the others go on."""
@@ -135,8 +130,8 @@ class OpenIngress(SGPermission):  # type: ignore[misc]  # c7n ships no types
     def expand_permissions(self, permissions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Return only the permissions that are open, one for each source."""
         public, meant = (parse_ports(self.data.get(key) or []) for key in ("OnlyPorts", "Ports"))
-        every = [(rule, traffic(rule)) for rule in super().expand_permissions(permissions)]
-        rules = [(rule, of) for rule, of in every if of not in public]
+        every = super().expand_permissions(permissions)
+        rules = [(rule, of) for rule in every if (of := traffic(rule)) not in public]
         networks = {number: found for number, (rule, _) in enumerate(rules) if (found := self._networks(rule))}
         open_ones = open_sources({number: rules[number][1] for number in networks}, networks)
         for number, (rule, of) in enumerate(rules):
