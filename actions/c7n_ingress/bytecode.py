@@ -33,6 +33,10 @@ OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
 """This Python, as Lambda names its runtimes."""
 
 NONE = "the zip has no bytecode, so cold starts take longer"
+FIX = (
+    "install {} on the PATH where you deploy; it needs no packages. Or write "
+    f"`runtime: {OURS}` under the policy's `mode:`: the Python that deploys, if AWS and c7n support it"
+)
 
 LONGEST = 60
 """How many seconds a Python on the PATH has to compile. It takes two."""
@@ -55,19 +59,16 @@ def with_bytecode(get_archive: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def get(function: Any) -> Any:
         try:
             if PACKAGE in (function.packages or ()):
-                for name, content in of_a_cold_start(function.runtime).items():
+                made = of_a_cold_start(function.runtime)
+                for name, content in made.items():
                     function.archive.add_contents(name, content)
-        except NoPythonError as error:
-            log.info("%s: %s", NONE, error)
+                if not made:
+                    log.info("%s: %s", NONE, FIX.format(function.runtime))
         except Exception:  # a later c7n or Python may differ
             log.warning(NONE, exc_info=True)
         return get_archive(function)
 
     return get
-
-
-class NoPythonError(Exception):
-    """There is no Python here of a function's version."""
 
 
 def of_a_cold_start(runtime: str) -> dict[str, bytes]:
@@ -76,17 +77,10 @@ def of_a_cold_start(runtime: str) -> dict[str, bytes]:
     Other processes find out what that is, and compile it. This process has loaded more, so the bytes would differ from
     one deployment to the next, and c7n would see changed code.
 
-    :param runtime: the function's Python, as Lambda names it.
-    :raises NoPythonError: there is none of that version here; the message has the fix.
+    :param runtime: the function's Python, as Lambda names it. If there is none of that version here, nothing is made.
     """
     python = sys.executable if runtime == OURS else shutil.which(runtime)
-    made = compiled_by(python, runtime, tuple(sources())) if python else {}
-    if not made:
-        raise NoPythonError(
-            f"install {runtime} on the PATH where you deploy; it needs no packages. Or write "
-            f"`runtime: {OURS}` under the policy's `mode:`: the Python that deploys, if AWS and c7n support it"
-        )
-    return dict(made)
+    return compiled_by(python, runtime, tuple(sources())) if python else {}
 
 
 def sources() -> Iterator[tuple[str, bytes]]:

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,14 @@ def check_event(policy: Any, event: dict[str, Any], here: Here) -> None:
 def load_policies(account_id: str) -> list[Any]:
     """Make the policies of ``config.json``, without any call of AWS."""
     data, options = configuration(), options_for(account_id)
+    # As c7n's AWS provider makes its factory.
+    role = (options.profile, options.assume_role, options.external_id, options.session_policy)
+    make = partial(PolicyCollection.from_data, data, options, KeptSessions(options.region, *role))
     try:
-        return list(PolicyCollection.from_data(data, options, KeptSessions.of(options)))
+        return list(make())
     except PolicyValidationError:  # a filter or action that c7n adds to all resources: few policies need those loaded
         load_resources(StructureParser().get_resource_types(data))
-        return list(PolicyCollection.from_data(data, options, KeptSessions.of(options)))
+        return list(make())
 
 
 @cache

@@ -24,11 +24,6 @@ class KeptSessions(SessionFactory):  # type: ignore[misc]  # c7n ships no types
     c7n makes a session for each message, and a client for each call. Its metric ``ApiCalls`` counts only new clients.
     """
 
-    @classmethod
-    def of(cls, options: Any) -> KeptSessions:
-        """Return the factory that c7n's AWS provider would make."""
-        return cls(options.region, options.profile, options.assume_role, options.external_id, options.session_policy)
-
     def __call__(self, assume: bool = True, region: str | None = None) -> Any:
         """Return a session; with another role or profile, a new one."""
         if self.profile or (assume and self.assume_role):

@@ -8,7 +8,7 @@ from c7n.exceptions import PolicyExecutionError
 from c7n_ingress.aws import live
 from c7n_ingress.aws.live import Shown
 from c7n_ingress.aws.read import DELAYS, MATCHED, LiveGroups, Unread
-from c7n_ingress.decide.awaited import RECENT
+from c7n_ingress.decide.awaited import RECENT, said_by
 from c7n_ingress.decide.rules import UNREADABLE
 from tests.support.embedded import OPEN, aws_error, group_of, ids, load, loaded, permission, watched
 
@@ -133,7 +133,7 @@ def shown(aws, event, *listed):
     """Return how groups are shown, as the policy's filters have seen them."""
     manager, _, _ = aws
     groups = LiveGroups(manager, manager.session_factory().client("ec2"))
-    return Shown(groups, listed, event)
+    return Shown(groups, listed, said_by(event))
 
 
 def listed(number, *rules, **more):
@@ -160,7 +160,7 @@ def test_a_rule_that_ec2_does_not_show_yet(aws, hidden, age):
     is_late = hidden > len(DELAYS) and not age
     assert len(readings[1].rules) == (1 if is_late or (age and hidden) else 2)
     late = f"{ids(2)[0]}: EC2 does not show tcp 443 from 0.0.0.0/0 yet; Lambda tries the event again"
-    assert as_shown.missing == ([late] if is_late else [])
+    assert [*as_shown.missing] == ([late] if is_late else [])
     assert waited == ([] if age else [*DELAYS[:hidden]])
 
 
@@ -175,7 +175,7 @@ def test_a_group_that_ec2_shows_no_more(aws):
     for event in (None, {"detail": {}}, call(ids(2)[0], age=RECENT.total_seconds() + 1)):
         gone = shown(aws, event, listed(1, SSH), listed(2, SSH))
         assert [each.group["GroupId"] for each in gone.readings()] == ids(1)
-        assert gone.missing == []
+        assert not gone.missing
     assert waited == [*DELAYS]
 
 
@@ -196,5 +196,5 @@ def test_what_cannot_be_compared(aws, caplog):
     unread, *others = as_shown.readings()
     assert isinstance(unread, Unread)
     assert [each.group["GroupId"] for each in others] == ids(2, 3)
-    assert (as_shown.missing, waited) == ([], [])
+    assert ([*as_shown.missing], waited) == ([], [])
     assert f"{ids(3)[0]} cannot be compared with the event" in caplog.messages

@@ -11,13 +11,13 @@ from c7n.tags import TagDelayedAction
 from c7n.utils import type_schema
 
 from c7n_ingress.aws.calls import GONE, error_code, said
-from c7n_ingress.aws.settings import checking
+from c7n_ingress.aws.settings import Checked
 from c7n_ingress.decide.checks import or_unfilled
 from c7n_ingress.decide.settings import filled
 
 
 @SecurityGroup.action_registry.register("mark-each-for-op")
-class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no types
+class MarkEachForOp(Checked, TagDelayedAction):  # type: ignore[misc]  # c7n ships no types
     """Mark groups as c7n's own ``mark-for-op`` does, even if some of them cannot be marked.
 
     c7n marks 25 groups in one call. If one of them has 50 tags, EC2 refuses the whole call, and the others get no mark
@@ -46,11 +46,6 @@ class MarkEachForOp(TagDelayedAction):  # type: ignore[misc]  # c7n ships no typ
         preview=or_unfilled({"type": "boolean"}),
     )
     schema_alias = False
-
-    def validate(self) -> MarkEachForOp:
-        """Refuse a run without its settings, and hours that variables have filled wrong."""
-        with checking(self):
-            return super().validate()  # type: ignore[no-any-return]
 
     def process(self, resources: list[dict[str, Any]]) -> None:
         """Mark the groups."""

@@ -11,7 +11,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n_ingress.aws import history
 from c7n_ingress.aws.notify import KEYS, Notifier
 from c7n_ingress.aws.read import MATCHED
-from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.aws.settings import Checked, fill
 from c7n_ingress.decide.checks import check_notify
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, packed, size
 
@@ -37,7 +37,7 @@ SCHEMA = {
 
 
 @SecurityGroup.action_registry.register("notify-in-parts")
-class NotifyInParts(Notifier):
+class NotifyInParts(Checked, Notifier):
     """Report groups as c7n's own ``notify`` does, in as many messages as needed.
 
     ``notify`` assumes that compression halves any text, and fails if it does not. Then one group with long tags keeps
@@ -65,11 +65,6 @@ class NotifyInParts(Notifier):
 
     schema_alias = False
     schema = SCHEMA
-
-    def validate(self) -> NotifyInParts:
-        """Refuse a run without its settings, and values that variables have filled wrong."""
-        with checking(self):
-            return super().validate()  # type: ignore[no-any-return]
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs: what it looks up in AWS Config, too."""

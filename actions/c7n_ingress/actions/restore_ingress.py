@@ -79,9 +79,6 @@ class RestoreIngress(EventAction):
         """Return the permissions that the action needs, its notification included."""
         return (*self.permissions, *(notify.notifier(self).get_permissions() if "notify" in self.data else ()))
 
-    def __init__(self, data: dict[str, Any] | None = None, manager: Any = None, log_dir: Any = None) -> None:
-        super().__init__({"preview": True, **(data or {})}, manager, log_dir)
-
     # -- before anything runs
 
     def validate(self) -> None:
@@ -104,7 +101,7 @@ class RestoreIngress(EventAction):
             groups are done by then.
         """
         fill(self, "changed nothing")
-        if self.data["preview"]:
+        if self.data.setdefault("preview", True):
             self.data.pop("notify", None)
         groups = [group["GroupId"] for group in resources]
         found = journal.read(self.manager, self.data["from"], groups, self.data.get("run"))

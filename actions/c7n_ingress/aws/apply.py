@@ -89,13 +89,11 @@ def _by_tags(additions: Iterable[Replacement]) -> Iterator[tuple[tuple[tuple[str
     yield from by_tags.items()
 
 
-class _Caller:
+class _Caller(NamedTuple):
     """Calls EC2 for one group, and only on a fresh reading."""
 
-    def __init__(self, client: Any, reading: Reading) -> None:
-        self.client = client
-        self.reading = reading
-        self.group = {"GroupId": reading.group["GroupId"]}
+    client: Any
+    reading: Reading
 
     def authorize_what_fits(
         self, additions: Sequence[Replacement], tags: Iterable[tuple[str, str]]
@@ -162,7 +160,7 @@ class _Caller:
         if not self.reading.is_fresh:
             raise StaleError
         try:
-            return call(**self.group, **request)
+            return call(GroupId=self.reading.group["GroupId"], **request)
         except ClientError as error:
             code = error_code(error)
             if code in CHANGED_MEANWHILE | GONE:

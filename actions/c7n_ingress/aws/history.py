@@ -61,7 +61,6 @@ class Histories:
     def __init__(self, action: Any) -> None:
         self.manager = action.manager
         self.wanted = {} if action.data.get("preview") else action.data.get("reopened", {})
-        self.client: Any = None
         self.end: float | None = None
         """Until when Config is asked, from the first time on."""
 
@@ -86,9 +85,9 @@ class Histories:
         # https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
         self.end = self.end or time.monotonic() + LOOKING
         check_time(self.end)
-        self.client = self.client or client_of(self.manager, "config", config=BRIEFLY)
+        client = client_of(self.manager, "config", config=BRIEFLY)
         kind = self.manager.resource_type.config_type
-        answer = self.client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)
+        answer = client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)
         load = self.manager.get_source("config").load_resource
         return [
             PastState(

@@ -69,14 +69,21 @@ def write(manager: Any, outcome: Outcome, change: Change, how: str) -> None:
         outcome.group,
         opened,
         outcome.said.caller if outcome.said and opened else None,
-        run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
-        account=manager.config.account_id,
-        region=manager.config.region,
-        policy=manager.data["name"],
-        time=datetime.now(timezone.utc).strftime(TIME),
+        **context(manager),
     )
     log.info(json.dumps(record))
     outcome.records.append(record)
+
+
+def context(manager: Any) -> dict[str, str]:
+    """Return what each record and plan says of its run: run, account, region, policy and the time of now."""
+    return {
+        "run": run_id(manager.ctx.start_time, manager.ctx.execution_id),
+        "account": manager.config.account_id,
+        "region": manager.config.region,
+        "policy": manager.data["name"],
+        "time": datetime.now(timezone.utc).strftime(TIME),
+    }
 
 
 def is_local(manager: Any) -> bool:
@@ -89,8 +96,8 @@ def undo_commands(manager: Any, group_id: str) -> list[str]:
     place = _place(manager)
     if place is None:
         return []
-    run = run_id(manager.ctx.start_time, manager.ctx.execution_id)
-    return [undo_line(Undo(group_id, run, manager.config.region, None if place in OWN_LOG_GROUPS else place))]
+    run, region = (context(manager)[key] for key in ("run", "region"))
+    return [undo_line(Undo(group_id, run, region, None if place in OWN_LOG_GROUPS else place))]
 
 
 def _place(manager: Any) -> str | None:

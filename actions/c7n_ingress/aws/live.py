@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -71,17 +72,15 @@ def _is_recent(said: Said | None) -> bool:
     return said is not None and said.is_recent(datetime.now(timezone.utc))
 
 
+@dataclass
 class Shown:
     """The readings of a run's groups, those of an event read again until EC2 shows what the event says."""
 
-    def __init__(
-        self, groups: LiveGroups, resources: Sequence[Mapping[str, Any]], event: Mapping[str, Any] | None
-    ) -> None:
-        self.groups = groups
-        self.resources = resources
-        self.said = said_by(event)
-        self.missing: list[str] = []
-        """What EC2 did not show in time, so that the run has to fail: a sentence for each group."""
+    groups: LiveGroups
+    resources: Sequence[Mapping[str, Any]]
+    said: Said | None
+    missing: Sequence[str] = ()
+    """What EC2 did not show in time, so that the run has to fail: a sentence for each group."""
 
     def readings(self) -> Iterator[Reading | Unread]:
         """Read the groups that exist, each shortly before it is asked for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from urllib.parse import quote
 
 from c7n.exceptions import PolicyExecutionError
 
+from c7n_ingress.aws.journal import context
 from c7n_ingress.aws.read import LiveGroups, Reading, Unread
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide.approved import FILE, Planned, narrowed, parse, plan_of, unmet
 from c7n_ingress.decide.checks import check_once
 from c7n_ingress.decide.message import REPLACED
 from c7n_ingress.decide.plan import Plan
-from c7n_ingress.decide.records import TIME, run_id
 
 
 def check(data: Mapping[str, Any], manager: Any) -> None:
@@ -37,16 +36,9 @@ def _source(only: str) -> dict[str, str]:
 
 def write(action: Any, groups: Iterable[Mapping[str, Any]]) -> None:
     """Write what a preview would change among the run's output."""
-    manager = action.manager
-    plan = plan_of(
-        (record for group in groups for record in group.get(REPLACED.annotation, ())),
-        account=manager.config.account_id,
-        region=manager.config.region,
-        policy=manager.data["name"],
-        run=run_id(manager.ctx.start_time, manager.ctx.execution_id),
-        time=datetime.now(timezone.utc).strftime(TIME),
-    )
-    manager.ctx.output.write_file(FILE, json.dumps(plan, indent=2))
+    records = (record for group in groups for record in group.get(REPLACED.annotation, ()))
+    plan = plan_of(records, **context(action.manager))
+    action.manager.ctx.output.write_file(FILE, json.dumps(plan, indent=2))
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import Any, NamedTuple
@@ -80,16 +81,16 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@dataclass
 class LiveGroups:
     """Security groups as EC2 lists them at this moment.
 
     An event's item can be minutes old, and c7n caches its lists for a quarter of an hour.
     """
 
-    def __init__(self, manager: Any, client: Any, event: dict[str, Any] | None = None) -> None:
-        self.manager = manager
-        self.client = client
-        self.event = event
+    manager: Any
+    client: Any
+    event: dict[str, Any] | None = None
 
     def in_lots(self, groups: Sequence[Mapping[str, Any]]) -> Iterator[Reading | Unread]:
         """Read the groups, each shortly before it is asked for, without those that do not exist any more.

@@ -16,6 +16,7 @@ from c7n_ingress.aws.live import Shown
 from c7n_ingress.aws.notify import check_reachable, notify_people, report_to_config
 from c7n_ingress.aws.read import MATCHED, LiveGroups, Reading, Unread, uncollected
 from c7n_ingress.aws.settle import foresee, settle
+from c7n_ingress.decide.awaited import said_by
 from c7n_ingress.decide.behind import rank
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import Record
@@ -52,7 +53,7 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     check_reachable(job)
     try:
         worst_first = sorted(resources, key=_urgency(job, resources))
-        shown = Shown(groups, worst_first, event)
+        shown = Shown(groups, worst_first, said_by(event))
         for number, reading in enumerate(shown.readings(), 1):  # read
             outcome = Outcome(reading.group, said=shown.said, noted=[*job.noted.get(reading.group["GroupId"], ())])
             if changed == job.at_most and _would_change(job, reading):
@@ -120,11 +121,7 @@ def _without_records(manager: Any) -> None:
     if journal.is_local(manager):
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:  # c7n's command makes it
-                handler.addFilter(_is_no_record)
-
-
-def _is_no_record(line: logging.LogRecord) -> bool:
-    return line.name != journal.log.name
+                handler.addFilter(lambda line: line.name != journal.log.name)
 
 
 def _log(job: Job, outcomes: Iterable[Outcome]) -> None:

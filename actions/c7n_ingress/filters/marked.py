@@ -9,7 +9,7 @@ from c7n.resources.vpc import SecurityGroup
 from c7n.tags import TagActionFilter
 from c7n.utils import type_schema
 
-from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.aws.settings import Checked, fill
 from c7n_ingress.decide.checks import or_unfilled
 
 WRITTEN = re.compile(
@@ -19,7 +19,7 @@ WRITTEN = re.compile(
 
 
 @SecurityGroup.filter_registry.register("marked")
-class Marked(TagActionFilter):  # type: ignore[misc]  # c7n ships no types
+class Marked(Checked, TagActionFilter):  # type: ignore[misc]  # c7n ships no types
     """Match groups that ``mark-each-for-op`` marked for an action, once the time of the mark is over.
 
     With ``hours``, a group also matches from this number of hours before the time of the mark. A mark of a later time
@@ -43,11 +43,6 @@ class Marked(TagActionFilter):  # type: ignore[misc]  # c7n ships no types
         hours=or_unfilled({"type": "number", "minimum": 0}),
     )
     schema_alias = False
-
-    def validate(self) -> Marked:
-        """Refuse an action that does not exist, and hours that variables have filled wrong."""
-        with checking(self):
-            return super().validate()  # type: ignore[no-any-return]
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the groups that match."""

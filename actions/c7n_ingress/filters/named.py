@@ -9,8 +9,7 @@ from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws.settings import checking
-from c7n_ingress.decide.checks import is_unfilled
+from c7n_ingress.aws.settings import checking, fill
 
 
 @SecurityGroup.filter_registry.register("named")
@@ -43,12 +42,7 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the groups that are named."""
-        for group_id in self.data["groups"]:
-            if is_unfilled(group_id):
-                raise PolicyExecutionError(
-                    f"named: {group_id!r} was not filled: `c7n-ingress undo` fills it, or write the group's id into "
-                    "the policy"
-                )
+        fill(self, "matched nothing")
         found = {resource["GroupId"]: resource for resource in resources}
         if missing := [group_id for group_id in self.data["groups"] if group_id not in found]:
             raise PolicyExecutionError(

@@ -131,8 +131,7 @@ def main(descriptor: str, _address: str) -> None:
     for service in SERVICES:
         boto3.Session("none", "none", region_name="us-east-1").client(service)  # calls nobody
     bytecode = importlib.import_module("c7n_ingress.bytecode")
-    with suppress(bytecode.NoPythonError):
-        bytecode.of_a_cold_start(RUNTIME)  # kept for each deployment
+    bytecode.of_a_cold_start(RUNTIME)  # kept for each deployment
     gc.freeze()  # what is loaded stays: no call's collector looks through it, and copies its pages
     parent = sys.stdin.fileno()
     calls: dict[Any, tuple[ForkProcess, Connection]] = {}  # by what tells that the process has ended
