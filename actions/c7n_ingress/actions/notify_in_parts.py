@@ -8,12 +8,13 @@ from typing import Any
 from c7n.actions.notify import Notify
 from c7n.resources.vpc import SecurityGroup
 
-from c7n_ingress.aws import history
+from c7n_ingress.aws.history import PERMISSIONS, Histories
 from c7n_ingress.aws.notify import KEYS, Notifier
 from c7n_ingress.aws.read import MATCHED
 from c7n_ingress.aws.settings import Checked, fill
 from c7n_ingress.decide.checks import check_notify
 from c7n_ingress.decide.message import MESSAGE_SIZE, as_fit, packed, size
+from c7n_ingress.decide.reopened import RENEWED
 
 log = logging.getLogger("custodian.actions")
 
@@ -68,14 +69,15 @@ class NotifyInParts(Checked, Notifier):
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs: what it looks up in AWS Config, too."""
-        needed = ("config:GetResourceConfigHistory",) if "renewals" in self.data else ()
-        return (*super().get_permissions(), *needed)
+        return (*super().get_permissions(), *(PERMISSIONS if "renewals" in self.data else ()))
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> None:
         """Report the groups."""
         fill(self, "notified nobody", check_notify)
         if "renewals" in self.data:
-            history.note_renewals(self.manager, resources, **self.data["renewals"])
+            histories = Histories(self)
+            for group in resources:
+                group[RENEWED] = histories.renewals(group["GroupId"], **self.data["renewals"])
         self.data["entries"] = self.entries()
         room = MESSAGE_SIZE - size(self.data["entries"])
         for part in packed(map(_fitting, resources), room):

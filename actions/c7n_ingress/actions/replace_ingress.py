@@ -187,10 +187,9 @@ class ReplaceIngress(EventAction):
         self.data: dict[str, Any] = filled(self.data)
         try:
             values, only = self.authorized(), plans.read(self)
-        except PolicyExecutionError as error:
-            raise PolicyExecutionError(
-                "; ".join([str(error), *notify.report_to_config(self.manager, event)])
-            ) from error
+        except ValueError as error:
+            why = [f"replace-ingress changed nothing: {error}", *notify.report_to_config(self.manager, event)]
+            raise PolicyExecutionError("; ".join(why)) from error
 
         client = client_of(self.manager)
         networks = authorized.read(client, values, resources, examples_pass=bool(self.data.get("preview")))
@@ -240,18 +239,18 @@ class ReplaceIngress(EventAction):
                     )
 
     def authorized(self) -> list[str]:
-        """Return the authorized networks, and the words among them, in order of preference."""
-        try:
-            check_filled(self.data, but=["authorized"])
-            check_filled(filled(self.manager.data.get("filters", [])), path="filters")
-            values: Any = self.data.get("authorized")
-            if source := self.data.get("authorized-from"):
-                values = fresh_values("authorized-from", source, self.manager, in_order)
-            networks = parse_fixed(values)
-            if not self.data.get("preview"):
-                refuse_documentation(networks)
-        except ValueError as error:
-            raise PolicyExecutionError(f"replace-ingress changed nothing: {error}") from error
+        """Return the authorized networks, and the words among them, in order of preference.
+
+        :raises ValueError: they cannot be read, or must not be authorized, or a value of the policy was not filled.
+        """
+        check_filled(self.data, but=["authorized"])
+        check_filled(filled(self.manager.data.get("filters", [])), path="filters")
+        values: Any = self.data.get("authorized")
+        if source := self.data.get("authorized-from"):
+            values = fresh_values("authorized-from", source, self.manager, in_order)
+        networks = parse_fixed(values)
+        if not self.data.get("preview"):
+            refuse_documentation(networks)
         return list(values)
 
 

@@ -18,7 +18,7 @@ from c7n_ingress.aws.calls import CHANGED_MEANWHILE, GONE, NO_LIST, NO_ROOM, THR
 from c7n_ingress.aws.read import Reading
 from c7n_ingress.decide.plan import Plan, Replacement
 from c7n_ingress.decide.records import Change
-from c7n_ingress.decide.rules import Rule, Source, Traffic, matches_from, permission, rule_from, rule_request
+from c7n_ingress.decide.rules import Match, Rule, Source, matches_from, permission, rule_from, rule_request
 
 
 class StaleError(Exception):
@@ -132,9 +132,9 @@ class _Caller(NamedTuple):
         if own := [{"Key": key, "Value": value} for key, value in tags if not key.startswith("aws:")]:
             request["TagSpecifications"] = [{"ResourceType": "security-group-rule", "Tags": own}]
         answer = self._call(self.client.authorize_security_group_ingress, changes, request)
-        ids: dict[tuple[Traffic, Source | None], str]
-        ids = {(each.traffic, each.source): each.id for each in map(rule_from, answer["SecurityGroupRules"])}
-        return [change._replace(rule_id=ids.get((change.rule.traffic, change.now))) for change in changes]
+        ids = {rule.match: rule.id for rule in map(rule_from, answer["SecurityGroupRules"])}
+        matches = (Match(rule.traffic, source) for rule, source in additions)
+        return [change._replace(rule_id=ids.get(match)) for change, match in zip(changes, matches, strict=True)]
 
     def modify(self, replacements: Sequence[Replacement]) -> Iterator[list[Change]]:
         """Change rules in place."""

@@ -1,10 +1,10 @@
-"""Look up in AWS Config how often a group was opened before, where a policy asks for it."""
+"""Look up in AWS Config how often a group was opened, or its exemption renewed, where a policy asks for it."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,7 +13,7 @@ from c7n_ingress.decide.events import WITHOUT_CONFIGURATION
 from c7n_ingress.decide.exemptions import MOST_DAYS
 from c7n_ingress.decide.message import Outcome
 from c7n_ingress.decide.records import time_from
-from c7n_ingress.decide.reopened import MOST_HOURS, RENEWED, PastState, openings, renewals, renewed, sentence, was_open
+from c7n_ingress.decide.reopened import MOST_HOURS, PastState, openings, renewals, renewed, sentence, was_open
 from c7n_ingress.decide.rules import Match, source_from, traffic
 
 log = logging.getLogger("custodian.actions")
@@ -40,12 +40,6 @@ LOOKING = 300.0
 """For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before."""
 
 
-def check_time(end: float) -> None:
-    """Stop asking Config once its time is over, by the monotonic clock."""
-    if time.monotonic() > end:
-        raise TimeoutError
-
-
 def check_mode(mode: str | None) -> None:
     """Refuse a policy that would never look up anything."""
     if mode not in DEPLOYED:
@@ -56,16 +50,30 @@ def check_mode(mode: str | None) -> None:
 
 
 class Histories:
-    """What AWS Config knows of groups, if an action's ``reopened`` asks for it."""
+    """What AWS Config knows of groups, as long as there is time to ask it."""
 
     def __init__(self, action: Any) -> None:
         self.manager = action.manager
         self.wanted = {} if action.data.get("preview") else action.data.get("reopened", {})
         self.end: float | None = None
-        """Until when Config is asked, from the first time on."""
+        """Until when Config is asked, from the first time on, by the monotonic clock."""
+
+    def check_time(self) -> None:
+        """Stop asking Config once its time is over."""
+        self.end = self.end or time.monotonic() + LOOKING
+        if time.monotonic() > self.end:
+            raise TimeoutError
+
+    def request(self, group_id: str, **more: Any) -> tuple[Any, dict[str, Any]]:
+        """Return Config's client, and the arguments that name a group."""
+        # https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
+        self.check_time()
+        kind = self.manager.resource_type.config_type
+        arguments = {"resourceType": kind, "resourceId": group_id, "limit": MOST_ITEMS, **more}
+        return client_of(self.manager, "config", config=BRIEFLY), arguments
 
     def note(self, outcome: Outcome) -> None:
-        """Note how often a group that was closed had been opened."""
+        """Note how often a group that was closed had been opened, if the action's ``reopened`` asks for it."""
         closed = [record for record in outcome.records if record["was"] is not None]
         if not closed or not self.wanted:
             return
@@ -82,12 +90,7 @@ class Histories:
 
     def states(self, group_id: str, matches: Collection[Match]) -> list[PastState]:
         """Read the last 100 states of a group."""
-        # https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
-        self.end = self.end or time.monotonic() + LOOKING
-        check_time(self.end)
-        client = client_of(self.manager, "config", config=BRIEFLY)
-        kind = self.manager.resource_type.config_type
-        answer = client.get_resource_config_history(resourceType=kind, resourceId=group_id, limit=MOST_ITEMS)
+        client, arguments = self.request(group_id)
         load = self.manager.get_source("config").load_resource
         return [
             PastState(
@@ -95,37 +98,23 @@ class Histories:
                 item["configurationItemStatus"] not in WITHOUT_CONFIGURATION
                 and was_open(load(item).get("IpPermissions") or (), matches),
             )
-            for item in answer["configurationItems"]
+            for item in client.get_resource_config_history(**arguments)["configurationItems"]
         ]
 
-
-def note_renewals(manager: Any, groups: Iterable[dict[str, Any]], tag: str, days: int) -> None:
-    """Note on each group how often its tag was renewed in the last days, or why that is not known."""
-    end = time.monotonic() + LOOKING
-    for group in groups:
-        group[RENEWED] = _renewals_of(manager, group["GroupId"], end, tag, days)
-
-
-def _renewals_of(manager: Any, group_id: str, end: float, tag: str, days: int) -> str:
-    client = client_of(manager, "config", config=BRIEFLY)
-    since = datetime.now(timezone.utc) - timedelta(days=days)
-    request = {
-        "resourceType": manager.resource_type.config_type,
-        "resourceId": group_id,
-        "earlierTime": since - timedelta(days=MOST_DAYS),  # what was renewed in these days was granted before
-        "limit": MOST_ITEMS,
-    }
-    try:
-        items = []
-        check_time(end)
-        for item in pages(client, "get_resource_config_history", "configurationItems", **request):
-            items.append(item)
-            check_time(end)
-    except Exception as error:  # any error of Config: that the group is open is reported all the same
-        log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
-        return f"how often it was renewed could not be looked up in AWS Config ({why(error)})"
-    values = ((_time(item), (item.get("tags") or {}).get(tag, "")) for item in items)
-    return renewed([each for each in renewals(values) if each >= since], days)
+    def renewals(self, group_id: str, tag: str, days: int) -> str:
+        """Return how often a group's tag was renewed in the last days, or why that is not known."""
+        since = datetime.now(timezone.utc) - timedelta(days=days)
+        values = []
+        try:
+            # What was renewed in these days was granted before.
+            client, arguments = self.request(group_id, earlierTime=since - timedelta(days=MOST_DAYS))
+            for item in pages(client, "get_resource_config_history", "configurationItems", **arguments):
+                values.append((_time(item), (item.get("tags") or {}).get(tag, "")))
+                self.check_time()
+        except Exception as error:  # any error of Config: that the group is open is reported all the same
+            log.exception("%s: how often its exemption was renewed could not be looked up", group_id)
+            return f"how often it was renewed could not be looked up in AWS Config ({why(error)})"
+        return renewed([each for each in renewals(values) if each >= since], days)
 
 
 def _time(item: Mapping[str, Any]) -> datetime:

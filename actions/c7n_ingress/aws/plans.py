@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from c7n.exceptions import PolicyExecutionError
-
 from c7n_ingress.aws.journal import context
 from c7n_ingress.aws.read import LiveGroups, Reading, Unread
 from c7n_ingress.aws.values import check_source, fresh_values
@@ -78,8 +76,5 @@ def read(action: Any) -> Approved | None:
     if action.data.get("only") is None:
         return None
     config = action.manager.config
-    try:
-        parse_here = partial(parse, account=config.account_id, region=config.region)
-        return Approved(fresh_values("only", _source(action.data["only"]), action.manager, parse_here))
-    except ValueError as error:
-        raise PolicyExecutionError(f"{action.type} changed nothing: {error}") from error
+    parse_here = partial(parse, account=config.account_id, region=config.region)
+    return Approved(fresh_values("only", _source(action.data["only"]), action.manager, parse_here))
