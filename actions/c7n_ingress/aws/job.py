@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from c7n.policy import LambdaMode
@@ -23,7 +22,7 @@ def is_tried_again(manager: Any) -> bool:
     return isinstance(manager.ctx.policy.get_execution_mode(), LambdaMode)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """What an action does to each group."""
 
@@ -47,17 +46,11 @@ class Job:
     noted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What people must know of a group that is changed, by its id: one sentence each."""
 
+    def __post_init__(self) -> None:
+        """Prepare what is looked up at most once."""
+        self.histories, self.surroundings = Histories(self.action), Surroundings(self.action)
+
     @property
     def preview(self) -> bool:
         """Whether to report what would change and to change nothing."""
         return self.action.data.get("preview", False) is not False
-
-    @cached_property
-    def histories(self) -> Histories:
-        """What AWS Config knows of the groups."""
-        return Histories(self.action)
-
-    @cached_property
-    def surroundings(self) -> Surroundings:
-        """What uses the groups."""
-        return Surroundings(self.action)

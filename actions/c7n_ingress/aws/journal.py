@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,13 +162,13 @@ def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str
     """
     span = Span.of(place, groups, run)
     try:
-        lines = _from_url(manager, place["url"]) if "url" in place else [*_from_logs(manager, place, span)]
+        lines = [*_lines(manager, place, span)]
     except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
-        name, fix = place.get("url"), "is it the log of the run that closed the group, and may you read it?"
-        if not name:
-            name = ", ".join(place["log-groups"])
-            fix = "is it the right account, region and name, and may you call logs:FilterLogEvents there?"
-        raise PolicyExecutionError(f"{NOTHING}: the journal {name} cannot be read: {error}: {fix}") from error
+        name = place.get("url") or ", ".join(place["log-groups"])
+        raise PolicyExecutionError(
+            f"{NOTHING}: the journal {name} cannot be read: {error}: is it the log of the run that closed the group, in "
+            "this account and region, and may you read it (in CloudWatch Logs: logs:FilterLogEvents)?"
+        ) from error
     found: defaultdict[str, list[Entry]] = defaultdict(list)
     unreadable = []
     for entry in entries(lines, manager.config.account_id, manager.config.region):
@@ -182,12 +182,11 @@ def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str
     return Journal(found, unreadable)
 
 
-def _from_url(manager: Any, url: str) -> Iterable[str]:
-    text: str = URIResolver(manager.session_factory, NullCache(None)).resolve(url, {})
-    return text.split("\n")  # str.splitlines splits at more characters than logs do
-
-
-def _from_logs(manager: Any, place: Mapping[str, Any], span: Span) -> Iterable[str]:
+def _lines(manager: Any, place: Mapping[str, Any], span: Span) -> Iterator[str]:
+    if "url" in place:
+        text = URIResolver(manager.session_factory, NullCache(None)).resolve(place["url"], {})
+        yield from text.split("\n")  # str.splitlines splits at more characters than logs do
+        return
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
     wanted = {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
     either = [

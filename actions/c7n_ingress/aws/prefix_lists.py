@@ -16,8 +16,6 @@ log = logging.getLogger("custodian.filters")
 
 PERMISSIONS = ("ec2:GetManagedPrefixListEntries",)
 """What reading the entries of lists needs."""
-AWS = "AWS"
-"""The owner of the lists that AWS keeps, such as CloudFront's: they hold AWS's own addresses."""
 
 NO_SUCH_LIST = (
     "EC2 lists no such prefix list; it was deleted, or its owner does not share it with this account any more: share "
@@ -67,8 +65,8 @@ def prefix_lists(client: Any, list_ids: Collection[str]) -> dict[str, PrefixList
 
 
 def _read(client: Any, shape: Mapping[str, Any]) -> PrefixList:
-    if shape["OwnerId"] == AWS:
-        return PrefixList(AWS)
+    if shape["OwnerId"] == "AWS":  # such as CloudFront's: it holds AWS's own addresses
+        return PrefixList("AWS")
     try:
         cidrs = cidrs_of(client, shape["PrefixListId"])
     except (ClientError, BotoCoreError) as error:

@@ -21,8 +21,6 @@ from c7n_ingress.decide.plan import Plan, carried_out
 from c7n_ingress.decide.records import Change
 from c7n_ingress.decide.rules import Match, text_of
 
-LIST_IS_GONE = "its prefix list does not exist any more"
-
 LOOKS = 3
 """How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
 MOST_STALE = 10
@@ -131,8 +129,8 @@ class _Settling:
                 raise again.error
             reading = again
         self.ledger.drop_doubtful()  # it was looked for
-        gone = (f"{text_of(each.rule.match)}: {LIST_IS_GONE}" for each in self.ledger.without_list.values())
-        self.outcome.left = [*plan.left, *gone]
+        gone = map(text_of, (each.rule.match for each in self.ledger.without_list.values()))
+        self.outcome.left = [*plan.left, *(f"{text}: its prefix list does not exist any more" for text in gone)]
         self.outcome.failures += plan.refused
         if why and (plan.missing or self.ledger.without_full(plan).changes):
             self.outcome.failures.append(why)
