@@ -243,8 +243,6 @@ def test_a_file(manager, tmp_path):
 
 def test_a_log_group_that_is_not_there(manager):
     """The error names it, and what may be wrong."""
-    says = (
-        "the journal nowhere, elsewhere cannot be read: .*ResourceNotFound.* in this account and region, and may you "
-    )
-    with pytest.raises(PolicyExecutionError, match=f"^restore-ingress changed nothing: {says}read it"):
+    says = "the journal nowhere, elsewhere cannot be read: .*ResourceNotFound.* in this account and region, and may "
+    with pytest.raises(PolicyExecutionError, match=f"^restore-ingress changed nothing: {says}you read it"):
         read(manager(), {"log-groups": ["nowhere", "elsewhere"]}, [GROUP], None)

@@ -166,8 +166,8 @@ def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str
     except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
         name = place.get("url") or ", ".join(place["log-groups"])
         raise PolicyExecutionError(
-            f"{NOTHING}: the journal {name} cannot be read: {error}: is it the log of the run that closed the group, in "
-            "this account and region, and may you read it (in CloudWatch Logs: logs:FilterLogEvents)?"
+            f"{NOTHING}: the journal {name} cannot be read: {error}: is it the log of the run that closed the group, "
+            "in this account and region, and may you read it (in CloudWatch Logs: logs:FilterLogEvents)?"
         ) from error
     found: defaultdict[str, list[Entry]] = defaultdict(list)
     unreadable = []
