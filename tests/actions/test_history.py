@@ -4,10 +4,9 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-from c7n.exceptions import PolicyExecutionError, PolicyValidationError
+from c7n.exceptions import PolicyExecutionError
 
 from c7n_ingress.aws import history as reopened
-from c7n_ingress.aws.history import check_mode
 from c7n_ingress.decide.reopened import REOPENED
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event, record
 from c7n_ingress_tools.functions.runtime import deployed
@@ -117,10 +116,9 @@ RENEWED = {"renewals": {"tag": "open-ingress-until", "days": 90}, "type": "notif
 
 @pytest.fixture
 def asked(cloud, monkeypatch):
-    """Make three open groups, no check of the mode, and Config take 200 seconds to answer, by the clock."""
+    """Make three open groups, and Config take 200 seconds to answer, by the clock."""
     make_queue(cloud)
     load([group_of({"name": f"group {number}", "ingress": [SSH]}, number) for number in (1, 2, 3)])
-    monkeypatch.setattr(reopened, "check_mode", lambda _: None)
     clock = [time.monotonic()]
     monkeypatch.setattr(reopened, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     asked = []
@@ -158,11 +156,10 @@ def test_stopped_while_config_is_asked(cloud, tmp_path, asked):
 
 
 @pytest.fixture
-def recorded(cloud, monkeypatch):
+def recorded(cloud):
     """Put an open group into EC2, and return a function that makes Config record how it was some minutes ago."""
     make_queue(cloud)
     load([group_of({"name": "web", "ingress": [SSH]}, 1)])
-    monkeypatch.setattr(reopened, "check_mode", lambda _: None)
     config = cloud.session().client("config")
     recorder = {"name": "default", "roleARN": "arn:aws:iam::123456789012:role/config-role"}
     config.put_configuration_recorder(ConfigurationRecorder=recorder)
@@ -279,16 +276,3 @@ def test_a_tag_whose_history_is_not_known(cloud, tmp_path, recorded):
     ((resource,),) = [message["resources"] for message in messages(cloud)]
     why = "how often it was renewed could not be looked up in AWS Config (AccessDeniedException)"
     assert resource["c7n:renewed-ingress"] == why
-
-
-@pytest.mark.parametrize("mode", [None, "pull", "ec2-instance-state"])
-def test_refused_without_a_mode(mode):
-    """A policy that would never look up anything is refused."""
-    with pytest.raises(ValueError, match="looks up what was opened before"):
-        check_mode(mode)
-
-
-def test_a_policy_of_no_mode(cloud, tmp_path):
-    """`custodian validate` refuses it, naming the policy."""
-    with pytest.raises(PolicyValidationError, match=r"a-policy: replace-ingress: reopened: .* no mode"):
-        act(cloud, tmp_path, authorized=["198.18.7.0/24"], reopened={"times": 3, "hours": 24})

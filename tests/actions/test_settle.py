@@ -11,7 +11,7 @@ from c7n_ingress.aws import settle as settling
 from c7n_ingress.aws.calls import ONCE
 from c7n_ingress.aws.job import Job
 from c7n_ingress.aws.read import LiveGroups, Reading
-from c7n_ingress.aws.settle import LOOKS, MOST_STALE, foresee, settle, too_slow
+from c7n_ingress.aws.settle import LOOKS, MOST_STALE, foresee, settle
 from c7n_ingress.decide.message import REPLACED, RESTORED, Outcome
 from c7n_ingress.decide.plan import Plan, Replacement, replacement
 from c7n_ingress.decide.rules import Match, Rule, Traffic, network
@@ -196,37 +196,19 @@ def test_a_throttled_call(web, sleeps, monkeypatch):
     assert len(sleeps) == 8
 
 
-@pytest.mark.parametrize("deciding", [0.0, 1.0])
-def test_readings_that_are_always_too_old(web, sleeps, monkeypatch, deciding):
-    """A group is read again eleven times, or four times if the plan takes too long; then it is reported with why."""
+def test_readings_that_are_always_too_old(web, sleeps, monkeypatch):
+    """A group is read again eleven times; then it is reported with why."""
     monkeypatch.setattr("c7n_ingress.aws.read.OLDEST", -1.0)
     one, planned = web(), []
-    seconds = [0.0]
-    monkeypatch.setattr(settling.time, "perf_counter", lambda: seconds[0])
 
     def plan(each):
         planned.append(each)
-        seconds[0] += deciding
         return replacement(each.rules, each.matches, [A])
 
-    with pytest.raises(
-        PolicyExecutionError, match=r"^the reading was older than 1 s before the group could be changed: "
-    ) as raised:
+    with pytest.raises(PolicyExecutionError, match=r"^the reading was older than 1 s .* is too slow$") as raised:
         one.settle(plan)
-    assert len(planned) == (LOOKS if deciding else MOST_STALE) + 1
-    assert f"deciding what to change took {deciding:.1f} s" in str(raised.value)
+    assert len(planned) == MOST_STALE + 1
     assert (sleeps, raised.value.__cause__) == ([], None)
-
-
-def test_what_took_longest_comes_first():
-    """Why a group was not changed in time begins with what took longest."""
-    reading = Reading(
-        {}, selected=True, matches=set(), rules=(), prefix_lists={}, since=0.0, answering=0.24, filtering=3.0
-    )
-    assert too_slow(reading, 1.04) == (
-        "the reading was older than 1 s before the group could be changed: the policy's filters took 3.0 s, "
-        "deciding what to change took 1.0 s, EC2's answers took 0.2 s"
-    )
 
 
 @pytest.mark.parametrize("done", [True, False])

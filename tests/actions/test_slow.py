@@ -5,7 +5,6 @@ import pytest
 from c7n.exceptions import PolicyExecutionError
 from c7n.resources.vpc import UsedSecurityGroup
 
-from c7n_ingress.actions import replace_ingress as action
 from c7n_ingress.aws import read
 from tests.bench import decide
 from tests.support.embedded import NOTIFY, act, made_changes, make_queue, messages, permission, rules_of, source_of
@@ -70,26 +69,18 @@ def test_what_changes_while_a_slow_filter_runs(cloud, group, replace, slow_filte
     assert sources(group_id) == [OFFICE, OFFICE]
 
 
-@pytest.mark.parametrize("slow", ["deciding what to change", "EC2's answers"])
-def test_what_was_slow_is_reported(cloud, group, tmp_path, monkeypatch, slow):
-    """A group that was not changed in time is reported with what took longest, and the others are closed."""
+def test_what_was_slow_is_reported(cloud, group, tmp_path, monkeypatch):
+    """A group that was not changed in time is reported, and the others are closed."""
     make_queue(cloud)
-    bad, good = group(SSH, {**SSH, "ports": 23}, number=1), group(SSH, number=2)
+    bad, good = group(SSH, number=1), group(SSH, number=2)
     monkeypatch.setattr(read, "OLDEST", 0.3)
-    plan = action.replacement
-
-    def slow_plan(rules, *arguments, **named):
-        if slow.startswith("deciding") and len(rules) > 1:
-            time.sleep(0.4)
-        return plan(rules, *arguments, **named)
 
     def slow_answer(**arguments):
-        if slow.startswith("EC2") and bad in str(arguments):
+        if bad in str(arguments):
             time.sleep(0.4)
 
-    monkeypatch.setattr(action, "replacement", slow_plan)
     hooks = {"DescribeSecurityGroupRules": slow_answer}
-    with pytest.raises(PolicyExecutionError, match=f"{bad}: the reading was older than .*: {slow} took 0"):
+    with pytest.raises(PolicyExecutionError, match=f"{bad}: the reading was older than .* is too slow"):
         act(cloud, tmp_path, hooks, None, filters=[{"type": "open-ingress"}], authorized=[OFFICE], notify=NOTIFY)
     assert "0.0.0.0/0" in sources(bad)
     assert sources(good) == [OFFICE]

@@ -25,7 +25,6 @@ from c7n_ingress.decide import checks
 from c7n_ingress.decide.authorized import (
     VPC,
     blocked_inside,
-    documentation,
     missing_versions,
     parse_fixed,
     refuse_documentation,
@@ -73,7 +72,7 @@ class ReplaceIngress(EventAction):
     ``behind: true`` adds to messages what uses each group, and how people still get into instances whose SSH or RDP was
     closed. Groups that the internet can reach come first. ``untag`` removes that tag from each group in which nothing
     is open any more. ``reopened: {times: 3, hours: 24}`` looks up in AWS Config how often each closed group was opened.
-    From the third time in 24 hours on, the message says so. It needs a deployed policy.
+    From the third time in 24 hours on, the message says so.
 
     :example:
 
@@ -140,8 +139,6 @@ class ReplaceIngress(EventAction):
                     checks.check_ingress(each.data)
                     if warning := checks.matches_portless(each.data):
                         self.log.warning(warning)
-            if "reopened" in self.data:
-                reopened.check_mode(self.manager.data.get("mode", {}).get("type"))
             if "notify" in self.data:
                 checks.check_notify(self.data["notify"])
                 notify.notifier(self).validate()
@@ -167,8 +164,6 @@ class ReplaceIngress(EventAction):
         networks = parse_fixed(values)
         if is_run(self.manager) and not self.manager.config.get("dryrun") and not data.get("preview"):
             refuse_documentation(networks)
-        for network in documentation(networks):
-            self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
         if words(values):
             return
         for version in missing_versions(networks):

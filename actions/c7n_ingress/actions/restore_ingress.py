@@ -73,7 +73,7 @@ class RestoreIngress(EventAction):
             "notify": notify.SCHEMA,
         },
     )
-    permissions = (*PERMISSIONS, "ec2:CreateTags", "ec2:DeleteTags", "logs:FilterLogEvents", "logs:DescribeLogGroups")
+    permissions = (*PERMISSIONS, "ec2:CreateTags", "ec2:DeleteTags", "logs:FilterLogEvents")
 
     def get_permissions(self) -> tuple[str, ...]:
         """Return the permissions that the action needs, its notification included."""

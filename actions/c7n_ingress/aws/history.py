@@ -28,9 +28,6 @@ SCHEMA = {
     },
 }
 
-DEPLOYED = frozenset({"config-rule", "periodic", "cloudtrail"})
-"""The modes in which a policy runs repeatedly by itself, so that it can close a group repeatedly."""
-
 PERMISSIONS = ("config:GetResourceConfigHistory",)
 
 MOST_ITEMS = 100
@@ -38,15 +35,6 @@ MOST_ITEMS = 100
 
 LOOKING = 300.0
 """For how many seconds Config is asked about all groups: a function ends after 900, and notifies people before."""
-
-
-def check_mode(mode: str | None) -> None:
-    """Refuse a policy that would never look up anything."""
-    if mode not in DEPLOYED:
-        raise ValueError(
-            f"reopened: only a policy of mode {', '.join(sorted(DEPLOYED))} looks up what was opened before, and this "
-            f"one has {f'mode {mode}' if mode else 'no mode'}: leave it out here"
-        )
 
 
 class Histories:

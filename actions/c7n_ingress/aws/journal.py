@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from c7n.cache import NullCache
-from c7n.exceptions import ClientError, PolicyExecutionError
+from c7n.exceptions import PolicyExecutionError
 from c7n.resolver import URIResolver
 
 from c7n_ingress.aws.calls import client_of, pages
@@ -178,7 +178,7 @@ def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str
         elif span.has(entry):
             found[entry.group].append(entry)
     if not found:
-        raise PolicyExecutionError(f"{NOTHING}: {_nothing(manager, place, span, unreadable)}")
+        raise PolicyExecutionError(f"{NOTHING}: {_nothing(place, span, unreadable)}")
     return Journal(found, unreadable)
 
 
@@ -203,26 +203,14 @@ def _lines(manager: Any, place: Mapping[str, Any], span: Span) -> Iterator[str]:
             yield event["message"]
 
 
-def _nothing(manager: Any, place: Mapping[str, Any], span: Span, unreadable: Iterable[Unreadable]) -> str:
+def _nothing(place: Mapping[str, Any], span: Span, unreadable: Iterable[Unreadable]) -> str:
     """Return a sentence that the journal has nothing to undo, and the possible cause."""
     of = f"{', '.join(span.groups)}{f' in run {span.run}' if span.run else ''}"
     if whys := sorted({each.why for each in unreadable}):
         return f"of {of}, the journal has only {', '.join(whys)}"
     if "url" in place:
         return f"{place['url']} has no record of {of}: name the log of the run that closed it"
-    client = client_of(manager, "logs")
     return (
-        f"the journal has no record of {of}. Records are kept in "
-        f"{', '.join(_kept(client, name) for name in place['log-groups'])}. Check the account, the log "
-        "group, the run and the time. If the run is older, restore the rules by hand"
+        f"the journal has no record of {of}. Check the account, the log group, the run and the time. If the run is "
+        f"older than the retention of {', '.join(place['log-groups'])}, restore the rules by hand"
     )
-
-
-def _kept(client: Any, name: str) -> str:
-    """Return a phrase about how long a log group keeps records."""
-    try:
-        groups = [*pages(client, "describe_log_groups", "logGroups", logGroupNamePrefix=name)]
-    except ClientError:  # a role that may read the records may not be allowed to read this: the phrase is less exact
-        return f"{name} for as long as its retention says"
-    days = next((group.get("retentionInDays") for group in groups if group["logGroupName"] == name), None)
-    return f"{name} for {days} days" if days else f"{name} forever"

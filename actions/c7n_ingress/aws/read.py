@@ -51,10 +51,6 @@ class Reading(NamedTuple):
     """What the filter ``open-ingress`` noted of each prefix list, by id: see ``decide.rules.PREFIX_LISTS``."""
     since: float
     """Since when it may be outdated: when the first call for it was made, by the monotonic clock."""
-    answering: float = 0.0
-    """How many seconds EC2 took to answer."""
-    filtering: float = 0.0
-    """How many seconds the policy's filters took."""
 
     @property
     def is_fresh(self) -> bool:
@@ -126,20 +122,17 @@ class LiveGroups:
         Where the policy's filters take long, the groups are read again after them. If a group is still as the filters
         judged it, it may be changed on the later reading.
         """
-        started, since = time.perf_counter(), time.monotonic()
+        since = time.monotonic()
         groups = self.groups(group_ids)
         listed = [dict(group) for group in groups]  # as EC2 listed them: filters add their own keys
-        before = time.perf_counter()
+        before = time.monotonic()
         judged = self.judged(groups)
-        filtering = time.perf_counter() - before
         ages = dict.fromkeys(group_ids, since)
-        if filtering > LONGEST_FILTERING:
-            later = time.monotonic()
+        if (later := time.monotonic()) - before > LONGEST_FILTERING:
             ages |= dict.fromkeys(_unchanged(listed, self.groups(group_ids)), later)
         shapes = self.rules(group_ids)  # after the groups: rules must not be older than their group
-        answering = time.perf_counter() - started - filtering
         return [
-            _reading(group, judged.get(group_id), shapes[group_id], (ages[group_id], answering, filtering))
+            _reading(group, judged.get(group_id), shapes[group_id], ages[group_id])
             for group in groups
             for group_id in [group["GroupId"]]
         ]
@@ -237,7 +230,7 @@ def _reading(
     group: Mapping[str, Any],
     judged: Mapping[str, Any] | Exception | None,
     shapes: Iterable[Mapping[str, Any]],
-    times: tuple[float, float, float],
+    since: float,
 ) -> Reading | Unread:
     try:
         if isinstance(judged, Exception):
@@ -249,7 +242,7 @@ def _reading(
         matches = matches_from(found.get(MATCHED, []))
     except Exception as error:  # noqa: BLE001 - what is not known fails this group alone, and is reported
         return Unread(group, error)
-    return Reading(group, judged is not None, matches, rules, found.get(PREFIX_LISTS, {}), *times)
+    return Reading(group, judged is not None, matches, rules, found.get(PREFIX_LISTS, {}), since)
 
 
 def _unchanged(groups: Iterable[Mapping[str, Any]], later: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -25,6 +25,10 @@ LOOKS = 3
 """How often a group is read and planned again while somebody else changes it, or while answers of EC2 are lost."""
 MOST_STALE = 10
 """How often a group is read again because something took longer than a reading may be old."""
+TOO_SLOW = (
+    f"the reading was older than {OLDEST:g} s before the group could be changed, each time: EC2, a filter of the "
+    "policy or this machine is too slow"
+)
 LONGEST_DELAY = 128
 """The most seconds before a throttled call is tried again, as in c7n's own retry."""
 
@@ -71,19 +75,6 @@ def _record(job: Job, outcome: Outcome, change: Change) -> None:
     journal.write(job.action.manager, outcome, change, job.deed.hows.get(change.how, change.how))
 
 
-def too_slow(reading: Reading, deciding: float) -> str:
-    """Return why a group was not changed on a reading, what took longest first."""
-    took = {
-        "EC2's answers": reading.answering,
-        "the policy's filters": reading.filtering,
-        "deciding what to change": deciding,
-    }
-    slowest = sorted(took.items(), key=lambda each: -each[1])
-    return f"the reading was older than {OLDEST:g} s before the group could be changed: " + ", ".join(
-        f"{what} took {seconds:.1f} s" for what, seconds in slowest
-    )
-
-
 @dataclass
 class _Settling:
     """Plans and applies until one group is as it should be, or somebody else has changed it too often."""
@@ -96,8 +87,6 @@ class _Settling:
     delays: Iterator[float] = field(default_factory=partial(backoff_delays, 1, LONGEST_DELAY, jitter=True))
     stale: int = 0
     """How often in a row nothing was changed because the reading was too old."""
-    deciding: float = 0.0
-    """How many seconds the last plan took."""
 
     def settle(self, reading: Reading) -> None:
         """Plan and apply, and look again as often as it needs."""
@@ -105,7 +94,7 @@ class _Settling:
         while True:
             for change in self.ledger.come_true(reading.rules):
                 self.record(change)
-            plan = self.ledger.to_try(self.plan(reading), reading.rules)
+            plan = self.ledger.to_try(self.job.plan(reading) if reading.selected else Plan(), reading.rules)
             made = {Match(change.rule.traffic, change.now) for change in self.ledger.made if change.now is not None}
             self.outcome.back = [match for match in plan.back if match not in made]  # before this run restored anything
             if looks == LOOKS or not (plan.changes or plan.missing):
@@ -135,13 +124,6 @@ class _Settling:
         if why and (plan.missing or self.ledger.without_full(plan).changes):
             self.outcome.failures.append(why)
 
-    def plan(self, reading: Reading) -> Plan:
-        """Plan, and note how long that took."""
-        before = time.perf_counter()
-        plan = self.job.plan(reading) if reading.selected else Plan()
-        self.deciding = time.perf_counter() - before
-        return plan
-
     def attempt(self, reading: Reading, plan: Plan) -> str | None:
         """Apply a plan, and record each change once it is made.
 
@@ -155,8 +137,8 @@ class _Settling:
             self.apply(reading, plan)
         except StaleError:
             self.stale = self.stale + 1 if self.ledger.settled == before else 0
-            if self.stale > (MOST_STALE if self.deciding < OLDEST else LOOKS):  # a plan takes as long each time
-                raise PolicyExecutionError(too_slow(reading, self.deciding)) from None
+            if self.stale > MOST_STALE:
+                raise PolicyExecutionError(TOO_SLOW) from None
             return ""
         except ThrottledError as error:
             if (delay := next(self.delays, None)) is None:

@@ -9,11 +9,11 @@ from c7n.filters import Filter
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws.settings import checking, fill
+from c7n_ingress.aws.settings import Checked, fill
 
 
 @SecurityGroup.filter_registry.register("named")
-class Named(Filter):  # type: ignore[misc]  # c7n ships no types
+class Named(Checked, Filter):  # type: ignore[misc]  # c7n ships no types
     """Match security groups by their ids. All of them must exist.
 
     If a policy finds none of the groups by c7n's own filters, it does nothing and exits with 0.
@@ -29,16 +29,15 @@ class Named(Filter):  # type: ignore[misc]  # c7n ships no types
     schema = type_schema(
         "named",
         required=["groups"],
-        groups={"type": "array", "items": {"type": "string", "pattern": r"^(sg-[0-9a-f]+|\{\w+\})$"}, "minItems": 1},
+        groups={
+            "type": "array",
+            "items": {"type": "string", "pattern": r"^(sg-[0-9a-f]+|\{\w+\})$"},
+            "minItems": 1,
+            "uniqueItems": True,
+        },
     )
 
     judges_the_set = True  # with only some of its groups, it would report that the others are missing
-
-    def validate(self) -> None:
-        """Refuse ids that are named twice, and what is no id."""
-        with checking(self):
-            if len(set(self.data["groups"])) < len(self.data["groups"]):
-                raise ValueError(f"{self.data['groups']} has an id twice")
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the groups that are named."""
