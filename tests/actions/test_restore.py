@@ -554,17 +554,15 @@ def test_one_run_of_several(cloud, group, replace, restore):
     assert set(by_source(group_id)) == {"198.18.7.0/24"}
 
 
-@pytest.mark.parametrize("bound", ["since", "until"])
-def test_a_time(cloud, group, replace, restore, bound):
+def test_a_time(cloud, group, replace, restore):
     """Only records of the time that is asked for count."""
     group(SSH)
     replace()
     past, future = ((datetime.now(timezone.utc) + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
-    wrong, right = (future, past) if bound == "since" else (past, future)
     with pytest.raises(PolicyExecutionError, match="has no record of"):
-        restore(**{"from": {**RESTORE["from"], bound: wrong}})
+        restore(**{"from": {**RESTORE["from"], "since": future}})
     assert calls(cloud) == []
-    assert len(restore(**{"from": {**RESTORE["from"], bound: right}})) == 2
+    assert len(restore(**{"from": {**RESTORE["from"], "since": past}})) == 2
 
 
 def test_a_preview_is_nothing_to_undo(cloud, group, replace, restore):

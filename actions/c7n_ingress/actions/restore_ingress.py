@@ -34,8 +34,8 @@ class RestoreIngress(EventAction):
     """Undo what ``replace-ingress`` did to the groups, by its records.
 
     ``from`` names the journal: the log groups of deployed policies, or the URL of a local run's log (``file:`` or
-    ``s3:``). Its keys ``since`` and ``until`` limit the time (ISO 8601). ``run`` names one run. A rule is restored only
-    if it is still exactly as the run left it (source, description, tags). Other rules are left alone and reported.
+    ``s3:``). Its key ``since`` leaves out what is older (ISO 8601). ``run`` names one run. A rule is restored only if
+    it is still exactly as the run left it (source, description, tags). Other rules are left alone and reported.
 
     First, the groups are exempted for ``days``, 90 at most, by the tag ``open-ingress-until``. Then the rules that were
     replaced become what they were, in place. Rules that were revoked are added again with their description and tags,
@@ -87,7 +87,7 @@ class RestoreIngress(EventAction):
             if not self.manager.filters:
                 raise ValueError("the policy has no filter: name the groups that are to be restored")
             if isinstance(self.data["from"], dict):
-                journal.Span.of(self.data["from"])
+                journal.since_of(self.data["from"])
             if "notify" in self.data:
                 check_notify(self.data["notify"])
                 notify.notifier(self).validate()

@@ -30,7 +30,6 @@ log = logging.getLogger("custodian.journal")
 """Where records are written: in Lambda as lines without a prefix (`lambda_entry`), elsewhere as c7n's other logs."""
 log.setLevel(logging.INFO)  # also with `custodian run --quiet`: what is not written cannot be undone
 
-TEXT = {"type": "string"}
 SCHEMA = {
     "anyOf": [
         UNFILLED,
@@ -39,10 +38,9 @@ SCHEMA = {
             "additionalProperties": False,
             "oneOf": [{"required": ["log-groups"]}, {"required": ["url"]}],
             "properties": {
-                "log-groups": {"type": "array", "items": TEXT, "minItems": 1},
+                "log-groups": {"type": "array", "items": {"type": "string"}, "minItems": 1},
                 "url": {"type": "string", "pattern": "^(file:|s3://)"},  # where not everyone can write
-                "since": TEXT,
-                "until": TEXT,
+                "since": {"type": "string"},
             },
         },
     ]
@@ -124,34 +122,15 @@ class Journal(NamedTuple):
         return sorted({each.why for each in self.unreadable if each.group in (None, group_id)})
 
 
-class Span(NamedTuple):
-    """Which records to read: those of these groups, of this run if there is one, and of this time."""
-
-    groups: Sequence[str]
-    run: str | None
-    since: datetime | None
-    until: datetime | None
-
-    @classmethod
-    def of(cls, place: Mapping[str, Any], groups: Sequence[str] = (), run: str | None = None) -> Span:
-        """Return what an action's ``from`` limits."""
-        times = []
-        for name in ("since", "until"):
-            try:
-                time = time_from(place[name]) if name in place else None
-            except ValueError:
-                raise ValueError(f"{name} {place[name]!r} is not a time: write one like 2026-11-24T09:00:00Z") from None
-            times.append(time if time is None or time.tzinfo else time.replace(tzinfo=timezone.utc))
-        return cls(groups, run, *times)
-
-    def has(self, entry: Entry) -> bool:
-        """Whether a record is to be read."""
-        return (
-            entry.group in self.groups
-            and self.run in (None, entry.run)
-            and (self.since is None or self.since <= entry.time)
-            and (self.until is None or entry.time <= self.until)
-        )
+def since_of(place: Mapping[str, Any]) -> datetime | None:
+    """Return since when records are to be read, if an action's ``from`` limits it; a time without a zone is UTC."""
+    if "since" not in place:
+        return None
+    try:
+        since = time_from(place["since"])
+    except ValueError:
+        raise ValueError(f"since {place['since']!r} is not a time: write one like 2026-11-24T09:00:00Z") from None
+    return since if since.tzinfo else since.replace(tzinfo=timezone.utc)
 
 
 def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str | None) -> Journal:
@@ -160,9 +139,10 @@ def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str
     :param place: what `SCHEMA` describes.
     :raises PolicyExecutionError: it cannot be read, or has none of these records; the message has the fix.
     """
-    span = Span.of(place, groups, run)
+    since = since_of(place)
+    wanted = {"account": [manager.config.account_id], "run": [run or "*"], "group": groups}
     try:
-        lines = [*_lines(manager, place, span)]
+        lines = [*_lines(manager, place, wanted, since)]
     except Exception as error:  # whatever c7n, urllib, boto3 raise: there is no journal
         name = place.get("url") or ", ".join(place["log-groups"])
         raise PolicyExecutionError(
@@ -175,37 +155,38 @@ def read(manager: Any, place: Mapping[str, Any], groups: Sequence[str], run: str
         if isinstance(entry, Unreadable):
             if entry.group in (None, *groups):
                 unreadable.append(entry)
-        elif span.has(entry):
+        elif entry.group in groups and run in (None, entry.run) and (since is None or since <= entry.time):
             found[entry.group].append(entry)
     if not found:
-        raise PolicyExecutionError(f"{NOTHING}: {_nothing(place, span, unreadable)}")
+        of = f"{', '.join(groups)}{f' in run {run}' if run else ''}"
+        raise PolicyExecutionError(f"{NOTHING}: {_nothing(place, of, unreadable)}")
     return Journal(found, unreadable)
 
 
-def _lines(manager: Any, place: Mapping[str, Any], span: Span) -> Iterator[str]:
+def _lines(
+    manager: Any, place: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], since: datetime | None
+) -> Iterator[str]:
     if "url" in place:
         text = URIResolver(manager.session_factory, NullCache(None)).resolve(place["url"], {})
         yield from text.split("\n")  # str.splitlines splits at more characters than logs do
         return
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
-    wanted = {"account": [manager.config.account_id], "run": [span.run or "*"], "group": span.groups}
     either = [
         " || ".join(f'($.{key} = "{text}")' for text in texts)
         for key, texts in wanted.items()
         if len(texts) <= MOST_GROUPS
     ]
     request: dict[str, Any] = {"filterPattern": f"{{ {' && '.join(f'({each})' for each in either)} }}"}
-    times = {"startTime": span.since, "endTime": span.until}
-    request |= {key: int(time.timestamp() * 1000) for key, time in times.items() if time}
+    if since:
+        request["startTime"] = int(since.timestamp() * 1000)
     client = client_of(manager, "logs")
     for name in place["log-groups"]:
         for event in pages(client, "filter_log_events", "events", logGroupName=name, **request):
             yield event["message"]
 
 
-def _nothing(place: Mapping[str, Any], span: Span, unreadable: Iterable[Unreadable]) -> str:
-    """Return a sentence that the journal has nothing to undo, and the possible cause."""
-    of = f"{', '.join(span.groups)}{f' in run {span.run}' if span.run else ''}"
+def _nothing(place: Mapping[str, Any], of: str, unreadable: Iterable[Unreadable]) -> str:
+    """Return a sentence that the journal has nothing to undo of these groups, and the possible cause."""
     if whys := sorted({each.why for each in unreadable}):
         return f"of {of}, the journal has only {', '.join(whys)}"
     if "url" in place:
