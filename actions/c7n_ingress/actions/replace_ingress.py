@@ -23,7 +23,6 @@ from c7n_ingress.aws.settings import checking, is_run
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide import checks
 from c7n_ingress.decide.authorized import (
-    VPC,
     blocked_inside,
     missing_versions,
     parse_fixed,
@@ -103,26 +102,22 @@ class ReplaceIngress(EventAction):
             "notify": notify.SCHEMA,
         },
     )
-    permissions = PERMISSIONS
+    permissions = (
+        *PERMISSIONS,
+        *authorized.OF_VPCS,
+        *prefix_lists.PERMISSIONS,
+        *behind.PERMISSIONS,
+        *BRAKE,
+        *reopened.PERMISSIONS,
+        "ec2:DeleteTags",
+    )
 
     def get_permissions(self) -> tuple[str, ...]:
-        """Return the permissions that the action needs, its notification included."""
-        needed: tuple[str, ...] = self.permissions
-        named = words(self.data.get("authorized"))
-        if VPC in named or "authorized-from" in self.data:
-            needed += authorized.OF_VPCS
-        if set(named) - {VPC} or "authorized-from" in self.data:
-            needed += prefix_lists.PERMISSIONS
-        if "notify" in self.data:
-            needed += tuple(notify.notifier(self).get_permissions())
-            if "at-most" in self.data and self.fails_again:
-                needed += notify.REACH[self.data["notify"]["transport"]["type"]]
-            needed += behind.PERMISSIONS if self.data.get("behind") else ()
-        if "at-most" in self.data and self.counts_by_hour:
-            needed += BRAKE
-        if "untag" in self.data:
-            needed += ("ec2:DeleteTags",)
-        return needed + (reopened.PERMISSIONS if "reopened" in self.data else ())
+        """Return the permissions that the action can need, its notification included."""
+        if "notify" not in self.data:
+            return self.permissions
+        reach = notify.REACH[self.data["notify"]["transport"]["type"]]
+        return (*self.permissions, *reach, *notify.notifier(self).get_permissions())
 
     # -- before anything runs
 
@@ -174,9 +169,8 @@ class ReplaceIngress(EventAction):
     # -- the run
 
     def process(self, resources: list[dict[str, Any]], event: dict[str, Any] | None = None) -> list[Record]:
-        """Replace the matched rules of each group, and report what changed and what failed.
+        """Replace the matched rules, report what changed and what failed, and return the records of all changes.
 
-        :returns: the records of all changes.
         :raises PolicyExecutionError: a group failed, or nobody could be notified; the other groups are done by then.
         """
         self.data: dict[str, Any] = filled(self.data)
