@@ -309,7 +309,7 @@ def test_exempt_is_what_the_other_policies_leave_alone():
     *wrong, exempt = closing["filters"]
     assert exempt["value"] is False
     assert digest["filters"][:-1] == [*wrong, {**exempt, "value": True}]
-    assert digest["filters"][-1] == {"type": "exposure", "value": EXPOSURES["enum"]}, "leaves none out"
+    assert set(digest["filters"][-1]["value"]) == set(EXPOSURES["enum"]), "leaves none out"
 
 
 def test_a_group_with_many_rules(monkeypatch):

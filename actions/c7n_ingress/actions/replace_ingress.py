@@ -11,8 +11,7 @@ from c7n.resolver import ValuesFrom
 from c7n.resources.vpc import SecurityGroup
 from c7n.utils import type_schema
 
-from c7n_ingress.aws import authorized, behind, notify, plans, prefix_lists
-from c7n_ingress.aws import history as reopened
+from c7n_ingress.aws import authorized, behind, history, notify, plans, prefix_lists
 from c7n_ingress.aws.brake import PERMISSIONS as BRAKE
 from c7n_ingress.aws.brake import Brake
 from c7n_ingress.aws.calls import GONE, client_of, error_code, said
@@ -22,13 +21,7 @@ from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.settings import checking, is_run
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide import checks
-from c7n_ingress.decide.authorized import (
-    blocked_inside,
-    missing_versions,
-    parse_fixed,
-    refuse_documentation,
-    words,
-)
+from c7n_ingress.decide.authorized import blocked_inside, missing_versions, parse_fixed, refuse_documentation, words
 from c7n_ingress.decide.brake import EVENT_MODES
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome, lack
@@ -97,7 +90,7 @@ class ReplaceIngress(EventAction):
             "behind": {"type": "boolean"},
             "only": {"type": ["string", "null"], "minLength": 1},
             "preview": checks.or_unfilled({"type": "boolean"}),
-            "reopened": reopened.SCHEMA,
+            "reopened": history.SCHEMA,
             "untag": {"type": "string", "minLength": 1},
             "notify": notify.SCHEMA,
         },
@@ -108,7 +101,7 @@ class ReplaceIngress(EventAction):
         *prefix_lists.PERMISSIONS,
         *behind.PERMISSIONS,
         *BRAKE,
-        *reopened.PERMISSIONS,
+        *history.PERMISSIONS,
         "ec2:DeleteTags",
     )
 

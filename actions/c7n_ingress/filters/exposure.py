@@ -10,9 +10,9 @@ from c7n.utils import type_schema
 
 from c7n_ingress.aws.behind import look_behind
 from c7n_ingress.aws.calls import client_of
-from c7n_ingress.decide.behind import ANNOTATION
+from c7n_ingress.decide.behind import ANNOTATION, EXPOSURES
 
-VALUES = {"enum": ["internet", "private", "unused", "unknown"]}
+VALUES = {"enum": list(EXPOSURES)}
 
 
 @SecurityGroup.filter_registry.register("exposure")
