@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c7n_ingress_tools.embedded_aws.config import configuration_item, event
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.mailer import lambda_entry as mailer
 from c7n_ingress_tools.rehearsal import groups
-from c7n_ingress_tools.rehearsal.exports import UnusableError
 from tests.support.embedded import (
     CASES_OF_OPEN_INGRESS,
     LOG_GROUP,
@@ -320,7 +320,7 @@ def read_or_refused(content):
     """Read a file of groups, which may be refused in one line."""
     try:
         said = str(groups.parse(content, "groups.json")[0]["GroupId"])
-    except UnusableError as refused:
+    except CommandError as refused:
         said = str(refused)
     assert "\n" not in said
 

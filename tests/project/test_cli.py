@@ -58,7 +58,7 @@ def test_the_command_prints_its_version(capsys):
         (["rehearse", "--interfaces", "nowhere.json"], "nowhere.json"),
         (
             ["rehearse", "none.json"],
-            "none.json: holds no group: is it the right region? This prints the right thing: aws",
+            "none.json: holds no group: check the region. This prints the right thing: aws",
         ),
         (["mailer", "deploy", "-c", "nowhere.yml"], "nowhere.yml: No such file or directory"),
         (["mailer", "deploy", "-c", "empty.yml"], "empty.yml: the file is empty: `c7n-ingress init DIR` writes one"),

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress.decide.rules import Traffic
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
-from c7n_ingress_tools.rehearsal.account import Account
-from c7n_ingress_tools.rehearsal.exports import UnusableError
+from c7n_ingress_tools.rehearsal.account import Account, load_interfaces
 from tests.support.forked import C7N_INGRESS, forked
 from tests.support.search import examples
 
@@ -34,9 +34,8 @@ class Silent:
     """A progress that nobody watches."""
 
     @contextmanager
-    def step(self, text, *, shares):
+    def step(self, text):
         """Return what can show shares and be named."""
-        assert shares
         yield Done(text)
 
 
@@ -545,7 +544,7 @@ def test_refuses(case, tmp_path):
     """What is no flow log is refused in one line that says which file, which line and what to do."""
     path = tmp_path / "flows.log"
     path.write_text(filled(case["text"], path))
-    with pytest.raises(UnusableError) as refused, flows.read([path], Silent()):
+    with pytest.raises(CommandError) as refused, flows.read([path], Silent()):
         pass
     assert str(refused.value) == filled(case["says"], path)
 
@@ -564,15 +563,15 @@ def test_refuses_what_is_no_text(content, says, tmp_path):
     """Half of a file, another encoding and a picture are refused by what they are."""
     path = tmp_path / "flows.log"
     path.write_bytes(content)
-    with pytest.raises(UnusableError, match=says), flows.read([path], Silent()):
+    with pytest.raises(CommandError, match=says), flows.read([path], Silent()):
         pass
 
 
 def test_refuses_what_is_not_there(tmp_path):
     """A name that leads nowhere and a folder of nothing are refused."""
-    with pytest.raises(UnusableError, match="there is no such file"), flows.read([tmp_path / "x"], Silent()):
+    with pytest.raises(CommandError, match="there is no such file"), flows.read([tmp_path / "x"], Silent()):
         pass
-    with pytest.raises(UnusableError, match="there is no file in this folder"), flows.read([tmp_path], Silent()):
+    with pytest.raises(CommandError, match="there is no file in this folder"), flows.read([tmp_path], Silent()):
         pass
 
 
@@ -580,7 +579,7 @@ def test_refuses_a_pipe(tmp_path):
     """A pipe, as a shell makes of <(…), can be read only once, and is refused."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(UnusableError, match="is neither a file nor a folder"), flows.read([pipe], Silent()):
+    with pytest.raises(CommandError, match="is neither a file nor a folder"), flows.read([pipe], Silent()):
         pass
 
 
@@ -602,7 +601,7 @@ def test_refuses_records_of_other_interfaces(tmp_path):
     """Flow logs that have no record about the interfaces are refused, with whose they are."""
     path = tmp_path / "flows.log"
     path.write_text("2 999999999999 eni-0000000f - - - - - - - 100 160 - NODATA\n")
-    with flows.read([path], Silent()) as log, pytest.raises(UnusableError) as refused:
+    with flows.read([path], Silent()) as log, pytest.raises(CommandError) as refused:
         clients.check(log, INTERFACES)
     assert "eni-0000000f of the account 999999999999" in str(refused.value)
 
@@ -625,11 +624,10 @@ def test_refuses_interfaces(case, tmp_path):
     """What is no list of interfaces, or of other groups, is refused with the command that prints the right one."""
     path = tmp_path / "interfaces.json"
     path.write_text(case["text"])
-    groups = [{"GroupId": "sg-0000000a", "OwnerId": "123456789012"}]
-    with pytest.raises(UnusableError) as refused:
-        interfaces.check(interfaces.load(path), groups, path)
-    says = case["says"] + ("" if case["says"].endswith("?") else ".")
-    assert str(refused.value) == f"{path}: {says} This prints the right thing: {interfaces.EXPORT.command}"
+    groups = [{"GroupId": "sg-0000000a"}]
+    with pytest.raises(CommandError) as refused:
+        load_interfaces(path, groups)
+    assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {interfaces.EXPORT.command}"
 
 
 def test_takes_interfaces(tmp_path):
@@ -645,7 +643,7 @@ def test_takes_interfaces(tmp_path):
         "Ipv4Prefixes": [{"Ipv4Prefix": "10.0.1.0/28"}],
     }
     path.write_text(json.dumps({"NetworkInterfaces": [shape]}))
-    (found,) = interfaces.load(path)
+    (found,) = load_interfaces(path, [{"GroupId": "sg-0000000a"}])
     assert found.groups == ("sg-0000000a",)
     assert [str(each) for each in found.addresses] == ["10.0.0.5/32", "10.0.0.9/32", "10.0.1.0/28", "2001:2:0:1::5/128"]
 
@@ -745,7 +743,7 @@ def test_demo_refuses_flows_alone(tmp_path):
     """Flow logs of one's own groups without their interfaces are refused before anything is started."""
     done = demo(tmp_path, "groups.json", "--flows", "x")
     assert done.returncode == 2
-    assert done.stderr.startswith("--flows needs --interfaces: ")
+    assert done.stderr.startswith("c7n-ingress: --flows needs --interfaces: ")
     assert not list(tmp_path.iterdir())
 
 
@@ -755,7 +753,7 @@ def test_demo_refuses_in_one_line(tmp_path):
     done = demo(tmp_path, "--interfaces", str(logs / "interfaces.json"), "--flows", "missing.log")
     assert done.returncode == 2
     assert "✓" not in done.stdout
-    assert done.stderr.startswith("missing.log: there is no such file.")
+    assert done.stderr.startswith("c7n-ingress: missing.log: there is no such file.")
     assert done.stderr.count("\n") == 1
 
 

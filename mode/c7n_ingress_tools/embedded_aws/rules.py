@@ -151,59 +151,24 @@ def _modified(rule: Rule, request: Shape) -> Rule:
 def _refuse(arriving: Collection[Rule], present: Iterable[Rule]) -> None:
     """Refuse rules that EC2 does not take, or not beside those that are present.
 
-    A request must not have the same rule twice [terraform] 2587. The text for a rule that exists is EC2's [logs].
+    A request must not have the same rule twice [terraform] 2587. A description has 255 characters at most, of those in
+    EC2's error [logs]. The text for a rule that exists is EC2's, too [logs].
     """
-    refuse_traffic(arriving)
-    _refuse_descriptions(arriving)
     if len({rule.identity for rule in arriving}) < len(arriving):
         raise InvalidParameterValue("The same permission must not appear multiple times")
     identities = {rule.identity for rule in present}
     for rule in arriving:
+        if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", rule.description or ""):
+            raise InvalidParameterValue(
+                "Invalid rule description. Valid descriptions are strings less than 256 characters from the following "
+                "set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
+            )
         if rule.identity in identities:
             ports = "" if rule.from_port == ALL else f"from port: {rule.from_port}, to port: {rule.to_port}, "
             protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
             raise EC2ClientError(
                 "InvalidPermission.Duplicate",
                 f'the specified rule "peer: {rule.source}, {protocol}, {ports}ALLOW" already exists',
-            )
-
-
-def refuse_traffic(rules: Iterable[Rule]) -> None:
-    """Refuse protocols, ports, ICMP types and codes that do not exist.
-
-    A rule for all ICMP types is for all codes ([API] IpPermission). The texts are EC2's: for protocols
-    [terraform] 1793, for ports https://github.com/aws/aws-cli/issues/1066, for ICMP
-    https://github.com/terraform-aws-modules/terraform-aws-security-group/issues/7.
-    """
-    for rule in rules:
-        first, last = rule.from_port, rule.to_port
-        if rule.protocol in ICMP:
-            codes_of_all_types = first == ALL != last
-            wrong = {
-                f"ICMP type ({first}) out of range": not ALL <= first <= LAST_ICMP_NUMBER,
-                f"ICMP code ({last}) out of range": not ALL <= last <= LAST_ICMP_NUMBER or codes_of_all_types,
-            }
-        elif rule.protocol in WITH_PORTS:
-            wrong = {
-                f"TCP/UDP (from) port ({first}) out of range": not 0 <= first <= LAST_PORT,
-                f"TCP/UDP (to) port ({last}) out of range": not 0 <= last <= LAST_PORT,
-                f"Invalid TCP/UDP port range ({first}:{last})": first > last,
-            }
-        else:
-            says = f"Invalid value '{rule.protocol}' for IP protocol. Unknown protocol."
-            wrong = {says: int(rule.protocol) > LAST_PROTOCOL}
-        for says, is_wrong in wrong.items():
-            if is_wrong:
-                raise InvalidParameterValue(says)
-
-
-def _refuse_descriptions(rules: Iterable[Rule]) -> None:
-    """Refuse a description of more than 255 characters, or with others than those in EC2's error [logs]."""
-    for rule in rules:
-        if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", rule.description or ""):
-            raise InvalidParameterValue(
-                "Invalid rule description. Valid descriptions are strings less than 256 characters from the following "
-                "set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
             )
 
 
@@ -256,10 +221,13 @@ def canonical(kind: str, source: str, *, strict: bool = False) -> str:
 
 
 def _traffic(request: Shape) -> tuple[str, int, int]:
-    """Return the protocol, the first port and the last.
+    """Return the protocol, the first port and the last, or the ICMP type and code.
 
     EC2 has names for four protocols, and takes their numbers, too. The others have numbers only [alchemy]. They and -1
-    are open on all ports, whatever the request has. icmpv6 without ports means all ([API] IpPermission).
+    are open on all ports, whatever the request has. icmpv6 without ports means all, and a rule for all ICMP types is
+    for all codes ([API] IpPermission). The texts are EC2's: for protocols [terraform] 1793, for ports
+    https://github.com/aws/aws-cli/issues/1066, for ICMP
+    https://github.com/terraform-aws-modules/terraform-aws-security-group/issues/7.
     """
     if not request.get("IpProtocol"):
         raise InvalidParameterValue(  # [moto]
@@ -267,15 +235,32 @@ def _traffic(request: Shape) -> tuple[str, int, int]:
         )
     protocol = str(request["IpProtocol"]).lower()
     protocol = PROTOCOL_NAMES.get(protocol, protocol)
-    if not re.fullmatch(r"-1|\d{1,3}|[a-z]\w+", protocol) or (protocol[0].isalpha() and protocol not in WITH_PORTS):
-        raise InvalidParameterValue(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
     first, last = request.get("FromPort"), request.get("ToPort")
-    if protocol not in WITH_PORTS or (protocol == "icmpv6" and None in (first, last)):
+    if protocol not in WITH_PORTS:
+        if not re.fullmatch(r"-1|\d{1,3}", protocol, re.ASCII) or int(protocol) > LAST_PROTOCOL:
+            raise InvalidParameterValue(f"Invalid value '{protocol}' for IP protocol. Unknown protocol.")
+        return protocol, ALL, ALL
+    if protocol == "icmpv6" and None in (first, last):
         return protocol, ALL, ALL
     if first is None or last is None:
         raise InvalidParameterValue(  # [moto]
             "Invalid value for portRange. Must specify both from and to ports with TCP/UDP."
         )
+    if protocol in ICMP:
+        codes_of_all_types = first == ALL != last
+        wrong = {
+            f"ICMP type ({first}) out of range": not ALL <= first <= LAST_ICMP_NUMBER,
+            f"ICMP code ({last}) out of range": not ALL <= last <= LAST_ICMP_NUMBER or codes_of_all_types,
+        }
+    else:
+        wrong = {
+            f"TCP/UDP (from) port ({first}) out of range": not 0 <= first <= LAST_PORT,
+            f"TCP/UDP (to) port ({last}) out of range": not 0 <= last <= LAST_PORT,
+            f"Invalid TCP/UDP port range ({first}:{last})": first > last,
+        }
+    for says, is_wrong in wrong.items():
+        if is_wrong:
+            raise InvalidParameterValue(says)
     return protocol, first, last
 
 

@@ -10,13 +10,14 @@ from c7n_ingress_tools.rehearsal import groups, interfaces
 from c7n_ingress_tools.rehearsal.exports import Export
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.interfaces import Interface
 
-VPCS = Export("Vpcs", "Vpc", "VPC", "VPCs", "CidrBlock", command="aws ec2 describe-vpcs --output json > vpcs.json")
+VPCS = Export("Vpcs", "Vpc", "VPC", command="aws ec2 describe-vpcs --output json > vpcs.json")
+ONE_PLACE = "both must be of one account and region"
 
 
 class Account(NamedTuple):
@@ -32,23 +33,26 @@ class Account(NamedTuple):
 def read(groups_file: Path | None, interfaces_file: Path | None, vpcs_file: Path | None) -> Account:
     """Read the files of an account; without a file of groups, the sample, which has its own interfaces.
 
-    :raises UnusableError: a file cannot be used, or is of another account or region than that of the groups.
+    :raises CommandError: a file cannot be used, or is of another account or region than that of the groups.
     """
     today = dt.datetime.now(dt.timezone.utc).date()
     found = groups.load(groups_file) if groups_file else groups.sample(today)
     path = interfaces_file or (None if groups_file else interfaces.SAMPLE)
-    used = interfaces.load(path) if path else []
-    if path:
-        interfaces.check(used, found, path)
+    used = load_interfaces(path, found) if path else ()
     return Account(found, used, load_vpcs(vpcs_file, found) if vpcs_file else ())
 
 
-def load_vpcs(path: Path, of: Iterable[Group]) -> list[dict[str, Any]]:
+def load_interfaces(path: Path, of: Sequence[Group]) -> list[Interface]:
+    """Read the interfaces of a file. At least one must have one of the groups."""
+    found = interfaces.parse(interfaces.EXPORT.content(path), path)
+    if {group["GroupId"] for group in of}.isdisjoint(group for each in found for group in each.groups):
+        raise interfaces.EXPORT.refused(path, f"no interface has a security group of the groups' file: {ONE_PLACE}")
+    return found
+
+
+def load_vpcs(path: Path, of: Sequence[Group]) -> list[dict[str, Any]]:
     """Read the VPCs of a file, which has one for each of the groups."""
     found = VPCS.parse(VPCS.content(path), path)
-    known = {vpc["VpcId"] for vpc in found}
-    for group in of:
-        if group["VpcId"] not in known:
-            what = f"has no {group['VpcId']}, in which {group['GroupId']} is: both must be of one region"
-            raise VPCS.refused(path, what)
+    if missing := {group["VpcId"] for group in of} - {vpc["VpcId"] for vpc in found}:
+        raise VPCS.refused(path, f"has no {min(missing)}, in which groups of the groups' file are: {ONE_PLACE}")
     return found

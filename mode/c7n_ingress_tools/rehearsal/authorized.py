@@ -11,7 +11,6 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from c7n_ingress.decide.authorized import VPC, documentation, parse_fixed, refuse_documentation, words
-from c7n_ingress_tools.rehearsal.exports import UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -62,14 +61,10 @@ def chosen(policy: object, named: Sequence[str], *, known: Collection[str]) -> A
     """Choose what to authorize, of what is :func:`wanted`.
 
     :param known: the words whose networks are known; the others are left out.
-    :raises UnusableError: if nothing is left.
     """
     listed = wanted(policy, named)
     left_out = tuple(word for word in words(listed) if word not in known)
     values = tuple(dict.fromkeys(each for each in listed if each not in left_out))
-    if not values:
-        only = ", ".join(left_out) or VPC
-        raise UnusableError(f"only {only} is authorized, and which networks these are is not known here")
     return Authorized(values, not named and any(each in STAND_INS.values() for each in values), left_out)
 
 

@@ -100,7 +100,7 @@ def who_came_in(
 def check(log: Log, interfaces: Iterable[Interface]) -> None:
     """Check that flow logs have a record about one of the interfaces.
 
-    :raises UnusableError: none has; the error names an interface of theirs.
+    :raises CommandError: none has; the error names an interface of theirs.
     """
     known = [each.id for each in interfaces]
     seen = 'select "interface-id", any_value("account-id") from flows group by all order by all'

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import duckdb
 
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.rehearsal.exports import UnusableError
+from c7n_ingress_tools.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,9 +84,9 @@ BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 DOCUMENTATION = "https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html"
 
 
-def refused(where: str | Path, what: str) -> UnusableError:
+def refused(where: str | Path, what: str) -> CommandError:
     """Return the error for a file of no flow logs that can be used: which file, which line and what to do."""
-    return UnusableError(" ".join(f"{where}: {what}".split()))
+    return CommandError(" ".join(f"{where}: {what}".split()))
 
 
 class Format(NamedTuple):
@@ -124,7 +124,7 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
     """Read files of flow logs, or folders of them; the table is deleted when the block ends.
 
     :param folder: where the table is; else in the system's folder for temporary files, which may be in memory.
-    :raises UnusableError: there is nothing to read, or the files are not flow logs.
+    :raises CommandError: there is nothing to read, or the files are not flow logs.
     """
     files = {path: _format(path) for path in _files(paths)}
     formats = {path: found for path, found in files.items() if found}
@@ -138,7 +138,7 @@ def read(paths: Sequence[Path], progress: Progress, folder: Path | None = None) 
     ):
         log = Log(connection, Path(temporary))
         log.notes += [f"left out {path}: the file is empty" for path, found in files.items() if not found]
-        with progress.step("reading flow logs", shares=True) as step:
+        with progress.step("reading flow logs") as step:
             _load(log, formats, step.show)
             step.text = f"read {log.records:,} flow log records from {counted(len(formats), 'file')}"
         yield log

@@ -11,11 +11,11 @@ from typing import Any
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 
-from c7n_ingress_tools.embedded_aws.rules import SOURCES, Identity, Rule, permissions_of, refuse_traffic, rules_from
-from c7n_ingress_tools.rehearsal.exports import Export, WrongError, names
+from c7n_ingress_tools.embedded_aws.rules import SOURCES, Identity, Rule, permissions_of, rules_from
+from c7n_ingress_tools.rehearsal.exports import Export, show
 
 EXPORT = Export(
-    *("SecurityGroups", "SecurityGroup", "group", "groups", "IpPermissions"),
+    *("SecurityGroups", "SecurityGroup", "group"),
     command="aws ec2 describe-security-groups --output json > groups.json",
 )
 SAMPLE = Path(__file__).with_name("groups.json")
@@ -31,11 +31,11 @@ def load(path: Path) -> list[Group]:
 
 def parse(content: bytes, name: str) -> list[Group]:
     """Return groups in the shape of DescribeSecurityGroups, with all lists, and rules as EC2 stores them."""
-    try:
-        groups = [_group(item) for item in EXPORT.parse(content, name)]
-        _check_regions(groups)
-    except WrongError as error:
-        raise EXPORT.refused(name, str(error)) from error
+    groups = [_group(item, name) for item in EXPORT.parse(content, name)]
+    regions = _regions(groups)
+    if len(regions) > 1 or not set(ec2_backends["123456789012"].regions).issuperset(regions):
+        one = "rehearse one region at a time, and one that the installed boto3 knows"
+        raise EXPORT.refused(name, f"has groups of {', '.join(regions)}: {one}")
     return groups
 
 
@@ -68,16 +68,7 @@ def _regions(groups: list[Group]) -> list[str]:
     return sorted({arn[1] for arn in arns if arn})
 
 
-def _check_regions(groups: list[Group]) -> None:
-    regions = _regions(groups)
-    if len(regions) > 1:
-        raise WrongError(f"has groups of several regions, {', '.join(regions)}: rehearse one region at a time")
-    for each in regions:
-        if each not in ec2_backends["123456789012"].regions:
-            raise WrongError(f"has groups of the region {each}, which the installed boto3 does not know: upgrade boto3")
-
-
-def _group(item: dict[str, Any]) -> Group:
+def _group(item: dict[str, Any], name: str) -> Group:
     return {
         "GroupId": item["GroupId"],
         "GroupName": item.get("GroupName") or item["GroupId"],
@@ -86,23 +77,21 @@ def _group(item: dict[str, Any]) -> Group:
         "VpcId": item.get("VpcId", NO_VPC),
         "SecurityGroupArn": item.get("SecurityGroupArn", ""),
         "Tags": item.get("Tags", []),
-        "IpPermissions": _permissions(item, "IpPermissions"),
-        "IpPermissionsEgress": _permissions(item, "IpPermissionsEgress"),
+        "IpPermissions": _permissions(item, "IpPermissions", name),
+        "IpPermissionsEgress": _permissions(item, "IpPermissionsEgress", name),
     }
 
 
-def _permissions(item: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def _permissions(item: dict[str, Any], direction: str, name: str) -> list[dict[str, Any]]:
     """Return the permissions of one direction as EC2 describes them: each protocol and ports once, each source once."""
-    permissions = item.get(name, [])
+    permissions = item.get(direction, [])
     first: dict[Identity, Rule] = {}
     try:
         for rule in rules_from(permissions, egress=False):
             first.setdefault(rule.identity, rule)
-        refuse_traffic(first.values())
-        for permission in permissions:
-            if not any(permission.get(listing) for listing in SOURCES):
-                only = f"only {names(permission)}: a --query projection?"
-                raise WrongError(f"group {item['GroupId']} has a rule that names no source, {only}")
     except EC2ClientError as error:
-        raise WrongError(f"group {item['GroupId']} has a rule that EC2 refuses: {error.message}") from error
+        raise EXPORT.refused(name, f"group {item['GroupId']} has a rule that EC2 refuses: {error.message}") from error
+    for permission in permissions:
+        if not any(permission.get(listing) for listing in SOURCES):
+            raise EXPORT.refused(name, f"group {item['GroupId']} has a rule that names no source: {show(permission)}")
     return permissions_of(first.values())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OPTION = "--include-managed-resources"
 EXPORT = Export(
-    *("NetworkInterfaces", "NetworkInterface", "interface", "interfaces", "Groups"),
+    *("NetworkInterfaces", "NetworkInterface", "interface"),
     command=f"aws ec2 describe-network-interfaces {OPTION} --output json > interfaces.json",
 )
 SAMPLE = Path(__file__).with_name("interfaces.json")
@@ -44,12 +44,7 @@ class Interface:
     """All that EC2 returns about it, without what is null."""
 
 
-def load(path: Path) -> list[Interface]:
-    """Read the interfaces of a file."""
-    return parse(EXPORT.content(path), str(path))
-
-
-def parse(content: bytes, name: str) -> list[Interface]:
+def parse(content: bytes, name: str | Path) -> list[Interface]:
     """Make interfaces of a file's content; the name is for the error."""
     return [
         Interface(
@@ -62,31 +57,11 @@ def parse(content: bytes, name: str) -> list[Interface]:
     ]
 
 
-def check(interfaces: Iterable[Interface], groups: Iterable[dict[str, Any]], name: str | Path) -> None:
-    """Check that an interface has one of the groups.
-
-    :raises UnusableError: none has; the error names the accounts.
-    """
-    interfaces, groups = list(interfaces), list(groups)
-    known = {group["GroupId"] for group in groups}
-    if not any(known.intersection(each.groups) for each in interfaces):
-        theirs, ours = _owners(each.item for each in interfaces), _owners(groups)
-        what = (
-            f"no interface has a security group of the groups' file (accounts: {theirs} here, {ours} there): "
-            "both must be of one account and region"
-        )
-        raise EXPORT.refused(name, what)
-
-
 def unseen(interfaces: Iterable[Interface]) -> str:
     """Return what "unused" means: no interface of the file has the group, and which ones a file may lack."""
     hidden = any(each.item.get("Operator", {}).get("HiddenByDefault") for each in interfaces)
     managed = "" if hidden else f"those that AWS services manage ({OPTION}), and "
     return f"no interface in the file uses the group. A file may lack {managed}those of other accounts in a shared VPC"
-
-
-def _owners(items: Iterable[dict[str, Any]]) -> str:
-    return ", ".join(sorted({item["OwnerId"] for item in items if item.get("OwnerId")})) or "unknown"
 
 
 def _addresses(item: dict[str, Any]) -> Iterator[Network]:

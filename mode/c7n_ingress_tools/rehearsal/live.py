@@ -24,7 +24,7 @@ def read(region: str, authorized: Iterable[str]) -> Account:
     """Read what is in a region, with the caller's credentials.
 
     :param authorized: the ids of the prefix lists that are authorized.
-    :raises UnusableError: there is no group.
+    :raises CommandError: there is no group.
     """
     client = boto3.Session(region_name=region).client("ec2")
     managed = {MANAGED: True} if knows_managed(client) else {}

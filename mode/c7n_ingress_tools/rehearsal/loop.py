@@ -23,6 +23,7 @@ from c7n_ingress.decide.rules import Rule, rule_from, source_from, text_of, traf
 from c7n_ingress.decide.states import counted
 from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
+from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal.groups import account as owner_of
@@ -59,10 +60,6 @@ JOBS_A_PROCESS = 50
 """An item or a message takes a tenth of a second, a process takes one to start."""
 
 MOST_PROCESSES = 8
-
-
-class LoopError(Exception):
-    """A step could not be done, so that there is nothing to show."""
 
 
 class Live(NamedTuple):
@@ -131,23 +128,26 @@ def run(account: Account, folder: Path, progress: Progress, commands: Commands, 
     return result
 
 
+@dataclass
 class Loop:
     """One round. Each step is a method; they are in the order in which they are run."""
 
-    def __init__(
-        self, cloud: Cloud, result: Result, progress: Progress, commands: Commands, settings: Mapping[str, Any]
-    ) -> None:
-        self.cloud = cloud
-        self.result = result
-        self.folder = result.folder.absolute()
-        self.processes = _processes(len(result.groups))
-        self.failed: set[str] = set()
-        self.progress = progress
-        self.commands = commands
-        self.settings = settings
-        self.session: boto3.Session = cloud.session(region=result.region, account=result.account)
-        self.partition = self.session.get_partition_for_region(result.region)
-        self.environment = cloud.environment(region=result.region, account=result.account)
+    cloud: Cloud
+    result: Result
+    progress: Progress
+    commands: Commands
+    settings: Mapping[str, Any]
+    failed: set[str] = field(default_factory=set)
+    """The groups whose item could not be delivered."""
+
+    def __post_init__(self) -> None:
+        """Get what several steps need."""
+        place = {"region": self.result.region, "account": self.result.account}
+        self.folder = self.result.folder.absolute()
+        self.processes = _processes(len(self.result.groups))
+        self.session: boto3.Session = self.cloud.session(**place)
+        self.environment = self.cloud.environment(**place)
+        self.arn = f"arn:{self.session.get_partition_for_region(self.result.region)}"
 
     def run(self) -> None:
         """Take every step."""
@@ -172,11 +172,11 @@ class Loop:
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
             self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
-            recorder = {"name": "default", "roleARN": f"arn:{self.partition}:iam::{self.result.account}:role/config"}
+            recorder = {"name": "default", "roleARN": f"{self.arn}:iam::{self.result.account}:role/config"}
             self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
             sqs, sns = self.session.client("sqs"), self.session.client("sns")
             self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
-            inbox = f"arn:{self.partition}:sqs:{self.result.region}:{self.result.account}:{INBOX}"
+            inbox = f"{self.arn}:sqs:{self.result.region}:{self.result.account}:{INBOX}"
             sns.subscribe(TopicArn=sns.create_topic(Name=TOPIC)["TopicArn"], Protocol="sqs", Endpoint=inbox)
 
     def deploy(self) -> None:
@@ -212,12 +212,13 @@ class Loop:
         """Deliver items, and return AWS Config's verdict on each group."""
         _write_lines(self.folder / file, items)
         start = len(self.cloud.calls)
-        with self.progress.step(done, len(items)) as step, ThreadPoolExecutor(self.processes) as pool:
-            for item, failure in zip(items, pool.map(lambda item: _invoke(function, item), items), strict=True):
+        with self.progress.step(f"{done}: {len(items)}") as step, ThreadPoolExecutor(self.processes) as pool:
+            failures = pool.map(lambda item: _invoke(function, item), items)
+            for number, (item, failure) in enumerate(zip(items, failures, strict=True), start=1):
                 if failure:
                     self.failed.add(item["resourceId"])
                     self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
-                step.advance()
+                step.show(number / len(items))
         self.result.calls += self._calls_since(start)
         return self._verdicts()
 
@@ -247,11 +248,11 @@ class Loop:
         own = {"queue_url": self.queues[QUEUE], "region": self.result.region}
         settings.write_text(yaml.safe_dump(shipped | own), encoding="utf-8")
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
-        with self.progress.step(step, sent) as sending:
+        with self.progress.step(step) as sending:
             mailers = [self._start(["mailer", settings.name], MAILER_LOG) for _ in range(_processes(sent))]
             for message in islice(self._arriving(mailers), sent):
                 self.result.messages.append(message)
-                sending.advance()
+                sending.show(len(self.result.messages) / sent)
             for mailer in mailers:
                 exit_code(mailer)
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
@@ -280,7 +281,7 @@ class Loop:
                 self.result.failures.append(f"the preview of the undo of {group} changed rules")
             with self.progress.step(f"undo of {group}: with --yes it was done, from the records in the log"):
                 self.result.undo = self._run([*lines[0].split(), "--yes"])
-        except LoopError as error:  # all that came before is still worth showing
+        except CommandError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))
             return
         # A rule that was removed has come back under another id.
@@ -291,12 +292,12 @@ class Loop:
     def _run(self, command: Sequence[str]) -> Calls:
         """Run a command in the folder, and return its calls.
 
-        :raises LoopError: it failed.
+        :raises CommandError: it failed.
         """
         start, log = len(self.cloud.calls), "custodian.log"
         if exit_code(self._start(command, log)):
             complaint = _complaint(self.folder / log)
-            raise LoopError(f"a command failed: {complaint} (see {self.result.folder / log})")
+            raise CommandError(f"a command failed: {complaint} (see {self.result.folder / log})")
         return self._calls_since(start)
 
     def _start(self, command: Sequence[str], log: str) -> Connection:

@@ -22,14 +22,8 @@ class Step:
     """A step that runs; `text` is printed when it is done."""
 
     text: str
-    total: int
     show: Callable[[float], None]
-    done: int = 0
-
-    def advance(self) -> None:
-        """Show that one more part is done."""
-        self.done += 1
-        self.show(self.done / self.total)
+    """Shows which share of the step is done, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +33,14 @@ class Progress:
     console: Console
 
     @contextmanager
-    def step(self, text: str, total: int = 0, *, shares: bool = False) -> Iterator[Step]:
-        """Show a bar while a step runs, where the output is a terminal, and a line afterwards.
-
-        :param shares: whether the step shows which share of it is done, from 0 to 1.
-        """
+    def step(self, text: str) -> Iterator[Step]:
+        """Show a bar while a step runs, where the output is a terminal, and a line afterwards."""
         start = time.monotonic()
-        more = [BarColumn(), TaskProgressColumn(), TimeRemainingColumn()] if total or shares else []
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), *more]
-        with Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
-            task = bar.add_task(text, total=1 if more else None)
-            step = Step(text, total, lambda share: bar.update(task, completed=share))
+        columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+        shown = self.console.is_terminal
+        with Bar(*columns, TimeRemainingColumn(), console=self.console, transient=True, disable=not shown) as bar:
+            task = bar.add_task(text, total=None)
+            step = Step(text, lambda share: bar.update(task, total=1, completed=share))
             yield step
-        parts = f"  {total}" if total else ""
         seconds = f"  {time.monotonic() - start:.1f} s"
-        self.console.print(Text.assemble(("✓ ", "green"), step.text, (parts, "bold"), (seconds, "dim")))
+        self.console.print(Text.assemble(("✓ ", "green"), step.text, (seconds, "dim")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import os
-import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,14 @@ from c7n_ingress_tools import settings
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.pack import PACK
-from c7n_ingress_tools.rehearsal import authorized, exports, groups, interfaces, show
+from c7n_ingress_tools.rehearsal import authorized, groups, interfaces, show
 from c7n_ingress_tools.rehearsal.account import Account, read
-from c7n_ingress_tools.rehearsal.loop import LoopError, Result, run
+from c7n_ingress_tools.rehearsal.loop import Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
 from c7n_ingress_tools.report.page import write
 from c7n_ingress_tools.report.sources import of_rehearsal
-from c7n_ingress_tools.report.text import first, visible
+from c7n_ingress_tools.report.text import first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,30 +81,30 @@ def only_one_here() -> Iterator[None]:
 
 @only_one_here()
 def main(arguments: Asked, commands: Commands) -> int:
-    """Run the loop and show what came of it; return the exit code."""
+    """Run the loop and show what came of it; return the exit code.
+
+    :raises CommandError: the rehearsal cannot run.
+    """
     console = terminal.console(of_errors=arguments.as_json)
     progress = Progress(console)
+    if arguments.flows and arguments.groups and not arguments.interfaces:
+        flow_logs, needed = arguments.option("flows"), arguments.option("interfaces")
+        raise CommandError(f"{flow_logs} needs {needed}: flow logs name interfaces, and interfaces have the groups")
+    given = settings.read(arguments.settings, PACK / settings.SETTINGS)
+    account = _account(arguments, given)
+    networks = _authorized(arguments, given, account)
+    if arguments.flows:  # only they need DuckDB
+        with requires_extra("flows"):
+            from c7n_ingress_tools.rehearsal import clients, flows
+    show.authorized(networks, console, arguments.option)
     findings = None
-    try:
-        _check(arguments)
-        given = settings.read(arguments.settings, PACK / settings.SETTINGS)
-        account = _account(arguments, given)
-        networks = _authorized(arguments, given, account)
-        if arguments.flows:  # only they need DuckDB
-            with requires_extra("flows"):
-                from c7n_ingress_tools.rehearsal import clients, flows
-        show.authorized(networks, console, arguments.option)
-        reading = flows.read(arguments.flows, progress, FOLDER.parent) if arguments.flows else nullcontext()
-        with reading as log:
-            if log:  # a bad file is refused before the loop
-                clients.check(log, account.interfaces)
-            result = run(account, FOLDER, progress, commands, given | {"authorized": [*networks.values]})
-            if log:
-                with progress.step("looked up who came in through what was replaced", shares=True) as step:
-                    findings = clients.who_came_in(log, account, result.records, step.show)
-    except (exports.UnusableError, CommandError, LoopError) as error:
-        print(visible(str(error)), file=sys.stderr)
-        return 2
+    with flows.read(arguments.flows, progress, FOLDER.parent) if arguments.flows else nullcontext() as log:
+        if log:  # a bad file is refused before the loop
+            clients.check(log, account.interfaces)
+        result = run(account, FOLDER, progress, commands, given | {"authorized": [*networks.values]})
+        if log:
+            with progress.step("looked up who came in through what was replaced") as step:
+                findings = clients.who_came_in(log, account, result.records, step.show)
     notes = [*_notes(result, networks, arguments, account, given), *(_of_flows(findings, networks) if findings else ())]
     made = report(result, notes, findings, given)
     with progress.step(f"wrote the report: {FOLDER / 'report.html'}"):
@@ -166,17 +165,21 @@ def _named(arguments: Asked) -> list[str]:
     try:
         return authorized.own(arguments.authorized) if arguments.authorized else []
     except ValueError as error:
-        raise exports.UnusableError(f"{arguments.option('authorized')}: {error}") from error
+        raise CommandError(f"{arguments.option('authorized')}: {error}") from error
 
 
 def _authorized(arguments: Asked, given: Mapping[str, Any], account: Account) -> authorized.Authorized:
-    """Return the networks to authorize. The error, where none is left, names the options that add some."""
-    known, named = [*account.prefix_lists, *([VPC] if account.vpcs else [])], _named(arguments)
-    try:
-        return authorized.chosen(given.get("authorized"), named, known=known)
-    except exports.UnusableError as error:
+    """Return the networks to authorize.
+
+    :raises CommandError: none is left.
+    """
+    known = [*account.prefix_lists, *([VPC] if account.vpcs else [])]
+    networks = authorized.chosen(given.get("authorized"), _named(arguments), known=known)
+    if not networks.values:
+        only = ", ".join(networks.left_out) or VPC
         more = f"add {arguments.option('vpcs', 'vpcs.json')}, or name networks with {arguments.option('authorized')}"
-        raise exports.UnusableError(f"{error}: {more}") from error
+        raise CommandError(f"only {only} is authorized, and which networks these are is not known here: {more}")
+    return networks
 
 
 def _notes(
@@ -211,12 +214,3 @@ def _of_flows(findings: Findings, networks: authorized.Authorized) -> Iterator[s
         "Blocked clients connected through the rule, and no other rule lets them in. The suggested networks would. "
         "Scanners do not count as clients: rehearsal/clients.py says who is one."
     )
-
-
-def _check(arguments: Asked) -> None:
-    """Refuse flow logs without what they are about: UnusableError."""
-    if arguments.flows and arguments.groups and not arguments.interfaces:
-        flows, needed = arguments.option("flows"), arguments.option("interfaces")
-        raise exports.UnusableError(
-            f"{flows} needs {needed}: flow logs name interfaces, and interfaces have the groups"
-        )

@@ -16,14 +16,14 @@ from c7n_ingress_tools.rehearsal.loop import reads
 from c7n_ingress_tools.report.text import first, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from c7n_ingress_tools.rehearsal.authorized import Authorized
-    from c7n_ingress_tools.rehearsal.loop import Result
+    from c7n_ingress_tools.rehearsal.groups import Group as SecurityGroup
+    from c7n_ingress_tools.rehearsal.loop import Calls, Result
 
 STYLES = {"COMPLIANT": "green", "NON_COMPLIANT": "red"}
 FILES = "report, policy, zip, logs, items.jsonl, records.jsonl, messages.txt"
-SHOWN_NAMES = 8
 
 
 def authorized(networks: Authorized, console: Console, option: Callable[[str, str], str]) -> None:
@@ -40,31 +40,34 @@ def summary(result: Result) -> Table:
     touched = {record["group"] for record in result.records}
     alone = [group for group in result.groups if group["GroupId"] not in touched]
     compliant = [group for group in alone if result.after.get(group["GroupId"]) == "COMPLIANT"]
-    changes, read = of_ec2(result.calls)
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
-    made.add_row("left alone", Text(first((visible(group["GroupName"]) for group in compliant), SHOWN_NAMES) or "none"))
+    made.add_row("left alone", Text(names(compliant) or "none"))
     if result.foreign:
-        foreign = first((visible(group["GroupName"]) for group in result.foreign), SHOWN_NAMES)
-        made.add_row("not ours", Text(f"{foreign}: AWS Config records them in their own accounts"))
+        made.add_row("not ours", Text(f"{names(result.foreign)}: AWS Config records them in their own accounts"))
     made.add_row("AWS Config says", Text.assemble(verdicts(result.before), (" → ", "dim"), verdicts(result.after)))
-    made.add_row("API calls to EC2", counts(changes))
-    made.add_row("", counts(read))
+    made.add_row("API calls to EC2", of_ec2(result.calls, reading=False))
+    made.add_row("", of_ec2(result.calls, reading=True))
     if result.undo:
-        made.add_row("… for the undo", counts(of_ec2(result.undo)[0]))
+        made.add_row("… for the undo", of_ec2(result.undo, reading=False))
     made.add_row("files", Text.assemble((f"{result.folder}/", "cyan"), (f"  {FILES}", "dim")))
     return made
 
 
-def of_ec2(calls: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]:
-    """Return EC2's calls, by action: those that change something, and those that read."""
-    changes: Counter[str] = Counter()
-    read: Counter[str] = Counter()
-    for (service, action), number in calls.items():
-        if service == "ec2":
-            (read if reads(action) else changes)[action] += number
-    return changes, read
+def names(groups: Iterable[SecurityGroup]) -> str:
+    """Return the names of the first groups, and how many more there are."""
+    return first((visible(group["GroupName"]) for group in groups), 8)
+
+
+def of_ec2(calls: Calls, *, reading: bool) -> Columns:
+    """Return how often each action of EC2 was called that reads, or that changes something.
+
+    A line break never separates a number from its action.
+    """
+    of_kind = sorted((action, number) for (service, action), number in calls.items() if service == "ec2")
+    said = [f"{number} {action}" for action, number in of_kind if reads(action) == reading]
+    return Columns(said or ["none"], padding=(0, 2))
 
 
 def verdicts(by_group: dict[str, str]) -> Text:
@@ -72,12 +75,6 @@ def verdicts(by_group: dict[str, str]) -> Text:
     times = Counter(by_group.values())
     said = [Text(f"{times[verdict]} {verdict}", STYLES.get(verdict, "")) for verdict in sorted(times, reverse=True)]
     return Text(", ").join(said)
-
-
-def counts(calls: Counter[str]) -> Columns:
-    """Return how often each action was called. A line break never separates a number from its action."""
-    said = [f"{number} {action}" for action, number in sorted(calls.items())]
-    return Columns(said or ["none"], padding=(0, 2))
 
 
 def message(result: Result) -> Group:
