@@ -569,7 +569,7 @@ def test_refuses_what_is_no_text(content, says, tmp_path):
 
 def test_refuses_what_is_not_there(tmp_path):
     """A name that leads nowhere and a folder of nothing are refused."""
-    with pytest.raises(CommandError, match="there is no such file"), flows.read([tmp_path / "x"], Silent()):
+    with pytest.raises(CommandError, match="is neither a file nor a folder"), flows.read([tmp_path / "x"], Silent()):
         pass
     with pytest.raises(CommandError, match="there is no file in this folder"), flows.read([tmp_path], Silent()):
         pass
@@ -598,12 +598,12 @@ def test_reads_a_folder_of_many_formats(tmp_path):
 
 
 def test_refuses_records_of_other_interfaces(tmp_path):
-    """Flow logs that have no record about the interfaces are refused, with whose they are."""
+    """Flow logs that have no record about the interfaces are refused, with one that they are about."""
     path = tmp_path / "flows.log"
     path.write_text("2 999999999999 eni-0000000f - - - - - - - 100 160 - NODATA\n")
     with flows.read([path], Silent()) as log, pytest.raises(CommandError) as refused:
         clients.check(log, INTERFACES)
-    assert "eni-0000000f of the account 999999999999" in str(refused.value)
+    assert "about eni-0000000f, for one" in str(refused.value)
 
 
 def test_tells_of_what_is_not_used(tmp_path):
@@ -753,7 +753,7 @@ def test_demo_refuses_in_one_line(tmp_path):
     done = demo(tmp_path, "--interfaces", str(logs / "interfaces.json"), "--flows", "missing.log")
     assert done.returncode == 2
     assert "✓" not in done.stdout
-    assert done.stderr.startswith("c7n-ingress: missing.log: there is no such file.")
+    assert done.stderr.startswith("c7n-ingress: missing.log: is neither a file nor a folder.")
     assert done.stderr.count("\n") == 1
 
 

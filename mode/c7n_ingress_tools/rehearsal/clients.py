@@ -35,13 +35,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Traffic, matches_from, ports_text, traffic
+from c7n_ingress.decide.rules import ALL, PROTOCOL_NAMES, Network, Traffic, matches_from, ports_text, traffic
 from c7n_ingress.decide.states import counted
-from c7n_ingress_tools.rehearsal.covering import Covering, covering
+from c7n_ingress_tools.rehearsal.account import ONE_PLACE
+from c7n_ingress_tools.rehearsal.covering import Address, Covering, covering
 from c7n_ingress_tools.rehearsal.flows import refused, watched
 from c7n_ingress_tools.report.rows import Caller, Clients, RuleKey, Window
 from c7n_ingress_tools.report.text import first
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.rehearsal.flows import Log
     from c7n_ingress_tools.rehearsal.groups import Group
     from c7n_ingress_tools.rehearsal.interfaces import Interface
-
-Address: TypeAlias = IPv4Address | IPv6Address
 
 SQL = Path(__file__).with_name("clients.sql")
 NUMBERS = {name: int(number) for number, name in PROTOCOL_NAMES.items()}
@@ -88,11 +87,14 @@ def who_came_in(
     done: Callable[[float], None] = lambda _: None,
 ) -> Findings:
     """Return who came in through each rule that the records say was replaced."""
-    rules = [RuleKey(*_key(record), record["was"]) for record in records if record["was"]]
+    rules = _rules(records, "was")
     _put(log, account, rules, afterwards(account.groups, records))
-    _work_out(log, done)
+    statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
+    for number, statement in enumerate(statements):
+        with watched(log.connection, done, number, len(statements)):
+            log.connection.execute(statement)
     found = dict(zip(rules, _clients(log), strict=True))
-    ((first_seen, last_seen),) = _rows(log, 'select time_of(min("start")), time_of(max("end")) from flows')
+    ((first_seen, last_seen),) = log.rows('select time_of(min("start")), time_of(max("end")) from flows')
     notes = (*log.notes, *_notes(log, account.groups))
     return Findings(found, Window(log.records, first_seen or None, last_seen or None), notes)
 
@@ -102,16 +104,10 @@ def check(log: Log, interfaces: Iterable[Interface]) -> None:
 
     :raises CommandError: none has; the error names an interface of theirs.
     """
-    known = [each.id for each in interfaces]
-    seen = 'select "interface-id", any_value("account-id") from flows group by all order by all'
-    seen_by_account = dict(_rows(log, seen))
-    if not seen_by_account.keys() & known:
-        interface, account = next(iter(seen_by_account.items()))
-        raise refused(
-            "flow logs",
-            f"none of the {log.records:,} records is about an interface of the interfaces' file: they are about "
-            f"{interface} of the account {account or 'unknown'}, for one. Both must be of one account and region",
-        )
+    seen = {interface for (interface,) in log.rows('select distinct "interface-id" from flows')}
+    if seen.isdisjoint(each.id for each in interfaces):
+        which = f"an interface of the interfaces' file, but about {min(seen)}, for one"
+        raise refused("flow logs", f"none of the {log.records:,} records is about {which}: {ONE_PLACE}")
 
 
 def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> set[RuleKey]:
@@ -121,12 +117,12 @@ def afterwards(groups: Iterable[Group], records: Iterable[dict[str, Any]]) -> se
         for group in groups
         for match in matches_from(group["IpPermissions"])
     }
-    rules -= {RuleKey(*_key(record), record["was"]) for record in records if record["was"]}
-    return rules | {RuleKey(*_key(record), record["now"]) for record in records if record["now"]}
+    return rules.difference(_rules(records, "was")).union(_rules(records, "now"))
 
 
-def _key(record: dict[str, Any]) -> tuple[str, Traffic]:
-    return record["group"], traffic(record["traffic"])
+def _rules(records: Iterable[dict[str, Any]], when: str) -> list[RuleKey]:
+    """Return the rules that records name: those that `was` there, or that are there `now`."""
+    return [RuleKey(each["group"], traffic(each["traffic"]), each[when]) for each in records if each[when]]
 
 
 # -- what goes into the engine
@@ -185,7 +181,7 @@ def _span_of_source(source: str) -> tuple[int, int]:
     return (0, 2**128 - 1) if _is_id(source) else _span(ip_network(source))
 
 
-def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
+def _span(network: Network) -> tuple[int, int]:
     """Return the first and the last number of a network."""
     first, last = int(network.network_address), int(network.broadcast_address)
     if isinstance(network, IPv4Network):
@@ -213,21 +209,13 @@ def _addresses(log: Log) -> Iterator[tuple[str, int]]:
             yield text, int(address) + (IPV4 if isinstance(address, IPv4Address) else 0)
 
 
-def _work_out(log: Log, done: Callable[[float], None]) -> None:
-    """Run clients.sql."""
-    statements = log.connection.extract_statements(SQL.read_text(encoding="utf-8"))
-    for number, statement in enumerate(statements):
-        with watched(log.connection, lambda share: done((number + share) / len(statements))):  # noqa: B023 - called at once
-            log.connection.execute(statement)
-
-
 # -- what comes out of it
 
 
 def _clients(log: Log) -> Iterator[Clients]:
     """Return what was found of each rule, by few queries however many rules there are."""
     suggestions = dict(_suggestions(log))
-    for rule, (blocked, *numbers, callers, too_many, interfaces, logged) in enumerate(_rows(log, "from found")):
+    for rule, (blocked, *numbers, callers, too_many, interfaces, logged) in enumerate(log.rows("from found")):
         more, networks = suggestions.get(rule) or (0, ())
         note = _unlogged(interfaces, logged)
         if blocked:
@@ -260,24 +248,20 @@ def _suggestions(log: Log) -> Iterator[tuple[int, Covering | None]]:
 
 def _notes(log: Log, groups: Iterable[Group]) -> Iterator[str]:
     """Return notes on the records that were not used, and on what is not known and may still let clients in."""
-    ((unknown, others, example),) = _rows(log, "from unknown")
+    ((unknown, others, example),) = log.rows("from unknown")
     if unknown:
         yield (
             f"not used: {counted(unknown, 'record')} about {counted(others, 'interface')} that the file of interfaces "
             f"does not have, such as {example}: deleted since, or of another account or region?"
         )
-    ((wrong, example),) = _rows(log, "from wrong")
+    ((wrong, example),) = log.rows("from wrong")
     if wrong:
         yield f"left out {counted(wrong, 'record')} with a text that is not an address, such as {example}"
-    if unseen := [source for (source,) in _rows(log, "from unseen")]:
+    if unseen := [source for (source,) in log.rows("from unseen")]:
         yield f"what is in {first(unseen)} is not known here: it may still let blocked clients in"
-    beside = {group for (group,) in _rows(log, "select security_group from beside")}
+    beside = {group for (group,) in log.rows("select security_group from beside")}
     if lacking := sorted(beside - {group["GroupId"] for group in groups}):
         yield f"the file of groups lacks {first(lacking)}: its rules may still let blocked clients in"
-
-
-def _rows(log: Log, query: str) -> list[tuple[Any, ...]]:
-    return log.connection.execute(query).fetchall()
 
 
 def _address(number: int) -> Address:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, collapse_addresses, ip_network
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from c7n_ingress.decide.openness import are_open, is_open, unusable
+from c7n_ingress.decide.rules import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
 
 MOST = 8
 

@@ -60,7 +60,7 @@ ENUMS = {"action": ("ACCEPT", "REJECT"), "status": ("OK", "NODATA", "SKIPDATA"),
 NEEDED = tuple(each for each in DEFAULT if each not in {"version", "account-id", "log-status"})
 """Without these nobody can say who came in."""
 
-READ = (*NEEDED, "account-id", "log-status", "tcp-flags", "flow-direction", "pkt-srcaddr", "pkt-dstaddr")
+READ = (*NEEDED, "log-status", "tcp-flags", "flow-direction", "pkt-srcaddr", "pkt-dstaddr")
 """What is kept of a record; fields that its format lacks are null. All others are passed over, also tomorrow's."""
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
@@ -77,7 +77,6 @@ MOST_BAD, MOST_BAD_SHARE = 10, 0.01
 """A few lines are left out and reported. More mean that the file is something else."""
 
 SHOWN_BAD = 3
-MOST_SHOWN = 40
 FIRST_LINE = 64 * 1024
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -108,6 +107,10 @@ class Log:
     bad: int = 0
     notes: list[str] = field(default_factory=list)
     """What people should know about the files: lines left out, records that AWS skipped."""
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        return self.connection.execute(query).fetchall()
 
     def table(self, name: str, columns: dict[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Make a table of rows, by way of a file: DuckDB takes rows one by one a thousand times more slowly."""
@@ -148,22 +151,16 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.is_file() and _may_be_a_log(each.name))
+            logs = [each for each in path.rglob("*") if each.name[0] not in "._" and each.name != WRITE_TEST]
+            inside = sorted(each for each in logs if each.is_file())
             if not inside:
                 raise refused(path, "there is no file in this folder. Fetch the flow logs into it")
             found += inside
         elif path.is_file():
             found.append(path)
-        elif path.exists():
-            raise refused(path, "is neither a file nor a folder. Write the flow logs into a file, and name that")
         else:
-            raise refused(path, "there is no such file. Name a file of VPC flow logs, several, or a folder")
+            raise refused(path, "is neither a file nor a folder. Name a file of VPC flow logs, several, or a folder")
     return list({each.resolve(): each for each in reversed(found)}.values())[::-1]
-
-
-def _may_be_a_log(name: str) -> bool:
-    """Whether a file in a folder may have flow logs: neither hidden files nor an export's test have."""
-    return name[0] not in "._" and name != WRITE_TEST
 
 
 def _literal(path: Path) -> str:
@@ -214,8 +211,6 @@ def _is_header(words: list[str]) -> bool:
 
 
 def _check(path: Path, fields: Sequence[str]) -> None:
-    if twice := sorted({each for each in fields if fields.count(each) > 1}):
-        raise refused(f"{path}, line 1", f"the header has {', '.join(twice)} twice. Fix the header")
     if missing := [each for each in NEEDED if each not in fields]:
         raise refused(
             f"{path}, line 1",
@@ -256,32 +251,31 @@ def _connected(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) -> None:
     """Read the files, those of one format at once."""
-    size = sum(path.stat().st_size for path in formats)
-    read = 0
-    for chosen in dict.fromkeys(formats.values()):
+    different = set(formats.values())
+    for number, chosen in enumerate(different):
         paths = [path for path, each in formats.items() if each == chosen]
-        part = sum(path.stat().st_size for path in paths)
-        with watched(log.connection, lambda share: done((read + share * part) / size)):  # noqa: B023 - called at once
+        with watched(log.connection, done, number, len(different)):
             log.records += _insert(log.connection, chosen, paths)
         _take_bad(log, chosen)
-        read += part
-        done(read / size)
     if not log.records:
         raise refused(next(iter(formats)), "holds a header and no record. Was anything logged at that time?")
-    if skipped := _number(log.connection, "select count(*) from flows where \"log-status\" = 'SKIPDATA'"):
+    ((skipped,),) = log.rows("select count(*) from flows where \"log-status\" = 'SKIPDATA'")
+    if skipped:
         log.notes.append(
             f"AWS skipped records in {counted(skipped, 'capture window')} (SKIPDATA): more may have come in"
         )
 
 
 @contextmanager
-def watched(connection: duckdb.DuckDBPyConnection, done: Callable[[float], None]) -> Iterator[None]:
-    """Report how far the query is that runs in the block."""
+def watched(
+    connection: duckdb.DuckDBPyConnection, done: Callable[[float], None], number: int, queries: int
+) -> Iterator[None]:
+    """Report how far one of several queries is, which runs in the block."""
     over = Event()
 
     def watch() -> None:
         while not over.wait(0.2):
-            done(max(0.0, connection.query_progress()) / 100)
+            done((number + max(0.0, connection.query_progress()) / 100) / queries)
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
@@ -336,40 +330,19 @@ def _take_bad(log: Log, form: Format) -> None:
     if form.kind == "parquet":
         return
     bad = []
-    for path, line, text in log.connection.execute(BAD_LINES).fetchall():
+    for path, line, text in log.rows(BAD_LINES):
         words, where = text.split(" "), f"{path}, line {line}"
         if not _is_header(words):
-            bad.append((where, words))
+            bad.append(f"{where}: it does not have the format of the first line: {text:.120}")
         elif tuple(words) != form.fields:
             raise refused(where, "another format begins here. Put what follows into a file of its own")
     log.connection.execute("drop table reject_errors; drop table reject_scans")
     log.bad += len(bad)
-    shown = [(where, _reason(log.connection, words, form)) for where, words in bad[:SHOWN_BAD]]
     if bad and (not log.records or log.bad > max(MOST_BAD, MOST_BAD_SHARE * (log.records + log.bad))):
-        where, reason = shown[0]
-        raise refused(
-            where,
-            f"{reason}, and {log.bad - 1:,} more such lines. These are not flow logs of the format in the first line",
-        )
-    log.notes += [f"left out {where}: {reason}" for where, reason in shown]
+        raise CommandError(f"{bad[0]}, and {log.bad - 1:,} more such lines")
+    log.notes += [f"left out {each}" for each in bad[:SHOWN_BAD]]
     if (more := len(bad) - SHOWN_BAD) > 0:
         log.notes.append(f"left out {counted(more, 'more line')} like these")
-
-
-def _reason(connection: duckdb.DuckDBPyConnection, words: list[str], form: Format) -> str:
-    """Return what is wrong with a line. DuckDB may name another column, where a query does not read all of them."""
-    if len(words) != len(form.fields):
-        cut = " (truncated?)" if len(words) < len(form.fields) else ""
-        return f"{counted(len(words), 'field')}, where the format has {len(form.fields)}{cut}"
-    for name, word in zip(form.fields, words, strict=True):
-        cast = f"select try_cast(? as {TYPES.get(name, 'VARCHAR')})"
-        if word != "-" and connection.execute(cast, [word]).fetchall() == [(None,)]:
-            return f"{name} is {word[:MOST_SHOWN]!r}"
-    return "it cannot be read"
-
-
-def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    return int(connection.execute(query).fetchall()[0][0])
 
 
 def _first_line(error: Exception) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from c7n_ingress.decide.rules import Network
 from c7n_ingress_tools.rehearsal.exports import Export
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ EXPORT = Export(
     command=f"aws ec2 describe-network-interfaces {OPTION} --output json > interfaces.json",
 )
 SAMPLE = Path(__file__).with_name("interfaces.json")
-
-Network: TypeAlias = IPv4Network | IPv6Network
 
 ADDRESSES = {
     "PrivateIpAddresses": "PrivateIpAddress",
