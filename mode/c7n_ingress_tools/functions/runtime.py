@@ -30,7 +30,7 @@ from importlib import metadata
 from pathlib import Path
 from queue import Empty, LifoQueue, Queue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
@@ -65,9 +65,6 @@ Lambda keeps messages apart by frames (`FramedTelemetryLogSink`).
 INIT_TIMEOUT = 60.0
 """Ten seconds in Lambda, where a function does not share two cores with thirty others."""
 
-LAMBDA_ERRORS = {"timeout": "Sandbox.Timedout", "exit": "Runtime.ExitError"}
-"""The errors that the platform reports."""
-
 
 class FunctionError(Exception):
     """The function did not answer: it raised, could not be loaded, ran out of time or ended.
@@ -80,13 +77,6 @@ class FunctionError(Exception):
         self.error_type = error_type
         self.error_message = error_message
         self.log = log
-
-
-class Answer(NamedTuple):
-    """An answer of the process: kind is ready, response, error, init (the code could not be loaded) or exit."""
-
-    kind: str
-    body: bytes
 
 
 @contextmanager
@@ -159,9 +149,6 @@ class Function:
 class Sandbox(Listener):
     """What AWS calls an execution environment: one process, which takes one event after another from a Runtime API."""
 
-    _ready = False
-    """Whether the process has asked for its first event."""
-
     def __init__(self, configuration: dict[str, Any], environment: dict[str, str], log: Path) -> None:
         super().__init__(self.respond)
         self._configuration = configuration
@@ -180,7 +167,7 @@ class Sandbox(Listener):
         try:
             if self._process is None:
                 self._start()
-                self._answer("ready", INIT_TIMEOUT, start)
+                self._answer(INIT_TIMEOUT, start)
             timeout, request = self._configuration["Timeout"], str(uuid.uuid4())
             self._write(f"START RequestId: {request} Version: $LATEST")
             headers = {
@@ -191,7 +178,7 @@ class Sandbox(Listener):
                 "Content-Type": "application/json",
             }
             self.events.put((HTTPStatus.OK, Headers(headers), json.dumps(event).encode()))
-            return json.loads(self._answer("response", timeout, start))
+            return self._answer(timeout, start)
         finally:
             self._write(*self._log_since(start).rstrip("\n").split("\n"))
 
@@ -215,26 +202,30 @@ class Sandbox(Listener):
         if path == "/invocation/next":
             if not self._ready:
                 self._ready = True
-                self.answers.put(Answer("ready", b""))
+                self.answers.put(("response", b"null"))
             return self.events.get()
         matched = re.fullmatch(r"/(?:invocation/[^/]+/(response|error)|(init)/error)", path)
         if matched is None:
             return HTTPStatus.NOT_FOUND, Headers(), b""
         # Before the client gets its answer: so the requests keep their order, although each has its own thread.
-        self.answers.put(Answer(matched[1] or matched[2], body))
+        self.answers.put((matched[1] or matched[2], body))
         return HTTPStatus.ACCEPTED, Headers(), b'{"status":"OK"}'
 
     def _new_queues(self) -> None:
         """Forget what a process that is gone asked for and answered."""
-        self._ready = False
+        self._ready: bool = False
+        """Whether the process has asked for its first event."""
         self.events: Queue[tuple[int, Headers, bytes]] = Queue()
         """What the requests for the next event are answered with. Of a process that was killed, one still waits."""
-        self.answers: Queue[Answer] = Queue()
+        self.answers: Queue[tuple[str, bytes]] = Queue()
+        """The process's answers, by kind: a response (the first one is that it is ready), an error of the function's,
+        or what ends the process: init (the code could not be loaded) or exit.
+        """
 
     def _start(self) -> None:
         handler = self._configuration["Handler"]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-S", "-c", MAIN, handler],
                 cwd=self._environment["LAMBDA_TASK_ROOT"],
                 env=self._environment
@@ -243,26 +234,29 @@ class Sandbox(Listener):
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        Thread(target=_report_exit, args=(self._process, self.answers), daemon=True).start()
+        self._process, answers = process, self.answers
 
-    def _answer(self, kind: str, timeout: float, start: int) -> bytes:
-        """Wait for an answer of a kind, and return its body.
+        def report_exit() -> None:
+            says = f"Runtime exited with error: exit status {process.wait()}"
+            answers.put(("exit", _error("Runtime.ExitError", says)))
+
+        Thread(target=report_exit, daemon=True).start()
+
+    def _answer(self, timeout: float, start: int) -> Any:
+        """Wait for a response, and return it.
 
         :raises FunctionError: there was another answer or none. It has the log since `start`.
         """
         try:
-            answer = self.answers.get(timeout=timeout)
+            kind, body = self.answers.get(timeout=timeout)
         except Empty:
-            answer = Answer("timeout", f"Task timed out after {timeout:.2f} seconds".encode())
-        if answer.kind == kind:
-            return answer.body
-        if answer.kind != "error":
+            kind, body = "timeout", _error("Sandbox.Timedout", f"Task timed out after {timeout:.2f} seconds")
+        answer = json.loads(body)
+        if kind == "response":
+            return answer
+        if kind != "error":
             self.stop()
-        log = self._log_since(start)
-        if answer.kind in LAMBDA_ERRORS:
-            raise FunctionError(LAMBDA_ERRORS[answer.kind], answer.body.decode(), log)
-        error = json.loads(answer.body)
-        raise FunctionError(error["errorType"], error["errorMessage"], log)
+        raise FunctionError(answer["errorType"], answer["errorMessage"], self._log_since(start))
 
     def _write(self, *lines: str) -> None:
         """Write lines to CloudWatch Logs."""
@@ -273,8 +267,9 @@ class Sandbox(Listener):
         return self._log.read_bytes()[start:].decode(errors="replace")
 
 
-def _report_exit(process: subprocess.Popen[bytes], answers: Queue[Answer]) -> None:
-    answers.put(Answer("exit", f"Runtime exited with error: exit status {process.wait()}".encode()))
+def _error(kind: str, message: str) -> bytes:
+    """Return an error that the platform reports, as a function reports its own."""
+    return json.dumps({"errorType": kind, "errorMessage": message}).encode()
 
 
 def unpack(path: Path, task: Path) -> None:
