@@ -11,14 +11,13 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from c7n_ingress.decide.rules import Traffic, traffic_arguments
-from c7n_ingress_tools.rehearsal import clients, flows, interfaces, progress
+from c7n_ingress_tools.rehearsal import clients, flows, progress
 from c7n_ingress_tools.rehearsal.account import Account
 from c7n_ingress_tools.report import terminal
 from tests.bench.table import Row
@@ -123,11 +122,11 @@ def write(path: Path, lines: int) -> None:
 def ours(path: Path) -> None:
     """Return who came in, as the demo does."""
     there = [
-        interfaces.Interface(
-            f"eni-{number:017x}",
-            (f"sg-{number % GROUPS:08x}",),
-            (ip_network(f"10.20.{number // 100}.{number % 100 + 5}"),),
-        )
+        {
+            "NetworkInterfaceId": f"eni-{number:017x}",
+            "Groups": [{"GroupId": f"sg-{number % GROUPS:08x}"}],
+            "PrivateIpAddress": f"10.20.{number // 100}.{number % 100 + 5}",
+        }
         for number in range(INTERFACES)
     ]
     traffic = [("-1", -1, -1), ("tcp", 22, 22), ("tcp", 443, 443), ("tcp", 8000, 9000), ("udp", 53, 53)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from c7n.utils import yaml_load
 
-from c7n_ingress_tools.rehearsal import authorized, interfaces
+from c7n_ingress_tools.rehearsal import account, authorized
 from tests.support.forked import C7N_INGRESS, commands, forked
 
 ROOT = Path(__file__).parents[2]
@@ -403,7 +403,7 @@ def test_examples_are_named(sample):
 def test_what_unused_means(operator, lacks_managed):
     """What "unused" means names managed interfaces unless the file has such a one."""
     interface = {"NetworkInterfaceId": "eni-0000000a", "Groups": [], "Operator": operator}
-    said = interfaces.unseen(interfaces.parse(json.dumps([interface]).encode(), "interfaces.json"))
+    said = account.unseen(account.INTERFACES.parse(json.dumps([interface]).encode(), "interfaces.json"))
     assert ("--include-managed-resources" in said) == lacks_managed
     assert "other accounts in a shared VPC" in said
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from c7n_ingress.decide.authorized import parse_list
 from c7n_ingress.decide.rules import Traffic
 from c7n_ingress_tools.errors import CommandError
-from c7n_ingress_tools.rehearsal import clients, covering, flows, interfaces
+from c7n_ingress_tools.rehearsal import clients, covering, flows
+from c7n_ingress_tools.rehearsal.account import INTERFACES as INTERFACES_EXPORT
 from c7n_ingress_tools.rehearsal.account import Account, load_interfaces
 from tests.support.forked import C7N_INGRESS, forked
 from tests.support.search import examples
@@ -78,9 +79,12 @@ def permission(text):
 
 
 INTERFACES = [
-    interfaces.Interface(
-        name, tuple(each["groups"]), tuple(ipaddress.ip_network(address) for address in each["addresses"])
-    )
+    {
+        "NetworkInterfaceId": name,
+        "Groups": [{"GroupId": group} for group in each["groups"]],
+        "Ipv4Prefixes": [{"Ipv4Prefix": address} for address in each["addresses"] if "." in address],
+        "Ipv6Prefixes": [{"Ipv6Prefix": address} for address in each["addresses"] if ":" in address],
+    }
     for name, each in WORLD["interfaces"].items()
 ]
 GROUPS = [
@@ -155,7 +159,7 @@ def naive(lines):
             for name, protocol, port, accepted, _ in tried:
                 traffic = protocol, port, source
                 rule = record["protocol"], record["ports"], record["was"]
-                if not accepted or record["group"] not in THERE[name].groups or not takes(rule, traffic):
+                if not accepted or record["group"] not in THERE[name]["groups"] or not takes(rule, traffic):
                     continue
                 if let_in_afterwards(THERE[name], traffic, record):
                     stay.add(source)
@@ -168,7 +172,10 @@ def naive(lines):
     return answers
 
 
-THERE = {each.id: each for each in INTERFACES}
+THERE = {
+    name: each | {"addresses": [ipaddress.ip_network(address) for address in each["addresses"]]}
+    for name, each in WORLD["interfaces"].items()
+}
 
 
 def connected(lines):
@@ -179,7 +186,7 @@ def connected(lines):
         if row["log-status"] != "OK" or row["interface-id"] not in THERE:
             continue
         source, target = ipaddress.ip_address(row["srcaddr"]), ipaddress.ip_address(row["dstaddr"])
-        own = THERE[row["interface-id"]].addresses
+        own = THERE[row["interface-id"]]["addresses"]
         sport, dport, protocol = int(row["srcport"]), int(row["dstport"]), int(row["protocol"])
         start, end, packets, size = (int(row[name]) for name in ("start", "end", "packets", "bytes"))
         if any(target in network for network in own):
@@ -238,7 +245,7 @@ def takes(rule, traffic):
 def networks(source):
     """Return the networks of a rule's source."""
     if source.startswith("sg-"):
-        return [network for each in INTERFACES if source in each.groups for network in each.addresses]
+        return [network for each in THERE.values() if source in each["groups"] for network in each["addresses"]]
     return [ipaddress.ip_network(source)]
 
 
@@ -251,7 +258,7 @@ def let_in_afterwards(interface, traffic, record):
             protocol, *ports, source = text.replace("all", "-1", 1).split() if text.startswith("all") else text.split()
             rules.add((name, protocol, " ".join(ports), source))
     return any(
-        group in interface.groups
+        group in interface["groups"]
         and takes((protocol, ports, source), traffic)
         and (protocol != "icmp" or ports == record["ports"])
         for group, protocol, ports, source in rules - replaced
@@ -470,7 +477,7 @@ def test_nobody_is_said_of_what_is_logged_alone(tmp_path):
     assert of_rule(2, result).words == "not logged"
 
     nothing = "2 1 {} - - - - - - - 100 160 - NODATA\n"
-    whole = told(tmp_path, f"{stays}\n" + "".join(nothing.format(each.id) for each in INTERFACES))
+    whole = told(tmp_path, f"{stays}\n" + "".join(nothing.format(name) for name in THERE))
     assert {each.words for each in whole.rules.values()} == {"nobody"}
 
 
@@ -627,7 +634,7 @@ def test_refuses_interfaces(case, tmp_path):
     groups = [{"GroupId": "sg-0000000a"}]
     with pytest.raises(CommandError) as refused:
         load_interfaces(path, groups)
-    assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {interfaces.EXPORT.command}"
+    assert str(refused.value) == f"{path}: {case['says']}. This prints the right thing: {INTERFACES_EXPORT.command}"
 
 
 def test_takes_interfaces(tmp_path):
@@ -644,8 +651,12 @@ def test_takes_interfaces(tmp_path):
     }
     path.write_text(json.dumps({"NetworkInterfaces": [shape]}))
     (found,) = load_interfaces(path, [{"GroupId": "sg-0000000a"}])
-    assert found.groups == ("sg-0000000a",)
-    assert [str(each) for each in found.addresses] == ["10.0.0.5/32", "10.0.0.9/32", "10.0.1.0/28", "2001:2:0:1::5/128"]
+    assert sorted({str(each) for each in clients.addresses(found)}) == [
+        "10.0.0.5/32",
+        "10.0.0.9/32",
+        "10.0.1.0/28",
+        "2001:2:0:1::5/128",
+    ]
 
 
 # -- what is suggested

@@ -10,7 +10,7 @@ from hypothesis import given
 from c7n_ingress.decide.behind import behind
 from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.errors import CommandError
-from c7n_ingress_tools.rehearsal import account, groups, interfaces
+from c7n_ingress_tools.rehearsal import account, groups
 from c7n_ingress_tools.report.sources import of_rehearsal
 from tests.support.mutated import mutated
 
@@ -185,7 +185,7 @@ def rehearse(cloud, read, document):
     }
 
 
-INTERFACES = json.loads(interfaces.SAMPLE.read_text(encoding="utf-8"))["NetworkInterfaces"]
+INTERFACES = json.loads(account.SAMPLE.read_text(encoding="utf-8"))["NetworkInterfaces"]
 VPCS = [
     {
         "VpcId": "vpc-0123456789abcdef0",
@@ -204,19 +204,19 @@ VPCS = [
 def test_whatever_a_file_of_interfaces_has(embedded_aws, document):
     """A file of interfaces is refused in one line, or each of its interfaces uses the groups that it names."""
     try:
-        read = interfaces.parse(json.dumps(document).encode(), "interfaces.json")
+        read = account.INTERFACES.parse(json.dumps(document).encode(), "interfaces.json")
     except CommandError as refused:
         said = str(refused)
     else:
         said = None
         for each, item in zip(read, document, strict=True):
-            assert list(each.groups) == [group["GroupId"] for group in item["Groups"]]
-        behind(each.item for each in read)
+            assert [group["GroupId"] for group in each["Groups"]] == [group["GroupId"] for group in item["Groups"]]
+        behind(read)
         embedded_aws.reset()
-        ec2.load_interfaces((each.item for each in read), "us-east-1")
+        ec2.load_interfaces(read, "us-east-1")
         described = embedded_aws.session().client("ec2").describe_network_interfaces()["NetworkInterfaces"]
-        assert {each["NetworkInterfaceId"] for each in described} == {each.id for each in read}
-    assert said is None or (said.endswith(f": {interfaces.EXPORT.command}") and "\n" not in said)
+        assert {each["NetworkInterfaceId"] for each in described} == {each["NetworkInterfaceId"] for each in read}
+    assert said is None or (said.endswith(f": {account.INTERFACES.command}") and "\n" not in said)
 
 
 @given(document=mutated(VPCS))

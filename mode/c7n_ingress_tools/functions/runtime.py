@@ -149,6 +149,9 @@ class Function:
 class Sandbox(Listener):
     """What AWS calls an execution environment: one process, which takes one event after another from a Runtime API."""
 
+    _ready = False
+    """Whether the process has asked for its first event."""
+
     def __init__(self, configuration: dict[str, Any], environment: dict[str, str], log: Path) -> None:
         super().__init__(self.respond)
         self._configuration = configuration
@@ -213,8 +216,7 @@ class Sandbox(Listener):
 
     def _new_queues(self) -> None:
         """Forget what a process that is gone asked for and answered."""
-        self._ready: bool = False
-        """Whether the process has asked for its first event."""
+        self._ready = False
         self.events: Queue[tuple[int, Headers, bytes]] = Queue()
         """What the requests for the next event are answered with. Of a process that was killed, one still waits."""
         self.answers: Queue[tuple[str, bytes]] = Queue()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from c7n_ingress_tools.rehearsal import groups, interfaces
+from c7n_ingress_tools.rehearsal import groups
 from c7n_ingress_tools.rehearsal.exports import Export
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from c7n_ingress_tools.rehearsal.groups import Group
-    from c7n_ingress_tools.rehearsal.interfaces import Interface
 
+OPTION = "--include-managed-resources"
+INTERFACES = Export(
+    *("NetworkInterfaces", "NetworkInterface", "interface"),
+    command=f"aws ec2 describe-network-interfaces {OPTION} --output json > interfaces.json",
+)
+SAMPLE = Path(__file__).with_name("interfaces.json")
 VPCS = Export("Vpcs", "Vpc", "VPC", command="aws ec2 describe-vpcs --output json > vpcs.json")
 ONE_PLACE = "both must be of one account and region"
 
@@ -24,7 +29,7 @@ class Account(NamedTuple):
     """The security groups of one account and region, and what they use; empty what is not known."""
 
     groups: list[Group]
-    interfaces: Sequence[Interface] = ()
+    interfaces: Sequence[dict[str, Any]] = ()
     vpcs: Sequence[dict[str, Any]] = ()
     prefix_lists: Mapping[str, Sequence[str]] = MappingProxyType({})
     """The CIDRs of prefix lists, by id."""
@@ -37,16 +42,16 @@ def read(groups_file: Path | None, interfaces_file: Path | None, vpcs_file: Path
     """
     today = dt.datetime.now(dt.timezone.utc).date()
     found = groups.load(groups_file) if groups_file else groups.sample(today)
-    path = interfaces_file or (None if groups_file else interfaces.SAMPLE)
+    path = interfaces_file or (None if groups_file else SAMPLE)
     used = load_interfaces(path, found) if path else ()
     return Account(found, used, load_vpcs(vpcs_file, found) if vpcs_file else ())
 
 
-def load_interfaces(path: Path, of: Sequence[Group]) -> list[Interface]:
+def load_interfaces(path: Path, of: Sequence[Group]) -> list[dict[str, Any]]:
     """Read the interfaces of a file. At least one must have one of the groups."""
-    found = interfaces.parse(interfaces.EXPORT.content(path), path)
-    if {group["GroupId"] for group in of}.isdisjoint(group for each in found for group in each.groups):
-        raise interfaces.EXPORT.refused(path, f"no interface has a security group of the groups' file: {ONE_PLACE}")
+    found = INTERFACES.parse(INTERFACES.content(path), path)
+    if {group["GroupId"] for group in of}.isdisjoint(group["GroupId"] for each in found for group in each["Groups"]):
+        raise INTERFACES.refused(path, f"no interface has a security group of the groups' file: {ONE_PLACE}")
     return found
 
 
@@ -56,3 +61,10 @@ def load_vpcs(path: Path, of: Sequence[Group]) -> list[dict[str, Any]]:
     if missing := {group["VpcId"] for group in of} - {vpc["VpcId"] for vpc in found}:
         raise VPCS.refused(path, f"has no {min(missing)}, in which groups of the groups' file are: {ONE_PLACE}")
     return found
+
+
+def unseen(interfaces: Iterable[dict[str, Any]]) -> str:
+    """Return what "unused" means: no interface of the file has the group, and which ones a file may lack."""
+    hidden = any(each.get("Operator", {}).get("HiddenByDefault") for each in interfaces)
+    managed = "" if hidden else f"those that AWS services manage ({OPTION}), and "
+    return f"no interface in the file uses the group. A file may lack {managed}those of other accounts in a shared VPC"

@@ -48,12 +48,11 @@ from c7n_ingress_tools.report.rows import Caller, Clients, RuleKey, Window
 from c7n_ingress_tools.report.text import first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from c7n_ingress_tools.rehearsal.account import Account
     from c7n_ingress_tools.rehearsal.flows import Log
     from c7n_ingress_tools.rehearsal.groups import Group
-    from c7n_ingress_tools.rehearsal.interfaces import Interface
 
 SQL = Path(__file__).with_name("clients.sql")
 NUMBERS = {name: int(number) for number, name in PROTOCOL_NAMES.items()}
@@ -99,13 +98,13 @@ def who_came_in(
     return Findings(found, Window(log.records, first_seen or None, last_seen or None), notes)
 
 
-def check(log: Log, interfaces: Iterable[Interface]) -> None:
+def check(log: Log, interfaces: Iterable[dict[str, Any]]) -> None:
     """Check that flow logs have a record about one of the interfaces.
 
     :raises CommandError: none has; the error names an interface of theirs.
     """
     seen = {interface for (interface,) in log.rows('select distinct "interface-id" from flows')}
-    if seen.isdisjoint(each.id for each in interfaces):
+    if seen.isdisjoint(each["NetworkInterfaceId"] for each in interfaces):
         which = f"an interface of the interfaces' file, but about {min(seen)}, for one"
         raise refused("flow logs", f"none of the {log.records:,} records is about {which}: {ONE_PLACE}")
 
@@ -128,23 +127,27 @@ def _rules(records: Iterable[dict[str, Any]], when: str) -> list[RuleKey]:
 # -- what goes into the engine
 
 
-def _put(log: Log, account: Account, rules: Sequence[RuleKey], after: Iterable[RuleKey]) -> None:
+def _put(log: Log, account: Account, rules: Sequence[RuleKey], after: Collection[RuleKey]) -> None:
     """Put interfaces and rules beside the flows."""
-    span = {"low": "UHUGEINT", "high": "UHUGEINT"}
+    own, members = set(), set()
+    by_id = {list_id: {*map(_span_of_source, cidrs)} for list_id, cidrs in account.prefix_lists.items()}
+    for each in account.interfaces:
+        spans = {*map(_span, addresses(each))}
+        own |= {(each["NetworkInterfaceId"], *span) for span in spans}
+        for group in each["Groups"]:
+            members.add((each["NetworkInterfaceId"], group["GroupId"]))
+            by_id.setdefault(group["GroupId"], set()).update(spans)
+    sources = {
+        source: by_id.get(source, ()) if _is_id(source) else [_span_of_source(source)]
+        for source in {each.source for each in after}
+    }
+    ends = {"low": "UHUGEINT", "high": "UHUGEINT"}
     traffic = {"protocol": "UTINYINT", "first": "INTEGER", "last": "INTEGER", "types": "VARCHAR"}
-    interfaces = account.interfaces
-    members = [(each.id, group) for each in interfaces for group in dict.fromkeys(each.groups)]
-    after = list(after)
-    own = [(each.id, *_span(network)) for each in interfaces for network in each.addresses]
-    by_id = {list_id: [*map(_span_of_source, cidrs)] for list_id, cidrs in account.prefix_lists.items()}
-    for each in interfaces:
-        for group in each.groups:
-            by_id.setdefault(group, []).extend(map(_span, each.addresses))
-    log.table("own", {"interface": "VARCHAR", **span}, own)
+    log.table("own", {"interface": "VARCHAR", **ends}, own)
     log.table("members", {"interface": "VARCHAR", "security_group": "VARCHAR"}, members)
     log.table(
         "open",
-        {"rule": "INTEGER", "security_group": "VARCHAR", **traffic, **span},
+        {"rule": "INTEGER", "security_group": "VARCHAR", **traffic, **ends},
         (
             (number, rule.group, *_numbers(rule.traffic), *_span_of_source(rule.source))
             for number, rule in enumerate(rules)
@@ -157,14 +160,21 @@ def _put(log: Log, account: Account, rules: Sequence[RuleKey], after: Iterable[R
     )
     log.table(
         "sources",
-        {"source": "VARCHAR", **span},
-        (
-            (source, *span)
-            for source in {each.source for each in after}
-            for span in dict.fromkeys(by_id.get(source, []) if _is_id(source) else [_span_of_source(source)])
-        ),
+        {"source": "VARCHAR", **ends},
+        ((source, *span) for source, spans in sources.items() for span in spans),
     )
     log.table("addresses", {"text": "VARCHAR", "number": "UHUGEINT"}, _addresses(log))
+
+
+def addresses(interface: dict[str, Any]) -> list[Network]:
+    """Return an interface's own addresses as networks.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
+    """
+    listings = ("PrivateIpAddresses", "Ipv6Addresses", "Ipv4Prefixes", "Ipv6Prefixes")
+    keys = ("PrivateIpAddress", "Ipv6Address", "Ipv4Prefix", "Ipv6Prefix")
+    there = [interface, *(each for listing in listings for each in interface.get(listing, ()))]
+    return [ip_network(each[key]) for each in there for key in keys if key in each]
 
 
 def _numbers(of: Traffic) -> tuple[int | None, int, int, str]:

@@ -11,8 +11,8 @@ from c7n_ingress.aws.behind import MANAGED, knows_managed
 from c7n_ingress.aws.calls import pages
 from c7n_ingress.aws.prefix_lists import cidrs_of, prefix_lists, referenced
 from c7n_ingress.decide.rules import VERSIONS
-from c7n_ingress_tools.rehearsal import groups, interfaces
-from c7n_ingress_tools.rehearsal.account import VPCS, Account
+from c7n_ingress_tools.rehearsal import groups
+from c7n_ingress_tools.rehearsal.account import INTERFACES, VPCS, Account
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,11 +36,9 @@ def read(region: str, authorized: Iterable[str]) -> Account:
     }
     lists = {list_id: list(map(str, each.networks)) for list_id, each in found.items()}
     lists |= {list_id: cidrs_of(client, list_id) for list_id in authorized}
-    ids = {group["GroupId"] for group in there}
-    in_use = any(each["GroupId"] in ids for interface in used for each in interface["Groups"])
     return Account(
         groups.parse(_exported(groups.EXPORT, there), region),
-        interfaces.parse(_exported(interfaces.EXPORT, used), region) if in_use else (),
+        INTERFACES.parse(_exported(INTERFACES, used), region) if used else (),
         VPCS.parse(_exported(VPCS, vpcs), region) if vpcs else (),
         lists,
     )

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.functions.runtime import Function
     from c7n_ingress_tools.rehearsal.account import Account
     from c7n_ingress_tools.rehearsal.groups import Group
-    from c7n_ingress_tools.rehearsal.interfaces import Interface
     from c7n_ingress_tools.rehearsal.progress import Progress
     from c7n_ingress_tools.rehearsal.warm import Commands
 
@@ -120,7 +119,7 @@ def run(account: Account, folder: Path, progress: Progress, commands: Commands, 
     behind = _behind(own, account.interfaces) if account.interfaces else {}
     result = Result(own, foreign, owner, region(account.groups) or REGION, folder, behind)
     with serving() as cloud:
-        ec2.load_interfaces((each.item for each in account.interfaces), result.region, owner)
+        ec2.load_interfaces(account.interfaces, result.region, owner)
         ec2.load_vpcs(account.vpcs, result.region, owner)
         for list_id, cidrs in account.prefix_lists.items():
             ec2.load_prefix_list(list_id, cidrs, region=result.region, account=owner)
@@ -363,12 +362,12 @@ def _of_group(rules: dict[str, Live], group: str) -> dict[str, Live]:
     return {rule_id: rule for rule_id, rule in rules.items() if rule.group == group}
 
 
-def _behind(groups: Iterable[Group], there: Sequence[Interface]) -> dict[str, Behind]:
+def _behind(groups: Iterable[Group], there: Sequence[dict[str, Any]]) -> dict[str, Behind]:
     """Return what uses each group."""
     having: dict[str, list[dict[str, Any]]] = {group["GroupId"]: [] for group in groups}
     for interface in there:
-        for group in set(interface.groups) & having.keys():
-            having[group].append(interface.item)
+        for group in {each["GroupId"] for each in interface["Groups"]} & having.keys():
+            having[group].append(interface)
     return {group: behind(items) for group, items in having.items()}
 
 
