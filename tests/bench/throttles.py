@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def sweep(cloud: Cloud) -> list[Row]:
     cloud.reset()
     make_queue(cloud)
     load_groups([group(number, 1) for number in range(SWEPT)])
-    with tempfile.TemporaryDirectory() as temporary, throttled(cloud, SPEED):
+    with tempfile.TemporaryDirectory() as temporary, Throttling(throttling.clock(SPEED)).in_ec2():
         run = custodian_run(cloud, sweep_policy(Path(temporary)), BENCH_SPEED=str(SPEED), PYTHONPATH=str(FASTER))
     seconds, least = run.seconds * SPEED, bound(SWEPT)
     figures = f"{seconds:.0f} s : {least:.0f} s of EC2's time; {refusals(cloud)}"
@@ -65,7 +64,7 @@ def burst(cloud: Cloud) -> list[Row]:
             deploy(cloud, Path(temporary), at_most=EVENTS)
             shapes = [group(number, 1) for number in range(EVENTS)]
             load_groups(shapes)
-            with deployed(cloud, name, processes=PROCESSES) as function, throttled(cloud, 1):
+            with deployed(cloud, name, processes=PROCESSES) as function, Throttling().in_ec2():
                 start = time.perf_counter()
                 failed = deliver(function, map(make, shapes))
                 seconds = time.perf_counter() - start
@@ -74,16 +73,6 @@ def burst(cloud: Cloud) -> list[Row]:
             what = f"{EVENTS} events, {PROCESSES} at once: groups left open"
             rows.append(Row(what, "the policy" if name == OURS else "the recipe", target, still_open(cloud), figures))
     return rows
-
-
-@contextmanager
-def throttled(cloud: Cloud, speed: float) -> Iterator[None]:
-    """Return EC2 its token buckets, full at first, on a clock that runs so many times as fast."""
-    cloud.ec2.admits = Throttling(throttling.clock(speed)).admits
-    try:
-        yield
-    finally:
-        cloud.ec2.admits = None
 
 
 def refusals(cloud: Cloud) -> str:

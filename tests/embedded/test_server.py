@@ -117,7 +117,6 @@ def test_throttling(cloud):
     """A call for which the account has no token left is refused, until tokens have come back."""
     seconds = 0.0
     throttling = Throttling(clock=lambda: seconds)
-    cloud.ec2.admits = throttling.admits
     load_groups([GROUP])
     ec2 = cloud.session().client("ec2", config=Config(retries={"total_max_attempts": 1}))
     rule = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "198.18.0.0/15"}]}
@@ -129,10 +128,11 @@ def test_throttling(cloud):
                 ec2.revoke_security_group_ingress(**revoke)
             yield refused.value.response["Error"]["Code"]
 
-    assert set(revoked(50)) == {"InvalidPermission.NotFound"}
-    assert list(revoked(2)) == ["RequestLimitExceeded"] * 2
-    assert throttling.refused == 2
-    ec2.authorize_security_group_ingress(**revoke)  # every API has a bucket of its own
-    seconds = 0.2
-    ec2.revoke_security_group_ingress(**revoke)
-    assert list(revoked(1)) == ["RequestLimitExceeded"]
+    with throttling.in_ec2():
+        assert set(revoked(50)) == {"InvalidPermission.NotFound"}
+        assert list(revoked(2)) == ["RequestLimitExceeded"] * 2
+        assert throttling.refused == 2
+        ec2.authorize_security_group_ingress(**revoke)  # every API has a bucket of its own
+        seconds = 0.2
+        ec2.revoke_security_group_ingress(**revoke)
+        assert list(revoked(1)) == ["RequestLimitExceeded"]

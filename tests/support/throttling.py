@@ -7,9 +7,17 @@ refused with RequestLimitExceeded. Tokens come back at a steady rate.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
+from unittest import mock
+
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
+
+from c7n_ingress_tools.embedded_aws.ec2 import Response
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,21 @@ class Throttling:
             self._left[account, region, action] = left - admitted, now
             self.refused += not admitted
         return admitted
+
+    @contextmanager
+    def in_ec2(self) -> Iterator[None]:
+        """Make the embedded EC2 refuse calls for which there is no token, until the block ends."""
+        call = Response.call_action
+
+        def call_action(response: Response) -> Any:
+            if self.admits(response.current_account, response.region, response._get_action()):
+                return call(response)
+            refused = EC2ClientError("RequestLimitExceeded", "Request limit exceeded.")
+            _, headers, body = response.serialized(ActionResult(refused))
+            return 503, headers, body
+
+        with mock.patch.object(Response, "call_action", call_action):
+            yield
 
 
 def clock(speed: float) -> Callable[[], float]:

@@ -19,16 +19,14 @@ Sources of the shapes:
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from moto.config.exceptions import (
-    InvalidLimitException,
-    InvalidNextTokenException,
     InvalidResultTokenException,
     NoAvailableConfigurationRecorderException,
     NoSuchConfigRuleException,
@@ -43,9 +41,9 @@ from moto.utilities.utils import get_partition
 from c7n_ingress_tools.embedded_aws.services import Moto, replaces
 
 MOST_BYTES = 256 * 1024
-MOST_EVALUATIONS, LONGEST_ANNOTATION = 100, 256
-PAGE, MOST_ITEMS = 10, 100
-"""How many items of a history a page has by default, and how many at most."""
+LONGEST_ANNOTATION = 256
+PAGE = 10
+"""How many items of a history a page has by default."""
 
 SPAN = 7 * 24 * 60 * 60
 """How many seconds of a history a page has at most."""
@@ -79,7 +77,7 @@ def configuration_item(
     return {
         "relatedEvents": [],
         "relationships": [] if deleted else [vpc | {"name": "Is contained in Vpc"}],
-        "configuration": None if deleted else configuration(group),
+        "configuration": None if deleted else _configuration(group),
         "supplementaryConfiguration": {},
         "tags": {} if deleted else {tag["Key"]: tag["Value"] for tag in group.get("Tags") or ()},
         "configurationItemVersion": "1.3",
@@ -98,7 +96,7 @@ def configuration_item(
     }
 
 
-def configuration(group: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration(group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the group as it is in an item: in camel case, and with IPv4 ranges twice, as texts and as objects."""
     shown = ("Description", "GroupName", "IpPermissions", "OwnerId", "GroupId", "IpPermissionsEgress", "Tags", "VpcId")
     item: dict[str, Any] = _camel({key: group.get(key) for key in shown})
@@ -155,33 +153,23 @@ def evaluations() -> list[Evaluation]:
 
 @replaces(ConfigResponse)
 def get_resource_config_history(_: object, response: ConfigResponse) -> str:
-    """Return a page of a resource's items, the newest first unless the order is Forward. moto has only the present one.
+    """Return a page of a resource's items since a time, the newest first. moto has only the present one.
 
     Limits and errors are those of
     https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html.
     """
     asked, config = response._get_param, response.config_backend
     kind, resource, limit = asked("resourceType"), asked("resourceId"), asked("limit") or PAGE
-    if limit > MOST_ITEMS:
-        raise InvalidLimitException(limit)
     if not config.recorders:
         raise NoAvailableConfigurationRecorderException
     items = [_as_in_history(item) for item in _kept(config, "history") if item["resourceId"] == resource]
     if not items:
         raise ResourceNotDiscoveredException(kind, resource)
-    span = asked("earlierTime") or 0, asked("laterTime") or math.inf
-    found = sorted(
-        (item for item in items if span[0] <= item["configurationItemCaptureTime"] <= span[1]),
-        key=lambda item: item["configurationItemCaptureTime"],
-    )
-    if asked("chronologicalOrder") != "Forward":
-        found.reverse()
-    try:
-        start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
-    except ValueError:
-        raise InvalidNextTokenException from None
-    times = [item["configurationItemCaptureTime"] for item in found[start : start + limit]]
-    end = start + sum(abs(time - times[0]) <= SPAN for time in times)
+    time = itemgetter("configurationItemCaptureTime")
+    found = sorted((item for item in items if time(item) >= (asked("earlierTime") or 0)), key=time, reverse=True)
+    start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
+    page = found[start : start + limit]
+    end = start + sum(time(page[0]) - time(item) <= SPAN for item in page)
     more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
     return json.dumps({"configurationItems": found[start:end], **more})
 
@@ -228,11 +216,8 @@ def put_evaluations(
     """
     answer = moto_s(config, evaluations, token, test_mode=True)
     evaluations, rule = evaluations or [], str(token).partition(":")[2]
-    longest = max(len(each.get("Annotation", "")) for each in evaluations)
-    if len(evaluations) > MOST_EVALUATIONS or longest > LONGEST_ANNOTATION:
-        raise ValidationException(
-            f"{MOST_EVALUATIONS} evaluations at most, with annotations of {LONGEST_ANNOTATION} characters at most"
-        )
+    if any(len(each.get("Annotation", "")) > LONGEST_ANNOTATION for each in evaluations):
+        raise ValidationException(f"annotations have {LONGEST_ANNOTATION} characters at most")
     if not rule:
         raise InvalidResultTokenException
     _check_rule(config, rule)

@@ -2,7 +2,7 @@
 
 `rules.py` defines rules and how they change, and lists the sources ([API] is EC2's API reference, there and here). This
 module adds groups with such rules to moto's EC2, and the calls that read and change them. It counts the quota, and it
-can show old rules and throttle as EC2 does. Everything else, such as VPCs and managed prefix lists, is moto's.
+can show old rules as EC2 does. Everything else, such as VPCs and managed prefix lists, is moto's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 from moto.core.responses import ActionResult
-from moto.core.utils import aws_api_matches
+from moto.core.utils import aws_api_matches, get_service_model
 from moto.ec2 import urls
 from moto.ec2.exceptions import (
     EC2ClientError,
@@ -51,9 +51,6 @@ from c7n_ingress_tools.embedded_aws.rules import (
 T = TypeVar("T")
 
 MOST_FILTER_VALUES = 200
-PAGE_SIZES = range(5, 1001)
-PREFIX_LIST_PAGE_SIZES = range(1, 101)
-ENDPOINT_PAGE_SIZES = range(1, 51)
 MOST_TAGS = 50
 
 
@@ -75,9 +72,6 @@ class Behaviour:
 
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     """The EC2 Instance Connect Endpoints, as [API] Ec2InstanceConnectEndpoint."""
-
-    admits: Callable[[str, str, str], bool] | None = None
-    """Whether an account may make a call in a region now; else it gets RequestLimitExceeded."""
 
     def reset(self) -> None:
         """Behave as an account does by default."""
@@ -193,15 +187,12 @@ class Group(SecurityGroup):
         https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
         """
         super().__init__(*args, **kwargs)
-        cidrs = [rule.ip_range for rule in self.egress_rules]
         del self.ingress_rules, self.egress_rules
-        lists = {"IpRanges": [cidr for cidr in cidrs if "CidrIp" in cidr]}
-        lists |= {"Ipv6Ranges": [cidr for cidr in cidrs if "CidrIpv6" in cidr]}
+        leaving = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
         own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": self.id, "UserId": self.owner_id}]}
-        entering = [own] if self.is_default else []
         self._rules: Rules = (
-            *rules_from([{"IpProtocol": "-1", **lists}], egress=True),
-            *rules_from(entering, egress=False),
+            *rules_from([leaving], egress=True),
+            *rules_from([own] if self.is_default else [], egress=False),
         )
         self._outdated: list[Rules] = []
         self.vpc_associations: dict[str, str] = {}
@@ -253,14 +244,6 @@ class Group(SecurityGroup):
             shape["ReferencedGroupInfo"] = {"GroupId": group_id, **rule.peer}
         return shape
 
-    def associations(self) -> list[dict[str, str]]:
-        """Return the group's associations with further VPCs as [API] SecurityGroupVpcAssociation."""
-        owners = {"VpcOwnerId": self.ec2_backend.account_id, "GroupOwnerId": self.owner_id}
-        return [
-            {"GroupId": self.id, "VpcId": vpc_id, "State": state, **owners}
-            for vpc_id, state in self.vpc_associations.items()
-        ]
-
     def matches_filter(self, key: str, filter_value: list[str]) -> bool:
         """Whether the group matches a filter of DescribeSecurityGroups. Filters on rules are not emulated."""
         if not key.startswith("tag") and ("ip-permission." in key or key not in self.filters):
@@ -277,14 +260,6 @@ class Response(EC2Response):
     def ec2_backend(self) -> Backend:
         """The EC2 of the caller's account and region."""
         return backend_of(self.current_account, self.region)
-
-    def call_action(self) -> Any:
-        """Run the call, unless the account is throttled."""
-        if behaviour.admits and not behaviour.admits(self.current_account, self.region, self._get_action()):
-            error = EC2ClientError("RequestLimitExceeded", "Request limit exceeded.")
-            _, headers, body = self.serialized(ActionResult(error))
-            return 503, headers, body
-        return super().call_action()
 
     def describe_security_groups(self) -> Answer:
         """Describe groups by ids or names, which must all exist, and by filters."""
@@ -322,14 +297,17 @@ class Response(EC2Response):
     def describe_instance_connect_endpoints(self) -> Answer:
         """List the loaded endpoints ([API] DescribeInstanceConnectEndpoints)."""
         fields = {"vpc-id": "VpcId", "state": "State"}
-        return self._listed("InstanceConnectEndpoints", behaviour.endpoints, fields, ENDPOINT_PAGE_SIZES)
+        return self._listed("InstanceConnectEndpoints", behaviour.endpoints, fields)
 
     def describe_security_group_vpc_associations(self) -> Answer:
         """List associations ([API] DescribeSecurityGroupVpcAssociations)."""
-        groups = self.ec2_backend.candidates(self._filters())
-        associations = [association for group in groups for association in group.associations()]
+        owner = {"VpcOwnerId": self.current_account}
+        associations = [
+            {"GroupId": group.id, "GroupOwnerId": group.owner_id, "VpcId": vpc_id, "State": state, **owner}
+            for group in self.ec2_backend.candidates(self._filters())
+            for vpc_id, state in group.vpc_associations.items()
+        ]
         fields = {"group-id": "GroupId", "vpc-id": "VpcId", "state": "State"}
-        fields |= {"group-owner-id": "GroupOwnerId", "vpc-owner-id": "VpcOwnerId"}
         return self._listed("SecurityGroupVpcAssociations", associations, fields)
 
     def describe_vpc_block_public_access_options(self) -> Answer:
@@ -352,7 +330,7 @@ class Response(EC2Response):
         if prefix_list is None:
             raise unknown_prefix_list(self._get_param("PrefixListId"))
         entries = prefix_list.entries.get(int(self._get_param("TargetVersion") or prefix_list.version or 1), [])
-        return self._listed("Entries", entries, {}, PREFIX_LIST_PAGE_SIZES)
+        return self._listed("Entries", entries, {})
 
     def modify_security_group_rules(self) -> Answer:
         """Change rules in place."""
@@ -436,9 +414,7 @@ class Response(EC2Response):
             raise EC2ClientError("FilterLimitExceeded", what)
         return filters
 
-    def _listed(
-        self, name: str, items: Iterable[Mapping[str, Any]], fields: Mapping[str, str], sizes: range = PAGE_SIZES
-    ) -> Answer:
+    def _listed(self, name: str, items: Iterable[Mapping[str, Any]], fields: Mapping[str, str]) -> Answer:
         """Answer with a page of what the request's filters match.
 
         :param fields: which field a filter is about, or which in a list of structures.
@@ -448,21 +424,16 @@ class Response(EC2Response):
         for key in filters:
             if key not in fields and not key.startswith("tag:"):
                 raise InvalidParameterValue(f"The filter '{key}' is invalid")
-        found = [
-            item
-            for item in items
-            if all(
-                any(matches(text, values) for text in texts_of(item, key, fields)) for key, values in filters.items()
-            )
-        ]
-        page, token = self._page(found, sizes)
+        found = [item for item in items if all(matches(item, key, fields, values) for key, values in filters.items())]
+        page, token = self._page(found)
         return Answer({name: page, "NextToken": token})
 
-    def _page(self, items: list[T], sizes: range = PAGE_SIZES) -> tuple[list[T], str | None]:
+    def _page(self, items: list[T]) -> tuple[list[T], str | None]:
         """Return the requested page, and the token of the next. Without `MaxResults` the page has all items ([API])."""
         token, size = self._get_param("NextToken"), self._get_param("MaxResults")
-        if size is not None and size not in sizes:
-            what = f"Expecting a value from {min(sizes)} to {max(sizes)}."
+        call = get_service_model("ec2").operation_model(self._get_action())
+        if size and size > (most := call.input_shape.members["MaxResults"].metadata["max"]):
+            what = f"Expecting a value of {most} at most."  # botocore refuses what is too small
             raise InvalidParameterValue(f"Value ( {size} ) for parameter maxResults is invalid. {what}")
         start = int(urlsafe_b64decode(token)) if token else 0
         end = start + (size or len(items))
@@ -487,17 +458,14 @@ def unknown_prefix_list(list_id: str) -> EC2ClientError:
     return EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist")
 
 
-def matches(text: str, values: Collection[str]) -> bool:
-    """Whether a text is one of a filter's values, or like one that has `*` or `?`."""
-    return text in values or any(aws_api_matches(value, text) for value in values)
-
-
-def texts_of(item: Mapping[str, Any], key: str, fields: Mapping[str, str]) -> list[str]:
-    """Return the texts of an item that a filter compares: a tag's, or those of the filter's field."""
+def matches(item: Mapping[str, Any], key: str, fields: Mapping[str, str], values: Collection[str]) -> bool:
+    """Whether an item's tag or field is one of a filter's values, or like one that has `*` or `?`."""
     if key.startswith("tag:"):
-        return [tag["Value"] for tag in item.get("Tags", ()) if f"tag:{tag['Key']}" == key]
-    listing, _, name = fields[key].rpartition(".")
-    return [each[name] for each in (item[listing] if listing else [item])]
+        texts = [tag["Value"] for tag in item.get("Tags", ()) if f"tag:{tag['Key']}" == key]
+    else:
+        listing, _, name = fields[key].rpartition(".")
+        texts = [each[name] for each in (item[listing] if listing else [item])]
+    return any(text in values or any(aws_api_matches(value, text) for value in values) for text in texts)
 
 
 class Backend(EC2Backend):
