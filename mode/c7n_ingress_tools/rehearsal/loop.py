@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 from c7n.utils import yaml_load
@@ -61,16 +61,8 @@ JOBS_A_PROCESS = 50
 MOST_PROCESSES = 8
 
 
-class Live(NamedTuple):
-    """An ingress rule of a group, with its tags in order."""
-
-    group: str
-    rule: Rule
-
-    def __str__(self) -> str:
-        """Return what it is, without its group and its id."""
-        return f"{text_of(self.rule.match)}, {self.rule.description!r}, {dict(self.rule.tags)}"
-
+Rules: TypeAlias = dict[tuple[str, str], Rule]
+"""Ingress rules by their group and their id, each with its tags in order."""
 
 Calls: TypeAlias = Counter[tuple[str, str]]
 """How often each action was called, by service and action."""
@@ -146,7 +138,6 @@ class Loop:
         self.processes = _processes(len(self.result.groups))
         self.session: boto3.Session = self.cloud.session(**place)
         self.environment = self.cloud.environment(**place)
-        self.arn = f"arn:{self.session.get_partition_for_region(self.result.region)}"
 
     def run(self) -> None:
         """Take every step."""
@@ -157,7 +148,7 @@ class Loop:
             done = "AWS Config's items went to the zip that was deployed"
             self.result.before = self.deliver(function, self._items(), "items.jsonl", done)
             after = self._rules()
-            changed = {rule.group for _, rule in before.items() ^ after.items()}
+            changed = {group for (group, _), _ in before.items() ^ after.items()}
             items = [item for item in self._items() if item["resourceId"] in changed]
             done = "the items that the changes caused went there, too"
             self.result.after = self.deliver(function, items, "items-of-changes.jsonl", done)
@@ -170,13 +161,14 @@ class Loop:
         with self.progress.step(f"loaded {counted(len(self.result.groups), 'security group')} into an embedded AWS"):
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-            self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)
-            recorder = {"name": "default", "roleARN": f"{self.arn}:iam::{self.result.account}:role/config"}
+            role = self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)["Role"]
+            recorder = {"name": "default", "roleARN": role["Arn"]}
             self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
             sqs, sns = self.session.client("sqs"), self.session.client("sns")
             self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
-            inbox = f"{self.arn}:sqs:{self.result.region}:{self.result.account}:{INBOX}"
-            sns.subscribe(TopicArn=sns.create_topic(Name=TOPIC)["TopicArn"], Protocol="sqs", Endpoint=inbox)
+            inbox = sqs.get_queue_attributes(QueueUrl=self.queues[INBOX], AttributeNames=["QueueArn"])["Attributes"]
+            topic = sns.create_topic(Name=TOPIC)["TopicArn"]
+            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox["QueueArn"])
 
     def deploy(self) -> None:
         """Deploy the policy with the settings of the rehearsal, by `custodian run`."""
@@ -221,17 +213,18 @@ class Loop:
         self.result.calls += self._calls_since(start)
         return self._verdicts()
 
-    def check(self, before: dict[str, Live], after: dict[str, Live]) -> None:
+    def check(self, before: Rules, after: Rules) -> None:
         """Compare the records with EC2's rules, and check that each group is COMPLIANT, unless its function failed."""
         expected = dict(before)
         for record in self.result.records:
-            if record["now"] is None:
-                expected.pop(record["rule"], None)
-            else:
-                expected[record["rule"]] = _recorded(record, before)
-        for rule_id, rule in sorted(expected.items() ^ after.items()):
-            say = "say" if rule_id in expected and expected[rule_id] == rule else "do not say"
-            self.result.failures.append(f"the records {say} that {rule.group} has {rule} ({rule_id})")
+            key = record["group"], record["rule"]
+            was = expected.pop(key, None)
+            if record["now"] is not None:
+                of, source = traffic(record["traffic"]), source_from(record["now"])
+                expected[key] = Rule(key[1], of, source, record["description"] or None, was.tags if was else ())
+        for group_id, rule_id in sorted({key for key, _ in expected.items() ^ after.items()}):
+            says, has = (_words(rules.get((group_id, rule_id))) for rules in (expected, after))
+            self.result.failures.append(f"{group_id}: {rule_id} is {has}, and by the records {says}")
         for group in self.result.groups:
             verdict = self.result.after.get(group["GroupId"], "not evaluated")
             if verdict != "COMPLIANT" and group["GroupId"] not in self.failed:
@@ -260,7 +253,7 @@ class Loop:
             log = self.result.folder / MAILER_LOG
             self.result.failures.append(f"{counted(missing, 'message')} did not arrive: see {log}")
 
-    def undo(self, before: dict[str, Live], after: dict[str, Live]) -> None:
+    def undo(self, before: Rules, after: Rules) -> None:
         """Undo what was done to the group that changed in most ways, and check that the group is as it was."""
         ways = dict.fromkeys((record["group"], record["how"]) for record in self.result.records)
         if not ways:
@@ -284,7 +277,7 @@ class Loop:
             self.result.failures.append(str(error))
             return
         # A rule that was removed has come back under another id.
-        was, now = (sorted(map(str, rules.values())) for rules in (_of_group(before, group), self._rules(group)))
+        was, now = (sorted(map(_words, rules.values())) for rules in (_of_group(before, group), self._rules(group)))
         if was != now:
             self.result.failures.append(f"{group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
@@ -328,11 +321,11 @@ class Loop:
         items = (config.configuration_item(each, self.result.region) for each in groups if each["GroupId"] in wanted)
         return [config.record(item) for item in items]
 
-    def _rules(self, group: str | None = None) -> dict[str, Live]:
-        """Return the live ingress rules by their ids: of one group, or of all."""
+    def _rules(self, group: str | None = None) -> Rules:
+        """Return the live ingress rules of one group, or of all."""
         wanted = [{"Name": "group-id", "Values": [group]}] if group else []
         rules = pages(self.session.client("ec2"), "describe_security_group_rules", "SecurityGroupRules", Filters=wanted)
-        return {rule["SecurityGroupRuleId"]: _live(rule) for rule in rules if not rule["IsEgress"]}
+        return {(each["GroupId"], each["SecurityGroupRuleId"]): _live(each) for each in rules if not each["IsEgress"]}
 
     def _verdicts(self) -> dict[str, str]:
         """Return Config's verdict on each group."""
@@ -347,7 +340,7 @@ class Loop:
 def _invoke(function: Function, item: dict[str, Any]) -> str | None:
     """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
     try:
-        function.invoke(config.event(config.record(item), FUNCTION))
+        function.invoke(config.event(item, FUNCTION))
     except (FunctionError, ValueError) as error:
         return str(error).removeprefix(f"{item['resourceId']}: ")
     return None
@@ -358,8 +351,18 @@ def reads(action: str) -> bool:
     return action.startswith(("Describe", "Get"))
 
 
-def _of_group(rules: dict[str, Live], group: str) -> dict[str, Live]:
-    return {rule_id: rule for rule_id, rule in rules.items() if rule.group == group}
+def _of_group(rules: Rules, group: str) -> Rules:
+    return {key: rule for key, rule in rules.items() if key[0] == group}
+
+
+def _live(shape: Mapping[str, Any]) -> Rule:
+    rule = rule_from(shape)
+    return rule._replace(description=rule.description or None, tags=tuple(sorted(rule.tags)))
+
+
+def _words(rule: Rule | None) -> str:
+    """Return what a rule is, without its group and its id."""
+    return f"{text_of(rule.match)}, {rule.description!r}, {dict(rule.tags)}" if rule else "not there"
 
 
 def _behind(groups: Iterable[Group], there: Sequence[dict[str, Any]]) -> dict[str, Behind]:
@@ -374,18 +377,6 @@ def _behind(groups: Iterable[Group], there: Sequence[dict[str, Any]]) -> dict[st
 def _processes(jobs: int) -> int:
     """Return how many processes are worth starting for so many items or messages."""
     return max(1, min(jobs // JOBS_A_PROCESS, os.cpu_count() or 1, MOST_PROCESSES))
-
-
-def _live(shape: Mapping[str, Any]) -> Live:
-    rule = rule_from(shape)
-    return Live(shape["GroupId"], rule._replace(description=rule.description or None, tags=tuple(sorted(rule.tags))))
-
-
-def _recorded(record: dict[str, Any], before: dict[str, Live]) -> Live:
-    """Return the rule that a record says there is now; what it says nothing about is as it was."""
-    tags = before[record["rule"]].rule.tags if record["rule"] in before else ()
-    of, source = traffic(record["traffic"]), source_from(record["now"])
-    return Live(record["group"], Rule(record["rule"], of, source, record["description"] or None, tags))
 
 
 def _records(log: Path) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,6 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from importlib.metadata import EntryPoint
 from multiprocessing import get_context
 from multiprocessing.connection import Client, Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -139,24 +139,15 @@ def main(descriptor: str, _address: str) -> None:
         while parent not in (ready := wait([listener, parent, *calls])):
             for each in ready:
                 if each is listener:
-                    process, connection = _start(Connection(listener.accept()[0].detach()))
+                    connection = Connection(listener.accept()[0].detach())
+                    process = get_context("fork").Process(target=_run, args=(connection,))
+                    process.start()
                     calls[process.sentinel] = process, connection
                 else:
-                    _answer(*calls.pop(each))
-
-
-def _start(connection: Connection) -> tuple[ForkProcess, Connection]:
-    """Fork a process for a call, and return both."""
-    process = get_context("fork").Process(target=_run, args=(connection,))
-    process.start()
-    return process, connection
-
-
-def _answer(process: ForkProcess, connection: Connection) -> None:
-    """Tell the caller the exit code of a process that has ended."""
-    process.join()
-    with connection, suppress(BrokenPipeError):  # the caller is gone
-        connection.send(process.exitcode)
+                    process, connection = calls.pop(each)
+                    process.join()
+                    with connection, suppress(BrokenPipeError):  # the caller is gone
+                        connection.send(process.exitcode)
 
 
 def _run(connection: Connection) -> NoReturn:
@@ -176,5 +167,4 @@ def _run(connection: Connection) -> NoReturn:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    name = COMMANDS[Path(sys.argv[0]).name]
-    sys.exit(EntryPoint(name, name, "").load()())
+    sys.exit(pkgutil.resolve_name(COMMANDS[Path(sys.argv[0]).name])())
