@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from operator import itemgetter
@@ -167,10 +166,10 @@ def get_resource_config_history(_: object, response: ConfigResponse) -> str:
         raise ResourceNotDiscoveredException(kind, resource)
     time = itemgetter("configurationItemCaptureTime")
     found = sorted((item for item in items if time(item) >= (asked("earlierTime") or 0)), key=time, reverse=True)
-    start = int(urlsafe_b64decode(asked("nextToken") or b"MA=="))
+    start = int(asked("nextToken") or 0)
     page = found[start : start + limit]
     end = start + sum(time(page[0]) - time(item) <= SPAN for item in page)
-    more = {"nextToken": urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
+    more = {"nextToken": str(end)} if end < len(found) else {}
     return json.dumps({"configurationItems": found[start:end], **more})
 
 

@@ -7,7 +7,6 @@ can show old rules as EC2 does. Everything else, such as VPCs and managed prefix
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partialmethod
@@ -282,15 +281,12 @@ class Response(EC2Response):
         fields = {"group-id": "GroupId", "security-group-rule-id": "SecurityGroupRuleId"}
         return self._listed("SecurityGroupRules", named, fields)
 
-    def describe_network_interfaces(self) -> ActionResult:
-        """List the loaded interfaces. Without any, list moto's.
+    def describe_network_interfaces(self) -> Answer:
+        """List the loaded interfaces, with `IncludeManagedResources` also those that services hide.
 
-        Interfaces that a service hides are listed only with `IncludeManagedResources` ([API] OperatorResponse).
+        [API] OperatorResponse.
         """
-        loaded = self.ec2_backend.loaded_interfaces.values()
-        if not loaded:
-            return super().describe_network_interfaces()
-        all_of_them = self._get_param("IncludeManagedResources")
+        all_of_them, loaded = self._get_param("IncludeManagedResources"), self.ec2_backend.loaded_interfaces.values()
         shown = [each for each in loaded if all_of_them or not each.get("Operator", {}).get("HiddenByDefault")]
         return self._listed("NetworkInterfaces", shown, {"group-id": "Groups.GroupId"})
 
@@ -435,9 +431,9 @@ class Response(EC2Response):
         if size and size > (most := call.input_shape.members["MaxResults"].metadata["max"]):
             what = f"Expecting a value of {most} at most."  # botocore refuses what is too small
             raise InvalidParameterValue(f"Value ( {size} ) for parameter maxResults is invalid. {what}")
-        start = int(urlsafe_b64decode(token)) if token else 0
+        start = int(token or 0)
         end = start + (size or len(items))
-        return items[start:end], urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
+        return items[start:end], str(end) if end < len(items) else None
 
 
 def refuse_keys_of_aws(keys: Iterable[str]) -> None:
