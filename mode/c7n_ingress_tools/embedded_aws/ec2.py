@@ -375,11 +375,11 @@ class Response(EC2Response):
         unknown: list[Rule] = []
 
         def revoked(rules: Rules) -> Rules:
-            present = {rule.identity: rule.id for rule in rules}
-            unknown.extend(rule for rule in said if rule.identity not in present)
+            present = {rule: rule.id for rule in rules}
+            unknown.extend(rule for rule in said if rule not in present)
             if unknown and group.vpc_id != self.ec2_backend.default_vpc.id:
                 raise InvalidPermissionNotFoundError
-            known = [present[rule.identity] for rule in said if rule.identity in present]
+            known = [present[rule] for rule in said if rule in present]
             return without(rules, [*ids, *known], egress=egress)
 
         gone = [shape_of(rule) | {"GroupId": group.id} for rule in self.ec2_backend.change(group, revoked)]

@@ -37,8 +37,6 @@ from c7n_ingress.decide.rules import ICMP, PROTOCOL_NAMES, WITH_PORTS
 Shape = Mapping[str, Any]
 """A structure of EC2's API, as botocore has it."""
 
-Identity = tuple[bool, str, int, int, str, str]
-
 ALL = -1
 """All ports, or all ICMP types, or all codes of a type."""
 
@@ -62,7 +60,7 @@ NETWORKS = {"CidrIpv4": IPv4Network, "CidrIpv6": IPv6Network}
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of a group.
+    """One rule of a group, which has no equal rules: the description, the peer and the id do not count.
 
     `kind` is the source's name in SecurityGroupRuleRequest. `peer` has the fields of a source group, except its id.
     """
@@ -73,14 +71,9 @@ class Rule:
     to_port: int
     kind: str
     source: str
-    description: str | None = None
-    peer: Shape = field(default_factory=dict)
-    id: str = field(default_factory=random_security_group_rule_id)
-
-    @property
-    def identity(self) -> Identity:
-        """What no other rule of the group has: all but the id, the description and the peer."""
-        return self.egress, self.protocol, self.from_port, self.to_port, self.kind, self.source
+    description: str | None = field(default=None, compare=False)
+    peer: Shape = field(default_factory=dict, compare=False)
+    id: str = field(default_factory=random_security_group_rule_id, compare=False)
 
 
 Rules = tuple[Rule, ...]
@@ -154,16 +147,16 @@ def _refuse(arriving: Collection[Rule], present: Iterable[Rule]) -> None:
     A request must not have the same rule twice [terraform] 2587. A description has 255 characters at most, of those in
     EC2's error [logs]. The text for a rule that exists is EC2's, too [logs].
     """
-    if len({rule.identity for rule in arriving}) < len(arriving):
+    if len(set(arriving)) < len(arriving):
         raise InvalidParameterValue("The same permission must not appear multiple times")
-    identities = {rule.identity for rule in present}
+    there = set(present)
     for rule in arriving:
         if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}", rule.description or ""):
             raise InvalidParameterValue(
                 "Invalid rule description. Valid descriptions are strings less than 256 characters from the following "
                 "set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"
             )
-        if rule.identity in identities:
+        if rule in there:
             ports = "" if rule.from_port == ALL else f"from port: {rule.from_port}, to port: {rule.to_port}, "
             protocol = "ALL" if rule.protocol == "-1" else rule.protocol.upper()
             raise EC2ClientError(

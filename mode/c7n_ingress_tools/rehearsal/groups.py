@@ -11,7 +11,7 @@ from typing import Any
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 
-from c7n_ingress_tools.embedded_aws.rules import SOURCES, Identity, Rule, permissions_of, rules_from
+from c7n_ingress_tools.embedded_aws.rules import SOURCES, permissions_of, rules_from
 from c7n_ingress_tools.rehearsal.exports import Export, show
 
 EXPORT = Export(
@@ -85,13 +85,11 @@ def _group(item: dict[str, Any], name: str) -> Group:
 def _permissions(item: dict[str, Any], direction: str, name: str) -> list[dict[str, Any]]:
     """Return the permissions of one direction as EC2 describes them: each protocol and ports once, each source once."""
     permissions = item.get(direction, [])
-    first: dict[Identity, Rule] = {}
     try:
-        for rule in rules_from(permissions, egress=False):
-            first.setdefault(rule.identity, rule)
+        rules = dict.fromkeys(rules_from(permissions, egress=False))
     except EC2ClientError as error:
         raise EXPORT.refused(name, f"group {item['GroupId']} has a rule that EC2 refuses: {error.message}") from error
     for permission in permissions:
         if not any(permission.get(listing) for listing in SOURCES):
             raise EXPORT.refused(name, f"group {item['GroupId']} has a rule that names no source: {show(permission)}")
-    return permissions_of(first.values())
+    return permissions_of(rules)

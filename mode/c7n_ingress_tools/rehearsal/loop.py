@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,10 +26,13 @@ from c7n_ingress_tools.embedded_aws import config, ec2
 from c7n_ingress_tools.embedded_aws.server import ACCOUNT, REGION, Cloud, serving
 from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.functions.runtime import FunctionError, deployed
+from c7n_ingress_tools.names import MAILER, POLICIES
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal.groups import account as owner_of
 from c7n_ingress_tools.rehearsal.groups import region
 from c7n_ingress_tools.rehearsal.warm import exit_code
+from c7n_ingress_tools.replay import QUEUE as FAILED
+from c7n_ingress_tools.report.sources import record_of
 from c7n_ingress_tools.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -44,15 +48,10 @@ if TYPE_CHECKING:
     from c7n_ingress_tools.rehearsal.progress import Progress
     from c7n_ingress_tools.rehearsal.warm import Commands
 
-POLICIES = PACK / "policies" / "open-ingress.yml"
-POLICY = "open-ingress"
+POLICY = PACK / "policies" / "open-ingress.yml"
 REHEARSED = ("authorized", "public-ports", "exemptions")
 """The settings that a rehearsal uses: its messages go to its own topic."""
 
-FUNCTION = "custodian-open-ingress"
-QUEUE = "custodian-mailer"
-DEAD_LETTERS = "custodian-open-ingress-failed"
-TOPIC = "open-ingress"
 INBOX = "inbox"
 MAILER_LOG = "c7n-mailer.log"
 JOBS_A_PROCESS = 50
@@ -161,22 +160,22 @@ class Loop:
         with self.progress.step(f"loaded {counted(len(self.result.groups), 'security group')} into an embedded AWS"):
             ec2.load_groups(self.result.groups, self.result.region)
             trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-            role = self.session.client("iam").create_role(RoleName=FUNCTION, AssumeRolePolicyDocument=trust)["Role"]
+            role = self.session.client("iam").create_role(RoleName=POLICIES, AssumeRolePolicyDocument=trust)["Role"]
             recorder = {"name": "default", "roleARN": role["Arn"]}
             self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
             sqs, sns = self.session.client("sqs"), self.session.client("sns")
-            self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS, INBOX)}
+            self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (MAILER, FAILED, INBOX)}
             inbox = sqs.get_queue_attributes(QueueUrl=self.queues[INBOX], AttributeNames=["QueueArn"])["Attributes"]
-            topic = sns.create_topic(Name=TOPIC)["TopicArn"]
+            topic = sns.create_topic(Name=POLICY.stem)["TopicArn"]
             sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox["QueueArn"])
 
     def deploy(self) -> None:
         """Deploy the policy with the settings of the rehearsal, by `custodian run`."""
-        policy, settings = (self.folder / name for name in (POLICIES.name, SETTINGS))
+        policy, settings = (self.folder / name for name in (POLICY.name, SETTINGS))
         given = {key: self.settings[key] for key in REHEARSED if key in self.settings}
         settings.write_text(yaml.safe_dump(given), encoding="utf-8")
-        file = yaml_load(POLICIES.read_text(encoding="utf-8"))
-        (deployed,) = (each for each in file["policies"] if each["name"] == POLICY)
+        file = yaml_load(POLICY.read_text(encoding="utf-8"))
+        (deployed,) = (each for each in file["policies"] if each["name"] == POLICY.stem)
         for action in deployed["actions"]:
             action.pop("at-most", None)  # a rehearsal shows what becomes of all groups, not of those of an hour
             if not self.result.behind:
@@ -189,14 +188,12 @@ class Loop:
     @contextmanager
     def function(self) -> Iterator[Function]:
         """Return the function that was deployed; afterwards, read the records in its log."""
-        with deployed(
-            self.cloud, FUNCTION, session=self.session, processes=self.processes, folder=self.folder
-        ) as function:
+        more: Any = {"session": self.session, "processes": self.processes, "folder": self.folder}
+        with deployed(self.cloud, POLICIES, **more) as function:
             yield function
-        self.result.records = sorted(
-            (record for log in function.logs if log.exists() for record in _records(log)),
-            key=lambda record: record["time"],
-        )
+        texts = (log.read_text(encoding="utf-8", errors="replace") for log in function.logs if log.exists())
+        found = (record_of(line) for text in texts for line in text.splitlines())
+        self.result.records = sorted((dict(each) for each in found if each), key=itemgetter("time"))
         _write_lines(self.folder / "records.jsonl", self.result.records)
 
     def deliver(self, function: Function, items: list[dict[str, Any]], file: str, done: str) -> dict[str, str]:
@@ -237,7 +234,7 @@ class Loop:
             return
         settings = self.folder / "mailer.yml"
         shipped = yaml_load((PACK / "mode" / settings.name).read_text(encoding="utf-8"))
-        own = {"queue_url": self.queues[QUEUE], "region": self.result.region}
+        own = {"queue_url": self.queues[MAILER], "region": self.result.region}
         settings.write_text(yaml.safe_dump(shipped | own), encoding="utf-8")
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step) as sending:
@@ -330,7 +327,7 @@ class Loop:
     def _verdicts(self) -> dict[str, str]:
         """Return Config's verdict on each group."""
         client = self.session.client("config")
-        found = client.get_compliance_details_by_config_rule(ConfigRuleName=FUNCTION)["EvaluationResults"]
+        found = client.get_compliance_details_by_config_rule(ConfigRuleName=POLICIES)["EvaluationResults"]
         return {
             each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
             for each in found
@@ -340,7 +337,7 @@ class Loop:
 def _invoke(function: Function, item: dict[str, Any]) -> str | None:
     """Deliver an item; return why that failed, if it did: in the function, or because Config sends no such item."""
     try:
-        function.invoke(config.event(item, FUNCTION))
+        function.invoke(config.event(item, POLICIES))
     except (FunctionError, ValueError) as error:
         return str(error).removeprefix(f"{item['resourceId']}: ")
     return None
@@ -377,13 +374,6 @@ def _behind(groups: Iterable[Group], there: Sequence[dict[str, Any]]) -> dict[st
 def _processes(jobs: int) -> int:
     """Return how many processes are worth starting for so many items or messages."""
     return max(1, min(jobs // JOBS_A_PROCESS, os.cpu_count() or 1, MOST_PROCESSES))
-
-
-def _records(log: Path) -> Iterator[dict[str, Any]]:
-    """Yield the action's records from a function's log, where each is a line of JSON."""
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith('{"v": '):
-            yield json.loads(line)
 
 
 def _write_lines(path: Path, objects: Iterable[Any]) -> None:
