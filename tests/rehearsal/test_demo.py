@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from c7n.utils import yaml_load
 
-from c7n_ingress_tools.rehearsal import account, authorized
+from c7n_ingress_tools.rehearsal import authorized
 from tests.support.forked import C7N_INGRESS, commands, forked
 
 ROOT = Path(__file__).parents[2]
@@ -394,18 +394,6 @@ def test_examples_are_named(sample):
     assert done.stdout.endswith(f"Authorized networks: {examples}\n{hint}\n")
     page = (folder / ".local" / "run" / "report.html").read_text(encoding="utf-8")
     assert f"Authorized networks: {examples}." in page
-
-
-@pytest.mark.parametrize(
-    ("operator", "lacks_managed"),
-    [(None, True), ({"Managed": False}, True), ({"Managed": True, "HiddenByDefault": True}, False)],
-)
-def test_what_unused_means(operator, lacks_managed):
-    """What "unused" means names managed interfaces unless the file has such a one."""
-    interface = {"NetworkInterfaceId": "eni-0000000a", "Groups": [], "Operator": operator}
-    said = account.unseen(account.INTERFACES.parse(json.dumps([interface]).encode(), "interfaces.json"))
-    assert ("--include-managed-resources" in said) == lacks_managed
-    assert "other accounts in a shared VPC" in said
 
 
 def test_vpcs_of_ones_own(tmp_path):

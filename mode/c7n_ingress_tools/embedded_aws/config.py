@@ -173,29 +173,6 @@ def get_resource_config_history(_: object, response: ConfigResponse) -> str:
     return json.dumps({"configurationItems": found[start:end], **more})
 
 
-@replaces(ConfigResponse)
-def get_compliance_details_by_config_rule(_: object, response: ConfigResponse) -> str:
-    """Return a rule's verdict on the last item of each resource, all in one page."""
-    rule, verdicts = response._get_param("ConfigRuleName"), response._get_param("ComplianceTypes")
-    _check_rule(response.config_backend, rule)
-    of_rule = [each for each in _kept(response.config_backend, "evaluations") if each.rule == rule]
-    last = {each.resource: each for each in sorted(of_rule, key=lambda each: each.captured)}
-    qualifier = {"ConfigRuleName": rule, "ResourceType": "AWS::EC2::SecurityGroup"}
-    found = [
-        {
-            "EvaluationResultIdentifier": {
-                "EvaluationResultQualifier": {**qualifier, "ResourceId": each.resource},
-                "OrderingTimestamp": each.captured,
-            },
-            "ComplianceType": each.verdict,
-            "Annotation": each.annotation,
-        }
-        for each in last.values()
-        if each.verdict in (verdicts or [each.verdict]) and each.verdict != "NOT_APPLICABLE"
-    ]
-    return json.dumps({"EvaluationResults": found})
-
-
 @replaces(ConfigBackend)
 def describe_config_rules(moto_s: Moto, config: ConfigBackend, names: list[str] | None, token: str | None) -> Any:
     """Return rules. An unknown name is an error, even when there is no rule at all."""

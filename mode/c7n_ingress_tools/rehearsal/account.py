@@ -11,14 +11,13 @@ from c7n_ingress_tools.rehearsal import groups
 from c7n_ingress_tools.rehearsal.exports import Export
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from c7n_ingress_tools.rehearsal.groups import Group
 
-OPTION = "--include-managed-resources"
 INTERFACES = Export(
     *("NetworkInterfaces", "NetworkInterface", "interface"),
-    command=f"aws ec2 describe-network-interfaces {OPTION} --output json > interfaces.json",
+    command="aws ec2 describe-network-interfaces --include-managed-resources --output json > interfaces.json",
 )
 SAMPLE = Path(__file__).with_name("interfaces.json")
 VPCS = Export("Vpcs", "Vpc", "VPC", command="aws ec2 describe-vpcs --output json > vpcs.json")
@@ -61,10 +60,3 @@ def load_vpcs(path: Path, of: Sequence[Group]) -> list[dict[str, Any]]:
     if missing := {group["VpcId"] for group in of} - {vpc["VpcId"] for vpc in found}:
         raise VPCS.refused(path, f"has no {min(missing)}, in which groups of the groups' file are: {ONE_PLACE}")
     return found
-
-
-def unseen(interfaces: Iterable[dict[str, Any]]) -> str:
-    """Return what "unused" means: no interface of the file has the group, and which ones a file may lack."""
-    hidden = any(each.get("Operator", {}).get("HiddenByDefault") for each in interfaces)
-    managed = "" if hidden else f"those that AWS services manage ({OPTION}), and "
-    return f"no interface in the file uses the group. A file may lack {managed}those of other accounts in a shared VPC"

@@ -10,13 +10,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 from c7n.utils import yaml_load
+from moto.sns.models import sns_backends
 
 from c7n_ingress.aws.calls import pages
 from c7n_ingress.decide.behind import behind
@@ -52,7 +52,6 @@ POLICY = PACK / "policies" / "open-ingress.yml"
 REHEARSED = ("authorized", "public-ports", "exemptions")
 """The settings that a rehearsal uses: its messages go to its own topic."""
 
-INBOX = "inbox"
 MAILER_LOG = "c7n-mailer.log"
 JOBS_A_PROCESS = 50
 """An item or a message takes a tenth of a second, a process takes one to start."""
@@ -163,11 +162,10 @@ class Loop:
             role = self.session.client("iam").create_role(RoleName=POLICIES, AssumeRolePolicyDocument=trust)["Role"]
             recorder = {"name": "default", "roleARN": role["Arn"]}
             self.session.client("config").put_configuration_recorder(ConfigurationRecorder=recorder)
-            sqs, sns = self.session.client("sqs"), self.session.client("sns")
-            self.queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (MAILER, FAILED, INBOX)}
-            inbox = sqs.get_queue_attributes(QueueUrl=self.queues[INBOX], AttributeNames=["QueueArn"])["Attributes"]
-            topic = sns.create_topic(Name=POLICY.stem)["TopicArn"]
-            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox["QueueArn"])
+            sqs = self.session.client("sqs")
+            _, self.queue = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in (FAILED, MAILER))
+            topic = self.session.client("sns").create_topic(Name=POLICY.stem)["TopicArn"]
+            self.topic = sns_backends[self.result.account][self.result.region].topics[topic]
 
     def deploy(self) -> None:
         """Deploy the policy with the settings of the rehearsal, by `custodian run`."""
@@ -208,7 +206,7 @@ class Loop:
                     self.result.failures.append(f"{item['resourceId']} ({item['resourceName']}): {failure}")
                 step.show(number / len(items))
         self.result.calls += self._calls_since(start)
-        return self._verdicts()
+        return {each.resource: each.verdict for each in self.cloud.evaluations}
 
     def check(self, before: Rules, after: Rules) -> None:
         """Compare the records with EC2's rules, and check that each group is COMPLIANT, unless its function failed."""
@@ -228,22 +226,23 @@ class Loop:
                 self.result.failures.append(f"{group['GroupId']} ({group['GroupName']}) is {verdict}")
 
     def mail(self) -> None:
-        """Start the mailer, and collect what arrives in the inbox."""
+        """Start the mailer, and collect what arrives at the topic."""
         sent = self.result.calls["sqs", "SendMessage"]
         if not sent:
             return
         settings = self.folder / "mailer.yml"
         shipped = yaml_load((PACK / "mode" / settings.name).read_text(encoding="utf-8"))
-        own = {"queue_url": self.queues[MAILER], "region": self.result.region}
+        own = {"queue_url": self.queue, "region": self.result.region}
         settings.write_text(yaml.safe_dump(shipped | own), encoding="utf-8")
         step = f"c7n-mailer sent {counted(sent, 'message')} to the topic's subscribers"
         with self.progress.step(step) as sending:
             mailers = [self._start(["mailer", settings.name], MAILER_LOG) for _ in range(_processes(sent))]
-            for message in islice(self._arriving(mailers), sent):
-                self.result.messages.append(message)
-                sending.show(len(self.result.messages) / sent)
             for mailer in mailers:
+                while not mailer.poll(0.1):
+                    sending.show(len(self.topic.sent_notifications) / sent)
                 exit_code(mailer)
+        notices = self.topic.sent_notifications
+        self.result.messages = [{"Subject": subject, "Message": text} for _, text, subject, *_ in notices]
         texts = [f"Subject: {message['Subject']}\n\n{message['Message']}\n\n\n" for message in self.result.messages]
         (self.folder / "messages.txt").write_text("".join(texts), encoding="utf-8")
         if missing := sent - len(self.result.messages):
@@ -295,19 +294,6 @@ class Loop:
         with (self.folder / log).open("ab") as file:
             return self.commands.call(command, environment, self.folder, (0, file.fileno(), file.fileno()))
 
-    def _arriving(self, mailers: Sequence[Connection]) -> Iterator[dict[str, Any]]:
-        """Take messages from the inbox, until the mailers have ended and none is left."""
-        sqs, inbox = self.session.client("sqs"), self.queues[INBOX]
-        messages: list[Any] = []
-        ended = False
-        while messages or not ended:
-            ended = all(mailer.poll() for mailer in mailers)
-            asked = {"QueueUrl": inbox, "MaxNumberOfMessages": 10, "WaitTimeSeconds": int(not ended)}
-            if messages := sqs.receive_message(**asked).get("Messages", []):
-                done = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
-                sqs.delete_message_batch(QueueUrl=inbox, Entries=done)
-                yield from (json.loads(message["Body"]) for message in messages)
-
     def _calls_since(self, start: int) -> Calls:
         return Counter((call.service, call.action) for call in self.cloud.calls[start:])
 
@@ -323,15 +309,6 @@ class Loop:
         wanted = [{"Name": "group-id", "Values": [group]}] if group else []
         rules = pages(self.session.client("ec2"), "describe_security_group_rules", "SecurityGroupRules", Filters=wanted)
         return {(each["GroupId"], each["SecurityGroupRuleId"]): _live(each) for each in rules if not each["IsEgress"]}
-
-    def _verdicts(self) -> dict[str, str]:
-        """Return Config's verdict on each group."""
-        client = self.session.client("config")
-        found = client.get_compliance_details_by_config_rule(ConfigRuleName=POLICIES)["EvaluationResults"]
-        return {
-            each["EvaluationResultIdentifier"]["EvaluationResultQualifier"]["ResourceId"]: each["ComplianceType"]
-            for each in found
-        }
 
 
 def _invoke(function: Function, item: dict[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal import authorized, groups, show
-from c7n_ingress_tools.rehearsal.account import Account, read, unseen
+from c7n_ingress_tools.rehearsal.account import Account, read
 from c7n_ingress_tools.rehearsal.loop import Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
@@ -202,7 +202,10 @@ def _notes(
     if lists := [each for each in groups.prefix_lists(result.groups) if each not in account.prefix_lists]:
         yield f"Not rehearsed: what is in prefix lists ({first(lists)}). Rules for them are left alone here."
     if (arguments.interfaces or arguments.region) and any(each.exposure == "unused" for each in result.behind.values()):
-        yield f"Unused: {unseen(account.interfaces)}."
+        yield (
+            "Unused: no interface in the file uses the group. A file may lack those of other accounts in a shared VPC "
+            "and, without --include-managed-resources, those that AWS services manage."
+        )
 
 
 def _of_flows(findings: Findings, networks: authorized.Authorized) -> Iterator[str]:
