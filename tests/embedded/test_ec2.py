@@ -389,8 +389,8 @@ class TestModify:
             (OFFICE | {"IpProtocol": "tcp"}, "InvalidParameterValue"),
             (OFFICE | {"IpProtocol": "-1", "FromPort": 0, "ToPort": 65535}, "InvalidParameterValue"),
             (OFFICE | {"IpProtocol": "50", "FromPort": -1, "ToPort": -1}, "InvalidParameterValue"),
-            (SSH, "MissingParameter"),
-            (SSH | OFFICE | {"CidrIpv6": "2001:2::/48"}, "InvalidParameterCombination"),
+            (SSH, "InvalidParameterValue"),
+            (SSH | OFFICE | {"CidrIpv6": "2001:2::/48"}, "InvalidParameterValue"),
             (SSH | {"CidrIpv4": "198.18.9.0/24"}, "InvalidPermission.Duplicate"),
         ],
     )

@@ -157,21 +157,19 @@ def load_vpcs(vpcs: Iterable[Mapping[str, Any]], region: str = "us-east-1", acco
     for shape in vpcs:
         loaded = VPC(backend, shape["VpcId"], shape["CidrBlock"], is_default=False)
         associations = {
-            each["AssociationId"]: _association(each, prefix)
-            for listing, prefix in (("CidrBlockAssociationSet", ""), ("Ipv6CidrBlockAssociationSet", "Ipv6"))
-            for each in shape.get(listing) or ()
+            each["AssociationId"]: {
+                "association_id": each["AssociationId"],
+                "cidr_block": each[f"{prefix}CidrBlock"],
+                "cidr_block_state": {"state": each[f"{prefix}CidrBlockState"]["State"], "StatusMessage": None},
+                "ipv6_pool": "Amazon",
+                "ipv6_cidr_block_network_border_group": None,
+            }
+            for prefix in ("", "Ipv6")
+            for each in shape.get(f"{prefix}CidrBlockAssociationSet") or ()
         }
         if associations:
             loaded._cidr_block_association_set = associations  # moto would invent IPv6 networks
         backend.vpcs[loaded.id] = loaded
-
-
-def _association(shape: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return a network of a VPC as moto stores it."""
-    state = {"state": shape[f"{prefix}CidrBlockState"]["State"], "StatusMessage": None}
-    ipv6 = {"ipv6_pool": "Amazon", "ipv6_cidr_block_network_border_group": None} if prefix else {}
-    cidr = shape[f"{prefix}CidrBlock"]
-    return {"association_id": shape["AssociationId"], "cidr_block": cidr, "cidr_block_state": state, **ipv6}
 
 
 class Group(SecurityGroup):

@@ -25,10 +25,8 @@ from typing import Any
 
 from moto.ec2.exceptions import (
     EC2ClientError,
-    InvalidParameterCombination,
     InvalidParameterValue,
     InvalidSecurityGroupRuleIdNotFoundError,
-    MissingParameter,
 )
 from moto.ec2.utils import random_security_group_rule_id
 
@@ -113,22 +111,25 @@ def without(rules: Rules, ids: Iterable[str], *, egress: bool) -> Rules:
 def _modified(rule: Rule, request: Shape) -> Rule:
     """Return the rule as [API] SecurityGroupRuleRequest has it. Without a description, the rule has none [alchemy].
 
-    A source cannot become one of another kind [API]. Host bits are refused. The reference says that CIDRs are
+    A source cannot become one of another kind [API]. Ports that a protocol does not have are refused, while authorizing
+    ignores them: the text for -1 is this call's [logs], the text for numbers is that of
+    UpdateSecurityGroupRuleDescriptions [terraform] 14756. Host bits are refused. The reference says that CIDRs are
     canonicalized, as AuthorizeSecurityGroupIngress does, but EC2 refused them here [alchemy].
     """
     kinds = [kind for kind in LISTED if request.get(kind)]
-    known = "cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
-    if not kinds:
-        raise MissingParameter(f"The request must contain exactly one of: {known}")  # [moto]
-    if len(kinds) > 1:
-        raise InvalidParameterCombination(f"Only one of {known} can be specified")  # [moto]
     if kinds != [rule.kind]:
         raise InvalidParameterValue(  # [moto]
             f"Invalid rule type for security group rule '{rule.id}'. "
-            f"You may not specify {kinds[0]} for an existing {rule.kind} rule."
+            f"You may not specify {', '.join(kinds)} for an existing {rule.kind} rule."
         )
     protocol, from_port, to_port = _traffic(request)
-    _refuse_ports_without_meaning(protocol, request)
+    if protocol == "-1" and (request.get("FromPort", ALL), request.get("ToPort", ALL)) != (ALL, ALL):
+        raise InvalidParameterValue(
+            "You may not specify all protocols and specific ports. Please specify each protocol and port range "
+            "combination individually, or all protocols and no port range."
+        )
+    if protocol not in {*WITH_PORTS, "-1"} and "FromPort" in request:
+        raise InvalidParameterValue(f"When protocol is {protocol}, you cannot specify from-port.")
     source = canonical(rule.kind, request[rule.kind], strict=True)
     return replace(
         rule,
@@ -168,22 +169,6 @@ def _refuse(arriving: Collection[Rule], present: Iterable[Rule]) -> None:
 def _refuse_unknown(ids: Iterable[str], rules: Iterable[Rule]) -> None:
     for rule_id in set(ids) - {rule.id for rule in rules}:
         raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
-
-
-def _refuse_ports_without_meaning(protocol: str, request: Shape) -> None:
-    """Refuse ports that a protocol does not have. Authorizing ignores them, modifying refuses them.
-
-    The text for -1 is this call's [logs]. The text for numbers is that of UpdateSecurityGroupRuleDescriptions
-    [terraform] 14756.
-    """
-    ports = request.get("FromPort", ALL), request.get("ToPort", ALL)
-    if protocol == "-1" and ports != (ALL, ALL):
-        raise InvalidParameterValue(
-            "You may not specify all protocols and specific ports. Please specify each protocol and port range "
-            "combination individually, or all protocols and no port range."
-        )
-    if protocol not in {*WITH_PORTS, "-1"} and "FromPort" in request:
-        raise InvalidParameterValue(f"When protocol is {protocol}, you cannot specify from-port.")
 
 
 # How requests name rules
