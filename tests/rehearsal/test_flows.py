@@ -561,8 +561,8 @@ def test_refuses(case, tmp_path):
     [
         (gzip.compress(DEFAULT.encode() * 5000)[:200], "cannot be read .* Fetch it again"),
         (b"PAR1 and no more", "is not a complete Parquet file .* Fetch it again"),
-        (DEFAULT.encode("utf-16"), "is UTF-16: save it as UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\xff", "is neither text, gzip nor Parquet"),
+        (DEFAULT.encode("utf-16"), "is neither text in UTF-8, gzip nor Parquet"),
+        (b"\x89PNG\r\n\x1a\n\xff", "is neither text in UTF-8, gzip nor Parquet"),
     ],
     ids=["half a gzip", "no Parquet", "UTF-16", "a picture"],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
-
 
 def alone() -> dict[str, str]:
     """Return this process's environment without the caller's AWS settings and proxies.
@@ -13,7 +11,8 @@ def alone() -> dict[str, str]:
     With a profile that does not exist, or a file that is broken, neither moto nor Cloud Custodian can be imported. A
     proxy does not reach this machine's loopback.
     """
-    kept = {name: value for name, value in os.environ.items() if name[:4] != "AWS_" and name.lower() not in PROXIES}
+    proxies = {"http_proxy", "https_proxy", "all_proxy"}
+    kept = {name: value for name, value in os.environ.items() if name[:4] != "AWS_" and name.lower() not in proxies}
     return kept | {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -41,9 +41,6 @@ from c7n_ingress_tools.embedded_aws.services import Moto, replaces
 
 MOST_BYTES = 256 * 1024
 LONGEST_ANNOTATION = 256
-PAGE = 10
-"""How many items of a history a page has by default."""
-
 SPAN = 7 * 24 * 60 * 60
 """How many seconds of a history a page has at most."""
 
@@ -158,7 +155,7 @@ def get_resource_config_history(_: object, response: ConfigResponse) -> str:
     https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html.
     """
     asked, config = response._get_param, response.config_backend
-    kind, resource, limit = asked("resourceType"), asked("resourceId"), asked("limit") or PAGE
+    kind, resource, limit = asked("resourceType"), asked("resourceId"), asked("limit") or 10
     if not config.recorders:
         raise NoAvailableConfigurationRecorderException
     items = [_as_in_history(item) for item in _kept(config, "history") if item["resourceId"] == resource]

@@ -13,11 +13,9 @@ from c7n_ingress.cold import FasterFiles
 
 
 def share() -> None:
-    """Make all sessions that start from now on share what they read, if this botocore has the function for it.
+    """Make all sessions that start from now on share what they read.
 
     All readers read in half the time. moto's shares nothing, because it changes what it has read.
     """
-    make = getattr(botocore.session, "create_loader", None)
-    if make is not None:
-        botocore.session.create_loader = cache(make)
+    botocore.session.create_loader = cache(botocore.session.create_loader)
     Loader.FILE_LOADER_CLASS = FasterFiles

@@ -38,11 +38,8 @@ Shape = Mapping[str, Any]
 ALL = -1
 """All ports, or all ICMP types, or all codes of a type."""
 
-LAST_PORT = 65535
-LAST_ICMP_NUMBER = 255
-"""Of types, and of codes."""
-
-LAST_PROTOCOL = 255
+LAST_PORT, LAST_ICMP_NUMBER, LAST_PROTOCOL = 65535, 255, 255
+"""The largest that there is. ICMP has numbers for types, and for codes."""
 
 SOURCES = {
     "IpRanges": ("CidrIp", "CidrIpv4"),

@@ -292,24 +292,18 @@ def make_outputs(task: Path) -> None:
 
 
 def _provide(runtime: Path) -> None:
-    """Link what Lambda's image provides into a new folder."""
+    """Link what Lambda's image provides into a new folder: distributions and all their requirements, without extras."""
     runtime.mkdir()
-    for distribution in _required(PROVIDED):
+    missing, there = [*PROVIDED], set()
+    while missing:
+        if (name := missing.pop()) in there:
+            continue
+        there.add(name)
+        distribution = metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
             (runtime / top).symlink_to(str(distribution.locate_file(top)))
-
-
-def _required(names: tuple[str, ...]) -> list[metadata.Distribution]:
-    """Return the named distributions and all their requirements, without extras."""
-    found: dict[str, metadata.Distribution] = {}
-    missing = list(names)
-    while missing:
-        name = missing.pop()
-        if name not in found:
-            found[name] = metadata.distribution(name)
-            requirements = [text for text in found[name].requires or [] if "extra ==" not in text]
-            missing += [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0].lower() for text in requirements]
-    return list(found.values())
+        required = [text for text in distribution.requires or [] if "extra ==" not in text]
+        missing += [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0].lower() for text in required]
 
 
 def _environment(configuration: dict[str, Any], aws: dict[str, str]) -> dict[str, str]:

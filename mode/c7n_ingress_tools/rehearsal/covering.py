@@ -37,12 +37,10 @@ def covering(addresses: Iterable[Address], without: Iterable[Address] = (), most
     cannot be done with so few networks, if they are open together, if nobody can come from one of them, or if an
     address is one of `without`: the pack would not authorize them.
     """
-    by_version: dict[int, set[Address]] = {4: set(), 6: set()}
-    for each in addresses:
-        by_version[each.version].add(each)
+    all_wanted = set(addresses)
     both: Covering | None = Covering(0, ())
-    for version, wanted in by_version.items():
-        if wanted:
+    for version in (4, 6):
+        if wanted := [each for each in all_wanted if each.version == version]:
             apart = sorted(int(each) for each in without if each.version == version)
             both = _joined(both, _of_family(wanted, apart, most))
     return None if both is None or are_open(both.networks) or any(map(unusable, both.networks)) else both

@@ -79,8 +79,6 @@ MOST_BAD, MOST_BAD_SHARE = 10, 0.01
 SHOWN_BAD = 3
 FIRST_LINE = 64 * 1024
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
-BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
-DOCUMENTATION = "https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html"
 
 
 def refused(where: str | Path, what: str) -> CommandError:
@@ -190,8 +188,7 @@ def _fields(path: Path, line: bytes) -> tuple[tuple[str, ...], bool]:
     try:
         words = line.decode("utf-8-sig").split()
     except UnicodeDecodeError:
-        how = "UTF-16: save it as UTF-8" if line.startswith(BYTE_ORDER_MARKS) else "neither text, gzip nor Parquet"
-        raise refused(path, f"is {how}") from None
+        raise refused(path, "is neither text in UTF-8, gzip nor Parquet") from None
     if _is_header(words):
         _check(path, words)
         return tuple(words), True
@@ -215,7 +212,7 @@ def _check(path: Path, fields: Sequence[str]) -> None:
         raise refused(
             f"{path}, line 1",
             f"the format lacks {', '.join(missing)}, without which nobody can say who came in. "
-            f"Use a flow log that has the fields of the default format, see {DOCUMENTATION}",
+            "Use a flow log that has the fields of the default format",
         )
 
 

@@ -152,7 +152,7 @@ class Loop:
             self.result.after = self.deliver(function, items, "items-of-changes.jsonl", done)
         self.check(before, after)
         self.mail()
-        self.undo(before, after)
+        self.undo(before)
 
     def prepare(self) -> None:
         """Create the account: its groups, and what a deployed policy needs there."""
@@ -249,7 +249,7 @@ class Loop:
             log = self.result.folder / MAILER_LOG
             self.result.failures.append(f"{counted(missing, 'message')} did not arrive: see {log}")
 
-    def undo(self, before: Rules, after: Rules) -> None:
+    def undo(self, before: Rules) -> None:
         """Undo what was done to the group that changed in most ways, and check that the group is as it was."""
         ways = dict.fromkeys((record["group"], record["how"]) for record in self.result.records)
         if not ways:
@@ -262,12 +262,7 @@ class Loop:
             self.result.failures.append(f"no message says how to undo what was done to {group}")
             return
         try:
-            with self.progress.step(f"undo of {group}: the command in its message shows what it would do"):
-                shown = self._run([*lines[0].split(), "--json"])
-            changes = [action for service, action in shown if service == "ec2" and not reads(action)]
-            if changes or self._rules(group) != _of_group(after, group):
-                self.result.failures.append(f"the preview of the undo of {group} changed rules")
-            with self.progress.step(f"undo of {group}: with --yes it was done, from the records in the log"):
+            with self.progress.step(f"undo of {group}, by the command in its message, from the records in the log"):
                 self.result.undo = self._run([*lines[0].split(), "--yes"])
         except CommandError as error:  # all that came before is still worth showing
             self.result.failures.append(str(error))

@@ -14,14 +14,10 @@ import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import boto3
 
 from c7n_ingress_tools.mailer import deploy, lambda_entry
-
-MOST = 10
-"""Messages that SQS returns at once."""
 
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 """Lambda's context of a call: here, that there is time."""
@@ -35,15 +31,9 @@ def main() -> None:
     lambda_entry.CONFIG = path.with_suffix(".json")
     lambda_entry.CONFIG.write_text(json.dumps(config), encoding="utf-8")
     sqs, queue = boto3.client("sqs"), config["queue_url"]
-    asked = {"QueueUrl": queue, "MaxNumberOfMessages": MOST, "AttributeNames": ["All"]}
+    asked = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
     while messages := sqs.receive_message(**asked).get("Messages"):
-        done = [each for each in messages if not lambda_entry.handle(_event(each), CONTEXT)["batchItemFailures"]]
-        if done:
-            entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in done]
-            sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
-
-
-def _event(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the event of one message."""
-    record = {"messageId": message["MessageId"], "body": message["Body"], "attributes": message["Attributes"]}
-    return {"Records": [record]}
+        for each in messages:
+            record = {"messageId": each["MessageId"], "body": each["Body"], "attributes": each["Attributes"]}
+            if not lambda_entry.handle({"Records": [record]}, CONTEXT)["batchItemFailures"]:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=each["ReceiptHandle"])

@@ -87,11 +87,8 @@ def message(result: Result) -> Group:
     chosen = next((each for each in result.messages if about in each["Message"]), result.messages[0])
     title = Text.assemble((visible(chosen["Subject"]), "bold"))
     subtitle = Text(f"1 of {len(result.messages)}, as a subscriber of the SNS topic gets it", "dim")
-    lines = [line(visible(text)) for text in chosen["Message"].strip().split("\n")]
+    lines = []
+    for text in map(visible, chosen["Message"].strip().split("\n")):
+        copied = "://" in text or " && " in text
+        lines.append(Text(text, no_wrap=copied, overflow="ignore" if copied else "fold"))
     return Group(Rule(title, align="left", style="dim"), *lines, Rule(subtitle, align="left", style="dim"))
-
-
-def line(text: str) -> Text:
-    """Show a line of a message."""
-    copied = "://" in text or " && " in text
-    return Text(text, no_wrap=copied, overflow="ignore" if copied else "fold")
