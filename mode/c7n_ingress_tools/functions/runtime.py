@@ -33,6 +33,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from c7n.mu import generate_requirements
 from werkzeug.datastructures import Headers
 
 from c7n_ingress_tools.embedded_aws import logs, services
@@ -292,18 +293,12 @@ def make_outputs(task: Path) -> None:
 
 
 def _provide(runtime: Path) -> None:
-    """Link what Lambda's image provides into a new folder: distributions and all their requirements, without extras."""
+    """Link what Lambda's image provides into a new folder, with all requirements."""
     runtime.mkdir()
-    missing, there = [*PROVIDED], set()
-    while missing:
-        if (name := missing.pop()) in there:
-            continue
-        there.add(name)
-        distribution = metadata.distribution(name)
+    for line in generate_requirements(PROVIDED, include_self=True).splitlines():
+        distribution = metadata.distribution(line.partition("==")[0])
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
             (runtime / top).symlink_to(str(distribution.locate_file(top)))
-        required = [text for text in distribution.requires or [] if "extra ==" not in text]
-        missing += [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0].lower() for text in required]
 
 
 def _environment(configuration: dict[str, Any], aws: dict[str, str]) -> dict[str, str]:
