@@ -101,7 +101,7 @@ class Export:
         """
         identity = NEEDED[self.shape][0]
         try:
-            found = [self._item(item, identity) for item in self._listed(content)]
+            found = [self._item(item) for item in self._listed(content)]
             (most, times), *_ = Counter(item[identity] for item in found).most_common(1)
             if times > 1:
                 raise WrongError(f"has {self.kind} {most} {times} times")
@@ -130,11 +130,11 @@ class Export:
             raise WrongError(f"holds no {self.kind}: check the region")
         return listed
 
-    def _item(self, item: dict[str, Any], identity: str) -> dict[str, Any]:
+    def _item(self, item: dict[str, Any]) -> dict[str, Any]:
         try:
             known: dict[str, Any] = _known(item, _model().shape_for(self.shape), self.kind)
         except WrongError as error:
-            named = show(item.get(identity)).strip('"')
+            named = show(item.get(NEEDED[self.shape][0])).strip('"')
             raise WrongError(f"{self.kind} {named} has {error}") from error
         return known
 

@@ -268,7 +268,8 @@ class Loop:
             self.result.failures.append(str(error))
             return
         # A rule that was removed has come back under another id.
-        was, now = (sorted(map(_words, rules.values())) for rules in (_of_group(before, group), self._rules(group)))
+        now = sorted(map(_words, self._rules(group).values()))
+        was = sorted(_words(rule) for (of, _), rule in before.items() if of == group)
         if was != now:
             self.result.failures.append(f"{group} had {'; '.join(was)}, and was restored to {'; '.join(now)}")
 
@@ -318,10 +319,6 @@ def _invoke(function: Function, item: dict[str, Any]) -> str | None:
 def reads(action: str) -> bool:
     """Whether an action of EC2's reads; any other changes something."""
     return action.startswith(("Describe", "Get"))
-
-
-def _of_group(rules: Rules, group: str) -> Rules:
-    return {key: rule for key, rule in rules.items() if key[0] == group}
 
 
 def _live(shape: Mapping[str, Any]) -> Rule:

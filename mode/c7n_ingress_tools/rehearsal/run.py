@@ -17,7 +17,7 @@ from c7n_ingress_tools.errors import CommandError
 from c7n_ingress_tools.extras import requires_extra
 from c7n_ingress_tools.pack import PACK
 from c7n_ingress_tools.rehearsal import authorized, groups, show
-from c7n_ingress_tools.rehearsal.account import Account, read
+from c7n_ingress_tools.rehearsal.account import Account, read, read_live
 from c7n_ingress_tools.rehearsal.loop import Result, run
 from c7n_ingress_tools.rehearsal.progress import Progress
 from c7n_ingress_tools.report import terminal
@@ -154,10 +154,8 @@ def _account(arguments: Asked, given: Mapping[str, Any]) -> Account:
     """Read the account from files or, if that is asked for, the region's from AWS."""
     if arguments.region is None:
         return read(arguments.groups, arguments.interfaces, arguments.vpcs)
-    from c7n_ingress_tools.rehearsal import live
-
     named = words(authorized.wanted(given.get("authorized"), _named(arguments)))
-    return live.read(arguments.region, [word for word in named if word != VPC])
+    return read_live(arguments.region, [word for word in named if word != VPC])
 
 
 def _named(arguments: Asked) -> list[str]:
