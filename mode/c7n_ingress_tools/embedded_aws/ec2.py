@@ -307,16 +307,7 @@ class Response(EC2Response):
     def describe_vpc_block_public_access_options(self) -> Answer:
         """Whether the account keeps the internet out of its VPCs ([API] VpcBlockPublicAccessOptions)."""
         self.error_on_dryrun()
-        mode = behaviour.block_public_access
-        options = {
-            "AwsAccountId": self.current_account,
-            "AwsRegion": self.region,
-            "State": "default-state" if mode == "off" else "update-complete",
-            "InternetGatewayBlockMode": mode,
-            "ManagedBy": "account",
-            "ExclusionsAllowed": "allowed",
-        }
-        return Answer({"VpcBlockPublicAccessOptions": options})
+        return Answer({"VpcBlockPublicAccessOptions": {"InternetGatewayBlockMode": behaviour.block_public_access}})
 
     def get_managed_prefix_list_entries(self) -> Answer:
         """Return a list's entries, page by page. moto returns all at once, and nothing for an unknown list."""

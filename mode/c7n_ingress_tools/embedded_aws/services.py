@@ -9,14 +9,12 @@ import json
 import os
 import time
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from threading import Lock
 from typing import Any
 
 from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.dynamodb.models import DynamoDBBackend
-from moto.sqs import models as sqs_models
 from moto.sqs.models import Message, SQSBackend
 from moto.ssm.responses import SimpleSystemManagerResponse
 
@@ -32,7 +30,7 @@ UPDATING = Lock()
 
 
 def replaces(owner: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function replace the one of the same name in a class or module of moto, or add it there.
+    """Make a function replace the one of the same name in a class of moto, or add it there.
 
     Its first argument is the function that it replaces.
     """
@@ -84,12 +82,6 @@ def is_message_valid_based_on_retention_period(_: object, sqs: SQSBackend, queue
     retention: int = vars(sqs.get_queue(queue_name))["message_retention_period"]
     sent: int = vars(message)["sent_timestamp"]
     return sent / 1000 + retention > time.time()
-
-
-@replaces(sqs_models)
-def unix_time_millis(_: object, dt: datetime | None = None) -> float:
-    """Return the milliseconds since 1970, in a tenth of the time that moto takes with two dates."""
-    return (dt.timestamp() if dt else time.time()) * 1000
 
 
 @replaces(SimpleSystemManagerResponse)

@@ -131,9 +131,9 @@ def report(result: Result, notes: Sequence[str], findings: Findings | None, give
 
     def known(row: Row) -> dict[str, Any]:
         """Return what uses a group and which clients would be blocked, where that is known."""
-        behind, clients = result.behind.get(row.group), findings.rules.get(row.key) if findings else None
+        behind = result.behind.get(row.group)
         used = {"exposure": behind.exposure, "behind": tuple(behind.behind)} if behind else {}
-        return {**used, "clients": clients}
+        return used | {"clients": findings.rules.get(row.key) if findings else None}
 
     return of_rehearsal(
         [*result.groups, *result.foreign],
