@@ -298,6 +298,8 @@ def test_asked_to_end_at_any_call(aws, cloud, tmp_path, number):
         for each in message["resources"]
         for record in each["c7n:replaced-ingress"]
     ]
+    for record in logged:
+        record.pop("tags", None)  # a message has no tags of rules
     assert [record for record in logged if record not in told] == []
 
 

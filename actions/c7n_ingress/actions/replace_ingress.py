@@ -21,7 +21,14 @@ from c7n_ingress.aws.run import PERMISSIONS, run
 from c7n_ingress.aws.settings import checking, is_run
 from c7n_ingress.aws.values import check_source, fresh_values
 from c7n_ingress.decide import checks
-from c7n_ingress.decide.authorized import blocked_inside, missing_versions, parse_fixed, refuse_documentation, words
+from c7n_ingress.decide.authorized import (
+    blocked_inside,
+    documentation,
+    missing_versions,
+    parse_fixed,
+    refuse_documentation,
+    words,
+)
 from c7n_ingress.decide.brake import EVENT_MODES
 from c7n_ingress.decide.commands import authorize_line
 from c7n_ingress.decide.message import REPLACED, Outcome, lack
@@ -152,6 +159,8 @@ class ReplaceIngress(EventAction):
         networks = parse_fixed(values)
         if is_run(self.manager) and not self.manager.config.get("dryrun") and not data.get("preview"):
             refuse_documentation(networks)
+        for network in documentation(networks):
+            self.log.warning("authorized %s is an example from the documentation: put your own network there", network)
         if words(values):
             return
         for version in missing_versions(networks):
