@@ -105,7 +105,6 @@ def main(descriptor, address):
     models.share()  # before moto is imported
     for each in LOADED:
         import_module(each)
-    import_module("c7n.resources").load_resources(("aws.*",))  # which c7n-org loads each time
     gc.set_threshold(50_000)
     warm.COMMANDS.update(MORE)
     warm.commands = lambda: nullcontext(warm.Commands(address))
