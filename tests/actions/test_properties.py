@@ -1,6 +1,7 @@
 import json
+import logging
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from ipaddress import ip_network
 
@@ -9,6 +10,7 @@ from c7n.exceptions import PolicyExecutionError
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
+from c7n_ingress.aws.journal import log
 from tests.support.embedded import (
     MUTATING,
     NOTIFY,
@@ -105,6 +107,18 @@ def replace(cloud, tmp_path, monkeypatch):
     return run
 
 
+@contextmanager
+def logged_records():
+    """Collect the records that are logged in the block."""
+    found, handler = [], logging.Handler(logging.INFO)
+    handler.emit = lambda entry: found.append(json.loads(entry.getMessage()))
+    log.addHandler(handler)
+    try:
+        yield found
+    finally:
+        log.removeHandler(handler)
+
+
 class Run:
     """One run on one group: the rules at each moment between two calls, the records, the failures."""
 
@@ -118,22 +132,22 @@ class Run:
         self.cloud.calls.clear()
         look = lambda **_: self.stages.append(rules_of(GROUP))
         self.failure = None
-        try:
-            act(
-                self.cloud,
-                self.folder,
-                None,
-                dict.fromkeys(MUTATING, look),
-                FILTERS,
-                authorized=self.authorized,
-                notify=NOTIFY,
-            )
-        except PolicyExecutionError as error:
-            self.failure = error
+        with logged_records() as self.records:
+            try:
+                act(
+                    self.cloud,
+                    self.folder,
+                    None,
+                    dict.fromkeys(MUTATING, look),
+                    FILTERS,
+                    authorized=self.authorized,
+                    notify=NOTIFY,
+                )
+            except PolicyExecutionError as error:
+                self.failure = error
         self.changes = [call.action for call in self.cloud.calls if call.action in MUTATING]
         self.refused = [call.error for call in self.cloud.calls if call.action in MUTATING and call.error]
         reported = [resource for message in messages(self.cloud) for resource in message["resources"]]
-        self.records = [record for resource in reported for record in resource["c7n:replaced-ingress"]]
         self.lacking = [text for resource in reported for text in resource.get("c7n:lacking-ingress", [])]
         self.failures = [text for resource in reported for text in resource.get("c7n:failed-ingress", [])]
 
