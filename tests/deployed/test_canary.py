@@ -235,8 +235,12 @@ def test_ctrl_c_while_the_group_is_created(cloud):
     session = cloud.new_session()
     interrupt = lambda **_: signal.raise_signal(signal.SIGINT)
     session.events.register("after-call.ec2.CreateSecurityGroup", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        canary.run(session, {"authorized": NETWORKS}, lambda *_: None, 20, 0.2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's process in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            canary.run(session, {"authorized": NETWORKS}, lambda *_: None, 20, 0.2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "DeleteSecurityGroup" in {call.action for call in cloud.calls}
     assert canaries(cloud) == []
 
