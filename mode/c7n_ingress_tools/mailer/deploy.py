@@ -141,7 +141,7 @@ def build_archive(config: dict[str, Any]) -> PythonPackageArchive:
     pack = Path(c7n_ingress.__file__).parent  # its decisions alone, which need neither c7n nor AWS
     for source in (pack / "__init__.py", *sorted(pack.glob("decide/*.py"))):
         archive.add_file(source, f"c7n_ingress/{source.relative_to(pack)}")
-    archive.add_contents("c7n_ingress_tools/mailer/mailer.json", json.dumps(config, indent=1, sort_keys=True))
+    archive.add_contents("mailer.json", json.dumps(config, indent=1, sort_keys=True))
     return archive.close()
 
 

@@ -43,7 +43,7 @@ CHANNELS: tuple[type[Channel], ...] = (Topics, Mail, Slack, PagerDuty, Jira, Ser
 
 log.setLevel(logging.INFO)
 
-CONFIG = Path(__file__).with_name("mailer.json")  # mailer.yml as deploy.py read it
+CONFIG = Path("mailer.json")  # mailer.yml as deploy.py read it, beside the zip's packages
 MOST_UNPACKED = 4_194_304  # bytes; c7n sends at most 262,144 packed, and the pack's own messages are 180,000
 MOST_SUBJECT = 300  # characters
 MOST_KNOWN = 10_000  # deliveries that a process remembers
