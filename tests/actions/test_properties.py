@@ -202,7 +202,7 @@ def unchanged(rule):
     return {**rule, "Tags": tags}
 
 
-@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5))
 def test_whatever_is_in_a_group(replace, permissions, authorized):
     """For any rules of a group and any authorized networks, the run keeps each of the pack's promises."""
@@ -330,7 +330,7 @@ def restored(done, lines, place, **action):
     return made
 
 
-@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups(), st.lists(st.sampled_from(AUTHORIZED), unique=True, min_size=1, max_size=5), st.data())
 def test_whatever_was_replaced_comes_back(replace, permissions, authorized, data):
     """For any rules and any authorized networks, a group that is replaced and restored is as it was."""
@@ -386,7 +386,7 @@ def test_whatever_was_replaced_twice_comes_back(replace, permissions, authorized
     assert seen(run.after) == seen(between)
 
 
-@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(range(len(TRAFFIC))), unique=True, min_size=1), st.sampled_from(["0.0.0.0/0", "::/0"]))
 def test_one_call_in_all(replace, numbers, source):
     """With one network a family and no twins, any number of open rules costs one call that changes something."""

@@ -91,9 +91,11 @@ def shell(folder, line, **environment):
 
 def test_characters_that_the_output_lacks(tmp_path):
     """An output in an encoding that lacks a character has a question mark instead of it."""
-    done = shell(tmp_path, "c7n-ingress rehearse groups.json", PYTHONIOENCODING="latin-1")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "\n? loaded 1 security group into" in done.stdout
+    (folder := tmp_path / "checks" / "shop" / "us-east-1").mkdir(parents=True)
+    (folder / "stdout").write_text("not whole")
+    done = shell(tmp_path, "c7n-ingress check --of checks", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("? shop us-east-1: ")
 
 
 @pytest.mark.parametrize(

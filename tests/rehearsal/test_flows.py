@@ -329,7 +329,7 @@ def lines(draw):
     return f"2 1 {name} {ends} {protocol} {packets} {size} {start} {start + 60} {action} OK"
 
 
-@examples(15)
+@examples(10)
 @given(st.lists(lines(), min_size=1, max_size=60))
 def test_answers_as_the_model(tmp_path_factory, drawn):
     """The engine finds what a short program finds that reads the records one by one."""
@@ -337,7 +337,7 @@ def test_answers_as_the_model(tmp_path_factory, drawn):
     assert as_model(told(folder, "".join(f"{line}\n" for line in drawn))) == as_told(naive(drawn))
 
 
-@examples(8)
+@examples(5)
 @given(st.lists(lines(), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_order_duplicates_and_files_do_not_matter(tmp_path_factory, drawn, chance):
     """Whatever the order, however often a record is there and however it is spread, the same is reported."""
@@ -375,7 +375,7 @@ DAMAGES = {
 }
 
 
-@examples(8)
+@examples(5)
 @given(
     st.lists(lines(), min_size=1, max_size=30),
     st.lists(st.sampled_from(sorted(DAMAGES)), max_size=5),
@@ -397,7 +397,7 @@ def test_bad_lines_change_nothing(tmp_path_factory, drawn, damages, chance):
     assert sum(note.startswith("left out") for note in result.notes) == min(len(damages), 4)
 
 
-@examples(4)
+@examples(3)
 @given(st.lists(lines(), min_size=1, max_size=40), st.permutations(flows.DEFAULT))
 def test_formats_do_not_matter(tmp_path_factory, drawn, order):
     """The fields may be in any order, and in Parquet."""
