@@ -18,7 +18,6 @@ demo: .venv/$(if $(FLOWS),flows,local)
 test: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/mypy
 	.venv/bin/pytest
 
 soak: .venv/dev $(if $(strip $(BROWSER)),,.venv/browser/chromium)

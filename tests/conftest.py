@@ -90,6 +90,7 @@ def pytest_xdist_setupnodes():
 
 LONGEST_FIRST = [
     "test_faults_deployed.py::test_many_items_at_once",
+    "test_types.py",
     "test_flows.py",
     "test_readme.py",
     "test_accounts.py",
