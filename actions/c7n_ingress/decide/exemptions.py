@@ -127,7 +127,10 @@ def _checked(number: int, value: Mapping[str, Any]) -> Entry:
     for key, (shape, wanted) in SHAPES.items():
         if key in texts and not shape.fullmatch(texts[key]):
             raise ValueError(f"{key} {texts[key]!r:.80} is not {wanted}")
-    fields: dict[str, Any] = {**texts, **{key: _day(key, value[key]) for key in DAYS if key in value}}
+    days = {key: _day(key, value[key]) for key in DAYS if key in value}
+    if "since" in days and days["since"] >= days["until"]:
+        raise ValueError(f"since {days['since']} is not before until {days['until']}")
+    fields: dict[str, Any] = {**texts, **days}
     if "ports" in value:
         fields["ports"] = parse_ports(value["ports"])
     return Entry(number, **fields)
