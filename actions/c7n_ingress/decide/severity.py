@@ -96,6 +96,7 @@ def worst(matches: Iterable[Match]) -> tuple[int, bool, int]:
     return min((_urgency(match.traffic) for match in matches), default=(len(SEVERITIES), True, 0))
 
 
+@cache
 def _urgency(traffic: Traffic) -> tuple[int, bool, int]:
     level, _, width = severity(traffic)
     return SEVERITIES.index(level), ADMINISTRATION.isdisjoint(_served(traffic)), -width
