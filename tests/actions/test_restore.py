@@ -494,7 +494,7 @@ def test_the_policy_as_shipped(cloud, group, replace, tmp_path):
     replace()
     done = run(cloud, shipped("restore-ingress", tmp_path, AUTHORIZED), tmp_path)
     assert done.returncode != 0
-    assert "named matched nothing: groups.0 '{group}' was not filled: " in done.stderr
+    assert "named matched nothing: groups.0 '{group}' was not filled: `c7n-ingress undo` fills it" in done.stderr
     assert set(by_source(group_id)) == set(AUTHORIZED)
 
 

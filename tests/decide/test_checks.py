@@ -330,10 +330,7 @@ REFUSALS = [
     ),
     (
         lambda: check_filled({"a": "{b}"}),
-        (
-            "a '{b}' was not filled: a --vars-file or an account's vars fill it, as in the line of a message; or write "
-            "the value into the policy"
-        ),
+        "a '{b}' was not filled: a --vars-file or an account's vars fill it; or write the value into the policy",
     ),
     (
         lambda: check_notify({"to": ["a"], "subject": "{{"}),

@@ -141,10 +141,8 @@ def check_filled(data: Any, but: Collection[str] = (), path: str = "") -> None:
     """Refuse values that no variable has filled, but those of the keys that are checked elsewhere."""
     for where, name in _unfilled(data, path):
         if where.partition(".")[0] not in but:
-            raise ValueError(
-                f"{where} '{{{name}}}' was not filled: a --vars-file or an account's vars fill it, as in the line of a "
-                "message; or write the value into the policy"
-            )
+            fills = "`c7n-ingress undo` fills" if name in OF_AN_UNDO else "a --vars-file or an account's vars fill"
+            raise ValueError(f"{where} '{{{name}}}' was not filled: {fills} it; or write the value into the policy")
 
 
 def _unfilled(data: Any, path: str) -> Iterator[tuple[str, str]]:
