@@ -196,6 +196,16 @@ def test_who_opened_it(cloud, group, tmp_path, caplog, call, says):
     assert any("c7n:opened-ingress cannot be reported" in each for each in caplog.messages) is is_odd
 
 
+def test_an_event_with_an_odd_rule(cloud, group, tmp_path):
+    """A rule that the event names in another shape keeps no change from being recorded and reported."""
+    group(SSH)
+    update = {"SecurityGroupRuleId": ["sgr-1"], "SecurityGroupRule": {}}
+    request = {"ModifySecurityGroupRulesRequest": {"GroupId": "sg-1", "SecurityGroupRule": update}}
+    (record,) = act(cloud, tmp_path, event={"detail": {**CALL, "requestParameters": request}}, **OWN)
+    (resource,) = resources(cloud).values()
+    assert [each["rule"] for each in resource["c7n:replaced-ingress"]] == [record["rule"]]
+
+
 def test_an_hour_that_is_full(cloud, group, tmp_path):
     """On events, a group over the limit is reported once: by the first attempt whose message can be sent."""
     make_table(cloud)

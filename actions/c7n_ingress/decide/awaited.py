@@ -138,11 +138,11 @@ def _made(call: Mapping[str, Any]) -> Iterator[Made]:
     if call.get("eventName") == "AuthorizeSecurityGroupIngress":
         for rule in ((call.get("responseElements") or {}).get("securityGroupRuleSet") or {}).get("items") or ():
             if not rule.get("isEgress"):
-                yield Made(rule["groupId"], rule["securityGroupRuleId"], _permission(pascal(rule)), is_new=True)
+                yield Made(rule["groupId"], str(rule["securityGroupRuleId"]), _permission(pascal(rule)), is_new=True)
     for request in _list((call.get("requestParameters") or {}).get("ModifySecurityGroupRulesRequest")):
         for update in _list(request.get("SecurityGroupRule")):
             rule = update.get("SecurityGroupRule") or {}
-            yield Made(request["GroupId"], update.get("SecurityGroupRuleId"), _permission(rule), is_new=False)
+            yield Made(request["GroupId"], str(update.get("SecurityGroupRuleId")), _permission(rule), is_new=False)
 
 
 def _permission(rule: Mapping[str, Any]) -> dict[str, Any] | None:
