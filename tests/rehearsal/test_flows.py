@@ -574,6 +574,17 @@ def test_refuses_what_is_no_text(content, says, tmp_path):
         pass
 
 
+def test_reads_formats_in_the_order_of_the_files(tmp_path):
+    """What is reported of files, and whether they are refused, does not depend on the process."""
+    line = "2 1 eni-00000001 198.18.0.9 10.0.0.1 40000 22 6 20 4000 100 160 ACCEPT OK"
+    for more in range(6):
+        header = " ".join([DEFAULT, *(f"field-{number}" for number in range(more))])
+        (tmp_path / f"{more}.log").write_text(f"{header}\n{line}{' x' * more}\nbad\n")
+    with flows.read([tmp_path], Silent()) as log:
+        named = [note.split(",")[0] for note in log.notes]
+    assert named == [f"left out {tmp_path / f'{more}.log'}" for more in range(6)]
+
+
 def test_refuses_what_is_not_there(tmp_path):
     """A name that leads nowhere and a folder of nothing are refused."""
     with pytest.raises(CommandError, match="is neither a file nor a folder"), flows.read([tmp_path / "x"], Silent()):

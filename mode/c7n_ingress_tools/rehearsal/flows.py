@@ -248,7 +248,7 @@ def _connected(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _load(log: Log, formats: dict[Path, Format], done: Callable[[float], None]) -> None:
     """Read the files, those of one format at once."""
-    different = set(formats.values())
+    different = dict.fromkeys(formats.values())
     for number, chosen in enumerate(different):
         paths = [path for path, each in formats.items() if each == chosen]
         with watched(log.connection, done, number, len(different)):
