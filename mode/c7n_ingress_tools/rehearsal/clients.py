@@ -103,9 +103,9 @@ def check(log: Log, interfaces: Iterable[dict[str, Any]]) -> None:
 
     :raises CommandError: none has; the error names an interface of theirs.
     """
-    seen = {interface for (interface,) in log.rows('select distinct "interface-id" from flows')}
-    if seen.isdisjoint(each["NetworkInterfaceId"] for each in interfaces):
-        which = f"an interface of the interfaces' file, but about {min(seen)}, for one"
+    seen = [interface for (interface,) in log.rows('select distinct "interface-id" from flows order by all')]
+    if {*seen}.isdisjoint(each["NetworkInterfaceId"] for each in interfaces):
+        which = f"an interface of the interfaces' file, but about {seen[0]}, for one"
         raise refused("flow logs", f"none of the {log.records:,} records is about {which}: {ONE_PLACE}")
 
 
