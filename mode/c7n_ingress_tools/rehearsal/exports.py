@@ -161,7 +161,8 @@ def _known(value: Any, shape: Any, name: str, *, exact: bool = False) -> Any:
     if shape.type_name == "structure":
         exact = exact or shape.name == "IpPermission"
         if exact and (unknown := sorted(value.keys() - shape.members.keys())):
-            raise WrongError(f"{show(unknown[0])} in {name}, a field that EC2's model in boto3 does not have")
+            field = f"{show(unknown[0])} in {name}, a field that EC2's model in boto3 does not have"
+            raise WrongError(f"{field}: if EC2 returned it, upgrade boto3")
         there = {key: each for key, each in value.items() if key in shape.members and each is not None}
         if missing := [each for each in NEEDED.get(shape.name, ()) if each not in there]:
             raise WrongError(f"{show(value)} in {name}, without {', '.join(missing)}")
