@@ -9,7 +9,7 @@ from c7n.exceptions import PolicyExecutionError
 from c7n.utils import format_string_values, load_file
 from c7n.varfmt import VarFormat
 
-from c7n_ingress.aws.settings import RUN
+from c7n_ingress.aws.settings import RUN, refuse_twice
 from c7n_ingress.decide.settings import check
 from tests.support.embedded import (
     ROOT,
@@ -125,6 +125,11 @@ def test_a_key_that_is_there_twice(caplog, tmp_path):
     given.write_text(f"authorized: &networks [198.18.7.0/24]\nauthorized-from: *networks\nexemptions:\n{entry}")
     line = refused(caplog, tmp_path, policy_named("open-ingress-sweep"), given)
     assert f"{given}: 'group' is there twice: only the last one would count (line 7)" in line
+
+
+def test_a_key_that_is_merged():
+    """A key that a mapping takes over from another one, and overwrites, is not there twice, wherever it is used."""
+    refuse_twice(b"vars: {all: &all {env: test}, own: &own {<<: *all, env: live}}\nlast: {<<: *own, env: next}\n")
 
 
 def test_a_file_that_was_changed(caplog, tmp_path):

@@ -104,14 +104,19 @@ def refuse_twice(content: bytes) -> None:
     """
     import yaml  # noqa: PLC0415 - a function has none, and reads no such file
 
-    class Once(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # yaml ships no types
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - yaml's
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    left, seen = [yaml.compose(content, loader)], set()
+    while left:
+        if id(node := left.pop()) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
             keys = set()
-            for key, _ in node.value:
+            for key, value in node.value:
                 if (text := str(key.value)) in keys:
                     line = key.start_mark.line + 1
                     raise ValueError(f"{text!r} is there twice: only the last one would count (line {line})")
                 keys.add(text)
-            return super().construct_mapping(node, deep)
-
-    yaml.load(content, Once)  # noqa: S506 - it is a safe loader
+                left.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
