@@ -53,6 +53,17 @@ def test_the_rules_of_a_call(event, sources):
     assert {str(match.source) for match in found} == sources
 
 
+@pytest.mark.parametrize("odd", [None, ["sgr-1"], {"id": "sgr-1"}])
+def test_an_odd_id_of_a_rule(odd):
+    """An id that is no text fails nothing: the group is closed all the same."""
+    for said in (
+        said_by(added({"cidrIpv4": "0.0.0.0/0", "securityGroupRuleId": odd})),
+        said_by(modified({"GroupId": "sg-1", "SecurityGroupRule": {**UPDATE, "SecurityGroupRuleId": odd}})),
+    ):
+        assert said.opened_at(RULE) is None
+        assert said.lacks(GROUP, [RULE.match], WITH_RULE, [RULE]) == []
+
+
 def test_a_rule_that_is_shown():
     """A rule that EC2 shows is not added a second time."""
     shown = {**GROUP, "IpPermissions": [{**WIDE, "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "all"}]}]}
