@@ -339,7 +339,7 @@ def test_the_table_of_a_local_run(run, caplog, monkeypatch):
 
 @pytest.mark.parametrize("local", [True, False])
 def test_records_on_a_terminal(run, monkeypatch, local):
-    """The terminal of a local run shows no records, and a Lambda's log does."""
+    """The terminal of a local run shows no records, and a Lambda's log does. A process may run many policies."""
     if not local:
         monkeypatch.setenv(NAME, "/aws/lambda/custodian-a-policy")
     terminal = logging.StreamHandler()
@@ -349,6 +349,8 @@ def test_records_on_a_terminal(run, monkeypatch, local):
     run([SSH])
     assert (journal.log.name in {line.name for line in lines}) is not local
     assert "custodian.actions" in {line.name for line in lines} or not local
+    run([])
+    assert len(terminal.filters) == local
 
 
 def test_what_is_left_alone_is_logged(run, caplog):

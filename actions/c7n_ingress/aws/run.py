@@ -121,7 +121,11 @@ def _without_records(manager: Any) -> None:
     if journal.is_local(manager):
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:  # c7n's command makes it
-                handler.addFilter(lambda line: line.name != journal.log.name)
+                handler.addFilter(_is_no_record)
+
+
+def _is_no_record(line: logging.LogRecord) -> bool:
+    return line.name != journal.log.name
 
 
 def _log(job: Job, outcomes: Iterable[Outcome]) -> None:
