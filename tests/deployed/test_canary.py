@@ -285,6 +285,15 @@ def test_where_nothing_is_deployed(cloud, tmp_path):
     assert f"    canary: {why}" in shown
 
 
+@pytest.mark.parametrize("missing", ["sent", "delivered"])
+def test_a_message_that_nobody_gets(cloud, missing):
+    """A canary whose message is not sent, or not delivered, fails, also if its undo restored the rule."""
+    seen = canary.Canary(cloud.session(), (NAME,), {})
+    reached = list(canary.STAGES)[: list(canary.STAGES).index(missing)]
+    result = canary.judged(seen, dict.fromkeys([*reached, "undone"], 1.0), "")
+    assert (result.failed, result.fact.state) == (missing, WRONG)
+
+
 def test_a_group_that_cannot_be_deleted(cloud, monkeypatch):
     """A group that EC2 does not delete is closed, and the command that deletes it is named."""
     client = cloud.session().client("ec2")

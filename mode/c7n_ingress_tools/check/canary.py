@@ -302,7 +302,7 @@ def run(
 
 def judged(canary: Canary, seconds: dict[str, float], problem: str) -> Result:
     """Return the result: the first stage that is missing after the last that was reached, and its fix."""
-    names = [*canary.watched, "undone"]
+    names = canary.watched if "undone" in seconds else [*canary.watched, "undone"]  # an undo proves no message
     if "replaced" not in seconds:  # a preview sends a message, too
         names = names[: names.index("replaced") + 1]
     missing = [*takewhile(lambda name: name not in seconds, reversed(names))]
