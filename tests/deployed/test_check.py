@@ -396,6 +396,14 @@ def test_checks_of_accounts_that_nothing_lists(tmp_path, capsys):
     assert shown[-1] == "2 accounts and regions, 0 wrong"
 
 
+def test_errors_of_a_check_that_cannot_be_read(tmp_path, capsys):
+    """If what a check printed as an error cannot be read, its account is wrong, and the others are shown."""
+    (tmp_path / "web" / "us-east-1" / "stderr").mkdir(parents=True)
+    (tmp_path / "web" / "us-east-1" / "stdout").touch()
+    assert main(["check", "--of", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.startswith("✗ web us-east-1: 1 wrong\n    no answer: ")
+
+
 IDENTITY = {"Arn": "me", "Account": "123456789012"}
 
 

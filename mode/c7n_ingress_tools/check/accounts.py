@@ -76,5 +76,8 @@ def _wrong(checked: dict[str, Any], region: str) -> Iterator[str]:
 
 def _last_line(path: Path) -> str:
     """Return the last line with text, such as that of a traceback; an empty text if there is none."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
     return text.strip().rpartition("\n")[2].strip()
