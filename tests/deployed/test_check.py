@@ -514,6 +514,14 @@ def test_a_function_that_is_new_has_not_run_yet(modified, state):
     )
 
 
+def test_an_alarm_that_fires_and_notifies_nobody():
+    """An alarm that fires is reported as one, also if somebody has disabled its actions."""
+    states = [{"AlarmName": "custodian-mailer-failed", "AlarmActions": ["a topic"], "StateValue": "ALARM"}]
+    states[0]["ActionsEnabled"] = False
+    facts = account.alarms(local(), states, {}, "", datetime(2026, 6, 1, tzinfo=timezone.utc))
+    assert [fact.said for fact in facts if fact.name == "alarm custodian-mailer-failed"] == ["fires"]
+
+
 def test_a_runtime_ends():
     """A runtime is wrong from the day on after which AWS does not support it."""
     assert said(deployed(), now=datetime(2029, 6, 30, 23, tzinfo=timezone.utc)) == []

@@ -155,11 +155,11 @@ def alarms(
                 faults[name] = "missing", STACK
         elif not alarm["AlarmActions"]:
             faults[name] = "notifies nobody: it has no actions", STACK
+        elif alarm["StateValue"] == "ALARM" and not _waits(alarm, deployed, now):
+            faults[name] = "fires", f"{OPERATE}#{name}"
         elif not alarm.get("ActionsEnabled", True):
             fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
             faults[name] = "its actions are disabled, so it notifies nobody", fix
-        elif alarm["StateValue"] == "ALARM" and not _waits(alarm, deployed, now):
-            faults[name] = "fires", f"{OPERATE}#{name}"
     for name, (said, fix) in faults.items():
         yield wrong(f"alarm {name}", said, fix)
     if not faults:
