@@ -425,6 +425,8 @@ def mailer_deploy(config: Path, region: str | None) -> None:
 
     try:
         read = deploy.read_config(config, region)
+    except OSError as error:
+        raise CommandError(f"{config}: {error.strerror}: name another file with --config") from error
     except (yaml.YAMLError, ValueError) as error:
         raise CommandError(f"{config}: {' '.join(str(error).split())}") from error
     where = f"queue {deploy.queue_name(read)} in {read['region']}"

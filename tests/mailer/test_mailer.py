@@ -156,6 +156,14 @@ def test_a_key_that_is_missing_is_named(post, capsys, key):
     assert post.cloud.calls == []
 
 
+def test_a_folder_without_the_configuration(tmp_path, capsys, monkeypatch):
+    """In a folder that has no mode/mailer.yml, the command says how to name the file."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["mailer", "deploy"]) == 2
+    said = "c7n-ingress: mode/mailer.yml: No such file or directory: name another file with --config\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_missing_queue_is_named(post, capsys):
     """Without the stack's queue the command says which queue it looked for, and where."""
     assert main(["mailer", "deploy", "-c", str(post.config()), "--region", "eu-west-3"]) == 2
