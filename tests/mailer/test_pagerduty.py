@@ -190,6 +190,13 @@ def test_what_was_left_open_stays_an_incident(post, service, mailer, state, anno
     assert event["payload"]["custom_details"]["what ends this incident"] == state.resolves
 
 
+def test_a_failure_in_a_state_that_the_mailer_does_not_know_is_an_incident(post, service, mailer):
+    """A group that failed is one incident, also if its policy is newer than the mailer and has another state."""
+    newer = states.CLOSING.undone._replace(name="a state of a later version")
+    work(post, mailer, about(in_state(newer, FAILED)))
+    assert [(each["key"], each["open"]) for each in service.incidents] == [(key_of(FAILED), True)]
+
+
 def test_a_preview_a_notice_and_the_digest_open_no_incident(post, service, mailer):
     """What nobody has changed, or is only announced, wakes nobody; the message counts as delivered."""
     record = CLOSED["c7n:replaced-ingress"][0] | {"how": "preview"}

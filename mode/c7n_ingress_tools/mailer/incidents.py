@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide.states import CLOSING, RESTORING, SKIPPED
+from c7n_ingress.decide.states import CLOSING
 from c7n_ingress_tools.mailer.facts import GROUPS, WATCH, Facts, Group
 
 AT_MOST = "open-ingress-at-most"
@@ -47,7 +47,7 @@ def incidents_of(facts: Facts) -> list[Incident]:
 
 def _of_group(facts: Facts, group: Group) -> Incident:
     key = f"open-ingress/{facts.account}/{facts.region}/{group.id}"
-    is_open = group.state in (CLOSING.undone, RESTORING.undone, RESTORING.partly, SKIPPED)
+    is_open = bool(group.reasons) and group.state != CLOSING.partly
     wrong = next(iter(group.reasons), "")
     state = group.state.said(wrong)
     details = {
