@@ -108,6 +108,8 @@ class Group:
     """A label and a text each."""
     reasons: Sequence[str] = ()
     """Why it is not as it should be."""
+    is_open: bool = False
+    """Whether the internet may still get in."""
     commands: Sequence[Commands] = ()
     """What does what a person must do."""
     undo: Commands | None = None
@@ -305,6 +307,8 @@ class _Run(Facts):
     def group(self, resource: Mapping[str, Any]) -> Group:
         state, records = _state(resource), self.records_of(resource)
         failed, skipped = _most(resource.get(reported.FAILED), "failure"), resource.get(reported.SKIPPED)
+        left = _most(resource.get(reported.LEFT), "rule")
+        still_open = [*failed, *_most(skipped and [skipped], "reason"), *left]
         commands = [additions(resource, self.region)]
         if failed and "mode" in self.policy and not (self.is_preview or self.todo):  # its event waits
             commands.append(again(self.region))
@@ -312,12 +316,8 @@ class _Run(Facts):
             **self.basics(resource, list(map(self.change, records)), "change"),
             state=state,
             short=f"{counted(self.rules_of(resource), 'rule')}, {state.name}",
-            reasons=[
-                *failed,
-                *_most(skipped and [skipped], "reason"),
-                *_most(resource.get(reported.LEFT), "rule"),
-                *_most(resource.get(reported.LACKING), "network"),
-            ],
+            reasons=[*still_open, *_most(resource.get(reported.LACKING), "network")],
+            is_open=bool(still_open),
             commands=list(filter(None, commands)),
             notes=self.notes(resource),
             about=_about(resource),

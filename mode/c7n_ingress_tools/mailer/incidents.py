@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from c7n_ingress.decide.states import CLOSING
 from c7n_ingress_tools.mailer.facts import GROUPS, WATCH, Facts, Group
 
 AT_MOST = "open-ingress-at-most"
@@ -47,7 +46,6 @@ def incidents_of(facts: Facts) -> list[Incident]:
 
 def _of_group(facts: Facts, group: Group) -> Incident:
     key = f"open-ingress/{facts.account}/{facts.region}/{group.id}"
-    is_open = bool(group.reasons) and group.state != CLOSING.partly
     wrong = next(iter(group.reasons), "")
     state = group.state.said(wrong)
     details = {
@@ -67,8 +65,8 @@ def _of_group(facts: Facts, group: Group) -> Incident:
     }
     return Incident(
         name=group.id,
-        key=(key if is_open else f"{key}/blocked/{group.run}") if group.reasons else "",
-        ends="" if is_open else key,
+        key=(key if group.is_open else f"{key}/blocked/{group.run}") if group.reasons else "",
+        ends="" if group.is_open else key,
         record=f"{key}/closed/{group.run}" if group.changes and not (group.reasons or facts.restores) else "",
         summary=(
             f'Open ingress {state}: {group.id} "{group.name}" in {facts.account} {facts.region}'
