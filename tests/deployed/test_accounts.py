@@ -304,7 +304,13 @@ def test_the_page_shows_what_a_sweep_prints(organization, tmp_path):
     assert printed == shown.splitlines(), done.stdout
 
 
-@pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.soak),
+    ],
+)
 def test_a_job_that_is_cancelled(organization, tmp_path, ask):
     """If a job is ended, each running account reports, no further one starts, and no process stays."""
     accounts = dict(list(ACCOUNTS.items())[:4])

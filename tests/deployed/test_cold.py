@@ -240,6 +240,7 @@ def without_packages(path):
     path.chmod(0o755)
 
 
+@pytest.mark.soak  # test_bytecode_by_the_function_s_python_on_the_path
 def test_bytecode_of_a_python_that_is_told_to_optimize(monkeypatch):
     """The zip has the bytecode that Lambda loads, also where PYTHONOPTIMIZE makes this Python write another."""
     forget()

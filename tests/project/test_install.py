@@ -65,6 +65,7 @@ def test_schema(command):
     assert yaml_load(example)["actions"][0]["type"] == "replace-ingress"
 
 
+@pytest.mark.soak  # test_run_and_report
 def test_dryrun(command, tmp_path):
     """`custodian run --dryrun` finds the group and changes nothing."""
     policy = shipped("open-ingress-sweep", tmp_path, ["198.18.7.0/24"])

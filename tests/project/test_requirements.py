@@ -375,7 +375,7 @@ def no_program(python):
     python.chmod(0o755)
 
 
-@pytest.mark.parametrize("broken", [gone, no_program])
+@pytest.mark.parametrize("broken", [pytest.param(gone, marks=pytest.mark.soak), no_program])
 def test_a_venv_whose_python_does_not_run(broken, project):
     """If .venv's Python is gone, .venv is created again, with nothing of the old one."""
     broken(project / ".venv" / "bin" / "python")
