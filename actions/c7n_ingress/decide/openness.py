@@ -15,7 +15,6 @@ https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -218,11 +217,9 @@ class _Kept:
         self._carries = self._ones * CARRY
         self._sum = self._ones * (CARRY - 1 - MOST)
         """What is held, for each port, and as much more as lets a port's carry bit say that it is open."""
-        self._held: defaultdict[_Block, int] = defaultdict(int)
+        self._held: dict[_Block, int] = {}
         """What is held of a network, for each port; where a wider network is kept, that counts instead."""
-        self._whole: defaultdict[_Block, int] = defaultdict(
-            int
-        )  # for each port, all bits where a network itself is kept
+        self._whole: dict[_Block, int] = {}  # for each port, all bits where a network itself is kept
         self._around: dict[_Block, list[_Block]] = {}  # the wider networks that hold a network, the next one first
         around: list[_Block] = []
         for block in blocks:
@@ -230,29 +227,46 @@ class _Kept:
                 around.pop()
             self._around[block] = around[::-1]
             around.append(block)
+        self._ahead = sorted(self._around, key=lambda block: block.size)
+        """The networks that pass nothing on yet of what is held of them, the narrowest last."""
 
     def add(self, source: Sequence[_Block], start: int, end: int) -> bool:
         """Keep a source for the ports from `start` up to `end`, unless one of them would be open.
 
         :returns: whether it is kept.
         """
-        every = ((1 << DIGIT * (end - start)) - 1) << DIGIT * start
+        self._reach(min(block.size for block in source))
+        shift, every = DIGIT * start, (1 << DIGIT * (end - start)) - 1
         ones = self._ones & every
-        more = [self._not_held(block, ones, every) for block in source]
-        if sum(more, self._sum) & self._carries:
+        more = [self._not_held(block, ones, every, shift) for block in source]
+        if sum(more, self._sum >> shift) & self._carries:
             return False
-        for block, added in zip(source, more, strict=True):
+        for block, added in zip(source, (each << shift for each in more), strict=True):
             self._sum += added
-            for each in (block, *self._around[block]):
-                self._held[each] += added
-            self._whole[block] |= every
+            self._held[block] = self._held.get(block, 0) + added
+            self._pass_on(block, added)
+            self._whole[block] = self._whole.get(block, 0) | every << shift
         return True
 
-    def _not_held(self, block: _Block, ones: int, every: int) -> int:
-        more = ones * block.public - (self._held[block] & every)
+    def _reach(self, size: int) -> None:
+        """Make what is held of networks up to a size complete: those that are narrower pass on what is held of them."""
+        while self._ahead and self._ahead[-1].size >= size:
+            block = self._ahead.pop()
+            if held := self._held.get(block):
+                self._pass_on(block, held)
+
+    def _pass_on(self, block: _Block, added: int) -> None:
+        """Add what is held of a network to the one around it and, where that has passed on its own, to the next."""
+        for each in self._around[block]:
+            self._held[each] = self._held.get(each, 0) + added
+            if self._ahead and each.size <= self._ahead[-1].size:
+                return
+
+    def _not_held(self, block: _Block, ones: int, every: int, shift: int) -> int:
+        more = ones * block.public - (self._held.get(block, 0) >> shift & every)
         for each in self._around[block]:
             if each in self._whole:
-                more &= ~self._whole[each]
+                more &= ~(self._whole[each] >> shift)
         return more
 
 
