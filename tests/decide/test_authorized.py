@@ -45,7 +45,10 @@ def test_a_bad_list(case):
         (None, "None is not a list of CIDRs"),
         (["198.18.7.0/24", 7], "7 is not a CIDR: write text such as '10.0.0.0/8'"),
         (["{office}"], "'{office}' was not filled: add --vars-file settings.yml, or name a list in c7n-org's vars"),
-        (["fe80::%eth0/64"], "'fe80::%eth0/64' is not a CIDR: write text such as '10.0.0.0/8'"),
+        (
+            ["fe80::%eth0/64"],
+            "'fe80::%eth0/64' is not a CIDR: EC2 knows no interface after '%'; write the network without it",
+        ),
         (
             ["x" * 200],
             f"'{'x' * 79} is not a CIDR: write an address, a slash and a prefix length, such as '10.0.0.0/8'",

@@ -81,8 +81,8 @@ def run(job: Job, resources: list[dict[str, Any]], event: dict[str, Any] | None)
     records = {outcome.group["GroupId"]: outcome.records for outcome in outcomes}
     for resource in resources:  # where later actions and their templates find them
         resource[job.deed.annotation] = records.get(resource["GroupId"], [])
-    unreported = [*shown.missing, *unsent]
-    failures = [*_failures(job, outcomes, resources), *unreported, *_still_open(job, waiting), *job.unmet()]
+    unreported = [*shown.missing, *unsent, *job.unmet()]
+    failures = [*_failures(job, outcomes, resources), *unreported, *_still_open(job, waiting)]
     if failures:
         failures += report_to_config(manager, event)
         for failure in failures:

@@ -115,8 +115,10 @@ def refuse_documentation(networks: Iterable[Network]) -> None:
 
 def _network(text: object) -> Network:
     shown = f"{text!r:.80}"
-    if not isinstance(text, str) or "%" in text:  # ipaddress takes an interface after %, and EC2 does not
+    if not isinstance(text, str):
         raise ValueError(f"{shown} is not a CIDR: write text such as '10.0.0.0/8'")
+    if "%" in text:  # ipaddress takes it
+        raise ValueError(f"{shown} is not a CIDR: EC2 knows no interface after '%'; write the network without it")
     if PLACEHOLDER.fullmatch(text):
         raise ValueError(f"{shown} was not filled: add --vars-file settings.yml, or name a list in c7n-org's vars")
     try:

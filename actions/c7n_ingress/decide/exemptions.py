@@ -170,7 +170,7 @@ class Register:
         self._any_pattern = re.compile("|".join(pattern.pattern for pattern, _ in self._patterns) or r"(?!)")
 
     def of_group(self, group: Mapping[str, Any]) -> list[Entry]:
-        """Return the entries that are for a group, whatever its rules; some of them perhaps twice."""
+        """Return the entries that are for a group, whatever its rules. An entry may come twice."""
         name = group.get("GroupName") or ""
         found = [entry for key in (None, group["GroupId"], name) for entry in self._by_name.get(key, ())]
         if self._any_pattern.match(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from c7n_ingress.decide.rules import ALL_PORTS, Match, Traffic
@@ -74,7 +74,7 @@ class Severity(NamedTuple):
     width: int
 
 
-@cache
+@lru_cache(maxsize=10_000)  # anyone who may change groups chooses the traffic
 def severity(traffic: Traffic) -> Severity:
     """Return how bad a rule is, by what it lets in."""
     if traffic.protocol == "-1":
@@ -96,7 +96,7 @@ def worst(matches: Iterable[Match]) -> tuple[int, bool, int]:
     return min((_urgency(match.traffic) for match in matches), default=(len(SEVERITIES), True, 0))
 
 
-@cache
+@lru_cache(maxsize=10_000)  # anyone who may change groups chooses the traffic
 def _urgency(traffic: Traffic) -> tuple[int, bool, int]:
     level, _, width = severity(traffic)
     return SEVERITIES.index(level), ADMINISTRATION.isdisjoint(_served(traffic)), -width
