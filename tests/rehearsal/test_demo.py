@@ -210,7 +210,7 @@ def test_interfaces_of_ones_own(tmp_path):
     run = tmp_path / ".local" / "run"
     messages = (run / "messages.txt").read_text(encoding="utf-8")
     assert all(line in messages for line in case["messages"])
-    assert "! Unused: no interface in the file uses the group. A file may lack" in done.stdout
+    assert "! Unused: no interface that was read uses the group. Those of other accounts" in done.stdout
     rows = json.loads((run / "report.json").read_text())["rows"]
     assert {row["name"]: row["exposure"] for row in rows} == case["exposures"]
 

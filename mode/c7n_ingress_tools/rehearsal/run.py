@@ -201,8 +201,8 @@ def _notes(
         yield f"Not rehearsed: what is in prefix lists ({first(lists)}). Rules for them are left alone here."
     if (arguments.interfaces or arguments.region) and any(each.exposure == "unused" for each in result.behind.values()):
         yield (
-            "Unused: no interface in the file uses the group. A file may lack those of other accounts in a shared VPC "
-            "and, without --include-managed-resources, those that AWS services manage."
+            "Unused: no interface that was read uses the group. Those of other accounts in a shared VPC may be missing "
+            "and, in a file without --include-managed-resources, those that AWS services manage."
         )
 
 
